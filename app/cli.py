@@ -10,8 +10,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code.
 
     The codes are 0 for success, 1 for failure (one line on stderr gives the reason), 2 for wrong usage, and 3 for an
-    import
-    with rejected lines or a truncated file.
+    import with rejected lines or a truncated file.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if "health" in given[:1]:

@@ -52,10 +52,10 @@ class ActionMutations:
     """Mutation fields that run actions."""
 
     @resolved_field(
-        "Execution of an action on calls: a search for words in their outputs (contains_words, in their JSON text, "
-        "case-sensitive), or a judgement by a model (llm_judge). Each output is stored as feedback of the type "
-        "`wandb.runnable.<name of the action's object>`; a second execution adds more feedback. An error on one call "
-        "is part of its result; the other calls are processed.",
+        "Execution of an action on calls: contains_words searches the JSON texts of outputs for words, "
+        "case-sensitive; llm_judge has a model judge them. Each output is stored as feedback of the type "
+        "`wandb.runnable.<name of the action's object>`; a second execution adds more feedback. An error on one "
+        "call is part of its result; the other calls are processed.",
         ActionsExecuteBatchRes,
     )
     async def actions_execute_batch(

@@ -58,9 +58,9 @@ class ImageGenerationCreateRes:
 
     response: JSON | None = json_field(
         RESPONSE,
-        'Response of the provider, with each image in its data replaced by {"_type": "CustomWeaveType", …} and '
-        'the digests of its two files; {"error": message} if there are no images. If only some images are unusable, '
-        "each of these is replaced by an error, which is also in error.",
+        'Response of the provider; {"error": message} if there are no images. Each image in its data is replaced by '
+        '{"_type": "CustomWeaveType", …} and the digests of its two files. If only some images are unusable, each '
+        "of these is replaced by an error, which is also in error.",
     )
     images: list[GeneratedImage] = plain_field("Images in the order of the response; empty if there are none.")
     weave_call_id: strawberry.ID | None = plain_field(

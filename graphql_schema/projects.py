@@ -36,9 +36,9 @@ Entity = Annotated[str, strawberry.argument(description="Entity of the project: 
 Name = Annotated[
     str,
     strawberry.argument(
-        description="Name of the project: 1 to 128 characters without any of / \\ # ? % : and control characters, "
-        "at least one of them visible, and neither . nor .. alone. Surrounding whitespace is removed, "
-        "and letters with accents are composed (NFC)."
+        description="Name of the project: 1 to 128 characters, at least one of them visible, without control "
+        "characters and / \\ # ? % :. The names . and .. are not allowed. Surrounding whitespace is "
+        "removed, and letters with accents are composed (NFC)."
     ),
 ]
 
@@ -113,8 +113,8 @@ class Project(Node):
     name: str = plain_field("Name of the project.")
     created_at: DateTime = plain_field("Time when the project was created, explicitly or by the first write to it.")
     last_activity_at: DateTime | None = plain_field(
-        "Time of the last write of a call's start or end, an object, a table, a file, feedback or a price; up to 10 "
-        "seconds earlier than the actual time. Null if there was none."
+        "Time of the last write of a call's start or end, an object, a table, a file, feedback or a price. It may "
+        "lag behind by up to 10 seconds. Null if there was none."
     )
 
     @resolved_field(

@@ -59,7 +59,7 @@ class RefQueries:
     """Query field that resolves refs."""
 
     @resolved_field(
-        "Values of refs to objects and ops, in the order of the refs: the value of a version, or the part of it at "
+        "Values of refs to objects and ops, in the order of the refs. A value is that of a version, or the part at "
         "the ref's path; null if the target is missing or deleted. Refs on that path are followed within their "
         "project, including refs to rows of tables."
     )

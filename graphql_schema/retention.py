@@ -86,9 +86,9 @@ class RetentionRes:
 
 
 @strawberry.type(
-    description="Data that a rule would remove now; nothing is removed. Only selected numbers are computed, by a "
-    "scan of all calls of the project, about ten seconds per million; numbers of files need a scan of "
-    "all its JSON."
+    description="Data that a rule would remove now; nothing is removed. Only selected numbers are computed. They "
+    "need a scan of all calls of the project, about ten seconds per million. Numbers of files need a "
+    "scan of all its JSON."
 )
 class RetentionPreviewRes:
     """Counts; the source is a row of `_count_row`."""

@@ -139,8 +139,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
     """Build the schema with limits on operations.
 
     `compiled` selects LoomQL's compiled execution of rows, otherwise graphql-core's. Each field of Query and Mutation
-    is
-    nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
+    is nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
     """
     schema = LoomSchema(
         query=Query,

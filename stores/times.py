@@ -12,7 +12,7 @@ _MINUTE: Final = 60 * SECOND
 
 FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-"""The years 1 to 9999, which `datetime` can format."""
+"""Bounds of the years 1 to 9999, which `datetime` can format, in microseconds since the epoch."""
 
 
 def now() -> int:

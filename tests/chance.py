@@ -1,6 +1,7 @@
-"""Chance in tests: the same in each run, or, by LOOMQL_TEST_SEED, another; LOOMQL_TEST_TIMES as many cases.
+"""Seeds and case counts of randomised tests.
 
-How much of what was tried is worth something, which some tests assert, is known of the usual seed alone.
+LOOMQL_TEST_SEED sets the seed and LOOMQL_TEST_TIMES multiplies the number of cases.
+Some tests assert how many generated cases are useful; this is known to hold only for the default seed.
 """
 
 import os
@@ -13,5 +14,5 @@ _TIMES: Final = int(os.environ.get("LOOMQL_TEST_TIMES", "1"))
 
 
 def cases(number: int) -> int:
-    """How many cases to try where a run of all tests takes so many."""
+    """Return the number of cases to try, given the number that a default run tries."""
     return number * _TIMES

@@ -1,4 +1,4 @@
-"""The commands that a driver sends, as they go over the wire."""
+"""Listeners that record the commands that the driver sends to MongoDB."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,24 +8,24 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 
 class Commands(CommandListener):
-    """Remembers every command, by name and body."""
+    """A listener that records the name and body of every command."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
 
     @property
     def names(self) -> list[str]:
-        """The names of the commands, in order."""
+        """Return the names of the commands in the order in which the driver sent them."""
         return [name for name, _ in self.sent]
 
     def last(self, name: str) -> dict[str, Any]:
-        """The body of the last command of that name."""
+        """Return the body of the last command with this name."""
         return next(body for sent, body in reversed(self.sent) if sent == name)
 
     @property
     def last_pipeline(self) -> list[dict[str, Any]]:
-        """The stages of the last page that was read, be it by `find` or by `aggregate`."""
-        # A page has an order, and a look for op names after it has none.
+        """Return the last page read as pipeline stages, for `find` and `aggregate` alike."""
+        # The read of a page has a sort; the later look-up of op names has none.
         name, body = next(sent for sent in reversed(self.sent) if sent[0] == "aggregate" or sent[1].get("sort"))
         if name == "aggregate":
             found: list[dict[str, Any]] = body["pipeline"]
@@ -35,25 +35,24 @@ class Commands(CommandListener):
         return [{"$match": body["filter"]}, {"$sort": body["sort"]}, *skip, {"$limit": body["limit"]}, *shown]
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Remember the command."""
         self.sent.append((event.command_name, dict(event.command)))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Only what is sent counts."""
+        """Ignore it: only sent commands are recorded."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Only what is sent counts."""
+        """Ignore it: only sent commands are recorded."""
 
 
 class Overheard(CommandListener):
-    """What one client of many tests sends, told to the one whose database it goes to."""
+    """A listener on a shared client that forwards each event to the listener of its database."""
 
     def __init__(self) -> None:
         self._listening: dict[str, CommandListener] = {}
 
     @contextmanager
     def by(self, database: str, listener: CommandListener) -> Iterator[None]:
-        """Tell a listener what goes to a database, and to `admin`, as long as the block lasts."""
+        """Forward the events of a database, and those of `admin`, to a listener until the block ends."""
         self._listening[database] = listener
         try:
             yield
@@ -61,17 +60,17 @@ class Overheard(CommandListener):
             del self._listening[database]
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Tell of the command."""
+        """Forward the event."""
         for listener in self._of(event.database_name):
             listener.started(event)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Tell of its success."""
+        """Forward the event."""
         for listener in self._of(event.database_name):
             listener.succeeded(event)
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Tell of its failure."""
+        """Forward the event."""
         for listener in self._of(event.database_name):
             listener.failed(event)
 

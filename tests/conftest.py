@@ -1,4 +1,4 @@
-"""The real MongoDB that the tests run on: one server for the run, one database for a test."""
+"""Fixtures for all tests: one MongoDB server per run and one database per test."""
 
 import gc
 import os
@@ -31,16 +31,16 @@ _SLOW = (
     *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
     *("tests/clients/", "tests/conformance/"),
 )
-"""What starts processes, waits for them, or looks through all code."""
+"""Path prefixes of tests that start processes, wait for them, or search all code."""
 
 
-# Images of containers often say that no bytecode be kept. Then each of the hundred servers and commands that the tests
-# start would compile all of LoomQL again, for half a second, and each run all tests.
+# Container images often disable bytecode files. Each of the hundred servers and commands that the tests start would
+# then compile all of LoomQL again, which takes half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
-# How long a machine takes, which others are busy on, too, says nothing of what is tested.
+# Other processes slow the machine down, so a slow test case does not mean a fault in LoomQL.
 settings.register_profile(
     "any machine",
     deadline=None,
@@ -52,28 +52,31 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what is slow: at the end of a run side by side it would be done alone."""
+    """Run slow tests first: at the end of a parallel run only one worker would be busy."""
     items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to install what the tests need as soon as it is known that they do: some takes a minute."""
-    gc.freeze()  # the collector would look through all modules again and again
+    """Start the installations that the collected tests need, because some take a minute."""
+    gc.freeze()  # otherwise the garbage collector scans all modules again and again
     for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
         for installation in FOR_FIXTURE.get(fixture, ()):
             installation.begin()
 
 
 def pytest_sessionfinish() -> None:
-    """End what was begun for tests that did not come to run."""
+    """Stop the installations that still run."""
     for installations in FOR_FIXTURE.values():
         for installation in installations:
-            installation.give_up()
+            installation.stop()
 
 
 @pytest.fixture(scope="session")
 def node() -> Node:
-    """Node with the packages of `package.json`; skipped without them, or failed where LOOMQL_REQUIRE_CLIENTS is 1."""
+    """Return Node with the packages of `package.json`.
+
+    Skip the test if they cannot be installed; fail it if LOOMQL_REQUIRE_CLIENTS is 1.
+    """
     if problem := NODE.finish():
         go_without(f"tests/package.json cannot be installed: {problem[:500]}", CLIENTS_REQUIRED)
     return NODE
@@ -81,12 +84,12 @@ def node() -> Node:
 
 @pytest.fixture(scope="session")
 def mongodb_uri() -> Iterator[str]:
-    """The server named by LOOMQL_TEST_MONGODB_URI, or an embedded one in a temporary folder."""
+    """Yield the URI in LOOMQL_TEST_MONGODB_URI, or start a mongod in a temporary folder and yield its URI."""
     given = os.environ.get("LOOMQL_TEST_MONGODB_URI")
     if given:
         yield given
         return
-    # Not pytest's tmp_path: the paths of its sockets would often be too long.
+    # pytest's tmp_path is often too long for the path of a socket.
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
         embedded_mongod(Path(folder), cache_gb=0.5) as uri,
@@ -96,21 +99,24 @@ def mongodb_uri() -> Iterator[str]:
 
 
 def _forget_quickly(uri: str) -> None:
-    """Let the files of dropped databases go after seconds instead of minutes: a run would have too many open."""
+    """Make MongoDB delete the files of dropped databases after seconds instead of minutes.
+
+    Otherwise a run would have too many open files.
+    """
     with MongoClient[dict[str, object]](uri) as client:
         client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
 
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data folder with a short path, as sockets need it; it does not exist yet."""
+    """Yield the short path of a data folder that does not exist yet; socket paths must be short."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
         yield Path(parent) / "data"
 
 
 @pytest.fixture(scope="session")
 def databases(mongodb_uri: str) -> Iterator[DatabasePool]:
-    """The databases of this run."""
+    """Yield the pool of databases of this run."""
     with MongoClient[dict[str, object]](mongodb_uri) as client:
         pool = DatabasePool(client)
         yield pool
@@ -119,15 +125,15 @@ def databases(mongodb_uri: str) -> Iterator[DatabasePool]:
 
 @pytest.fixture
 def database_name(databases: DatabasePool) -> Iterator[str]:
-    """The name of an empty database with its indexes that only this test uses."""
+    """Yield the name of an empty database, with indexes, that only this test uses."""
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="session")
 async def _client(mongodb_uri: str) -> AsyncIterator[tuple[AsyncIOMotorClient[Document], Overheard]]:
-    """One client for all tests, since to connect takes longer than most of them, and who hears what it sends."""
+    """Yield one client for all tests, and the listener on it; connecting takes longer than most tests."""
     overheard = Overheard()
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[overheard])
     yield client, overheard
@@ -136,7 +142,7 @@ async def _client(mongodb_uri: str) -> AsyncIterator[tuple[AsyncIOMotorClient[Do
 
 @pytest.fixture
 def commands() -> Commands:
-    """The commands that `database` sent, in order."""
+    """Return the commands that `database` sent, in order."""
     return Commands()
 
 
@@ -144,7 +150,7 @@ def commands() -> Commands:
 def database(
     _client: tuple[AsyncIOMotorClient[Document], Overheard], database_name: str, commands: Commands
 ) -> Iterator[Database]:
-    """An empty database with its indexes, whose commands are seen."""
+    """Yield an empty database with indexes, whose commands are recorded."""
     client, overheard = _client
     with overheard.by(database_name, commands):
         yield Database(client, database_name)
@@ -152,26 +158,26 @@ def database(
 
 @pytest.fixture
 def calls(database: Database) -> CallsStore:
-    """A store of calls over `database`."""
+    """Return a store of calls in `database`."""
     return CallsStore(database)
 
 
 @pytest.fixture
 def objects(database: Database) -> ObjectsStore:
-    """A store of objects and ops over `database`."""
+    """Return a store of objects and ops in `database`."""
     return ObjectsStore(database)
 
 
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
-    """A provider of models on the loopback."""
+    """Start a fake model provider on the loopback interface and yield it."""
     with stand_in_provider() as provider:
         yield provider
 
 
 @pytest.fixture
 async def providers(stand_in: StandIn) -> AsyncIterator[EnvironmentProviders]:
-    """The port to providers as the server has it, with the stand-in in the place of OpenAI."""
+    """Yield the server's port to providers, with the stand-in in place of OpenAI."""
     environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url}
     port = EnvironmentProviders(environment, gateways=parse_hosts(stand_in.base_url))
     yield port

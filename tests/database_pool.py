@@ -1,4 +1,7 @@
-"""Databases for tests, used again: to build every index anew takes a second, to empty what a test wrote far less."""
+"""A pool of databases that tests reuse.
+
+Building every index takes a second; deleting the documents of a test takes far less.
+"""
 
 import uuid
 from typing import Any, Final
@@ -17,9 +20,9 @@ _EXPECTED: Final = {
 
 
 class DatabasePool:
-    """Empty databases with every index that a server would make.
+    """A pool of empty databases with every index that a server creates.
 
-    One that a test left with more than documents in its collections (other collections, other indexes) is dropped.
+    The pool drops a database if a test removed a collection, changed its indexes or left too many documents.
     """
 
     def __init__(self, client: MongoClient[Document]) -> None:
@@ -27,18 +30,18 @@ class DatabasePool:
         self._free: list[str] = []
 
     def take(self) -> str:
-        """The name of a database that no one else uses."""
+        """Return the name of a database that no other test uses."""
         return self._free.pop() if self._free else self._built()
 
-    def give_back(self, name: str) -> None:
-        """Make a database ready for the next one, or drop it."""
+    def release(self, name: str) -> None:
+        """Empty a database for the next test, or drop it."""
         if self._is_as_made(name) and _emptied(self._client[name]):
             self._free.append(name)
         else:
             self._client.drop_database(name)
 
     def close(self) -> None:
-        """Drop those that are free."""
+        """Drop the unused databases."""
         for name in self._free:
             self._client.drop_database(name)
         self._free.clear()
@@ -50,7 +53,10 @@ class DatabasePool:
         return name
 
     def _is_as_made(self, name: str) -> bool:
-        """Whether all indexes are there and no other; asked of all collections at once, as it is after each test."""
+        """Return whether the database has all expected collections and no other indexes.
+
+        One command reads all collections, because this runs after each test.
+        """
         shown = {"_id": 0, "name": 1, "indexes": "$md.indexes.spec.name"}
         listed: list[Document] = [{"$listCatalog": {}}, {"$match": {"db": name}}, {"$project": shown}]
         found = {row["name"]: set(row["indexes"]) for row in self._client.admin.aggregate(listed)}
@@ -60,7 +66,7 @@ class DatabasePool:
 
 
 def _emptied(database: Database[Document]) -> bool:
-    """Whether the database is empty now; what holds many documents is sooner dropped."""
+    """Empty the database and return True, or return False if it holds too many documents to delete."""
     names = sorted(database.list_collection_names())
     filled = _filled(database, names)
     if sum(database[name].estimated_document_count() for name in filled) > _MANY:
@@ -72,7 +78,7 @@ def _emptied(database: Database[Document]) -> bool:
 
 
 def _filled(database: Database[Document], names: list[str]) -> list[str]:
-    """Which collections hold anything."""
+    """Return the names of the collections that are not empty."""
 
     def any_of(name: str) -> list[Document]:
         return [{"$limit": 1}, {"$project": {"_id": {"$literal": name}}}]

@@ -1,4 +1,4 @@
-"""Ports that nobody listens on, and that no other test is given meanwhile."""
+"""Free ports for tests."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ _BELOW_THOSE_THAT_SYSTEMS_GIVE_OUT = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """A port of this machine that is free; tests that run side by side ask the system for others."""
+    """Return a free port outside the range that the system assigns, so that no concurrent test gets it."""
     while True:
         port = random.choice(_BELOW_THOSE_THAT_SYSTEMS_GIVE_OUT)  # noqa: S311 -- no secret
         try:

@@ -1,4 +1,4 @@
-"""What tests need from a registry: installed once in a checkout, beside other tests, and used again by later runs."""
+"""Packages that tests install from a registry, once per checkout, while other tests run."""
 
 import contextlib
 import fcntl
@@ -20,16 +20,16 @@ _TIMEOUT_SECONDS: Final = 420
 
 
 class Installation:
-    """Something that a command installs; of all processes that need it one runs that, and the others wait."""
+    """An installation that one command makes; one process runs the command and the others wait for it."""
 
     def __init__(self, name: str, fixture: str, mark: Path, prepare: Callable[[], Sequence[str]]) -> None:
-        """Register it; nothing is done yet.
+        """Register the installation without starting it.
 
         Args:
-            name: Names its lock and its log among those of other installations.
+            name: The name of its lock file and log file.
             fixture: The fixture of the tests that need it.
-            mark: The file that is there when all is installed.
-            prepare: Clears the way, and gives the command that installs.
+            mark: The file that exists once the installation is complete.
+            prepare: Removes remains of earlier attempts and returns the command that installs.
         """
         self._mark = mark
         self._prepare = prepare
@@ -39,7 +39,7 @@ class Installation:
         FOR_FIXTURE[fixture].append(self)
 
     def begin(self) -> None:
-        """Begin to install, unless it is there or another process does so; all else goes on beside it."""
+        """Start to install in the background, unless it is installed or another process installs it."""
         if self._mark.exists():
             return
         with self._open_lock() as lock, contextlib.suppress(BlockingIOError):
@@ -47,7 +47,7 @@ class Installation:
             self._start(lock)
 
     def finish(self) -> str:
-        """Wait until it is installed; why it is not, or an empty text."""
+        """Wait until it is installed; return the reason for a failure, or an empty string."""
         if self._mark.exists():
             return ""
         with self._open_lock() as lock:
@@ -57,24 +57,24 @@ class Installation:
         return "" if self._mark.exists() else self._log.read_text().strip() or "the command said nothing"
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until the command ends, or end it where that takes too long."""
+        """Wait for the command; stop it if it takes too long."""
         try:
             process.wait(_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            self.give_up()
+            self.stop()
             with self._log.open("a") as log:
                 log.write(f"given up after {_TIMEOUT_SECONDS} seconds")
 
-    def give_up(self) -> None:
-        """End an installation that nobody waits for any more."""
+    def stop(self) -> None:
+        """Stop the command, if it runs."""
         if self._process is not None:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait()
 
     def _start(self, lock: TextIO) -> "subprocess.Popen[bytes]":
-        """Start the command; the lock is taken until it ends, whether or not this process waits for that."""
-        self.give_up()
+        """Start the command; the command holds the lock until it ends, even if this process exits first."""
+        self.stop()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 -- our own command
                 ["/bin/sh", "-c", '"$@" && touch "$0"', self._mark, *self._prepare()],
@@ -91,7 +91,7 @@ class Installation:
 
 
 class PythonInstallation(Installation):
-    """Packages of PyPI in an environment of their own, in a folder that git ignores."""
+    """Packages of PyPI in a separate environment, in a folder that git ignores."""
 
     def __init__(self, name: str, fixture: str, *packages: str) -> None:
         self._folder = ROOT / f".venv-{name}"
@@ -107,4 +107,4 @@ class PythonInstallation(Installation):
 
 
 FOR_FIXTURE: Final = defaultdict[str, list[Installation]](list)
-"""All of them, by the fixture of the tests that need them."""
+"""All installations, by the fixture of the tests that need them."""

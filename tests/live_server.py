@@ -1,4 +1,4 @@
-"""A real server for an ASGI application, in a thread of the test run, on a free port of the loopback."""
+"""A real server for an ASGI application, in a thread of the test run, on a free loopback port."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from app.http_connections import HTTPProtocol
 
 @contextmanager
 def live_server(app: Any, **options: Any) -> Iterator[str]:  # noqa: ANN401 - as uvicorn declares them
-    """Serve until the block ends; yields `127.0.0.1:<port>`."""
+    """Run a server until the block ends; yield `127.0.0.1:<port>`."""
     given = {"http": HTTPProtocol, "log_config": None, "timeout_graceful_shutdown": 5, **options}
     config = uvicorn.Config(app, host="127.0.0.1", port=0, **given)
     server = uvicorn.Server(config)

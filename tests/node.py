@@ -1,4 +1,4 @@
-"""Node, and the npm packages of `package.json` beside this file, which programs below this folder import."""
+"""Node, and the npm packages of `package.json` in this folder, which test programs import."""
 
 import asyncio
 import functools
@@ -19,7 +19,7 @@ _LONGEST_LINE: Final = 1 << 24
 
 
 class Node(Installation):
-    """The Node that the test extra brings, and not the PATH's: one for all, and new enough for every package."""
+    """The Node of the test extra, which is new enough for every package; a Node on the PATH may not be."""
 
     def __init__(self) -> None:
         self.packages = _FOLDER / "node_modules"
@@ -29,31 +29,31 @@ class Node(Installation):
 
     @functools.cached_property
     def tools(self) -> Toolchain:
-        """Node and npm."""
+        """Return the paths of Node and npm."""
         found = toolchain_from_pypi()
         assert found, "install the test extra, which brings Node"
         return found
 
     @property
     def npx(self) -> list[str]:
-        """The command npx, to put arguments behind."""
+        """Return the npx command, without arguments."""
         return [self.tools.node, str(Path(self.tools.npm[-1]).with_name("npx-cli.js"))]
 
     @property
     def path(self) -> str:
-        """A PATH on which this Node comes first, for programs that start it by its name."""
+        """Return a PATH with this Node first, for programs that start Node by name."""
         return os.pathsep.join([str(Path(self.tools.node).parent), os.environ.get("PATH", os.defpath)])
 
     def _install(self) -> list[str]:
-        # No package's own script is needed, so none may run.
-        # Installation asks twice; more often npm would for minutes, where the registry is out of reach.
+        # No package needs its own install script, so no script may run.
+        # `Installation` runs a failed command again. With npm's default retries, an unreachable registry costs minutes.
         quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", *quick]
         return [*self.tools.npm, "ci", *options, "--prefix", str(_FOLDER)]
 
     @asynccontextmanager
     async def program(self, *arguments: str, folder: Path = _FOLDER) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A running program, whose input and output are pipes; it must end well when the block does."""
+        """Start a program with pipes for input and output; yield its process, which must then exit with 0."""
         with tempfile.TemporaryFile() as errors:
             pipe = asyncio.subprocess.PIPE
             process = await asyncio.create_subprocess_exec(
@@ -71,13 +71,13 @@ class Node(Installation):
             assert process.returncode == 0, f"{arguments} ended with {process.returncode}: {errors.read().decode()}"
 
     async def run(self, *arguments: str, folder: Path = _FOLDER) -> str:
-        """What a program wrote that ended well."""
+        """Run a program, require exit code 0 and return its output."""
         code, out, errors = await self.outcome(*arguments, folder=folder)
         assert code == 0, f"{arguments} ended with {code}:\n{out}\n{errors}"
         return out
 
     async def outcome(self, *arguments: str, folder: Path = _FOLDER) -> tuple[int | None, str, str]:
-        """With which code a program ended, and what it wrote as output and as errors."""
+        """Run a program and return its exit code, output and error output."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             self.tools.node, *arguments, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe

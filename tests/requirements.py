@@ -1,4 +1,4 @@
-"""What some tests need and a machine may lack: they are skipped there, but not where nothing may be skipped."""
+"""Requirements that a machine may lack: tests skip without them, except in CI."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def go_without(reason: str, variable: str) -> NoReturn:
-    """Skip the test; fail it where the environment has 1 in the variable, as .ci/run does."""
+    """Skip the test, or fail it if the environment variable is 1, as .ci/run sets it."""
     if os.environ.get(variable) == "1":
         pytest.fail(f"{reason} ({variable} is 1)")
     pytest.skip(reason)

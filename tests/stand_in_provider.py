@@ -1,23 +1,23 @@
-"""A stand-in for providers of models: an OpenAI-compatible server on the loopback, so that all runs offline.
+"""A fake model provider: an OpenAI-compatible server on the loopback interface, so that tests run offline.
 
-What it answers is chosen by what is asked: by a function that the test gives, or else by the name of the model.
+A function of the test chooses the response; without one, the name of the model does:
 
-    status-<code>     that status, with the key repeated in the message
-    limited-<n>       429 for the first n requests of that model, then an answer
-    slow-<seconds>    an answer after so many seconds
-    held              an answer when the test has set `is_released`
-    cut               an answer whose connection breaks in the middle
-    unfinished        a stream that ends in order before it is finished
-    no-json           a page of HTML
+    status-<code>     a response with that status; its message contains the key
+    limited-<n>       429 for the first n requests of that model, then a completion
+    slow-<seconds>    a completion after that many seconds
+    held              a completion once the test sets `is_released`
+    cut               a response whose connection breaks in the middle
+    unfinished        a stream that closes cleanly before the completion is finished
+    no-json           an HTML page
     no-completion     JSON that is no completion
-    huge              an answer without end
-    packed            an answer in gzip
+    huge              a response without end
+    packed            a gzip-compressed response
     redirect          a redirect to `redirects_to`
-    repeats-key       an answer with the key in it
-    fails-midway      a stream in which an error is told
+    repeats-key       a completion that contains the key
+    fails-midway      a stream that contains an error
     endless           a stream without end
-    any other         what the user said last, said again; a tool's call where tools are given; where a JSON schema is
-                      asked for, an instance of it
+    any other         an echo of the last user message; a tool call if the request offers tools;
+                      an instance of the JSON schema if the request has one
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from tests.live_server import live_server
 
 Body = dict[str, Any]
 Reply = Callable[[Body], "str | Body | Response | None"]
-"""What to answer to a request: a text, a whole message, any response, or None to leave it to the model's name."""
+"""A function that answers a request with a text, a message or a response; None lets the model's name decide."""
 
 KEY: Final = "sk-stand-in-0123456789abcdef"
 USAGE: Final = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -54,12 +54,12 @@ _CHUNK: Final = 10_000
 
 
 class CutOffError(Exception):
-    """Ends a connection in the middle of an answer."""
+    """Raised to break a connection in the middle of a response."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request, as it came."""
+class ReceivedRequest:
+    """One request that the server received."""
 
     path: str
     headers: dict[str, str]
@@ -69,25 +69,25 @@ class Asked:
 
 @dataclass
 class StandIn:
-    """The server's state; the test may look at it and change it at any time."""
+    """The state of the server; a test may read and change it at any time."""
 
     reply: Reply | None = None
     redirects_to: str = "/elsewhere"
     base_url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
     is_released: bool = False
     left: int = 0
-    """How many clients left a stream before its end."""
+    """Number of clients that disconnected before the end of a stream."""
     sent_chunks: int = 0
 
     @property
     def bodies(self) -> list[Body]:
-        """The bodies of all requests, in order."""
-        return [asked.body for asked in self.asked]
+        """Return the bodies of all requests, in order."""
+        return [request.body for request in self.requests]
 
     async def chat(self, request: Request) -> Response:
-        """A chat completion."""
+        """Return a chat completion."""
         body = await self._take(request)
         reply = self.reply(body) if self.reply else None
         if isinstance(reply, Response):
@@ -103,7 +103,7 @@ class StandIn:
         )
 
     async def images(self, request: Request) -> Response:
-        """Pictures, as URLs or in Base64."""
+        """Return images, as URLs or in Base64."""
         body = await self._take(request)
         reply = self.reply(body) if self.reply else None
         if isinstance(reply, Response):
@@ -119,18 +119,18 @@ class StandIn:
         return JSONResponse({"created": 1_760_000_000, "data": data, "usage": {"total_tokens": 30, "input_tokens": 10}})
 
     async def picture(self, _request: Request) -> Response:
-        """A picture of one pixel."""
+        """Return an image of one pixel."""
         return Response(PNG, media_type="image/png")
 
     async def elsewhere(self, request: Request) -> Response:
-        """Where a redirect leads; nobody should get here."""
+        """Answer the target of a redirect; no client should reach it."""
         await self._take(request)
         return JSONResponse({"choices": []})
 
     async def _take(self, request: Request) -> Body:
         text = await request.body()
         body = json.loads(text) if text else {}
-        self.asked.append(Asked(request.url.path, dict(request.headers), body, dict(request.query_params)))
+        self.requests.append(ReceivedRequest(request.url.path, dict(request.headers), body, dict(request.query_params)))
         return dict(body)
 
     async def _odd(self, model: str, body: Body, request: Request) -> Response | None:  # noqa: C901 -- a table of cases
@@ -178,7 +178,7 @@ class StandIn:
 
 @contextmanager
 def stand_in_provider(reply: Reply | None = None) -> Iterator[StandIn]:
-    """Serve until the block ends."""
+    """Run the server until the block ends; yield its state."""
     stand_in = StandIn(reply)
     routes = [
         Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
@@ -208,7 +208,7 @@ def _completion(body: Body, message: Body) -> Body:
 
 
 async def _chunks(body: Body, message: Body) -> AsyncIterator[Body]:
-    """A stream of the message, some characters at a time."""
+    """Yield the message as stream chunks of a few characters."""
     model = body["model"]
     yield _chunk(body, {"role": "assistant", "content": ""})
     for number, piece in enumerate(_pieces(message)):
@@ -222,7 +222,7 @@ async def _chunks(body: Body, message: Body) -> AsyncIterator[Body]:
         if model.startswith("drip"):
             await asyncio.sleep(0.05)
     while model == "endless":
-        # Other content each time, or connections that compress would take in any number of chunks.
+        # The content varies: a connection that compresses would shrink repeated chunks to almost nothing.
         yield _chunk(body, {"content": secrets.token_hex(_CHUNK // 2)})
         await asyncio.sleep(0)
     yield _chunk(body, {}, _finish_reason(message))
@@ -267,13 +267,13 @@ def _message(body: Body) -> Body:
 
 
 def _last_words(body: Body) -> str:
-    said = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
-    last = said[-1] if said else "nothing"
+    contents = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
+    last = contents[-1] if contents else "nothing"
     return last if isinstance(last, str) else json.dumps(last)
 
 
 def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
-    """Some instance of a plain schema."""
+    """Return a value that is valid for a simple schema."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
@@ -292,7 +292,7 @@ def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
 
 
 async def _wait(is_over: Callable[[], bool], request: Request) -> None:
-    """Wait, but for no one who has left."""
+    """Wait until the condition holds or the client disconnects."""
     while not is_over() and not await request.is_disconnected():  # noqa: ASYNC110 -- ASGI has no event for it
         await asyncio.sleep(0.02)
 

@@ -1,4 +1,4 @@
-"""The house rules that tools can hold: style, types, and the one direction of imports."""
+"""Tests that all code passes the linter, the formatter, the type checker and the check of import directions."""
 
 import subprocess
 import sys

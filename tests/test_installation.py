@@ -1,4 +1,4 @@
-"""What tests install is installed once, however many processes need it at once, and a failure is told."""
+"""Tests that concurrent processes install packages only once and that a failure is reported."""
 
 import sys
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(installation, "_LOCKS", tmp_path / "locks")
     yield
     for made in FOR_FIXTURE.pop(FIXTURE):
-        made.give_up()
+        made.stop()
 
 
 def counting(folder: Path, *, fails: int = 0) -> Installation:
-    """One that writes a line each time that it is installed, and does not come to its end the first times."""
+    """Return an installation that appends a line to a file on each run and fails the first `fails` runs."""
     program = f"open('runs', 'a').write('run\\n'); print('no network'); exit(len(open('runs').readlines()) <= {fails})"
     return Installation(
         "counted", FIXTURE, folder / "mark", lambda: ["env", "-C", str(folder), sys.executable, "-c", program]
@@ -69,7 +69,7 @@ def test_cancelled_install_leaves_no_process(tmp_path: Path) -> None:
     slow = Installation("slow", FIXTURE, tmp_path / "mark", lambda: ["sleep", "600"])
 
     slow.begin()
-    slow.give_up()
+    slow.stop()
 
     assert slow._process
     assert slow._process.returncode == -15

@@ -1,6 +1,6 @@
-"""Tests of queries, writes and change streams again, on MongoDB 7: all others run on the embedded MongoDB 6.
+"""Runs the tests of queries, writes and change streams on MongoDB 7; other tests use the embedded MongoDB 6.
 
-On Linux, PyPI has no MongoDB 7, so wine runs the one for Windows.
+PyPI has no MongoDB 7 for Linux, so wine runs the build for Windows.
 """
 
 import os
@@ -35,7 +35,7 @@ TESTS = (
     "tests/stores/calls/events/test_fan_out.py",
 )
 QUICK = "not thousands and not literal"
-"""Queries of the largest sizes take MongoDB seconds each on any version."""
+"""Expression for pytest's `-k` that excludes the largest queries, which take seconds on any version of MongoDB."""
 
 Client = MongoClient[dict[str, object]]
 
@@ -46,7 +46,7 @@ _WINE: Final = shutil.which("wine64") or shutil.which("wine64", path="/usr/lib/w
 _WINE_SETTINGS: Final = {
     "WINEPREFIX": str(_FOLDER / "wine"),
     "WINEDEBUG": "-all",
-    "WINEDLLOVERRIDES": "mscoree,mshtml=",  # it would ask whether to install them
+    "WINEDLLOVERRIDES": "mscoree,mshtml=",  # otherwise wine asks whether to install them
 }
 _START_SECONDS: Final = 120
 _TESTS_SECONDS: Final = 900
@@ -63,7 +63,10 @@ MONGODB_7: Final = Installation("mongodb7", "mongodb_7_uri", _WHOLE, _installing
 
 @pytest.fixture(scope="module")
 def mongodb_7_uri() -> Iterator[str]:
-    """A server of MongoDB 7; skipped where it cannot be had, or failed where LOOMQL_REQUIRE_MONGODB7 is 1."""
+    """Yield the URI of a MongoDB 7 server.
+
+    Skip the tests if it is not available; fail them if LOOMQL_REQUIRE_MONGODB7 is 1.
+    """
     if _WINE is None:
         go_without("wine64 is not installed", REQUIRED)
     if problem := MONGODB_7.finish():
@@ -77,7 +80,7 @@ def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str)
         assert client.server_info()["version"].startswith("7.0.")
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
-    told = subprocess.run(  # noqa: S603 -- our own tests
+    done = subprocess.run(  # noqa: S603 -- our own tests
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", QUICK, *TESTS],
         cwd=ROOT,
         env=plain | {"LOOMQL_TEST_MONGODB_URI": mongodb_7_uri},
@@ -87,17 +90,17 @@ def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str)
         check=False,
     )
 
-    assert told.returncode == 0, told.stdout[-20_000:]
-    assert re.search(r"^[0-9]{3} passed, ", told.stdout, re.MULTILINE), told.stdout[-1_000:]
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert re.search(r"^[0-9]{3} passed, ", done.stdout, re.MULTILINE), done.stdout[-1_000:]
 
 
 @contextmanager
 def _running(wine: str, data: Path) -> Iterator[str]:
-    """Run MongoDB 7 as a replica set of one node for as long as the block lasts; yield its URI."""
+    """Run MongoDB 7 as a replica set of one member until the block ends; yield its URI."""
     address, log = f"127.0.0.1:{free_port()}", data / "log.txt"
     command = [wine, str(_FOLDER / "fiftyone/db/bin/mongod.exe"), "--dbpath", str(data), "--replSet", "rs7"]
     command += ["--bind_ip", "127.0.0.1", "--port", address.rpartition(":")[2], "--wiredTigerCacheSizeGB", "0.5"]
-    # It collects diagnostic data by functions of Windows that wine lacks, and exits.
+    # Its diagnostic data collection calls Windows functions that wine lacks, and then mongod exits.
     command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _WINE_SETTINGS)  # noqa: S603 -- ours
@@ -111,7 +114,7 @@ def _running(wine: str, data: Path) -> Iterator[str]:
 
 
 def _make_primary(client: Client, address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until the server has started, initiate its replica set, and wait until it takes writes."""
+    """Initiate the replica set and wait until the server accepts writes."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Tests that a machine cannot run are skipped with the reason, and never in CI."""
+"""Tests that a missing requirement skips a test with a reason, and fails it in CI."""
 
 import re
 from pathlib import Path

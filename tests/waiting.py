@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere and tells nobody."""
+"""Functions that poll for conditions that send no notification."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,14 +9,14 @@ TIMEOUT = 60
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; fail if it never does."""
+    """Wait until the condition holds; fail after a timeout."""
     async with asyncio.timeout(TIMEOUT):
         while not holds():  # noqa: ASYNC110 -- the driver's threads and what they hold have no event to wait for
             await asyncio.sleep(0.02)
 
 
 async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
-    """Wait until the answer to a question is true; fail if it never is."""
+    """Wait until the awaited answer is true; fail after a timeout."""
     async with asyncio.timeout(TIMEOUT):
         while not await ask():  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.01)
@@ -24,12 +24,12 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
 
 @dataclass
 class Turns:
-    """How many turns of the event loop another task has had."""
+    """A counter of the event loop turns that a concurrent task gets."""
 
     count: int = 0
 
     async def take(self) -> None:
-        """Take one after the other, for good."""
+        """Count turns forever."""
         while True:
             await asyncio.sleep(0)
             self.count += 1
@@ -37,7 +37,7 @@ class Turns:
 
 @asynccontextmanager
 async def another_task(turns: Turns) -> AsyncIterator[None]:
-    """A task beside the block, which is always ready and counts its turns."""
+    """Run a task until the block ends that is always ready and counts its turns."""
     task = asyncio.create_task(turns.take())
     await asyncio.sleep(0)
     try:
@@ -47,7 +47,7 @@ async def another_task(turns: Turns) -> AsyncIterator[None]:
 
 
 async def loop_turns_during(work: Awaitable[object]) -> int:
-    """How many turns another task has until some work is done."""
+    """Run the work and return how many turns a concurrent task gets meanwhile."""
     turns = Turns()
     async with another_task(turns):
         await work

@@ -19,8 +19,7 @@ def quota_key_of(scope: Scope) -> str:
     """Return the quota key of a connection.
 
     The address is the client's as uvicorn reports it. Behind a proxy it is the forwarded one if FORWARDED_ALLOW_IPS
-    trusts
-    the proxy, and the proxy's own otherwise.
+    trusts the proxy, and the proxy's own otherwise.
     """
     client = scope.get("client")
     return quota_key_for(scope.get("state", {}).get(CALLER), client[0] if client else None)

@@ -5,7 +5,7 @@ from typing import Final, Self
 from stores.concurrency.quotas import check_caller_quota
 
 MAX_WEBSOCKETS: Final = 5_000
-"""An idle WebSocket takes some 35 KiB."""
+"""Default limit of open WebSockets; an idle one takes about 35 KiB."""
 
 
 class WebSockets:

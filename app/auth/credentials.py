@@ -15,7 +15,7 @@ _MESSAGE_MEMBERS: Final = ("authorization", "apikey")
 """Members of a WebSocket's first message that may hold credentials, in any letter case."""
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="LoomQL"'}
-"""Basic is accepted and not offered: with it, browsers would show a password prompt over GraphiQL."""
+"""Header of a 401. Basic is accepted but not offered: with it, browsers would show a password prompt over GraphiQL."""
 
 FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 """Command that creates the first key."""

@@ -27,8 +27,8 @@ class KeyCache:
     """The cached keys of a database.
 
     A request costs no database command. While requests arrive, a background task reads a version mark every
-    `FRESH_SECONDS`
-    and the keys only if the mark changed. A request waits only if the last read is older than `TRUSTED_SECONDS`.
+    `FRESH_SECONDS` and the keys only if the mark changed. A request waits only if the last read is older than
+    `TRUSTED_SECONDS`.
     """
 
     def __init__(self, keys: KeysStore) -> None:

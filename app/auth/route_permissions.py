@@ -66,7 +66,7 @@ GRPC: Final = "GRPC"
 
 OPEN: Final = RoutePermission(Role.NONE, "any")
 EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _every_project)
-"""For what tells of the whole server."""
+"""Permission of routes whose response is about the whole server."""
 
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
 _IN_PATH: Final = "project in the path"

@@ -27,8 +27,7 @@ def allowed_hosts(host: str, allowed: str) -> frozenset[str] | None:
     """Return the host names allowed for a server that listens at `host`, besides loopback names; None allows all.
 
     `allowed` is a list with commas. If it is empty, a server on the loopback allows no other name. Any other server
-    allows
-    all, because the names of its network are unknown here.
+    allows all, because the names of its network are unknown here.
     """
     names = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
     if EVERY in names:

@@ -43,8 +43,7 @@ class Origins:
         """Return True if the request comes from a page of another origin that may not call this server.
 
         Browsers send the origin of the page, which a page cannot prevent; other programs send none. Following a link
-        from
-        another site is allowed, because no page can read the result. `method` is None for opening a WebSocket.
+        from another site is allowed, because no page can read the result. `method` is None for opening a WebSocket.
         """
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None:

@@ -15,7 +15,7 @@ from stores.migrations import schema_version
 _R = TypeVar("_R")
 
 _NO_TIME_LIMIT: Final = 86_400.0
-"""The user can interrupt a command at any time."""
+"""Timeout of commands without a time limit, in seconds: the user can interrupt a command at any time."""
 
 
 @asynccontextmanager

@@ -20,8 +20,7 @@ def stop_orphan(database: Path) -> None:
     """Stop the mongod that has `database` open, by SIGTERM and then SIGKILL; return at once if there is none.
 
     mongod locks `mongod.lock` while it lives, and writes its process id there. A file that is not locked is stale. A
-    mongod
-    that LoomQL did not start is an error.
+    mongod that LoomQL did not start is an error.
     """
     lock_file = database / "mongod.lock"
     signalled = None

@@ -26,8 +26,8 @@ class Supervisor:
     """Runs `command` in its own thread, which lives as long as the process that it forked.
 
     Linux ends a process bound to its parent when the thread that forked it ends, so the caller's thread or a pool
-    thread
-    must not fork it. Before `confirm()`, the end of the command sets `ended`; afterwards the command is restarted.
+    thread must not fork it. Before `confirm()`, the end of the command sets `ended`; afterwards the command is
+    restarted.
     """
 
     def __init__(self, command: Sequence[str], log: LogFile) -> None:

@@ -16,7 +16,7 @@ _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
 """Pipe size: one page, so that the next one is produced while this one is sent; Linux's default maximum."""
 _PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from app.exports.worker import main; sys.exit(main())"
-"""Sets `sys.path` to the server's; Python by itself would search the current folder."""
+"""Python code of a worker. It takes the server's `sys.path`; Python by itself would search the current folder."""
 
 
 class WorkerDiedError(Exception):

@@ -21,7 +21,7 @@ from stores.files import check_size
 
 MEDIA_TYPE: Final = "multipart/form-data"
 PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflight", "X-Apollo-Operation-Name")
-"""A page of another site can send a form without a preflight request, but not with one of these headers."""
+"""Headers that prove a preflight request: without one, a page of another site can send a form, but no such header."""
 
 MAX_FILES: Final = 100
 UPLOAD: Final = "Upload"

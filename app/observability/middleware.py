@@ -30,8 +30,7 @@ class RequestTrackingMiddleware:
     """ASGI middleware that sets `request_id` in the state of each connection, and X-Request-ID in each response.
 
     A valid id in the request is kept, so that it can be followed through several services. A request that the server
-    cuts
-    off at a shutdown gets an error that asks for a retry.
+    cuts off at a shutdown gets an error that asks for a retry.
     """
 
     def __init__(

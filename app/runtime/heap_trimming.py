@@ -40,10 +40,8 @@ def keep_little() -> None:
     """Map large blocks separately and limit the heaps of threads; do nothing without glibc.
 
     By default, the allocator raises the size of separately mapped blocks up to 32 MiB. Request bodies and responses
-    then
-    lie in the heap between long-lived blocks, and their gaps make it grow. With ten thousand requests of all sizes it
-    took
-    six times the memory in use.
+    then lie in the heap between long-lived blocks, and their gaps make it grow. With ten thousand requests of all sizes
+    it took six times the memory in use.
     """
     if mallopt := _allocator_function("mallopt"):
         mallopt(_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

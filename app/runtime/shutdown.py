@@ -52,8 +52,7 @@ def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
     """Start a shutdown at the first signal and force it at the second; the server's own handlers run, too.
 
     Ctrl-C reaches all processes of a terminal, and the supervisor then sends SIGTERM to its workers. For a worker, only
-    the
-    same signal again counts as the second. Outside the main thread nothing happens.
+    the same signal again counts as the second. Outside the main thread nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

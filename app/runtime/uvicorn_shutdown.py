@@ -56,8 +56,7 @@ class WorkerSupervisor(Multiprocess):
     """Supervisor of worker processes that never blocks on one worker.
 
     Uvicorn waits for each worker's health check in turn, and meanwhile misses signals and dead workers. It also waits
-    for
-    each worker's exit without a limit. A second signal is forwarded to the remaining workers.
+    for each worker's exit without a limit. A second signal is forwarded to the remaining workers.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:

@@ -10,8 +10,7 @@ class DirectRoutes:
     """The innermost ASGI middleware, before Starlette's router.
 
     The router and its exception handler take a twentieth of the time of a small query, and each WebSocket message
-    passes
-    through the handler.
+    passes through the handler.
 
     Args:
         app: the router, for all other routes; for these, too, behind a path prefix.

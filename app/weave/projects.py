@@ -16,7 +16,7 @@ from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
-"""Accepts every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
+"""Versions that accept every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
 
 _SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
 _THREAD_TIMES: Final = ("start_time", "last_updated")

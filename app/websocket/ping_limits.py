@@ -10,7 +10,7 @@ from app.runtime.uvicorn_shutdown import DrainingWebSocketProtocol
 
 PER_SECOND: Final = 10
 BURST: Final = 100
-"""Limits of one connection; the server answers each ping."""
+"""Rate and burst of the pings that one connection may send; the server answers each ping."""
 
 TOO_MANY: Final = 4429
 REASON: Final = f"The client sent more than {PER_SECOND} pings and pongs a second."

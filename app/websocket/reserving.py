@@ -48,8 +48,7 @@ class ReservingProtocol(PingLimitProtocol):
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
     message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends
-    a
-    message more slowly than `PACE` allows is closed with 4408.
+    a message more slowly than `PACE` allows is closed with 4408.
 
     A message of more than 16 KiB reaches the application as an event with `ENCODED` and `RESERVATION`.
     """

@@ -23,8 +23,8 @@ class CallsGroupBy(Enum):
     )
     MODEL = strawberry.enum_value(
         "model",
-        description="Model name. A call is in the row of each model that it used, with its usage of that model, "
-        "and in the row of null if it used none.",
+        description="Model name. A call is in the row of each model that it used, with its usage of that model. The "
+        "row of null has the calls without a model.",
     )
     STATUS = strawberry.enum_value("status", description="Status of the calls.")
     THREAD = strawberry.enum_value("thread_id", description="Id of the thread; null for calls without a thread.")

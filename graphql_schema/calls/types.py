@@ -168,9 +168,9 @@ class CallSchema(Node):
         return cost
 
     trace_cost = _of_trace(
-        "Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is a "
-        "root, or if no model has a price in US dollars. totalCost, in contrast, is the cost of the usage that the "
-        "root itself reports, which may be the sum of the trace or nothing.",
+        "Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is "
+        "a root, or if no model has a price in US dollars. totalCost is the cost of the usage that the root itself "
+        "reports, which may be the sum of the trace or nothing.",
         float | None,
         TOKENS_AND_COST,
         lambda totals: totals["usage"]["cost"],

@@ -25,8 +25,8 @@ class CompletionsCreateRes:
     )
 
     @resolved_field(
-        "Id of the call that stores the completion; null if it is not stored, or if no request was sent because the "
-        "model is unknown or its API key is missing."
+        "Id of the call that stores the completion; null if it is not stored, or if no request was sent. No request "
+        "is sent if the model is unknown or its API key is missing."
     )
     def weave_call_id(self, parent: strawberry.Parent[Completion]) -> strawberry.ID | None:
         """Return the call's id."""

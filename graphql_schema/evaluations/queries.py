@@ -34,9 +34,10 @@ Where = Annotated[
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="Sort order: by a number in scores or output, such as scores.helpfulness.grade (true is 1), "
-        "or by model_latency, latency_ms or total_tokens, each averaged over the predictions of a "
-        "row; or by started_at, the earliest start of its predictions, if omitted or empty."
+        description="Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
+        "1), and model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a "
+        "row. If omitted or empty, rows are sorted by started_at, the earliest start of their "
+        "predictions."
     ),
 ]
 

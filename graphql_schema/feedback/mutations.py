@@ -104,9 +104,9 @@ class FeedbackMutations:
 
     @resolved_field(
         "Atomic replacement of feedback by any user. Nothing is deleted if the new feedback is invalid. If several "
-        "requests replace the same id, one succeeds, and the others get NOT_FOUND. A request with a new id of its own "
-        "can be repeated. The new feedback may reuse the old id only if both have the same user and weaveRef; then it "
-        "overwrites the old one, and the last of several requests counts.",
+        "requests replace the same id, one succeeds, and the others get NOT_FOUND. A request with a new id of its "
+        "own can be repeated. The new feedback may reuse the old id only if both have the same user and weaveRef. "
+        "Then it overwrites the old feedback, and the last of several requests counts.",
         FeedbackReplaceRes,
     )
     @_spread

@@ -58,8 +58,8 @@ class Feedback(Node):
     )
 
     @resolved_field(
-        "Subject of the feedback, such as a call, a version of an object or a trace; null if weaveRef is no ref of an "
-        "entity of the project, or that entity is missing.",
+        "Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no "
+        "entity of the project, or the entity is missing.",
         returns=Node | None,
     )
     async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:

@@ -56,8 +56,8 @@ class TableMutations:
         return TableCreateRes(digest=digest, row_digests=row_digests)
 
     @resolved_field(
-        "Creation of a table from digests of rows, for example one that is too large for a single request: first send "
-        "its rows in several tables. Missing rows count; tableRows returns them once they are stored."
+        "Creation of a table from digests of rows. A table that is too large for one request can be sent as several "
+        "tables first. Missing rows count; tableRows returns them once they are stored."
     )
     async def table_create_from_digests(
         self, info: Info, project_id: ProjectId, row_digests: RowDigests

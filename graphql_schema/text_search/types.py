@@ -76,8 +76,8 @@ class CallSearchHit:
         return parent
 
     @resolved_field(
-        "Relevance of the call. Each word or phrase adds 8 for the op's name, 8 for the display name, 4 for the "
-        "exception, 2 for the output and 1 for the inputs, if that field contains it."
+        "Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, "
+        "display name 8, exception 4, output 2, inputs 1."
     )
     def score(self, parent: strawberry.Parent[Row]) -> int:
         """Return the score of the row."""
@@ -107,10 +107,10 @@ class CallSearchConnection(Connection[CallSearchHit]):
         return str(page.method)
 
     @resolved_field(
-        "True if the search examined everything that could be on this page or before it. If false, a scan reached its "
-        "time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. Or the index has "
-        "more than 20,000 calls with the words, or too many calls wait to be indexed: then the most recently indexed "
-        "ones were ranked. Narrow the search in that case."
+        "True if the search examined everything that could be on this page or before it. If false, a scan may have "
+        "reached its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. "
+        "Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be indexed. Then only "
+        "the most recently indexed calls were ranked; narrow the search."
     )
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
         """Return whether the search was complete."""

@@ -85,8 +85,8 @@ class Trace(Node):
     calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
     @connection_field(
-        "Calls at the top of the tree, the oldest first: calls without a parent, calls whose parent is missing, and "
-        "the oldest of calls whose parent ids form a cycle.",
+        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest "
+        "of calls whose parent ids form a cycle.",
         of=CallSchema,
         work=COUNT,
     )

@@ -31,9 +31,9 @@ COUNTS: Final = ("prompt_tokens", "completion_tokens", "requests", "total_tokens
 TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 FEW: Final = 1_000
-"""Up to this many unclear calls are looked up one by one."""
+"""Maximum number of unclear calls that are looked up one by one in any case."""
 MANY_MORE: Final = 10
-"""If the time range has this many times more calls than unclear ones, scanning it is slower than lookups."""
+"""Ratio of the calls in the time range to the unclear ones from which scanning the range is slower than lookups."""
 MAX_PARENTS: Final = 50_000
 """Limit on the ids in a pipeline. Each takes about 60 bytes, twice, of the 16 MiB that MongoDB accepts."""
 

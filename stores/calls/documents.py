@@ -30,10 +30,10 @@ call's current text. The index does not know a call with neither field, so the i
 """
 
 FIELDS_WITHOUT_EVENTS: Final = (*DERIVED_FIELDS, *SEARCH_FIELDS)
-"""An update of only these fields is no event."""
+"""Fields whose update alone is no event."""
 
 DERIVED_VERSION: Final = 5
-"""Raise this when `DERIVED_FIELDS` change: `calls_backfill` updates older calls to the new version."""
+"""Version of `DERIVED_FIELDS`. Raise it when they change: `calls_backfill` updates older calls to the new version."""
 
 TURN_OF: Final[Document] = {
     "$cond": [

@@ -27,10 +27,10 @@ _LARGE_FRACTION: Final = 0.25
 """Fraction of the budget above which a request gets a large slot, so that it does not fill the budget."""
 
 _LARGE_SLOTS: Final = 2
-"""Two, for two callers: a client that sends a large request slowly does not delay another caller."""
+"""Number of large slots, for two callers: a client that sends a large request slowly does not delay another caller."""
 
 _REQUEST_BUDGETS: Final = 4
-"""One request may take this many times the budget: 32 MiB of OTLP JSON, or full of emoji, take 128 MiB."""
+"""Maximum of one request as a multiple of the budget: 32 MiB of OTLP JSON, or full of emoji, take 128 MiB."""
 
 _SETTING: Final = "LOOMQL_MAX_PENDING_BYTES"
 _FULL_OF_WRITES: Final = (

@@ -43,7 +43,7 @@ _MAX_CACHED_CHARACTERS: Final = 100_000
 """Limit on the characters of a project's cached model names; longer sets are read for every query."""
 
 _READING_SECONDS: Final = 5.0
-"""After a pipeline met a new model, queries read the names themselves for this long, as more may follow."""
+"""Seconds after a new model in a pipeline in which queries read the names themselves, as more may follow."""
 
 _NEW_MODELS: Final = "calls with new models were written during the query; retry"
 

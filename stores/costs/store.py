@@ -33,7 +33,7 @@ MAX_AT_ONCE: Final = 1_000
 """Limit on costs created together."""
 
 FEW: Final = 100
-"""Up to this many costs of a project are read before the models are known."""
+"""Maximum costs of a project that are read before the models are known."""
 
 _OLDEST_FIRST: Final = (SortBy("created_at"),)
 

@@ -25,7 +25,7 @@ _COMMAND_TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.25
 """Interval between checks for operations that started late or did not end at once."""
 _KILL_TIMEOUT_SECONDS: Final = 60.0
-"""Give up on killing a block's operations after this long."""
+"""Time limit for killing a block's operations."""
 
 _log = logging.getLogger("loomql")
 

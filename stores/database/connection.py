@@ -39,7 +39,7 @@ _R = TypeVar("_R")
 
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
-"""The driver's minimum. It detects a hanging server after this plus about half of the timeout."""
+"""Interval of heartbeats, the driver's minimum. It detects a hanging server after this plus half of the timeout."""
 _MIN_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
 _ATTEMPTS = 3

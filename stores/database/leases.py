@@ -8,7 +8,7 @@ from pymongo.errors import DuplicateKeyError
 from stores.database import Collection
 
 LEASE_SECONDS: Final = 15.0
-"""Longer than one step takes on a slow database; a dead holder blocks others for this long."""
+"""Duration of a lease, longer than a step on a slow database; a dead holder blocks others for this long."""
 
 _Document = dict[str, Any]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stores.database import Collection
 
 LAG_SECONDS: Final = 10
-"""The stored last activity of a project lags behind by at most this long."""
+"""Maximum lag of a project's stored last activity."""
 
 PURGING: Final = "purging"
 """Field of a project's document: the id of the running purge."""

@@ -22,10 +22,10 @@ APP_NAME: Final = "loomql"
 
 _ATTEMPTS: Final = 40
 _ATTEMPTS_BEFORE_CLEANUP: Final = 12
-"""After this many attempts (about a second), look for abandoned transactions that block this one."""
+"""Attempts (about a second) between two searches for abandoned transactions that block this one."""
 _MAX_PAUSE_SECONDS: Final = 0.25
 _ABANDONED_MICROSECONDS: Final = times.SECOND
-"""A live transaction waits only milliseconds for its next command; MongoDB's own limit is 60 seconds."""
+"""Idle time of an abandoned transaction; a live one waits only milliseconds. MongoDB's own limit is 60 seconds."""
 
 _CONFLICT_CODES: Final = (24, 112, 251)
 """MongoDB's codes for a held lock, a write conflict and an aborted transaction."""

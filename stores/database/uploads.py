@@ -6,7 +6,7 @@
 from typing import Any, Final
 
 LEASE_SECONDS: Final = 300
-"""An upload without a chunk for this long counts as abandoned."""
+"""Time without a new chunk after which an upload counts as abandoned."""
 
 ALIVE: Final = {"doomed": {"$exists": False}}
 """Match for uploads that are not being deleted."""

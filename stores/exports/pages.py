@@ -19,7 +19,7 @@ _TARGET_CHARACTERS: Final = 700_000
 
 _MAX_CHARACTERS: Final = 4_000_000
 _SLOW_SECONDS: Final = 0.25
-"""Pages that take longer grow: for example, each page of an unindexed sort sorts all matches again."""
+"""Duration above which pages grow: for example, each page of an unindexed sort sorts all matches again."""
 
 
 async def pages(read_page: ReadPage, after: str | None = None) -> AsyncGenerator[Page, None]:

@@ -14,7 +14,7 @@ FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
 """Fields that `remove` needs of a file."""
 
 _CHUNK_BATCH: Final = 40
-"""about 10 MiB"""
+"""Chunks deleted in one step, about 10 MiB."""
 _FILE_BATCH: Final = 200
 
 

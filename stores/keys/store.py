@@ -15,7 +15,7 @@ from stores.security import audit
 from stores.security.access import Grant
 
 TRUSTED_SECONDS: Final = 1.0
-"""How long a process may use the keys it has read, counted from before the read.
+"""Time for which a process may use the keys it has read, counted from before the read.
 
 A change of keys waits as long before it returns: by then no process uses the old keys.
 """

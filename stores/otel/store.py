@@ -25,8 +25,7 @@ _CONCURRENT_PARTS: Final = 3
 """Parts of requests decoded or written concurrently, which bounds the memory of waiting requests."""
 
 _THREAD_BYTES: Final = 16 * 1024
-"""A span of this size, with resource and scope, or a body, may take longer than a time slice, so a thread decodes it.
-"""
+"""Size of a body, or a span with resource and scope, from which a thread decodes it, as it may exceed a time slice."""
 
 _SLICE_SECONDS: Final = 0.002
 """Time slice of exports in seconds. It is short, because a concurrent read waits for several of them."""

@@ -24,8 +24,7 @@ from stores.files.deletion import FIELDS, discard_removed, remove
 _BATCH_SIZE: Final = 250
 
 QUIET_SECONDS: Final = 120
-"""After this long without writes to a project, every process checks the mark before its next write, whatever its clock.
-"""
+"""Time without writes to a project after which every process, whatever its clock, checks the mark before it writes."""
 _MARGIN_SECONDS: Final = 30
 """Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
 

@@ -26,9 +26,9 @@ _MAX_CANDIDATES: Final = 100_000
 _BATCH_SIZE: Final = 200
 
 _SHORT_MICROS: Final = times.SECOND
-"""Scans shorter than this (in microseconds) run in every sweep."""
+"""Duration below which a scan runs in every sweep, in microseconds."""
 _REPEAT_FACTOR: Final = 20
-"""Longer scans are repeated only after this multiple of their duration."""
+"""Interval between longer scans, as a multiple of their duration."""
 
 
 class UnusedFilesSweep:

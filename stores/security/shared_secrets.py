@@ -13,7 +13,7 @@ CURSORS: Final = "cursors of events"
 
 _BYTES: Final = 32
 _MAJORITY: Final = ReadConcern("majority")
-"""A secret that a failover could roll back must not be used: another would replace it."""
+"""Read concern for secrets: one that a failover could roll back must not be used, as another would replace it."""
 
 
 async def shared_secret(database: Database, name: str) -> bytes:

@@ -19,14 +19,14 @@ MAX_BYTES: Final = 16_000_000
 """Limit on a row in BSON."""
 
 _MAX_GROWTH: Final = 14
-"""Text and BSON copy together take at most this many times the text."""
+"""Maximum size of text and BSON copy together, as a multiple of the text."""
 
 ROW_FIELDS: Final = FieldTable(
     [Field("digest", "digest", optional=False), Field("val", "val", Kind.JSON, text_path="json.val")]
 )
 
 INDEXED_ROW_FIELDS: Final = IndexedFields(ROW_FIELDS, "table_rows")
-"""Rows have no index on their fields: a condition or a sort reads all rows of a table."""
+"""Fields of rows, none of which has an index: a condition or a sort reads all rows of a table."""
 
 _READS: Final = {"val": "json.val", "digest": "digest", "size_bytes": "size_bytes"}
 

@@ -17,7 +17,7 @@ from stores.database.leases import LEASE_SECONDS, available_to, lease_update, ne
 from stores.database.transactions import Session
 
 QUIET_SECONDS: Final = 120
-"""After this long without writes to a project, every process checks the registry before its next write."""
+"""Time without writes to a project after which every process checks the registry before its next write."""
 MARGIN_SECONDS: Final = 30
 """Maximum duration of one write."""
 

@@ -19,7 +19,7 @@ If a text nearly matches everywhere, MongoDB compares each of its characters wit
 3.5 MB. Other terms use fast substring search (`searched_fields`), which ignores letter case for ASCII only.
 """
 _MAX_SHORT: Final = 8
-"""Terms up to this length always become regular expressions; all terms may be that short."""
+"""Maximum length of terms that always become regular expressions; all terms may be that short."""
 
 _TERM: Final = re.compile(r'(-(?=[^\s-]))?(?:"([^"]*)(?:"|\Z)|(\S+))')
 

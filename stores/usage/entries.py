@@ -33,7 +33,7 @@ TOTAL_IS_SUM: Final = "total_is_sum"
 SUMS_UP: Final = "sums_up"
 
 _PLAIN: Final = frozenset(COUNTS)
-"""A usage with only these keys needs no rule."""
+"""Keys of a usage that needs no rule."""
 
 
 def by_model(summary: object) -> dict[str, dict[str, Any]]:

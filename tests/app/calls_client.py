@@ -1,4 +1,4 @@
-"""Clients that write, delete and read calls over HTTP and tell what was answered from what was not."""
+"""HTTP clients for calls that distinguish an acknowledged request from one with an unknown outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -34,15 +34,18 @@ query ($projectId: ID!, $sortBy: [SortBy!], $first: Int, $after: String) {{
 
 
 class ServerGoneError(Exception):
-    """Nobody answered: whether the request took effect is not known."""
+    """Raised if the server sent no response, so the outcome of the request is unknown."""
 
 
 class DatabaseAwayError(Exception):
-    """The server answered UNAVAILABLE: whether the request took effect is not known."""
+    """Raised if the server answered UNAVAILABLE, so the outcome of the request is unknown."""
 
 
 class CallsClient:
-    """Asks one server about one project; returning is the answer, raising one of the two errors is none."""
+    """A client of one server and one project.
+
+    A method that returns was acknowledged; one that raises either error was not.
+    """
 
     def __init__(self, url: str, project_id: str, patience_seconds: float = 30.0) -> None:
         self.project_id = project_id
@@ -58,7 +61,7 @@ class CallsClient:
         await self._http.aclose()
 
     async def create(self, numbers: list[int], *, of_one_trace: bool = False) -> None:
-        """Write whole calls in one batch, each a trace of its own or all others made by the first."""
+        """Write whole calls in one batch, each as its own trace or all others as children of the first."""
         starts = [self._start(number) for number in numbers]
         for start in starts[1:] if of_one_trace else ():
             start |= {"traceId": starts[0]["traceId"], "parentId": starts[0]["id"]}
@@ -79,13 +82,13 @@ class CallsClient:
         assert data["callEnd"]["id"] == call_id(number)
 
     async def delete(self, numbers: list[int]) -> int:
-        """Delete calls; how many of them were there."""
+        """Delete calls and return how many of them existed."""
         data = await self._ask(DELETE, projectId=self.project_id, callIds=[call_id(number) for number in numbers])
         deleted: int = data["callsDelete"]["numDeleted"]
         return deleted
 
     async def read(self, first: int, sort_by: list[JsonObject] | None = None) -> list[JsonObject]:
-        """Every call of the project, page by page along the cursors."""
+        """Return every call of the project, read page by page."""
         nodes: list[JsonObject] = []
         after, more = None, True
         while more:
@@ -98,7 +101,7 @@ class CallsClient:
     async def _ask(self, document: str, **variables: object) -> JsonObject:
         try:
             response = await self._http.post(self._url, json={"query": document, "variables": variables})
-        # A timeout is neither an answer nor a server that is gone: it fails the test.
+        # A timeout is neither an answer nor a lost server, so it fails the test.
         except (httpx.NetworkError, httpx.ProtocolError) as error:
             raise ServerGoneError from error
         answer: JsonObject = response.json()
@@ -126,17 +129,17 @@ class CallsClient:
 
 
 def call_id(number: int) -> str:
-    """The id of a call: sixteen digits, as long as a span's."""
+    """Return the id of a call: sixteen digits, the length of a span id."""
     return f"{number:016d}"
 
 
 def number_of(node: JsonObject) -> int:
-    """The number of a call that was read."""
+    """Return the number of a call that the client read."""
     return int(node["id"])
 
 
 def running_call(number: int) -> JsonObject:
-    """What reading gives of a call that was only started."""
+    """Return the node that a reader gets for a call that was only started."""
     return {
         "id": call_id(number),
         "opName": f"step_{number % 7}",
@@ -151,7 +154,7 @@ def running_call(number: int) -> JsonObject:
 
 
 def whole_call(number: int) -> JsonObject:
-    """What reading gives of a call that was started and ended."""
+    """Return the node that a reader gets for a call that was started and ended."""
     return running_call(number) | {
         "endedAt": _moment(number + 0.5),
         "status": "SUCCESS",
@@ -161,7 +164,10 @@ def whole_call(number: int) -> JsonObject:
 
 
 async def repeat(step: Callable[[CallsClient], Awaitable[None]], client: CallsClient, stopped: asyncio.Event) -> None:
-    """Take the step again and again, through times without a database, until stopped; only then may the server go."""
+    """Repeat a step until stopped, also after errors of the database.
+
+    The server may stop only once `stopped` is set.
+    """
     while not stopped.is_set():
         try:
             await step(client)

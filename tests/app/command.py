@@ -1,4 +1,4 @@
-"""The command `loomql` in processes of its own, as a person would run it."""
+"""Helpers that run the command `loomql` in separate processes, as a user does."""
 
 import io
 import os
@@ -22,19 +22,19 @@ PROGRAM = (sys.executable, "-m", "app.cli")
 
 
 class Server(NamedTuple):
-    """A `loomql serve` that is up: its process, the address it printed, and the file that its output goes to."""
+    """A running `loomql serve`: its process, the address that it printed and its output file."""
 
     process: subprocess.Popen[bytes]
     url: str
     output: Path
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal and give the exit code."""
+        """Send the signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT_SECONDS)
 
     def accepts(self) -> bool:
-        """Whether somebody listens at its address."""
+        """Return whether the server's address accepts connections."""
         host, _, port = self.url.removeprefix("http://").partition("/")[0].partition(":")
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
@@ -44,7 +44,7 @@ class Server(NamedTuple):
 
 
 def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
+    """Run a command in a separate process and return its result."""
     return subprocess.run(  # noqa: S603 - our own command
         [*PROGRAM, *arguments],
         cwd=ROOT,
@@ -56,8 +56,11 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     )
 
 
-def spoken(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """The same in this process, for what is neither a server nor about processes: to start one takes a second."""
+def run_in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in this process, because starting a process takes a second.
+
+    Use it for commands that neither serve nor depend on processes.
+    """
     out, errors = io.StringIO(), io.StringIO()
     with (
         patch.dict(os.environ, clean(environment), clear=True),
@@ -89,7 +92,7 @@ def start(
 def serving(
     output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
 ) -> Iterator[Server]:
-    """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
+    """Run `loomql serve` on a free port until the block ends; yield it once it reports that it is up."""
     process = start(output, "serve", "--port", "0", *arguments, program=program, folder=folder, **environment)
     try:
         assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
@@ -103,7 +106,7 @@ def serving(
 
 
 def eventually(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> bool:
-    """Whether the condition came true in time."""
+    """Wait for the condition and return whether it became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -113,7 +116,7 @@ def eventually(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) 
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process is there."""
+    """Return whether the process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -122,11 +125,11 @@ def is_alive(pid: int) -> bool:
 
 
 def mongod_pid(data_dir: Path) -> int:
-    """The process id that a running embedded mongod keeps in its lock file."""
+    """Return the process id that a running embedded mongod keeps in its lock file."""
     return int((data_dir / "db" / "mongod.lock").read_text())
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with only the given settings of LoomQL."""
+    """Return this process's environment with only the given settings of LoomQL."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOOMQL_")}
     return {**inherited, **environment}

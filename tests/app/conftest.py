@@ -1,4 +1,4 @@
-"""What tests of the running service share."""
+"""Fixtures for the tests of the running service."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from tests.live_server import live_server
 
 @pytest.fixture(scope="session")
 async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
-    """The demo, loaded once for all tests that only read."""
+    """Load the demo once for all tests that only read it."""
     name = f"test_{uuid.uuid4().hex[:16]}"
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
@@ -34,13 +34,16 @@ async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
 
 @pytest.fixture(scope="session")
 async def rows(loaded: Loaded) -> dict[str, Row]:
-    """All calls of the demo by id."""
+    """Return all calls of the demo by id."""
     return await rows_of(loaded.stores.calls)
 
 
 @pytest.fixture(scope="session")
 async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[str]:
-    """The address of a server that has `exported_project`, which nobody changes, and runs two exports at once."""
+    """Yield the address of a server with `exported_project` and a limit of two exports at once.
+
+    No test may change the project.
+    """
     name = databases.take()
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
@@ -49,10 +52,10 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=2)
     with live_server(create_app(settings), lifespan="on") as host:
         yield f"http://{host}"
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture
 async def fresh(database: Database) -> Stores:
-    """Empty stores of a test's own."""
+    """Return empty stores that only this test uses."""
     return Stores.for_database(database)

@@ -1,4 +1,4 @@
-"""The demo data as its tests take it."""
+"""The loaded demo, for its tests."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ FIELDS = (*IDS, *OUTCOME, "inputs", "output", "attributes", "summary")
 
 @dataclass
 class Loaded:
-    """Stores with the demo in them, what `load` returned, and what it told of its progress."""
+    """Stores that contain the demo, the return value of `load`, and its progress reports."""
 
     stores: Stores
     returned: int
@@ -28,7 +28,7 @@ class Loaded:
 
 
 def ignore(_done: int, _total: int) -> None:
-    """A progress that nobody watches."""
+    """Ignore a progress report."""
 
 
 async def rows_of(calls: CallsStore) -> dict[str, Row]:

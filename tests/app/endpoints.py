@@ -20,7 +20,7 @@ _SOCKET: Final = Subprotocol("graphql-transport-ws")
 
 
 class Endpoint(NamedTuple):
-    """An endpoint: a valid request, its status, and the form of its errors."""
+    """An endpoint with a valid request and the status that the server answers."""
 
     name: str
     method: str
@@ -30,13 +30,13 @@ class Endpoint(NamedTuple):
     content_type: str | None = None
 
     def send(self, client: httpx.Client, **headers: str) -> httpx.Response:
-        """Send the request with headers of one's own."""
+        """Send the request with additional headers."""
         given = {"content-type": self.content_type} if self.content_type else {}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return client.request(self.method, self.path, content=self.content, headers=given | named)
 
     def code_of(self, answer: httpx.Response) -> str | None:
-        """The code of a refusal, where the endpoint's clients are told one."""
+        """Return the error code of a refusal, or None if the endpoint's errors have no code."""
         if "errors" in answer.json():
             return str(answer.json()["errors"][0]["extensions"]["code"])
         return None
@@ -55,7 +55,7 @@ every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=[endpoint.na
 
 
 class Server:
-    """A server with settings of a test's own, and an open client of it."""
+    """A server with the settings of a test, and an open client of it."""
 
     def __init__(self, host: str, client: httpx.Client) -> None:
         self.host = host
@@ -63,19 +63,19 @@ class Server:
 
     @asynccontextmanager
     async def socket(self, **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
-        """A WebSocket that is greeted."""
+        """Open a WebSocket and yield it after connection_ack."""
         async with connect(f"ws://{self.host}/graphql", subprotocols=[_SOCKET], **options) as socket:
             await socket.send('{"type":"connection_init"}')
             assert json.loads(await socket.recv())["type"] == "connection_ack"
             yield socket
 
-    def asked(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
-        """What GraphQL answers."""
+    def graphql(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
+        """Return the response to a GraphQL query."""
         return self.client.post("/graphql", json={"query": query, **more})
 
 
 def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[Server]:  # noqa: ANN401 -- settings
-    """Serve as a fixture does."""
+    """Run a server with the settings and yield it, for use in a fixture."""
     given = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **settings)
     with (
         live_server(create_app(given), lifespan="on") as host,
@@ -85,7 +85,7 @@ def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[S
 
 
 async def answered(socket: ClientConnection, operation_id: str, **payload: object) -> dict[str, Any]:
-    """The first message that a WebSocket has for an operation."""
+    """Start an operation on a WebSocket and return its first message other than `complete`."""
     await socket.send(json.dumps({"id": operation_id, "type": "subscribe", "payload": payload}))
     while True:
         message: dict[str, Any] = json.loads(await socket.recv())

@@ -1,4 +1,4 @@
-"""A client's end of an operation over server-sent events."""
+"""The client side of an operation over server-sent events."""
 
 import asyncio
 import json
@@ -17,20 +17,20 @@ COMMENT = "comment"
 
 
 class Event(NamedTuple):
-    """One event of a stream; a comment is one, too."""
+    """One event or comment of a stream."""
 
     kind: str
     data: str = ""
 
     @property
     def result(self) -> Any:  # noqa: ANN401 -- any JSON
-        """The data of a `next`, decoded."""
+        """Return the decoded data of a `next` event."""
         assert self.kind == "next"
         return json.loads(self.data)
 
 
 async def events_of(response: httpx.Response) -> AsyncGenerator[Event, None]:
-    """The events of a stream as a client splits it, comments included."""
+    """Yield the events of a stream as a client parses them, comments included."""
     kind, data = "message", list[str]()
     async for line in response.aiter_lines():
         name, _colon, value = line.partition(":")
@@ -50,7 +50,7 @@ async def events_of(response: httpx.Response) -> AsyncGenerator[Event, None]:
 
 @asynccontextmanager
 async def streaming(client: httpx.AsyncClient, query: str, **request: object) -> AsyncIterator[AsyncIterator[Event]]:
-    """The events of an operation that was sent by POST."""
+    """Send an operation by POST and yield its events."""
     body = {"query": query, **request}
     async with (
         asyncio.timeout(TIMEOUT),
@@ -63,29 +63,29 @@ async def streaming(client: httpx.AsyncClient, query: str, **request: object) ->
 
 
 async def all_of(client: httpx.AsyncClient, query: str, **request: object) -> list[Event]:
-    """Every event of an operation but the comments."""
+    """Return every event of an operation except comments."""
     async with streaming(client, query, **request) as events:
         return [event async for event in events if event.kind != COMMENT]
 
 
 def results_of(events: list[Event]) -> list[Any]:
-    """The results of a stream that was completed, without the cost that the first one tells."""
+    """Return the results of a completed stream without the cost in the first one."""
     assert events[-1] == Event("complete")
     return [without_cost(event.result) for event in events[:-1]]
 
 
 def without_cost(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what it cost, which most tests are not about."""
+    """Return a result without its cost, which most tests ignore."""
     return {name: member for name, member in result.items() if name != "extensions"}
 
 
 async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
-    """The next result, without its cost; comments are skipped."""
+    """Return the next result without its cost; skip comments."""
     return without_cost(await next_whole(events))
 
 
 async def next_whole(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
-    """The next result with all that it has."""
+    """Return the next result with its cost; skip comments."""
     async for event in events:
         if event.kind != COMMENT:
             return event.result
@@ -98,7 +98,10 @@ async def first_of(
     project_id: str,
     read: Callable[[AsyncIterator[Event]], Coroutine[Any, Any, Any]] = next_of,
 ) -> Any:  # noqa: ANN401 -- any JSON
-    """The first result of watching calls in another process: only events tell when that has begun, so some are made."""
+    """Return the first result of a subscription that runs in another process.
+
+    Only events show that the subscription is active, so this writes calls until one arrives.
+    """
     reading = asyncio.create_task(read(events))
     number = 0
     while not reading.done():

@@ -1,4 +1,4 @@
-"""A project with something of everything that is exported."""
+"""A project with every kind of data that exports contain."""
 
 from typing import Final
 
@@ -11,13 +11,13 @@ from tests.stores.objects.builders import version
 Part = CallStart | CallEnd
 
 COUNT: Final = 1_200
-"""Calls, so that an export of them has a process of its own."""
+"""Number of calls, large enough that a process of its own exports them."""
 
 EMPTY: Final = "acme/empty"
 
 
 async def fill(stores: Stores) -> None:
-    """Calls of every kind, one of them deleted; versions, one of them deleted; feedback; and a thread."""
+    """Write calls of every kind, versions, feedback and a thread; delete one call and one version."""
     parts: list[Part] = [part for number in range(COUNT) for part in (start(number, inputs={"n": number}), end(number))]
     odd: list[Part] = [
         start(0, inputs={"big": 10**30, "a.b": None, "text": 'quo"te\n'}, display_name="first", wb_run_step=7),

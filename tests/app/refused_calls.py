@@ -1,6 +1,6 @@
-"""`python -m tests.app.refused_calls COMMAND…`: a command to which the kernel refuses to set a priority.
+"""`python -m tests.app.refused_calls COMMAND…`: runs a command whose setpriority calls the kernel refuses.
 
-As systemd does to a unit with `SystemCallFilter=~@resources` and `SystemCallErrorNumber=EPERM`.
+systemd does so for a unit with `SystemCallFilter=~@resources` and `SystemCallErrorNumber=EPERM`.
 """
 
 import ctypes
@@ -12,9 +12,9 @@ import sys
 from typing import Final
 
 NUMBERS: Final = {"x86_64": 141, "aarch64": 140}
-"""The number of setpriority on each machine; on others the test is left out."""
+"""Number of the system call setpriority, by machine; the test skips other machines."""
 
-# From the headers prctl.h, seccomp.h and bpf_common.h of Linux.
+# These numbers are from Linux's headers prctl.h, seccomp.h and bpf_common.h.
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
 _LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
@@ -25,7 +25,7 @@ class _Program(ctypes.Structure):
 
 
 def refuse(number: int) -> None:
-    """Let this process, and all that it becomes and starts, be refused a call by EPERM."""
+    """Make the kernel refuse a system call with EPERM, for this process and all its children."""
     steps = [
         (_LOAD, 0, 0, 0),
         (_IF_EQUAL, 0, 1, number),

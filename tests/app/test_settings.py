@@ -1,4 +1,4 @@
-"""The settings: where they come from, what they refuse, how they are shown."""
+"""Tests of the settings: their sources, validation and display."""
 
 from itertools import pairwise
 from pathlib import Path

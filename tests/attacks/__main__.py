@@ -1,4 +1,4 @@
-"""`python -m tests.attacks`: attacks on servers of a checkout, and a table of what they did."""
+"""`python -m tests.attacks`: attack servers of a checkout and print a table of the results."""
 
 import argparse
 import asyncio

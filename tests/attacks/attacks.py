@@ -1,6 +1,6 @@
-"""The attacks: what a client with a key for one project can send to take a server away from everybody else.
+"""The attacks: requests by which a client with a key for one project may make a server unusable for others.
 
-Each is bounded in bytes, connections and time, and returns how often the server gave each result.
+Each attack is bounded in bytes, connections and time. It returns how often the server gave each result.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.fuzz.wire import Request, Trickle, Wire
 
 MOST_SECONDS: Final = 20.0
 _SLOW_SECONDS: Final = 45.0
-"""For which slow bodies are sent: the server lets go of one after half a minute."""
+"""Seconds for which clients send slow bodies; the server rejects one after half a minute."""
 PROJECT: Final = "acme/bench"
 FORGED: Final = "FORGED LINE"
 NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
@@ -34,7 +34,7 @@ _BOUNDARY: Final = "----attack"
 _PAUSE_SECONDS: Final = 0.2
 _ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=40, pieces=40, pause=2.0)
 _MOST_ALIASES: Final = 62
-"""Of scans, which one document may have within the default limit of its cost."""
+"""Maximum number of aliased scans in one document within the default cost limit."""
 
 _REQUESTS_AT_ONCE: Final = 4
 _HOSTILE_DISPOSITIONS: Final = (
@@ -47,9 +47,9 @@ _HOSTILE_DISPOSITIONS: Final = (
 
 @dataclass(frozen=True)
 class Target:
-    """A server, and the values of the header Authorization for keys that may read, and write, `PROJECT` alone.
+    """A server and the `Authorization` headers of keys that may read or write only `PROJECT`.
 
-    `second_reader` is a key of another caller who may read it, whom the attacker is, too.
+    `second_reader` is the key of another caller with the same grant, whom the attacker controls, too.
     """
 
     url: str
@@ -59,7 +59,7 @@ class Target:
     log: Path
 
     def headers(self, *more: tuple[str, str], writes: bool = False) -> tuple[tuple[str, str], ...]:
-        """The headers of a request with a key."""
+        """Return the headers of a request with the reader's or the writer's key."""
         return (("Authorization", self.writer if writes else self.reader), *more)
 
 
@@ -68,7 +68,7 @@ Attack = Callable[[Target], Awaitable[Results]]
 
 
 async def _ask(target: Target, request: Request, seconds: float = MOST_SECONDS) -> str:
-    """The result of one request: its status, or why there is none."""
+    """Send one request and return its status, or the reason why there is none."""
     wire = Wire(target.url)
     try:
         async with asyncio.timeout(seconds):
@@ -89,7 +89,7 @@ async def _ask_all(target: Target, requests: list[Request]) -> Results:
 async def _ask_again_and_again(
     target: Target, request: Request, clients: int, for_seconds: float = MOST_SECONDS
 ) -> Results:
-    """What some clients get that send a request again as soon as it is answered, until the time is over."""
+    """Let some clients repeat a request until the time is up, and return their results."""
     results = Results()
 
     async def one() -> None:
@@ -104,7 +104,7 @@ async def _ask_again_and_again(
 
 
 async def _on_websockets(target: Target, act: Callable[[RawWebSocket], Awaitable[None]], *, deflates: bool) -> Results:
-    """What became of `_WEBSOCKETS` connections, each of which does something at once."""
+    """Open `_WEBSOCKETS` connections, let each do something, and return their results."""
 
     async def one() -> str:
         began = time.monotonic()
@@ -159,7 +159,10 @@ async def unfinished_fragments(target: Target) -> Results:
 
 
 async def _send_slowly(target: Target, request: Request, clients: int) -> Results:
-    """What clients get whose bodies are never whole; `NO_DEADLINE` if the server let go of none of them."""
+    """Let clients send bodies that never end.
+
+    The results contain `NO_DEADLINE` if the server rejected none of them.
+    """
     results = await _ask_again_and_again(target, request, clients, _SLOW_SECONDS)
     return results if results["408"] else results + Results([NO_DEADLINE])
 
@@ -174,9 +177,9 @@ async def slow_bodies(target: Target) -> Results:
 async def slow_gzip(target: Target) -> Results:
     """22 POSTs at /v1/traces send 38.7 kB of gzip in all, and the last bytes of each every 2 s.
 
-    With a key that may write, since a server can refuse others before it reads their bodies.
+    The key may write, since a server can reject other callers before it reads their bodies.
     """
-    # 1.76 kB of gzip are 1.78 MB of zeros, which is as dense as gzip gets.
+    # 1.76 kB of gzip contain 1.78 MB of zeros, which is close to the highest ratio that gzip reaches.
     body = gzip.compress(bytes(1_780_000), 9)
     headers = target.headers(
         ("Content-Type", "application/x-protobuf"),
@@ -234,17 +237,17 @@ async def dense_batch(target: Target) -> Results:
 
 
 async def many_scans(target: Target) -> Results:
-    """One POST of 90 aliases of `calls(first: 1)`, each with its own condition that no index serves."""
+    """One POST has 90 aliases of `calls(first: 1)`, each with its own condition that no index supports."""
     return await _ask_all(target, [_scans(target.reader, 90)])
 
 
 async def permitted_scans(target: Target) -> Results:
-    """4 POSTs at a time of 62 such aliases, as many as the limit of a query's cost permits."""
+    """4 concurrent POSTs have 62 such aliases each, as many as the limit of a query's cost permits."""
     return await _ask_again_and_again(target, _scans(target.reader, _MOST_ALIASES), _REQUESTS_AT_ONCE)
 
 
 async def permitted_scans_of_two(target: Target) -> Results:
-    """4 such POSTs at a time by each of two callers, who have all scan slots together."""
+    """4 such concurrent POSTs by each of two callers, who together may use all scan slots."""
     results = await asyncio.gather(
         *(
             _ask_again_and_again(target, _scans(key, _MOST_ALIASES), _REQUESTS_AT_ONCE)
@@ -271,19 +274,20 @@ def _absent(number: int) -> object:
 
 
 async def hostile_dispositions(target: Target) -> Results:
-    """PUTs at /files with names that no decoder takes, and one of 4,400 digits, by a reader and by a writer."""
+    """PUTs at /files with names that no decoder accepts, and one name of 4,400 digits, by a reader and by a writer."""
     requests = []
     for writes in (False, True):
-        asked = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
+        upload = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
         requests += [
-            replace(asked, headers=(*asked.headers, ("Content-Disposition", said))) for said in _HOSTILE_DISPOSITIONS
+            replace(upload, headers=(*upload.headers, ("Content-Disposition", disposition)))
+            for disposition in _HOSTILE_DISPOSITIONS
         ]
-        requests.append(replace(asked, target=f"{asked.target}?name={'9' * 4400}"))
+        requests.append(replace(upload, target=f"{upload.target}?name={'9' * 4400}"))
     return await _ask_all(target, requests)
 
 
 async def forged_log_lines(target: Target) -> Results:
-    """/weave/call/end with a line break and a terminal escape in the call's id, and an exception that is logged."""
+    """A call's id has a line break and a terminal escape, and the server logs the call's exception."""
     before = target.log.read_bytes()
     end: dict[str, object] = {
         "project_id": PROJECT,
@@ -303,7 +307,6 @@ async def forged_log_lines(target: Target) -> Results:
 
 
 async def upgraded_post(target: Target) -> Results:
-    """A POST of a query with `Upgrade: websocket`."""
     headers = target.headers(_JSON, ("Connection", "Upgrade"), ("Upgrade", "websocket"))
     return await _ask_all(target, [Request("graphql", "POST", "/graphql", headers, b'{"query": "{ __typename }"}')])
 

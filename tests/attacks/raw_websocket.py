@@ -1,4 +1,4 @@
-"""A WebSocket client for attacks: it masks with zeros, so that any number of connections send one bytes object."""
+"""A WebSocket client for attacks. It masks with zeros, so that all connections can send the same bytes object."""
 
 import asyncio
 import base64
@@ -25,17 +25,17 @@ _SLICE: Final = 1 << 18
 
 
 def deflated(data: bytes) -> bytes:
-    """A message as permessage-deflate sends it."""
+    """Compress a message as permessage-deflate does."""
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     return (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
 
 class RefusedError(Exception):
-    """The server refused the handshake, or closed the connection before it acknowledged the caller."""
+    """The server rejected the handshake, or closed the connection before it acknowledged the caller."""
 
 
 class RawWebSocket:
-    """One connection: `replies` are the types of the server's messages but pings, `end` says how it ended."""
+    """One connection. `replies` has the types of the server's messages without pings; `end` is the way it ended."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, deflates: bool) -> None:
         self.deflates = deflates
@@ -80,7 +80,7 @@ class RawWebSocket:
     async def send(
         self, payload: bytes, opcode: int = TEXT, *, is_final: bool = True, is_deflated: bool = False
     ) -> None:
-        """Send one frame, as far as the server takes it."""
+        """Send one frame, or the part of it that the server accepts."""
         first = opcode | (_FINAL if is_final else 0) | (_DEFLATED if is_deflated else 0)
         if len(payload) < _TWO_BYTES:
             head = struct.pack("!BB", first, _MASKED | len(payload))
@@ -96,7 +96,7 @@ class RawWebSocket:
                 await self._writer.drain()
 
     async def wait_for(self, replies: int) -> None:
-        """Wait until the server has sent so many messages, or the connection has ended."""
+        """Wait until the server has sent this many messages or the connection has ended."""
         async with self._news:
             await self._news.wait_for(lambda: len(self.replies) >= replies or self.end is not None)
 
@@ -128,7 +128,7 @@ class RawWebSocket:
         elif opcode == _PING:
             await self.send(payload, _PONG)
         elif opcode == TEXT:
-            # A compressed reply is counted and not read.
+            # A compressed reply is only counted.
             kind = "compressed" if first & _DEFLATED else json.loads(payload)["type"]
             if kind == "ping":
                 return

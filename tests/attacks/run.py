@@ -1,4 +1,4 @@
-"""Runs attacks at servers of a checkout, and measures the server and a second caller meanwhile."""
+"""Runs of attacks on servers of a checkout, with measurements of the server and of a second caller."""
 
 import asyncio
 import json
@@ -37,13 +37,13 @@ PING: Final = "ping"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
 SCAN: Final = "scan"
-"""Of a small project by a condition that no index serves."""
+"""Name of the query on a small project with a condition that no index serves."""
 _FEW: Final = (WRITE, TRACES, SCAN)
-"""Requests that are sent one at a time."""
+"""Names of the requests that the second caller sends one at a time."""
 _FAILURES: Final = frozenset({NO_RESULT, NO_DEADLINE, "cut", "0", "handshake: no answer", "close 1011"})
 _SETTLE_SECONDS: Final = 3.0
 _SHORTEST_SECONDS: Final = 3.0
-"""For which the second caller is measured at least: attacks that are over sooner still leave samples."""
+"""Minimum seconds for which the second caller is measured, so that short attacks leave samples, too."""
 _MIB: Final = 1024
 _SERVER_ERROR: Final = 500
 _MOST_GROWTH_MIB: Final = 400
@@ -54,7 +54,7 @@ _JSON: Final = ("Content-Type", "application/json")
 
 @dataclass(frozen=True)
 class Keys:
-    """The values of the header Authorization: of keys of the attacker, who may read or write `PROJECT`, and others."""
+    """The `Authorization` headers of the attacker, who may read or write `PROJECT`, and of the second caller."""
 
     reader: str
     writer: str
@@ -72,7 +72,7 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """What one attack did: CPU seconds of the server, and the second caller's samples, idle and during the attack."""
+    """The result of one attack: the server's memory and CPU, and the second caller's samples, idle and under attack."""
 
     name: str
     seconds: float
@@ -84,14 +84,14 @@ class Row:
     is_alive: bool
 
     def problems(self) -> list[str]:
-        """Sentences that say what a server that withstands the attack does not do."""
+        """Return a sentence for each sign that the server did not withstand the attack."""
         pings = [sample.seconds for sample in self.attacked[PING]]
         refused = {
             name: Counter(sample.result for sample in samples if sample.result not in SUCCESSES)
             for name, samples in self.attacked.items()
         }
         failed = {result: n for result, n in self.results.items() if _is_failure(result)}
-        said = {
+        exceeded = {
             "the server died": not self.is_alive,
             f"{self.memory.peak - self.memory.before:.0f} MiB more at the peak": self.memory.peak - self.memory.before
             > _MOST_GROWTH_MIB,
@@ -101,10 +101,10 @@ class Row:
             **{f"the second caller's {name} got {counted(counts)}": bool(counts) for name, counts in refused.items()},
             **{f"no {name} of the second caller was measured": not self.attacked[name] for name in _FEW},
         }
-        return [sentence for sentence, is_so in said.items() if is_so]
+        return [sentence for sentence, is_so in exceeded.items() if is_so]
 
     def cells(self) -> tuple[str, ...]:
-        """The cells of the row in the table whose columns are `COLUMNS`."""
+        """Return the cells of the row, in the order of `COLUMNS`."""
         return (
             self.name,
             f"{self.seconds:.1f}",
@@ -133,7 +133,10 @@ async def run(
     *,
     idle_seconds: float = 10.0,
 ) -> Row:
-    """Run one attack at a new server of a checkout, after so many seconds in which only the second caller sends."""
+    """Run one attack on a new server of a checkout.
+
+    Before it, only the second caller sends requests, for `idle_seconds`.
+    """
     keys = await _make_keys(uri, database)
     settings = {
         "PYTHONPATH": str(checkout),
@@ -147,7 +150,7 @@ async def run(
         await wire.close()
         with second_caller(server.url, _plan(keys), folder / f"{name}.samples") as second:
             row = await _measure(attack, name, server, keys, second, idle_seconds)
-        # A server that did not withstand the attack may not stop in time either.
+        # A server that did not withstand the attack may not stop in time.
         server.process.kill()
     return row
 
@@ -205,7 +208,7 @@ def _scan() -> bytes:
 
 
 def _traces() -> bytes:
-    """About 100 kB of spans as OTLP's JSON."""
+    """Return about 100 kB of spans as OTLP's JSON."""
     spans = [
         {
             "traceId": f"{1:032x}",
@@ -234,7 +237,7 @@ async def _make_keys(uri: str, name: str) -> Keys:
 
 
 def _reset_peak(process_id: int) -> None:
-    """Make the kernel count VmHWM, the peak of the resident memory, from now on."""
+    """Reset VmHWM, the kernel's record of the peak memory."""
     Path(f"/proc/{process_id}/clear_refs").write_text("5")
 
 
@@ -244,7 +247,7 @@ def _memory(process_id: int, line: str) -> float:
 
 
 def _is_failure(result: str) -> bool:
-    """Whether the attacker got an answer that is a bug: an unexpected error, or none."""
+    """Return whether the attacker's result shows a bug: an unexpected error, or no answer."""
     is_error = result.isdecimal() and int(result) >= _SERVER_ERROR and result != "503"
     return is_error or result in _FAILURES or "log" in result
 

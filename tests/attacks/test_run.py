@@ -1,4 +1,4 @@
-"""What an attack is measured by, and how the attacker speaks WebSocket."""
+"""Tests of the measurements of an attack and of the attacker's WebSocket client."""
 
 from collections import Counter
 from dataclasses import replace
@@ -65,12 +65,12 @@ async def test_server_survives_hostile_names_dense_variables_and_many_scans(
     row = await run(attack, "three attacks", mongodb_uri, database_name, ROOT, tmp_path, idle_seconds=1)
 
     assert row.results.total() == 12
-    # How long a ping takes is a matter of the machine that runs the tests.
+    # The latency of a ping depends on the machine that runs the tests.
     assert [problem for problem in row.problems() if not problem.startswith("the longest ping")] == []
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "expected"),
     [
         (WITHSTOOD, []),
         (replace(WITHSTOOD, is_alive=False), ["the server died"]),
@@ -91,5 +91,5 @@ async def test_server_survives_hostile_names_dense_variables_and_many_scans(
         ),
     ],
 )
-def test_row_explains_a_failed_defence(row: Row, told: list[str]) -> None:
-    assert row.problems() == told
+def test_row_explains_a_failed_defence(row: Row, expected: list[str]) -> None:
+    assert row.problems() == expected

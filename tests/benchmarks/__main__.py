@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: LoomQL beside the floor and stock Strawberry, on a MongoDB and servers of its own."""
+"""`python -m tests.benchmarks`: compare LoomQL with the floor and stock Strawberry, on a MongoDB of its own."""
 
 import argparse
 import asyncio
@@ -57,7 +57,7 @@ SECTIONS: Final = (
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
-"""10,000 threads, of ten turns each, beside 200,000 calls."""
+"""Calls for each thread of the threads benchmark: with 200,000 calls it has 10,000 threads of ten turns."""
 TITLE: Final = (
     "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
     "of the Query DSL, threads and aggregates they are MongoDB's CPU, and the floor is written by hand"
@@ -65,8 +65,8 @@ TITLE: Final = (
 
 
 def main() -> int:
-    """Measure and print; 1 if a must is missed."""
-    # The floor is a plain process; importing the server has made this one collect garbage as the server does.
+    """Measure and print the results; return 1 if LoomQL missed a bound."""
+    # The floor is a plain process, so it needs Python's defaults: the import of the server changed the collector.
     gc.set_threshold(*_PYTHONS_OWN)
     options = _options()
     with tempfile.TemporaryDirectory(prefix="loomql-") as name, _mongod(options.cache_gb) as (uri, process_id):
@@ -118,72 +118,72 @@ def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
 def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespace) -> Report:
     found: Report = {}
     if {"read", "executor", "dsl", "sizes", "aggregates", "exports"} & set(options.sections):
-        _tell(f"loading {options.calls:,} calls")
+        _log(f"loading {options.calls:,} calls")
         load_stock(uri, DATABASE, options.calls)
         floor.make_nested(uri, DATABASE)
     if "read" in options.sections:
-        _tell("reading")
+        _log("reading")
         with _bench(folder, uri, DATABASE, options) as bench:
             found["reading"] = measure_reads(bench, options.calls, min(DEPTH, options.calls // 2))
     if "graph" in options.sections:
-        _tell("the graph")
+        _log("the graph")
         load_graph(uri, GRAPH)
         floor.make_nested(uri, GRAPH)
         with _bench(folder, uri, GRAPH, options) as bench:
             found["the graph"] = measure_graph(bench)
     if "executor" in options.sections:
-        _tell("the executor")
+        _log("the executor")
         found["the executor alone, without database and HTTP"] = measure_executor(
             uri, DATABASE, options.rounds, options.only
         )
     if "write" in options.sections:
-        _tell("writing")
+        _log("writing")
         floor.index_nested(uri, INGEST)
         with _bench(folder, uri, INGEST, options, f"{INGEST}_stock") as bench:
             found["writing (ms for a batch; /s are calls)"] = measure_ingest(bench)
     if "dsl" in options.sections:
-        _tell("the Query DSL")
-        # Not what mongod does by itself, such as writing to disk what was loaded.
+        _log("the Query DSL")
+        # Other threads of mongod do background work, such as writing the loaded data to disk.
         clock = clock_of(process_id, "conn")
         found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
         load_feedback(uri, DATABASE, options.calls)
         found["the Query DSL"] |= measure_feedback(uri, DATABASE, clock, options.rounds, options.only)
     if "threads" in options.sections:
         count = options.calls // CALLS_PER_THREAD
-        _tell(f"threads: loading {count:,}")
+        _log(f"threads: loading {count:,}")
         load_threads(uri, THREADS, count)
         clock = clock_of(process_id, "conn")
         found["threads"] = measure_threads(uri, THREADS, count, clock, options.rounds, options.only)
     if "sizes" in options.sections:
-        _tell("sizes")
+        _log("sizes")
         clock = clock_of(process_id, "conn")
         found["sizes"] = measure_sizes(uri, DATABASE, clock, options.rounds, options.only)
     if "aggregates" in options.sections:
-        _tell("aggregates")
+        _log("aggregates")
         clock = clock_of(process_id, "conn")
         found["aggregates"] = measure_aggregates(uri, DATABASE, options.calls, clock, options.rounds, options.only)
     return found | _measure_long(folder, uri, options)
 
 
 def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report:
-    """What takes a server of its own for some time, and has no cases to choose from."""
+    """Run the measurements that need a server or a process of their own for some time, and have no cases to choose."""
     found: Report = {}
     if options.only:
         return found
     if "keys" in options.sections:
-        _tell("keys")
+        _log("keys")
         found["keys"] = measure_keys(uri, KEYS)
     if "exports" in options.sections:
-        _tell("exports")
+        _log("exports")
         with server(folder, uri, DATABASE) as loomql:
             found["exports"] = measure_exports(loomql, options.calls, options.rounds)
     if "live" in options.sections:
-        _tell("events")
+        _log("events")
         found["events (ms from acknowledgement to socket, p99; CPU ms in a second; /s are messages)"] = measure_live(
             folder, uri, 3.0 if options.quick else SECONDS
         )
     if "grow" in options.sections:
-        _tell("growth")
+        _log("growth")
         counts = QUICK_COUNTS if options.quick else COUNTS
         found["growth and memory"] = measure_growth(folder, uri, counts, options.rounds)
     return found
@@ -201,7 +201,7 @@ def _bench(
         yield Bench(compiled, stock, runner, nested, options.rounds, options.only)
 
 
-def _tell(what: str) -> None:
+def _log(what: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
 
 

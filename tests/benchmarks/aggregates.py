@@ -1,7 +1,7 @@
-"""Measuring aggregates: the charts of a project beside pipelines by hand for the same, in the CPU time of MongoDB.
+"""Benchmarks of aggregates: a project's charts, compared with hand-written pipelines in MongoDB's CPU time.
 
-By hand means what one writes who knows the data: one model with one price, every call ended, no parent sums up, and no
-group has very many calls.
+The hand-written pipelines rely on knowledge of the data. There is one model with one price, every call has ended, no
+parent sums up usage, and no group has very many calls.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, PROJECT, SECOND
 from tests.benchmarks.timing import Clock
@@ -37,10 +37,10 @@ _AS_DOUBLE: Final = {"$project": {"number": {"$toDouble": "$number"}}}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A chart as LoomQL is asked for it, the pipeline by hand, and how much longer LoomQL may take.
+    """A chart as LoomQL's input, the hand-written pipeline for it, and the highest allowed ratio of their times.
 
-    Without a grouping it is the page of the calls that cost most. The rows by hand have the key under `_id`, and the
-    number that both must agree on under `number`.
+    Without a grouping, the case is the page of the most expensive calls. The hand-written rows have the key under
+    `_id`, and the number that both sides must agree on under `number`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Case:
 
 
 def cases(count: int) -> list[Case]:
-    """All cases over a stock of so many calls."""
+    """Return all cases for a stock of `count` calls."""
     day = {"$dateTrunc": {"date": {"$toDate": {"$toLong": {"$divide": ["$started_at", 1000]}}}, "unit": "day"}}
     of_each = {"$map": {"input": "$usage", "as": "entry", "in": _dollars("$$entry")}}
     used: Stages = [{"$project": {"_id": 0, "usage": 1, "started_at": 1}}, {"$unwind": "$usage"}]
@@ -117,7 +117,7 @@ def cases(count: int) -> list[Case]:
 
 
 def _dollars(entry: str) -> Document:
-    """The cost of an entry of usage, in decimals: a sum of doubles differs by the order of calls."""
+    """Return the cost of an entry of usage in decimals, because a sum of doubles depends on the order of calls."""
     rates = (("prompt_tokens", PROMPT), ("completion_tokens", COMPLETION))
     return {"$add": [{"$multiply": [f"{entry}.{count}", Decimal128(str(rate))]} for count, rate in rates]}
 
@@ -134,7 +134,10 @@ def _p99() -> Document:
 
 
 def measure_aggregates(uri: str, name: str, count: int, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over a stock of so many calls, whose model gets a price; the floor is the pipeline by hand."""
+    """Set a price for the model of a stock of `count` calls and measure every case.
+
+    The hand-written pipeline is the floor.
+    """
     section: Section = {}
     with asyncio.Runner() as runner, closing(runner.run(_opened(uri, name))) as database:
         for case in cases(count):
@@ -150,19 +153,19 @@ async def _opened(uri: str, name: str) -> Database:
 
 
 def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clock, rounds: int) -> Row:
-    return beside(
+    return compared_row(
         case.name,
         lambda: [row["number"] for row in runner.run(_by_hand(database.calls, case))],
         lambda: [row[case.number] for row in runner.run(_compiled(database, case))],
         must=Must("ratio", case.target),
         clock=clock,
         rounds=rounds,
-        told=_told,
+        comparable=_comparable,
     )
 
 
-def _told(numbers: list[float]) -> list[float]:
-    """What both sides must agree on; neither the order of rows nor the last bits of a number is any of it."""
+def _comparable(numbers: list[float]) -> list[float]:
+    """Return the comparable part of the numbers: both sides may differ in the order of rows and in the last bits."""
     return sorted(round(number, 9) for number in numbers)
 
 

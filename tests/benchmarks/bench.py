@@ -1,4 +1,4 @@
-"""What cases are measured on, and how three sides of one come to stand beside each other."""
+"""The servers and databases that the cases use, and the row that compares the three sides of a case."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from tests.benchmarks.servers import LoomQL
 from tests.benchmarks.sides import Measured
 
 MANY: Final = 16
-"""Clients, where there is more than one."""
+"""Number of clients in the cases with more than one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What cases are measured on."""
+    """The servers, the floor's collection and the options that the cases use."""
 
     compiled: LoomQL
     stock: LoomQL
@@ -25,12 +25,12 @@ class Bench:
     only: str = ""
 
     def wants(self, name: str) -> bool:
-        """Whether the case is to be measured."""
+        """Return whether the options select the case."""
         return self.only in name
 
 
 def row_of(floor: Measured, loomql: Measured, stock: Measured, units: int = 1) -> Row:
-    """The three beside each other; a second holds so many times the units of one."""
+    """Compare the three sides in a row; `units` is the number of items that each run handles."""
     return Row(
         loomql_ms=loomql.milliseconds,
         floor_ms=floor.milliseconds,

@@ -1,4 +1,4 @@
-"""Measuring LoomQL's way to an answer beside what is written by hand for the same."""
+"""Comparisons of LoomQL's way to an answer with a hand-written one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ def _as_it_is(found: object) -> object:
     return found
 
 
-def beside(
+def compared_row(
     name: str,
     by_hand: Callable[[], object],
     loomql: Callable[[], object],
@@ -19,15 +19,15 @@ def beside(
     must: Must,
     clock: Clock,
     rounds: int,
-    told: Callable[[Any], object] = _as_it_is,
+    comparable: Callable[[Any], object] = _as_it_is,
 ) -> Row:
-    """What both ways take by a clock, in turns; LoomQL's by the other's, the floor, is held to a bound.
+    """Measure both ways by a clock, in turns, and hold their ratio to a bound; the hand-written way is the floor.
 
     Raises:
-        AssertionError: what is told of their answers differs, or there is nothing to tell.
+        AssertionError: the answers differ after `comparable`, or they are empty.
     """
-    found = told(loomql())
-    if found != told(by_hand()) or not found:
+    found = comparable(loomql())
+    if found != comparable(by_hand()) or not found:
         raise AssertionError(f"{name}: the two sides differ, or nothing was found")
     floor, ours = compare(by_hand, loomql, clock, rounds)
     return Row(loomql_ms=1000 * ours, floor_ms=1000 * floor, ratio=ours / floor).held_to(must, ours / floor)

@@ -1,7 +1,7 @@
-"""What is measured: questions as clients ask them, each beside the pipeline that a good engineer writes for it by hand.
+"""The cases of the query language: compiled queries, each compared with the pipeline that an engineer writes by hand.
 
-By hand means on data that its author knows: plain paths with no lists on the way, every value of the type that it
-should be, so with nothing to guard against. Both sides give the same page, a hundred calls, of the same few fields.
+The hand-written pipelines rely on knowledge of the data: paths without lists, and values of the expected types. They
+therefore need no guards. Both sides return the same page of a hundred calls with the same few fields.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Pipeline = list[dict[str, Any]]
 _SHOWN: Final = ("id", "op_name", "started_at")
 _INDEXED: Final = 1.15
 _UNINDEXED: Final = 1.3
-_SORTED: Final = 1.5  # by hand it would mix up types, and put null first
+_SORTED: Final = 1.5  # a hand-written sort would mix types and put null first
 _MODEL: Final = "loom-large"
 _AMOUNT: Final = "inputs.order.amount"
 _WEIGHT: Final = "inputs.order.weight"
@@ -34,7 +34,7 @@ _QUESTION: Final = "inputs.question"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question, compiled and by hand, and how much longer the compiled one may take."""
+    """A query as a compiled and as a hand-written pipeline, and the highest allowed ratio of their times."""
 
     name: str
     target: float
@@ -43,9 +43,9 @@ class Case:
 
 
 def cases(count: int) -> list[Case]:
-    """All cases over a stock of so many calls."""
+    """Return all cases for a stock of `count` calls."""
     middle = BEGIN // SECOND + count // 2
-    few = 1 - 50 / count  # some fifty calls have a random number above it
+    few = 1 - 50 / count  # about fifty calls have a random number above it
     answered = {"input": _get(_QUESTION), "substr": {"$literal": RARE_WORD}}
     in_payload = {"input": _get("inputs"), "substr": {"$literal": RARE_WORD}}
     as_number = {"$convert": {"input": f"${_WEIGHT}", "to": "double", "onError": None, "onNull": None}}
@@ -79,13 +79,13 @@ def cases(count: int) -> list[Case]:
 
 
 def of_a_customer(number: int, count: int) -> Case:
-    """The calls of the customer of a call."""
+    """Return the case that finds the calls of one call's customer."""
     found = customer(number, count)
     return _filter("nested string, equal", _compare("$eq", "inputs.customer_id", found), {"inputs.customer_id": found})
 
 
 def hundred_terms() -> Tree:
-    """A query of a hundred terms of every kind, as clients send it."""
+    """Return a query with a hundred terms of every kind, as clients send it."""
     terms = [
         _compare("$gt", _AMOUNT, 10),
         _compare("$eq", "op_name", op_name(1)),
@@ -113,14 +113,14 @@ def _sort(name: str, sort_by: SortBy) -> Case:
 
 
 def _by_cost(halfway: int) -> Case:
-    """The dearest calls, where the one model that all use had another price until halfway."""
+    """Return the case that sorts by cost; the one model that all calls use had another price until `halfway`."""
     before, since = 3e-6, 1e-6
     own = [_price(0, before), _price(halfway, since)]
-    # A search prices each name that calls of the project have; here a hundred, half of them without a price.
+    # A search prices each model name of the project's calls; here a hundred names, half of them without a price.
     names = [_MODEL, *list(shipped())[:49], *(f"run-{number}" for number in range(50))]
     prices = Prices([*all_models(), *own]).of(names, fails_on_others=True)
     match = {"project_id": PROJECT, "visible": True}
-    # In decimals, as bills are: doubles would order calls that cost the same.
+    # The sum is in decimals, as bills are: doubles would order calls that cost the same.
     price = {"$cond": [{"$lt": ["$started_at", halfway]}, Decimal128("0.000003"), Decimal128("0.000001")]}
     counts = ("prompt_tokens", "completion_tokens")
     costs = [{"$multiply": [f"$summary.usage.{_MODEL}.{count}", price]} for count in counts]
@@ -143,7 +143,7 @@ def _by_cost(halfway: int) -> Case:
 
 
 def _price(since: int, token_cost: float) -> Price:
-    """A price of the stock's model, for prompt and completion alike."""
+    """Return a price of the stock's model, the same for prompt and completion."""
     return Price(
         llm_id=_MODEL,
         provider_id="default",

@@ -1,4 +1,4 @@
-"""The executor by itself, in this process: a page of rows fetched once, its GraphQL made by ours and by stock's."""
+"""Benchmarks of the executor in this process: both executors turn the same rows into a page of GraphQL."""
 
 import asyncio
 import gc
@@ -24,21 +24,21 @@ _TIMES: Final = 3
 
 
 class OnePage(CallsStore):
-    """A store that gives the same page to all."""
+    """A store that returns the same page for every query."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.kept: Page | None = None
 
     async def page(self, *arguments: Any, **options: Any) -> Page:  # noqa: ANN401 -- as its base's
-        """The page that was found first; its rows are new each time, as resolvers may keep things in them."""
+        """Return the first page that was found, with copies of its rows, because resolvers may cache values in them."""
         if self.kept is None:
             self.kept = await super().page(*arguments, **options)
         return replace(self.kept, rows=[copy(row) for row in self.kept.rows])
 
 
 def measure_executor(uri: str, database: str, rounds: int, only: str) -> Section:
-    """CPU of a page of 1,000 without database and HTTP."""
+    """Measure the CPU time of a page of 1,000 calls without database and HTTP."""
     section: Section = {}
     for name, names, must in (
         ("executor alone, list 1,000, slim", SLIM, None),
@@ -71,7 +71,7 @@ async def _measure(uri: str, name: str, body: dict[str, Any], rounds: int) -> li
         raise AssertionError("the two executors differ, or there are too few calls")
     for _ in range(rounds):
         for schema, found in zip(schemas, measured, strict=True):
-            gc.collect()  # neither pays for what the other left behind
+            gc.collect()  # no side pays for the garbage of the other
             for _ in range(_TIMES):
                 wall, cpu = time.perf_counter(), time.process_time()
                 await schema.execute(body["query"], variable_values=body["variables"], context_value=context)

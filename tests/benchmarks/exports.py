@@ -1,4 +1,4 @@
-"""Measuring an export of all calls while a client lists the 50 newest, without a pause, beside that client alone."""
+"""Benchmarks of an export of all calls while a client lists the 50 newest without a pause, and of that client alone."""
 
 import socket
 import statistics
@@ -28,19 +28,19 @@ _MIB: Final = 1024
 
 
 def measure_exports(server: LoomQL, calls: int, rounds: int) -> Section:
-    """How fast calls leave, what a client beside them waits, and the most memory that both processes had."""
+    """Measure the rate of the export, the latency of the concurrent client, and the peak memory of both processes."""
     alone: list[float] = []
-    beside: list[float] = []
+    during: list[float] = []
     took: list[float] = []
     with _memory_of(server.process_id) as memory:
         for _ in range(rounds):
             alone += _listing_during(server, lambda: time.sleep(_ALONE_SECONDS))
             began = time.perf_counter()
-            beside += _listing_during(server, lambda: _export(server.url, calls))
+            during += _listing_during(server, lambda: _export(server.url, calls))
             took.append(time.perf_counter() - began)
     a_second = calls / statistics.median(took)
     exported = Row(loomql_ms=1000 * statistics.median(took), a_second=a_second)
-    listed = Row(loomql_ms=_p99(beside), floor_ms=_p99(alone), ratio=_p99(beside) / _p99(alone))
+    listed = Row(loomql_ms=_p99(during), floor_ms=_p99(alone), ratio=_p99(during) / _p99(alone))
     held = max(memory) / _MIB
     return {
         f"export {calls:,} calls while a client lists": exported.held_to(
@@ -52,7 +52,7 @@ def measure_exports(server: LoomQL, calls: int, rounds: int) -> Section:
 
 
 def _listing_during(server: LoomQL, work: Callable[[], object]) -> list[float]:
-    """How long each list took, in milliseconds, while some work was done: two of them at least."""
+    """Return the milliseconds that each list took during some work; there are at least two."""
     found: list[float] = []
     done = threading.Event()
 
@@ -75,7 +75,7 @@ def _listing_during(server: LoomQL, work: Callable[[], object]) -> list[float]:
 
 
 def _export(url: str, calls: int) -> None:
-    """Read an export in a process of its own, so that it takes no time from the client that is measured."""
+    """Read an export in a separate process, so that it takes no time from the measured client."""
     done = subprocess.run(  # noqa: S603 -- this module
         [sys.executable, "-m", __name__, url], check=True, capture_output=True, text=True
     )
@@ -89,7 +89,7 @@ def _p99(milliseconds: list[float]) -> float:
 
 @contextmanager
 def _memory_of(process_id: int) -> Iterator[list[int]]:
-    """What a server and the processes that it started for exports have, in KiB, every now and then."""
+    """Sample the memory of a server and its export processes until the block ends, in KiB."""
     found = [0]
     done = threading.Event()
 
@@ -120,12 +120,12 @@ def _resident(process_id: int) -> int:
 def _read(process_id: int, name: str) -> bytes:
     try:
         return Path(f"/proc/{process_id}/{name}").read_bytes()
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return b""
 
 
 def main() -> None:
-    """Read an export from the server of a GraphQL address, and print how it ends."""
+    """Read an export from the server with the given GraphQL URL and print its last bytes."""
     parts = urlsplit(sys.argv[1])
     with socket.create_connection((str(parts.hostname), parts.port or 80)) as connection:
         path = f"/export/calls?projectId={PROJECT}"

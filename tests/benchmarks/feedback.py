@@ -1,6 +1,7 @@
-"""Measuring lists of calls by the feedback on them, beside what is written by hand, in the CPU time of MongoDB.
+"""Benchmarks of lists of calls by their feedback, compared with hand-written reads in MongoDB's CPU time.
 
-By hand means the ids of the calls out of the feedback, then those calls, for one who knows that there are few.
+The hand-written reads fetch the ids of the calls from the feedback and then those calls. They rely on the knowledge
+that there are few.
 """
 
 import asyncio
@@ -16,13 +17,13 @@ from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.paging import PageRequest
 from stores.query import Query
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT, id_of
 from tests.benchmarks.timing import Clock
 
 APART: Final = 100
-"""Calls from one reaction to the next; every other one is a thumbs-down."""
+"""Distance between two calls with a reaction; every other reaction is a thumbs-down."""
 
 REACTION: Final = "wandb.reaction.1"
 _BATCH: Final = 1000
@@ -33,12 +34,12 @@ _DOWN: Final = {"$eq": [_EMOJI, {"$literal": "👎"}]}
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A list of calls as LoomQL is asked for it, and the ids of its first page by hand."""
+    """A list of calls as LoomQL's query, and the function that finds the ids of its first page by hand."""
 
     name: str
     query: dict[str, Any]
@@ -46,7 +47,7 @@ class Case:
 
 
 def load_feedback(uri: str, name: str, count: int) -> None:
-    """Reactions to every hundredth of so many calls."""
+    """Store a reaction to every hundredth of `count` calls."""
     asyncio.run(_load(uri, name, count))
 
 
@@ -99,7 +100,7 @@ CASES: Final = (
 
 
 def measure_feedback(uri: str, name: str, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over a stock of calls and the feedback on them; the floor is what is written by hand."""
+    """Measure every case on a stock of calls with feedback; the hand-written reads are the floor."""
     section: Section = {}
     with (
         asyncio.Runner() as runner,
@@ -113,7 +114,7 @@ def measure_feedback(uri: str, name: str, clock: Clock, rounds: int, only: str =
 
 
 async def _open(uri: str, name: str) -> Database:
-    """Motor takes the loop that is running."""
+    """Open a database on the running loop, because Motor uses the current one."""
     return Database.open(uri, name)
 
 
@@ -129,4 +130,4 @@ def _compared(
     def compiled() -> list[str]:
         return runner.run(_compiled(database, case))
 
-    return beside(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)
+    return compared_row(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)

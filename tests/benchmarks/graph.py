@@ -1,6 +1,6 @@
-"""Measuring a page of linked calls: beside the slim page of the same calls, and the same reads as written by hand.
+"""Benchmarks of a page of linked calls, compared with a slim page of the same calls and with hand-written reads.
 
-By hand means for one who knows that all usage is of one model, which has one price.
+The hand-written reads rely on the knowledge that all usage is of one model with one price.
 """
 
 import asyncio
@@ -44,17 +44,17 @@ _LINKS: Final = """
 
 
 def slim_page() -> bytes:
-    """A page of calls with nothing of others."""
+    """Return the request for a page of calls without linked data."""
     return request(_PAGE.format(""), project=PROJECT)
 
 
 def linked_page() -> bytes:
-    """The same with what each leads to."""
+    """Return the request for a page of the same calls with linked data."""
     return request(_PAGE.format(_LINKS), project=PROJECT)
 
 
 def load_graph(uri: str, name: str) -> None:
-    """A project of traces of ten calls: a root is a turn, every other call has feedback, every third used a model."""
+    """Load traces of ten calls; each root is a turn, every other call has feedback, every third has usage."""
     asyncio.run(_load(uri, name))
 
 
@@ -91,7 +91,7 @@ def _linked(batch: Parts, ops: list[str]) -> Iterator[CallStart | CallEnd]:
 
 
 def measure_graph(bench: Bench) -> Section:
-    """The linked page, held to three times what the slim one takes in the same run."""
+    """Measure the linked page; it may take at most three times as long as the slim one in the same run."""
     if not bench.wants(NAME):
         return {}
 
@@ -114,7 +114,7 @@ def measure_graph(bench: Bench) -> Section:
 
 
 def check(bench: Bench, body: bytes) -> None:
-    """See that the server finds what is found by hand, value by value."""
+    """Assert that the server and the hand-written reads return equal values."""
     with Connection(bench.compiled.url) as connection:
         found = connection.ask(body)["calls"]["nodes"]
 
@@ -126,7 +126,7 @@ def check(bench: Bench, body: bytes) -> None:
 
 
 async def linked_by_hand(nested: Collection) -> bytes:
-    """The linked page as JSON, as the API tells it."""
+    """Read the linked page and return it as JSON in the API's form."""
     database, own = nested.database, {"project_id": PROJECT}
     shown = dict.fromkeys([*SLIM, "parent_id", "thread_id", "summary.usage"], 1) | {"_id": 0}
     visible = own | {"visible": True}
@@ -164,8 +164,8 @@ def _joined(
     by_op = {each.pop("_id"): _in_camel_case(each) for each in ops}
     notes: dict[str, list[Document]] = {}
     for note in feedback:
-        said = {"feedbackType": note["feedback_type"], "payload": note["payload"]}
-        notes.setdefault(note["call_id"], []).append(said)
+        shown = {"feedbackType": note["feedback_type"], "payload": note["payload"]}
+        notes.setdefault(note["call_id"], []).append(shown)
     return [
         {
             "id": call["id"],

@@ -1,4 +1,4 @@
-"""Measuring what size does: the same list on more and more calls, and memory while all of them are read."""
+"""Benchmarks of growth: the same list on more and more calls, and memory during a read of all calls."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ _MEMORY: Final = Must("MiB", 300)
 
 
 def measure_growth(folder: Path, uri: str, counts: tuple[int, ...], rounds: int) -> Section:
-    """The newest 50 on so many calls each, a database for each; and the memory of streaming the most."""
+    """Measure the list of the newest 50 on databases of each size, and the memory of a read of the largest."""
     for count in counts:
         load_copies(uri, _name(count), count)
     section: Section = {}
@@ -42,7 +42,7 @@ def measure_growth(folder: Path, uri: str, counts: tuple[int, ...], rounds: int)
 
 
 def stream_all(started: LoomQL, count: int) -> Row:
-    """Read every call, page by page; the time is that of a page."""
+    """Read every call page by page; the row's time is that of a page."""
     began, pages = started.clock(), 0
     with Connection(started.url) as connection:
         ids = 0

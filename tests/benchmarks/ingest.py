@@ -1,4 +1,4 @@
-"""Measuring what is written: batches over HTTP, beside the driver writing the same documents as durably."""
+"""Benchmarks of writes: batches over HTTP, compared with the driver writing the same documents as durably."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ Written = tuple[list[Document], list[UpdateOne]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Batches of so many calls, whole or first all starts and then all ends, by so many clients at once."""
+    """A case of writes: the batch size, starts and ends together or apart, and the number of concurrent clients."""
 
     name: str
     size: int
@@ -39,7 +39,7 @@ class Case:
 CASES: Final = (
     Case("ingest 1 whole call", 1),
     Case("ingest 100 whole calls", 100),
-    Case("ingest 1,000 whole calls", 1000, must=Must("ratio", 2.5)),  # 0.4 of the floor's calls a second
+    Case("ingest 1,000 whole calls", 1000, must=Must("ratio", 2.5)),  # this is 0.4 of the floor's calls a second
     Case("ingest 1, start and end apart", 1, apart=True),
     Case("ingest 100, starts and ends apart", 100, apart=True),
     Case("ingest 1,000, starts and ends apart", 1000, apart=True),
@@ -48,7 +48,10 @@ CASES: Final = (
 
 
 def measure_ingest(bench: Bench) -> Section:
-    """Every case of writing; times are those of a batch, or of the two of starts and of ends."""
+    """Measure every case of writes.
+
+    A time is that of a batch, or of the batch of starts plus the batch of ends.
+    """
     supplies = [pairs_of_stock() for _ in range(3)]  # each side writes the same calls
     return {case.name: _measure(bench, case, supplies) for case in CASES if bench.wants(case.name)}
 
@@ -73,7 +76,7 @@ def _measure(bench: Bench, case: Case, supplies: list[Iterator[Pair]]) -> Row:
 
 
 def pairs_of_stock() -> Iterator[Pair]:
-    """Calls without end, the same every time."""
+    """Yield the start and the end of endless calls, equal in each run."""
     parts: Iterator[Any] = chain.from_iterable(batches(_ENOUGH))
     return zip(parts, parts, strict=True)
 
@@ -84,7 +87,7 @@ def _cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
 
 
 def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
-    """The requests that write some calls: one with starts and ends in turns, or one of starts and one of ends."""
+    """Return the requests that write some calls: one with starts and ends alternating, or one of each."""
     starts, ends = [item_of(start) for start, _ in pairs], [item_of(end) for _, end in pairs]
     if apart:
         return [request(CREATE_BATCH, batch=starts), request(CREATE_BATCH, batch=ends)]
@@ -92,7 +95,7 @@ def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
 
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
-    """The same for the floor: LoomQL's own documents, to insert, and what ends them if that is apart."""
+    """Return the floor's writes of the same calls: documents in LoomQL's form, and updates that end them if apart."""
     fields = [(stored_fields(start.checked())[0], stored_fields(end)[0]) for start, end in pairs]
     whole = [whole_call(start, None if apart else end) for start, end in fields]
     ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
@@ -108,7 +111,7 @@ def _ended(start: Document, end: Document) -> Document:
 
 
 def item_of(part: CallStart | CallEnd) -> dict[str, Any]:
-    """A start or an end as a batch of GraphQL has it."""
+    """Return a start or an end as an item of a GraphQL batch."""
     return {"start": _start(part)} if isinstance(part, CallStart) else {"end": _end(part)}
 
 

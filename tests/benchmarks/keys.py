@@ -1,4 +1,4 @@
-"""Measuring what a key or a token costs a request: from the header to the resolver, beside the same without them."""
+"""Benchmarks of a key or a token: the time from the header to the resolver, compared with requests without one."""
 
 import asyncio
 import time
@@ -27,13 +27,13 @@ GRANTS: Final = 20
 _BOUND: Final = Must("ms", 0.1)
 _TOKENS: Final = "; ".join(f"groups=group-{n} reader entity-{n}/*" for n in range(GRANTS - 1)) + "; sub=ann reader b/c"
 _QUERY: Final = "{ nodes(ids: []) { ref } refs(refs: []) }"
-"""What asks the guard of two fields, and the database nothing."""
+"""Query that checks the permission of two fields and sends no command to the database."""
 
 Once = Callable[[], Awaitable[object]]
 
 
 def measure_keys(uri: str, name: str, requests: int = REQUESTS) -> Section:
-    """What a key costs at the endpoint, and at a field; and a token that was seen before, at the endpoint."""
+    """Measure the cost of a key at the endpoint and at a field, and of a known token at the endpoint."""
     return asyncio.run(_measure(uri, name, requests))
 
 
@@ -56,14 +56,14 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
 
 
 def _endpoint(tokens: OidcTokens | None = None) -> ASGIApp:
-    """The way in, as the server has it: authentication, and the guard of a route behind it."""
+    """Return the endpoint as the server builds it: authentication, then the guard of a route."""
     [route] = guard_routes([Route("/graphql", _Nothing())], error_response_for_path)
     assert isinstance(route, Route)
     return AuthenticationMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens), error_response_for_path)
 
 
 class _Nothing:
-    """An application that has nothing to do."""
+    """An application that answers at once."""
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -118,14 +118,14 @@ async def _fields(database: Database, caller: Caller, requests: int) -> Row:
 
 
 async def _compared(keyed: Once, bare: Once, requests: int) -> Row:
-    """What one costs more than the other, the least of several rounds of each."""
+    """Compare requests with and without a key; each time is the minimum of seven rounds."""
     rounds = [(await _timed(keyed, requests), await _timed(bare, requests)) for _ in range(7)]
     with_key, without = (min(times) * 1000 for times in zip(*rounds, strict=True))
     return Row(loomql_ms=with_key, floor_ms=without).held_to(_BOUND, max(with_key - without, 0.0))
 
 
 async def _timed(once: Once, requests: int) -> float:
-    """The seconds of one request, of many."""
+    """Return the mean seconds of one request."""
     await once()
     began = time.perf_counter()
     for _ in range(requests):

@@ -1,8 +1,8 @@
-"""Measuring events: from the acknowledgement of a write to the sockets of a thousand subscribers of one process.
+"""Benchmarks of events: the time from the acknowledgement of a write to the sockets of a thousand subscribers.
 
-What is watched is written over HTTP to the same server. The floor is a bare change stream with WebSockets behind it
-(`live_floor`), measured in turn with the server; the store writes for it, in the writer's process. Watchers and the
-writer are processes of their own; they, the server and MongoDB share the machine.
+A writer sends calls over HTTP to the server that the subscribers watch. The floor is a bare change stream with
+WebSockets (`live_floor`), measured in turn with the server. The floor's calls are written by the store, in the writer's
+process. Watchers and writer are separate processes; they, the server and MongoDB share the machine.
 """
 
 import json
@@ -27,9 +27,9 @@ RATE: Final = 500
 GROUPS: Final = 100
 SECONDS: Final = 10.0
 ONE_BY_ONE: Final = 100
-"""Calls in a second where each is started and ended by a request of its own."""
+"""Calls per second in the case where separate requests start and end each call."""
 RATES: Final = (10, 20, 30, 40)
-"""Of calls all of which go to every subscriber: with them it is seen where it breaks."""
+"""Calls per second in the cases where all subscribers get every event; they show the highest possible rate."""
 _BATCH: Final = 10
 _LAST_SECONDS: Final = 2.0
 _LATENCY: Final = Must("p99 ms", 250)
@@ -39,20 +39,20 @@ _MIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How subscribers and calls are spread, and how many calls are written in a second."""
+    """The distribution of subscribers and calls, and the number of calls written in a second."""
 
     name: str
     groups: tuple[Watched, ...]
     rate: float = RATE
     batch: int = _BATCH
     is_whole: bool = True
-    """Whether start and end of a call are written together, which is one event, or one after the other."""
+    """True if a call's start and end are written together, which is one event; False if one after the other."""
     must: Must | None = _LATENCY
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """When the write of each event was sent and acknowledged, and how many seconds all took."""
+    """The times at which the write of each event was sent and acknowledged, and the seconds that all writes took."""
 
     sent: dict[str, float]
     acknowledged: dict[str, float]
@@ -61,32 +61,32 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of one spread: when the messages of each event arrived, and how many there should be; CPU and memory.
+    """The result of one spread: arrival times of each event, their expected number, CPU and memory.
 
-    A write is answered, and its event told, once it is durable: which of the two comes first differs, so that a time
-    since the acknowledgement may be negative.
+    The server answers a write, and sends its event, once the write is durable. Either may come first, so the time since
+    the acknowledgement may be negative.
     """
 
     arrived: dict[str, list[float]]
     written: Written
     subscribers: int
-    """Of each event."""
+    """Number of subscribers that get each event."""
     cpu_seconds: float
     memory_mib: float
 
     @property
     def expected(self) -> int:
-        """How many messages should arrive."""
+        """The number of messages that should arrive."""
         return len(self.written.acknowledged) * self.subscribers
 
     def p99(self, since: dict[str, float]) -> float:
-        """The milliseconds since then that 99 of 100 messages keep; infinite if any did not arrive."""
+        """Return the 99th percentile of latency in milliseconds, or infinity if a message did not arrive."""
         latencies = [1000 * (at - since[key]) for key, times in self.arrived.items() if key in since for at in times]
         return statistics.quantiles(latencies, n=100)[-1] if len(latencies) >= self.expected else float("inf")
 
 
 def spreads(subscribers: int) -> list[Spread]:
-    """The spreads that are measured: many projects, many filters on one, and all on one."""
+    """Return the measured spreads: many projects, many filters on one project, and all subscribers on one project."""
     project = "acme/live"
     projects = tuple(Watched(f"acme/live{number}") for number in range(GROUPS))
     ops = tuple(Watched(project, f"op{number}") for number in range(GROUPS))
@@ -110,7 +110,7 @@ def spreads(subscribers: int) -> list[Spread]:
 
 
 def measure_live(folder: Path, uri: str, seconds: float = SECONDS, subscribers: int = SUBSCRIBERS) -> Section:
-    """Latency and memory of each spread, each with servers of its own."""
+    """Measure latency and memory of each spread, with a new server and a new floor for each."""
     section: Section = {}
     memory = 0.0
     for number, spread in enumerate(spreads(subscribers)):
@@ -146,20 +146,20 @@ def _seen(
     clock = clock_of(process_id)
     with _process("live_watchers") as watchers:
         watched = [asdict(spread.groups[number % len(spread.groups)]) for number in range(subscribers)]
-        _tell(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
+        _send_line(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
         assert _read_line(watchers) == "subscribed"
         _write(writes_to, spread, min(2, seconds))
         began = clock()
         written = _write(writes_to, spread, seconds)
         cpu = clock() - began
-        time.sleep(min(_LAST_SECONDS, seconds))  # what was told late is late, and not lost
+        time.sleep(min(_LAST_SECONDS, seconds))  # late messages still count as arrived
         arrived: dict[str, list[float]] = json.loads(watchers.communicate()[0])
     return Seen(arrived, written, subscribers // len(spread.groups), cpu, _memory_mib(process_id))
 
 
 def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written:
-    """Write calls for a while."""
-    told = {
+    """Write calls for some seconds in another process and return the times."""
+    order = {
         **writes_to,
         "watched": [[each.project_id, each.op_name] for each in spread.groups],
         "rate": spread.rate,
@@ -168,7 +168,7 @@ def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written
         "whole": spread.is_whole,
     }
     with _process("live_writer") as writer:
-        return Written(**json.loads(writer.communicate(json.dumps(told) + "\n")[0]))
+        return Written(**json.loads(writer.communicate(json.dumps(order) + "\n")[0]))
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def _floor(uri: str, database: str) -> Iterator[tuple[str, int]]:
         yield _read_line(process), process.pid
 
 
-def _tell(process: "subprocess.Popen[str]", what: Any) -> None:  # noqa: ANN401 -- any JSON
+def _send_line(process: "subprocess.Popen[str]", what: Any) -> None:  # noqa: ANN401 -- any JSON
     assert process.stdin is not None
     process.stdin.write(json.dumps(what) + "\n")
     process.stdin.flush()
@@ -200,6 +200,6 @@ def _read_line(process: "subprocess.Popen[str]") -> str:
 
 
 def _memory_mib(process_id: int) -> float:
-    """The most memory that a process ever held (VmHWM)."""
+    """Return the peak memory of a process (VmHWM)."""
     status = Path(f"/proc/{process_id}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / _MIB

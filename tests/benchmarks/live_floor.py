@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.live_floor`: the least that can tell calls to WebSockets, a bare change stream in front.
+"""`python -m tests.benchmarks.live_floor`: a minimal server that sends a change stream of calls to WebSockets.
 
-It sends the same fields to all who watch a project or an op of it, encoded once, and knows no GraphQL, no cursors and
-no limits. A subscriber is whoever has sent a subscribe message in the form that LoomQL takes.
+It encodes each event once and sends the same fields to all subscribers of a project or op. It has no GraphQL, no
+cursors and no limits. A client subscribes by a message in the format that LoomQL takes.
 """
 
 import asyncio
@@ -24,8 +24,6 @@ _watching: dict[tuple[str, str | None], list[asyncio.Transport]] = {}
 
 
 class Connection(asyncio.Protocol):
-    """One WebSocket."""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
@@ -33,7 +31,7 @@ class Connection(asyncio.Protocol):
         self._is_open = False
 
     def data_received(self, data: bytes) -> None:
-        """Shake hands, then take small frames with masks."""
+        """Answer the handshake, then read small masked frames."""
         self._buffer += data
         if not self._is_open:
             self._shake_hands()
@@ -69,7 +67,7 @@ class Connection(asyncio.Protocol):
 
 
 def framed(payload: bytes) -> bytes:
-    """A text frame."""
+    """Return a text frame."""
     size = len(payload)
     if size < _SHORT:
         return bytes([0x81, size]) + payload
@@ -77,7 +75,7 @@ def framed(payload: bytes) -> bytes:
     return b"\x81" + wide + payload
 
 
-def _told(call: dict[str, Any]) -> bytes:
+def _event_frame(call: dict[str, Any]) -> bytes:
     shown = {name: call.get(name) for name in _SHOWN}
     kind = "ENDED" if "ended_at" in call else "STARTED"
     texts = {name: orjson.Fragment(call["json"].get(name, "null")) for name in ("inputs", "output")}
@@ -85,7 +83,7 @@ def _told(call: dict[str, Any]) -> bytes:
 
 
 async def main(uri: str, database: str) -> None:
-    """Serve until the input ends."""
+    """Serve until the process is killed."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0)
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(uri)
@@ -96,7 +94,7 @@ async def main(uri: str, database: str) -> None:
         sys.stdout.flush()
         async for change in stream:
             call = change["fullDocument"]
-            frame = _told(call)
+            frame = _event_frame(call)
             for key in ((call["project_id"], None), (call["project_id"], call["op_name"])):
                 for transport in _watching.get(key, ()):
                     transport.write(frame)

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks.live_watchers`: many WebSockets in one process, which notes when each event arrives.
+"""`python -m tests.benchmarks.live_watchers`: many WebSockets in one process, which records when each event arrives.
 
-It says on its output when all have subscribed, and when its input ends, what arrived: for each call the times, by the
+It prints a line when all have subscribed. When its input ends, it prints the arrival times of each event, by the
 monotonic clock that all processes of a machine share.
 """
 
@@ -21,10 +21,10 @@ import uvloop
 MARK: Final = b'"call":{"id":"'
 ID_LENGTH: Final = 36
 STARTED: Final = b" started"
-"""Behind the id of a call, the event that it started; without this, that it ended."""
+"""Suffix of the call id in the key of a start event; the key of an end event is the call id alone."""
 ENDED: Final = b'"type":"ENDED"'
 _TAIL: Final = 400
-"""The bytes of a message in which its type is found, behind all that is large."""
+"""Number of bytes at the end of a message, after all large values, in which the type of the event is found."""
 QUERY: Final = """subscription ($projectId: ID!, $filter: CallsFilter) {
   callEvents(projectId: $projectId, filter: $filter) {
     call { id opName status startedAt endedAt inputs output } type cursor } }"""
@@ -34,30 +34,30 @@ _SHORT, _MEDIUM = 126, 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What one subscriber asks for: the project, and the op if it wants that one's calls alone."""
+    """The filter of one subscriber: a project, and an op if it watches only that op's calls."""
 
     project_id: str
     op_name: str | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As GraphQL has it."""
+        """The variables of the GraphQL subscription."""
         only = {"opNames": [self.op_name]} if self.op_name else None
         return {"projectId": self.project_id, "filter": only}
 
 
 class Watcher(asyncio.Protocol):
-    """One WebSocket, as plain as can be, so that what is measured is the server."""
+    """One WebSocket with minimal work of its own, so that the time measured is the server's."""
 
     def __init__(self, path: str, watched: Watched, arrived: dict[bytes, list[float]]) -> None:
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._path, self._watched, self._arrived = path, watched, arrived
         self._buffer = b""
         self._is_open = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Send the request to upgrade."""
         self._transport = cast("asyncio.Transport", transport)
         key = base64.b64encode(os.urandom(16)).decode()
         self._transport.write(
@@ -67,7 +67,7 @@ class Watcher(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take frames apart."""
+        """Split the data into frames and handle them."""
         now = time.monotonic()
         self._buffer += data
         if not self._is_open:
@@ -92,9 +92,9 @@ class Watcher(asyncio.Protocol):
             key = payload[start : start + ID_LENGTH] + (b"" if ENDED in payload[-_TAIL:] else STARTED)
             self._arrived.setdefault(key, []).append(now)
         elif payload.startswith(b'{"type":"connection_ack"'):
-            asked = {"query": QUERY, "variables": self._watched.variables}
-            self._say({"type": "subscribe", "id": "1", "payload": asked})
-            self.begun.set_result(None)
+            operation = {"query": QUERY, "variables": self._watched.variables}
+            self._say({"type": "subscribe", "id": "1", "payload": operation})
+            self.subscribed.set_result(None)
         elif payload.startswith(b'{"type":"ping"'):
             self._say({"type": "pong"})
         else:
@@ -106,12 +106,12 @@ class Watcher(asyncio.Protocol):
     def _send(self, opcode: int, payload: bytes) -> None:
         size = len(payload)
         length = bytes([0x80 | size]) if size < _SHORT else bytes([0x80 | _SHORT]) + struct.pack("!H", size)
-        # A mask of zeros leaves all as it is.
+        # A mask of zeros leaves the payload unchanged.
         self._transport.write(bytes([0x80 | opcode]) + length + b"\0\0\0\0" + payload)
 
 
 def _frame(buffer: bytes, at: int) -> tuple[int, int, int] | None:
-    """The opcode of the frame at a place, where its payload begins and where it ends; None if not all is there."""
+    """Return the opcode, start and end of the payload of the frame at a position, or None if it is incomplete."""
     if len(buffer) < at + 2:
         return None
     opcode, size, start = buffer[at] & 15, buffer[at + 1], at + 2
@@ -128,14 +128,14 @@ def _same(watcher: Watcher) -> Watcher:
 
 
 async def main(url: str, watched: list[Watched]) -> None:
-    """Watch until the input ends, and print what arrived."""
+    """Watch until the input ends, then print the arrival times."""
     place = urlsplit(url)
     loop = asyncio.get_running_loop()
     arrived: dict[bytes, list[float]] = {}
     watchers = [Watcher(place.path, each, arrived) for each in watched]
     for each in watchers:
         await loop.create_connection(partial(_same, each), place.hostname or "", place.port or 0)
-        await each.begun
+        await each.subscribed
     sys.stdout.write("subscribed\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.live_writer`: writes calls at a rate, and prints when each write was acknowledged."""
+"""`python -m tests.benchmarks.live_writer`: writes calls at a given rate and prints when each was acknowledged."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ Send = Callable[[Sequence[Part]], Awaitable[object]]
 
 
 def parts(project_id: str, op_name: str) -> Pair:
-    """The start and the end of a call of 2 kB."""
+    """Return the start and the end of a call of 2 kB."""
     call_id, now = new_id(), times.now()
     started = CallStart(
         project_id=project_id,
@@ -56,7 +56,7 @@ def parts(project_id: str, op_name: str) -> Pair:
 
 @dataclass(slots=True)
 class Writer:
-    """Writes batches of calls, and notes when each event was sent and when its write was acknowledged."""
+    """Writes batches of calls and records when each event was sent and acknowledged."""
 
     send: Send
     is_whole: bool
@@ -64,7 +64,7 @@ class Writer:
     acknowledged: dict[str, float] = field(default_factory=dict)
 
     async def write(self, batch: list[Pair]) -> None:
-        """Write starts and ends together, which is one event of each call, or one after the other."""
+        """Write starts and ends together, which causes one event for each call, or first all starts, then all ends."""
         starts, ends = [start for start, _ in batch], [end for _, end in batch]
         ended = [str(end.id) for end in ends]
         if self.is_whole:
@@ -80,13 +80,13 @@ class Writer:
 
 
 @asynccontextmanager
-async def sending(told: dict[str, Any]) -> AsyncIterator[Send]:
-    """What writes: to a server over HTTP, where one is named, or by the store into a database."""
-    if told["url"]:
+async def sending(order: dict[str, Any]) -> AsyncIterator[Send]:
+    """Yield a function that writes: over HTTP if there is a URL, else through the store."""
+    if order["url"]:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, headers=_JSON) as client:
-            yield partial(_post, client, told["url"])
+            yield partial(_post, client, order["url"])
     else:
-        database = Database.open(told["uri"], told["database"])
+        database = Database.open(order["uri"], order["database"])
         yield CallsStore(database).write
         database.close()
 
@@ -98,23 +98,23 @@ async def _post(client: httpx.AsyncClient, url: str, parts: Sequence[Part]) -> N
 
 
 def body_of(parts: Sequence[Part]) -> bytes:
-    """The request that writes some parts: what is one alone goes by itself."""
+    """Return the request that writes some parts; a single part uses the mutation for one."""
     if len(parts) > 1:
         return request(CREATE_BATCH, batch=[item_of(part) for part in parts])
     [part] = parts
     return request(_START if isinstance(part, CallStart) else _END, **item_of(part))
 
 
-async def main(told: dict[str, Any]) -> None:
-    """Write as told: batches of calls, each at its time, whatever the others take."""
+async def main(order: dict[str, Any]) -> None:
+    """Write batches of calls as the options say, each at its time, even while others are in progress."""
     number = 0
-    async with sending(told) as send, asyncio.TaskGroup() as writing:
-        writer = Writer(send, told["whole"])
+    async with sending(order) as send, asyncio.TaskGroup() as writing:
+        writer = Writer(send, order["whole"])
         began = time.monotonic()
-        while (elapsed := time.monotonic() - began) < told["seconds"]:
+        while (elapsed := time.monotonic() - began) < order["seconds"]:
             batch: list[Pair] = []
-            while number < elapsed * told["rate"] and len(batch) < told["batch"]:
-                watched = told["watched"][number % len(told["watched"])]
+            while number < elapsed * order["rate"] and len(batch) < order["batch"]:
+                watched = order["watched"][number % len(order["watched"])]
                 batch.append(parts(watched[0], watched[1] or "answer"))
                 number += 1
             if batch:

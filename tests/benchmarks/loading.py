@@ -1,4 +1,4 @@
-"""Filling the databases that are measured on, by the stores' own code."""
+"""Functions that fill the benchmarks' databases with the stores' own code."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _UNACKNOWLEDGED_BY_DISK: Final = WriteConcern(w=1, j=False)
 
 
 def load_stock(uri: str, name: str, count: int) -> None:
-    """The stock of so many calls, and in a project of its own a trace of 200."""
+    """Load a stock of `count` calls, and a trace of 200 calls into a project of its own."""
     asyncio.run(_load_stock(uri, name, count))
 
 
@@ -44,7 +44,7 @@ def _of_one_trace(part: CallStart | CallEnd) -> CallStart | CallEnd:
 
 
 def load_copies(uri: str, name: str, count: int) -> None:
-    """So many calls, one a second: the first ten thousand by the store, the others their copies at later times.
+    """Load `count` calls, one a second: the store writes the first ten thousand, the others are later copies of them.
 
     The indexes are built afterwards, which takes a fraction of the time.
     """

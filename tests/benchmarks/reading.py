@@ -1,4 +1,4 @@
-"""Measuring what is read: LoomQL's server, the floor, and the same server as stock Strawberry, in turns."""
+"""Benchmarks of reads: LoomQL's server, the floor, and the same server with stock Strawberry, in turns."""
 
 from contextlib import ExitStack
 from itertools import repeat
@@ -10,7 +10,7 @@ from tests.benchmarks.sides import Connection, Floor, Server, Side, measure
 
 
 def measure_reads(bench: Bench, count: int, depth: int) -> Section:
-    """Every case of reading over a stock of so many calls."""
+    """Measure every case of reads on a stock of `count` calls."""
     with Connection(bench.compiled.url) as connection:
         cursor = _cursor(connection, depth)
         cases = [case for case in reads(count, cursor, depth) if bench.wants(case.name)]
@@ -33,7 +33,7 @@ def _cursor(connection: Connection, depth: int) -> str:
 
 
 def check(bench: Bench, connection: Connection, case: Read) -> None:
-    """See that the server and the floor find the same, value by value."""
+    """Assert that the server and the floor return equal values."""
     found = rows_of(connection.ask(case.body))
 
     async def find() -> bytes:
@@ -44,7 +44,7 @@ def check(bench: Bench, connection: Connection, case: Read) -> None:
 
 
 def measure_read(bench: Bench, case: Read, clients: int = 1) -> Row:
-    """One case, by so many clients at once; then times are those of all clients by all requests."""
+    """Measure one case; with several clients, the time is the total divided by the number of requests."""
 
     async def work(_: object) -> object:
         return await case.floor(bench.nested)
@@ -62,7 +62,7 @@ def measure_read(bench: Bench, case: Read, clients: int = 1) -> Row:
 
 
 def _against(bench: Bench, case: Read, other: Read, must: Must) -> Row:
-    """LoomQL's time for one thing by its time for another."""
+    """Compare LoomQL's times for two reads."""
     with ExitStack() as stack:
         sides: list[Side] = []
         for read in (other, case):

@@ -1,4 +1,4 @@
-"""What is read: requests as clients send them, each beside what the floor does for the same answer."""
+"""The cases of reads: requests as clients send them, each with the floor's way to the same answer."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ FULL: Final = (
     *("ended_at", "exception", "wb_user_id", "wb_run_id", "wb_run_step", "wb_run_step_end", "status", "latency_ms"),
     *("storage_size_bytes", *PAYLOADS),
 )
-"""22 fields: all that is stored, save the name that a trace is shown by."""
+"""22 fields: all stored fields of a call except its trace name."""
 NEWEST: Final = [("started_at", -1), ("id", 1)]
 OLDEST: Final = [("started_at", 1), ("id", 1)]
 
@@ -43,9 +43,9 @@ _LIST: Final = """query ($project: ID!, $filter: CallsFilter, $query: QueryInput
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A request, what the floor does for it, and what LoomQL must keep.
+    """A request, the floor's work for the same answer, and the bounds that LoomQL must keep.
 
-    `must` bounds the wall's ratio to the floor, `beyond` the CPU beyond the floor's, in milliseconds.
+    `must` bounds the ratio of wall times to the floor; `beyond` bounds the CPU beyond the floor's, in milliseconds.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Read:
 
 
 def reads(count: int, deep_cursor: str, depth: int) -> list[Read]:
-    """All of them, over a stock of so many calls; the cursor stands after as many as the depth says."""
+    """Return all cases for a stock of `count` calls; `deep_cursor` points behind the first `depth` calls."""
     one, middle = id_of(count // 2), BEGIN + count // 2 * SECOND
     hour = 3600 * SECOND
     key: Document = {"_id": f"{PROJECT}:{one}", "project_id": PROJECT, "id": one, "visible": True}
     in_time = {"$and": [_compare("$gte", middle - hour), _compare("$lt", middle + hour)]}
-    large = 1000 * (1 - 50 / count)  # some fifty calls have such an amount
+    large = 1000 * (1 - 50 / count)  # about fifty calls have such an amount
     amount = {"$gt": [{"$getField": "inputs.order.amount"}, {"$literal": large}]}
     found_in_time = _of_stock(op_name=op_name(7), started_at={"$gte": middle - hour, "$lt": middle + hour})
     return [
@@ -107,33 +107,33 @@ def reads(count: int, deep_cursor: str, depth: int) -> list[Read]:
 
 
 def newest(name: str, size: int, names: tuple[str, ...], must: Must | None = None) -> Read:
-    """The newest calls."""
+    """Return the case that lists the newest calls."""
     return _list(name, names, _of_stock(), NEWEST, size, must=must, sort=[{"field": "started_at", "direction": "DESC"}])
 
 
 def first_page() -> Read:
-    """The oldest hundred."""
+    """Return the case that lists the oldest hundred calls."""
     return _list("first page of 100", SLIM, _of_stock(), OLDEST, 100)
 
 
 def deep_page(cursor: str, depth: int) -> Read:
-    """The hundred after a cursor."""
+    """Return the case that lists a hundred calls after a cursor."""
     after = _of_stock(started_at={"$gt": BEGIN + (depth - 1) * SECOND})
     return _list(f"page of 100 at {depth:,} by cursor", SLIM, after, OLDEST, 100, after=cursor)
 
 
 def cursor_request(depth: int) -> bytes:
-    """What gives the cursor of the call that so many come before and with."""
+    """Return the request for the cursor of the call at position `depth`, counted from 1."""
     return request(_LIST.format(fields="id"), project=PROJECT, first=1, offset=depth - 1)
 
 
 def stream_request(after: str | None) -> bytes:
-    """A page of a thousand whole calls after a cursor."""
+    """Return the request for a page of a thousand calls with all fields, after a cursor."""
     return request(_LIST.format(fields=_selection(FULL)), project=PROJECT, first=1000, after=after)
 
 
 def rows_of(data: dict[str, Any]) -> Any:  # noqa: ANN401 -- a count, a call, or a list of calls
-    """What the floor finds, in the floor's form, from what a server answered."""
+    """Convert a server's answer into the form that the floor returns."""
     [found] = data.values()
     if "count" in found:
         return found["count"]
@@ -202,5 +202,5 @@ def _compare(operator: str, micros: int) -> Document:
 
 
 def decoded(answer: bytes) -> Any:  # noqa: ANN401 -- a count, a call, or a list of calls
-    """What the floor found, from its JSON."""
+    """Decode the floor's JSON."""
     return orjson.loads(answer)

@@ -1,4 +1,4 @@
-"""What was measured, as one table for people or as JSON for machines."""
+"""The results, as a table for people or as JSON for programs."""
 
 import json
 import math
@@ -13,14 +13,14 @@ _MUST: Final = ("seen", "must", "met")
 
 @dataclass(frozen=True, slots=True)
 class Must:
-    """A bound that a measured number has to keep."""
+    """A bound that a measured number must keep."""
 
     what: str
     limit: float
     at_least: bool = False
 
     def met(self, seen: float) -> bool:
-        """Whether the number keeps it."""
+        """Return whether the number keeps the bound."""
         return seen >= self.limit if self.at_least else seen <= self.limit
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class Must:
 
 @dataclass(slots=True)
 class Row:
-    """One case; what was not measured of it is None. `ratio` is LoomQL's time by the floor's, CPU by stock's."""
+    """The numbers of one case, None if not measured. `ratio` compares with the floor, `stock_cpu_ratio` with stock."""
 
     loomql_ms: float | None = None
     floor_ms: float | None = None
@@ -45,7 +45,7 @@ class Row:
     met: bool | None = None
 
     def held_to(self, must: Must | None, seen: float | None) -> "Row":
-        """Itself, with the bound and whether the number keeps it."""
+        """Record the bound and the measured number, and return the row."""
         if must is not None and seen is not None:
             self.seen, self.must, self.met = seen, str(must), must.met(seen)
         return self
@@ -71,12 +71,12 @@ Report = dict[str, Section]
 
 
 def is_met(report: Report) -> bool:
-    """Whether no bound is missed."""
+    """Return whether the results keep all bounds."""
     return all(row.met is not False for section in report.values() for row in section.values())
 
 
 def as_json(report: Report, title: str) -> str:
-    """The report for machines: sections of cases, each with what was measured of it; what is infinite is null."""
+    """Return the results as JSON: sections of cases with their numbers; infinite numbers become null."""
     sections = {
         name: {
             case: {key: _finite(value) for key, value in asdict(row).items() if value is not None}
@@ -106,7 +106,7 @@ def _verdict(row: Row) -> str:
 
 
 def print_table(report: Report, title: str) -> None:
-    """The report for people."""
+    """Print the results as a table."""
     table = Table(title=title)
     table.add_column(no_wrap=True)
     for key, heading in HEADINGS.items():
@@ -122,7 +122,7 @@ def print_table(report: Report, title: str) -> None:
 
 
 def cell(value: object) -> str:
-    """One number, or whether a bound is met, as text."""
+    """Format a number or a verdict as text."""
     match value:
         case None:
             return ""

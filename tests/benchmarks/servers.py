@@ -1,4 +1,4 @@
-"""LoomQL servers on one MongoDB, each a process of its own as `loomql serve` makes it."""
+"""LoomQL servers on one MongoDB, each a `loomql serve` process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,25 +15,25 @@ _MIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class LoomQL:
-    """A server that is up."""
+    """A running server."""
 
     url: str
     process_id: int
     clock: Clock
 
     def connections(self, count: int) -> list[Connection]:
-        """New connections."""
+        """Open new connections."""
         return [Connection(self.url) for _ in range(count)]
 
     def most_memory_mib(self) -> float:
-        """The most memory that it ever held, in MiB (VmHWM)."""
+        """Return the peak memory of the process in MiB (VmHWM)."""
         status = Path(f"/proc/{self.process_id}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / _MIB
 
 
 @contextmanager
 def server(folder: Path, uri: str, database: str, *, compiled: bool = True) -> Iterator[LoomQL]:
-    """A server on a database; not compiled is stock Strawberry."""
+    """Start a server on a database; `compiled=False` selects stock Strawberry."""
     output = folder / f"{database}-{'loomql' if compiled else 'stock'}.log"
     settings = {
         "LOOMQL_MONGODB_URI": uri,

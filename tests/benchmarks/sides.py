@@ -1,4 +1,4 @@
-"""The sides of a comparison, each doing the same work, taken in turns so that all see the same machine."""
+"""The sides of a comparison. Each does the same work, in turns, so that all run under the same conditions."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class Connection:
-    """One kept-alive HTTP connection; it does so little that what is timed is the server."""
+    """One persistent HTTP connection with minimal work of its own, so that the time measured is the server's."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -39,13 +39,13 @@ class Connection:
         return connected
 
     def renew(self) -> None:
-        """Connect again if it has been idle for so long that the server may hang up."""
+        """Reconnect after a long idle time, because the server may close the connection."""
         if time.monotonic() - self._used_at > _IDLE_SECONDS:
             self._socket.close()
             self._socket, self._used_at = self._connected(), time.monotonic()
 
     def post(self, body: bytes) -> memoryview:
-        """The body of the answer, which must be a success; good until the next one."""
+        """Return the body of a successful answer; the next answer overwrites it."""
         self._socket.sendall(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         received = bytearray()
         while _END_OF_HEAD not in received:
@@ -62,13 +62,13 @@ class Connection:
         return answer
 
     def _room(self, size: int) -> memoryview:
-        """Room for an answer, the same each time: to make it anew and to copy it would be timed as the server's."""
+        """Return a reused buffer: the time to allocate and copy a new one would count as the server's."""
         if size > len(self._received):
             self._received = bytearray(size)
         return memoryview(self._received)[:size]
 
     def ask(self, body: bytes) -> Any:  # noqa: ANN401 -- any query's data
-        """The data of the answer, which must have no errors."""
+        """Return the data of an answer without errors."""
         self.renew()
         answer = orjson.loads(self.post(body))
         if answer.get("errors"):
@@ -81,7 +81,6 @@ class Connection:
         raise AssertionError("the server hung up")
 
     def close(self) -> None:
-        """Hang up."""
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -92,13 +91,13 @@ class Connection:
 
 
 def request(document: str, **variables: object) -> bytes:
-    """The body of a request."""
+    """Return the body of a GraphQL request."""
     return orjson.dumps({"query": document, "variables": variables})
 
 
 @dataclass(slots=True)
 class Server:
-    """A LoomQL server, asked by as many clients as there are connections; each time it is sent some bodies in order."""
+    """A LoomQL server with one client for each connection; each client sends lists of bodies in order."""
 
     connections: list[Connection]
     bodies: Iterator[Sequence[bytes]]
@@ -106,13 +105,13 @@ class Server:
     prepared: list[list[Sequence[bytes]]] = field(default_factory=list)
 
     def prepare(self, times: int) -> None:
-        """Make the bodies."""
+        """Create the bodies before the clock starts."""
         for connection in self.connections:
             connection.renew()
         self.prepared = [[next(self.bodies) for _ in range(times)] for _ in self.connections]
 
     def run(self) -> list[float]:
-        """Ask."""
+        """Send the bodies and return the seconds that each list took."""
         if len(self.connections) == 1:
             return self._ask(self.connections[0], self.prepared[0])
         began = time.perf_counter()
@@ -134,7 +133,7 @@ class Server:
 
 @dataclass(slots=True)
 class Floor:
-    """The same in this process, by as many tasks as there are clients."""
+    """The floor's work in this process, in one task for each client."""
 
     runner: asyncio.Runner
     work: Callable[[Any], Awaitable[object]]
@@ -144,11 +143,11 @@ class Floor:
     prepared: list[list[Any]] = field(default_factory=list)
 
     def prepare(self, times: int) -> None:
-        """Make what the work is done on."""
+        """Create the items before the clock starts."""
         self.prepared = [[next(self.items) for _ in range(times)] for _ in range(self.clients)]
 
     def run(self) -> list[float]:
-        """Do it."""
+        """Do the work and return the seconds that each item took."""
         return self.runner.run(self._run())
 
     async def _run(self) -> list[float]:
@@ -168,12 +167,12 @@ class Floor:
 
 
 Side = Server | Floor
-"""Both are made ready for so many times before anyone looks at a clock; then they run."""
+"""A side to measure: `prepare` creates the work before the clock starts, and `run` does it."""
 
 
 @dataclass(slots=True)
 class Measured:
-    """What one side took: the seconds of each time, and of CPU for all."""
+    """The measurements of one side: the wall seconds of each run, and the CPU seconds of all."""
 
     walls: list[float] = field(default_factory=list)
     cpu_seconds: float = 0.0
@@ -181,21 +180,21 @@ class Measured:
 
     @property
     def milliseconds(self) -> float:
-        """The median of the wall's time."""
+        """The median of the wall times."""
         return 1000 * statistics.median(self.walls)
 
     @property
     def cpu_milliseconds(self) -> float:
-        """The mean of the CPU's time."""
+        """The mean of the CPU times."""
         return 1000 * self.cpu_seconds / self.times
 
 
 def measure(sides: list[Side], rounds: int, clients: int = 1) -> list[Measured]:
-    """What each side takes for the same work, in turns; the first time of each does not count."""
+    """Measure each side on the same work, in turns; the first run of each only estimates the duration."""
     for side in sides:
         side.prepare(1)
     longest = max(sum(side.run()) * clients for side in sides)
-    # Clients who begin and end at once are many only in between.
+    # Concurrent clients overlap fully only in the middle of a block, so it must be longer.
     block = _BLOCK_SECONDS if clients == 1 else 4 * _BLOCK_SECONDS
     times = max(1, min(_MOST_AT_ONCE, round(block / max(longest, 1e-4))))
     fewer = round(_LONGEST_SECONDS / (len(sides) * times * max(longest, 1e-4)))

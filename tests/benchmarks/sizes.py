@@ -1,6 +1,6 @@
-"""Measuring sizes and counts of a project beside what is written by hand for the same, in the CPU time of MongoDB.
+"""Benchmarks of a project's sizes and counts, compared with hand-written queries in MongoDB's CPU time.
 
-By hand means a sum over the index that holds the numbers, and a count of its keys, while nobody writes.
+The hand-written queries sum over the index that holds the numbers, and count its keys, without concurrent writes.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from stores.database import Database
 from stores.projects import ProjectsStore
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT
 from tests.benchmarks.timing import Clock
@@ -27,12 +27,12 @@ _SUMS: Final = {
 }
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What LoomQL is asked for, and the same by hand."""
+    """A request to LoomQL's stores, and the hand-written query for the same answer."""
 
     name: str
     loomql: Callable[[Database], Coroutine[Any, Any, object]]
@@ -67,7 +67,7 @@ CASES: Final = (
 
 
 def measure_sizes(uri: str, name: str, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over a stock of calls; the floor is what is written by hand."""
+    """Measure every case on a stock of calls; the hand-written queries are the floor."""
     section: Section = {}
     with (
         asyncio.Runner() as runner,
@@ -81,14 +81,14 @@ def measure_sizes(uri: str, name: str, clock: Clock, rounds: int, only: str = ""
 
 
 async def _open(uri: str, name: str) -> Database:
-    """Motor takes the loop that is running."""
+    """Open a database on the running loop, because Motor uses the current one."""
     return Database.open(uri, name)
 
 
 def _compared(
     case: Case, runner: asyncio.Runner, database: Database, by_hand: ByHand, clock: Clock, rounds: int
 ) -> Row:
-    return beside(
+    return compared_row(
         case.name,
         lambda: case.by_hand(by_hand),
         lambda: runner.run(case.loomql(database)),

@@ -1,4 +1,4 @@
-"""Calls to measure on: about 2 kB of JSON each, the same every time, and well-behaved as a program's own data is."""
+"""Calls for benchmarks: about 2 kB of JSON each, the same every time, with values as regular as a program's data."""
 
 from collections.abc import Iterator
 from random import Random
@@ -11,7 +11,7 @@ PROJECT: Final = "acme/bench"
 BEGIN: Final = parse("2026-01-01T00:00:00Z")
 SECOND: Final = 1_000_000
 RARE_WORD: Final = "heddle"
-"""A word that is in the questions of some 50 in 200,000 calls, and nowhere else."""
+"""Word that occurs in the questions of about 50 in 200,000 calls, and nowhere else."""
 
 _BATCH: Final = 500
 _OPS: Final = 20
@@ -24,7 +24,7 @@ Parts = list[CallStart | CallEnd]
 
 
 def batches(count: int) -> Iterator[Parts]:
-    """The starts and ends of as many calls, one call a second, ten to a trace; 500 calls at a time."""
+    """Yield the starts and ends of `count` calls, one call a second, ten to a trace, in batches of 500 calls."""
     rng = Random(count)  # noqa: S311 -- the same every time, no secret
     sentences = [_sentence(rng) for _ in range(2000)]
     for first in range(0, count, _BATCH):
@@ -33,12 +33,11 @@ def batches(count: int) -> Iterator[Parts]:
 
 
 def customer(number: int, count: int) -> str:
-    """The customer of a call; each has forty calls, spread over all time."""
+    """Return the customer of a call; each has forty calls, spread over the whole time."""
     return f"customer {number % max(1, count // _CALLS_OF_A_CUSTOMER):05}"
 
 
 def op_name(number: int) -> str:
-    """The op of a call."""
     return f"weave:///{PROJECT}/op/step{number % _OPS}:v0"
 
 
@@ -84,7 +83,7 @@ def _inputs(number: int, count: int, sentences: list[str], rng: Random) -> dict[
 
 
 def id_of(number: int) -> str:
-    """The id of a call, and of a trace that begins with it."""
+    """Return the id of a call, which is also the id of a trace that starts with it."""
     return f"00000000-0000-7000-8000-{number:012x}"
 
 

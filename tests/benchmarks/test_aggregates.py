@@ -1,4 +1,4 @@
-"""Both sides of each case of aggregates give the same; what differs is seen."""
+"""Both sides of each case of aggregates return the same; a difference is reported."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What is measured is worth it: the compiled side answers just what the one by hand does, on calls of the size said."""
+"""Both sides of each case return the same page, on calls of the stated size."""
 
 from stores.calls import CallsStore
 from stores.database import Database

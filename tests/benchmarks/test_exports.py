@@ -1,4 +1,4 @@
-"""The cases of exports measure what they say."""
+"""The cases of exports measure a rate, a latency and memory."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Both sides of each case of feedback give the same; what differs is seen."""
+"""Both sides of each case of feedback return the same; a difference is reported."""
 
 import time
 from dataclasses import replace

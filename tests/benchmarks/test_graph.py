@@ -1,4 +1,4 @@
-"""The linked page is what is found by hand, and what differs is seen."""
+"""The linked page equals the hand-written one; a difference is reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Copies are calls like those that they are of, each at a time of its own; streaming reads all of them."""
+"""Copied calls have the same content as their templates and times of their own; streaming reads all calls."""
 
 from pathlib import Path
 from typing import Any

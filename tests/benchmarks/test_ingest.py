@@ -1,4 +1,4 @@
-"""What a server stores of the requests is what the floor writes for them."""
+"""A server stores the requests as the same documents that the floor writes."""
 
 from itertools import islice
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark of keys measures all ways in, in small."""
+"""The benchmark of keys measures every kind of check."""
 
 from tests.benchmarks.keys import measure_keys
 

@@ -1,4 +1,4 @@
-"""The measuring of events, in small: every message that should come does, from the server and from the floor."""
+"""A small benchmark of events: every expected message arrives, from the server and from the floor."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def test_every_event_of_every_subscriber_is_measured(
     mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = tuple(Watched("acme/live", f"op{number}") for number in range(2))
-    # Of so many, some are written one by one and some in batches.
+    # With this many calls, the writer sends some alone and some in batches.
     spread = live.Spread("apart", groups, rate=150, is_whole=False)
     monkeypatch.setattr(live, "spreads", lambda _subscribers: [spread])
 
@@ -21,7 +21,7 @@ def test_every_event_of_every_subscriber_is_measured(
 
     row, from_sending = section["apart (p99)"], section["apart, from the write's sending (p99)"]
     for number in (row.loomql_ms, row.floor_ms):
-        # Infinite, if one had not come; an event may come before the write is answered.
+        # The number is infinite if a message is missing; an event may arrive before the answer to its write.
         assert number is not None
         assert -60_000 < number < 60_000
     for number in (from_sending.loomql_ms, from_sending.floor_ms):

@@ -1,4 +1,4 @@
-"""The server and the floor answer the same, so that their times may stand beside each other."""
+"""The server and the floor return the same answers, so that their times are comparable."""
 
 from collections.abc import Iterator
 from pathlib import Path

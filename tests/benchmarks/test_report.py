@@ -1,4 +1,4 @@
-"""The table says what is missed."""
+"""The table states which bounds LoomQL missed."""
 
 import json
 
@@ -41,9 +41,9 @@ def test_missing_measurement_is_null_in_json() -> None:
         Must("p99 ms", 250), float("inf")
     )
 
-    told = as_json({"live": {"one": row}}, "title")
+    text = as_json({"live": {"one": row}}, "title")
 
-    assert "Infinity" not in told
-    assert "NaN" not in told
+    assert "Infinity" not in text
+    assert "NaN" not in text
     missed = {"loomql_ms": None, "floor_ms": None, "ratio": None, "seen": None, "must": "p99 ms <= 250", "met": False}
-    assert json.loads(told)["report"]["live"]["one"] == missed
+    assert json.loads(text)["report"]["live"]["one"] == missed

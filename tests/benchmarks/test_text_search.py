@@ -1,4 +1,4 @@
-"""What indexes of texts cost and gain can be measured."""
+"""The benchmark of text indexes measures every kind of index."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What an index of texts costs in writes and on disk, and gains; MongoDB's own text index is the alternative."""
+"""Benchmarks of text indexes: writes, disk space and searches, compared with MongoDB's own text index."""
 
 import asyncio
 import statistics
@@ -28,9 +28,9 @@ Row = dict[str, float]
 
 
 async def measure_search(uri: str, count: int, clock: Clock) -> dict[str, Row]:
-    """By kind of index: calls written a second, MongoDB's CPU of each, what indexing took later, sizes, and searches.
+    """Measure each kind of index: calls written a second, CPU for each call, later indexing, sizes, and searches.
 
-    The same batches are written in turns under each kind. MongoDB's index is asked by the driver alone.
+    The same batches are written in turns with each kind. The driver alone queries MongoDB's index.
     """
     databases = {name: Database.open(uri, f"bench_{number}") for number, name in enumerate((NONE, SEGMENTS, MONGODB))}
     for database in databases.values():
@@ -58,7 +58,7 @@ async def measure_search(uri: str, count: int, clock: Clock) -> dict[str, Row]:
         for what, sought in texts.items():
             if name == MONGODB:
                 with MongoClient[dict[str, Any]](uri) as client:
-                    found[name][f"{what} ms"] = _asked(client[f"bench_{number}"]["calls"], sought)
+                    found[name][f"{what} ms"] = _median_ms(client[f"bench_{number}"]["calls"], sought)
             else:
                 found[name][f"{what} ms"] = await _searched(databases[name], sought)
     for database in databases.values():
@@ -75,7 +75,7 @@ async def _switch_on(database: Database) -> None:
 
 
 async def _write(databases: dict[str, Database], count: int, clock: Clock) -> dict[str, tuple[float, float]]:
-    """Seconds that writing took under each kind, by the wall's clock and by the given one."""
+    """Write batches with each kind of index in turns, and return the seconds by wall clock and by the given clock."""
     spent = dict.fromkeys(databases, (0.0, 0.0))
     for batch in batches(count):
         for name, database in databases.items():
@@ -86,7 +86,7 @@ async def _write(databases: dict[str, Database], count: int, clock: Clock) -> di
 
 
 async def _sizes(databases: dict[str, Database]) -> dict[str, float]:
-    """What each index takes on disk, once everything is written there."""
+    """Flush all data to disk and return the size of each index."""
     await databases[SEGMENTS].calls.database.client.admin.command("fsync")
     words = await databases[SEGMENTS].search_words.database.command("collStats", "search_words")
     text = await databases[MONGODB].calls.database.command("collStats", "calls")
@@ -98,7 +98,7 @@ async def _sizes(databases: dict[str, Database]) -> dict[str, float]:
 
 
 async def _texts(database: Database) -> dict[str, str]:
-    """What is looked for: a word of few calls, one of many, two of them, and a phrase."""
+    """Return the searched texts: a rare word, a common word, two common words, and a phrase."""
     call = await database.calls.find_one({"project_id": PROJECT}, {"output": 1})
     assert call
     words = call["output"]["answer"].split()
@@ -123,7 +123,7 @@ async def _searched(database: Database, text: str) -> float:
     return 1000 * statistics.median(samples)
 
 
-def _asked(calls: Any, text: str) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
+def _median_ms(calls: Any, text: str) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
     words = text if text.startswith('"') else " ".join(f'"{word}"' for word in text.split())
     score = {"$meta": "textScore"}
     match = {"project_id": PROJECT, "visible": True, "$text": {"$search": words}}

@@ -1,6 +1,7 @@
-"""Measuring threads: pages of them beside pipelines written by hand for the same, in the CPU time of MongoDB.
+"""Benchmarks of pages of threads, compared with hand-written pipelines in MongoDB's CPU time.
 
-By hand means what one writes who knows the data: every turn has ended, no thread has very many, and the index is there.
+The hand-written pipelines rely on knowledge of the data: every turn has ended, no thread has very many, and
+the index exists.
 """
 
 import asyncio
@@ -15,17 +16,17 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, SECOND, id_of
 from tests.benchmarks.timing import Clock
 
 PROJECT: Final = "acme/threads"
 TURNS: Final = 10
-"""Of each thread, on average."""
+"""Average number of turns of a thread."""
 
 LONG: Final = "acme/long thread"
-"""A project of one thread, which has all the turns."""
+"""Project in which a single thread has all turns."""
 
 _BATCH: Final = 1000
 _SIZE: Final = 100
@@ -38,7 +39,7 @@ Stages = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A list of threads as LoomQL is asked for it, and the pipeline by hand."""
+    """A list of threads as LoomQL's input, and the hand-written pipeline."""
 
     name: str
     by_hand: Stages
@@ -48,7 +49,10 @@ class Case:
 
 
 def load_threads(uri: str, name: str, threads: int) -> None:
-    """So many threads, of some ten turns each, and one of as many turns; they come one a second, of random threads."""
+    """Load threads of about ten turns each, and one thread with as many turns as all of them.
+
+    The turns start one second apart, each in a random thread.
+    """
     asyncio.run(_load(uri, name, threads))
 
 
@@ -78,7 +82,7 @@ def _turn(project_id: str, number: int, thread_id: str, rng: Random) -> list[Cal
 
 
 def cases(threads: int) -> list[Case]:
-    """All cases over so many threads."""
+    """Return all cases for a number of threads."""
     worst = "p99_turn_duration_ms"
     recent = BEGIN + threads * TURNS * SECOND * 49 // 50
     latest: Stages = [{"$sort": {"last_updated": -1, "_id": 1}}, {"$limit": _SIZE + 1}]
@@ -141,7 +145,7 @@ def _last_turns(after: int = 0, project_id: str = PROJECT) -> Stages:
 
 
 def measure_threads(uri: str, name: str, threads: int, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over so many threads; the floor is the pipeline by hand."""
+    """Measure every case on a number of threads; the hand-written pipeline is the floor."""
     section: Section = {}
     with asyncio.Runner() as runner, closing(runner.run(_open(uri, name))) as database:
         for case in cases(threads):
@@ -161,7 +165,7 @@ def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clo
     def compiled() -> list[Document]:
         return runner.run(_compiled(database, case))
 
-    return beside(case.name, by_hand, compiled, must=_BOUND, clock=clock, rounds=rounds, told=_told)
+    return compared_row(case.name, by_hand, compiled, must=_BOUND, clock=clock, rounds=rounds, comparable=_comparable)
 
 
 async def _by_hand(calls: Collection, case: Case) -> list[Document]:
@@ -175,6 +179,6 @@ async def _compiled(database: Database, case: Case) -> list[Document]:
     return page.rows
 
 
-def _told(rows: list[Document]) -> list[tuple[object, ...]]:
-    """What both sides must agree on; the last bit of a percentile is none of it."""
+def _comparable(rows: list[Document]) -> list[tuple[object, ...]]:
+    """Return the comparable part of the rows, with percentiles rounded, because their last bits may differ."""
     return [(*(row[name] for name in _FIELDS), *(round(row[name], 6) for name in _PERCENTILES)) for row in rows]

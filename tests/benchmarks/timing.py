@@ -1,4 +1,4 @@
-"""How long a database works for one thing and for another, taken in turns so that both see the same machine."""
+"""The time of a database for two kinds of work, measured in turns so that both run under the same conditions."""
 
 import statistics
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 _SHORTEST: Final = 0.05
-"""Seconds that a sample takes at least; what is quicker is done several times over."""
+"""Minimum seconds of a sample; faster work is repeated within one sample."""
 
 Clock = Callable[[], float]
 
 
 def clock_of(process_id: int, threads: str = "") -> Clock:
-    """A clock of a process's CPU time, or that of its threads whose names begin so; without /proc, the wall's."""
+    """Return a clock of the CPU time of a process's threads with a name prefix; without /proc, the wall clock."""
     tasks = Path(f"/proc/{process_id}/task")
     if sys.platform != "linux" or not tasks.exists():
         return time.perf_counter
@@ -32,7 +32,7 @@ def _nanoseconds(task: Path, name: str) -> int:
 def compare(
     first: Callable[[], object], second: Callable[[], object], clock: Clock, rounds: int
 ) -> tuple[float, float]:
-    """The medians, in seconds, of what each takes by the clock, in turns; a first run of each does not count."""
+    """Return the median seconds of each function by the clock, in turns; a first run of each does not count."""
     times = max(1, min(200, round(_SHORTEST / max(_once(first, clock, 1), 1e-4))))
     _once(second, clock, 1)
     samples = [(_once(first, clock, times), _once(second, clock, times)) for _ in range(rounds)]

@@ -1,4 +1,4 @@
-"""What an index of one's own costs in writes and on disk, and what it gains; a wildcard index is the alternative."""
+"""Benchmarks of user indexes: writes, disk space and reads, compared with a wildcard index."""
 
 import json
 import statistics
@@ -28,9 +28,9 @@ Row = dict[str, float]
 
 
 async def measure_indexes(uri: str, count: int, clock: Clock) -> dict[str, Row]:
-    """By kind of index: calls written a second and the CPU of each, the index's MiB and all others', a page's time.
+    """Measure each kind of index: calls written a second, CPU for each call, sizes in MiB, and the time of a page.
 
-    The same batches are written in turns under each kind.
+    The same batches are written in turns with each kind.
     """
     found = {}
     databases = {name: Database.open(uri, f"bench_{number}") for number, name in enumerate((NONE, PATH, WILDCARD))}
@@ -58,7 +58,7 @@ async def measure_indexes(uri: str, count: int, clock: Clock) -> dict[str, Row]:
 
 
 async def _write(databases: dict[str, Database], count: int, clock: Clock) -> dict[str, tuple[float, float]]:
-    """Seconds that writing took under each kind, by the wall's clock and by the given one."""
+    """Write batches with each kind of index in turns, and return the seconds by wall clock and by the given clock."""
     spent = dict.fromkeys(databases, (0.0, 0.0))
     for batch in batches(count):
         for name, database in databases.items():
@@ -69,7 +69,7 @@ async def _write(databases: dict[str, Database], count: int, clock: Clock) -> di
 
 
 def _read(calls: Any, count: int) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
-    """The median of the seconds that a page takes of one customer's calls, another each time."""
+    """Return the median seconds of a page of one customer's calls, with another customer in each round."""
     samples = []
     for number in range(_ROUNDS):
         pipeline = of_a_customer(count // 3 + number, count).compiled
@@ -80,7 +80,7 @@ def _read(calls: Any, count: int) -> float:  # noqa: ANN401 -- PyMongo's collect
 
 
 def print_indexes(report: dict[str, Row], *, as_json: bool) -> None:
-    """The report as a table, or for machines."""
+    """Print the report as a table or as JSON."""
     if as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return

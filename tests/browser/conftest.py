@@ -1,4 +1,4 @@
-"""A Chromium without a network beyond this machine, and a server with the demo data."""
+"""Fixtures: a Chromium that reaches only this machine, and a server with the demo data."""
 
 import shutil
 import socket
@@ -32,7 +32,10 @@ CHROMIUM_FLAGS = [
 
 @pytest.fixture(scope="package")
 async def chromium() -> "AsyncIterator[Browser]":
-    """The machine's Chromium; without one the tests are skipped, or fail where LOOMQL_REQUIRE_BROWSER is 1."""
+    """Start the machine's Chromium and yield it.
+
+    Skip the tests if it is missing; fail them if LOOMQL_REQUIRE_BROWSER is 1.
+    """
     try:
         from playwright.async_api import async_playwright  # noqa: PLC0415 - it may not be installed
     except ImportError:
@@ -48,7 +51,7 @@ async def chromium() -> "AsyncIterator[Browser]":
 
 @pytest.fixture
 async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
-    """GraphiQL, opened for the first time; afterwards it must not have complained."""
+    """Open GraphiQL for the first time; after the test, require that it reported no error."""
     context = await chromium.new_context(color_scheme="light", viewport={"width": 1400, "height": 850})
     page = GraphiqlPage(await context.new_page())
     await page.open(demo_server_url)
@@ -59,12 +62,12 @@ async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[G
 
 @pytest.fixture(scope="package")
 def demo_server_url() -> Iterator[str]:
-    """The address of `loomql serve --demo`, once it answers."""
+    """Run `loomql serve --demo` and yield its address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    # Not pytest's tmp_path: the paths of mongod's sockets would often be too long.
+    # pytest's tmp_path is often too long for the paths of mongod's sockets.
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
         command = [sys.executable, "-m", "app.cli", "serve", "--demo", "--port", str(port), "--data-dir", folder]
         server = subprocess.Popen(command)  # noqa: S603 - the command is ours

@@ -1,4 +1,4 @@
-"""Calls that a test makes in the demo's project, and takes away again."""
+"""Calls that a test adds to the demo's project and deletes afterwards."""
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ DELETE_CALL = f'mutation ($id: ID!) {{ callsDelete(projectId: "{PROJECT}", callI
 
 
 class DemoCalls:
-    """Calls of the demo's project that a test makes."""
+    """The calls that a test adds to the demo's project."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -37,20 +37,20 @@ class DemoCalls:
         await self._send(LOG_CALL, start={**start, "startedAt": "2026-01-01T00:00:00Z"})
 
     async def start_and(self, look: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """Start another call and look."""
+        """Start another call and return what `look` returns."""
         await self.start()
         return await look()
 
     async def change(self, document: str) -> None:
-        """Do something to the last call."""
+        """Run a mutation on the last call."""
         await self._send(document, id=self.ids[-1])
 
     def is_last(self, answer: dict[str, Any]) -> bool:
-        """Whether it tells of the last call."""
+        """Return whether an event is about the last call."""
         return bool(answer["data"]["callEvents"]["call"]["id"] == self.ids[-1])
 
     async def remove(self) -> None:
-        """Leave the demo as it was."""
+        """Delete all added calls."""
         for call in self.ids:
             await self._send(DELETE_CALL, id=call)
 
@@ -61,7 +61,7 @@ class DemoCalls:
 
 @asynccontextmanager
 async def demo_calls(url: str) -> AsyncIterator[DemoCalls]:
-    """None so far; whatever the test makes of them goes with its block."""
+    """Yield an empty set of calls, and delete the calls that the test adds."""
     async with httpx.AsyncClient(base_url=url) as http:
         calls = DemoCalls(http)
         try:

@@ -1,4 +1,4 @@
-"""GraphiQL as its user sees and drives it."""
+"""GraphiQL in a browser, as a user sees and operates it."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -> T:
-    """What `read` gives as soon as it is acceptable; fails with the last reading after `SECONDS`."""
+    """Read until the reading is acceptable and return it; fail with the last reading after `SECONDS`."""
     reading = await read()
     give_up = time.monotonic() + SECONDS
     while not accept(reading) and time.monotonic() < give_up:
@@ -27,7 +27,7 @@ async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -
 
 
 class GraphiqlPage:
-    """One open page; it keeps the address of all that the browser asked for."""
+    """An open GraphiQL page, which records the browser's requests and errors."""
 
     def __init__(self, page: "Page") -> None:
         self.page = page
@@ -39,35 +39,35 @@ class GraphiqlPage:
         page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
 
     async def open(self, url: str) -> None:
-        """Go to the page and wait until its editor takes input and knows the schema."""
+        """Open the page and wait until its editor accepts input and has loaded the schema."""
         response = await self.page.goto(f"{url}/graphql")
         assert response is not None
         assert response.status == 200, await response.text()
         await self.page.locator(".graphiql-query-editor .view-line").first.wait_for()
 
     def hosts(self) -> set[str]:
-        """Every host the browser asked, WebSockets included; data URLs have none."""
+        """Return every host that the browser contacted, also by WebSocket; data URLs have no host."""
         return {urlsplit(url).netloc for url in self.asked_for if not url.startswith("data:")}
 
     async def tabs(self) -> list[str]:
         return [name.strip() for name in await self.page.get_by_role("tab").all_inner_texts()]
 
     async def choose(self, name: str) -> None:
-        """Switch to a tab and wait until the page has taken in its query."""
+        """Switch to a tab and wait until the page has processed its query."""
         tab = self.page.get_by_role("tab", name=name)
         if await tab.get_attribute("aria-selected") == "false":
             await tab.click()
             await until(self._query_taken_in, lambda taken: f" {name} " in taken.replace("(", " "))
 
     async def write(self, query: str) -> None:
-        """Replace what is in the query editor, key by key, and wait until the page has taken it in."""
+        """Replace the content of the query editor by typing, and wait until the page has processed it."""
         await self.page.locator(".graphiql-query-editor .monaco-editor").first.click()
         await self.page.keyboard.press("Control+A")
         await self.page.keyboard.press("Delete")
         await self.add(query)
 
     async def add(self, text: str) -> None:
-        """Type at the cursor, and wait until the page has taken it in."""
+        """Type at the cursor, and wait until the page has processed the text."""
         await self.page.keyboard.type(text)
         await self.page.keyboard.press("Escape")
         # The editor may have closed brackets that the text left open.
@@ -80,7 +80,7 @@ class GraphiqlPage:
         await self.add(text)
 
     async def complete(self, name: str) -> None:
-        """Take one of the completions at the cursor."""
+        """Accept one of the completions at the cursor."""
         await self.completions(name)
         await self.page.keyboard.press("Control+Space")
         label = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name").get_by_text(name, exact=True)
@@ -91,7 +91,7 @@ class GraphiqlPage:
         return str(await self.page.evaluate("localStorage.getItem('loomql:graphiql:query')"))
 
     async def send_along(self, headers: dict[str, str]) -> None:
-        """Put headers into the tab for them."""
+        """Enter headers into the Headers tab."""
         await self.page.get_by_role("button", name="Headers", exact=True).click()
         await self.page.locator(".graphiql-editor-tool .monaco-editor:visible").first.click()
         text = json.dumps(headers)
@@ -100,18 +100,21 @@ class GraphiqlPage:
         await until(lambda: self.page.evaluate(read), lambda taken: taken == text)
 
     async def run(self) -> None:
-        """Run the operation with the button."""
+        """Click the button that runs the operation."""
         await self.page.locator(".graphiql-execute-button").click()
 
     async def stop(self) -> None:
-        """Stop the operation that runs, with the same button."""
+        """Click the same button to stop the running operation."""
         await self.page.locator(".graphiql-execute-button[aria-label*=Stop]").click()
 
     async def completions(self, *expected: str) -> list[str]:
-        """Names that the editor offers at the cursor, once they include `expected`: the rows in view, about a dozen."""
+        """Return the completions at the cursor once they include `expected`.
+
+        Only the visible rows count, about a dozen.
+        """
 
         async def offered() -> list[str]:
-            # A busy page offers what was right before the last key, or nothing: it is asked anew, not looked at longer.
+            # A busy page shows outdated completions or none. Each attempt therefore opens the list again.
             await self.page.keyboard.press("Control+Space")
             rows = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name")
             found: list[str] = await until(rows.all_inner_texts, bool)
@@ -123,15 +126,15 @@ class GraphiqlPage:
         return found
 
     async def problems(self) -> list[str]:
-        """What the editor underlines in the query."""
+        """Return the errors that the editor underlines in the query."""
         markers: list[str] = await self.page.evaluate(
             "__MONACO.editor.getModelMarkers({}).filter(m => m.resource.path.endsWith('.graphql')).map(m => m.message)"
         )
         return markers
 
     async def answer(self) -> dict[str, Any]:
-        """The response on show, or nothing while there is none."""
-        # Not the elements: the editor draws only the lines in view.
+        """Return the displayed response, or an empty dict if there is none."""
+        # The page's elements are incomplete: the editor draws only the visible lines.
         text = await self.page.evaluate(
             "__MONACO.editor.getModels().find(m => m.uri.path.endsWith('response.json'))?.getValue() ?? ''"
         )

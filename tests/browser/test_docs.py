@@ -1,4 +1,4 @@
-"""The documentation in a real browser, behind a path prefix."""
+"""Tests of the documentation in a real browser, behind a path prefix."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ async def page(
     request: pytest.FixtureRequest,
     docs_url: str,  # noqa: ARG001 - the server stops after the page is closed
 ) -> AsyncIterator["Page"]:
-    """A page of two widths; afterwards its policy must have refused nothing."""
+    """Yield a page of one of two widths; after the test, require that its console is empty."""
     width, scheme = request.param
     context = await chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page, complaints = await context.new_page(), list[str]()

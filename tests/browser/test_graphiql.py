@@ -1,4 +1,4 @@
-"""GraphiQL in a real browser, on the real server with its demo data."""
+"""Tests of GraphiQL in a real browser, on the real server with its demo data."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ import pytest
 from tests.browser.demo_calls import DELETE_CALL, END_CALL, LOG_CALL, RENAME_CALL, demo_calls
 from tests.browser.graphiql_page import GraphiqlPage, until
 
-# On a busy machine there is time for fewer than 1,000 calls.
+# On a busy machine the sample may contain fewer than 1,000 calls.
 MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
 
 
@@ -164,7 +164,8 @@ async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiq
         await graphiql.complete("caseInsensitive")
         await graphiql.add("true")
         await graphiql.add_before_the_end(' { nodes { model: inputs(path: "model") } }')
-        # On a busy page a key may come while the suggestions change, and take another one: then it is written anew.
+        # On a busy page a key may accept another suggestion while the list changes. The test then types the
+        # query again.
         with suppress(AssertionError):
             await until(graphiql.problems, lambda problems: problems == [])
             return set(operations), parts
@@ -189,8 +190,8 @@ async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(graphiql: Gra
         'end: { projectId: "a/b", id: "x", endedAt: "2026-01-01T00:00:00Z", summary: {} } }]) { __typename } }'
     )
 
-    told = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
-    await until(graphiql.problems, lambda problems: problems == told)
+    expected = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
+    await until(graphiql.problems, lambda problems: problems == expected)
 
 
 async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPage, demo_server_url: str) -> None:
@@ -205,7 +206,7 @@ async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPag
     await graphiql.write(f'subscription {{ callEvents(projectId: "{project}") {{ type call {{ opName }} }} }}')
     async with graphiql.page.expect_websocket() as websocket:
         await graphiql.run()
-    # The subscription is up a moment after its socket, so the call comes again until it shows.
+    # The subscription starts after its socket is open, so the test logs calls until one appears.
     async with httpx.AsyncClient() as http:
 
         async def log_a_call_and_look() -> dict[str, Any]:
@@ -230,7 +231,7 @@ async def test_live_query_shows_call_events_until_it_is_stopped(
         await graphiql.run()
     websocket = await opened.value
     async with demo_calls(demo_server_url) as calls:
-        # The subscription is up a moment after its socket, so first others come until the last shows.
+        # The subscription starts after its socket is open, so the test starts calls until the last one appears.
         await until(lambda: calls.start_and(graphiql.answer), bool)
         await until(graphiql.answer, calls.is_last)
         seen = [await graphiql.answer()]

@@ -1,4 +1,4 @@
-"""GraphiQL on a server that lets nobody in without a key."""
+"""Tests of GraphiQL on a server that requires keys."""
 
 from collections.abc import AsyncIterator
 from itertools import count
@@ -24,7 +24,7 @@ PROJECT = "acme/locked"
 
 
 class Locked(NamedTuple):
-    """A server that requires keys, and one that it lets in."""
+    """A server that requires keys, and a valid key."""
 
     url: str
     key: str
@@ -58,7 +58,7 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     numbers = count(1)
 
     async def log_a_call_and_look() -> dict[str, Any]:
-        # The subscription is up a moment after its socket, so calls come until one shows.
+        # The subscription starts after its socket is open, so the test writes calls until one appears.
         await calls.write([start(next(numbers), project_id=PROJECT, op_name="seen")])
         return await page.answer()
 

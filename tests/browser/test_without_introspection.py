@@ -1,4 +1,4 @@
-"""GraphiQL on a server that does not answer introspection."""
+"""Tests of GraphiQL on a server that does not answer introspection."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -32,5 +32,5 @@ async def test_queries_still_run(chromium: "Browser", secret_url: str) -> None:
     assert answer["data"] == {"__typename": "Query"}
 
     await context.close()
-    # Nothing that the page does is refused by its own policy.
+    # The page's own policy must refuse nothing that the page does.
     assert [line for line in page.complaints if "Content Security Policy" in line] == []

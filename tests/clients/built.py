@@ -1,4 +1,4 @@
-"""The clients of the guides, generated and type-checked: folders in which their programs run."""
+"""The clients of the guides, generated and type-checked in folders that their programs run in."""
 
 import asyncio
 import os
@@ -21,13 +21,13 @@ _PIPE: Final = asyncio.subprocess.PIPE
 
 @dataclass(frozen=True)
 class Built:
-    """An example in a folder, and what its commands begin with there.
+    """An example in a folder, with the programs and environment of its commands.
 
     Args:
-        example: of a guide.
-        folder: where its files are.
-        programs: what stands for the first word of a command.
-        environment: what is set beside the test's own.
+        example: The example of a guide.
+        folder: The folder with its files.
+        programs: The command line that replaces the first word of a command.
+        environment: Variables in addition to those of the test.
     """
 
     example: Example
@@ -36,22 +36,22 @@ class Built:
     environment: Mapping[str, str]
 
     async def build(self) -> None:
-        """Write its files, and run all commands but the last."""
+        """Write its files, and run all commands except the last."""
         self.example.write(self.folder)
         for command in self.example.commands[:-1]:
-            code, said = await self.outcome(*command)
-            assert code == 0, f"{command} ended with {code}: {said}"
+            code, output = await self.outcome(*command)
+            assert code == 0, f"{command} ended with {code}: {output}"
 
     async def outcome(self, *command: str) -> tuple[int | None, str]:
-        """With which code a command ended, and what it said."""
+        """Run a command and return its exit code and output."""
         process = await self._start(command, errors=asyncio.subprocess.STDOUT)
         async with asyncio.timeout(TIMEOUT):
-            said, _ = await process.communicate()
-        return process.returncode, said.decode()
+            output, _ = await process.communicate()
+        return process.returncode, output.decode()
 
     @asynccontextmanager
     async def program(self, *arguments: str) -> AsyncIterator["Program"]:
-        """The program, which runs to the end of the block."""
+        """Run the program until the block ends and yield it."""
         process = await self._start([*self.example.commands[-1], *arguments], errors=None)
         try:
             yield Program(process)
@@ -74,12 +74,12 @@ class Built:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that writes lines."""
+    """A running program that writes lines."""
 
     process: asyncio.subprocess.Process
 
     async def line(self) -> str:
-        """Its next line."""
+        """Return its next line."""
         assert self.process.stdout
         async with asyncio.timeout(TIMEOUT):
             line = await self.process.stdout.readline()
@@ -88,7 +88,7 @@ class Program:
 
 
 async def log_and_find(program: Program) -> str:
-    """The id of the call that the program logged, once it has found it again."""
+    """Return the id of the call that the program logged, once the program has found the call again."""
     logged, call = (await program.line()).split()[:2]
     found = re.fullmatch(r"answer RUNNING (\S+) What is a weft\?", await program.line())
     assert logged == "logged"
@@ -98,7 +98,7 @@ async def log_and_find(program: Program) -> str:
 
 
 async def see_end(program: Program) -> None:
-    """Wait until the program sees that a call ended."""
+    """Wait until the program reports that a call ended."""
     kind, name, status, latency = (await program.line()).split()
     assert (kind, name, status) == ("ENDED", "answer", "SUCCESS")
     assert int(latency) >= 0
@@ -110,5 +110,5 @@ async def end_call(calls: CallsStore, call: str, project: str) -> None:
 
 
 async def write_whole_call(calls: CallsStore, project: str) -> None:
-    """Write a call that a program did not log, with its end."""
+    """Write a complete call that no program logged."""
     await calls.write([start(project_id=project), end(project_id=project)])

@@ -1,4 +1,4 @@
-"""Servers for clients: one in this process, one that can be killed; and the clients of the guides."""
+"""Fixtures: a server in this process, a server that a test can kill, and the clients of the guides."""
 
 import itertools
 import sys
@@ -27,7 +27,7 @@ Life = Callable[[], AbstractContextManager[Server]]
 
 @pytest.fixture
 def url(mongodb_uri: str, database_name: str) -> Iterator[str]:
-    """The address of GraphQL on a server of the test's own."""
+    """Yield the GraphQL address of a server that only this test uses."""
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_body_bytes=100_000)
     with live_server(create_app(settings), lifespan="on") as host:
         yield f"http://{host}/graphql"
@@ -35,7 +35,7 @@ def url(mongodb_uri: str, database_name: str) -> Iterator[str]:
 
 @pytest.fixture
 def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
-    """A server in a process of its own, each time at the same address."""
+    """Return a function that starts a server in a separate process, always at the same address."""
     port, lives = free_port(), itertools.count()
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
     return lambda: serving(tmp_path / f"life-{next(lives)}", "--port", str(port), **environment)
@@ -43,7 +43,7 @@ def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
 
 @pytest.fixture(scope="session")
 async def typescript_client(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The guide's client in TypeScript."""
+    """Return the guide's client in TypeScript."""
     folder = tmp_path_factory.mktemp("typescript")
     (folder / "node_modules").symlink_to(node.packages)
     (folder / "package.json").write_text('{"type": "module"}')
@@ -55,7 +55,10 @@ async def typescript_client(node: Node, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 async def python_client(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The guide's client in Python. The generator has its own environment, and the client runs in that of the tests."""
+    """Return the guide's client in Python.
+
+    The generator has its own environment; the client runs in that of the tests.
+    """
     if problem := GENERATOR.finish():
         go_without(f"ariadne-codegen cannot be installed: {problem[-500:]}", CLIENTS_REQUIRED)
     programs = {

@@ -1,5 +1,5 @@
-// What @graphql-inspector says of each change from a released SDL to others: files, the released one first. Prints for
-// each of the others a list of [criticality, path, message].
+// Compares a released SDL, the first file, with each other file by @graphql-inspector. Prints for each of the others a
+// list of [criticality, path, message].
 import { readFileSync } from "node:fs";
 import { ChangeType, diff, DiffRule } from "@graphql-inspector/core";
 import { buildASTSchema, parse, visit } from "graphql";
@@ -13,8 +13,8 @@ function places(sdl) {
   return found;
 }
 
-// What was deprecated in a release may go in a later one: fields, arguments, members of inputs and enums. Not by
-// DiffRule.suppressRemovalOfDeprecatedField, which forgets arguments, and forgives whatever type is gone.
+// A later release may remove deprecated fields, arguments, and members of inputs and enums.
+// DiffRule.suppressRemovalOfDeprecatedField ignores arguments, and accepts the removal of any type.
 function withoutDeprecatedThatIsGone(released, present) {
   const kept = places(present);
   const isGone = (node, ancestors) => isDeprecated(node) && !kept.has(place(node, ancestors));
@@ -23,7 +23,7 @@ function withoutDeprecatedThatIsGone(released, present) {
   });
 }
 
-// And with it the types that it alone led to.
+// It may also remove types that only removed members referred to.
 function unreachableTypesMayGo(given) {
   const forgiving = DiffRule.safeUnreachable(given);
   return given.changes.map((change, index) => (change.type === ChangeType.TypeRemoved ? forgiving[index] : change));

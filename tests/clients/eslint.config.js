@@ -1,11 +1,11 @@
-// The rules of @graphql-eslint's schema-recommended and of its Relay set, for the SDL of the folder that ESLint runs in.
-// What fights the names of the reference's listing, or Relay's own reading of Relay, is set below, each with its reason.
+// The rules of @graphql-eslint's schema-recommended and Relay sets, for the SDL of the folder that ESLint runs in.
+// The exceptions below follow the names of the reference API's listing, or Relay's own specification.
 import graphql from "@graphql-eslint/eslint-plugin";
 
 const { rules: recommended } = graphql.configs["flat/schema-recommended"];
 const { rules: relay } = graphql.configs["flat/schema-relay"];
 
-// Values: they have no identity of their own, so that no cache should keep them by one.
+// These types are values without an identity, so no cache should store them by id.
 const values = {
   actions: ["ActionError", "ActionResult"],
   aggregates: ["CallsAggregateRow", "UsageTotals", "UsageTreeNode", "TraceTotals", "TraceTreeNode"],
@@ -14,7 +14,7 @@ const values = {
     "EvaluationComparison",
   ],
   costs: ["CostCreateResId", "LLMCostComponent", "LLMCostSchema", "LLMUsageSchema", "ModelUsage"],
-  // A run and a prediction are calls, which have the refs.
+  // A run and a prediction are calls, and the calls have the refs.
   evaluations: ["EvaluationMetric", "EvaluationPrediction", "EvaluationResult", "EvaluationRun", "EvaluationScore"],
   statuses: [
     ...["EvaluationStatusComplete", "EvaluationStatusFailed", "EvaluationStatusNotFound", "EvaluationStatusRunning"],
@@ -24,7 +24,7 @@ const values = {
   rest: ["FeedbackTypeStats", "GeneratedImage", "ObjFile", "PageInfo", "ResolvedRef", "TableStatsRow"],
 };
 
-// A rule that leaves out what is excepted by name, and reports an exception of which there is nothing to report.
+// Returns a rule that ignores the given names, and reports each name that needs no exception.
 function excepting(rule, names) {
   const create = (context) => {
     const left = new Set(names);
@@ -42,12 +42,12 @@ function excepting(rule, names) {
 
 const rules = {
   ...graphql.rules,
-  // Names of the listing, whose rule is that they stay: Feedback.feedback_type, and the trace_id by which calls, filters
-  // and statistics name a trace, and so does a trace itself.
+  // The schema keeps the names of the listing: Feedback.feedback_type, and the trace_id of calls, filters, statistics
+  // and traces.
   "no-typename-prefix": excepting(graphql.rules["no-typename-prefix"], ["Feedback.feedbackType", "Trace.traceId"]),
-  // Relay's specification lets an edge lead to any type, and the rule's part on `Node` is its own. What these lead to is
-  // not found by a ref, so that it cannot be a `Node`: rows of evaluations, which are made by grouping; runs, of which
-  // the call has the ref; the place of a call in its trace's tree; and what a search found of a call, which has the ref.
+  // Relay's specification allows an edge to lead to any type; only this rule requires a `Node`. The targets of these
+  // edges have no ref of their own, so they cannot be a `Node`: rows of evaluations, which are groups; runs, whose call
+  // has the ref; the place of a call in its trace's tree; and the hits of a search, whose call has the ref.
   "relay-edge-types": excepting(graphql.rules["relay-edge-types"], [
     ...["CallSearchHitEdge", "ComparedExampleEdge", "EvaluationResultEdge", "EvaluationRunEdge", "TraceTreeNodeEdge"],
   ]),
@@ -67,13 +67,13 @@ export default [
       "@graphql-eslint/strict-id-in-types": [
         "error",
         {
-          // The global id is the ref (`interface Node`); `id` is one within a project, as the listing has it.
+          // The global id is the ref (`interface Node`); `id` is unique within a project, as in the listing.
           acceptedIdNames: ["ref"],
           exceptions: { suffixes: ["Res", "Event", "Connection", "Edge"], types: Object.values(values).flat() },
         },
       ],
-      // Relay itself has plain lists beside connections, and this rule would have edges also where there are no pages:
-      // the items of a batch, the usage by model of a call, and `nodes` beside `edges`.
+      // Relay allows plain lists in addition to connections. This rule would require edges even for lists without
+      // pages: the items of a batch, a call's usage by model, and `nodes` next to `edges`.
       "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
     },
   },

@@ -1,4 +1,4 @@
-"""The guides to typed clients: the files that they show, and their commands."""
+"""The guides to typed clients: their files and commands."""
 
 import shutil
 from pathlib import Path
@@ -16,9 +16,9 @@ class Example:
         self._files = {block.file_name: block.text.partition("\n")[2] for block in blocks if block.file_name}
         *_, installing, running = [block.text for block in blocks if block.language == "sh"]
         self.packages = [word for word in installing.split() if not word.startswith("-")]
-        """The words of the commands that install what is needed."""
+        """Words of the commands that install the packages, without options."""
         self.commands = parse_commands(running)
-        """The commands, in their order; the last one runs the program."""
+        """Commands in order; the last one runs the program."""
 
     def write(self, folder: Path) -> None:
         """Write its files and the committed schema into a folder."""

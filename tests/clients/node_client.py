@@ -1,4 +1,4 @@
-"""Clients of npm packages in Node processes, as `operations.mjs` and `watching.mjs` run them."""
+"""npm clients in Node processes that run `operations.mjs` or `watching.mjs`."""
 
 import asyncio
 import json
@@ -13,55 +13,57 @@ from tests.waiting import TIMEOUT
 
 SOURCES: Final = Path(__file__).parent
 
-Told = dict[str, Any]
+Message = dict[str, Any]
 
 
 @dataclass
 class NodeClient:
-    """A running client: what it told so far, in order, and how to make it do more."""
+    """A running client that executes operations, and the lines that it reported."""
 
     process: asyncio.subprocess.Process
-    lines: list[Told] = field(default_factory=list)
+    lines: list[Message] = field(default_factory=list)
     _more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def begin(self, name: str, document: str, /, **variables: object) -> None:
-        """Begin an operation under a name."""
+        """Start an operation under a name."""
         await self._send({"id": name, "request": {"query": document, "variables": variables}})
 
     async def end(self, name: str) -> None:
-        """End an operation as its client does that has enough."""
+        """Cancel an operation from the client's side."""
         await self._send({"id": name})
 
-    def told(self, name: str) -> list[Told]:
-        """What came of an operation so far."""
-        return [{key: told[key] for key in told if key != "id"} for told in self.lines if told.get("id") == name]
+    def messages(self, name: str) -> list[Message]:
+        """Return the reported results, errors and completion of an operation."""
+        return [
+            {key: message[key] for key in message if key != "id"} for message in self.lines if message.get("id") == name
+        ]
 
     def sockets(self) -> list[str]:
-        """What became of the sockets so far."""
-        return [told["socket"] for told in self.lines if "socket" in told]
+        """Return the reported events of the client's sockets."""
+        return [line["socket"] for line in self.lines if "socket" in line]
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until what was told makes something hold."""
+        """Wait until a condition on the reported lines holds."""
         async with asyncio.timeout(TIMEOUT), self._more:
             await self._more.wait_for(holds)
 
     async def results(self, name: str, count: int) -> list[Any]:
-        """The first results of an operation."""
-        await self.until(lambda: len(self.told(name)) >= count)
-        return [told["next"] for told in self.told(name)[:count]]
+        """Return the first results of an operation."""
+        await self.until(lambda: len(self.messages(name)) >= count)
+        return [message["next"] for message in self.messages(name)[:count]]
 
-    async def whole(self, name: str) -> list[Told]:
-        """What came of an operation that ends by itself: its results, and last how it ended."""
-        await self.until(lambda: any("next" not in told for told in self.told(name)))
-        return self.told(name)
+    async def whole(self, name: str) -> list[Message]:
+        """Wait until an operation ends and return its results, followed by its end."""
+        await self.until(lambda: any("next" not in message for message in self.messages(name)))
+        return self.messages(name)
 
-    async def _send(self, command: Told) -> None:
+    async def _send(self, command: Message) -> None:
         assert self.process.stdin
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
         await self.process.stdin.drain()
 
     async def read(self) -> None:
-        """Take in all that it tells."""
+        """Read everything that the client reports."""
         assert self.process.stdout
         async for line in self.process.stdout:
             async with self._more:
@@ -82,10 +84,10 @@ async def _running(node: Node, program: str, *arguments: str) -> AsyncIterator[N
 
 
 def node_client(node: Node, kind: str, url: str, **options: object) -> AbstractAsyncContextManager[NodeClient]:
-    """A client of `graphql-ws` or `graphql-sse` with options of these; it must end well."""
+    """Run a client of `graphql-ws` or `graphql-sse` with these options; it must exit with 0."""
     return _running(node, "operations.mjs", kind, url, json.dumps(options))
 
 
 def watcher(node: Node, kind: str, url: str, *operation: str) -> AbstractAsyncContextManager[NodeClient]:
-    """One that runs `watch` of `watching.mjs`: a subscription, of a project, after a cursor."""
+    """Run `watching.mjs` with a subscription, its project and its start cursor."""
     return _running(node, "watching.mjs", kind, url, *operation)

@@ -1,5 +1,5 @@
-// One client of graphql-ws or graphql-sse, driven by lines of JSON: {"id", "request"} begins an operation, {"id"} ends
-// it. What the client makes of it is told in lines, too, as are the sockets that graphql-ws opens and closes.
+// Runs one client of graphql-ws or graphql-sse, controlled by lines of JSON on its input: {"id", "request"} starts an
+// operation, {"id"} cancels it. Results, ends, and the sockets of graphql-ws are printed as lines of JSON.
 import { createInterface } from "node:readline";
 import { createClient as createSse } from "graphql-sse";
 import { createClient as createWs } from "graphql-ws";
@@ -11,7 +11,7 @@ const clients = {
   "graphql-ws": () =>
     createWs({
       url,
-      // By default it gives up where nobody listens yet: Node says so by an event that is not the close of a socket.
+      // By default the client does not retry a refused connection, because Node reports it without a close event.
       shouldRetry: () => true,
       retryWait: () => new Promise((resolve) => setTimeout(resolve, 100)),
       ...JSON.parse(options),
@@ -23,7 +23,7 @@ const clients = {
   "graphql-sse": () => createSse({ url, singleConnection: false, ...JSON.parse(options) }),
 };
 
-// Errors as the two libraries surface them: GraphQL's in a list, a socket's close, a response that is no stream.
+// The libraries report three kinds of errors: a list of GraphQL errors, a closed socket, a response without a stream.
 function surfaced(error) {
   if (Array.isArray(error)) return { errors: error };
   if (typeof error.code === "number") return { close: error.code, reason: error.reason };
@@ -47,5 +47,5 @@ for await (const line of createInterface({ input: process.stdin })) {
     }),
   );
 }
-// Not client.dispose(): where nobody listens any more, that fails.
+// client.dispose() fails if the server no longer listens.
 process.exit();

@@ -1,4 +1,4 @@
-"""@graphql-inspector holds the schema to that of the last release: what a client uses stays as it is."""
+"""Tests with @graphql-inspector that the schema has no breaking change since the last release."""
 
 import itertools
 import json
@@ -68,9 +68,9 @@ enum Sort { UP }
 
 
 async def changes(node: Node, *sdls: Path, since: Path = RELEASED) -> list[list[Change]]:
-    """What changed from a released SDL to each of others: how grave, where, what."""
-    said = json.loads(await node.run(str(SOURCES / "diff.mjs"), str(since), *map(str, sdls)))
-    return [[(grave, where, what) for grave, where, what in found] for found in said]
+    """Return the changes from a released SDL to each of the others: severity, place and message."""
+    output = json.loads(await node.run(str(SOURCES / "diff.mjs"), str(since), *map(str, sdls)))
+    return [[(grave, where, what) for grave, where, what in found] for found in output]
 
 
 async def test_schema_has_no_breaking_change_since_the_last_release(node: Node) -> None:
@@ -82,13 +82,13 @@ async def test_schema_has_no_breaking_change_since_the_last_release(node: Node) 
 
 
 def or_anew() -> str:
-    """Another way, which is there until a version is released."""
+    """Return a hint that the SDL may be saved again, or an empty string after the first release."""
     return "" if any(done for _, done in versions()) else f"; before the first release one may {ANEW}"
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Callable[[str, str], Path]:
-    """Writes the released SDL with one passage changed, and gives the file."""
+    """Return a function that writes the released SDL with one changed passage and returns the file."""
     numbers = itertools.count()
 
     def write(before: str, after: str) -> Path:
@@ -116,7 +116,7 @@ async def test_additions_and_deprecations_are_not_breaking(node: Node, changed: 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a small SDL, and gives the file."""
+    """Return a function that writes a small SDL and returns the file."""
     numbers = itertools.count()
 
     def write(sdl: str) -> Path:

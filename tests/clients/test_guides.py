@@ -1,4 +1,4 @@
-"""The clients of the guides: generated from the committed schema, type-checked, and run."""
+"""Tests that the clients of the guides can be generated from the committed schema, type-checked and run."""
 
 import json
 from contextlib import AsyncExitStack
@@ -15,7 +15,7 @@ from tests.stores.calls.builders import PROJECT
 
 FILES = '{{ filesStats(projectId: "{}") {{ count totalSizeBytes }} }}'
 
-# tsc complains of each line that is wrong, and of each that is marked as wrong and is not.
+# tsc reports each wrong line, and each correct line that is marked as wrong.
 TYPED_TS = """
 import type { CallBatchMode, FoundQuery, QueryInput, WatchSubscription } from "./gql/graphql.js";
 
@@ -45,7 +45,7 @@ export const query: QueryInput = { expr: { eq: [{ literal: 1, getField: "status"
 // @ts-expect-error A literal is no object.
 export const literal: QueryInput = { expr: { eq: [{ literal: {} }, { literal: 2 }] } };
 """
-# mypy complains of each line that is wrong, and of each that is marked as wrong and is not.
+# mypy reports each wrong line, and each correct line that is marked as wrong.
 TYPED_PYTHON = """
 from datetime import datetime
 from typing import Any, assert_type
@@ -93,17 +93,17 @@ async def test_scalars_and_one_of_inputs_are_typed_in_typescript(typescript_clie
     (typescript_client.folder / "typed.ts").write_text(TYPED_TS)
     options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--ignoreConfig"]
 
-    code, said = await typescript_client.outcome("npx", "tsc", *options, "typed.ts")
+    code, output = await typescript_client.outcome("npx", "tsc", *options, "typed.ts")
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 async def test_scalars_and_inputs_are_typed_in_python(python_client: Built) -> None:
     (python_client.folder / "typed.py").write_text(TYPED_PYTHON)
 
-    code, said = await python_client.outcome("mypy", "typed.py")
+    code, output = await python_client.outcome("mypy", "typed.py")
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 async def test_programs_log_find_watch_and_resume_after_a_server_is_killed(

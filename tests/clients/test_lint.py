@@ -1,4 +1,4 @@
-"""@graphql-eslint finds nothing in the committed SDL, and would, were there anything."""
+"""Tests that @graphql-eslint reports nothing for the committed SDL, and that it reports real problems."""
 
 import json
 from pathlib import Path
@@ -42,12 +42,12 @@ extend type Query {
 
 
 async def lint(node: Node, folder: Path) -> tuple[int | None, list[dict[str, Any]]]:
-    """The exit code of ESLint over the SDL in a folder, and what it found."""
+    """Run ESLint on the SDL in a folder and return its exit code and its messages."""
     config = ["--config", str(SOURCES / "eslint.config.js")]
     eslint = str(node.packages / "eslint" / "bin" / "eslint.js")
-    code, said, complaint = await node.outcome(eslint, *config, "--format", "json", SDL, folder=folder)
-    assert said, complaint
-    [file] = json.loads(said)
+    code, output, complaint = await node.outcome(eslint, *config, "--format", "json", SDL, folder=folder)
+    assert output, complaint
+    [file] = json.loads(output)
     return code, file["messages"]
 
 

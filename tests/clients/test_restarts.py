@@ -1,4 +1,4 @@
-"""A server that is killed and comes back, as clients in Node see it: they go on, and miss and double nothing."""
+"""Tests that Node clients of a killed and restarted server continue without lost or duplicate events."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,19 +18,21 @@ SOME = 60
 
 
 def seen(client: NodeClient) -> list[str]:
-    """The calls whose start a watcher was told."""
-    return [told["next"]["data"]["callEvents"]["call"]["id"] for told in client.told("watch") if "next" in told]
+    """Return the ids of the calls that the watcher reported."""
+    return [
+        message["next"]["data"]["callEvents"]["call"]["id"] for message in client.messages("watch") if "next" in message
+    ]
 
 
 class Writer:
-    """Writes calls into the database, whether or not a server is there."""
+    """A writer of calls into the database, which needs no running server."""
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
         self.written = 0
 
     async def write(self, until: Callable[[], bool]) -> None:
-        """Write call after call until something holds."""
+        """Write batches of calls until a condition holds."""
         async with asyncio.timeout(60):
             while not until():
                 numbers = range(self.written + 1, self.written + BATCH + 1)
@@ -54,7 +56,7 @@ async def test_clients_resume_after_a_server_is_killed(node: Node, life: Life, c
             clients = by_ws, by_sse, by_retries
             await writer.write(until=lambda: min(len(seen(client)) for client in clients) > SOME)
             server.process.kill()
-            await writer.write(until=lambda: bool(by_ws.told("broken") and by_sse.told("broken")))
+            await writer.write(until=lambda: bool(by_ws.messages("broken") and by_sse.messages("broken")))
         missed = writer.written
         with life():
             await writer.write(until=lambda: by_retries.sockets()[-1] == "connected again")
@@ -64,7 +66,7 @@ async def test_clients_resume_after_a_server_is_killed(node: Node, life: Life, c
             await by_ws.until(lambda: len(seen(by_ws)) >= len(written))
             await by_sse.until(lambda: len(seen(by_sse)) >= len(written))
             sockets = by_retries.sockets()
-            endings = [told for told in by_retries.told("watch") if "next" not in told]
+            endings = [message for message in by_retries.messages("watch") if "next" not in message]
 
     assert seen(by_ws) == written
     assert seen(by_sse) == written

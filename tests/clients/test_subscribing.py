@@ -1,4 +1,4 @@
-"""The npm packages graphql-ws and graphql-sse, in Node, against the whole service."""
+"""Tests of the npm packages graphql-ws and graphql-sse, in Node, against the whole service."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +21,7 @@ def address(kind: str, url: str) -> str:
 
 @pytest.fixture(params=[WS, SSE])
 async def client(request: pytest.FixtureRequest, node: Node, url: str) -> AsyncIterator[NodeClient]:
-    # A socket stays open for as long as the test, whether or not an operation is under way.
+    # The socket stays open for the whole test, with or without a running operation.
     options = {"lazyCloseTimeout": 60_000} if request.param == WS else {"retryAttempts": 0}
     async with node_client(node, request.param, address(request.param, url), **options) as client:
         yield client
@@ -84,7 +84,7 @@ async def test_concurrent_operations_run_until_each_is_stopped(client: NodeClien
     first, second, third, fourth = (("STARTED", call_id(number)) for number in range(1, 5))
     assert seen == {"all": [first, second], "some": [second], "others": [first]}
     assert later == {"some": [second, fourth], "others": [first, third]}
-    assert client.told("all")[2:] == [{"complete": True}]
+    assert client.messages("all")[2:] == [{"complete": True}]
     assert set(client.sockets()) <= {"connected"}
     assert len(client.sockets()) <= 1
 
@@ -106,7 +106,10 @@ async def test_invalid_operation_is_reported_and_the_others_continue(client: Nod
 
 
 async def failure(client: NodeClient, name: str, document: str, /, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    """The one error with which an operation failed: graphql-ws rejects with a list, graphql-sse gives a last result."""
+    """Return the one error of a failed operation.
+
+    The package graphql-ws rejects with a list of errors; graphql-sse returns a last result that contains them.
+    """
     await client.begin(name, document, **variables)
     match await client.whole(name):
         case [{"error": {"errors": [error]}}] | [{"next": {"errors": [error]}}, {"complete": True}]:
@@ -120,11 +123,11 @@ async def test_too_large_request_closes_the_socket_or_gets_a_status(
 ) -> None:
     await client.begin("large", COUNT, padding="x" * 100_000)
 
-    [told] = await client.whole("large")
+    [message] = await client.whole("large")
 
     if request.node.callspec.params["client"] == WS:
-        assert told == {
+        assert message == {
             "error": {"close": 1009, "reason": "A message is larger than 100,000 bytes (LOOMQL_MAX_BODY_BYTES)."}
         }
     else:
-        assert (told["error"]["name"], told["error"]["status"]) == ("NetworkError", 413)
+        assert (message["error"]["name"], message["error"]["status"]) == ("NetworkError", 413)

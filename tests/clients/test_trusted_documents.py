@@ -1,4 +1,4 @@
-"""The guide's client in TypeScript, changed to ask by hash, on a server that runs trusted documents only."""
+"""Tests that the guide's TypeScript client sends hashes to a server that runs only trusted documents."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ CONFIG, ASKED, SUBSCRIBED = [block.text for block in page("how-to/trusted-docume
 
 
 def changed(file: Path, line: str, into: str) -> None:
-    """Replace one line of the example by lines of the guide."""
+    """Replace one line of the example with lines of the guide."""
     text = file.read_text()
     [found] = [each for each in text.splitlines(keepends=True) if each.startswith(line)]
     file.write_text(text.replace(found, into))
@@ -34,8 +34,8 @@ async def client(node: Node, tmp_path: Path) -> Built:
     changed(tmp_path / "traces.ts", "  const body = ", ASKED)
     changed(tmp_path / "traces.ts", "  return socket.iterate", SUBSCRIBED)
     for command in TYPESCRIPT.commands[:-1]:
-        code, said = await built.outcome(*command)
-        assert code == 0, said
+        code, output = await built.outcome(*command)
+        assert code == 0, output
     return built
 
 

@@ -1,5 +1,5 @@
-// Watches calls without a gap, whatever becomes of the server: goes on after the last event that came. Each is told in
-// a line of JSON, as is each time that the stream broke off.
+// Watches calls without a gap, even if the server restarts: it continues after the last received event. It prints each
+// event, and each interruption of the stream, as a line of JSON.
 import { setTimeout } from "node:timers/promises";
 import { createClient as createSse } from "graphql-sse";
 import { createClient as createWs } from "graphql-ws";
@@ -7,7 +7,7 @@ import { createClient as createWs } from "graphql-ws";
 const [kind, url, query, projectId, cursor] = process.argv.slice(2);
 const tell = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
-// Their own retries would begin again where they began.
+// The libraries' own retries would use the first cursor again.
 const client = kind === "graphql-ws" ? createWs({ url, retryAttempts: 0 }) : createSse({ url, retryAttempts: 0 });
 process.stdin.resume().on("end", () => process.exit());
 

@@ -1,4 +1,4 @@
-// Run every audit of GraphQL over HTTP against the URL given, and print what came of each as JSON.
+// Run every audit of GraphQL over HTTP against the given URL, and print the outcomes as JSON.
 import { serverAudits } from "graphql-http";
 
 const [url] = process.argv.slice(2);

@@ -1,7 +1,7 @@
-"""What of the schema covers a class or a field of the listing, where that is not what bears its name.
+"""The exceptions of the listing: the part of the schema that covers a class or field under another name.
 
-A place is written as `Type`, `Type.field` or `Type.field(argument)`. Each exception is named by itself, and the test of
-the listing fails for one that is not needed.
+A place is written as `Type`, `Type.field` or `Type.field(argument)`. Each exception names one class or field.
+The test of the listing fails if an exception is not needed.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """Why something is not there as it is listed, and what there is instead.
+    """The reason why the schema differs from the listing, and the part of the schema that covers it instead.
 
-    `place` is None where nothing is needed; `type` is its GraphQL type, None where that is the listing's own.
+    `place` is None if nothing needs to cover it. `type` is its GraphQL type, or None if that is the listed type.
     """
 
     reason: str
@@ -63,7 +63,7 @@ ROOT_FIELDS: Final = {
     "TableUpdateReq": "Mutation.tableUpdate",
     "ThreadsQueryReq": "Query.threads",
 }
-"""The request classes: each is a root field, whose arguments are the class's fields."""
+"""Root field of each request class; the class's fields are the arguments."""
 
 _SELECTION: Final = Instead("what selects is no argument: what is selected is computed and read, and nothing else")
 _MARKER: Final = Instead("it has no fields, and marks classes of Python for a library that checks them")
@@ -110,10 +110,10 @@ CLASSES: Final = {
     "TableQueryStatsBatchRes": _wrapped("Query.tablesStats", "[TableStatsRow!]"),
     "TableQueryStatsRes": _wrapped("Query.tableStats", "TableStatsRow"),
 }
-"""The classes that are neither a root field nor a type of their name; where their fields are is said below."""
+"""Classes that are neither a root field nor a type with their name; `FIELDS` covers their fields."""
 
 FIELDS: Final = {
-    # What selects.
+    # Fields that the selection set replaces.
     "CallReadReq.include_costs": _SELECTION,
     "CallReadReq.include_storage_size": _SELECTION,
     "CallReadReq.include_total_storage_size": _SELECTION,
@@ -133,14 +133,14 @@ FIELDS: Final = {
     "ProjectStatsReq.include_table_storage_size": _SELECTION,
     "ProjectStatsReq.include_trace_storage_size": _SELECTION,
     "TableQueryStatsBatchReq.include_storage_size": _SELECTION,
-    # Pages.
+    # Page sizes.
     "CallsQueryReq.limit": _page("Query.calls"),
     "CostQueryReq.limit": _page("Query.costs"),
     "FeedbackQueryReq.limit": _page("Query.feedback"),
     "ObjQueryReq.limit": _page("Query.objs"),
     "TableQueryReq.limit": _page("Query.tableRows"),
     "ThreadsQueryReq.limit": _page("Query.threads"),
-    # What answers wrap.
+    # Fields that wrap a response.
     "CallReadRes.call": _wrapped("Query.call", "CallSchema"),
     "CallsQueryRes.calls": _wrapped("CallConnection.nodes", "[CallSchema!]!"),
     "CostQueryRes.results": _wrapped("CostConnection.nodes", "[CostQueryOutput!]!"),
@@ -164,19 +164,19 @@ FIELDS: Final = {
     "TableInsertSpec.insert": _one_of("TableUpdateSpec.insert", "TableInsertSpecPayload"),
     "TablePopSpec.pop": _one_of("TableUpdateSpec.pop", "TablePopSpecPayload"),
     "TableUpdateReq.updates": _one_of("Mutation.tableUpdate(updates)", "[TableUpdateSpec!]!"),
-    # JSON with any key.
+    # Keys of JSON values.
     "SummaryInsertMap.status_counts": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON"),
     "SummaryInsertMap.usage": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON"),
     "SummaryMap.status_counts": Instead("a key of that JSON", "CallSchema.summary", "JSON"),
     "SummaryMap.usage": Instead("a key of that JSON; typed beside it", "CallSchema.usage", "[LLMUsageSchema!]!"),
     "SummaryMap.weave": Instead("a key of that JSON", "CallSchema.summary", "JSON"),
-    # What no type of GraphQL says, or says better.
+    # Types that GraphQL cannot express, or expresses better.
     "CostCreateReq.costs": Instead(
         "a list names the model in each", "Mutation.costCreate(costs)", "[CostCreateInput!]!"
     ),
     "CostCreateRes.ids": Instead("the pairs have names", "CostCreateRes.ids", "[CostCreateResId!]!"),
     "ObjSchemaForInsert.val": Instead("null is a value like others", "ObjSchemaForInsert.val", "JSON"),
-    # What need not be given.
+    # Optional fields.
     "EndedCallSchemaForInsert.summary": Instead(_EMPTY, "EndedCallSchemaForInsert.summary", "JSON"),
     "StartedCallSchemaForInsert.attributes": Instead(_EMPTY, "StartedCallSchemaForInsert.attributes", "JSON"),
     "FileCreateReq.content": Instead(_TWO_WAYS, "Mutation.fileCreate(content)", "Base64"),
@@ -184,4 +184,4 @@ FIELDS: Final = {
     "ObjReadReq.digest": Instead(_LATEST, "Query.obj(digest)", "String!"),
     "OpReadReq.digest": Instead(_LATEST, "Query.op(digest)", "String!"),
 }
-"""The fields that are not there under their own name and of their own type."""
+"""Fields that do not exist under their own name and with their own type."""

@@ -1,7 +1,6 @@
-"""The listing of the reference API, read and held against the schema.
+"""Compares the listing of the reference API with the schema.
 
-Run as a program it prints the table of its classes, what covers each and the test that shows it:
-`python -m tests.conformance.listing`.
+`python -m tests.conformance.listing` prints a table of the classes, their place in the schema and the test of each.
 """
 
 import ast
@@ -40,12 +39,12 @@ _KINDS: Final = {
     "SummaryMap": ("JSON",),
     "SummaryInsertMap": ("JSON",),
 }
-"""The GraphQL types that each type of the listing may have; a class has its own name."""
+"""GraphQL types that match each type of the listing; any other class matches the type with its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A field of a class of the listing; a TypedDict's has no type there."""
+    """A field of a class in the listing; fields of a TypedDict have no type there."""
 
     of: str
     name: str
@@ -54,12 +53,12 @@ class Listed:
 
     @property
     def key(self) -> str:
-        """Its class and name."""
+        """Return the names of its class and of the field."""
         return f"{self.of}.{self.name}"
 
     @property
     def place(self) -> str:
-        """Where the schema has it by the rules."""
+        """Return the place that covers the field by the general rules."""
         camel = to_camel_case(self.name)
         if root := ROOT_FIELDS.get(self.of):
             return f"{root}({camel})"
@@ -68,7 +67,7 @@ class Listed:
 
 
 def read() -> dict[str, list[Listed]]:
-    """The classes and their fields."""
+    """Return the classes and their fields."""
     text = Path(__file__).with_name("listing.json").read_text()
     classes: dict[str, dict[str, Any]] = json.loads(text)
     return {
@@ -78,13 +77,13 @@ def read() -> dict[str, list[Listed]]:
 
 
 def covering(name: str) -> Instead:
-    """What covers a class."""
+    """Return the place that covers a class, and why."""
     root = ROOT_FIELDS.get(name)
     return CLASSES.get(name) or Instead("a request is a root field" if root else "a type of its name", root or name)
 
 
 def find(schema: GraphQLSchema, place: str) -> object | None:
-    """What is at a place of a schema; None where nothing is."""
+    """Return the type, field or argument at a place of the schema, or None if it does not exist."""
     match = _PLACE.fullmatch(place)
     assert match, place
     kind, field, argument = match.groups()
@@ -95,7 +94,7 @@ def find(schema: GraphQLSchema, place: str) -> object | None:
 
 
 def faults(schema: GraphQLSchema) -> Iterator[str]:
-    """What of the listing the schema lacks, or has otherwise."""
+    """Yield an error for each class or field that the schema lacks or defines differently."""
     for name, fields in read().items():
         yield from _faults_of(schema, name, covering(name))
         for field in fields:
@@ -107,7 +106,7 @@ def faults(schema: GraphQLSchema) -> Iterator[str]:
 
 
 def needless(schema: GraphQLSchema) -> Iterator[str]:
-    """The exceptions that nothing in the listing needs."""
+    """Yield each exception that the listing does not need."""
     listed = read()
     fields = {field.key: field for each in listed.values() for field in each}
     for name in ROOT_FIELDS.keys() | CLASSES.keys():
@@ -139,7 +138,7 @@ def _faults_of_field(schema: GraphQLSchema, field: Listed, place: str | None = N
 
 
 def _is_written_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field of an input, or an argument
-    """Whether it takes what is listed, and must be given only where the listing says so."""
+    """Return whether an input accepts the listed type and is required only if the listing requires it."""
     has_default = node.default is not None or node.default_value is not Undefined
     must_be_given = isinstance(node.type, GraphQLNonNull) and not has_default
     listed, _ = _nullable(field)
@@ -148,7 +147,10 @@ def _is_written_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field
 
 
 def _is_read_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field of an object
-    """Whether it gives what is listed, null only where the listing says so, or its path leads nowhere."""
+    """Return whether an output has the listed type and is nullable only if the listing says so.
+
+    A field with the argument `path` is also nullable, because the path may not exist.
+    """
     listed, is_nullable = _nullable(field)
     is_nullable = is_nullable or "path" in node.args
     kind = node.type.of_type if isinstance(node.type, GraphQLNonNull) else node.type
@@ -156,7 +158,7 @@ def _is_read_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field of
 
 
 def _nullable(field: Listed) -> tuple[ast.expr, bool]:
-    """The type of a field without null, and whether it may be null."""
+    """Return the type of a field without null, and whether it may be null."""
     listed = ast.parse(str(field.type), mode="eval").body
     match listed:
         case ast.Subscript(ast.Name("Optional"), inner):
@@ -168,7 +170,7 @@ def _nullable(field: Listed) -> tuple[ast.expr, bool]:
 
 
 def _fits(kind: Any, listed: ast.expr) -> bool:  # noqa: ANN401 -- any type of GraphQL
-    """Whether a GraphQL type, which may be null or not, is a listed one."""
+    """Return whether a GraphQL type, nullable or not, matches a listed type."""
     match listed:
         case ast.Name("list"):
             return isinstance(kind, GraphQLList) or str(kind) == "JSON"
@@ -190,21 +192,24 @@ def _fits(kind: Any, listed: ast.expr) -> bool:  # noqa: ANN401 -- any type of G
 
 
 def _is_literal(kind: Any, values: ast.expr) -> bool:  # noqa: ANN401 -- any type of GraphQL
-    """Whether it is an enum of some values; of one alone, a text or an enum that has it beside those of others."""
+    """Return whether a type is an enum of exactly these values.
+
+    A single value may also be a String, or one of several values of an enum.
+    """
     found = ast.literal_eval(values)
     names = {name.lower() for name in getattr(kind, "values", ())}
     return str(kind) == "String" or found in names if isinstance(found, str) else names == set(found)
 
 
 def _is_union(kind: Any, members: list[ast.expr]) -> bool:  # noqa: ANN401 -- any type of GraphQL
-    """Whether it is a union of the same classes; what is either text or JSON, or number or text, is JSON."""
+    """Return whether a type is a union of the same classes, or a scalar that takes any of them."""
     if isinstance(kind, GraphQLUnionType):
         return {str(each) for each in kind.types} == {ast.unparse(each) for each in members}
     return str(kind) in ("JSON", "Literal")
 
 
 def table() -> Iterator[str]:
-    """The lines of the table, in Markdown."""
+    """Yield the lines of the table in Markdown."""
     from tests.conformance.proofs import PROOFS  # noqa: PLC0415
 
     yield "| class | in the schema | shown by |"

@@ -1,4 +1,4 @@
-"""The test that shows each class of the listing at work, by its file under tests/ and its name."""
+"""The test that covers each class of the listing, by its file under tests/ and its name."""
 
 from typing import Final
 
@@ -157,4 +157,4 @@ _SHOWN: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 PROOFS: Final[dict[str, str]] = {
     name: f"tests/{file}::{test}" for file, tests in _SHOWN.items() for test, names in tests.items() for name in names
 }
-"""Of each class the test; markers of Python have none."""
+"""Test of each class, by class name; Python's marker classes have none."""

@@ -1,4 +1,4 @@
-"""The audits of the npm package graphql-http, each of them, against the whole service."""
+"""Runs every audit of the npm package graphql-http against the whole service."""
 
 import json
 from collections.abc import AsyncIterator

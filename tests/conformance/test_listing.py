@@ -1,4 +1,4 @@
-"""The schema is held to the listing of the reference API: no class and no field of it is missing or otherwise."""
+"""Tests that the schema has every class and field of the reference API's listing."""
 
 import ast
 from collections.abc import Callable
@@ -22,7 +22,10 @@ Change = Callable[[GraphQLSchema, Fields], object]
 
 @pytest.fixture
 def schema() -> GraphQLSchema:
-    """The committed schema, which another test holds to the one that runs; a test may change it."""
+    """Return the committed schema, which a test may change.
+
+    Another test requires that it equals the schema of the server.
+    """
     return parse_sdl(sdl())
 
 
@@ -53,7 +56,7 @@ def test_listed_tests_exist() -> None:
 
 
 def is_there(proof: str) -> bool:
-    """Whether a file has the test that is named."""
+    """Return whether the file contains the named test."""
     file, _, name = proof.partition("::")
     path = ROOT / file
     tree = ast.parse(path.read_text() if path.exists() else "")

@@ -1,4 +1,4 @@
-"""Servers for the examples of the pages: one with an empty database, one with the demo data."""
+"""Fixtures for the examples of the pages: a server with an empty database and one with the demo data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ WEFT = "A thread that crosses the warp."
 def client(
     mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[httpx.Client]:
-    """A client of a server with an empty database; its models return one sentence."""
+    """Yield a client of a server with an empty database; its models return one sentence."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     stand_in.reply = lambda _body: WEFT
@@ -31,16 +31,16 @@ def client(
 
 @pytest.fixture(scope="session")
 def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
-    """Name of a database with the demo, for tests that do not change it."""
+    """Yield the name of a database with the demo, for tests that do not change it."""
     name = databases.take()
     load_demo(Settings(mongodb_database=name), mongodb_uri)
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="session")
 def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
-    """A client of a server with the demo data."""
+    """Yield a client of a server with the demo data."""
     app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=demo))
     with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
         yield client

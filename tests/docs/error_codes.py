@@ -52,7 +52,7 @@ CODES: Final = {
     ),
     INTERNAL: _Code("The server failed. `id` finds the details in its log.", "maybe"),
 }
-"""All codes, from the client's own faults to the server's."""
+"""All error codes, from errors of the client to errors of the server."""
 
 
 def error_codes() -> str:
@@ -62,14 +62,14 @@ def error_codes() -> str:
 
 
 def _rows() -> Iterator[list[str]]:
-    for code, told in CODES.items():
+    for code, meaning in CODES.items():
         error = _errors().get(code, StoreError)("")
         on_graphql = graphql_http.STATUS_BY_CODE.get(code, 400)
         others = [error_responses.error_response(error).status_code, weave.status_of(error), otlp.status_of(error)]
-        shown = [told.on_others, told.on_weave, told.on_others]
+        shown = [meaning.on_others, meaning.on_weave, meaning.on_others]
         statuses = [str(status) if is_shown else "" for status, is_shown in zip(others, shown, strict=True)]
-        grpc = Code.Name(otlp.CODES.get(code, Code.INTERNAL)) if told.on_others else ""
-        yield [f"`{code}`", told.meaning, str(on_graphql), *statuses, grpc, told.retry]
+        grpc = Code.Name(otlp.CODES.get(code, Code.INTERNAL)) if meaning.on_others else ""
+        yield [f"`{code}`", meaning.meaning, str(on_graphql), *statuses, grpc, meaning.retry]
 
 
 def _errors() -> dict[str, type[StoreError]]:

@@ -1,4 +1,4 @@
-"""The table of `reference/limits.md`: what a server limits, by which setting, and its answer."""
+"""The table of `reference/limits.md`: each limit of a server, its setting and the response beyond it."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
 
 _Limit = tuple[str, str, str]
-"""A subject, its limit, and the answer above it. Names in capitals are settings."""
+"""A subject, its limit, and the answer to a request above it; names in capitals are settings."""
 
 _SETTING: Final = re.compile(rf"\b(?:{'|'.join(map(str.upper, Settings.model_fields))})\b")
 

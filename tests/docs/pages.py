@@ -27,7 +27,7 @@ class Block:
 
     @property
     def file_name(self) -> str | None:
-        """Name of the file that the block shows, or None."""
+        """Return the name of the file that the block shows, or None."""
         found = _FILE.match(self.text)
         return found[1] if found else None
 
@@ -43,53 +43,53 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """The Markdown source."""
+        """Return the Markdown source."""
         return (ROOT / self.path).read_text()
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """All code blocks in page order."""
+        """Return all code blocks in page order."""
         return [Block(language, text) for language, text in _BLOCK.findall(self.text)]
 
     @property
     def examples(self) -> list[tuple[str, Any]]:
-        """GraphQL documents with the answer that directly follows each."""
+        """Return each GraphQL document that an answer directly follows, and that answer."""
         return [(block.text, json.loads(answer.text)) for block, answer in self._queries() if answer]
 
     @property
     def lone_queries(self) -> list[str]:
-        """GraphQL documents without an answer on the page."""
+        """Return the GraphQL documents without an answer on the page."""
         return [block.text for block, answer in self._queries() if not answer]
 
     @property
     def commands(self) -> list[list[str]]:
-        """Words of each command in a `sh` block, without variables, redirections and comments."""
+        """Return the words of each command in a `sh` block, without variables, redirections and comments."""
         blocks = [block.text for block in self.blocks if block.language == "sh"]
         return [words for text in blocks for words in parse_commands(text) if words]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that the `sh` blocks set, by `export` or before a command."""
+        """Return the variables that the `sh` blocks set, by `export` or before a command."""
         blocks = "\n".join(block.text for block in self.blocks if block.language == "sh")
         return dict(re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]+)=(\S*)", blocks))
 
     @property
     def links(self) -> list[str]:
-        """Targets of all links and images outside code blocks."""
+        """Return the targets of all links and images outside code blocks."""
         return _LINK.findall(_BLOCK.sub("", self.text))
 
     @property
     def anchors(self) -> set[str]:
-        """Anchors of the headings, as GitHub and the documentation site make them."""
+        """Return the anchors of the headings, as GitHub and the documentation site create them."""
         return {anchor(heading) for heading in _HEADING.findall(_BLOCK.sub("", self.text))}
 
     def containing(self, part: str, language: str = "graphql") -> str:
-        """Text of the one code block that contains `part`."""
+        """Return the text of the one code block that contains `part`."""
         [text] = [block.text for block in self.blocks if block.language == language and part in block.text]
         return text
 
     def section(self, heading: str) -> str:
-        """Text under a heading of level 2, up to the next one."""
+        """Return the text under a heading of level 2, up to the next one."""
         [text] = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", self.text, re.DOTALL | re.MULTILINE)
         return str(text)
 
@@ -102,7 +102,7 @@ class Page:
 
 
 def anchor(heading: str) -> str:
-    """Anchor of a heading: lower case, hyphens for spaces, no punctuation."""
+    """Return the anchor of a heading: lower case, hyphens for spaces, no punctuation."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 

@@ -1,7 +1,7 @@
-"""`python -m tests.docs.reference`: write the generated sections of the documentation pages from the code.
+"""`python -m tests.docs.reference`: writes the generated sections of the documentation pages from the code.
 
-A generated section lies between `[//]: # (generated: NAME)` and `[//]: # (end)`, which are comments in Markdown. All
-other text of a page is written by hand.
+A generated section lies between `[//]: # (generated: NAME)` and `[//]: # (end)`, which are comments in Markdown.
+All other text of a page is written by hand.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def _sentence(text: str) -> str:
 
 
 def operators() -> str:
-    """Return the table of operations, and that of values."""
+    """Return the table of operations and the table of values."""
     types = build_schema(sdl()).type_map
     operations, operands = (_inputs(types[name]) for name in ("Operation", "Operand"))
     values = {name: about for name, about in operands.items() if name not in operations}
@@ -257,7 +257,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "sender_rules": sender_rules,
     "settings": settings,
 }
-"""The generated sections by name."""
+"""Functions that generate the sections, by section name."""
 
 
 if __name__ == "__main__":

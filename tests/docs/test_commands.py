@@ -1,4 +1,4 @@
-"""Every command in README and the pages belongs to LoomQL or a known tool, and every request gets an answer."""
+"""Tests that every command in README and the pages belongs to LoomQL or a known tool, and that requests succeed."""
 
 import json
 import re
@@ -29,7 +29,7 @@ OF_WEAVE = {"WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY"}
 
 
 def request_of(words: list[str]) -> tuple[str, str, dict[str, Any]]:
-    """Method, path and options of the httpx request that a curl command sends."""
+    """Return the method, path and options of the httpx request that a curl command sends."""
     options = iter(words[1:])
     method, path, headers, fields, content = "GET", "", dict[str, str](), list[str](), b""
     for word in options:

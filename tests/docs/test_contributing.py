@@ -1,4 +1,4 @@
-"""The contributors' page names files that exist."""
+"""Tests that the contributors' page names files that exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every query of README and the pages is valid, and its answer on the page is the server's answer."""
+"""Tests that every query of README and the pages is valid, and that the server returns the answer on the page."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ TESTED_ELSEWHERE = [
     ("how-to/send-traces", "otel/weaver"),
     ("how-to/send-traces", "acme/weave-demo"),
 ]
-"""Documents without an answer that need more than the demo; test_guides.py and other tests run them."""
+"""Pages, and texts in documents without a response, which need more than the demo and which other tests run."""
 
 
 def of_demo(document: str) -> bool:
@@ -46,7 +46,7 @@ OF_DEMO = [(page, text) for page, text in LONE if of_demo(text) and is_query(tex
 def test_documented_responses_match_the_server(page: Page, client: httpx.Client, exploring: httpx.Client) -> None:
     for document, expected in page.examples:
         found = answer(exploring if of_demo(document) else client, document)
-        if "extensions" not in expected:  # pages show the cost where they explain it
+        if "extensions" not in expected:  # pages show the cost only in explanations of it
             del found["extensions"]
         assert found == expected
 

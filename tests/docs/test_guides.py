@@ -1,4 +1,4 @@
-"""The guides' queries return the results in the demo that the pages describe; programs and streams work."""
+"""Tests that the guides' queries return the described results in the demo, and that programs and streams work."""
 
 import json
 import os
@@ -45,8 +45,8 @@ def test_demo_guide_queries_return_rows(exploring: httpx.Client) -> None:
     assert {node["model"] for node in nodes} == {"gpt-4o", "gpt-4o-mini"}
     assert all(node["status"] == "ERROR" or node["latencyMs"] > 4000 for node in nodes)
     assert {node["status"] for node in nodes} == {"ERROR", "SUCCESS"}
-    told = [node["tokens"] for node in nodes if node["tokens"] is not None]
-    assert [node["tokens"] for node in nodes] == sorted(told, reverse=True) + [None] * (len(nodes) - len(told))
+    counted = [node["tokens"] for node in nodes if node["tokens"] is not None]
+    assert [node["tokens"] for node in nodes] == sorted(counted, reverse=True) + [None] * (len(nodes) - len(counted))
     assert plan["indexes"]
     assert plan["returned"] > 0
     assert plan["documentsExamined"] < 1000

@@ -1,4 +1,4 @@
-"""Links in README and the pages resolve, and index.md lists every page."""
+"""Tests that links in README and the pages resolve, and that index.md lists every page."""
 
 import re
 from pathlib import Path

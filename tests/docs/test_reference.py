@@ -1,4 +1,4 @@
-"""The reference pages agree with the code."""
+"""Tests that the reference pages agree with the code."""
 
 import re
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Faults: a real `loomql serve` over real mongods; whatever goes wrong in the world does so while clients write."""
+"""Tests that run a real `loomql serve` on real mongods and cause failures while clients write."""

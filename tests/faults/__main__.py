@@ -13,7 +13,7 @@ from tests.faults.trial import Row, Trial
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Have the faults whose names have the words; the exit code tells whether anything was lost or wrong."""
+    """Run the faults whose names contain the words; exit with 1 if data was lost or an answer was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("words", nargs="*", help="only the faults whose names have one of these in them")
     parser.add_argument("--short", action="store_true", help="as short as in the test run")

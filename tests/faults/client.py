@@ -1,6 +1,7 @@
-"""A client that keeps what it saw: what was acknowledged, codes, how long answers took, and what is wrong.
+"""A client that records acknowledgements, error codes, the longest answer time and wrong answers.
 
-Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `TIMEOUT_SECONDS`; all else is wrong.
+The server may answer UNAVAILABLE, with a time to retry after, or TIMEOUT. It must answer within `TIMEOUT_SECONDS`.
+Every other error is wrong.
 """
 
 from collections import Counter
@@ -12,10 +13,11 @@ import httpx
 from tests.app.calls_client import CallsClient, DatabaseAwayError, ServerGoneError
 
 TIMEOUT_SECONDS: Final = 18.0
-"""After three seconds a database is given up, some more where several steps of a write each find it gone.
+"""Maximum seconds of an answer.
 
-Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, and it was seen
-to take twelve more until a majority confirmed a write.
+The server reports an unreachable database after three seconds, or later if several steps of a write each find it
+unreachable. A replica set whose primary hangs takes longest: it elects another one in two seconds, and once took twelve
+more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
 _OK: Final = 200
@@ -28,11 +30,11 @@ Json = dict[str, Any]
 
 
 class RefusedError(DatabaseAwayError):
-    """The server answered UNAVAILABLE or TIMEOUT: whether the request took effect is not known."""
+    """The server answered UNAVAILABLE or TIMEOUT, so the request may or may not have taken effect."""
 
 
 class FaultsClient:
-    """Asks one server about one project. Whatever it raises is `RefusedError` or `ServerGoneError`."""
+    """Sends requests to one server for one project. A failed request raises `RefusedError` or `ServerGoneError`."""
 
     def __init__(self, url: str, project_id: str) -> None:
         self.project_id = project_id
@@ -46,11 +48,11 @@ class FaultsClient:
         self.calls = _Calls(self)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def ask(self, document: str, **variables: object) -> Json:
-        """The data that an operation gives."""
+        """Return the data of an operation."""
         variables.setdefault("projectId", self.project_id)
         response = await self._send("POST", self.url, json={"query": document, "variables": variables})
         answer: Json = response.json()
@@ -60,12 +62,12 @@ class FaultsClient:
         return data
 
     async def find(self, document: str, **variables: object) -> Json | None:
-        """The data that a query gives; None where anything that it asks for is not there."""
+        """Return the data of a query, or None if any of its root fields is null."""
         data = await self.ask(document, **variables)
         return None if None in data.values() else data
 
     async def post(self, path: str, body: object, **headers: str) -> None:
-        """Have one of the other endpoints take JSON."""
+        """Send JSON to an endpoint other than GraphQL."""
         url = f"{self._root}{path}"
         response = await self._send("POST", url, json=body, headers=headers)
         if response.status_code == _OK:
@@ -80,7 +82,7 @@ class FaultsClient:
         raise RefusedError
 
     async def put(self, content: bytes) -> str:
-        """Store a file; its digest."""
+        """Store a file and return its digest."""
         response = await self._send("PUT", self._files, content=content)
         answer = response.json()
         self._judge(response, answer)
@@ -89,7 +91,7 @@ class FaultsClient:
         return digest
 
     async def get(self, digest: str) -> bytes | None:
-        """A file; None where it is not there."""
+        """Return a file's content, or None if it does not exist."""
         response = await self._send("GET", f"{self._files}/{digest}")
         if response.status_code == _NOT_FOUND:
             return None
@@ -139,7 +141,7 @@ class FaultsClient:
 
 
 class _Calls(CallsClient):
-    """The client of calls, whose requests are seen here."""
+    """A client of calls that sends its requests through a `FaultsClient`, which records them."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client.url, client.project_id)

@@ -1,4 +1,4 @@
-"""What the faults are done to, once for all tests of a file."""
+"""Fixtures that start the servers and databases that the faults hit, once for each test file."""
 
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -13,14 +13,14 @@ from tests.faults.trial import Trial
 
 @pytest.fixture(scope="module")
 def mongod() -> Iterator[str]:
-    """A mongod of its own, which is begun again on its folder when it dies."""
+    """Start a mongod that is restarted on its folder when it dies; yield its URI."""
     with one_mongod() as uri:
         yield uri
 
 
 @pytest.fixture(scope="module")
 async def stage() -> AsyncIterator[Three]:
-    """Three members, and servers over them."""
+    """Start a replica set of three members and the servers that use it."""
     if sys.platform != "linux":
         pytest.skip("the packaged mongod elsewhere is another one")
     async with three() as stage:
@@ -29,7 +29,7 @@ async def stage() -> AsyncIterator[Three]:
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[tuple[Alone, Trial]]:
-    """A server with a mongod of its own, on a small disk of its own."""
+    """Start a server with an embedded mongod whose data folder is on a small disk."""
     try:
         with alone() as single:
             yield single

@@ -1,4 +1,4 @@
-"""Runs of evaluations that are ordered while something fails: each that was acknowledged is seen through."""
+"""Evaluation runs that clients start while something fails; each acknowledged run must complete."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.2
 
 
 class Evaluations:
-    """What is ordered of servers over one MongoDB, whose stores are looked into past them."""
+    """Evaluation runs that servers on one MongoDB acknowledged. The stores are read directly, without a server."""
 
     def __init__(self, stores: Stores, database: Database) -> None:
         self.project_id = orders.PROJECT
@@ -35,8 +35,8 @@ class Evaluations:
 
     @classmethod
     @asynccontextmanager
-    async def over(cls, uri: str, stand_in: StandIn) -> AsyncIterator["Evaluations"]:
-        """Them, with objects that can be run: three rows, a model, and a judge that takes a moment."""
+    async def open(cls, uri: str, stand_in: StandIn) -> AsyncIterator["Evaluations"]:
+        """Create an evaluation with three rows, a model and a slow judge; yield the instance that can start runs."""
         providers = EnvironmentProviders(environment(stand_in))
         database = Database.open(uri, "loomql", timeout_seconds=30)
         self = cls(Stores.for_database(database, providers), database)
@@ -48,12 +48,12 @@ class Evaluations:
         await providers.close()
 
     async def order(self, client: FaultsClient) -> None:
-        """Order a run."""
+        """Start a run through the server and record its acknowledged id."""
         made = await client.ask(EVALUATE, evaluation=self._evaluation, model=self._model)
         self.acknowledged.append(made["evaluateModel"]["callId"])
 
     async def lost(self) -> list[str]:
-        """What was ordered and did not come to its end, and what is left of runs that nobody works on."""
+        """Return a sentence for each acknowledged run that did not complete, and one if calls are still running."""
         async with asyncio.timeout(TIMEOUT):
             while await self._database.evaluation_runs.find_one():  # noqa: ASYNC110 -- a server's work elsewhere
                 await asyncio.sleep(_POLL_SECONDS)
@@ -64,7 +64,7 @@ class Evaluations:
 
 
 class EvaluationsWriter(Writer):
-    """Orders one run after the other."""
+    """Starts one run after the other."""
 
     def __init__(self, client: FaultsClient, evaluations: Evaluations) -> None:
         super().__init__(client)
@@ -76,5 +76,5 @@ class EvaluationsWriter(Writer):
 
 
 def environment(stand_in: StandIn) -> dict[str, str]:
-    """The settings of servers that ask the stand-in."""
+    """Return the settings of servers that send model requests to the stand-in."""
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url, "LOOMQL_EVALUATION_ROWS": "2"}

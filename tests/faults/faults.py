@@ -1,4 +1,4 @@
-"""The faults, as what does them and undoes them, and what they are called in the table."""
+"""The faults: functions that cause and undo them, and their names in the documentation's table."""
 
 import asyncio
 import fcntl
@@ -27,7 +27,7 @@ _LOOK_SECONDS: Final = 0.02
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its name, what does it, for how long in the test run and at full length."""
+    """One fault: its name, the function that causes it, and its duration in the test run and at full length."""
 
     name: str
     do: Callable[..., AbstractAsyncContextManager[object]]
@@ -35,7 +35,7 @@ class Fault:
     full_seconds: float
     server_may_go: bool = False
     is_short: bool = True
-    """Whether it is in the test run, too."""
+    """True if the test run includes the fault; a run at full length includes all faults."""
 
     def __str__(self) -> str:
         return self.name
@@ -43,7 +43,7 @@ class Fault:
 
 @asynccontextmanager
 async def in_turn(faults: Sequence[Fault], target: object) -> AsyncIterator[None]:
-    """One after the other, each for its short time."""
+    """Cause the faults one after the other, each for its short duration."""
     for fault in faults:
         async with fault.do(target):
             await asyncio.sleep(fault.short_seconds)
@@ -99,14 +99,14 @@ async def _halt_the_primary(members: ReplicaSet) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _lose_a_primary_that_is_alone(members: ReplicaSet) -> AsyncIterator[None]:
-    """Let no other member hear of what the primary writes, then kill it, and have it back once another is in its place.
+    """Stop replication to the secondaries, then kill the primary, and restart it once another member is the primary.
 
-    What was acknowledged by the primary alone is rolled back.
+    The replica set rolls back writes that only the old primary acknowledged.
     """
     primary = await asyncio.to_thread(members.primary)
     with ExitStack() as halted:
         for member in await asyncio.to_thread(members.secondaries):
-            halted.enter_context(member.hearing_nothing())
+            halted.enter_context(member.replication_stopped())
         yield
         primary.kill()
     await asyncio.to_thread(members.primary)
@@ -201,14 +201,14 @@ OF_SERVERS: Final = (
 
 @dataclass(frozen=True)
 class Alone:
-    """A server with a mongod of its own, whose data folder is on a file system of its own, too."""
+    """A server with an embedded mongod, whose data folder is on a file system of its own."""
 
     server: Serving
     data_dir: Path
 
     @property
     def mongod_pid(self) -> int:
-        """The process of mongod."""
+        """The process id of mongod."""
         return mongod_pid(self.data_dir)
 
 
@@ -220,7 +220,7 @@ async def _kill_mongod(alone: Alone) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _keep_mongod_away(alone: Alone) -> AsyncIterator[None]:
-    """Kill mongod and hold its lock, so that each one that is started in its place ends at once."""
+    """Kill mongod and hold its lock file, so that each mongod that the server starts instead exits at once."""
     with (alone.data_dir / "db" / "mongod.lock").open("rb") as lock:
         os.kill(alone.mongod_pid, signal.SIGKILL)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -249,12 +249,12 @@ async def _fill_the_disk(alone: Alone) -> AsyncIterator[None]:
 
 
 async def _fill(filler: Path, stopped: asyncio.Event) -> None:
-    """Take what is free on a disk, and what becomes free meanwhile; give it back at last."""
+    """Fill the free space of a disk, again whenever some becomes free; delete the file when stopped."""
     with filler.open("wb") as file:
         while not stopped.is_set():
             disk = os.statvfs(filler)
             if free := disk.f_bavail * disk.f_frsize:
-                with suppress(OSError):  # mongod was faster, and the next look takes the rest
+                with suppress(OSError):  # mongod took the space first; the next loop takes the rest
                     os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free)
             await asyncio.sleep(_LOOK_SECONDS)
     await asyncio.to_thread(filler.unlink)

@@ -1,6 +1,6 @@
-"""What must hold of a project's documents whatever has happened: all is whole, sizes recount, and nothing is orphaned.
+"""Invariants of a project's documents after any fault: complete, with correct sizes, and none orphaned.
 
-It is read past the server, straight from the documents; sizes are also asked from the server.
+The documents are read directly from MongoDB. The stored sizes are requested from the server.
 """
 
 import hashlib
@@ -29,24 +29,24 @@ _RUNS: Final = ("Evaluation.evaluate", "Evaluation.predict_and_score")
 
 
 async def broken(uri: str, client: FaultsClient) -> list[str]:
-    """What does not hold, a sentence each."""
+    """Return a sentence for each invariant that does not hold."""
     with MongoClient[Document](uri, serverSelectionTimeoutMS=30_000) as mongo:
         database = mongo.get_database(
             "loomql", read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
         )
         found = Project(database, client.project_id)
-        told = (await client.ask(SIZES))["projectStats"]
+        stats = (await client.ask(SIZES))["projectStats"]
         sizes = found.sizes()
         differ = [
-            f"{name} is {told[name]}, and {sizes[name]} by a recount"
+            f"{name} is {stats[name]}, and {sizes[name]} by a recount"
             for name in sizes
-            if int(told[name]) != sizes[name]
+            if int(stats[name]) != sizes[name]
         ]
         return [*differ, *found.broken()]
 
 
 def text_size(text: str) -> int:
-    """The length of Python's default JSON text of what a text holds, in which sizes are counted."""
+    """Return the length of a JSON text in Python's default format, by which the server measures sizes."""
     return len(json.dumps(json.loads(text)))
 
 
@@ -67,7 +67,7 @@ class Project:
         self.costs = self._all("costs")
 
     def sizes(self) -> dict[str, int]:
-        """The sizes of the project, as a recount gives them."""
+        """Recount the sizes of the project."""
         values = [version["json"]["val"] for version in self.objects if version["visible"]]
         return {
             "traceStorageSizeBytes": sum(map(_call_size, self.calls)),
@@ -77,7 +77,7 @@ class Project:
         }
 
     def broken(self) -> Iterator[str]:
-        """What does not hold, a sentence each."""
+        """Yield a sentence for each invariant that does not hold in the documents."""
         yield from self._broken_calls()
         yield from self._broken_files()
         yield from self._broken_tables()
@@ -160,7 +160,7 @@ class Project:
             yield f"the heads of objects count {heads}"
 
     def _broken_feedback(self) -> Iterator[str]:
-        there = {call["id"] for call in self._all("calls")}  # what is deleted keeps its feedback
+        there = {call["id"] for call in self._all("calls")}  # feedback stays when its call is deleted
         for one in self.feedback:
             if one.get("call_id") and one["call_id"] not in there:
                 yield f"feedback {one['id']} is on a call that is not there"

@@ -1,8 +1,8 @@
-"""`mongodump --oplog` and `mongorestore --oplogReplay`, and the same by their steps for machines without them.
+"""Backups by `mongodump --oplog` and `mongorestore --oplogReplay`, or by the same steps if they are not installed.
 
-The steps are those of MongoDB's manual: each collection is read as it is found, not as of one moment; what was written
-meanwhile comes of the oplog. Then the documents are put back, the oplog's entries are applied to them, and the indexes
-are made last.
+The steps are those of MongoDB's manual. The dump reads each collection in turn, not as of one moment. It then reads the
+writes that happened meanwhile from the oplog. The restore inserts the documents, applies the oplog's entries, and
+creates the indexes last.
 """
 
 import shutil
@@ -28,12 +28,12 @@ _BATCH: Final = 1_000
 
 
 def dump(uri: str, file: Path) -> None:
-    """Run the tool with the options of the guide to backups."""
+    """Run `mongodump` with the options of the guide to backups."""
     _run("mongodump", uri, file)
 
 
 def restore(uri: str, file: Path) -> None:
-    """Run the other."""
+    """Run `mongorestore` with the options of the guide to backups."""
     _run("mongorestore", uri, file)
 
 
@@ -46,23 +46,23 @@ def _run(tool: str, uri: str, file: Path) -> None:
 
 
 def dump_by_steps(uri: str, folder: Path) -> None:
-    """Read every collection while others write, and then the oplog since the first was begun."""
+    """Read every collection while clients write, then read the oplog since the start of the dump."""
     folder.mkdir()
     with MongoClient[Document](uri) as client:
         oplog = client.local["oplog.rs"]
-        begun = oplog.find_one(sort=[("$natural", DESCENDING)])
-        assert begun is not None
+        newest = oplog.find_one(sort=[("$natural", DESCENDING)])
+        assert newest is not None
         for database in sorted(set(client.list_database_names()).difference(_OF_MONGODB)):
             for name in sorted(client[database].list_collection_names(filter={"type": "collection"})):
                 collection = client[database][name]
                 (folder / f"{database}.{name}.indexes").write_bytes(_encoded(collection.list_indexes()))
                 documents = collection.with_options(codec_options=_RAW).find()
                 (folder / f"{database}.{name}.bson").write_bytes(b"".join(each.raw for each in documents))
-        (folder / "oplog").write_bytes(_encoded(oplog.find({"ts": {"$gte": begun["ts"]}})))
+        (folder / "oplog").write_bytes(_encoded(oplog.find({"ts": {"$gte": newest["ts"]}})))
 
 
 def restore_by_steps(uri: str, folder: Path) -> None:
-    """Put the documents back, apply the oplog to them, and make the indexes."""
+    """Insert the documents, apply the oplog to them, and create the indexes."""
     with MongoClient[Document](uri) as client:
         for file in sorted(folder.glob("*.bson")):
             database, _, name = file.stem.partition(".")
@@ -82,7 +82,7 @@ def _encoded(documents: Iterator[Any]) -> bytes:
 
 
 def _operations(entries: list[Document]) -> Iterator[Document]:
-    """The writes of an oplog one by one, those of transactions, too."""
+    """Yield the writes of oplog entries one by one, including those inside transactions."""
     for entry in entries:
         if entry["op"] == "n" or entry["ns"].partition(".")[0] in _OF_MONGODB[1:]:
             continue

@@ -1,4 +1,4 @@
-"""Mongods: one alone, and three of one replica set that can be killed, halted, told to fail, and started again."""
+"""MongoDB processes: a single mongod, and a replica set of three that tests can kill, suspend, restart or make fail."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300
 
 @contextmanager
 def one_mongod() -> Iterator[str]:
-    """A mongod on a folder of its own, which is begun again on it when it dies; its URI."""
+    """Start a mongod that is restarted on its folder when it dies; yield its URI."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
         yield uri
 
 
 class Mongod:
-    """One member: a process that is ours, on a port and over a folder that it keeps."""
+    """One member: a mongod process whose port and folder stay the same across restarts."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -42,7 +42,7 @@ class Mongod:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Run it, over whatever it stored before."""
+        """Start the process on its folder, which keeps earlier data."""
         self._folder.mkdir(exist_ok=True)
         # fmt: off
         command = [
@@ -56,30 +56,30 @@ class Mongod:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- our own
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it, as `kill -9` does."""
+        """Kill the process as `kill -9` does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     @property
     def uri(self) -> str:
-        """Where it is, whatever the others do."""
+        """The URI of this member alone, whatever its role in the replica set."""
         return f"mongodb://{self.host}/?directConnection=true"
 
     @contextmanager
     def client(self) -> Iterator[MongoClient[Document]]:
-        """A connection to it alone."""
+        """Connect to this member alone."""
         with MongoClient[Document](self.uri, timeoutMS=5000) as client:
             yield client
 
     @contextmanager
     def failing(self, commands: list[str], **how: object) -> Iterator[None]:
-        """Let commands of LoomQL's fail, as `failCommand` says how: `closeConnection`, `errorCode`, `blockTimeMS`."""
+        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`."""
         data = {"failCommands": commands, "appName": "loomql", **how}
         with self.client() as client:
             client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
@@ -89,8 +89,8 @@ class Mongod:
                 client.admin.command("configureFailPoint", "failCommand", mode="off")
 
     @contextmanager
-    def hearing_nothing(self) -> Iterator[None]:
-        """Let it hear nothing of what the primary writes, as one that lags does; it votes as ever."""
+    def replication_stopped(self) -> Iterator[None]:
+        """Stop this member's replication, so that it lags behind the primary but still votes."""
         with self.client() as client:
             client.admin.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")
             try:
@@ -100,18 +100,18 @@ class Mongod:
 
 
 class ReplicaSet:
-    """The three of them."""
+    """A replica set of three members."""
 
     def __init__(self, members: list[Mongod]) -> None:
         self.members = members
 
     @property
     def uri(self) -> str:
-        """How to reach whichever of them is the primary."""
+        """The URI of the replica set, whichever member is the primary."""
         return f"mongodb://{','.join(member.host for member in self.members)}/?replicaSet={NAME}"
 
     def primary(self) -> Mongod:
-        """The member that takes writes; waits for there to be one."""
+        """Wait for a primary and return it."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             for member in self.members:
@@ -122,12 +122,12 @@ class ReplicaSet:
         raise AssertionError("no member became the primary")
 
     def secondaries(self) -> list[Mongod]:
-        """The other members."""
+        """Return the other members."""
         primary = self.primary()
         return [member for member in self.members if member is not primary]
 
     def wait_until_whole(self) -> None:
-        """Wait until there are a primary and two secondaries: only then may the next of them be lost."""
+        """Wait for a primary and two secondaries: only then can the set survive the loss of another member."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             with suppress(PyMongoError), self.primary().client() as client:
@@ -138,16 +138,16 @@ class ReplicaSet:
         raise AssertionError("the members did not come together")
 
     def step_down(self) -> None:
-        """Let the primary step down, at once, for a while."""
+        """Make the primary step down at once, for five seconds."""
         with self.primary().client() as client:
             client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=2)
 
 
 @contextmanager
 def replica_set() -> Iterator[ReplicaSet]:
-    """Three mongods that have a primary, until the block ends."""
+    """Run three mongods with an elected primary until the block ends."""
     with ExitStack() as stack:
-        # Not pytest's folder, which is kept: journals of three mongods are large.
+        # This is not pytest's folder, because pytest keeps it, and the journals of three mongods are large.
         folder = Path(tempfile.mkdtemp(prefix="loomql-", dir=os.environ.get("TMPDIR")))
         stack.callback(shutil.rmtree, folder)
         members = [Mongod(folder / str(number), free_port()) for number in range(MEMBERS)]
@@ -166,6 +166,6 @@ def _initiate(members: list[Mongod]) -> None:
         "members": [{"_id": number, "host": member.host} for number, member in enumerate(members)],
         "settings": ELECTION,
     }
-    for member in reversed(members):  # who initiates asks all others at once, and takes no silence
+    for member in reversed(members):  # the initiating member asks all others once and fails if one does not answer
         with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
             client.admin.command("ping" if member is not members[0] else {"replSetInitiate": config})

@@ -1,4 +1,4 @@
-"""The table of faults, as `app/docs/explanation/fault-tolerance.md` has it."""
+"""The table of faults in the format of `app/docs/explanation/fault-tolerance.md`."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -14,15 +14,15 @@ _ACKNOWLEDGED = "acknowledged"
 def line(row: Row) -> str:
     """Return a fault as a row of the table."""
     others = sorted(name for name in row.seen if name != _ACKNOWLEDGED)
-    told = [f"{row.seen[name]:,} {name}" for name in (_ACKNOWLEDGED, *others)]
-    told += [f"WRONG: {count:,} {what}" for what, count in row.wrong.items()]
+    results = [f"{row.seen[name]:,} {name}" for name in (_ACKNOWLEDGED, *others)]
+    results += [f"WRONG: {count:,} {what}" for what, count in row.wrong.items()]
     lost = f"{len(row.lost):,}: {row.lost[0]}" if row.lost else "nothing"
     seconds = f"{row.seconds:g} s" if row.seconds else "at once"
-    return f"| {row.fault} | {seconds} | {', '.join(told)} | {row.longest_seconds:.1f} s | {lost} |"
+    return f"| {row.fault} | {seconds} | {', '.join(results)} | {row.longest_seconds:.1f} s | {lost} |"
 
 
 def origin() -> str:
-    """Return the version, commit and date of a table that is made now, as the page states them."""
+    """Return the version, commit and date for a table that is made now, in the page's format."""
     command = ["/usr/bin/env", "git", "rev-parse", "--short=8", "HEAD"]
-    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed
-    return f"LoomQL {version('loomql')} at {told.stdout.strip()} ({datetime.now(UTC):%Y-%m-%d})"
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed
+    return f"LoomQL {version('loomql')} at {done.stdout.strip()} ({datetime.now(UTC):%Y-%m-%d})"

@@ -1,4 +1,4 @@
-"""A `loomql serve` on a port that it keeps, so that its clients find it again after it was killed."""
+"""A `loomql serve` that keeps its port, so that clients can reconnect after a restart."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Serving:
-    """One server; its output goes to a file for each of its lives."""
+    """One server that can be restarted. Each start writes its output to a new file."""
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         port = free_port()
@@ -26,30 +26,30 @@ class Serving:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it may not be up yet."""
+        """Start the server without waiting until it is up."""
         self._lives += 1
         self.process = start(self.output, *self._arguments, **self._environment)
 
     @property
     def output(self) -> Path:
-        """What its present life wrote."""
+        """The output file of the latest start."""
         return self._folder / f"life-{self._lives}"
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process id of the server."""
         assert self.process is not None
         return self.process.pid
 
     def wait_until_up(self) -> None:
-        """Wait until it says so."""
+        """Wait until the server logs that it is up."""
         process = self.process
         assert process is not None
         assert eventually(lambda: b"LoomQL is up" in self.output.read_bytes() or process.poll() is not None)
         assert process.poll() is None, self.output.read_text()
 
     def end(self, number: Signals) -> None:
-        """Send a signal, and wait until it has ended."""
+        """Send a signal to the server and wait until it exits."""
         if self.process is not None:
             self.process.send_signal(number)
             self.process.wait(TIMEOUT_SECONDS)
@@ -57,7 +57,7 @@ class Serving:
 
 @contextmanager
 def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serving]:
-    """Have it started, and at last ended."""
+    """Start a server and terminate it when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     server = Serving(folder, *arguments, **environment)
     server.start()

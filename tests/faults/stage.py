@@ -1,4 +1,4 @@
-"""What the faults are done to: started side by side, since each takes seconds to come up."""
+"""Servers and databases that the faults hit. The two servers start at the same time, since each takes seconds."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ DISK_MB = 700
 
 @dataclass(frozen=True)
 class Three:
-    """Three members, a server that knows all of them, and one that knows the first by way of a proxy."""
+    """A replica set of three, a server that knows all members, and one that reaches the first through a proxy."""
 
     members: ReplicaSet
     trial: Trial
@@ -34,7 +34,7 @@ class Three:
 
 @asynccontextmanager
 async def three() -> AsyncIterator[Three]:
-    """Them, up."""
+    """Start the replica set, the proxy and the servers, and wait until the servers are up."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
         stand_in = stack.enter_context(stand_in_provider())
@@ -45,14 +45,14 @@ async def three() -> AsyncIterator[Three]:
         behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=proxy.uri, **settings))
         for server in (straight, behind):
             server.wait_until_up()
-        evaluations = await stack.enter_async_context(Evaluations.over(members.uri, stand_in))
+        evaluations = await stack.enter_async_context(Evaluations.open(members.uri, stand_in))
         trial, behind_proxy = (Trial(server, members.uri, evaluations) for server in (straight, behind))
         yield Three(members, trial, proxy, behind_proxy)
 
 
 @contextmanager
 def alone() -> Iterator[tuple[Alone, Trial]]:
-    """A server with a mongod of its own, on a small disk.
+    """Start a server with an embedded mongod on a small disk.
 
     Raises:
         NoDiskError: no file system can be mounted here.

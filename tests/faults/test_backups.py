@@ -1,4 +1,4 @@
-"""Backups that are taken while clients of many kinds write, put back into another MongoDB: all in them is whole."""
+"""Tests that take backups while clients write and restore them into another MongoDB: the restored data is complete."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ COLLECTIONS: Final = ("calls", "objects", "tables", "feedback", "files.files")
 
 @dataclass(frozen=True)
 class Way:
-    """How all that is in a MongoDB is put into a file, and from there into an empty one."""
+    """A way to write the data of a MongoDB to a file and to restore it into an empty MongoDB."""
 
     name: str
     take: Callable[[str, Path], None]
@@ -52,22 +52,22 @@ WAYS: Final = (
 
 @dataclass(frozen=True)
 class Taken:
-    """Backups that were taken while some wrote, after others had written."""
+    """Backups that were taken while one client wrote, after another client had written."""
 
     before: list[Writer]
     meanwhile: list[Writer]
     documents: dict[str, int]
-    """How many there are by collection of those who wrote meanwhile, at last."""
+    """Number of documents in each collection by the writers of `meanwhile`, counted after their last write."""
     file_by_way: dict[str, Path]
 
     @property
     def clients(self) -> list[FaultsClient]:
-        """Those who wrote, one for each project."""
+        """The clients of both groups of writers, one for each project."""
         return [writers[0].client for writers in (self.before, self.meanwhile)]
 
 
 @contextmanager
-def _over(uri: str) -> Iterator[Serving]:
+def _serving_on(uri: str) -> Iterator[Serving]:
     with TemporaryDirectory(prefix="loomql-") as folder, serving(Path(folder), LOOMQL_MONGODB_URI=uri) as server:
         server.wait_until_up()
         yield server
@@ -75,7 +75,7 @@ def _over(uri: str) -> Iterator[Serving]:
 
 @asynccontextmanager
 async def _writing(writers: Sequence[Writer]) -> AsyncIterator[None]:
-    """Have all of them write meanwhile, and each take a step before and after."""
+    """Let all writers write until the block ends; each completes a step before the block and after it."""
     stopped = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for writer in writers:
@@ -96,10 +96,10 @@ def _counted(uri: str, client: FaultsClient) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 async def taken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taken]:
-    """Backups by every way that there is here, one after the other."""
+    """Take a backup by each way that is available on this machine, one after the other."""
     files = {way.name: tmp_path_factory.mktemp("backup") / "backup" for way in WAYS if way.is_here}
     with one_mongod() as uri:
-        with _over(uri) as server:
+        with _serving_on(uri) as server:
             clients = [FaultsClient(server.url, f"acme/{when}") for when in ("before", "meanwhile")]
             before, meanwhile = ([make(client) for make in WRITERS] for client in clients)
             async with _writing(before):
@@ -122,7 +122,7 @@ async def test_restored_backup_is_complete(taken: Taken, mongod: str, way: Way) 
 
     await asyncio.to_thread(way.restore, mongod, taken.file_by_way[way.name])
 
-    with _over(mongod) as server:
+    with _serving_on(mongod) as server:
         restored = Trial(server, mongod)
         for client in taken.clients:
             client.url = server.url

@@ -1,4 +1,4 @@
-"""Several servers over one database that dies and comes back: who watches sees every event of every call once."""
+"""Several servers share a database that is killed and restarted: each subscriber gets every event once."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ CALLS = 90
 
 @pytest.fixture(scope="module")
 def servers(mongod: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two servers over one database; the second one lives as long as there are tests."""
+    """Start two servers on one database; no test kills the second one."""
     folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
         yield [stack.enter_context(serving(folder / str(n), LOOMQL_MONGODB_URI=mongod)) for n in range(2)]
@@ -36,7 +36,7 @@ def servers(mongod: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[l
 
 @pytest.fixture
 def first(servers: list[Server], mongod: str, tmp_path: Path) -> Iterator[Server]:
-    """The first of them, or another in its place where a test before has killed it."""
+    """Return the first server, or start a new one if an earlier test killed it."""
     if servers[0].process.poll() is None:
         yield servers[0]
         return
@@ -46,7 +46,7 @@ def first(servers: list[Server], mongod: str, tmp_path: Path) -> Iterator[Server
 
 @pytest.fixture
 def other(servers: list[Server]) -> Server:
-    """The one that is never killed."""
+    """Return the server that is never killed."""
     return servers[1]
 
 
@@ -77,7 +77,7 @@ async def kill_mongod(calls: CallsStore) -> None:
 
 
 async def write_lives(calls: CallsStore, project: str, kills: set[int]) -> None:
-    """Start and end calls one after the other, while the database is killed before some."""
+    """Start and end calls one after the other, and kill the database before some."""
     for number in range(CALLS):
         if number in kills:
             await kill_mongod(calls)
@@ -85,7 +85,7 @@ async def write_lives(calls: CallsStore, project: str, kills: set[int]) -> None:
         await surely(calls, end(number, project_id=project))
 
 
-async def told(events: AsyncIterator[Event], count: int) -> list[tuple[str, str]]:
+async def next_events(events: AsyncIterator[Event], count: int) -> list[tuple[str, str]]:
     found = [(await next_of(events))["data"]["callEvents"] for _ in range(count)]
     return [(event["type"], event["call"]["id"]) for event in found]
 
@@ -99,13 +99,16 @@ async def test_each_event_arrives_once_per_server_though_mongod_is_killed(
 ) -> None:
     project = "acme/killed-database"
     async with client_of(first) as one, client_of(other) as two:
-        asked = {"project": project, "after": await cursor_at(two, project)}
-        async with streaming(one, WATCH, variables=asked) as here, streaming(two, WATCH, variables=asked) as there:
+        variables = {"project": project, "after": await cursor_at(two, project)}
+        async with (
+            streaming(one, WATCH, variables=variables) as here,
+            streaming(two, WATCH, variables=variables) as there,
+        ):
             writing = asyncio.create_task(write_lives(calls, project, kills={30, 60}))
-            seen = await asyncio.gather(told(here, 2 * CALLS), told(there, 2 * CALLS))
+            seen = await asyncio.gather(next_events(here, 2 * CALLS), next_events(there, 2 * CALLS))
             await writing
             await surely(calls, start(CALLS, project_id=project))
-            last = await asyncio.gather(told(here, 1), told(there, 1))
+            last = await asyncio.gather(next_events(here, 1), next_events(there, 1))
 
     for at_server in zip(seen, last, strict=True):
         assert at_server == (lives(range(CALLS)), [("STARTED", call_id(CALLS))])
@@ -133,7 +136,7 @@ async def test_subscriber_resumes_at_another_server_without_a_gap(
 async def read_until_killed(
     client: httpx.AsyncClient, server: Server, variables: dict[str, Any], found: list[dict[str, Any]]
 ) -> None:
-    """Read events, kill the server after some, and go on until there are no more."""
+    """Read events, kill the server after 30, and go on until the connection fails."""
     async with streaming(client, WATCH, variables=variables) as events:
         while True:
             found.append((await next_of(events))["data"]["callEvents"])

@@ -1,4 +1,4 @@
-"""The documentation's table of faults has every fault, and nothing lost."""
+"""The documentation's table of faults lists every fault and reports no losses."""
 
 import re
 from collections import Counter
@@ -32,6 +32,6 @@ def test_page_states_the_version_and_the_date_of_the_table() -> None:
 def test_row_states_errors_and_losses() -> None:
     seen = Counter({"acknowledged": 1_200, "UNAVAILABLE": 3})
 
-    told = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, ["a call", "a file"]))
+    text = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, ["a call", "a file"]))
 
-    assert told == "| a flood | 5 s | 1,200 acknowledged, 3 UNAVAILABLE, WRONG: 2 status 500 | 1.2 s | 2: a call |"
+    assert text == "| a flood | 5 s | 1,200 acknowledged, 3 UNAVAILABLE, WRONG: 2 status 500 | 1.2 s | 2: a call |"

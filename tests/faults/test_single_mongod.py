@@ -1,4 +1,4 @@
-"""A server with a mongod of its own loses that, or its disk, and has it again without being started again."""
+"""A server loses its embedded mongod or its disk, and recovers without a restart."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.faults.faults import Alone, Fault
 from tests.faults.invariant import SIZES, broken
 from tests.faults.trial import Trial
 from tests.faults.writers.tables import CREATE
-from tests.stores.files.streams import left
+from tests.stores.files.streams import stored_counts
 from tests.waiting import TIMEOUT, until_found
 
 PART = bytes(range(256)) * (CHUNK_BYTES // 256)
@@ -39,14 +39,14 @@ async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) ->
 
 @pytest.fixture
 async def database(single: tuple[Alone, Trial]) -> AsyncIterator[Database]:
-    """What the server has, past it."""
+    """Open the server's database directly."""
     database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT)
     yield database
     database.close()
 
 
 async def start_upload(url: str) -> asyncio.StreamWriter:
-    """Send the first twenty of a thousand parts."""
+    """Send the first twenty of a thousand parts of a file."""
     address = urlsplit(url)
     _reader, writer = await asyncio.open_connection(address.hostname, address.port)
     head = f"PUT /files/acme/torn HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PART) * 1000}\r\n\r\n"
@@ -58,17 +58,17 @@ async def start_upload(url: str) -> asyncio.StreamWriter:
 
 
 async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, Trial], database: Database) -> None:
-    # given a file, and an upload that is under way
+    # given a file, and an upload in progress
     server, files = single[0].server, FilesStore(database)
     async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         to = f"{server.url.removesuffix('/graphql')}/files/acme/torn"
         whole = (await client.put(to, content=PART * 3)).json()["digest"]
-    before = await left(database)
+    before = await stored_counts(database)
     assert before[2] == 0
     writer = await start_upload(server.url)
 
     async def has_parts() -> bool:
-        return (await left(database))[1] > before[1]
+        return (await stored_counts(database))[1] > before[1]
 
     await until_found(has_parts)
     # when
@@ -77,16 +77,16 @@ async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, 
     server.start()
     await asyncio.to_thread(server.wait_until_up)
     # then
-    found, chunks, uploads = await left(database)
+    found, chunks, uploads = await stored_counts(database)
     assert (found, uploads) == (before[0], 1)
     assert chunks > before[1]
     assert await files.sweep(silent_seconds=0) == 1
-    assert await left(database) == before
+    assert await stored_counts(database) == before
     assert await files.read(await files.one("acme/torn", whole)) == PART * 3
 
 
 async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alone, Trial], database: Database) -> None:
-    # given a table, and a much larger one under way that has rows in common with it
+    # given a table, and the creation in progress of a much larger table that shares rows with it
     server, project = single[0].server, {"project_id": "acme/torn-table"}
     rows = [{"row": row, "text": "weft " * 50} for row in range(60_000)]
     client = FaultsClient(server.url, project["project_id"])

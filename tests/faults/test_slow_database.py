@@ -1,4 +1,4 @@
-"""A database that is slower than its clients: some wait, some are told to come again, nothing is lost or held."""
+"""A database slower than its clients: requests wait or are rejected with a retry time, and no data is lost."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 ROOM = 4 * MIB
 WRITERS = 24
 CALLS = 50
-"""Of a batch; each has 20 kB, so that all batches together are many times the room."""
+"""Number of calls in a batch, each of 20 kB; all batches together are several times as large as `ROOM`."""
 
 COUNT = '{ callsStats(projectId: "acme/%s") { count } }'
 IDS = '{ calls(projectId: "acme/%s", first: 10000) { nodes { id } } }'
@@ -28,7 +28,7 @@ IDS = '{ calls(projectId: "acme/%s", first: 10000) { nodes { id } } }'
 
 @pytest.fixture(scope="module")
 def server(mongod: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # All writers are one caller: the memory is to bound them, not the number of their operations.
+    # All writers are one caller, so the limit on operations is raised: only the memory limit should apply.
     bounds = {"LOOMQL_MAX_PENDING_BYTES": str(ROOM), "LOOMQL_MAX_CALLER_OPERATIONS": "500"}
     with serving(tmp_path_factory.mktemp("slow") / "out", LOOMQL_MONGODB_URI=mongod, **bounds) as server:
         yield server
@@ -36,7 +36,7 @@ def server(mongod: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @contextmanager
 def writes_held_up(uri: str) -> Iterator[None]:
-    """Let mongod answer reads, but no write before the block ends."""
+    """Block all writes of mongod until the block ends; reads still work."""
     with MongoClient[dict[str, Any]](uri) as client:
         client.admin.command("fsync", lock=True)
         try:
@@ -46,7 +46,7 @@ def writes_held_up(uri: str) -> Iterator[None]:
 
 
 def batch(name: str, writer: int) -> dict[str, Any]:
-    """A mutation of about a megabyte."""
+    """Return a mutation of about one megabyte."""
     parts = [
         {
             "start": {
@@ -63,14 +63,14 @@ def batch(name: str, writer: int) -> dict[str, Any]:
     return {"query": CREATE_BATCH, "variables": {"batch": parts}}
 
 
-async def asked(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
+async def graphql_data(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
     answer = await client.post(server.url, json={"query": query})
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 
 
 async def written_at_last(client: httpx.AsyncClient, server: Server, writer: int, first: httpx.Response) -> int:
-    """Send a batch again and again, as its refusals ask to; how often it was refused."""
+    """Retry a batch until it is stored, and return how often it was rejected."""
     answer, refusals = first, 0
     while answer.status_code == 429:
         refusals += 1
@@ -82,17 +82,17 @@ async def written_at_last(client: httpx.AsyncClient, server: Server, writer: int
 
 
 def peak_bytes(server: Server) -> int:
-    """The most memory that the server ever held."""
+    """Return the peak memory of the server."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str, server: Server) -> None:
-    # A connection that was idle for seconds may be hung up just as it is used again.
+    # Keep-alive is off: the server may close an idle connection just as the client reuses it.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
-        # given a server that has seen a batch, and a database that takes no writes
+        # given a server that has handled a batch, and a database that accepts no writes
         await client.post(server.url, json=batch("many", WRITERS))
         before = peak_bytes(server)
         with writes_held_up(mongod):
@@ -101,7 +101,7 @@ async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str
                 asyncio.create_task(client.post(server.url, json=batch("many", writer))) for writer in range(WRITERS)
             ]
             done, waiting = set(), set(writers)
-            while len(waiting) > ROOM // 2 // MIB:  # one caller has half of the room
+            while len(waiting) > ROOM // 2 // MIB:  # one caller may use half of the room
                 newly, waiting = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
                 assert newly, f"{len(waiting)} writers wait"
                 done |= newly
@@ -112,7 +112,7 @@ async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str
                 assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
                 assert "data" not in refused.json()
             assert waiting
-            assert await asked(client, server, COUNT % "many") == {"callsStats": {"count": CALLS}}
+            assert await graphql_data(client, server, COUNT % "many") == {"callsStats": {"count": CALLS}}
             assert peak_bytes(server) - before < 12 * ROOM
         answers = await asyncio.gather(*writers)
         refusals = await asyncio.gather(
@@ -120,7 +120,7 @@ async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str
         )
 
         assert sum(map(bool, refusals)) >= WRITERS - ROOM // MIB
-        ids = [node["id"] for node in (await asked(client, server, IDS % "many"))["calls"]["nodes"]]
+        ids = [node["id"] for node in (await graphql_data(client, server, IDS % "many"))["calls"]["nodes"]]
         assert sorted(ids) == [call_id(number) for number in range((WRITERS + 1) * CALLS)]
 
 
@@ -129,7 +129,7 @@ async def test_small_writes_are_each_stored_whole_or_refused(mongod: str, server
     starts = [
         batch("small", 0)["variables"]["batch"][0]["start"] | {"id": call_id(n), "inputs": {}} for n in range(400)
     ]
-    # A connection that was idle for seconds may be hung up just as it is used again.
+    # Keep-alive is off: the server may close an idle connection just as the client reuses it.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
         with writes_held_up(mongod):
@@ -140,13 +140,13 @@ async def test_small_writes_are_each_stored_whole_or_refused(mongod: str, server
             done, waiting = await asyncio.wait(writers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
             assert waiting
             assert all(task.result().status_code == 503 for task in done)
-            assert await asked(client, server, COUNT % "small") == {"callsStats": {"count": 0}}
+            assert await graphql_data(client, server, COUNT % "small") == {"callsStats": {"count": 0}}
         answers = await asyncio.gather(*writers)
 
         refused = {n for n, answer in enumerate(answers) if answer.status_code == 503}
         assert all(answers[n].headers["Retry-After"] == "1" for n in refused)
         assert 0 < len(refused) <= len(starts) - ROOM // (16 * 1024)
-        ids = [node["id"] for node in (await asked(client, server, IDS % "small"))["calls"]["nodes"]]
+        ids = [node["id"] for node in (await graphql_data(client, server, IDS % "small"))["calls"]["nodes"]]
         assert sorted(ids) == [call_id(n) for n in range(len(starts)) if n not in refused]
 
 

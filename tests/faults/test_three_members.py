@@ -1,6 +1,6 @@
-"""A replica set of three, the wire to it, and the server over it fail: what was acknowledged is there, all else whole.
+"""Faults of a replica set, its network and its servers: no acknowledged data is lost, and all data is complete.
 
-`python -m tests.faults` does the same for longer, and each fault by itself.
+`python -m tests.faults` causes each fault separately and for longer.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def test_mongodb_errors_lose_no_data(stage: Three) -> None:
 
     row.check()
     assert row.seen["UNAVAILABLE"] > 0
-    assert row.seen["TIMEOUT"] > 0  # of slow reads
+    assert row.seen["TIMEOUT"] > 0  # from slow reads
 
 
 async def test_member_failures_lose_no_event(stage: Three) -> None:
@@ -57,7 +57,7 @@ async def test_server_restarts_lose_no_data(stage: Three) -> None:
 
 
 async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three) -> None:
-    # given calls as an older version left them
+    # given calls as an older version stored them
     database = Database.open(stage.members.uri, "upgraded", timeout_seconds=TIMEOUT)
     await database.ensure_indexes()
     written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
@@ -69,7 +69,7 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
     upgrading._upgrade = CallsBackfill(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
-    # by a primary that steps down, too
+    # the first of these faults makes the primary step down
     async with faults.in_turn([faults.LOSSES[0], *REFUSALS[::3]], stage.members):
         # then
         async with asyncio.timeout(TIMEOUT):
@@ -81,7 +81,7 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
 
 async def test_every_ordered_evaluation_finishes_though_the_server_is_killed(stage: Three) -> None:
     assert stage.trial.evaluations is not None
-    ordered = len(stage.trial.evaluations.acknowledged)  # by the tests before, whose runs are looked at, too
+    ordered = len(stage.trial.evaluations.acknowledged)  # by earlier tests, whose runs are checked, too
 
     row = await stage.trial.short(faults.OF_SERVERS[0], stage.trial.server)
 

@@ -1,4 +1,4 @@
-"""The writers tell in a sentence of all that was acknowledged and is not there, or not once, or was never sent."""
+"""Writers report a sentence for each acknowledged document that is missing, duplicated, or was never sent."""
 
 import asyncio
 import hashlib
@@ -38,7 +38,7 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[FaultsCl
 
 
 async def written(client: FaultsClient) -> list[Writer]:
-    """All that write, each two steps on."""
+    """Run two steps of every kind of writer and return the writers."""
     writers = [make(client) for make in (*WRITERS, *MORE_WRITERS)]
     for writer in writers:
         await writer.step()
@@ -57,8 +57,8 @@ async def test_writer_reports_lost_calls(client: FaultsClient, database: Databas
     for collection in ("calls", "feedback", "objects", "tables", "files.files", "costs"):
         await database.calls.database[collection].delete_many({})
 
-    told = {type(writer): await lost(writer) for writer in writers}
-    assert [writer for writer, sentences in told.items() if not sentences] == [DeletingWriter, Reader]
+    lost_by_writer = {type(writer): await lost(writer) for writer in writers}
+    assert [writer for writer, sentences in lost_by_writer.items() if not sentences] == [DeletingWriter, Reader]
     assert client.wrong == {}
 
 
@@ -79,14 +79,14 @@ async def test_duplicate_and_unknown_calls_are_reported(
 
 
 async def another(collection: Collection) -> Document:
-    """A document of a collection, under another key."""
+    """Return a copy of a collection's document with another key."""
     found = await collection.find_one({})
     assert found
     return {**found, "_id": f"{found['_id']}-again"}
 
 
 class LossyClient(FaultsClient):
-    """Loses each third answer to what writes, and remembers what was sent."""
+    """A client that loses every third answer and records a hash of each request."""
 
     def __init__(self, url: str, project_id: str) -> None:
         super().__init__(url, project_id)

@@ -1,4 +1,4 @@
-"""A TCP proxy between a server and its mongod that does to connections what networks do."""
+"""A TCP proxy between a server and its mongod that simulates network failures."""
 
 import asyncio
 import socket
@@ -11,30 +11,30 @@ from typing import Final
 
 _PIECE: Final = 16 * 1024
 _AT_ONCE_BY_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: closed so, a connection ends with a reset."""
+"""Value of SO_LINGER with which closing a connection sends a reset."""
 
 
 @dataclass(frozen=True)
 class Toxic:
-    """What is done to connections; without any of it, nothing."""
+    """A network failure to simulate; the default does nothing."""
 
     drops: bool = False
-    """Ends those that are there, and each new one at once."""
+    """True if the proxy resets all open connections, and each new one at once."""
     resets_after_bytes: int | None = None
-    """Resets a connection in the middle of an answer, after so many bytes of answers."""
+    """Bytes of answers after which the proxy resets a connection, in the middle of an answer."""
     delay_seconds: float = 0.0
-    """Keeps each piece of an answer for so long."""
+    """Delay of each piece of an answer, in seconds."""
     bytes_per_second: int | None = None
-    """Lets no more than that of answers through."""
+    """Maximum rate of answers."""
     is_half_open: bool = False
-    """Takes what both sides send and gives it to nobody, without a word."""
+    """True if the proxy silently discards the data of both sides and keeps the connection open."""
 
 
 HEALTHY: Final = Toxic()
 
 
 class ToxicProxy:
-    """Listens on a port of the loopback and passes on, in a thread of its own, what comes to another port."""
+    """Listens on a loopback port and forwards connections to another port, in its own thread."""
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
@@ -47,12 +47,12 @@ class ToxicProxy:
 
     @property
     def uri(self) -> str:
-        """How to reach a mongod by way of it."""
+        """The URI that reaches a mongod through this proxy."""
         return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     @contextmanager
     def running(self) -> Iterator["ToxicProxy"]:
-        """Pass on until the block ends."""
+        """Forward connections until the block ends."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         try:
@@ -65,7 +65,7 @@ class ToxicProxy:
 
     @contextmanager
     def doing(self, toxic: Toxic) -> Iterator[None]:
-        """Be toxic until the block ends; connections that were cut off silently are then ended, as by a reboot."""
+        """Apply the failure until the block ends. Half-open connections are then reset, as a reboot does."""
         self.toxic = toxic
         if toxic.drops:
             self._loop.call_soon_threadsafe(self._reset_all)
@@ -143,7 +143,7 @@ class ToxicProxy:
 
 
 async def _first_of(*ways: Coroutine[None, None, None]) -> None:
-    """Go both ways until one of them ends."""
+    """Run the coroutines until the first one ends, then cancel the others."""
     tasks = [asyncio.ensure_future(way) for way in ways]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

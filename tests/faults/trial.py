@@ -1,4 +1,4 @@
-"""Writers at work, a fault in their midst, and what is to be told of it."""
+"""Runs of writers while a fault happens, and the result for the table."""
 
 import asyncio
 import itertools
@@ -25,26 +25,26 @@ _projects = itertools.count(1)
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one fault."""
+    """The result of one fault."""
 
     fault: str
     seconds: float
     seen: Counter[str]
-    """How much was acknowledged, how often each code was seen, how often a connection was lost."""
+    """Number of acknowledged requests, of errors by code, and of lost connections."""
     wrong: Counter[str]
-    """What no client should see."""
+    """Number of answers that no client should get, by description."""
     longest_seconds: float
     lost: list[str]
 
     def check(self) -> None:
-        """See that nobody saw anything wrong, and that nothing is lost."""
+        """Assert that clients saw no wrong answer and that no data is lost."""
         assert not self.wrong, self.wrong
         assert not self.lost, self.lost
         assert self.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}, self.seen
 
 
 class Trial:
-    """One server over one MongoDB, at whose `uri` documents are looked at past it."""
+    """One server on one MongoDB. `uri` reaches that MongoDB directly."""
 
     def __init__(self, server: Serving, uri: str, evaluations: Evaluations | None = None) -> None:
         self.server = server
@@ -60,7 +60,11 @@ class Trial:
         server_may_go: bool = False,
         is_full: bool = False,
     ) -> Row:
-        """Have a fault for some seconds while all write, in full by all ways; they must write before, and after it."""
+        """Run the writers and cause a fault for some seconds.
+
+        Each writer must complete a step before the fault and another after it. With `is_full`, the writers that are too
+        slow for the test run write, too.
+        """
         client = FaultsClient(self.server.url, f"acme/fault-{next(_projects)}")
         writers = [make(client) for make in (*WRITERS, *(MORE_WRITERS if is_full else ()))]
         if self.evaluations:
@@ -87,12 +91,15 @@ class Trial:
             await client.close()
 
     async def short(self, fault: Fault, target: object) -> Row:
-        """Have a fault for as long as in the test run."""
+        """Cause a fault for its duration in the test run."""
         done = partial(fault.do, target)
         return await self.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
 
     async def lost_evaluations(self) -> list[str]:
-        """What became of the runs that were ordered, once all are over: those of a killed server wait for a while."""
+        """Return the losses among started evaluation runs once all have ended.
+
+        Runs of a killed server resume only after a while.
+        """
         if self.evaluations is None:
             return []
         client = FaultsClient(self.server.url, self.evaluations.project_id)
@@ -102,7 +109,7 @@ class Trial:
             await client.close()
 
     async def broken(self, client: FaultsClient) -> list[str]:
-        """What does not hold, before a sweep of torn uploads, and after it."""
+        """Return the broken invariants before and after a sweep of interrupted uploads."""
         before = await broken(self.uri, client)
         database = Database.open(self.uri, "loomql")
         await FilesStore(database).sweep(silent_seconds=0)
@@ -114,6 +121,6 @@ class Trial:
 
 
 async def all_step(writers: Sequence[Writer]) -> None:
-    """Wait until each of them has taken another step."""
+    """Wait until each writer has completed another step."""
     before = [writer.steps for writer in writers]
     await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))

@@ -1,4 +1,4 @@
-"""Calls that are written while something fails, and watched: every event of each is told once, in its order."""
+"""Calls that are written and watched while something fails: the watcher receives each event once and in order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,17 +17,17 @@ _REFUSALS = (UnavailableError, ConflictError, PyMongoError)
 
 
 class Watched:
-    """Calls that are started and ended one after the other, and the events of them that a watcher was told."""
+    """Calls that are started and ended one after the other, and the events that a watcher received."""
 
     def __init__(self, calls: CallsStore) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.is_over = False
+        self.events: list[tuple[str, str]] = []
+        self.is_stopped = False
         self._calls = calls
 
     async def write(self) -> int:
-        """Start and end calls until it is over, then start one more; the number of that."""
+        """Start and end calls until `is_over`, then start one more and return its number."""
         number = 0
-        while not self.is_over:
+        while not self.is_stopped:
             await surely(self._calls, start(number), refusals=_REFUSALS)
             await surely(self._calls, end(number), refusals=_REFUSALS)
             number += 1
@@ -36,28 +36,28 @@ class Watched:
         return number
 
     async def watch(self, cursor: str) -> None:
-        """Take down every event after a cursor."""
+        """Record every event after a cursor."""
         async with aclosing(self._calls.events(PROJECT, {"id"}, after=cursor)) as events:
             async for event in events:
-                self.told.append((event.type, str(event.call["id"])))
+                self.events.append((event.type, str(event.call["id"])))
 
 
 @asynccontextmanager
 async def watched(uri: str) -> AsyncIterator[None]:
-    """Write and watch until the block ends; then see that all was told, and that what comes after is told, too."""
+    """Write and watch until the block ends, then assert that every event arrived, including those after a fault."""
     database = Database.open(uri, "watched", timeout_seconds=2)
     calls = CallsStore(database)
     lives = Watched(calls)
     watching = asyncio.create_task(lives.watch(await calls.events_cursor(PROJECT)))
     writing = asyncio.create_task(lives.write())
     try:
-        await until(lambda: len(lives.told) > 1)
+        await until(lambda: len(lives.events) > 1)
         yield
-        lives.is_over = True
+        lives.is_stopped = True
         written = await writing
         expected = [(kind, call_id(number)) for number in range(written) for kind in ("started", "ended")]
-        await until(lambda: len(lives.told) > len(expected) or watching.done())
-        assert lives.told == [*expected, ("started", call_id(written))]
+        await until(lambda: len(lives.events) > len(expected) or watching.done())
+        assert lives.events == [*expected, ("started", call_id(written))]
     finally:
         watching.cancel()
         writing.cancel()
@@ -69,7 +69,7 @@ async def watched(uri: str) -> AsyncIterator[None]:
 async def surely(
     calls: CallsStore, *parts: CallStart | CallEnd, refusals: tuple[type[Exception], ...] = (UnavailableError,)
 ) -> None:
-    """Write until it is acknowledged and no more refused; what was stored already changes nothing."""
+    """Write until the store acknowledges it. A retry of stored parts changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:

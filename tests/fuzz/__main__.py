@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --requests 50000 --seed 1`: what came of that many requests at a server of its own."""
+"""`python -m tests.fuzz --requests 50000 --seed 1`: start a server, send that many requests and report the results."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from tests.fuzz.watching import failures
 
 
 def main() -> int:
-    """Run, print the report, and give 1 where something was found, or the server grew or stalled."""
+    """Run, print the report, and return 1 if the run found a problem or the server died, grew or stalled."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after so many, whatever was sent.")

@@ -1,4 +1,4 @@
-"""What an answer gives to somebody who may not have it."""
+"""Checks that an answer gives a caller no data and no action that their key does not grant."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.fuzz.wire import Answer, Request
 
 _ERROR: Final = 400
 _REDIRECT: Final = 307
-"""A path with a slash at its end is told to come without it, by whatever key."""
+"""Status for a path with a trailing slash; the server redirects every caller, whatever their key."""
 _ADDRESSED: Final = re.compile(r"/files/([^/?]+/[^/?]+)|/export/.*?[?&]projectId=([^&]*)")
 _PROJECT: Final = re.compile(r"(?:[a-z]\d+_)?(?:projectId|project_id)")
 _MARK: Final = re.compile(MARK.format(r"([\w/]+)"))
@@ -21,7 +21,7 @@ _MUTATION: Final = re.compile(rb'\{"query": "mutation\b')
 
 
 def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
-    """What a caller was given, or let do, though their key is not for it; nothing where all is well."""
+    """Return a sentence for each thing that the caller got or did without the right to it."""
     values, _ = reading.values(answer)
     found = of_values(caller, values)
     found += _of_marks(caller, answer.body.decode(errors="replace"))
@@ -37,32 +37,35 @@ def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
     if (
         not caller.writes
         and _MUTATION.match(request.body)
-        and any(_has_data(value) and _tells_of_something(value["data"]) for value in values)
+        and any(_has_data(value) and _has_content(value["data"]) for value in values)
     ):
         found.append(f"{caller.name} writes")
     return found
 
 
 def of_values(caller: Caller, values: list[Any]) -> list[str]:
-    """What is told of projects that a caller may not read, in JSON of any shape; any data if they may read none."""
+    """Return a problem for each project in the values that the caller may not read.
+
+    A caller with no right to read may get no data at all.
+    """
     if not caller.reads and any(map(_has_data, values)):
         return [f"{caller.name} is given data"]
-    told = {project for value in values for project in _projects(value) if not caller.may_read(project)}
-    return [f"{caller.name} is told of {project}" for project in sorted(told)]
+    forbidden = {project for value in values for project in _projects(value) if not caller.may_read(project)}
+    return [f"{caller.name} is told of {project}" for project in sorted(forbidden)]
 
 
 def of_text(caller: Caller, text: str) -> list[str]:
-    """The same of one message of a WebSocket, which is JSON."""
+    """Check one JSON message of a WebSocket."""
     return of_values(caller, [reading.loads(text)]) + _of_marks(caller, text)
 
 
 def _of_marks(caller: Caller, text: str) -> list[str]:
-    told = {project for project in _MARK.findall(text) if not caller.may_read(project)}
-    return [f"{caller.name} is told what only {project} holds" for project in sorted(told)]
+    forbidden = {project for project in _MARK.findall(text) if not caller.may_read(project)}
+    return [f"{caller.name} is told what only {project} holds" for project in sorted(forbidden)]
 
 
 def _addressed(request: Request) -> str | None:
-    """The project in an address, where there is one."""
+    """Return the project that the request's URL names, or None."""
     found = _ADDRESSED.match(request.target)
     if found is None or request.target.count("projectId=") > 1:
         return None
@@ -70,18 +73,18 @@ def _addressed(request: Request) -> str | None:
 
 
 def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
-    """Whether a GraphQL result holds something of a root field."""
+    """Return whether a GraphQL result has a non-null root field."""
     data = value.get("data") if isinstance(value, dict) else None
     return isinstance(data, dict) and any(
         found is not None and not name.startswith("__") for name, found in data.items()
     )
 
 
-def _tells_of_something(value: Any) -> bool:  # noqa: ANN401 -- any JSON
-    """Whether there is anything in JSON but names of types, as there is not where none of a batch of none is made."""
+def _has_content(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+    """Return whether JSON contains any data except type names; the answer to an empty batch does not."""
     if isinstance(value, dict):
-        return any(_tells_of_something(inner) for name, inner in value.items() if name != "__typename")
-    return any(map(_tells_of_something, value)) if isinstance(value, list) else bool(value)
+        return any(_has_content(inner) for name, inner in value.items() if name != "__typename")
+    return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
 
 
 def _projects(value: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON

@@ -1,4 +1,4 @@
-"""Who the fuzzer says it is: somebody with a key that may much or little, somebody whose key is none, or nobody."""
+"""The callers of the fuzzer: with keys that grant much or little, with invalid keys, or without a key."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ EXPIRED: Final = "expired"
 STRANGE: Final = "strange"
 NOBODY: Final = "nobody"
 SECOND: Final = "second"
-"""The second caller, whose answers are timed; no request of the fuzzer is theirs."""
+"""Name of the second caller, whose answers are timed; the fuzzer itself never uses this key."""
 
 _GRANTS: Final = {
     OPERATOR: [Grant("*", Role.ADMIN)],
@@ -36,7 +36,7 @@ _GRANTS: Final = {
 }
 _READ: Final = {OPERATOR: ("*",), WRITER: (*OWN_PROJECTS, DEMO), READER: (OWN_PROJECTS[0], "demo/*")}
 _WRITTEN: Final = {OPERATOR: ("*",), WRITER: OWN_PROJECTS}
-"""What the grants come to, told apart from them, since answers are judged by it."""
+"""Projects that each caller may change. `_GRANTS` is not the source of these tables, because they judge its effect."""
 
 _WEIGHTS: Final = {OPERATOR: 50, WRITER: 25, READER: 15, EXPIRED: 1, STRANGE: 7, NOBODY: 2}
 _STRANGE_INITS: Final = (
@@ -46,44 +46,44 @@ _STRANGE_INITS: Final = (
 )  # fmt: skip
 
 Keys = dict[str, str]
-"""The texts of keys, by whose they are."""
+"""Texts of keys, by the name of their owner."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody, and the value of the header by which they say so; None where there is none."""
+    """A caller and the value of their `Authorization` header, which is None if they send none."""
 
     name: str
     authorization: str | None = None
     reads: tuple[str, ...] = ()
-    """Patterns of the projects that they may read; none where they may not come in."""
+    """Patterns of the projects that the caller may read; empty if the server rejects the caller."""
     writes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, authorization: str, owner: str) -> Self:
-        """Somebody who brings the key of an owner, who may be none."""
+        """Return a caller who sends the key of `owner`; an unknown owner grants nothing."""
         return cls(name, authorization, _READ.get(owner, ()), _WRITTEN.get(owner, ()))
 
     def may_read(self, project: str) -> bool:
-        """Whether they may know what is in a project."""
+        """Return whether the caller may read a project."""
         return any(fnmatchcase(project, pattern) for pattern in self.reads)
 
     def may_write(self, project: str) -> bool:
-        """Whether they may change it."""
+        """Return whether the caller may change a project."""
         return any(fnmatchcase(project, pattern) for pattern in self.writes)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The header, if there is one."""
+        """The `Authorization` header as a tuple, empty if the caller sends none."""
         return () if self.authorization is None else (("Authorization", self.authorization),)
 
 
 EVERYBODY: Final = Caller(NOBODY, reads=("*",), writes=("*",))
-"""Who comes in where there are no keys."""
+"""Any caller of a server without keys."""
 
 
 async def make_keys(uri: str, name: str) -> Keys:
-    """Make a key for everybody who has one, in a database that no server is at yet."""
+    """Create a key for each caller who has one, in a database that no server uses yet."""
     database = Database.open(uri, name)
     await database.ensure_indexes()
     store = KeysStore(database, settle_seconds=0)
@@ -94,36 +94,35 @@ async def make_keys(uri: str, name: str) -> Keys:
 
 
 def pick(random: Random, keys: Keys) -> Caller:
-    """Somebody; nobody where there are no keys."""
+    """Pick a random caller, or `EVERYBODY` if the server has no keys."""
     if not keys:
         return EVERYBODY
     name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     if name == STRANGE:
         owner = random.choice((OPERATOR, READER))
-        said = _strange(random, keys[owner])
-        return Caller.of(name, said, owner if keys[owner] in said else STRANGE)
+        header = _strange(random, keys[owner])
+        return Caller.of(name, header, owner if keys[owner] in header else STRANGE)
     if name == NOBODY:
         return Caller(name)
     return Caller.of(name, random.choice((bearer, bearer, bearer, basic))(keys[name]), name)
 
 
 def operator(keys: Keys) -> Caller:
-    """Who may do everything."""
+    """Return the caller who may do everything."""
     return Caller.of(OPERATOR, bearer(keys[OPERATOR]), OPERATOR) if keys else EVERYBODY
 
 
 def second(keys: Keys) -> Caller:
-    """The second caller."""
     return Caller(SECOND, bearer(keys[SECOND])) if keys else EVERYBODY
 
 
 def bearer(key: str) -> str:
-    """How a key is sent mostly."""
+    """Return the usual header value for a key."""
     return f"Bearer {key}"
 
 
 def basic(key: str) -> str:
-    """How the Weave SDK sends it: as the password of somebody."""
+    """Return the header value that the Weave SDK sends: the key as the password of a user."""
     return f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}"
 
 
@@ -143,12 +142,12 @@ def _strange(random: Random, key: str) -> str:
         lambda: f"Bearer {'x' * 20_000}",
         lambda: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.",
     )
-    # A line's end would be the end of the header, and what comes after it another.
+    # A line break would end the header, and the rest of the text would be another header.
     return random.choice(ways)().replace("\r", "").replace("\n", "")
 
 
 def init(random: Random, caller: Caller) -> str:
-    """The first message of a WebSocket, in which a caller says who it is."""
+    """Return the first message of a WebSocket, which carries the caller's key."""
     if caller.name == STRANGE and random.random() < 0.7:
         payload = random.choice(_STRANGE_INITS)
     elif caller.authorization is None:

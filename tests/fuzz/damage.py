@@ -1,4 +1,4 @@
-"""Damage to what was right: of texts, of bytes, of documents."""
+"""Functions that damage valid texts, bytes and documents."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _STRAY: Final = (
 
 
 def of_text(random: Random, text: str) -> str:
-    """A text that is nearly the same."""
+    """Return a slightly changed text."""
     if not text:
         return texts.text(random)
     at = random.randrange(len(text))
@@ -36,7 +36,7 @@ def of_text(random: Random, text: str) -> str:
 
 
 def of_bytes(random: Random, data: bytes) -> bytes:
-    """Bytes with some of them turned, cut, doubled or put in."""
+    """Return bytes with random bits flipped and bytes cut, inserted or repeated."""
     damaged = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 5, 20))):
         at = random.randrange(len(damaged) + 1)
@@ -68,7 +68,7 @@ def _byte_ways(random: Random, data: bytearray, at: int) -> tuple[Callable[[], N
 
 
 def of_document(random: Random, document: str) -> str:
-    """A GraphQL document with some tokens missing, doubled, swapped, strange or torn."""
+    """Return a GraphQL document with tokens removed, inserted, repeated, replaced or damaged."""
     tokens = _TOKEN.findall(document)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         at = random.randrange(len(tokens) + 1)

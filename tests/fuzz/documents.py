@@ -1,4 +1,4 @@
-"""GraphQL operations that the schema allows, with arguments of all sorts."""
+"""Random GraphQL operations that are valid by the schema, with random arguments."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _INTROSPECTION: Final = (
 
 
 @dataclass
-class Asked:
+class Operation:
     """An operation: its document, and the values of its variables."""
 
     document: str
@@ -40,7 +40,7 @@ class Asked:
 
 
 def literal(value: object) -> str:
-    """A value as a document spells it."""
+    """Write a value as a GraphQL literal."""
     if isinstance(value, Enum):
         return str(value)
     if isinstance(value, list):
@@ -51,7 +51,7 @@ def literal(value: object) -> str:
 
 
 def is_spelled(value: object) -> bool:
-    """Whether a document can spell a value: the keys of its objects are names."""
+    """Return whether GraphQL can write a value as a literal: all keys of its objects must be names."""
     if isinstance(value, list):
         return all(map(is_spelled, value))
     if isinstance(value, dict):
@@ -60,14 +60,14 @@ def is_spelled(value: object) -> bool:
 
 
 class Documents:
-    """Writes operations over a schema."""
+    """Generates operations for a schema."""
 
     def __init__(self, schema: GraphQLSchema, pool: Pool) -> None:
         self.schema = schema
         self.pool = pool
 
-    def make(self, random: Random, kind: str | None = None) -> Asked:
-        """One operation: most are queries, some are mutations."""
+    def make(self, random: Random, kind: str | None = None) -> Operation:
+        """Return one operation; seven of ten are queries, the others mutations."""
         kind = kind or random.choices(("query", "mutation"), weights=(7, 3))[0]
         return _Writer(self.schema, self.pool, random, kind).write()
 
@@ -83,7 +83,7 @@ class _Writer:
         self.fragments: list[str] = []
         self.budget = random.choice((5, 15, 40))
 
-    def write(self) -> Asked:
+    def write(self) -> Operation:
         roots = {"query": self.schema.query_type, "mutation": self.schema.mutation_type}
         root = roots.get(self.kind, self.schema.subscription_type)
         assert root is not None
@@ -94,7 +94,7 @@ class _Writer:
             body += " " + self.random.choice(_INTROSPECTION)
         declared = f"({', '.join(self.declared)})" if self.declared else ""
         name = " Asked" if self.random.random() < 0.3 else ""
-        return Asked(f"{self.kind}{name}{declared} {{ {body} }} {' '.join(self.fragments)}", self.variables)
+        return Operation(f"{self.kind}{name}{declared} {{ {body} }} {' '.join(self.fragments)}", self.variables)
 
     def _field(self, name: str, kind: GraphQLField, depth: int, alias: str = "") -> str:
         written = f"{alias}{name}: {name}" if alias and self.random.random() < 0.9 else name
@@ -148,7 +148,7 @@ class _Writer:
             if is_composite_type(get_named_type(inner.type)) and (depth <= 0 or self.budget <= 0):
                 continue
             self.budget -= 1
-            # A field with arguments could be there already with others: it has an alias that is its own.
+            # A field with arguments could conflict with the same field and other arguments, so it gets a unique alias.
             alias = f"a{self.budget + 50}{number}_" if inner.args else ""
             parts.append(self._field(name, inner, depth - 1, alias))
         return " ".join(parts) or "__typename"

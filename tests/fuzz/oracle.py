@@ -1,4 +1,4 @@
-"""What is wrong with an answer, whatever was asked."""
+"""Checks that hold for every answer, whatever the request."""
 
 import re
 from typing import Any, Final
@@ -11,10 +11,10 @@ CODES: Final = {
     "BAD_USER_INPUT", "NOT_FOUND", "OBJECT_DELETED", "CONFLICT", "UNAUTHENTICATED", "FORBIDDEN", "PAYLOAD_TOO_LARGE",
     "QUERY_TOO_COMPLEX", "RATE_LIMITED", "TIMEOUT", "UNAVAILABLE", "PROVIDER_ERROR",
 }  # fmt: skip
-"""What errors may be called; INTERNAL is what nobody expected."""
+"""Codes that an error may have; INTERNAL is not among them, because it means an unexpected failure."""
 
 _TELLING: Final = ("reason", "message", "detail", "error")
-"""The members by which endpoints other than GraphQL's say what is wrong."""
+"""Members that contain the error message in answers of endpoints other than GraphQL."""
 
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _MALFORMED: Final = b"Invalid HTTP request received."
@@ -35,7 +35,7 @@ _INNARDS: Final = re.compile(
 
 
 def problems(request: Request, answer: Answer) -> list[str]:
-    """What is wrong, in sentences; nothing where all is well."""
+    """Return the problems of an answer as sentences, or an empty list."""
     if answer.status == 0:
         return [] if request.is_torn or request.reads_for is not None else ["hung up without an answer"]
     if answer.body == _MALFORMED:
@@ -46,22 +46,22 @@ def problems(request: Request, answer: Answer) -> list[str]:
         return ["the answer breaks off"]
     values, found = reading.values(answer)
     found += _of_status(answer, {code for value in values for code in codes(value)})
-    if _tells_results(request, answer):
+    if _has_results(request, answer):
         found += [problem for value in values for problem in of_result(value)]
     elif request.endpoint == "graphql" and answer.status < _ERROR:
         found.append(f"the answer is {answer.media_type!r}")
     if request.endpoint == "files" and request.method == "PUT" and answer.status < _ERROR:
         found += [problem for value in values for problem in _of_file(request, value)]
-    told = [text for value in values for text in messages(value)]
-    if _came_whole(request) and answer.status in _UNREADABLE and any(_NO_BODY in text for text in told):
+    texts = [text for value in values for text in messages(value)]
+    if _came_whole(request) and answer.status in _UNREADABLE and any(_NO_BODY in text for text in texts):
         found.append("its body was lost")
     if answer.media_type == "text/plain" and answer.status >= _ERROR:
-        told.append(answer.body.decode(errors="replace"))
-    return found + of_messages(told, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
+        texts.append(answer.body.decode(errors="replace"))
+    return found + of_messages(texts, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
 
 
 def _came_whole(request: Request) -> bool:
-    """Whether a body of JSON, or what is to be some, was sent as it is."""
+    """Return whether a request with the JSON content type was sent complete and not encoded."""
     names = {name.lower() for name, _ in request.headers}
     is_json = ("Content-Type", "application/json") in request.headers
     return is_json and bool(request.body.strip()) and not request.is_torn and "content-encoding" not in names
@@ -72,24 +72,24 @@ def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any
     return [] if size == len(request.body) else [f"of {len(request.body)} bytes {size} are stored"]
 
 
-def _tells_results(request: Request, answer: Answer) -> bool:
-    """Whether what is in an answer is GraphQL's results."""
+def _has_results(request: Request, answer: Answer) -> bool:
+    """Return whether the answer contains GraphQL results."""
     if request.endpoint in {"graphql", "schemathesis"}:
         return answer.media_type in {*reading.JSON, reading.EVENTS}
     return request.endpoint in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
 
 
-def _of_status(answer: Answer, told: set[str]) -> list[str]:
+def _of_status(answer: Answer, codes: set[str]) -> list[str]:
     if answer.status < _SERVER_ERROR:
         return []
-    if answer.status in _TOLD and (not told or _TOLD[answer.status] in told):
+    if answer.status in _TOLD and (not codes or _TOLD[answer.status] in codes):
         is_undated = answer.status == _UNAVAILABLE and "retry-after" not in answer.headers
         return ["it does not say when to come again"] if is_undated else []
     return [f"the status is {answer.status}"]
 
 
 def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """What is wrong with a GraphQL result."""
+    """Return the problems of a GraphQL result."""
     if not isinstance(result, dict) or not result or set(result) - {"data", "errors", "extensions"}:
         return ["the answer is no GraphQL result"]
     errors = result.get("errors")
@@ -101,7 +101,7 @@ def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
 
 
 def of_errors(errors: list[Any]) -> list[str]:
-    """What is wrong with the errors of a result."""
+    """Return the problems of a result's errors."""
     found = []
     for error in errors:
         if not isinstance(error, dict) or not isinstance(error.get("message"), str) or not error["message"].strip():
@@ -111,17 +111,17 @@ def of_errors(errors: list[Any]) -> list[str]:
     return found
 
 
-def of_messages(told: list[str], sent: str = "") -> list[str]:
-    """What is told that is nobody's business, but for words that come back to who sent them."""
+def of_messages(texts: list[str], sent: str = "") -> list[str]:
+    """Return a problem for each message that reveals internals, except for words that the client sent itself."""
     return [
         f"it tells of {found[0]!r}: {text[:300]!r}"
-        for text in told
+        for text in texts
         if (found := _INNARDS.search(text)) and found[0] not in sent
     ]
 
 
 def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
-    """The codes of the errors of an answer."""
+    """Return the codes of an answer's errors."""
     errors = decoded.get("errors") if isinstance(decoded, dict) else None
     return {
         str(error["extensions"].get("code"))
@@ -131,12 +131,12 @@ def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
 
 
 def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """The sentences in which an answer says what is wrong."""
+    """Return the error messages of an answer, in the format of any endpoint."""
     if not isinstance(decoded, dict):
         return []
     errors = decoded.get("errors")
-    told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    told += [decoded.get(name) for name in _TELLING]
+    texts = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    texts += [decoded.get(name) for name in _TELLING]
     partial = decoded.get("partialSuccess")
-    told.append(partial.get("errorMessage") if isinstance(partial, dict) else None)
-    return [text for text in told if isinstance(text, str)]
+    texts.append(partial.get("errorMessage") if isinstance(partial, dict) else None)
+    return [text for text in texts if isinstance(text, str)]

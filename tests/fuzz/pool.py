@@ -1,4 +1,4 @@
-"""Names that are real: ids, digests, cursors and refs that the server told, so that requests reach what is there."""
+"""Ids, digests, cursors and refs from the server's answers, so that requests reach existing data."""
 
 import re
 from collections import defaultdict
@@ -37,13 +37,12 @@ _ALIAS: Final = re.compile(r"^[a-z]\d+_")
 
 
 class Pool:
-    """What was seen, by kind; what is new takes the place of something old where there is much of it."""
+    """The names that answers contained, by kind. Each kind has a limit, after which a new name replaces an old one."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[str]] = defaultdict(list)
 
     def add(self, kind: str, name: str) -> None:
-        """Remember a name."""
         seen = self._seen[kind]
         if len(seen) < _MOST:
             seen.append(name)
@@ -51,7 +50,7 @@ class Pool:
             seen[hash(name) % _MOST] = name
 
     def pick(self, random: Random, kind: str) -> str | None:
-        """One of a kind, if one was seen."""
+        """Return a random name of a kind, or None."""
         seen = self._seen.get(kind)
         return random.choice(seen) if seen else None
 

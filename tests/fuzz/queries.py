@@ -1,4 +1,4 @@
-"""Questions in the language of queries, as JSON: right ones, and ones that are nearly so."""
+"""Random conditions in the query language, as JSON: valid ones and slightly broken ones."""
 
 from random import Random
 from typing import Any, Final
@@ -18,19 +18,19 @@ _STRANGE: Final = ("$where", "$function", "$regex", "$ne", "$expr", "$getField",
 
 
 def field(random: Random, wildness: float = 0.0) -> str:
-    """The name of a field, of any list."""
+    """Return the name of a field that some list has."""
     return texts.text(random) if random.random() < wildness else random.choice(FIELDS)
 
 
 def query(random: Random, wildness: float) -> Any:  # noqa: ANN401 -- any JSON
-    """A whole question."""
+    """Return a complete query."""
     if random.random() < wildness / 2:
         return texts.broken(random)
     return {"$expr": expression(random, random.randint(1, 4), wildness)}
 
 
 def expression(random: Random, depth: int, wildness: float) -> Any:  # noqa: ANN401 -- any JSON
-    """An expression of some depth."""
+    """Return an expression of at most the given depth."""
     if random.random() < wildness / 4:
         return random.choice((texts.broken(random), {random.choice(_STRANGE): expression(random, 1, wildness)}))
     if depth == 0:

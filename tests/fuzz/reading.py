@@ -1,4 +1,4 @@
-"""What an answer says, read as strictly as the strictest of its readers: JSON, lines of it, events, OTLP's messages."""
+"""Strict parsers of answers: JSON, JSON lines, server-sent events and OTLP messages."""
 
 from typing import Any, Final
 
@@ -19,16 +19,16 @@ _ERROR: Final = 400
 
 
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 -- any JSON
-    """The value of a JSON text, which holds neither NaN nor lone surrogates.
+    """Parse JSON without NaN and lone surrogates.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not strict JSON.
     """
     return orjson.loads(text)
 
 
 def values(answer: Answer) -> tuple[list[Any], list[str]]:
-    """What is in an answer as far as it came, and what is wrong with how it is written."""
+    """Return the JSON values in the received part of an answer, and the problems of its format."""
     try:
         if answer.media_type == _PROTOBUF:
             return [_message(answer)], []
@@ -38,7 +38,7 @@ def values(answer: Answer) -> tuple[list[Any], list[str]]:
 
 
 def _texts(answer: Answer) -> list[bytes]:
-    """The JSON texts in an answer, but for one that somebody who hung up did not get whole."""
+    """Return the JSON texts in an answer, without a last one that was cut off."""
     if answer.media_type in JSON:
         return [answer.body] if answer.is_whole else []
     if answer.media_type == EVENTS:

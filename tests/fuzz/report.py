@@ -1,4 +1,4 @@
-"""What a run of the fuzzer says to people."""
+"""The report of a run of the fuzzer."""
 
 import statistics
 from collections import Counter
@@ -14,20 +14,20 @@ _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
 _MOST_MORE_FILES: Final = 40
 _MOST_MORE_THREADS: Final = THREADS
-"""What the server may have more of at the end: what was used at once is kept, of threads as many as its pool has."""
+"""Maximum growth in threads during a run: the server keeps all threads of its pool once they were in use."""
 _MOST_TURNED_AWAY: Final = 0.01
-"""Ten times the share of those that came at a bad moment in runs that were well."""
+"""Maximum share of requests rejected because the server is busy: ten times the share in healthy runs."""
 _LEAST_TURNED_AWAY: Final = 5
 _TURNING_AWAY: Final = {503, 504}
 _MOST_P99_SECONDS: Final = 2.0
 MOST_RATIO: Final = 1.5
-"""The second caller's p99 under fuzz, at most, in terms of its p99 at a server beside it that gets no fuzz."""
+"""Maximum ratio of the second caller's p99 under fuzz to their p99 at the quiet server, which gets no fuzz."""
 _LONGEST_SECONDS: Final = 10.0
-"""Twice what pings took where the load was eight times what the machine has processors."""
+"""Maximum seconds of a ping: twice the longest one under a load of eight times the machine's processors."""
 
 
 def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = MOST_RATIO) -> str:
-    """The counts, the slowest, the memory, and what was found."""
+    """Return the report: counts, slowest requests, memory and findings."""
     lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
     lines += [
         f"  {endpoint:10} {count:7,}  {_counts(outcome.by_status, endpoint)}"
@@ -51,14 +51,14 @@ def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = M
 
 
 def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
-    """What a server that is well does not do on a busy machine: grow after its warm-up, let pings wait, send away."""
+    """Return a sentence for each limit that the server exceeded: growth after its warm-up, slow pings, rejections."""
     first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
     away = turned_away(outcome)
-    asked = outcome.idle + outcome.floor + outcome.fuzzed
-    others = Counter(sample.result for sample in asked if sample.result not in SUCCESSES)
+    samples = outcome.idle + outcome.floor + outcome.fuzzed
+    others = Counter(sample.result for sample in samples if sample.result not in SUCCESSES)
     slowed = ratio(outcome)
-    told = {
+    exceeded = {
         f"turned away: {away:,} of {outcome.requests:,}": away
         > max(_LEAST_TURNED_AWAY, _MOST_TURNED_AWAY * outcome.requests),
         f"memory: {grown:.0f} MiB more": grown > _MOST_GROWTH_MIB,
@@ -69,27 +69,27 @@ def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
         f"p99 of the second caller: {slowed:.1f} times that at a server without fuzz": slowed > most_ratio,
         f"the second caller got {counted(others)}": bool(others),
     }
-    return [sentence for sentence, is_so in told.items() if is_so]
+    return [sentence for sentence, is_so in exceeded.items() if is_so]
 
 
 def counted(results: Mapping[str, int]) -> str:
-    """Results, each with how often it came."""
+    """Return the results with their counts as text."""
     return ", ".join(f"{count} x {result}" for result, count in sorted(results.items())) or "nothing"
 
 
 def ratio(outcome: Outcome) -> float:
-    """The second caller's p99 while the fuzzer sends, in terms of that at the quiet server in those seconds."""
+    """Return the second caller's p99 during the fuzz divided by the p99 at the quiet server in the same seconds."""
     return percentile(outcome.fuzzed, 0.99) / percentile(outcome.floor, 0.99)
 
 
 def turned_away(outcome: Outcome) -> int:
-    """How often somebody was told to come again, or took too long: by a status, or in a GraphQL result by a code."""
+    """Return how many requests were rejected as unavailable or timed out, by status or by GraphQL error code."""
     by_status = sum(count for (_, status), count in outcome.by_status.items() if status in _TURNING_AWAY)
     return max(by_status, outcome.by_code["UNAVAILABLE"] + outcome.by_code["TIMEOUT"])
 
 
 def growth(seen: list[Seen]) -> float:
-    """How much more memory a process has at the end than after it had warmed up, a third into the run, in MiB."""
+    """Return the growth in MiB from the end of the warm-up, a third into the run, to the end of the run."""
     return _memory(seen, 0.9, 1.0) - _memory(seen, 0.3, 0.4)
 
 
@@ -112,7 +112,7 @@ def _process(seen: list[Seen]) -> str:
 
 
 def _second_caller(outcome: Outcome) -> str:
-    told = [
+    latencies = [
         f"{len(samples):,} {where}: "
         + " / ".join(f"{1e3 * percentile(samples, share):.0f}" for share in (0.5, 0.99, 1.0))
         for where, samples in (
@@ -123,19 +123,19 @@ def _second_caller(outcome: Outcome) -> str:
     ]
     to_idle = percentile(outcome.fuzzed, 0.99) / percentile(outcome.idle, 0.99)
     return (
-        f"second caller's queries, p50 / p99 / longest in ms: {'; '.join(told)}; p99 ratio {ratio(outcome):.2f} to the "
-        f"quiet server, which is bounded, and {to_idle:.2f} to the pauses"
+        f"second caller's queries, p50 / p99 / longest in ms: {'; '.join(latencies)}; p99 ratio {ratio(outcome):.2f} "
+        f"to the quiet server, which is bounded, and {to_idle:.2f} to the pauses"
     )
 
 
 def _counts(by_status: Counter[tuple[str, int]], of: str) -> str:
-    """The statuses of what was answered at an endpoint, or to somebody."""
+    """Return the counts of statuses for an endpoint or a caller."""
     counts = sorted((status, count) for (name, status), count in by_status.items() if name == of)
     return ", ".join(f"{status or 'none'}: {count:,}" for status, count in counts)
 
 
 def _findings(findings: list[Finding]) -> list[str]:
-    """One of each sort, with how often it was."""
+    """Return one finding of each kind with its count."""
     counts = Counter((finding.endpoint, finding.problem[:60]) for finding in findings)
     lines = []
     for (endpoint, problem), count in counts.most_common(_SHOWN):

@@ -1,4 +1,4 @@
-"""A run of the fuzzer: so many requests at a server, some at once, and what came of them."""
+"""A run of the fuzzer, which sends several requests at once to a server and records the results."""
 
 import asyncio
 import heapq
@@ -45,7 +45,7 @@ _WEIGHTS: Final = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and the request after which it was."""
+    """A problem and the request that showed it."""
 
     number: int
     endpoint: str
@@ -55,51 +55,51 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The results of a run."""
 
     requests: int = 0
     by_endpoint: Counter[str] = field(default_factory=Counter)
     by_status: Counter[tuple[str, int]] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
     by_caller: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """By who asked and the status of the answer."""
+    """Number of answers by the caller's name and the status."""
     slowest: list[tuple[float, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     seconds: float = 0.0
     stalls: list[tuple[float, list[str]]] = field(default_factory=list)
-    """Seconds for which the server answered no ping, each with what was asked at that time."""
+    """Seconds of each time without an answer to a ping, and the requests in progress at that time."""
 
     fuzzed: list[Sample] = field(default_factory=list)
-    """Answers to the second caller while the fuzzer sent."""
+    """Answers of the fuzzed server to the second caller while the fuzzer sent requests."""
     floor: list[Sample] = field(default_factory=list)
-    """Answers of the quiet server in those seconds: it shares with the fuzzed one no more than the machine."""
+    """Answers of the quiet server in the same seconds; the two servers share nothing but the machine."""
     idle: list[Sample] = field(default_factory=list)
     """Answers of the fuzzed server to the second caller while the fuzzer paused."""
 
     def took(self, seconds: float, what: str) -> None:
-        """Remember it if it is one of the slowest."""
+        """Record a request if it is one of the slowest."""
         keep = heapq.heappush if len(self.slowest) < _SLOWEST else heapq.heappushpop
         keep(self.slowest, (seconds, what))
 
 
 @dataclass
 class Fuzzer:
-    """Sends requests until there were `requests` of them, or until the time is up."""
+    """Sends requests until it has sent `requests` of them or the time is up."""
 
     url: str
     process_id: int
     quiet: Quiet
-    """The server that gets no fuzz, for the second caller's floor."""
+    """Server without fuzz, whose answers to the second caller are the floor."""
     schema: GraphQLSchema
     seed: int
     requests: int
     seconds: float = float("inf")
     keys: Keys = field(default_factory=dict)
-    """Those that the server knows; where there are none, everybody is let in."""
+    """Keys that the server knows; if there are none, it accepts every caller."""
     rate: float = float("inf")
-    """Requests a second at most."""
+    """Maximum number of requests per second."""
     pool: Pool = field(default_factory=Pool)
     outcome: Outcome = field(default_factory=Outcome)
     _number: int = 0
@@ -119,7 +119,7 @@ class Fuzzer:
         }
 
     async def run(self) -> Outcome:
-        """Send them all."""
+        """Seed the server, send all requests, and return the results."""
         wire = Wire(self.url)
         operator = callers.operator(self.keys)
         await seed(wire, self.pool, operator)
@@ -145,9 +145,9 @@ class Fuzzer:
         return self.outcome
 
     async def _send_all(self, second: SecondCaller, quiet: SecondCaller) -> None:
-        """Send all requests, and pause now and then, so that the second caller has the machine to itself.
+        """Send all requests with pauses, in which only the second caller sends.
 
-        All samples are of the same minutes, in which a machine has the same other work.
+        Samples with and without fuzz so come from the same minutes, in which the machine has the same other load.
         """
         await second.is_ready()
         await quiet.is_ready()
@@ -177,7 +177,8 @@ class Fuzzer:
         wire = Wire(self.url)
         while self._number < self.requests and time.monotonic() < self._ends:
             now = time.monotonic()
-            # Random gaps: at even ones each request of the second caller, which comes evenly, would meet one of these.
+            # The gaps are random: with even gaps, every request of the second caller would coincide with
+            # a fuzz request.
             self._due = max(now, self._due + (self._gaps.expovariate(self.rate) if self.rate < float("inf") else 0))
             await asyncio.sleep(self._due - now)
             async with self._slots:
@@ -200,7 +201,7 @@ class Fuzzer:
         return shaped(random, replace(request, headers=(*request.headers, *caller.headers)))
 
     async def _ask(self, number: int, request: Request, wire: Wire, caller: Caller) -> Wire:
-        """Send one request and judge its answer; the connection that is to be used next."""
+        """Send one request, judge its answer, and return the connection to use next."""
         outcome = self.outcome
         self._count(request.endpoint)
         try:
@@ -240,8 +241,10 @@ class Fuzzer:
             self._find(number, websocket.NAME, problem, repr([held.headers, *held.sent]).encode(errors="replace"))
 
     def _stalled(self, began: float, ended: float) -> None:
-        """A ping took long: remember what was under way then."""
-        at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
+        """Record the requests that were in progress during a slow ping."""
+        at_once = [
+            description for start, stop, description in self._lately if start < began + _SOON and stop > ended - _SOON
+        ]
         self.outcome.stalls.append((ended - began, at_once))
 
     def _count(self, endpoint: str) -> None:

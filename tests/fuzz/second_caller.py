@@ -22,7 +22,7 @@ _PAUSE_SECONDS: Final = 0.2
 
 
 class Repeated(NamedTuple):
-    """A request that the second caller sends every `period` seconds, as long as fewer than `concurrency` wait."""
+    """A request that the second caller sends every `period` seconds, at most `concurrency` at the same time."""
 
     name: str
     request: Request
@@ -31,21 +31,21 @@ class Repeated(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One answer: the second at which its request was due, and the seconds from then until the answer was whole.
+    """One answer: the time at which its request was due, and the seconds from then until the answer was complete.
 
-    A request that is sent late, because too many others wait, counts from when it was due.
+    A request that starts late, because too many others are in progress, counts from its due time.
     """
 
     name: str
     due: float
     seconds: float
     result: str
-    """The status, with the codes of GraphQL errors behind it."""
+    """HTTP status, followed by the codes of GraphQL errors."""
 
 
 @dataclass(frozen=True)
 class SecondCaller:
-    """A running second caller; times are those of `time.monotonic`, which all processes share."""
+    """A running second caller. Its times are from `time.monotonic`, which all processes share."""
 
     process: multiprocessing.process.BaseProcess
     plan: Sequence[Repeated]
@@ -57,7 +57,7 @@ class SecondCaller:
             await self.samples(repeated.name, 0, 0)
 
     async def samples(self, name: str, since: float, until: float) -> list[Sample]:
-        """The samples of the requests that were due between two times, once all of them are answered."""
+        """Return the samples of requests that were due between two times, once all of them are answered."""
         [period] = [repeated.period for repeated in self.plan if repeated.name == name]
         deadline = time.monotonic() + TIMEOUT_SECONDS + period
         while True:
@@ -65,7 +65,7 @@ class SecondCaller:
             lines = self.file.read_text().splitlines(keepends=True)
             found = [Sample(*json.loads(line)) for line in lines if line.endswith("\n")]
             found = [sample for sample in found if sample.name == name]
-            # Samples come in the order in which they are due: a later one says that none is missing.
+            # Samples arrive in the order of their due times, so a later one proves that none is missing.
             if any(sample.due >= until for sample in found) or time.monotonic() > deadline:
                 return [sample for sample in found if since <= sample.due < until]
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -73,7 +73,7 @@ class SecondCaller:
 
 @contextmanager
 def second_caller(url: str, plan: Sequence[Repeated], file: Path) -> Iterator[SecondCaller]:
-    """Run a second caller for as long as the block lasts; it appends its samples to `file`."""
+    """Run a second caller until the block ends; it appends its samples to `file`."""
     file.touch()
     process = multiprocessing.get_context("spawn").Process(target=_main, args=(url, plan, file), daemon=True)
     process.start()
@@ -85,7 +85,7 @@ def second_caller(url: str, plan: Sequence[Repeated], file: Path) -> Iterator[Se
 
 
 def small_query(headers: tuple[tuple[str, str], ...]) -> Repeated:
-    """A small query of the second caller's project, ten times a second."""
+    """Return a small query of the second caller's project, to be sent ten times a second."""
     document = "query ($p: ID!) { calls(projectId: $p, first: 10) { nodes { id inputs } } }"
     body = json.dumps({"query": document, "variables": {"p": SECOND_PROJECT}}).encode()
     request = Request("graphql", "POST", "/graphql", (("Content-Type", "application/json"), *headers), body)
@@ -93,7 +93,7 @@ def small_query(headers: tuple[tuple[str, str], ...]) -> Repeated:
 
 
 def percentile(samples: Sequence[Sample], share: float) -> float:
-    """The seconds within which a share of the samples was answered; NaN if there is none."""
+    """Return the seconds within which a share of the samples was answered; NaN if there are no samples."""
     ordered = sorted(sample.seconds for sample in samples)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else math.nan
 
@@ -108,7 +108,7 @@ async def _repeat_all(url: str, plan: Sequence[Repeated], path: Path) -> None:
 
 
 async def _repeat(url: str, repeated: Repeated, file: TextIO) -> None:
-    """Send each request when it is due, though earlier ones wait, and write the samples in the order of their due."""
+    """Send each request when it is due, even while earlier ones wait; write the samples in order of due time."""
     slots = asyncio.Semaphore(repeated.concurrency)
     idle: list[Wire] = []
 

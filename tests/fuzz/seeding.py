@@ -1,4 +1,4 @@
-"""What is there before the first request: projects of our own, and the names of what the demo has."""
+"""Data that exists before the first request: the fuzzer's own projects, and the names in the demo project."""
 
 import json
 from typing import Any, Final
@@ -11,7 +11,7 @@ from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
 MARK: Final = "only {} holds this. "
-"""What only a project of our own has in it."""
+"""Text that only the data of one of the fuzzer's own projects contains."""
 
 _CALLS: Final = """
 query ($p: ID!) {
@@ -37,7 +37,7 @@ mutation ($b: [CallBatchMode!]!) {
 
 
 async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
-    """Write something into the own projects, and learn what can be asked for, as somebody who may do both."""
+    """Write data into the fuzzer's projects and learn existing names, as a caller who may read and write."""
     for project in OWN_PROJECTS:
         await write_calls(wire, pool, caller, project)
         rows = [{"a": n, "b": {"c": MARK.format(project)}} for n in range(20)]
@@ -59,7 +59,7 @@ async def write_calls(wire: Wire, pool: Pool, caller: Caller, project: str) -> N
 
 
 def call(project: str, number: int) -> list[dict[str, Any]]:
-    """The start and the end of a call of a project."""
+    """Return the start and the end of a call."""
     name = f"{number:016x}"
     start = {
         "projectId": project,

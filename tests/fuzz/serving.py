@@ -1,4 +1,4 @@
-"""The fuzzed server, `loomql serve` with the demo and a stand-in for a provider of models; and a quiet server."""
+"""The fuzzed server, a `loomql serve` with the demo and a stand-in for a model provider; and a quiet server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _DATABASE = "quiet"
 
 
 class Quiet(NamedTuple):
-    """A server that gets no fuzz: its GraphQL URL, and the keys that it knows."""
+    """A server that gets no fuzz: its GraphQL URL and its keys."""
 
     url: str
     keys: callers.Keys
@@ -28,7 +28,7 @@ class Quiet(NamedTuple):
 
 @contextmanager
 def fuzzed_server(folder: Path, uri: str, database: str) -> Iterator[Server]:
-    """A server over a database until the block ends; what it logs goes into the folder."""
+    """Run a server on a database until the block ends; its log goes into the folder."""
     with stand_in_provider() as provider:
         settings = {
             "LOOMQL_MONGODB_URI": uri,
@@ -44,9 +44,9 @@ def fuzzed_server(folder: Path, uri: str, database: str) -> Iterator[Server]:
 
 @contextmanager
 def quiet_server() -> Iterator[Quiet]:
-    """A server, with a database server of its own and the second caller's project, until the block ends.
+    """Run a server with its own mongod and the second caller's project until the block ends.
 
-    The second caller's p99 there, while the fuzzer sends to the other one, is the floor that the machine sets.
+    The second caller's p99 at this server, during the fuzz of the other one, is the floor that the machine sets.
     """
     with (
         TemporaryDirectory(prefix="loomql-") as folder,

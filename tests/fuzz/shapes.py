@@ -1,4 +1,4 @@
-"""Other shapes of the same request, which a server is to answer as it would the request itself, or to refuse."""
+"""Other encodings of a request, which a server must answer like the request itself or reject."""
 
 from dataclasses import replace
 from random import Random
@@ -36,7 +36,7 @@ _MANY: Final = (50, 95, 101, 500)
 
 
 def shaped(random: Random, request: Request) -> Request:
-    """The request, or now and then another shape of it; one that is malformed already stays as it is."""
+    """Return the request, or another encoding of one in ten; malformed requests stay unchanged."""
     if random.random() > _OFTEN or request.is_torn or not request.is_well_formed:
         return request
     ways: dict[Callable[[Random, Request], Request], int] = {
@@ -60,14 +60,14 @@ def _encoded(random: Random, request: Request) -> Request:
 
 
 def _doubled(random: Random, request: Request) -> Request:
-    """Some headers once more, before or behind those of the request."""
+    """Add some headers a second time, before or after those of the request."""
     more = tuple(random.choice(_DOUBLED) for _ in range(random.randint(1, 3)))
     headers = (*more, *request.headers) if random.random() < 0.5 else (*request.headers, *more)
     return replace(request, headers=headers)
 
 
 def _long(random: Random, request: Request) -> Request:
-    """A very long header, or very many."""
+    """Add one very long header, or very many headers."""
     if random.random() < 0.5:
         name = random.choice(("X-Long", "Cookie", "Accept", "Content-Disposition", "User-Agent", "X-Request-ID"))
         return replace(request, headers=(*request.headers, (name, "x" * random.choice(_LONG))))
@@ -76,7 +76,7 @@ def _long(random: Random, request: Request) -> Request:
 
 
 def _slow(random: Random, request: Request) -> Request:
-    """The last bytes of the request, of its head too if it has no more, come slowly: in 3 s at most."""
+    """Send the last bytes slowly, including the head if the body is short; this takes 3 s at most."""
     pieces = random.randint(1, 6)
     return replace(request, trickle=Trickle(random.choice((1, 10, 500, 100_000)), pieces, random.choice((0.05, 0.5))))
 

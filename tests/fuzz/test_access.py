@@ -1,4 +1,4 @@
-"""Which answers give somebody what is not theirs."""
+"""Tests of the checks that find answers which give a caller data without the right to it."""
 
 import json
 
@@ -41,10 +41,10 @@ def test_key_returns_data_of_its_projects() -> None:
 
 
 def test_redirect_returns_nothing() -> None:
-    asked = Request("files", "GET", "/files/fuzz/other/")
+    request = Request("files", "GET", "/files/fuzz/other/")
 
-    assert access.problems(caller(READER), asked, answer("", 307)) == []
-    assert access.problems(caller(READER), asked, answer("", 200)) == ["reader may GET fuzz/other"]
+    assert access.problems(caller(READER), request, answer("", 307)) == []
+    assert access.problems(caller(READER), request, answer("", 200)) == ["reader may GET fuzz/other"]
 
 
 def test_data_of_another_project_is_detected_in_any_response() -> None:
@@ -58,7 +58,7 @@ def test_data_of_another_project_is_detected_in_any_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "target", "told"),
+    ("name", "method", "target", "expected"),
     [
         (READER, "GET", "/files/fuzz/other/abc", ["reader may GET fuzz/other"]),
         (READER, "GET", "/files/fuzz/own/abc", []),
@@ -68,8 +68,8 @@ def test_data_of_another_project_is_detected_in_any_response() -> None:
         (READER, "GET", "/export/calls?projectId=demo/assistant", []),
     ],
 )
-def test_url_names_a_project_of_the_key(name: str, method: str, target: str, told: list[str]) -> None:
-    assert access.problems(caller(name), Request("files", method, target), answer(None, 206)) == told
+def test_url_names_a_project_of_the_key(name: str, method: str, target: str, expected: list[str]) -> None:
+    assert access.problems(caller(name), Request("files", method, target), answer(None, 206)) == expected
 
 
 def test_reader_changes_nothing() -> None:

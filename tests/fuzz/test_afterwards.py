@@ -1,4 +1,4 @@
-"""What a server owes when a run is over."""
+"""Tests of the checks of a server after a run."""
 
 import pytest
 from starlette.applications import Starlette
@@ -33,7 +33,7 @@ def test_leaked_slot_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "expected"),
     [
         ({"data": {"call": None}}, ["what was written is read as {'call': None}"]),
         (
@@ -42,7 +42,7 @@ def test_leaked_slot_is_reported() -> None:
         ),
     ],
 )
-async def test_server_that_answers_pings_but_no_query_is_reported(result: object, told: list[str]) -> None:
+async def test_server_that_answers_pings_but_no_query_is_reported(result: object, expected: list[str]) -> None:
     def graphql(_request: Request) -> JSONResponse:
         return JSONResponse(result)
 
@@ -51,4 +51,4 @@ async def test_server_that_answers_pings_but_no_query_is_reported(result: object
 
     app = Starlette(routes=[Route("/graphql", graphql, methods=["POST"]), Route("/metrics", metrics)])
     with live_server(app) as address:
-        assert await afterwards.problems(f"http://{address}", EVERYBODY, FREE) == told
+        assert await afterwards.problems(f"http://{address}", EVERYBODY, FREE) == expected

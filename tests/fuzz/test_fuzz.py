@@ -1,4 +1,4 @@
-"""The fuzzer in small: `python -m tests.fuzz` sends more."""
+"""A short run of the fuzzer; `python -m tests.fuzz` sends more requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.fuzz.watching import failures
 SEED = 10
 REQUESTS = 700
 ANY_RATIO = float("inf")
-"""So few answers to the second caller, on a machine that runs other tests, say nothing of its p99."""
+"""No limit: p99 means nothing for so few answers to the second caller, on a machine that runs other tests."""
 MOST_MEMORY_MIB = 600
 
 
@@ -36,18 +36,18 @@ async def test_any_request_gets_a_valid_response(
         outcome = await fuzzer.run()
         logged = failures(server.output.read_text(errors="replace"))
         is_alive = server.process.poll() is None
-    told = report(outcome, SEED, logged, ANY_RATIO)
-    print(told)  # noqa: T201 - shown where it fails
+    text = report(outcome, SEED, logged, ANY_RATIO)
+    print(text)  # noqa: T201 - shown where it fails
 
     assert is_alive
-    assert not outcome.findings, told
-    assert not logged, told
-    assert not unsteady(outcome, ANY_RATIO), told
-    assert min(map(len, (outcome.idle, outcome.floor, outcome.fuzzed))) > 20, told
-    # That what was sent came to something: enough of it is right, enough wrong, and every endpoint gets requests.
+    assert not outcome.findings, text
+    assert not logged, text
+    assert not unsteady(outcome, ANY_RATIO), text
+    assert min(map(len, (outcome.idle, outcome.floor, outcome.fuzzed))) > 20, text
+    # The run is meaningful: enough requests succeed, enough fail, and every endpoint gets requests.
     assert outcome.by_status["graphql", 200] > REQUESTS / 4
     assert {endpoint for endpoint, count in outcome.by_endpoint.items() if count > 20} == {
         "graphql", "weave", "otlp", "websocket", "files", "exports",
     }  # fmt: skip
     assert {"BAD_USER_INPUT", "NOT_FOUND", "FORBIDDEN", "UNAUTHENTICATED"} <= set(outcome.by_code)
-    assert max(look.memory for look in outcome.seen) < MOST_MEMORY_MIB, told
+    assert max(look.memory for look in outcome.seen) < MOST_MEMORY_MIB, text

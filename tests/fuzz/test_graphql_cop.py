@@ -1,6 +1,6 @@
-"""What graphql-cop (https://github.com/dolevf/graphql-cop) looks for, and what LoomQL does about each.
+"""The checks of graphql-cop (https://github.com/dolevf/graphql-cop), and LoomQL's answer to each.
 
-The requests are of the same kind as that tool's; the reasons stand beside the checks.
+The requests are of the same kinds as those of that tool. The tests state the reasons.
 """
 
 import json
@@ -60,7 +60,7 @@ def test_array_of_operations_is_refused(address: str) -> None:
 
 
 def test_each_unknown_directive_is_reported_up_to_a_hundred(address: str) -> None:
-    """Who writes a document wants to know all that is wrong with it; no answer is larger than a hundred such errors."""
+    """An author of a document needs all of its errors, but an answer has at most a hundred of them."""
     few = ask(address, "{ __typename " + "@aa" * 10 + " }")
     many = ask(address, "{ __typename " + "@aa" * 3000 + " }")
 
@@ -76,7 +76,7 @@ def test_directives_over_the_token_limit_are_not_parsed(address: str) -> None:
 
 
 def test_circular_introspection_is_refused(address: str) -> None:
-    """The whole schema is told to whoever asks, but not each type in each type."""
+    """Introspection returns the whole schema, but not nested types to any depth."""
     inner = "name"
     for _ in range(4):
         inner = f"fields {{ type {{ {inner} }} }}"
@@ -88,7 +88,7 @@ def test_circular_introspection_is_refused(address: str) -> None:
 
 
 def test_field_repeated_500_times_is_refused_as_too_complex(address: str) -> None:
-    """Equal selections are one by the language, but to see that they are equal takes time, and more with each."""
+    """Equal selections merge by the specification, but each one adds time to the comparison."""
     assert ask(address, "{ " + "__typename " * 20 + "}")["data"] == {"__typename": "Query"}
     assert codes(ask(address, "{ " + "__typename " * 500 + "}")) == ["QUERY_TOO_COMPLEX"]
 
@@ -118,7 +118,7 @@ def test_form_post_without_preflight_is_refused(address: str, body: dict[str, An
 
 
 def test_query_by_get_is_not_readable_across_origins(address: str) -> None:
-    """It changes nothing."""
+    """A query by GET changes nothing, so it needs no preflight."""
     query = {"query": "{ __typename }"}
 
     own = httpx.get(f"{address}/graphql", params=query)
@@ -129,7 +129,7 @@ def test_query_by_get_is_not_readable_across_origins(address: str) -> None:
 
 
 def test_graphiql_is_served_until_it_is_turned_off(address: str, closed: str) -> None:
-    """It shows no more than the API does, and runs in the rights of who opens it."""
+    """GraphiQL shows no more than the API does, and runs with the rights of its user."""
     assert httpx.get(f"{address}/graphql", headers=HTML).headers["content-type"].startswith("text/html")
     response = httpx.get(f"{closed}/graphql", headers=HTML)
     assert not response.headers["content-type"].startswith("text/html")
@@ -138,7 +138,7 @@ def test_graphiql_is_served_until_it_is_turned_off(address: str, closed: str) ->
 
 
 def test_schema_is_returned_until_introspection_is_turned_off(address: str, closed: str) -> None:
-    """It is public, in a file of this repository: telling it gives nothing away."""
+    """The schema is public in a file of this repository, so introspection reveals nothing."""
     question = "{ __schema { types { name } } }"
 
     assert ask(address, question)["data"]["__schema"]["types"]

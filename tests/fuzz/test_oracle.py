@@ -1,4 +1,4 @@
-"""Which answers are held to be wrong."""
+"""Tests of the checks that hold for every answer."""
 
 import json
 from dataclasses import replace
@@ -73,10 +73,10 @@ def test_errors_in_every_endpoints_format_are_checked(request_: Request, body: b
 
 
 def test_otlp_and_plain_text_refusals_are_checked() -> None:
-    told = "KeyError in pymongo"
+    message = "KeyError in pymongo"
 
-    assert problems(OTLP, answer(Status(message=told).SerializeToString(), "application/x-protobuf", 400)) == [TOLD]
-    assert problems(WEAVE, answer(told.encode(), "text/plain", 413)) == [TOLD]
+    assert problems(OTLP, answer(Status(message=message).SerializeToString(), "application/x-protobuf", 400)) == [TOLD]
+    assert problems(WEAVE, answer(message.encode(), "text/plain", 413)) == [TOLD]
     assert problems(OTLP, answer(b"\xff\xff", "application/x-protobuf")) != []
 
 
@@ -91,9 +91,9 @@ def test_websocket_message_is_parsed_strictly() -> None:
 
 
 def test_only_invalid_http_gets_a_bare_400() -> None:
-    told = answer(b"Invalid HTTP request received.", "text/plain", 400)
+    bare = answer(b"Invalid HTTP request received.", "text/plain", 400)
 
-    assert problems(GRAPHQL, told) == ["it is told to be no HTTP"]
+    assert problems(GRAPHQL, bare) == ["it is told to be no HTTP"]
     for malformed in (
         Request("graphql", "POST", "/graphql", (("Transfer-Encoding", "chunked"),)),
         Request("graphql", "POST", "/graphql", (("X-Request-ID", "\x7f"),)),
@@ -101,11 +101,11 @@ def test_only_invalid_http_gets_a_bare_400() -> None:
         Request("graphql", "BREW", "/graphql"),
         Request("graphql", "POST", "/graphql", body=b"{}", length=1),
     ):
-        assert problems(malformed, told) == []
+        assert problems(malformed, bare) == []
 
 
 @pytest.mark.parametrize(
-    ("code", "breaks_off", "told"),
+    ("code", "breaks_off", "expected"),
     [
         (1000, False, []),
         (4401, False, []),
@@ -118,16 +118,16 @@ def test_only_invalid_http_gets_a_bare_400() -> None:
         (1011, False, ["the connection was closed with 1011: "]),
     ],
 )
-def test_websocket_closed_by_the_server_is_reported(code: int, told: list[str], *, breaks_off: bool) -> None:
+def test_websocket_closed_by_the_server_is_reported(code: int, expected: list[str], *, breaks_off: bool) -> None:
     held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [], closed_with=code, breaks_off=breaks_off)
 
     websocket.judge_end(held, "", is_ours=False)
 
-    assert held.problems == told
+    assert held.problems == expected
 
 
 @pytest.mark.parametrize(
-    ("code", "breaks_protocol", "told"),
+    ("code", "breaks_protocol", "expected"),
     [
         (1002, False, ["the connection was closed with 1002: "]),
         (1002, True, []),
@@ -135,23 +135,25 @@ def test_websocket_closed_by_the_server_is_reported(code: int, told: list[str], 
         (1011, True, ["the connection was closed with 1011: "]),
     ],
 )
-def test_client_that_stops_within_a_message_expects_1002(code: int, told: list[str], *, breaks_protocol: bool) -> None:
+def test_client_that_stops_within_a_message_expects_1002(
+    code: int, expected: list[str], *, breaks_protocol: bool
+) -> None:
     caller = Caller.of(OPERATOR, "Bearer x", OPERATOR)
     held = websocket.Session(caller, [], closed_with=code, breaks_protocol=breaks_protocol)
 
     websocket.judge_end(held, "", is_ours=False)
 
-    assert held.problems == told
+    assert held.problems == expected
 
 
 def test_internal_word_sent_by_the_client_may_be_returned() -> None:
-    told = answer(
+    returned = answer(
         b'{"errors": [{"message": "no field \'a.bson\'", "extensions": {"code": "BAD_USER_INPUT"}}]}', status=400
     )
 
-    assert problems(GRAPHQL, told) == ["it tells of 'bson': \"no field 'a.bson'\""]
-    assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), told) == []
-    assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []
+    assert problems(GRAPHQL, returned) == ["it tells of 'bson': \"no field 'a.bson'\""]
+    assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), returned) == []
+    assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), returned) == []
 
 
 def test_unavailable_response_has_retry_after() -> None:
@@ -165,9 +167,9 @@ def test_unavailable_response_has_retry_after() -> None:
 
 
 def test_truncated_body_is_reported() -> None:
-    told = answer(b'{"reason": "not JSON: Input is a zero-length, empty document"}', status=422)
-    asked = replace(WEAVE, headers=(("Content-Type", "application/json"),), body=b'{"id": "1"}')
+    refusal = answer(b'{"reason": "not JSON: Input is a zero-length, empty document"}', status=422)
+    request = replace(WEAVE, headers=(("Content-Type", "application/json"),), body=b'{"id": "1"}')
 
-    assert problems(asked, told) == ["its body was lost"]
-    for empty in (replace(asked, body=b" "), replace(asked, cut_at=3), replace(asked, headers=())):
-        assert problems(empty, told) == []
+    assert problems(request, refusal) == ["its body was lost"]
+    for empty in (replace(request, body=b" "), replace(request, cut_at=3), replace(request, headers=())):
+        assert problems(empty, refusal) == []

@@ -1,4 +1,4 @@
-"""Which runs of the fuzzer are held to be steady."""
+"""Tests of the limits within which a run of the fuzzer counts as steady."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tests.fuzz.second_caller import READ, Sample
 from tests.fuzz.watching import Seen
 
 HEALTHY = (185, 200, 222, 238, 254, 256, 260, 255, 259, 275)
-"""The MiB by tenths of 50,000 requests on 26 November 2026."""
+"""Memory in MiB during each tenth of a run of 50,000 requests on 26 November 2026."""
 
 QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
 
@@ -90,12 +90,12 @@ def test_second_caller_that_is_refused_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waits", "told"),
+    ("waits", "expected"),
     [
         ([11.2], ["longest ping: 11.2 s"]),
         ([2.5] * 20, ["p99 of pings: 2.5 s"]),
         ([11.2] * 20, ["p99 of pings: 11.2 s", "longest ping: 11.2 s"]),
     ],
 )
-def test_long_or_repeated_stall_is_reported(waits: list[float], told: list[str]) -> None:
-    assert unsteady(outcome(HEALTHY, [*waits, *QUICK])) == told
+def test_long_or_repeated_stall_is_reported(waits: list[float], expected: list[str]) -> None:
+    assert unsteady(outcome(HEALTHY, [*waits, *QUICK])) == expected

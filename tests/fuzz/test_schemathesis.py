@@ -1,4 +1,4 @@
-"""Schemathesis asks every root field of the schema, each some times, with whatever its types allow."""
+"""Schemathesis sends two random queries to each root field of the schema."""
 
 import json
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ TEXTS = [text for text in (*texts.HOSTILE, *texts.TIMES, "aGk=") if text.isprint
 EXAMPLES = 2
 
 
-def tell_of_scalars() -> None:
-    """Tell schemathesis, for good, what it cannot know of our scalars."""
+def register_scalars() -> None:
+    """Register strategies for the schema's scalars with schemathesis, for the whole process."""
     strings = st.sampled_from(TEXTS).map(nodes.String)
     for name in ("JSON", "DateTime", "Base64", "Upload", "Literal"):
         graphql.scalar(name, strings)
@@ -44,7 +44,7 @@ def client(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 
 
 def ask(client: httpx.Client, query: str) -> list[str]:
-    """What is wrong with the answer to a query."""
+    """Send a query and return the problems of its answer."""
     body = json.dumps({"query": query}).encode()
     request = Request("schemathesis", "POST", "/graphql", (("Content-Type", "application/json"),), body)
     response = client.post(request.target, content=request.body, headers=dict(request.headers))
@@ -53,7 +53,7 @@ def ask(client: httpx.Client, query: str) -> list[str]:
 
 
 def test_every_root_field_returns_a_valid_response(client: httpx.Client) -> None:
-    tell_of_scalars()
+    register_scalars()
     schema = graphql.from_path(str(ROOT / "graphql_schema" / "schema.graphql"))
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 60

@@ -1,11 +1,11 @@
-"""How the latency of a second caller is measured."""
+"""Tests of the second caller, which measures latencies."""
 
 import asyncio
 import time
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import Request as Asked
+from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -20,7 +20,7 @@ UNAVAILABLE = {"errors": [{"message": "busy", "extensions": {"code": "UNAVAILABL
 async def test_stall_counts_for_each_request_due_during_it(tmp_path: Path) -> None:
     stalls = False
 
-    async def read(_asked: Asked) -> JSONResponse:
+    async def read(_asked: HttpRequest) -> JSONResponse:
         nonlocal stalls
         if stalls:
             stalls = False

@@ -1,4 +1,4 @@
-"""How requests of other shapes go over the wire, and what is wrong with answers to them."""
+"""Tests of requests in other encodings and of the checks of their answers."""
 
 import asyncio
 from dataclasses import replace
@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request as Asked
+from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
@@ -19,11 +19,11 @@ from tests.live_server import live_server
 PUT = Request("files", "PUT", "/files/fuzz/own", body=b"0123456789")
 
 
-async def body_of(asked: Asked) -> JSONResponse:
-    return JSONResponse((await asked.body()).decode())
+async def body_of(request: HttpRequest) -> JSONResponse:
+    return JSONResponse((await request.body()).decode())
 
 
-def ping(_asked: Asked) -> PlainTextResponse:
+def ping(_asked: HttpRequest) -> PlainTextResponse:
     return PlainTextResponse("well")
 
 
@@ -34,7 +34,7 @@ async def test_request_in_any_framing_gets_the_same_response(request_: Request) 
     app = Starlette(routes=[Route("/healthz", ping), Route("/files/fuzz/own", body_of, methods=["PUT"])])
     with live_server(app) as address:
         wire = Wire(f"http://{address}")
-        answers = [await wire.ask(asked) for asked in (request_, PUT)]
+        answers = [await wire.ask(each) for each in (request_, PUT)]
         await wire.close()
 
     assert [(answer.status, answer.body, answer.is_whole) for answer in answers] == [(200, b'"0123456789"', True)] * 2
@@ -100,7 +100,7 @@ async def test_slow_body_arrives_complete_in_time() -> None:
 
     with live_server(Starlette(routes=[Route("/files/fuzz/own", body_of, methods=["PUT"])])) as address:
         wire = Wire(f"http://{address}")
-        answers = [await wire.ask(asked) for asked in (slow, PUT)]
+        answers = [await wire.ask(each) for each in (slow, PUT)]
         await wire.close()
 
     assert [answer.body for answer in answers] == [b'"0123456789"'] * 2
@@ -108,7 +108,7 @@ async def test_slow_body_arrives_complete_in_time() -> None:
 
 
 async def test_response_before_the_body_is_read() -> None:
-    def refuse(_asked: Asked) -> PlainTextResponse:
+    def refuse(_asked: HttpRequest) -> PlainTextResponse:
         return PlainTextResponse("too large", 413)
 
     with live_server(Starlette(routes=[Route("/files/fuzz/own", refuse, methods=["PUT"])])) as address:
@@ -130,7 +130,7 @@ def test_partially_stored_file_is_reported() -> None:
 
 def test_cross_origin_page_is_refused() -> None:
     operator = Caller.of(OPERATOR, "Bearer x", OPERATOR)
-    asked = replace(PUT, headers=(("Origin", ELSEWHERE),))
+    request = replace(PUT, headers=(("Origin", ELSEWHERE),))
 
-    assert access.problems(operator, asked, Answer(403)) == []
-    assert access.problems(operator, asked, Answer(200)) == [f"a page of {ELSEWHERE} is answered with 200"]
+    assert access.problems(operator, request, Answer(403)) == []
+    assert access.problems(operator, request, Answer(200)) == [f"a page of {ELSEWHERE} is answered with 200"]

@@ -1,4 +1,4 @@
-"""Texts and JSON that programs trip over, beside harmless ones."""
+"""Texts and JSON that are known to break programs, and harmless ones."""
 
 import math
 from random import Random
@@ -104,12 +104,11 @@ _DEEP: Final = (20, 60, 100, 150)
 
 
 def word(random: Random) -> str:
-    """A harmless word."""
     return "".join(random.choices("abcdefghijklmnopqrstuvwxyz_", k=random.randint(1, 12)))
 
 
 def text(random: Random) -> str:
-    """A hostile text; one in some hundreds is a megabyte long."""
+    """Return a hostile text; one in some hundreds is about a megabyte long."""
     if random.random() < 0.003:
         return random.choice("a\u00e9\u202e\U0001f469") * (_MEGABYTE // random.choice((1, 2, 4)))
     if random.random() < 0.2:
@@ -118,7 +117,7 @@ def text(random: Random) -> str:
 
 
 def broken(random: Random) -> Any:  # noqa: ANN401 -- any JSON
-    """Any value at all, whatever type was asked for."""
+    """Return a value of any type."""
     makers: tuple[Callable[[], Any], ...] = (
         lambda: None,
         lambda: random.choice((True, False)),
@@ -133,7 +132,7 @@ def broken(random: Random) -> Any:  # noqa: ANN401 -- any JSON
 
 
 def deep(random: Random) -> Any:  # noqa: ANN401 -- any JSON
-    """JSON that is nested deeply."""
+    """Return deeply nested JSON."""
     value: Any = random.choice((1, "x", None))
     key = random.choice(("a", "$and", "a.b", None))
     for _ in range(random.choice(_DEEP)):
@@ -142,14 +141,14 @@ def deep(random: Random) -> Any:  # noqa: ANN401 -- any JSON
 
 
 def dense(random: Random, most_bytes: int = 4 * _MEGABYTE) -> str:
-    """JSON text of a list of very many very small values, which take many times its size once they are parsed."""
+    """Return JSON of a list of very many small values, which take many times its size when parsed."""
     value = random.choice(("{}", "[]", "0", '""', "null", '{"a":0}', "[[]]", '[{},""]', "1.5"))
     size = random.choice((most_bytes // 200, most_bytes // 20, most_bytes))
     return f"[{','.join([value] * (size // (len(value) + 1)))}]"
 
 
 def json(random: Random, depth: int = 3, *, wild: bool = False) -> Any:  # noqa: ANN401 -- any JSON
-    """JSON of some depth, of hostile keys and values where it is wild."""
+    """Return random JSON of at most the given depth, with hostile keys and values if `wild`."""
     shape = random.random()
     if depth == 0 or shape < 0.4:
         return _leaf(random, wild=wild)

@@ -1,4 +1,4 @@
-"""Values for the arguments of the schema: by their type and by their name, and sometimes by neither."""
+"""Random values for the arguments of the schema, chosen by type and name, and sometimes broken."""
 
 import base64
 import uuid
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWN_PROJECTS: Final = ("fuzz/own", "fuzz/other")
-"""Where mutations do what they do."""
+"""Projects that mutations change."""
 
 DEMO: Final = "demo/assistant"
-"""What the demo has."""
+"""Project that contains the demo data."""
 
 _KIND_BY_NAME: Final = {
     "id": "id", "ids": "ref", "callId": "id", "callIds": "id", "parentId": "id", "parentIds": "id", "feedbackId": "id",
@@ -51,14 +51,14 @@ _MODELS: Final = (
 
 
 class Enum(str):
-    """A value of an enum, which in a document stands without quotes."""
+    """A value of an enum, which a document writes without quotes."""
 
     __slots__ = ()
 
 
 @dataclass
 class Values:
-    """Makes values from a source of randomness; of ten values, ten times `wildness` are broken."""
+    """Generates random values; the share `wildness` of them is broken."""
 
     random: Random
     pool: Pool
@@ -66,7 +66,7 @@ class Values:
     writes: bool = False
 
     def of(self, kind: GraphQLInputType, name: str, depth: int = 4) -> Any:  # noqa: ANN401 -- any JSON
-        """A value for an argument or input field."""
+        """Return a value for an argument or input field."""
         if self.random.random() < self.wildness:
             return texts.broken(self.random)
         if isinstance(kind, GraphQLNonNull):
@@ -140,7 +140,7 @@ class Values:
         return damage.of_text(self.random, known) if chance < 0.1 + self.wildness else known
 
     def project(self) -> str:
-        """A project: what is written goes into the own ones."""
+        """Return a project; mutations use only the fuzzer's own projects."""
         own = self.random.choice(OWN_PROJECTS)
         if self.writes:
             return own

@@ -1,4 +1,4 @@
-"""The server as seen from beside: its memory, what it has open, whether it answers a ping, what it logs."""
+"""Observation of the server during a run: memory, open files, threads, pings and log."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ _FAILURE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The process at one time: seconds since the first look, resident memory in MiB, open files, threads."""
+    """A snapshot of the process: seconds since the first look, resident memory in MiB, open files, threads."""
 
     at: float
     memory: float
@@ -30,7 +30,7 @@ class Seen:
 
 @dataclass
 class Watch:
-    """Looks at a process and pings it for as long as `go_on` runs."""
+    """Observes a process and pings it while `go_on` runs."""
 
     url: str
     process_id: int
@@ -40,7 +40,7 @@ class Watch:
     began: float = field(default_factory=time.monotonic)
 
     def look(self) -> Seen:
-        """The process right now."""
+        """Take a snapshot of the process and record it."""
         folder = Path(f"/proc/{self.process_id}")
         status = (folder / "status").read_text()
         now = Seen(
@@ -56,7 +56,7 @@ class Watch:
         """Ping and look until cancelled.
 
         Raises:
-            TimeoutError: a ping was not answered in time.
+            TimeoutError: the server did not answer a ping in time.
         """
         wire = Wire(self.url)
         try:
@@ -66,7 +66,7 @@ class Watch:
                 self.pings.append(answer.seconds)
                 if answer.seconds > _LONG_SECONDS:
                     ended = time.monotonic()
-                    # Who was asked together with it hears its answer at about the same time.
+                    # Requests in progress during the stall get their answers at about the same time as the ping.
                     await asyncio.sleep(_PAUSE_SECONDS)
                     self.stalled(ended - answer.seconds, ended)
                 self.look()
@@ -76,5 +76,5 @@ class Watch:
 
 
 def failures(log: str) -> list[str]:
-    """What a server logged that nobody expected, each with some lines of what follows."""
+    """Return each unexpected failure in a server's log, with the text that follows it."""
     return [log[found.start() : found.start() + 6000] for found in _FAILURE.finditer(log)]

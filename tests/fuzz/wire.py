@@ -1,4 +1,4 @@
-"""HTTP as it goes over the wire, with nothing that would keep a request from being wrong."""
+"""An HTTP client that can send malformed requests."""
 
 import asyncio
 import re
@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 import httptools
 
 TIMEOUT_SECONDS: Final = 40.0
-"""How long an answer may take, more than any limit of the server; what takes longer is a hang."""
+"""Maximum seconds of an answer, above every limit of the server; a longer one counts as a hang."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _TARGET: Final = re.compile(r"[!-~]+")
 _VALUE: Final = re.compile(r"[\t -~]*")
 _FRAMING: Final = {"host", "content-length", "transfer-encoding"}
-"""Headers that `Request` writes itself, and that a request has once."""
+"""Headers that `Request` writes itself, and that a request may have only once."""
 
 _PING: Final = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _IDLE_SECONDS: Final = 1.0
-"""After which a server may close a connection just when it is used again."""
+"""Idle seconds after which the server may close a connection at the moment of its next use."""
 
 _PIECE: Final = 1 << 16
 _FINAL: Final = 200
@@ -31,14 +31,14 @@ _FINAL: Final = 200
 
 @dataclass(frozen=True)
 class Trickle:
-    """A body that is sent slowly: all but the last `rest` bytes at once, those in `pieces`, `pause` seconds apart."""
+    """A slow request: all but the last `rest` bytes go out at once, those in `pieces`, `pause` seconds apart."""
 
     rest: int
     pieces: int
     pause: float
 
     def split(self, data: bytes) -> list[bytes]:
-        """The first piece, and those that follow it."""
+        """Return the first piece and the slow pieces."""
         start = max(0, len(data) - self.rest)
         size = max(1, -(-(len(data) - start) // self.pieces))
         return [data[:start], *(data[at : at + size] for at in range(start, len(data), size))]
@@ -46,7 +46,7 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent: a method, a target and headers as they are, and a body of which `cut_at` sends a part."""
+    """A request with unchecked method, target, headers and body; `cut_at` stops it within the body."""
 
     endpoint: str
     method: str
@@ -55,25 +55,25 @@ class Request:
     body: bytes = b""
     cut_at: int | None = None
     reads_for: float | None = None
-    """Seconds after which somebody who is sent events hangs up."""
+    """Seconds after which a client that receives events disconnects."""
     length: int | None = None
-    """What Content-Length says where it is not the truth."""
+    """Value of Content-Length if it differs from the length of the body."""
 
     chunks: tuple[int, ...] = ()
-    """The sizes of all chunks but the last, of a body that comes in some."""
+    """Sizes of all chunks but the last; if empty, the body is not chunked."""
     trickle: Trickle | None = None
     host: str = "127.0.0.1"
     follows: int = 0
-    """How many requests stand before it in the same piece, whose answers are awaited by nobody."""
+    """Number of pings in the same piece before the request, whose answers are ignored."""
 
     @property
     def is_torn(self) -> bool:
-        """Whether it ends before its body does."""
+        """True if the request ends before its body does."""
         return self.cut_at is not None or (self.length is not None and self.length > len(self.body))
 
     @property
     def is_well_formed(self) -> bool:
-        """Whether its head and the length of its body are as RFC 9112 has them, and its method is one that there is."""
+        """True if the head and the length of the body conform to RFC 9112, and the method exists."""
         if self.length is not None or self.method not in _METHODS or not _TARGET.fullmatch(self.target):
             return False
         names = {name.lower() for name, _ in self.headers}
@@ -81,7 +81,7 @@ class Request:
 
     @property
     def encoded(self) -> bytes:
-        """The head and the body, and what they follow."""
+        """The head and the body, after the pings that precede them."""
         return _PING * self.follows + self._encoded
 
     @property
@@ -97,7 +97,7 @@ class Request:
 
     @property
     def _chunked(self) -> bytes:
-        """The body in chunks."""
+        """The body in chunked encoding."""
         bounds = sorted({min(bound, len(self.body)) for bound in accumulate(self.chunks)} | {0, len(self.body)})
         chunks = [self.body[start:stop] for start, stop in pairwise(bounds)]
         return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
@@ -105,7 +105,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What came back; `status` is 0 where nobody waited for it or the connection was closed without a word."""
+    """An answer; `status` is 0 if the client did not wait for it or the server closed the connection."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -115,12 +115,12 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """What the body is, without parameters."""
+        """The media type of the body, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip()
 
 
 class _Reading:
-    """What the parser calls while an answer comes."""
+    """The parser's callbacks, which collect an answer."""
 
     def __init__(self, *, is_head: bool, follows: int) -> None:
         self.answer = Answer()
@@ -140,7 +140,7 @@ class _Reading:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        # 100 is only a beginning.
+        # A status of 1xx is interim; the final answer follows.
         self.answer.is_whole = self.answer.status >= _FINAL and not self._before
         if self._before and self.answer.status == _FINAL:
             self._before -= 1
@@ -148,13 +148,13 @@ class _Reading:
             self._body.clear()
 
     def done(self) -> Answer:
-        """The answer as far as it came."""
+        """Return the part of the answer that arrived."""
         self.answer.body = b"".join(self._body)
         return self.answer
 
 
 class Wire:
-    """One connection, made anew whenever it is no use any more."""
+    """One connection, which is opened again when it cannot be reused."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -166,16 +166,16 @@ class Wire:
         """Send a request and read its answer.
 
         Raises:
-            TimeoutError: none came in time.
-            OSError: nobody listens.
+            TimeoutError: no answer came in time.
+            OSError: no server listens.
         """
         began = time.monotonic()
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            answer = await self._asked(request)
+            answer = await self._exchange(request)
         answer.seconds = time.monotonic() - began
         return answer
 
-    async def _asked(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request) -> Answer:
         is_idle = self._streams is not None and time.monotonic() - self._used > _IDLE_SECONDS
         reader, writer = await self._connected()
         reading = _Reading(is_head=request.method == "HEAD", follows=request.follows)
@@ -184,7 +184,7 @@ class Wire:
                 await self._send(writer, request)
             await self.close()
             return reading.done()
-        # The server may answer before the body is whole: it refuses what is too large, or too slow.
+        # The server may answer before the body is complete: it rejects a body that is too large or too slow.
         sending = asyncio.create_task(self._send(writer, request))
         try:
             with suppress(ConnectionError, TimeoutError):
@@ -203,8 +203,8 @@ class Wire:
             await self.close()
         self._used = time.monotonic()
         if answer.status == 0 and is_idle and request.reads_for is None:
-            # An idle connection may be closed at any time: that is no answer.
-            return await self._asked(request)
+            # The server may close an idle connection at any time, so a missing answer is no finding.
+            return await self._exchange(request)
         return answer
 
     @staticmethod
@@ -226,7 +226,7 @@ class Wire:
         return self._streams
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             writer = self._streams[1]
             self._streams = None

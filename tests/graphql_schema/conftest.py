@@ -1,4 +1,4 @@
-"""The schema over a real database: what an operation answers, errors and all."""
+"""The schema on a real database, and the answers of operations, including errors."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from stores.json import codec
 
 
 class Answer(NamedTuple):
-    """What a client reads of an answer, after a trip through JSON."""
+    """The data and the errors of an answer after serialisation to JSON, as a client reads them."""
 
     data: Any
     errors: list[dict[str, Any]]
@@ -33,18 +33,21 @@ Run = Callable[..., Awaitable[Answer]]
 
 @pytest.fixture(scope="session")
 def schema() -> LoomSchema:
-    """The schema, with the default limits; LOOMQL_COMPILED_EXECUTION=false runs every test graphql-core's own way."""
+    """Return the schema with the default limits.
+
+    With LOOMQL_COMPILED_EXECUTION=false, graphql-core runs every test.
+    """
     return build_schema(Limits(), compiled=Settings().compiled_execution)
 
 
 @pytest.fixture
 def run(schema: LoomSchema, database: Database) -> Run:
-    """Runs a document with variables, as a client's JSON carries both."""
+    """Return a function that runs a document with variables and returns the answer as JSON."""
     return running(schema, Context(Stores.for_database(database)))
 
 
 def running(schema: LoomSchema, context: Context) -> Run:
-    """What `run` gives, over any stores."""
+    """Return the function of `run` for any context."""
 
     async def run(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
         result = await schema.execute(document, variable_values=variables, context_value=context)

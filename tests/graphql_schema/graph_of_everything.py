@@ -1,4 +1,4 @@
-"""A small project in which everything leads somewhere, beside one that must not be led into."""
+"""A small project with every kind of link, and another project that no link may reach."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 
 
 async def build(stores: Stores, count: int = 12) -> None:
-    """So many calls, four in each trace and a thread for every two traces, and what they lead to."""
+    """Create calls with all their links: four in each trace, and a thread for every two traces."""
     table, _ = await stores.tables.create(PROJECT, [{"q": "a"}, {"q": "b"}])
     dataset = await stores.objects.create(version({"rows": f"weave:///{PROJECT}/table/{table}"}, object_id="data"))
     digests = [

@@ -1,4 +1,4 @@
-"""Queries in their JSON form, written shortly, and the same in the typed form."""
+"""Helpers that write queries in the JSON form and convert them to the typed form."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ Tree = Any
 
 
 def field(name: str) -> Tree:
-    """A field's value."""
+    """Return a reference to a field."""
     return {"$getField": name}
 
 
 def lit(value: object) -> Tree:
-    """A literal."""
+    """Return a literal."""
     return {"$literal": value}
 
 
 def eq(name: str, value: object) -> Tree:
-    """That a field equals a literal."""
+    """Return the operation that a field equals a literal."""
     return {"$eq": [field(name), lit(value)]}
 
 
 def typed(tree: Tree) -> Tree:
-    """An operation or operand in the form that the variables of a GraphQL request give it."""
+    """Convert an operation or operand to the typed form, as variables of a GraphQL request contain it."""
     [(name, inner)] = tree.items()
     name = name.removeprefix("$")
     match name, inner:

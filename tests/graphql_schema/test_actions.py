@@ -1,4 +1,4 @@
-"""Actions through the API: what each field answers, and what is refused."""
+"""Actions in the API: the answers and errors of each field."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ SPEC = """
 
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
-    """Runs a document where there are models to ask."""
+    """Return a function that runs a document with model providers."""
     return running(schema, Context(Stores.for_database(database, providers)))
 
 

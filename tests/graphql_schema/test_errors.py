@@ -1,4 +1,4 @@
-"""Errors carry a code and the argument at fault, and never what is inside."""
+"""Errors have a code and name the argument at fault, but reveal no internals."""
 
 import logging
 

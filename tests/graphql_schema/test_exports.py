@@ -1,4 +1,4 @@
-"""What an export asks, as the fields' own arguments in a query string."""
+"""The parameters of an export: the arguments of a list field in a query string."""
 
 import pickle
 

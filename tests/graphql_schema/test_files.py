@@ -1,4 +1,4 @@
-"""Files as operations store and read them."""
+"""Files in the API: storage and reads."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -148,11 +148,11 @@ async def test_file_too_large_for_a_response_names_its_url(run: Run) -> None:
     digest = (await run(CREATE, content=content, name="zeros")).data["fileCreate"]["digest"]
 
     refused = await run(READ, digest=digest)
-    told = await run('query ($d: String!) { file(projectId: "acme/files", digest: $d) { url } }', d=digest)
+    answer = await run('query ($d: String!) { file(projectId: "acme/files", digest: $d) { url } }', d=digest)
 
     assert refused.code == "PAYLOAD_TOO_LARGE"
     assert "from its url" in refused.errors[0]["message"]
-    assert told.data == {"file": {"url": f"/files/acme/files/{digest}"}}
+    assert answer.data == {"file": {"url": f"/files/acme/files/{digest}"}}
 
 
 async def test_file_contents_of_one_response_share_a_limit(schema: LoomSchema, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Walking the graph: every edge leads where it should, and a page of anything costs a constant number of commands."""
+"""Links of the graph: every edge returns the right rows, and a page costs a constant number of commands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ async def test_page_of_a_hundred_linked_calls_costs_a_constant_number_of_command
         nodes = (await run(PAGE, project=PROJECT, first=first)).data["calls"]["nodes"]
         assert len(nodes) == first
         assert all((node["parent"] is None) == (number % 4 == 0) for number, node in enumerate(nodes))
-        # No turn of two of the threads has ended.
+        # Two of the threads have no ended turn.
         assert all(
             (node["thread"] is None) == (number % 3 == 0 or number // 8 in {3, 7}) for number, node in enumerate(nodes)
         )
@@ -62,7 +62,7 @@ async def test_page_of_a_hundred_linked_calls_costs_a_constant_number_of_command
         assert any(node["costs"] for node in nodes)
         return Counter(commands.names)
 
-    # The page itself, prices, parents, ops and feedback; and threads, which are made of their turns.
+    # The finds are the page, prices, parents, ops and feedback; the aggregate computes threads from their turns.
     expected = {"find": 5, "aggregate": 1}
     assert [await sent(first) for first in (20, 20, 100, 100)] == [expected] * 4
 
@@ -280,12 +280,12 @@ async def test_nested_list_returns_20_rows_by_default(stores: Stores, *, compile
     }
 
     for field, count in counts.items():
-        for _ in range(3):  # the first goes graphql-core's way, and the second for the most part
+        for _ in range(3):  # graphql-core runs the first, and compiled rows most of the second
             result = await schema.execute(f"{{ {field} }}", context_value=context)
 
             assert result.errors is None
             assert str(result.data).count("'id'") == count, field
-            # The database is asked twice, and there are two or three objects around the entries.
+            # Two reads of the database cost 20, and two or three objects surround the entries.
             assert result.extensions
             assert result.extensions["cost"]["requested"] == 20 + count + 2 + field.startswith("calls(")
 
@@ -309,10 +309,10 @@ async def test_slow_relation_is_tried_once_and_reported_per_row(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, field: str, places: int
 ) -> None:
     await build(stores)
-    asked: list[int] = []
+    lookups: list[int] = []
 
     async def too_slow(keys: Sequence[object], *_: object) -> dict[object, object]:
-        asked.append(len(keys))
+        lookups.append(len(keys))
         raise StoreTimeoutError("too slow")
 
     monkeypatch.setattr(type(stores.feedback.of_calls), "pages", lambda _, *given: too_slow(*given))
@@ -321,11 +321,11 @@ async def test_slow_relation_is_tried_once_and_reported_per_row(
     compiled, stock = [build_schema(Limits(), compiled=each) for each in (True, False)]
 
     theirs = await running(stock, Context(stores))(document)
-    for _ in range(3):  # the first goes graphql-core's way, and the second for the most part
-        asked.clear()
+    for _ in range(3):  # graphql-core runs the first, and compiled rows most of the second
+        lookups.clear()
         ours = await running(compiled, Context(stores))(document)
 
-        assert len(asked) == 1
+        assert len(lookups) == 1
         assert ours.data == theirs.data
         assert {error["extensions"]["code"] for error in ours.errors} == {"TIMEOUT"}
         assert [error["path"] for error in ours.errors[:places]] == [error["path"] for error in theirs.errors[:places]]

@@ -1,4 +1,4 @@
-"""Images through the API: what each field answers, what is refused, and where the pictures are then."""
+"""Images in the API: the answers and errors of each field, and the stored pictures."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ USAGE = {"input_tokens": 10, "output_tokens": 90, "total_tokens": 100}
 
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
-    """Runs a document where there are models to ask."""
+    """Return a function that runs a document with model providers."""
     return running(schema, Context(Stores.for_database(database, providers)))
 
 
@@ -132,7 +132,7 @@ async def test_invalid_arguments_are_named(run: Run, stand_in: StandIn, changes:
 
     assert made.code == "BAD_USER_INPUT"
     assert made.errors[0]["extensions"]["argument"] == argument
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_file_size_limit_applies_to_images(

@@ -1,4 +1,4 @@
-"""Documents are refused for what they would cost, and kept once they are known to be valid."""
+"""Limits of documents: the server rejects costly documents and caches valid ones."""
 
 from collections.abc import AsyncIterator
 from typing import Any

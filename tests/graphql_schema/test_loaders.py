@@ -1,4 +1,4 @@
-"""Loaders ask once for all that is asked meanwhile, and keep nothing."""
+"""Loaders load all concurrent keys in one batch and cache nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from stores.errors import StoreTimeoutError
 
 class Doubler:
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     async def find(self, keys: Sequence[int], times: int) -> dict[int, int]:
-        self.asked.append(list(keys))
+        self.batches.append(list(keys))
         await asyncio.sleep(0.001)
         if 13 in keys:
             raise ValueError("13")
@@ -30,7 +30,7 @@ async def test_concurrent_keys_are_loaded_in_one_batch_each_once() -> None:
 
     assert found == [2, 4, 2]
     assert again == 2
-    assert doubler.asked == [[1, 2], [1]]
+    assert doubler.batches == [[1, 2], [1]]
 
 
 async def test_loads_with_different_arguments_are_separate_batches() -> None:
@@ -39,7 +39,7 @@ async def test_loads_with_different_arguments_are_separate_batches() -> None:
     found = await asyncio.gather(*(loaders.load(doubler.find, 1, times) for times in (2, 3)))
 
     assert found == [2, 3]
-    assert doubler.asked == [[1], [1]]
+    assert doubler.batches == [[1], [1]]
 
 
 async def test_failure_reaches_all_waiters_and_is_not_cached() -> None:
@@ -52,10 +52,10 @@ async def test_failure_reaches_all_waiters_and_is_not_cached() -> None:
 
 
 async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaders, asked, failing = Loaders(), list[int](), [StoreTimeoutError("too slow")]
+    loaders, loaded, failing = Loaders(), list[int](), [StoreTimeoutError("too slow")]
 
     async def find(keys: Sequence[int], _: int) -> dict[int, int]:
-        asked.extend(keys)
+        loaded.extend(keys)
         if failing:
             raise failing[0]
         return dict.fromkeys(keys, 7)
@@ -66,7 +66,7 @@ async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.Mo
     failing.clear()
 
     assert await loaders.load(find, 3, 3) == 7, "another question"
-    assert asked == [1, 3]
+    assert loaded == [1, 3]
     monkeypatch.setattr("graphql_schema.loaders.FAILURE_SECONDS", 0)
     failing.append(StoreTimeoutError("again"))
     with pytest.raises(StoreTimeoutError, match="again"):
@@ -89,7 +89,7 @@ async def test_cancelled_waiter_leaves_the_rest_and_the_last_cancels_the_load() 
     with pytest.raises(asyncio.CancelledError):
         await only
     assert await loaders.load(doubler.find, 4, 2) == 8
-    assert doubler.asked == [[1, 2], [4]]
+    assert doubler.batches == [[1, 2], [4]]
 
 
 async def test_many_waiters_each_get_the_failure_or_the_result_once() -> None:
@@ -101,4 +101,4 @@ async def test_many_waiters_each_get_the_failure_or_the_result_once() -> None:
 
     assert found == [2 * key for key in keys]
     assert [str(error) for error in failed] == ["13"] * (len(keys) + 1)
-    assert doubler.asked == [keys, [*keys, 13]]
+    assert doubler.batches == [keys, [*keys, 13]]

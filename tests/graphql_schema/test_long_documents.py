@@ -1,4 +1,4 @@
-"""Long documents: while one is read, others go on, and what comes of it is the same."""
+"""Long documents: other requests proceed while the server parses one, and the result is the same."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -63,7 +63,7 @@ async def test_other_requests_run_while_a_long_document_is_parsed(
 
 @pytest.mark.parametrize("run", [executed, streamed])
 async def test_long_document_gives_the_same_result(schema: LoomSchema, run: Run) -> None:
-    for _ in range(2):  # read anew, and kept
+    for _ in range(2):  # the server parses the document, then reads it from the cache
         assert (await run(schema, padded(SHORT))).data == {"greeting": "Hello"}
     for document in ("{ greting }", "{ greeting(to: 1) }", "{"):
         short, long = [await run(schema, text) for text in (document, padded(document))]
@@ -95,7 +95,7 @@ async def test_documents_over_the_limit_are_rejected_in_no_time(schema: LoomSche
 @pytest.mark.parametrize("kind", [LimitedRootsExecutor, CompilingExecutor])
 async def test_introspection_yields_to_other_requests(kind: type[LimitedRootsExecutor]) -> None:
     schema = LoomSchema(Query, limits=Limits(), execution_context_class=kind)
-    for _ in range(3):  # a selection is compiled when the server meets it again
+    for _ in range(3):  # a selection is compiled on its second run
         results: list[ExecutionResult] = []
 
         async def ask(into: list[ExecutionResult]) -> None:

@@ -1,4 +1,4 @@
-"""Look-ups of what is missing, malformed or deleted, in every field of Query; and errors of single root fields."""
+"""Lookups of missing, malformed and deleted entities in every field of Query, and errors of single root fields."""
 
 from typing import Any
 
@@ -39,13 +39,13 @@ MISSING: dict[str, Any] = {
     ),
     "nodes": [None],
     "refs": [None],
-    # The reference API has a status for it.
+    # The reference API has a status for a missing evaluation.
     "evaluationStatus": {"__typename": "EvaluationStatusNotFound"},
 }
-"""The results of look-ups that find nothing; all other fields of Query are lists, counts and roll-ups."""
+"""Results of lookups that find nothing; all other fields of Query are lists, counts and aggregates."""
 
 OF_A_PROJECT = {"lastPurge", "project", "retention", "retentionPreview", "searchIndex"}
-"""Look-ups of nothing but a project."""
+"""Lookups that name only a project."""
 
 TWO_STARTS = """
 mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!) {
@@ -56,12 +56,12 @@ mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!)
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
-    """Runs a document in each of the two ways of execution."""
+    """Return a function that runs a document, with each of the two executors."""
     return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
 
 
 def several(question: Question) -> dict[str, Any]:
-    """The runs to compare, of which a question has one."""
+    """Return two runs to compare, because a question has only one."""
     return {"callIds": [call_id(98), call_id(99)]} if question.field == "evaluationCompare" else {}
 
 
@@ -88,16 +88,16 @@ async def test_missing_entity_in_a_project_is_null(run: Run, schema: LoomSchema,
 
 
 async def test_malformed_project_id_is_an_error_of_every_field(run: Run, schema: LoomSchema) -> None:
-    asked = 0
+    count = 0
     for question in questions(schema, PROJECT, number=99):
         if question.root == "Query" and "projectId" in question.variables:
             answer = await run(question.document, **question.variables | several(question) | {"projectId": "acme"})
             [error] = answer.errors
-            told = error["extensions"]
-            assert (told["code"], told["argument"]) == ("BAD_USER_INPUT", "projectId"), question
+            extensions = error["extensions"]
+            assert (extensions["code"], extensions["argument"]) == ("BAD_USER_INPUT", "projectId"), question
             assert answer.data == {question.field: None}
-            asked += 1
-    assert asked > 30
+            count += 1
+    assert count > 30
 
 
 @pytest.mark.parametrize(

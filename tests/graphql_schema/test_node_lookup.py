@@ -1,4 +1,4 @@
-"""Anything by its ref: every kind of entity, several at once, and what there is none of."""
+"""Lookups by ref: every kind of entity, several at once, and missing ones."""
 
 import base64
 from collections import Counter
@@ -61,7 +61,7 @@ query ($ids: [ID!]!) {
 
 
 def refs_in(value: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """Every ref in an answer, in order."""
+    """Return all refs in an answer, in order."""
     match value:
         case dict():
             return [
@@ -77,7 +77,7 @@ def refs_in(value: Any) -> list[str]:  # noqa: ANN401 -- any JSON
 
 @pytest.fixture
 async def refs(run: Run, calls: CallsStore, objects: ObjectsStore, database: Database) -> list[str]:
-    """The refs of one of everything, and of a few more."""
+    """Create at least one entity of each kind and return the refs."""
     op = await objects.create(version({"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}, object_id="answer"))
     prompt = await objects.create(version("Be kind.", object_id="prompt"))
     assert prompt
@@ -146,9 +146,9 @@ async def test_node_and_nodes_return_the_same(run: Run, refs: list[str]) -> None
 
 
 async def test_nodes_keep_order_and_repeats(run: Run, refs: list[str]) -> None:
-    asked = [refs[5], refs[0], refs[5], f"weave:///{PROJECT}/call/{call_id(9)}", refs[0]]
+    ids = [refs[5], refs[0], refs[5], f"weave:///{PROJECT}/call/{call_id(9)}", refs[0]]
 
-    nodes = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=asked)).data["nodes"]
+    nodes = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=ids)).data["nodes"]
 
     assert nodes == [{"ref": refs[5]}, {"ref": refs[0]}, {"ref": refs[5]}, None, {"ref": refs[0]}]
 
@@ -158,13 +158,13 @@ async def test_many_nodes_take_one_command_per_kind_and_project(
 ) -> None:
     other = "acme/other"
     await calls.write([start(number) for number in range(60)] + [start(n, project_id=other) for n in range(60)])
-    asked = [f"weave:///{project}/call/{call_id(n)}" for project in (PROJECT, other) for n in range(60)]
-    asked += [f"weave:///{project}/trace/{trace_id(n)}" for project in (PROJECT, other) for n in range(60)]
+    ids = [f"weave:///{project}/call/{call_id(n)}" for project in (PROJECT, other) for n in range(60)]
+    ids += [f"weave:///{project}/trace/{trace_id(n)}" for project in (PROJECT, other) for n in range(60)]
     commands.sent.clear()
 
-    nodes = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=asked)).data["nodes"]
+    nodes = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=ids)).data["nodes"]
 
-    assert [node["ref"] for node in nodes] == asked
+    assert [node["ref"] for node in nodes] == ids
     assert Counter(commands.names) == {"find": 1, "distinct": 2}
 
 

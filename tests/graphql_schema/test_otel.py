@@ -1,4 +1,4 @@
-"""Exports of spans by GraphQL."""
+"""Exports of spans in the API."""
 
 from tests.graphql_schema.conftest import Run
 from tests.stores.otel.messages import otlp_json, request, span, span_id
@@ -33,9 +33,9 @@ async def test_spans_are_stored_in_the_project_of_the_mutation(run: Run) -> None
 async def test_rejected_spans_are_reported(run: Run) -> None:
     answer = await run(EXPORT, project="acme/chat", traces=otlp_json(request(span(1), span(2, {"." * 64: 1}))))
 
-    told = answer.data["otelExport"]["partialSuccess"]
-    assert told["rejectedSpans"] == 1
-    assert told["errorMessage"].startswith("span 0000000000000002 (step 2): the key")
+    partial = answer.data["otelExport"]["partialSuccess"]
+    assert partial["rejectedSpans"] == 1
+    assert partial["errorMessage"].startswith("span 0000000000000002 (step 2): the key")
     assert [node["id"] for node in (await run(CALLS)).data["calls"]["nodes"]] == [span_id(1)]
 
 

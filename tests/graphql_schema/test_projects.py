@@ -1,4 +1,4 @@
-"""Projects in the API: what each has and takes, computed only when selected, for a page in few commands."""
+"""Projects in the API: their fields are computed only if selected, in few commands for each page."""
 
 from collections import Counter
 from dataclasses import replace
@@ -40,7 +40,7 @@ STATS = f"query ($project: ID!) {{ projectStats(projectId: $project) {{ {SIZES} 
 
 @pytest.fixture
 async def chat(database: Database, calls: CallsStore, objects: ObjectsStore) -> None:
-    """Two calls of 10 bytes each, an object of 13, a table with rows of 16 and a file of 5."""
+    """Store two calls of 10 bytes each, an object of 13, a table with rows of 16 and a file of 5."""
     await calls.write([start(number, inputs={"a": 1}) for number in (1, 2)])
     await objects.create(version({"x": [1, 2]}))
     await TablesStore(database).create(PROJECT, [{"a": 1}, {"a": 1}, {"b": 2}])
@@ -123,19 +123,22 @@ async def test_invalid_project_id_is_refused(run: Run, bad: str) -> None:
 
 @pytest.mark.usefixtures("chat")
 async def test_unselected_fields_are_not_computed(run: Run, commands: Commands) -> None:
-    async def asked(document: str) -> list[Any]:
+    async def commands_of(document: str) -> list[Any]:
         commands.sent.clear()
         assert not (await run(document)).errors
         return [body[name] for name, body in commands.sent]
 
     stats = f'projectStats(projectId: "{PROJECT}")'
-    assert await asked(f"{{ {stats} {{ filesStorageSizeBytes }} }}") == ["files.files"]
-    assert await asked(f"{{ {stats} {{ __typename }} }}") == []
-    assert await asked("{ projects { totalCount } }") == ["projects", "projects"]
+    assert await commands_of(f"{{ {stats} {{ filesStorageSizeBytes }} }}") == ["files.files"]
+    assert await commands_of(f"{{ {stats} {{ __typename }} }}") == []
+    assert await commands_of("{ projects { totalCount } }") == ["projects", "projects"]
     assert commands.sent[0][1]["limit"] == 1
-    assert await asked("{ projects { nodes { id } } }") == ["projects"]
-    assert await asked("{ projects { nodes { callCount } } }") == ["projects", 1]  # a pipeline that begins with ids
-    assert await asked("{ projects { nodes { stats { tablesStorageSizeBytes } } } }") == ["projects", "table_rows"]
+    assert await commands_of("{ projects { nodes { id } } }") == ["projects"]
+    assert await commands_of("{ projects { nodes { callCount } } }") == ["projects", 1]  # the pipeline starts with ids
+    assert await commands_of("{ projects { nodes { stats { tablesStorageSizeBytes } } } }") == [
+        "projects",
+        "table_rows",
+    ]
 
 
 async def test_command_count_does_not_depend_on_page_size(run: Run, calls: CallsStore, commands: Commands) -> None:
@@ -154,11 +157,11 @@ async def test_command_count_does_not_depend_on_page_size(run: Run, calls: Calls
     assert [node["callCount"] for node in nodes] == [1] * 60
     assert [node["stats"]["traceStorageSizeBytes"] for node in nodes] == [4] * 60
     assert few == many == {"find": 1, "aggregate": 1 + 7}
-    assert very_many == {"find": 1, "aggregate": 1 + 3 * 7}  # no command counts more than 25 projects
+    assert very_many == {"find": 1, "aggregate": 1 + 3 * 7}  # a command counts at most 25 projects
 
 
 class Slow(ProjectsStore):
-    """Gets through with no count and no size in time."""
+    """A store whose counts and sizes always time out."""
 
     async def _never(self, *_: object, **__: object) -> NoReturn:
         raise StoreTimeoutError("narrow the filter")
@@ -277,20 +280,20 @@ async def test_project_returns_its_entities(
 async def test_project_lists_equal_the_root_lists(run: Run, calls: CallsStore) -> None:
     await calls.write([start(number) for number in range(1, 6)])
     page = "pageInfo { hasNextPage endCursor } edges { cursor node { id ref } }"
-    asked = {"project": PROJECT, "after": None}
+    variables = {"project": PROJECT, "after": None}
     for _ in range(3):
         within = await run(
             "query ($project: ID!, $after: String) { project(projectId: $project) { calls(first: 2, after: $after) { "
             f"{page} }} }} }}",
-            **asked,
+            **variables,
         )
         alone = await run(
             "query ($project: ID!, $after: String) { calls(projectId: $project, first: 2, after: $after) { "
             f"{page} }} }}",
-            **asked,
+            **variables,
         )
         assert within.data["project"]["calls"] == alone.data["calls"]
-        asked["after"] = alone.data["calls"]["pageInfo"]["endCursor"]
+        variables["after"] = alone.data["calls"]["pageInfo"]["endCursor"]
     assert not alone.data["calls"]["pageInfo"]["hasNextPage"]
 
 
@@ -299,7 +302,7 @@ async def test_each_project_of_a_page_has_its_own_lists(run: Run, calls: CallsSt
     for number, project in enumerate(projects, 1):
         await calls.write([start(n, project_id=project) for n in range(number)])
 
-    async def asked(first: int) -> int:
+    async def count_commands(first: int) -> int:
         commands.sent.clear()
         answer = await run(
             "query ($first: Int) { projects(first: $first) { nodes { id calls(first: 5) { nodes { projectId parent "
@@ -312,8 +315,8 @@ async def test_each_project_of_a_page_has_its_own_lists(run: Run, calls: CallsSt
         ]
         return len(commands.sent)
 
-    # No command reads across projects: one lists these, and then each has one.
-    assert [await asked(first) for first in (1, 3)] == [2, 4]
+    # No command reads across projects: one lists the projects, then each project needs one.
+    assert [await count_commands(first) for first in (1, 3)] == [2, 4]
 
 
 async def test_error_in_a_project_list_names_its_argument(run: Run, calls: CallsStore) -> None:

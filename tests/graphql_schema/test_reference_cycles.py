@@ -1,6 +1,6 @@
-"""What an operation took goes with its answer: the garbage collector, which keeps all others waiting, has no work.
+"""Operations leave no reference cycles, because the garbage collector would make all other requests wait.
 
-These are the ways that take most of the time; what fails, and what is odd, may leave something to it.
+The tests cover the most frequent operations; errors and unusual operations may leave cycles.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.watching import begun
+from tests.watching import until_subscribed
 
 LIST = "query ($p: ID!) { calls(projectId: $p) { nodes { id inputs parent { id } children { nodes { id } } } } }"
 ONE = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { id opName children { nodes { id } } } }"
@@ -27,13 +27,13 @@ EVENTS = "subscription ($p: ID!) { callEvents(projectId: $p) { type call { id st
 
 
 def there() -> int:
-    """How much of executions there is."""
+    """Return the number of live objects that belong to executions."""
     return sum(issubclass(type(each), CompilingExecutor | Rows | Context) for each in gc.get_objects())
 
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """A block in which nothing goes but what nobody refers to."""
+    """Disable the garbage collector, so that only objects without references are freed."""
     gc.collect()
     gc.disable()
     try:
@@ -47,7 +47,7 @@ async def test_query_leaves_no_reference_cycles(
     calls: CallsStore, run: Run, document: str, variables: dict[str, str]
 ) -> None:
     await calls.write([part for number in range(3) for part in (start(number), end(number))])
-    for _ in range(2):  # the first time it is met
+    for _ in range(2):  # the first run compiles the selection
         answer = await run(document, p=PROJECT, **variables)
         assert not answer.errors
 
@@ -65,7 +65,7 @@ async def test_events_leave_no_reference_cycles_for_any_number_of_subscribers(
     given = EVENTS, {"p": PROJECT}, Context(stores)
     async with aclosing(await schema.stream(*given)) as first, aclosing(await schema.stream(*given)) as second:
         tasks = [asyncio.create_task(_call_of(results)) for results in (first, second)]
-        await begun(stores.calls, 2)
+        await until_subscribed(stores.calls, 2)
         await stores.calls.write([start(1)])
         assert await asyncio.gather(*tasks) == [call_id(1), call_id(1)]
 

@@ -1,4 +1,4 @@
-"""Refs over GraphQL: values in order, spliced as they are kept, and errors that name the ref."""
+"""Refs in the API: values in order, embedded as they are stored, and errors that name the ref."""
 
 import pytest
 
@@ -124,7 +124,7 @@ async def test_command_count_does_not_depend_on_the_refs_of_a_page(
     await calls.write([start(n, inputs={"a": prompts[n % 10], "b": prompts[n % 7]}) for n in range(60)])
     sent = []
 
-    # The first time that a selection is met its first row asks alone.
+    # In the first run of a selection, its first row loads alone.
     for first in (60, 1, 60):
         commands.sent.clear()
         answer = await run(WALK.replace("calls(", f"calls(first: {first} "), project=PROJECT)

@@ -1,4 +1,4 @@
-"""Retention and purges as clients see them."""
+"""Retention and purges in the API."""
 
 import pytest
 
@@ -35,7 +35,7 @@ READ = """{ retention(projectId: "acme/chat") {
 
 @pytest.fixture
 def administer(schema: LoomSchema, database: Database) -> Run:
-    """As `run`, on a server whose LOOMQL_ADMIN is true."""
+    """Return the function of `run` for a server with LOOMQL_ADMIN=true."""
     context = Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN)
     return run_with(schema, context)
 
@@ -50,7 +50,7 @@ def run_with(schema: LoomSchema, context: Context) -> Run:
 
 @pytest.fixture
 async def logged(calls: CallsStore) -> None:
-    """Five calls of 9 days ago, and two of now."""
+    """Store five calls from 9 days ago and two from now."""
     for number, days in enumerate((9, 9, 9, 9, 9, 0, 0)):
         began = times.now() - days * DAY
         await calls.write([start(number, started_at=began), end(number, ended_at=began + SECOND)])
@@ -66,8 +66,8 @@ async def test_rule_is_previewed_set_applied_and_removed(administer: Run, run: R
     assert (await run(READ)).data["retention"] == {
         "keepDays": None, "keepCalls": None, "setAt": None, "nextSweepAt": None, "lastSweep": None
     }  # fmt: skip
-    told = (await administer(SET, days=5, calls=1000)).data["retentionSet"]
-    assert told == {"projectId": PROJECT, "keepDays": 5, "keepCalls": 1000}
+    rule = (await administer(SET, days=5, calls=1000)).data["retentionSet"]
+    assert rule == {"projectId": PROJECT, "keepDays": 5, "keepCalls": 1000}
     assert (await run(PREVIEW)).data["retentionPreview"] == old | nothing
 
     swept = (await administer(SWEEP)).data["retentionSweep"]

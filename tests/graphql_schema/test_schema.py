@@ -1,4 +1,4 @@
-"""The schema as a whole: its committed SDL, its descriptions, its names."""
+"""The whole schema: its committed SDL, descriptions and names."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search as clients see it."""
+"""Text search in the API."""
 
 import pytest
 
@@ -30,7 +30,7 @@ INDEX = 'searchIndex(projectId: "acme/chat") { isOn isReady waiting cut lookedAt
 
 @pytest.fixture
 async def _stored(calls: CallsStore) -> None:
-    """Two calls about the weft, one of them in its output."""
+    """Store two calls about the weft, one with the word in its output."""
     await calls.write(
         [
             start(1, inputs={"question": "What is the weft?"}),
@@ -112,7 +112,7 @@ async def test_unselected_fields_are_not_read(run: Run, commands: Commands) -> N
     answer = await run('{ search(projectId: "acme/chat", text: "weft") { nodes { score } } }')
 
     assert answer.data == {"search": {"nodes": [{"score": 2}, {"score": 1}]}}
-    assert commands.names == ["find", "find"]  # whether there is an index, and the scan
+    assert commands.names == ["find", "find"]  # one checks for an index, the other scans
 
 
 @pytest.mark.usefixtures("_stored")
@@ -135,9 +135,9 @@ async def test_only_administrators_switch_an_index(
     assert refused.code == "FORBIDDEN"
     assert "loomql search on acme/chat" in refused.errors[0]["message"]
     assert switched.data == {"searchIndexSet": {"isOn": True, "isReady": False, "total": 2}}
-    told = ready.data["searchIndex"]
-    assert (told["isOn"], told["isReady"], told["waiting"], told["cut"]) == (True, True, 2, 0)
-    assert told["setAt"] <= told["readyAt"]
+    state = ready.data["searchIndex"]
+    assert (state["isOn"], state["isReady"], state["waiting"], state["cut"]) == (True, True, 2, 0)
+    assert state["setAt"] <= state["readyAt"]
     assert [each["node"]["score"] for each in found.data["search"]["edges"]] == [2, 1]
     assert off.data["searchIndexSet"]["isOn"] is False
 

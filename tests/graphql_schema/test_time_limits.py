@@ -1,4 +1,4 @@
-"""The time that a query may take, as MongoDB is told it."""
+"""The time limit that the server sends to MongoDB with each command of a query."""
 
 from typing import Final
 
@@ -49,5 +49,5 @@ async def test_every_command_of_a_query_has_a_time_limit(
     assert answer.errors == []
     reads = [(name, body) for name, body in commands.sent if name in READS]
     assert reads
-    # What a cursor is asked for later counts as the command that made it.
+    # A getMore command has no limit of its own; it counts toward that of the command that created the cursor.
     assert [body for _name, body in reads if not 0 < body.get("maxTimeMS", 0) <= 60_000] == []

@@ -1,4 +1,4 @@
-"""`python -m tests.load --minutes 3`: mixed load on a server of its own, and what came of it."""
+"""`python -m tests.load --minutes 3`: put mixed load on a new server and report the results."""
 
 import argparse
 import asyncio
@@ -19,7 +19,7 @@ async def _run(server: CountedServer, uri: str, seconds: float) -> Outcome:
 
 
 def main() -> int:
-    """Run, print the report, and give 1 where there were errors, something was left, or it grew or got slower."""
+    """Run, print the report, and return 1 if the run had errors or the server leaked, grew or slowed down."""
     parser = argparse.ArgumentParser(prog="python -m tests.load")
     parser.add_argument("--minutes", type=float, default=3.0)
     options = parser.parse_args()
@@ -31,8 +31,8 @@ def main() -> int:
         outcome = asyncio.run(_run(server, uri, options.minutes * 60))
         logged = failures(server.output.read_text(errors="replace"))
     grown = unsteady(outcome)
-    told = (f"unsteady: {', '.join(grown) or 'nothing'}", *logged[:3])
-    print(report(outcome), *told, sep="\n")  # noqa: T201 - the report is what the command is for
+    findings = (f"unsteady: {', '.join(grown) or 'nothing'}", *logged[:3])
+    print(report(outcome), *findings, sep="\n")  # noqa: T201 - the report is what the command is for
     return int(bool(outcome.errors or logged or grown or leaks(outcome.before, outcome.after)))
 
 

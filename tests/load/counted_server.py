@@ -1,4 +1,4 @@
-"""`python -m tests.load.counted_server`: the command `loomql`, which on SIGUSR1 writes how many tasks it has."""
+"""`python -m tests.load.counted_server`: the command `loomql`, which writes its task count to a file on SIGUSR1."""
 
 import asyncio
 import os

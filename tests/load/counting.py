@@ -1,4 +1,4 @@
-"""`loomql serve` in a process that tells how many tasks it has."""
+"""`loomql serve` in a process that reports its number of tasks."""
 
 import re
 import subprocess
@@ -12,11 +12,11 @@ from tests.app.command import ROOT, TIMEOUT_SECONDS, clean, eventually
 from tests.load.counted_server import FILE
 
 _EVENT_BYTES: Final = 8 * 1024 * 1024
-"""What is kept for those who watch is full before a minute is over: memory that goes on growing is a leak then."""
+"""Memory limit of kept events, which the load reaches within a minute, so that later growth is a leak."""
 
 
 class CountedServer(NamedTuple):
-    """The server's process and address, the file of its tasks, and that of its output."""
+    """The server's process and URL, the file with its number of tasks, and the file of its output."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -26,7 +26,7 @@ class CountedServer(NamedTuple):
 
 @contextmanager
 def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedServer]:
-    """A server over a database, until the block ends."""
+    """Start a server on a database and terminate it when the block ends."""
     output, tasks_file = folder / "server.log", folder / "tasks"
     settings = {
         "LOOMQL_MONGODB_URI": uri,

@@ -1,4 +1,4 @@
-"""What a run of mixed load says to people."""
+"""The report of a run of mixed load."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ _MOST_SLOWER: Final = 1.5
 
 
 def report(outcome: Outcome) -> str:
-    """Rates and times of each third of the run, memory, what was left open, and the errors."""
+    """Return the report: rates and times by thirds of the run, memory, leaks and errors."""
     total = sum(map(len, outcome.steps.values()))
     lines = [
         f"{total:,} steps in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second; p50, p99 in ms by third"
@@ -28,23 +28,23 @@ def report(outcome: Outcome) -> str:
 
 
 def memory_by_third(seen: list[Seen]) -> list[float]:
-    """The median of the memory in each third, in MiB."""
+    """Return the median of the memory in each third, in MiB."""
     size = len(seen) / _THIRDS
     thirds = [sorted(look.memory for look in seen[int(n * size) : int((n + 1) * size)]) for n in range(_THIRDS)]
     return [third[len(third) // 2] for third in thirds]
 
 
 def unsteady(outcome: Outcome) -> list[str]:
-    """What there is more of in the last third than in the first by more than chance: memory, and times at p99."""
+    """Return a sentence if memory grew between the first and the last third, and one if the p99 grew."""
     first, _, last = memory_by_third(outcome.seen)
     every = [step for taken in outcome.steps.values() for step in taken]
     quick, _, slow = (_percentile(third, 0.99) for third in _by_third(every, outcome.seconds))
-    told = [f"memory: {first:.0f} MiB, then {last:.0f}"] if last > first + _MOST_GROWTH_MIB else []
-    return told + ([f"p99: {1e3 * quick:.0f} ms, then {1e3 * slow:.0f}"] if slow > _MOST_SLOWER * quick else [])
+    problems = [f"memory: {first:.0f} MiB, then {last:.0f}"] if last > first + _MOST_GROWTH_MIB else []
+    return problems + ([f"p99: {1e3 * quick:.0f} ms, then {1e3 * slow:.0f}"] if slow > _MOST_SLOWER * quick else [])
 
 
 def _by_third(taken: list[tuple[float, float]], seconds: float) -> list[list[float]]:
-    """How long what began in each third took, the quickest first."""
+    """Return the sorted durations of the steps that started in each third."""
     ends = [(third + 1) * seconds / _THIRDS for third in range(_THIRDS)]
     begins = [0.0, *ends]
     return [sorted(took for at, took in taken if begin <= at < end) for begin, end in zip(begins, ends, strict=False)]

@@ -1,4 +1,4 @@
-"""A run of mixed load: clients of all sorts at once at one server, each as fast as it is answered."""
+"""A run of mixed load: clients of all kinds use one server at once, each as fast as the server answers."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ _SHOWN_ERRORS: Final = 20
 
 @dataclass
 class Outcome:
-    """What came of a run: how long each step took and when, by its name."""
+    """The results of a run; `steps` has the start and the duration of each step, by name."""
 
     seconds: float
     before: State
@@ -51,7 +51,7 @@ class Outcome:
 
 
 class Run:
-    """A run of so many seconds at a server."""
+    """A run of some seconds on a server."""
 
     def __init__(self, server: CountedServer, uri: str, seconds: float) -> None:
         self.url = server.url
@@ -64,7 +64,11 @@ class Run:
         self._errors: list[str] = []
 
     async def go(self) -> Outcome:
-        """Write the stock, let every client take a step, look, run, and look again when all is quiet."""
+        """Run the load and return the results.
+
+        The run first creates the stock and runs every step once. It looks at the server before the load, and again when
+        the server is idle.
+        """
         await _stock(self.url)
         await asyncio.gather(*(self._once(step) for step, _count in _CLIENTS))
         before = await self._looker.look()
@@ -106,8 +110,8 @@ class Run:
         except (StepError, OSError) as error:
             self._fail(f"watcher: {error!r}")
 
-    def _fail(self, told: str) -> None:
-        self._errors.append(told if len(self._errors) < _SHOWN_ERRORS else "")
+    def _fail(self, message: str) -> None:
+        self._errors.append(message if len(self._errors) < _SHOWN_ERRORS else "")
 
 
 async def _stock(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What a server holds while nobody asks it anything: memory, open files, threads, tasks, connections to MongoDB."""
+"""The resources that an idle server holds: memory, open files, threads, tasks, connections to MongoDB."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ from tests.fuzz.watching import Watch
 
 _SETTLING_SECONDS: Final = 60.0
 _SLACK: Final = {"memory": float("inf"), "files": 60, "threads": 40, "tasks": 3, "connections": 60}
-"""How much more there may be: pools of threads and of connections, which are files, stay as large as they had to be."""
+"""Allowed growth by resource; pools of threads and of connections, which are files, keep their largest size."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Memory is in MiB."""
+    """The resources of a server at one time; memory is in MiB."""
 
     memory: float
     files: int
@@ -30,14 +30,14 @@ class State:
 
 @dataclass
 class Looker:
-    """Looks at one server and its database."""
+    """Reads the state of one server and its database."""
 
     watch: Watch
     tasks_file: Path
     mongodb: MongoClient[dict[str, Any]]
 
     async def look(self) -> State:
-        """How it is right now."""
+        """Return the current state."""
         seen = self.watch.look()
         connections = await asyncio.to_thread(
             lambda: self.mongodb.admin.command("serverStatus")["connections"]["current"]
@@ -53,7 +53,7 @@ class Looker:
         return int(self.tasks_file.read_text())
 
     async def settled(self, before: State) -> State:
-        """How it is once what it did is done, or a minute later if there is always more of something than before."""
+        """Wait until the server has released its resources, for a minute at most, and return the state."""
         ends = time.monotonic() + _SETTLING_SECONDS
         while leaks(before, now := await self.look()) and time.monotonic() < ends:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.2)
@@ -61,6 +61,6 @@ class Looker:
 
 
 def leaks(before: State, after: State) -> list[str]:
-    """What there is more of than there should be."""
+    """Return a sentence for each resource that grew more than allowed."""
     pairs = ((field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(State))
     return [f"{name}: {old} before, {new} after" for name, old, new in pairs if new > old + _SLACK[name]]

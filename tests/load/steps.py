@@ -1,4 +1,4 @@
-"""What clients do, each step one request or a few that belong together; what is not answered in full is an error."""
+"""The steps of clients, each one request or a few that belong together. An incomplete or failed answer is an error."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -14,10 +14,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.fuzz.wire import Request, Wire
 
 STOCK: Final = "load/stock"
-"""What is there from the beginning, and stays: those who look through all of it always look through as much."""
+"""Project that is filled before the load and never changes, so that each scan reads the same amount of data."""
 
 LIVE: Final = "load/live"
-"""What is written to; who reads it reads the newest."""
+"""Project that receives the writes; readers read its newest data."""
 
 _JSON: Final = (("Content-Type", "application/json"),)
 _TEXT: Final = "What is the capital of this country, and since when? " * 12
@@ -26,14 +26,14 @@ _PAYLOAD: Final = bytes(range(256)) * 80
 
 
 class StepError(Exception):
-    """A request that was not answered as it should be."""
+    """A request whose answer was an error or wrong."""
 
 
 Step = Callable[["Client"], Awaitable[None]]
 
 
 class Client:
-    """One connection, and what its user remembers."""
+    """One connection and the state of its user."""
 
     def __init__(self, url: str, seed: str) -> None:
         self.wire = Wire(url)
@@ -43,10 +43,10 @@ class Client:
     async def send(
         self, method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b""
     ) -> bytes:
-        """The body of an answer, which must be a success.
+        """Send a request and return the body of the answer.
 
         Raises:
-            StepError: it is not.
+            StepError: the answer is incomplete or no success.
         """
         answer = await self.wire.ask(Request("load", method, target, headers, body))
         if not answer.is_whole or answer.status not in {200, 201, 206}:
@@ -54,10 +54,10 @@ class Client:
         return answer.body
 
     async def ask(self, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any data
-        """The data of an operation, which must have no errors.
+        """Return the data of an operation.
 
         Raises:
-            StepError: it has.
+            StepError: the answer has errors.
         """
         body = json.dumps({"query": document, "variables": variables}).encode()
         result = json.loads(await self.send("POST", "/graphql", _JSON, body))
@@ -71,7 +71,7 @@ def _now() -> str:
 
 
 def call_parts(project: str, number: int, call_id: str, trace_id: str) -> list[dict[str, Any]]:
-    """The start and the end of a call of some 2 kB."""
+    """Return the start and the end of a call of about 2 kB."""
     start: dict[str, Any] = {
         "projectId": project,
         "id": call_id,
@@ -98,7 +98,7 @@ CREATE: Final = """mutation ($batch: [CallBatchMode!]!) {
 
 
 async def batch(client: Client) -> None:
-    """Ten whole calls at once."""
+    """Create ten whole calls in one batch."""
     trace_id, first = str(uuid4()), client.random.randrange(10**6)
     names = [str(uuid4()) for _ in range(10)]
     parts = [part for n, name in enumerate(names) for part in call_parts(LIVE, first + n, name, trace_id)]
@@ -108,7 +108,7 @@ async def batch(client: Client) -> None:
 
 
 async def start_and_end(client: Client) -> None:
-    """One call, whose start and end come by themselves; it is read in between, and its end is there after."""
+    """Start a call and end it in a second request, then read its status."""
     name = str(uuid4())
     start, end = call_parts(LIVE, client.random.randrange(10**6), name, str(uuid4()))
     await client.ask("mutation ($s: StartedCallSchemaForInsert!) { callStart(start: $s) { id } }", s=start["start"])
@@ -120,7 +120,7 @@ async def start_and_end(client: Client) -> None:
 
 
 async def tables(client: Client) -> None:
-    """A table of some rows, one more row, and a page of it."""
+    """Create a table, append a row, and read a page of it."""
     rows = [{"n": client.random.random(), "question": _TEXT[:100]} for _ in range(20)]
     made = await client.ask(
         "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest } }",
@@ -143,7 +143,7 @@ async def tables(client: Client) -> None:
 
 
 async def feedback(client: Client) -> None:
-    """A note on a call of the stock's, taken away again, so that there is never more of it."""
+    """Add a note and purge it, so that the amount of feedback stays the same."""
     note = {"projectId": LIVE, "weaveRef": f"weave:///{LIVE}/call/{uuid4()}", "feedbackType": "note"}
     made = await client.ask(
         "mutation ($b: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $b) { res { id } } }",
@@ -160,7 +160,7 @@ async def feedback(client: Client) -> None:
 
 
 async def files(client: Client) -> None:
-    """A file that is new, and a part of it."""
+    """Upload a new file and read a part of it."""
     content = _PAYLOAD + client.random.randbytes(16)
     put = json.loads(await client.send("PUT", f"/files/{LIVE}?name=a.bin", (), content))
     got = await client.send("GET", f"/files/{LIVE}/{put['digest']}", (("Range", "bytes=-16"),))
@@ -169,7 +169,7 @@ async def files(client: Client) -> None:
 
 
 async def spans(client: Client) -> None:
-    """Twenty spans of one trace, as OpenTelemetry sends them."""
+    """Export twenty spans of one trace, as OpenTelemetry does."""
     trace_id, now = client.random.randbytes(16), int(datetime.now(UTC).timestamp() * 1e9)
     text = KeyValue(key="gen_ai.prompt", value=AnyValue(string_value=_TEXT))
     made = [
@@ -190,7 +190,7 @@ async def spans(client: Client) -> None:
 
 
 async def newest(client: Client) -> None:
-    """The newest calls of what is written to."""
+    """List the newest calls of the live project."""
     await client.ask(
         f"query ($p: ID!, $s: [SortBy!]) {{ calls(projectId: $p, sortBy: $s, first: 50) {{ nodes {{ {_FIELDS} }} }} }}",
         p=LIVE,
@@ -199,7 +199,7 @@ async def newest(client: Client) -> None:
 
 
 async def queried(client: Client) -> None:
-    """Calls by what is in their payloads."""
+    """Find calls by a value in their payload."""
     least = {"$gte": [{"$getField": "output.score"}, {"$literal": client.random.randrange(10)}]}
     data = await client.ask(
         "query ($p: ID!, $q: QueryInput) { "
@@ -212,7 +212,7 @@ async def queried(client: Client) -> None:
 
 
 async def aggregated(client: Client) -> None:
-    """Latency and tokens by op."""
+    """Aggregate calls by op and status, and count them."""
     await client.ask(
         "query ($p: ID!) { callsAggregate(projectId: $p, groupBy: [OP_NAME, STATUS]) { __typename } "
         "callsStats(projectId: $p) { count } }",
@@ -221,7 +221,7 @@ async def aggregated(client: Client) -> None:
 
 
 async def threads(client: Client) -> None:
-    """Threads and their turns."""
+    """List threads and their turns."""
     await client.ask(
         "query ($p: ID!) { "
         "threads(projectId: $p, first: 10) { nodes { threadId turnCount turns(first: 3) { nodes { id } } } } }",
@@ -230,7 +230,7 @@ async def threads(client: Client) -> None:
 
 
 async def graph(client: Client) -> None:
-    """Calls with what is around them."""
+    """List calls with their linked data."""
     await client.ask(
         "query ($p: ID!) { calls(projectId: $p, first: 20) { nodes { id parent { id } "
         "children(first: 3) { nodes { id } } feedback(first: 3) { nodes { id } } trace { totals { numCalls } } } } }",
@@ -239,14 +239,14 @@ async def graph(client: Client) -> None:
 
 
 async def search(client: Client) -> None:
-    """Calls by their words."""
+    """Search calls by a word."""
     await client.ask(
         'query ($p: ID!) { search(projectId: $p, text: "capital", first: 10) { nodes { call { id } } } }', p=STOCK
     )
 
 
 async def exported(client: Client) -> None:
-    """All of the stock, to its last line."""
+    """Export all calls of the stock and check the last line."""
     lines = (await client.send("GET", f"/export/calls?projectId={STOCK}")).splitlines()
     if json.loads(lines[-1])["loomql_export"].get("count") != len(lines) - 1:
         raise StepError(f"an export ends with {lines[-1][:300]!r}")

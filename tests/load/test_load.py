@@ -1,4 +1,4 @@
-"""The mixed load in small: `python -m tests.load` goes on for longer, and tells times."""
+"""A short run of mixed load; `python -m tests.load` runs longer and reports times."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ async def test_full_load_makes_no_errors_and_leaves_nothing_open(
     with counted_server(tmp_path, mongodb_uri, database_name) as server:
         outcome = await Run(server, mongodb_uri, SECONDS).go()
         logged = failures(server.output.read_text(errors="replace"))
-    told = report(outcome)
-    print(told)  # noqa: T201 - shown where it fails
+    text = report(outcome)
+    print(text)  # noqa: T201 - shown where it fails
 
-    assert not outcome.errors, told
-    assert not logged, told
-    assert not leaks(outcome.before, outcome.after), told
-    assert outcome.after.memory - outcome.before.memory < MOST_GROWTH_MIB, told
-    assert all(outcome.steps.values()), told
+    assert not outcome.errors, text
+    assert not logged, text
+    assert not leaks(outcome.before, outcome.after), text
+    assert outcome.after.memory - outcome.before.memory < MOST_GROWTH_MIB, text
+    assert all(outcome.steps.values()), text
     assert outcome.events > 0

@@ -1,4 +1,4 @@
-"""Those who watch calls as they are written, each over a WebSocket of its own."""
+"""Subscribers to calls, each on its own WebSocket."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ _WATCH: Final = "subscription ($p: ID!) { callEvents(projectId: $p) { type curso
 
 @dataclass
 class Watcher:
-    """Counts events; whatever else comes is an error."""
+    """Counts events; any other message is an error."""
 
     url: str
     events: int = 0
@@ -24,7 +24,7 @@ class Watcher:
         """Watch until stopped.
 
         Raises:
-            StepError: the subscription ended, or told an error.
+            StepError: the subscription ended or sent an error.
         """
         address = self.url.replace("http", "ws", 1)
         async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")], max_size=None) as connection:

@@ -1,4 +1,4 @@
-"""Digests are those of Weave, to the letter."""
+"""Tests that digests equal those of Weave."""
 
 import hashlib
 import json

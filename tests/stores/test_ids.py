@@ -1,4 +1,4 @@
-"""Ids: those that LoomQL makes sort by time, those that come keep the rules."""
+"""Tests of ids: generated ids sort by time, and clients' ids must follow the rules."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Keys: of many changes at once none is lost or done twice."""
+"""Tests that concurrent changes of keys are all applied, and each only once."""
 
 import asyncio
 from functools import partial
@@ -15,7 +15,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def keys(database: Database) -> KeysStore:
-    """A store of keys that answers at once, since nobody else goes by them."""
+    """Return a store of keys that does not wait after changes, because no other process uses the keys."""
     return KeysStore(database, settle_seconds=0)
 
 
@@ -56,7 +56,7 @@ async def test_key_expiring_at_the_maximum_time_can_be_rotated(keys: KeysStore) 
     assert [(key.id, key.ends_at) for key in await keys.all()] == [(key.id, times.LAST) for key in (old.key, new.key)]
 
 
-def _is_told(caplog: pytest.LogCaptureFixture, action: str) -> bool:
+def _is_audited(caplog: pytest.LogCaptureFixture, action: str) -> bool:
     return f'"{action}"' in caplog.text
 
 
@@ -72,7 +72,7 @@ async def test_key_change_is_audited_before_processes_apply_it(
         ("key.revoke", slow.revoke(old.key.id)),
     ):
         waiting = asyncio.ensure_future(change)
-        await until(partial(_is_told, caplog, action))
+        await until(partial(_is_audited, caplog, action))
         assert not waiting.done()
         waiting.cancel()
 

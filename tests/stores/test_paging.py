@@ -1,4 +1,4 @@
-"""Pages: what may be asked for, what a page tells of its neighbours, and which cursors it takes."""
+"""Tests of pages: valid arguments, the flags for neighboring pages, and valid cursors."""
 
 import base64
 from typing import Any

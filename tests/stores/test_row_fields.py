@@ -1,4 +1,4 @@
-"""Rows give the parts of their JSON, parsed once; whatever can be written can be read."""
+"""Tests that rows give values from their JSON, which is parsed once, in every form that can be written."""
 
 import pytest
 from hypothesis import given

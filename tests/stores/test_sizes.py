@@ -1,4 +1,4 @@
-"""Every size is what a recount of the raw documents gives, whatever was done before, and is read from indexes alone."""
+"""Tests that every size equals a recount of the raw documents after any changes, and is read from indexes alone."""
 
 import asyncio
 import json
@@ -44,12 +44,12 @@ JSONS: Final[tuple[dict[str, Any], ...]] = (
 
 @pytest.fixture
 def projects(database: Database) -> ProjectsStore:
-    """A store of projects over `database`."""
+    """Return a store of projects over `database`."""
     return ProjectsStore(database)
 
 
 def text_size(text: str) -> int:
-    """The length of Python's default JSON text of what a text holds."""
+    """Return the length of Python's default JSON text of a parsed text."""
     return len(json.dumps(json.loads(text)))
 
 
@@ -62,7 +62,7 @@ async def all_of(collection: Collection, project_id: str) -> list[Document]:
 
 
 async def recount(database: Database, project_id: str) -> dict[str, int]:
-    """The four sizes from the raw documents: texts of JSON, and bytes of the parts of files."""
+    """Return the four sizes, counted from the raw documents: JSON texts, and bytes of file chunks."""
     files = [file["_id"] for file in await all_of(database.files, project_id)]
     parts = await database.file_chunks.find({"files_id": {"$in": files}}).to_list(None)
     values = [value["json"]["val"] for value in await all_of(database.objects, project_id) if value["visible"]]
@@ -88,19 +88,19 @@ class Life:
         self.known: dict[str, list[str]] = {PROJECT: [], OTHER: []}
 
     async def step(self) -> None:
-        """One of them."""
+        """Run one random change."""
         project = self.rng.choice((PROJECT, PROJECT, OTHER))
         deed = self.rng.choice((self.write, self.write, self.delete, self.name, self.version, self.table, self.file))
         await deed(project)
 
     def value(self) -> Any:  # noqa: ANN401 -- JSON
-        """Some JSON object, seldom with a data URL in it that becomes a file."""
+        """Return a JSON object, sometimes with a data URL that becomes a file."""
         if self.rng.random() < 0.1:
             return {"url": "data:text/plain;base64," + "QUJD" * (300 + self.rng.randrange(3))}
         return {**self.rng.choice(JSONS), "k": self.rng.randrange(3)}
 
     async def write(self, project: str) -> None:
-        """Starts and ends, in any order."""
+        """Write starts and ends in any order."""
         batch: list[CallStart | CallEnd] = []
         for _ in range(self.rng.randint(1, 4)):
             number = self.rng.randrange(12)
@@ -113,16 +113,16 @@ class Life:
         await self.calls.write(batch)
 
     async def delete(self, project: str) -> None:
-        """A call with its descendants, which may not be there."""
+        """Delete a call with its descendants; the call may not exist."""
         if self.rng.random() < 0.4:
             await self.calls.delete(project, [call_id(self.rng.randrange(14))])
 
     async def name(self, project: str) -> None:
-        """Another display name."""
+        """Rename a call."""
         await self.calls.rename(project, call_id(self.rng.randrange(14)), self.rng.choice(("", "a name")))
 
     async def version(self, project: str) -> None:
-        """A version made, made again, or deleted by itself or with all others of the name."""
+        """Create a version again or for the first time, or delete one version or all of its name."""
         object_id = f"n{self.rng.randrange(3)}"
         if self.rng.random() < 0.6:
             val = self.rng.choice((self.value(), [1, "é"], "text", None))
@@ -132,10 +132,10 @@ class Life:
         try:
             await self.objects.delete(project, object_id, chosen)
         except NotFoundError:
-            return  # there is none, or it is deleted already
+            return  # no version exists, or it is already deleted
 
     async def table(self, project: str) -> None:
-        """A table of rows, some the same; of digests, some unknown; or a change of one."""
+        """Create a table from rows or from digests that may be unknown, or update one."""
         known = self.known[project]
         match self.rng.randrange(3):
             case 1 if known:
@@ -150,7 +150,7 @@ class Life:
                 known.append((await self.tables.create(project, rows))[0])
 
     async def file(self, project: str) -> None:
-        """A file, large or small, that may be there."""
+        """Store a small or large file, perhaps again."""
         content = self.rng.choice((b"", b"hello", b"x" * 300_000, b"%d" % self.rng.randrange(9)))
         await self.files.create_all(project, [NewFile.of(content)])
 
@@ -170,7 +170,7 @@ async def test_sizes_equal_a_recount(database: Database, projects: ProjectsStore
 
 
 async def check_numbers(database: Database, project: str, life: Life, sizes: dict[str, int]) -> None:
-    """The sizes and counts of calls, traces, tables, files and projects, from the raw documents."""
+    """Check sizes and counts of calls, traces, tables, files and projects against the raw documents."""
     documents = [call for call in await all_of(database.calls, project) if call.get("visible")]
     traces: Counter[str] = Counter()
     for call in documents:
@@ -199,8 +199,8 @@ async def check_numbers(database: Database, project: str, life: Life, sizes: dic
         assert table is not None
         chunks = {chunk["digest"]: chunk["row_digests"] for chunk in await all_of(database.table_chunks, project)}
         members = [row for chunk in table["chunks"] for row in chunks[chunk]]
-        [told] = await life.tables.stats(project, [digest], ["count", "storage_size_bytes"])
-        assert (told["count"], told["storage_size_bytes"]) == (
+        [table_stats] = await life.tables.stats(project, [digest], ["count", "storage_size_bytes"])
+        assert (table_stats["count"], table_stats["storage_size_bytes"]) == (
             len(members),
             sum(row_sizes.get(row, 0) for row in members),
         )

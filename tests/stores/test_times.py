@@ -1,4 +1,4 @@
-"""Times: any zone comes in, whole microseconds in UTC are kept."""
+"""Tests that times of any zone are accepted and stored as whole microseconds in UTC."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

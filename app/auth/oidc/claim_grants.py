@@ -13,10 +13,10 @@ from stores.errors import BadInputError
 from stores.security.access import Grant, Role
 
 ANY: Final = "*"
-"""Matches any value of a claim but false, null and empty texts, lists and objects."""
+"""Value of a grant that matches any claim but false, null and empty texts, lists and objects."""
 
 _EMPTY: Final[tuple[object, ...]] = ("", "false", [], {})
-"""Some issuers write `"false"` for false."""
+"""Values of a claim that count as empty; some issuers write `"false"` for false."""
 
 _WORDS: Final = 3
 

@@ -34,7 +34,7 @@ MAX_SUBSCRIBERS: Final = 5_000
 _MAX_NAMED_PROJECTS: Final = 100
 """Projects that the stream filters by name; with more, it covers all projects."""
 _UNWATCHED_SECONDS: Final = 60
-"""How long the stream covers projects without subscribers, many of which return."""
+"""Seconds for which the stream still covers projects without subscribers, many of which return."""
 _PAUSE_SECONDS: Final = 0.5
 _SLICE_SECONDS: Final = 0.01
 """Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""

@@ -11,9 +11,9 @@ from stores.evaluations.running.templates import RowError
 from stores.providers import JsonObject, ProviderError
 
 ATTEMPTS: Final = 4
-"""Each attempt is several requests if the provider asks for a short wait."""
+"""Maximum attempts, each of several requests if the provider asks for a short wait."""
 MAX_WAIT_SECONDS: Final = 60.0
-"""If a provider asks for a longer wait, the request fails."""
+"""Longest wait that a provider may ask for; after a longer one, the request fails."""
 
 _TOO_BUSY: Final = (429, 503)
 _DATABASE_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError)

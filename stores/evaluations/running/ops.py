@@ -31,7 +31,7 @@ class RunOps:
     summarize: str
     predict: str
     score: dict[str, str]
-    """By scorer name."""
+    """Op of each scorer, by the scorer's name."""
 
     @classmethod
     def choose(cls, project_id: str, definition: Definition) -> Self:

@@ -21,7 +21,7 @@ from stores.database.leases import LEASE_SECONDS, available_to, lease_update, ne
 from stores.security.access import ANONYMOUS
 
 MAX_TAKES_WITHOUT_PROGRESS: Final = 5
-"""A run acquired more often than this without progress fails, because it probably kills its workers."""
+"""Maximum acquisitions of a run without progress; then it fails, because it probably kills its workers."""
 
 
 class LeaseLostError(Exception):

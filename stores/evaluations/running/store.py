@@ -43,7 +43,7 @@ _CANCEL_SECONDS: Final = 30.0
 _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
 _PAUSE_FACTOR: Final = 4
-"""A poll that took t seconds is followed by a pause of this many times t, because counting many calls is slow."""
+"""Pause after a poll as a multiple of the poll's duration, because counting many calls is slow."""
 _SHUTTING_DOWN: Final = "the server is shutting down; subscribe again later"
 
 

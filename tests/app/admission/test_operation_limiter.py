@@ -1,4 +1,4 @@
-"""Operations at once: who waits, who is refused, and that every place is given back."""
+"""Tests of the limit of concurrent operations: waiting, refusals and the release of every slot."""
 
 import asyncio
 import json
@@ -18,9 +18,9 @@ from tests.waiting import TIMEOUT, until, until_found
 COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'
 
 
-async def held(operation_limiter: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
+async def held(operation_limiter: OperationLimiter, payer: str, released: asyncio.Event) -> str:
     async with operation_limiter.slot(payer):
-        await let_go.wait()
+        await released.wait()
     return payer
 
 
@@ -41,59 +41,59 @@ async def test_operation_waits_for_a_free_slot() -> None:
 
 
 async def test_operation_times_out_with_server_full() -> None:
-    operation_limiter, let_go = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
-    one = asyncio.create_task(held(operation_limiter, "a", let_go))
+    operation_limiter, released = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
+    one = asyncio.create_task(held(operation_limiter, "a", released))
     await until(lambda: operation_limiter.in_use == 1)
 
     with pytest.raises(UnavailableError, match="already runs 1 operations \\(LOOMQL_MAX_OPERATIONS\\)"):
         await operation_limiter.acquire("b")
 
-    let_go.set()
+    released.set()
     await one
     assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_one_caller_cannot_use_all_slots() -> None:
-    operation_limiter, let_go = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
-    greedy = [asyncio.create_task(held(operation_limiter, "greedy", let_go)) for _ in range(4)]
+    operation_limiter, released = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
+    greedy = [asyncio.create_task(held(operation_limiter, "greedy", released)) for _ in range(4)]
     await until(lambda: operation_limiter.waiting == 2)
 
-    # As many wait as may run; more are told at once.
+    # As many operations may wait as may run; the limiter refuses any more at once.
     with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
         await operation_limiter.acquire("greedy")
     async with asyncio.timeout(10), operation_limiter.slot("modest"):
         assert operation_limiter.in_use == 3
 
     assert refused.value.retry_after_seconds == 1
-    let_go.set()
+    released.set()
     assert await asyncio.gather(*greedy) == ["greedy"] * 4
     assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_full_queue_is_refused_at_once() -> None:
-    operation_limiter, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
-    waiting = [asyncio.create_task(held(operation_limiter, str(number), let_go)) for number in range(5)]
+    operation_limiter, released = OperationLimiter(1, wait_seconds=600), asyncio.Event()
+    waiting = [asyncio.create_task(held(operation_limiter, str(number), released)) for number in range(5)]
     await until(lambda: operation_limiter.waiting == 4)
 
     with pytest.raises(UnavailableError):
         await operation_limiter.acquire("late")
 
-    let_go.set()
+    released.set()
     await asyncio.gather(*waiting)
     assert operation_limiter.in_use == 0
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:
-    operation_limiter, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
-    one = asyncio.create_task(held(operation_limiter, "a", let_go))
-    leaving = [asyncio.create_task(held(operation_limiter, "b", let_go)) for _ in range(3)]
-    staying = asyncio.create_task(held(operation_limiter, "c", let_go))
+    operation_limiter, released = OperationLimiter(1, wait_seconds=600), asyncio.Event()
+    one = asyncio.create_task(held(operation_limiter, "a", released))
+    leaving = [asyncio.create_task(held(operation_limiter, "b", released)) for _ in range(3)]
+    staying = asyncio.create_task(held(operation_limiter, "c", released))
     await until(lambda: operation_limiter.waiting == 2)  # of b one waits, as many as may run; two were refused
 
     for task in leaving:
         task.cancel()
-    let_go.set()
-    # One of them is called just when it leaves.
+    released.set()
+    # One of them gets its slot just as it is cancelled.
     outcomes = await asyncio.gather(*leaving, return_exceptions=True)
 
     assert [await one, await staying] == ["a", "c"]
@@ -164,7 +164,7 @@ async def test_subscriptions_use_no_slot(narrow: Server) -> None:
         found = await answered(socket, "q", query=COUNT)
 
     assert found["payload"]["data"] == {"callsStats": {"count": 0}}
-    assert narrow.asked(COUNT).json()["data"] == {"callsStats": {"count": 0}}
+    assert narrow.graphql(COUNT).json()["data"] == {"callsStats": {"count": 0}}
 
 
 @pytest.mark.parametrize("limits", [{"max_caller_subscriptions": 2}, {"max_subscriptions": 4}])
@@ -204,19 +204,19 @@ async def test_http_response_without_a_slot_has_retry_after(
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 
-            async def asked(query: str) -> httpx.Response:
+            async def posted(query: str) -> httpx.Response:
                 return await client.post("/graphql", json={"query": query})
 
-            async def is_let_in() -> bool:
-                return (await asked(TYPENAME)).status_code == 200
+            async def is_admitted() -> bool:
+                return (await posted(TYPENAME)).status_code == 200
 
-            holding = asyncio.ensure_future(asked(SLOW_COUNT))
+            holding = asyncio.ensure_future(posted(SLOW_COUNT))
             await until(lambda: bool(slow.reads()))
-            refused = await asked(TYPENAME)
+            refused = await posted(TYPENAME)
             metrics = await client.get("/metrics")
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
-            await until_found(is_let_in)
+            await until_found(is_admitted)
 
     [error] = refused.json()["errors"]
     assert (refused.status_code, error["extensions"]["code"], refused.headers["retry-after"]) == (status, code, "1")

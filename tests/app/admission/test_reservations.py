@@ -1,4 +1,4 @@
-"""What operations hold of the intake: they give it back once they are answered, whether the answer is read or not."""
+"""Tests that operations release their reserved intake bytes once answered, even if the client reads no answer."""
 
 import asyncio
 import json
@@ -27,11 +27,11 @@ ROOM = 100_000
 MAX_BODY_BYTES = 1_000_000
 EVENTS = "text/event-stream"
 LONG_ANSWER = 30_000_000
-"""Bytes that no socket takes in before somebody reads."""
+"""Length in characters of an answer that no socket takes before the client reads."""
 
 
 class Answers:
-    """How many of the long ones were made."""
+    """A count of the long answers that were produced."""
 
     count = 0
 
@@ -65,7 +65,7 @@ schema = LimitedSchema(Query, subscription=Subscription, limits=Limits())
 
 
 def asking(field: str, size: int = ROOM) -> dict[str, Any]:
-    """A request whose variables have so many bytes."""
+    """Return a request whose variables have that many bytes."""
     kind = "subscription" if field == "forever" else "query"
     return {"query": f"{kind} ($of: String!) {{ {field}(of: $of) }}", "variables": {"of": "x" * size}}
 
@@ -81,13 +81,13 @@ def is_full(request_budget: RequestBudget) -> bool:
 
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
-    """An intake without large slots, where each request has to fit into the budget, and soon."""
+    """Return an intake without large slots, which refuses a request after a short wait if it exceeds the budget."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
 
 
 class Exchange:
-    """One request to an application, of whose answer the client takes so many messages and no more."""
+    """One request to an application from a client that takes a limited number of messages."""
 
     def __init__(self, app: GraphQLHTTP, request: dict[str, Any], accept: str, takes: int = 1_000) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -143,7 +143,7 @@ async def test_operation_keeps_its_reservation_until_its_result(request_budget: 
     taken = Exchange(app, asking("length"), accept)
     await until(lambda: taken.status is not None)
 
-    assert refused.status == 429  # the caller of both is the same
+    assert refused.status == 429  # both requests have the same caller
     assert waiting.status == taken.status == 200
     for exchange in (waiting, taken):
         await exchange.leave()
@@ -175,11 +175,11 @@ async def test_websocket_reservations_end_with_the_result(request_budget: Reques
             await socket.send('{"type":"connection_init"}')
             await socket.recv()
 
-            refusal = await told(socket, "s", asking("forever", FREE_BYTES))
-            begun = await told(socket, "t", asking("forever", 9_000))
+            refusal = await first_message(socket, "s", asking("forever", FREE_BYTES))
+            first = await first_message(socket, "t", asking("forever", 9_000))
             await send(socket, "w", asking("waiting"))
             await until(lambda: is_full(request_budget))
-            full = await told(socket, "l", asking("length", 60_000))
+            full = await first_message(socket, "l", asking("length", 60_000))
             await socket.send('{"type":"complete","id":"w"}')
             await until(lambda: not is_full(request_budget))
             socket.transport.pause_reading()
@@ -189,7 +189,7 @@ async def test_websocket_reservations_end_with_the_result(request_budget: Reques
 
     assert refusal["type"] == full["type"] == "error"
     assert refusal["payload"][0]["extensions"] == {"code": "PAYLOAD_TOO_LARGE"}
-    assert begun == {"id": "t", "type": "next", "payload": {"data": {"forever": 9_000}}}
+    assert first == {"id": "t", "type": "next", "payload": {"data": {"forever": 9_000}}}
     assert full["payload"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
 
 
@@ -197,8 +197,8 @@ async def send(socket: ClientConnection, operation_id: str, payload: dict[str, A
     await socket.send(json.dumps({"id": operation_id, "type": "subscribe", "payload": payload}))
 
 
-async def told(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Begin an operation and give the next message."""
+async def first_message(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Start an operation and return the next message."""
     await send(socket, operation_id, payload)
     message: dict[str, Any] = json.loads(await socket.recv())
     return message

@@ -1,4 +1,4 @@
-"""One caller's scans beside another caller: however many are asked for, a few run, and others have their own slots."""
+"""Tests that only a few scans of one caller run at once, and that other callers have their own slots."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from tests.waiting import TIMEOUT, until
 
 ALIASES = 60
 REQUESTS = 3
-# It holds of every call: MongoDB looks at what makes these slow only where it holds.
+# The filter holds for every call: MongoDB evaluates the slow part of the view only if it holds.
 UNINDEXED = 'query: { expr: { not: [{ eq: [{ getField: "inputs.a.b" }, { literal: "none" }] }] } }'
 SCAN = f'calls(projectId: "{PROJECT}", first: 1, {UNINDEXED}) {{ nodes {{ id }} }}'
 MOST_EXPENSIVE = "{ " + " ".join(f"a{number}: {SCAN}" for number in range(ALIASES)) + " }"
@@ -33,24 +33,24 @@ async def test_scans_of_one_caller_leave_slots_for_others(
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 
-            async def asked(document: str, key: str) -> dict[str, Any]:
+            async def posted(document: str, key: str) -> dict[str, Any]:
                 headers = {"authorization": f"Bearer {key}"}
                 answer = await client.post("/graphql", json={"query": document}, headers=headers)
                 found: dict[str, Any] = answer.json()
                 return found
 
-            scanning = [asyncio.create_task(asked(MOST_EXPENSIVE, greedy)) for _ in range(REQUESTS)]
+            scanning = [asyncio.create_task(posted(MOST_EXPENSIVE, greedy)) for _ in range(REQUESTS)]
             await until(lambda: len(slow.reads()) == each)
-            small = await asked(SMALL, modest)
-            # One more than one caller may have: it is another's, and runs at once.
-            theirs = asyncio.create_task(asked(f"{{ {SCAN} }}", modest))
+            small = await posted(SMALL, modest)
+            # One scan beyond a caller's limit runs at once, because it is another caller's.
+            theirs = asyncio.create_task(posted(f"{{ {SCAN} }}", modest))
             await until(lambda: len(slow.reads()) == each + 1)
 
             assert small["data"] == {"objs": {"nodes": []}}
             assert [task.done() for task in scanning] == [False] * REQUESTS
             for _ in range(5):
                 assert len(slow.reads()) == each + 1
-            refused = await asked(TOO_EXPENSIVE, greedy)
+            refused = await posted(TOO_EXPENSIVE, greedy)
             assert [error["extensions"]["code"] for error in refused["errors"]] == ["QUERY_TOO_COMPLEX"]
             for task in (*scanning, theirs):
                 task.cancel()

@@ -1,4 +1,4 @@
-"""Requests a second for each caller: the arithmetic, and what is answered at each endpoint."""
+"""Tests of rate limits per caller: the arithmetic, and the response at each endpoint."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_ipv6_addresses_of_one_network_are_one_caller() -> None:
 
 @pytest.fixture
 def slow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
-    # One in a quarter of an hour: nothing is put into the bucket while a test runs.
+    # This rate adds one token in a quarter of an hour, so the bucket gets none while a test runs.
     yield from serving(mongodb_uri, database_name, rate_limit=0.001, rate_burst=3)
 
 

@@ -1,4 +1,4 @@
-"""A server whose database has keys, two projects that are alike, and clients of all kinds of callers."""
+"""Fixtures: a server with keys, two projects with the same call, and a client for each kind of caller."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -34,7 +34,7 @@ Client = Callable[[str], httpx.AsyncClient]
 
 
 class Keyed:
-    """A server whose callers have keys: its addresses, its database, and the text of each caller's key."""
+    """A server that requires keys: its addresses, its database and the text of each caller's key."""
 
     def __init__(self, url: str, grpc_address: str, database: Database, keys: dict[str, str]) -> None:
         self.url = url
@@ -44,21 +44,21 @@ class Keyed:
         self.store = KeysStore(database)
 
     def header(self, caller: str) -> dict[str, str]:
-        """What a caller sends to say who they are."""
+        """Return the headers that authenticate a caller."""
         return {} if caller == NOBODY else {"authorization": f"Bearer {self.keys[caller]}"}
 
     def client(self, caller: str) -> httpx.AsyncClient:
-        """A client of a caller."""
+        """Return an HTTP client that authenticates as a caller."""
         return httpx.AsyncClient(base_url=self.url, headers=self.header(caller), timeout=60)
 
     async def make(self, grant: Grant = OF_CALLERS["writer"]) -> str:
-        """Another key, for a test to end."""
+        """Create another key, which a test may revoke, and return its text."""
         return (await self.store.create([grant])).text
 
 
 @pytest.fixture(scope="session")
 async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keyed]:
-    """A server with a key for each caller, and with the same call in both projects."""
+    """Run a server with a key for each caller and with the same call in both projects."""
     name = databases.take()
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
@@ -72,4 +72,4 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     with live_server(app, lifespan="on", ws=HandshakeLimitProtocol, ws_max_size=1_000_000) as host:
         yield Keyed(f"http://{host}", f"127.0.0.1:{port}", database, texts)
     database.close()
-    databases.give_back(name)
+    databases.release(name)

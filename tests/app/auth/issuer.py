@@ -1,4 +1,4 @@
-"""An issuer of tokens on the loopback, with keys of its own."""
+"""A fake token issuer on the loopback interface, with its own keys."""
 
 import json
 import threading
@@ -16,14 +16,14 @@ AUDIENCE = "loomql"
 
 
 class StandInIssuer:
-    """The issuer: what it publishes, how often it was asked, and tokens that it makes."""
+    """A fake issuer: the keys that it publishes, the requests that it received, and the tokens that it signs."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.is_away = False
         self.answers = threading.Event()
-        """It hangs while this is not set."""
+        """Event during which the issuer answers; while it is not set, requests hang."""
         self.answers.set()
         self.rsa = rsa.generate_private_key(65_537, 2048)
         self.ec = ec.generate_private_key(ec.SECP256R1())
@@ -33,19 +33,19 @@ class StandInIssuer:
         ]
 
     def claims(self, **changes: object) -> dict[str, Any]:
-        """What a good token says."""
+        """Return the claims of a valid token, with changes."""
         now = int(time.time())
         plain = {"iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "iat": now, "groups": ["ml"]}
         return {name: value for name, value in (plain | changes).items() if value is not None}
 
     def token(self, key: Any = None, algorithm: str = "RS256", kid: str | None = "rsa", **changes: object) -> str:  # noqa: ANN401 -- any key
-        """A token, good but for what is changed."""
+        """Return a token that is valid except for the changes."""
         headers = {"kid": kid} if kid else {}
         return jwt.encode(self.claims(**changes), key or self.rsa, algorithm, headers)
 
     def answer(self, path: str) -> object:
-        """What is published at a path."""
-        self.asked.append(path)
+        """Return the document that the issuer publishes at a path."""
+        self.requests.append(path)
         if path == "/keys":
             return {"keys": self.keys}
         return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
@@ -53,7 +53,7 @@ class StandInIssuer:
 
 @contextmanager
 def stand_in_issuer() -> Iterator[StandInIssuer]:
-    """An issuer that answers until the block ends."""
+    """Run an issuer until the block ends."""
     issuer = StandInIssuer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def stand_in_issuer() -> Iterator[StandInIssuer]:
                 self.wfile.write(answer)
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     issuer.url = f"http://127.0.0.1:{server.server_port}"

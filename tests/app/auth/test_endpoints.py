@@ -1,4 +1,4 @@
-"""Every endpoint authenticates its callers, and ends their requests when the key is revoked or expires."""
+"""Tests that every endpoint authenticates callers and ends requests of a revoked or expired key."""
 
 import asyncio
 import base64
@@ -99,9 +99,9 @@ async def test_every_invalid_credential_gets_the_same_error(keyed: Keyed) -> Non
 
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["www-authenticate"] for answer in answers} == {'Bearer realm="LoomQL"'}
-    [told] = {answer.text for answer in answers}
-    assert json.loads(told)["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-    assert "key" in told
+    [text] = {answer.text for answer in answers}
+    assert json.loads(text)["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert "key" in text
 
 
 async def test_graphiql_page_and_health_need_no_key(keyed: Keyed) -> None:
@@ -137,7 +137,7 @@ BATCH = """mutation ($batch: [CallBatchMode!]!) {
 
 
 def call_of(project_id: str, number: int) -> list[dict[str, Any]]:
-    """The start and the end of a call, as a batch has them."""
+    """Return the start and the end of a call as items of a batch."""
     both = {"projectId": project_id, "id": call_id(number)}
     start = {"opName": "op", "startedAt": "2026-02-28T12:00:00Z", "attributes": {}, "inputs": {}}
     return [{"start": both | start}, {"end": both | {"endedAt": "2026-02-28T12:00:01Z", "summary": {}}}]
@@ -161,17 +161,19 @@ async def test_batch_needs_the_writer_role(keyed: Keyed) -> None:
 
 
 async def test_batch_with_an_end_in_another_project_is_refused_whole(keyed: Keyed) -> None:
-    [begun, ended], [_, elsewhere] = call_of(OURS, 52), call_of(THEIRS, 1)
+    [started, ended], [_, elsewhere] = call_of(OURS, 52), call_of(THEIRS, 1)
 
     async with keyed.client("writer") as writer:
         answers = [
             await writer.post("/graphql", json={"query": BATCH, "variables": {"batch": [*batch, elsewhere]}})
-            for batch in ([begun], [ended], [begun, ended], [])
+            for batch in ([started], [ended], [started, ended], [])
         ]
         found = await writer.post("/graphql", json={"query": READ % (OURS, call_id(52))})
 
-    told = [answer.json()["errors"][0]["extensions"] for answer in answers]
-    assert told == [{"code": "FORBIDDEN", "argument": f"batch.{position}.end.projectId"} for position in (1, 1, 2, 0)]
+    extensions = [answer.json()["errors"][0]["extensions"] for answer in answers]
+    assert extensions == [
+        {"code": "FORBIDDEN", "argument": f"batch.{position}.end.projectId"} for position in (1, 1, 2, 0)
+    ]
     assert found.json()["data"] == {"call": None}
 
 
@@ -243,7 +245,8 @@ async def test_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplog:
 async def test_unauthenticated_websocket_messages_are_limited_in_size(keyed: Keyed) -> None:
     address = keyed.url.replace("http", "ws") + "/graphql"
     async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as stranger:
-        # Only the head of a frame: what it announces is not waited for, let alone held.
+        # The test sends only the head of a frame: the server closes the connection without waiting for the
+        # announced bytes.
         stranger.transport.write(b"\x81\xff" + (500_000).to_bytes(8) + bytes(4))
         with pytest.raises(ConnectionClosed) as closed:
             await stranger.recv()
@@ -315,21 +318,21 @@ async def test_result_after_revocation_is_not_sent(keyed: Keyed, path: str) -> N
 
 @pytest.fixture
 async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """No connection is told that its key has ended, as in the quarter of a second before it is."""
+    """Disable the notification of connections about ended keys, which normally takes up to a quarter of a second."""
     has_started, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
 
-    async def tell_nobody(_: KeyCache) -> None:
+    async def hang(_: KeyCache) -> None:
         has_started.set()
         while not is_over.is_set():  # noqa: ASYNC110 -- an event of threads, since the server is in one of its own
             await asyncio.sleep(0.01)
         has_ended.set()
 
-    monkeypatch.setattr(KeyCache, "_watch", tell_nobody)
-    await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
+    monkeypatch.setattr(KeyCache, "_watch", hang)
+    await asyncio.sleep(3 * FRESH_SECONDS)  # the watchers of other tests have ended by then
     yield
     is_over.set()
     assert has_started.is_set(), "the watcher of a test before was still there"
-    assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is that of other tests, too
+    assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is shared with other tests
 
 
 @pytest.mark.usefixtures("unwatched")
@@ -340,10 +343,10 @@ async def test_revoked_key_cannot_run_operations_on_an_open_websocket(keyed: Key
         await keyed.store.revoke(made.key.id)
 
         await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": READ % (OURS, CALL)}}))
-        told = json.loads(await opened.recv())
+        message = json.loads(await opened.recv())
 
-    assert (told["id"], told["type"]) == ("1", "error")
-    assert told["payload"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert (message["id"], message["type"]) == ("1", "error")
+    assert message["payload"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 @pytest.mark.usefixtures("unwatched")
@@ -360,11 +363,11 @@ async def test_revocation_ends_the_stream_before_later_events(keyed: Keyed) -> N
         assert (await read(keyed, header["authorization"])).status_code == 401
 
         await calls.write([start(1_000, project_id=OURS)])
-        told = [event async for event in events]
+        received = [event async for event in events]
 
-    assert told[-1] == Event("complete")
-    assert told[-2].result["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
-    assert not any(call_id(1_000) in event.data for event in told)
+    assert received[-1] == Event("complete")
+    assert received[-2].result["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+    assert not any(call_id(1_000) in event.data for event in received)
 
 
 async def test_rotated_key_works_during_grace_and_new_key_after_it(keyed: Keyed) -> None:
@@ -381,11 +384,11 @@ async def test_rotated_key_works_during_grace_and_new_key_after_it(keyed: Keyed)
 async def test_streams_end_when_their_key_does(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     header = {"authorization": f"Bearer {made.text}"}
-    asked = {"json": {"query": WATCH % OURS}, "headers": header | {"accept": "text/event-stream"}}
+    options = {"json": {"query": WATCH % OURS}, "headers": header | {"accept": "text/event-stream"}}
     async with (
         asyncio.timeout(TIMEOUT),
         httpx.AsyncClient(base_url=keyed.url, timeout=TIMEOUT) as client,
-        client.stream("POST", "/graphql", **asked) as response,  # type: ignore[arg-type] # a dict of either
+        client.stream("POST", "/graphql", **options) as response,  # type: ignore[arg-type] # a dict of either
         socket(keyed, {"apiKey": made.text}) as opened,
     ):
         assert response.status_code == 200
@@ -445,10 +448,10 @@ async def test_exports_need_the_required_role(keyed: Keyed) -> None:
 
 
 async def test_one_key_cannot_use_all_export_slots(keyed: Keyed) -> None:
-    asked = f"/export/calls?projectId={OURS}&format=parquet"
+    path = f"/export/calls?projectId={OURS}&format=parquet"
     async with keyed.client("reader") as reader, keyed.client("writer") as writer:
-        mine = [asyncio.create_task(reader.get(asked)) for _ in range(2)]
-        theirs = await writer.get(asked)
+        mine = [asyncio.create_task(reader.get(path)) for _ in range(2)]
+        theirs = await writer.get(path)
         taken, refused = sorted([await each for each in mine], key=lambda answer: answer.status_code)
 
     assert [answer.status_code for answer in (taken, refused, theirs)] == [200, 429, 200]
@@ -470,7 +473,7 @@ async def test_spans_over_http_need_the_writer_role(keyed: Keyed) -> None:
             (await reader.post("/v1/traces", content=ours, headers=kind)).status_code,
             (await nobody.post("/v1/traces", content=ours, headers=kind)).status_code,
         ]
-        # Bodies of protobuf may simply be put one behind the other.
+        # Protobuf messages can be concatenated.
         partly = await writer.post("/v1/traces", content=ours + mixed, headers=kind)
 
     assert statuses == [200, 403, 403, 403, 403, 401]
@@ -480,11 +483,11 @@ async def test_spans_over_http_need_the_writer_role(keyed: Keyed) -> None:
 
 
 async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
-    asked = {"project_id": OURS, "id": CALL}
+    body = {"project_id": OURS, "id": CALL}
     async with httpx.AsyncClient(base_url=f"{keyed.url}/weave", auth=("api", keyed.keys["reader"])) as client:
-        ours = await client.post("/call/read", json=asked)
-        theirs = await client.post("/call/read", json=asked | {"project_id": THEIRS})
-        refused = await client.post("/call/read", json=asked, auth=("api", "x"))
+        ours = await client.post("/call/read", json=body)
+        theirs = await client.post("/call/read", json=body | {"project_id": THEIRS})
+        refused = await client.post("/call/read", json=body, auth=("api", "x"))
 
     assert ours.json()["call"]["id"] == CALL
     assert theirs.status_code == 403
@@ -494,7 +497,7 @@ async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
 async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Database, database_name: str) -> None:
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text for _ in range(2)]
     port = free_port()
-    # One in a quarter of an hour: nothing is put into the bucket while the test runs.
+    # This rate adds one token in a quarter of an hour, so the bucket gets none while the test runs.
     limits: dict[str, Any] = {"rate_limit": 0.001, "rate_burst": 2}
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port, **limits)
     codes = []
@@ -506,11 +509,11 @@ async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Data
                 call = export(body(span(number + 1)), metadata=sent)
                 codes.append(await call.code())
                 if codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    told = Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+                    status = Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
 
     full = grpc.StatusCode.RESOURCE_EXHAUSTED
     assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, full, grpc.StatusCode.OK]
-    [retry] = [RetryInfo.FromString(detail.value) for detail in told.details]
+    [retry] = [RetryInfo.FromString(detail.value) for detail in status.details]
     assert retry.retry_delay.seconds > 900
     assert await database.calls.count_documents({}) == 3
 
@@ -537,7 +540,7 @@ async def test_server_is_open_until_there_is_a_first_key(
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", auth=("api", "k" * 40)) as client:
-            # Who sends a key that means nothing here is let in, too: the Weave SDK always sends one.
+            # The Weave SDK always sends a key, so a server without keys must accept any.
             query = {"query": READ % (OURS, CALL)}
             before = await client.post("/graphql", json=query)
             async with connect(f"ws://{host}/graphql", subprotocols=[TRANSPORT]) as opened:
@@ -652,7 +655,7 @@ async def test_cached_keys_need_no_command_per_request(keyed: Keyed) -> None:
         made = await reads() - before
 
     assert {answer.status_code for answer in answers} == {200}
-    # Four a second at most, and what the server's own upkeep asks meanwhile.
+    # At most four reads a second, plus the reads of the server's background tasks.
     assert made < 200
 
 
@@ -690,7 +693,7 @@ async def test_spans_over_grpc_after_revocation_are_not_stored(keyed: Keyed) -> 
     before = await keyed.database.calls.count_documents({})
 
     async def late() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.2)  # what says who it is goes first
+        await asyncio.sleep(0.2)  # the metadata that authenticates the caller is sent first
         await keyed.store.revoke(made.key.id)
         yield body(span(77))
 

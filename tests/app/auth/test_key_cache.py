@@ -1,4 +1,4 @@
-"""What a process goes by of the keys while it reads them anew."""
+"""Tests of the keys that a process uses while it reads them again."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.waiting import TIMEOUT, until
 
 
 class SlowAnswers(KeysStore):
-    """Keys of a database whose answers take as long as a test likes to come."""
+    """A keys store whose answers a test can delay."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, settle_seconds=0)
@@ -22,7 +22,7 @@ class SlowAnswers(KeysStore):
         self.held = 0
 
     async def change_number(self) -> int:
-        """The mark as it was when it was asked for."""
+        """Return the number that was current at the time of the request."""
         found = await super().change_number()
         self.held += 1
         await self.coming.wait()
@@ -42,7 +42,7 @@ async def test_read_in_flight_at_revocation_is_not_cached(database: Database, mo
     await until(lambda: keys.held == 2)
 
     await keys.revoke(made.key.id)
-    await asyncio.sleep(0.06)  # as whoever revokes waits before they are answered
+    await asyncio.sleep(0.06)  # normally `revoke` itself waits before it returns
     second = asyncio.create_task(known.find(made.text))
     await asyncio.sleep(0)
     keys.coming.set()
@@ -55,13 +55,13 @@ async def test_read_in_flight_at_revocation_is_not_cached(database: Database, mo
 
 
 class Unreadable(KeysStore):
-    """Keys that MongoDB refuses to tell, for a while."""
+    """A keys store that MongoDB refuses to read while `is_refused` is set."""
 
     is_refused = False
     refused = 0
 
     async def change_number(self) -> int:
-        """The mark, where it is told."""
+        """Return the number, or raise MongoDB's error while `is_refused` is set."""
         if self.is_refused:
             self.refused += 1
             raise OperationFailure("not authorized", 13)

@@ -1,4 +1,4 @@
-"""Tokens of an issuer let in those whom it vouches for, and nobody else."""
+"""Tests that only valid tokens of the configured issuer authenticate a caller."""
 
 import base64
 import json
@@ -119,7 +119,7 @@ async def test_unverified_email_has_no_grant(issuer: StandInIssuer) -> None:
 
 
 def by_secret(issuer: StandInIssuer) -> str:
-    """A token that is signed with the public key as if it were a secret, which PyJWT would not do."""
+    """Return a token that uses the public key as an HMAC secret, which PyJWT refuses to sign."""
     public = issuer.rsa.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -176,19 +176,19 @@ async def test_issuer_keys_are_fetched_once_per_unknown_key_id(issuer: StandInIs
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     for _ in range(3):
         assert await tokens.session(issuer.token())
-    fetched = issuer.asked.count("/keys")
+    fetched = issuer.requests.count("/keys")
     new = rsa.generate_private_key(65_537, 2048)
     issuer.keys[0] |= json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(new.public_key())) | {"kid": "new"}
 
     assert await tokens.session(issuer.token(new, kid="new"))
-    assert (fetched, issuer.asked.count("/keys")) == (1, 2)
+    assert (fetched, issuer.requests.count("/keys")) == (1, 2)
 
 
 async def test_unknown_key_ids_cause_a_bounded_number_of_fetches(issuer: StandInIssuer, tokens: OidcTokens) -> None:
     for number in range(20):
         assert await tokens.session(issuer.token(kid=f"unknown {number}")) is None
 
-    assert issuer.asked.count("/keys") == 1
+    assert issuer.requests.count("/keys") == 1
 
 
 async def test_unreachable_issuer_is_reported_and_old_keys_still_work(issuer: StandInIssuer) -> None:

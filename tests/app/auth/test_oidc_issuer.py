@@ -1,4 +1,4 @@
-"""The keys of an issuer that hangs, drips, or takes one back; and tokens that are not verified each time."""
+"""Tests of issuers that hang, answer slowly or withdraw a key, and of the cache of verified tokens."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def issuer() -> Iterator[StandInIssuer]:
 
 
 def age(issuer: Issuer, seconds: float) -> None:
-    """Have the keys be older than they are."""
+    """Make the fetched keys that many seconds older."""
     issuer._fetched_at -= seconds
     issuer._tried_at -= seconds
 
@@ -62,7 +62,7 @@ async def test_token_with_a_known_key_does_not_wait_for_a_hanging_issuer(issuer:
     await asyncio.sleep(0.2)
 
     assert took < 1
-    assert len(issuer.asked) == 3  # both documents, and the first one again
+    assert len(issuer.requests) == 3  # both documents, and the first one again
 
 
 async def test_token_with_an_unknown_key_waits_once_and_briefly(issuer: StandInIssuer) -> None:
@@ -81,7 +81,7 @@ async def test_token_with_an_unknown_key_waits_once_and_briefly(issuer: StandInI
     assert first == again == [None] * 10
     assert 0.4 < took < 3
     assert time.monotonic() - began - took < 0.4
-    assert len(issuer.asked) == 3
+    assert len(issuer.requests) == 3
 
 
 async def test_token_of_a_withdrawn_issuer_key_is_refused_though_cached(
@@ -109,7 +109,7 @@ async def test_issuer_keys_are_refreshed_without_requests(issuer: StandInIssuer)
     task.cancel()
 
     assert keys._find("ec")
-    assert issuer.asked.count("/keys") == 2
+    assert issuer.requests.count("/keys") == 2
 
 
 async def test_day_old_issuer_keys_and_cached_tokens_expire(issuer: StandInIssuer) -> None:
@@ -137,7 +137,7 @@ def test_server_fetches_issuer_keys_at_start_and_stops_during_a_hang(
         "LOOMQL_OIDC_AUDIENCE": AUDIENCE,
     }
     with serving(tmp_path / "out", **environment) as server:
-        assert eventually(lambda: issuer.asked != [])
+        assert eventually(lambda: issuer.requests != [])
         began = time.monotonic()
         assert server.stop() == 0
 
@@ -217,7 +217,7 @@ async def test_cached_token_expires_at_its_end(issuer: StandInIssuer) -> None:
 
 @contextmanager
 def answering(parts: list[bytes], pause: float) -> Iterator[str]:
-    """The address of one who is asked, sends some bytes, and pauses after each part."""
+    """Yield the address of a server that answers with the parts and pauses after each."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
 
@@ -225,7 +225,7 @@ def answering(parts: list[bytes], pause: float) -> Iterator[str]:
             try:
                 connection, _ = listener.accept()
                 with connection:
-                    connection.recv(65_536)  # what is not read would reset the connection
+                    connection.recv(65_536)  # unread bytes would reset the connection
                     for part in parts:
                         connection.sendall(part)
                         time.sleep(pause)
@@ -292,7 +292,7 @@ def test_issuer_document_needs_a_valid_certificate(tmp_path: Path, monkeypatch: 
             self.wfile.write(json.dumps({"path": self.path, "padding": "x" * 100_000}).encode())
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -309,7 +309,7 @@ def test_issuer_document_needs_a_valid_certificate(tmp_path: Path, monkeypatch: 
 
 
 def certified(folder: Path) -> Path:
-    """A file with a key and a certificate of the loopback's."""
+    """Return a file with a key and a certificate for the loopback address."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     made = (

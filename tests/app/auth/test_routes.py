@@ -1,4 +1,4 @@
-"""Every method of every route, every WebSocket and every method over gRPC, with every role: as the table says."""
+"""Tests of the table of permissions: every HTTP method, WebSocket and gRPC method with every role."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ OUTCOMES: Final = {
 
 
 def endpoints_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
-    """Each method of each route, and each WebSocket."""
+    """Return each method of each route, and each WebSocket."""
     found: set[str] = set()
     for route in app.routes:
         path = f"{prefix}{route.path}"
@@ -75,7 +75,7 @@ def endpoints_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an 
 
 
 def permission_of(endpoint: str) -> RoutePermission:
-    """The permission of an endpoint; HEAD has that of GET."""
+    """Return the permission of an endpoint; HEAD has the permission of GET."""
     return ROUTE_PERMISSIONS[endpoint.replace("HEAD ", "GET ")]
 
 
@@ -86,7 +86,7 @@ def endpoints(mongodb_uri: str) -> set[str]:
 
 @pytest.fixture(scope="session")
 def requests(endpoints: set[str]) -> list[tuple[str, str, str]]:
-    """Of each endpoint over HTTP with each of its methods: the endpoint, the method and the path."""
+    """Return the endpoint, method and path of each HTTP request to test."""
     parts = [
         (endpoint, *endpoint.split(" ")) for endpoint in sorted(endpoints) if not endpoint.startswith("WEBSOCKET ")
     ]
@@ -98,7 +98,7 @@ def requests(endpoints: set[str]) -> list[tuple[str, str, str]]:
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
-    """The answer to a request that is about our project by all that it says."""
+    """Send a request that names our project everywhere and return the response."""
     entity, _, project = OURS.partition("/")
     url = path.replace(":path", "").format(
         entity=entity, project=project, digest="x" * 43, concept="calls", path="nothing"
@@ -118,14 +118,17 @@ async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Respon
 
 
 def outcome(answer: httpx.Response) -> str:
-    """Whether an answer lets in."""
+    """Classify a response as accepted ("in"), unauthenticated or forbidden."""
     if answer.status_code in {401, 403}:
         return {401: "unauthenticated", 403: "forbidden"}[answer.status_code]
     return "forbidden" if b"need the role" in answer.content else "in"
 
 
 def expected(endpoint: str, caller: str, *, takes_query: bool) -> str:
-    """The outcome by the table for a caller at an endpoint; `takes_query` stands for fields that need a reader."""
+    """Return the outcome that the table defines for a caller at an endpoint.
+
+    With `takes_query`, the fields of the query need a reader.
+    """
     permission = permission_of(endpoint)
     if permission is OPEN:
         return "in"
@@ -164,7 +167,7 @@ async def test_every_websocket_needs_the_role_in_the_table(keyed: Keyed, endpoin
 
 
 async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
-    """Whether a WebSocket lets in who says by its header who they are, and then asks."""
+    """Return the outcome of an operation on a WebSocket that authenticates by header."""
     operation = {"id": "1", "type": "subscribe", "payload": {"query": QUERY}}
     address, transport = keyed.url.replace("http", "ws") + path, Subprotocol("graphql-transport-ws")
     async with (
@@ -201,7 +204,7 @@ async def test_permissions_and_grpc_methods_match_one_to_one(
     def watched(**options: Any) -> Any:  # noqa: ANN401 -- gRPC's own
         server: Any = made(**options)
         add = server.add_generic_rpc_handlers
-        server.add_registered_method_handlers = pytest.fail  # another way, which nobody watches
+        server.add_registered_method_handlers = pytest.fail  # another way to register, which is not recorded
 
         def add_watched(handlers: tuple[Any, ...]) -> None:
             served.update(f"GRPC {name}" for handler in handlers for name in handler._method_handlers)
@@ -228,7 +231,7 @@ async def test_grpc_method_without_permission_is_not_served(
 
 
 def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
-    """A server of gRPC that lets nobody in."""
+    """Return a gRPC server that rejects every caller."""
 
     async def admit(_authorization: str | None) -> Caller:
         raise UnauthenticatedError("nobody comes in")
@@ -295,7 +298,7 @@ async def test_each_method_of_a_route_has_its_own_permission() -> None:
 
 
 class _Within(httpx.ASGITransport):
-    """Asks routes in a state."""
+    """A transport that calls routes with a given application state."""
 
     def __init__(self, routes: list[BaseRoute], state: dict[str, object]) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -312,7 +315,7 @@ def test_mounted_application_rejects_websockets() -> None:
 
 
 async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed: Keyed) -> None:
-    told = set()
+    errors = set()
     async with keyed.client("admin") as client:
         for project_id in (THEIRS, "nobody/there"):
             answers = [
@@ -326,7 +329,7 @@ async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed:
                     headers={"content-type": "application/x-protobuf", "project_id": project_id},
                 ),
             ]
-            told.add(
+            errors.add(
                 json.dumps(
                     [
                         (answer.status_code, answer.content.replace(project_id.encode(), b"*").hex()[-60:])
@@ -336,4 +339,4 @@ async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed:
             )
             assert {answer.status_code for answer in answers} == {403}
 
-    assert len(told) == 1
+    assert len(errors) == 1

@@ -1,4 +1,4 @@
-"""Runs of evaluations in the running service: taken up, handed over, and survived by, whatever becomes of a server."""
+"""Tests that evaluation runs in a real service start, move to other servers and survive the end of a server."""
 
 import asyncio
 import json
@@ -46,13 +46,13 @@ subscription ($callId: ID!) {{
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """The stores of this process, which work on no run by themselves."""
+    """Return the stores of this process, which executes no runs itself."""
     return Stores.for_database(database, providers)
 
 
 @pytest.fixture
 def environment(mongodb_uri: str, database_name: str, stand_in: StandIn) -> dict[str, str]:
-    """The environment of servers over the test's database, with the stand-in in the place of OpenAI."""
+    """Return the environment of servers that use the test's database and the stand-in in place of OpenAI."""
     return {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,
@@ -63,7 +63,7 @@ def environment(mongodb_uri: str, database_name: str, stand_in: StandIn) -> dict
 
 
 async def order(server: Server, stores: Stores, seconds: float = 0.15) -> str:
-    """Order a run from a server, whose model and judge take their time."""
+    """Start a run on a server, with a slow model and a slow judge; return the id of its call."""
     judge = await orders.judge(stores, f"slow-{seconds}")
     evaluation, model = await orders.evaluation(stores, [judge], ROWS), await orders.model(stores, f"slow-{seconds}")
     async with httpx.AsyncClient(timeout=30) as client:
@@ -83,14 +83,14 @@ async def until_rows_are_done(database: Database, count: int) -> None:
 
 
 async def until_over(database: Database) -> None:
-    async def is_over() -> bool:
+    async def has_ended() -> bool:
         return await database.evaluation_runs.find_one() is None
 
-    await until_found(is_over)
+    await until_found(has_ended)
 
 
 async def check_whole(stores: Stores, call_id: str) -> None:
-    """See that a run is what it had been if nobody had disturbed it."""
+    """Check that a run has the same result as an undisturbed run."""
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(ROWS))
     assert {call["status"] for call in tree.every()} == {"success"}
@@ -114,7 +114,7 @@ async def test_server_runs_ordered_evaluations_and_reports_progress(
     assert {status["totalRows"] for status in statuses[:-1]} == {len(ROWS)}
     completed = [status["completedRows"] for status in statuses[:-1]]
     assert completed == sorted(set(completed))
-    assert len(stand_in.asked) == 2 * len(ROWS)
+    assert len(stand_in.requests) == 2 * len(ROWS)
     await check_whole(stores, call_id)
 
 
@@ -137,7 +137,7 @@ async def test_another_server_resumes_a_killed_servers_run_without_repaying(
     assert results[-1]["data"]["evaluationProgress"] == {"code": "COMPLETE"}
     await check_whole(stores, call_id)
     assert len(done) > 4
-    assert 2 * len(ROWS) <= len(stand_in.asked) <= 2 * len(ROWS) + 2
+    assert 2 * len(ROWS) <= len(stand_in.requests) <= 2 * len(ROWS) + 2
     tree = await orders.tree(stores, call_id)
     after = {call["id"]: call for call in tree.every()}
     assert all(after[one] == call for one, call in done.items())
@@ -158,13 +158,13 @@ async def test_stopping_server_releases_its_runs_at_once(
         await until_over(database)
 
     await check_whole(stores, call_id)
-    assert 2 * len(ROWS) <= len(stand_in.asked) <= 2 * len(ROWS) + 2
+    assert 2 * len(ROWS) <= len(stand_in.requests) <= 2 * len(ROWS) + 2
     assert "ERROR" not in (tmp_path / "first").read_text()
 
 
 @pytest.fixture
 async def ordered(stores: Stores) -> list[str]:
-    """More runs than one process works on at once."""
+    """Start more runs than one process executes at once; return their ids."""
     evaluation, model = await orders.evaluation(stores, [], ROWS[:2]), await orders.model(stores)
     return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(CONCURRENT_RUNS + 2)]
 
@@ -240,9 +240,9 @@ async def test_evaluations_guide_matches_the_worker(
     assert row
     assert row["status"] == "success"
     assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}
-    asked = [body["messages"][0]["content"] for body in stand_in.bodies if body["model"] == "gpt-4o"]
+    prompts = [body["messages"][0]["content"] for body in stand_in.bodies if body["model"] == "gpt-4o"]
     assert any(
         text.startswith("Is As for What is a weft? right as an answer to What is a weft?? It should say: The thread ")
         and text.endswith('Reply in JSON, as in {"correct": true, "grade": 4}, with a grade from 1 to 5.')
-        for text in asked
+        for text in prompts
     )

@@ -1,4 +1,4 @@
-"""Servers that sweep by themselves, and sweepers and purgers whose process is killed."""
+"""Tests of servers that sweep in the background and of killed sweeps and purges."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ GUIDE = page("how-to/retention")
 
 
 async def fill(database: Database, calls: int = MANY) -> None:
-    """Calls of nine days ago, some with feedback."""
+    """Write calls of nine days ago, and feedback on a third of them."""
     began = times.now() - 9 * DAY
     parts = [(start(one, started_at=began + one), end(one, ended_at=began + one + SECOND)) for one in range(calls)]
     await CallsStore(database).write([part for pair in parts for part in pair])
@@ -46,7 +46,7 @@ async def fill(database: Database, calls: int = MANY) -> None:
 
 @pytest.fixture
 def own(mongodb_uri: str, database: Database) -> dict[str, str]:
-    """The database of the test, in the environment."""
+    """Return the environment that names the test's database."""
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
 
@@ -82,8 +82,10 @@ async def test_server_sweeps_and_logs_it(
         await until_found(lambda: is_done(retention))
 
     assert await CallsStore(database).count(PROJECT) == 0
-    [told] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
-    assert told.startswith("swept acme/chat; removed Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
+    [message] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
+    assert message.startswith(
+        "swept acme/chat; removed Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, "
+    )
 
 
 async def is_done(retention: RetentionStore) -> bool:
@@ -108,7 +110,7 @@ async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.Lo
 
 
 def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
-    """A command that is under way."""
+    """Start a command and return its process."""
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=clean(environment), stdout=subprocess.DEVNULL
     )
@@ -131,7 +133,7 @@ async def test_killed_sweep_leaves_no_orphan_and_resumes(database: Database, own
     assert found
     assert found.report
     assert (found.report.outcome, found.report.counts.calls) == (Outcome.RUNNING, MANY - len(left))
-    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
     report = await retention.sweep(PROJECT, pause=0)
 
     assert (report.outcome, report.counts.calls, report.counts.feedback) == (Outcome.DONE, MANY, MANY // 3)
@@ -146,7 +148,7 @@ async def test_server_finishes_a_killed_purge(database: Database, own: dict[str,
     await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
 
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
@@ -171,7 +173,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     assert killed
     assert not killed.is_ready
     assert killed.looked_at < count
-    await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     made = await search.index(PROJECT)
@@ -180,12 +182,12 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     page = await search.page(PROJECT, "answer", PageRequest(2 * count), [], method=Method.INDEX)
     assert len({row["id"] for row in page.rows}) == len(page.rows) == count
     assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
-    # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
+    # Less than a segment of calls waits. Every other call names its segment, and that segment exists.
     assert made.waiting < segments.MAX_CALLS
     named = await database.calls.distinct("search_segment")
     there = {head["segment"] async for head in database.search_segments.find({})}
     assert set(named) <= there
-    assert len(there) <= len(named) + 1  # one of whose calls nobody was told, if it died just then
+    assert len(there) <= len(named) + 1  # a kill may leave a segment that no call names yet
 
 
 async def test_one_process_deletes_at_a_time_and_another_succeeds_it(database: Database) -> None:
@@ -215,12 +217,12 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     within = asyncio.Event()
 
-    async def hold_up(*_: object) -> None:
+    async def block(*_: object) -> None:
         within.set()
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(trace_sweep, "remove_calls", hold_up)
+        patch.setattr(trace_sweep, "remove_calls", block)
         work = MaintenanceJobs(database, Stores.for_database(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
@@ -232,7 +234,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
     assert found
     assert found.report
     assert (found.report.outcome, found.report.error) == (Outcome.RUNNING, None)
-    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
     assert (await retention.sweep(PROJECT)).counts.calls == 20
 
 
@@ -243,11 +245,11 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     within = asyncio.Event()
 
-    async def hold_up(*_: object) -> None:
+    async def block(*_: object) -> None:
         within.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
+    monkeypatch.setattr(trace_sweep, "remove_calls", block)
     upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
@@ -280,8 +282,8 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
         await upkeep.run_due()
 
     assert await CallsStore(database).count("acme/good") == 0
-    [told] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
-    assert told == "sweeping acme/bad failed; it is tried again: it is in the way"
+    [message] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert message == "sweeping acme/bad failed; it is tried again: it is in the way"
 
 
 async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
@@ -307,10 +309,12 @@ async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pyte
         await upkeep.run_due()
         await upkeep.run_due()
 
-    told = sorted(record.getMessage() for record in caplog.records)
+    messages = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")
-    assert [message.partition(": ")[0] for message in told] == [f"{kind} failed; it is tried again" for kind in kinds]
-    assert all("the database is unreachable" in message for message in told)
+    assert [message.partition(": ")[0] for message in messages] == [
+        f"{kind} failed; it is tried again" for kind in kinds
+    ]
+    assert all("the database is unreachable" in message for message in messages)
     away.close()
 
 
@@ -331,7 +335,7 @@ async def test_retention_guide_matches_the_sweep(mongodb_uri: str, database: Dat
     assert preview["data"]["retentionPreview"]["calls"] == 1
     assert "errors" not in done
     assert (done["data"]["retentionSet"]["keepDays"], done["data"]["retentionSet"]["keepCalls"]) == (7, 100_000)
-    assert done["data"]["retentionSweep"]["calls"] in {0, 1}  # the server may be at it already
+    assert done["data"]["retentionSweep"]["calls"] in {0, 1}  # the server's own sweep may have deleted it first
 
 
 async def is_gone(database: Database, project_id: str) -> bool:

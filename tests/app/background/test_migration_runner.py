@@ -1,4 +1,4 @@
-"""A server over a database that an older version wrote: it answers at once, and rightly when it is through."""
+"""Tests of a server on a database of an older version: it answers at once, and completely after the migration."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ WRONG = {"threads": {"nodes": []}, "calls": {"nodes": [{"totalTokens": None, "to
 
 @pytest.fixture
 async def old(database: Database) -> Database:
-    """A database in which an older version logged three turns of a thread."""
+    """Return a database in which an older version logged three turns of a thread."""
     calls = CallsStore(database)
     for number in range(3):
         await calls.write([start(number, thread_id="talk", turn_id=call_id(number)), end(number, summary=SUMMARY)])
@@ -91,12 +91,12 @@ async def test_two_processes_migrate_correctly_and_log_it(
     with serving(tmp_path / "out", "--workers", "2", "--data-dir", str(data_dir), **own) as server:
         async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=30) as client:
             answer = await ask(client)
-        said = server.output.read_text()
+        output = server.output.read_text()
 
     assert answer == RIGHT
-    assert said.count("backfill of older calls: 3 of about 3 calls") == 1
-    assert said.count("the backfill of older calls is done; it changed 6 calls") == 1
-    assert "LoomQL is up.\n" in said
+    assert output.count("backfill of older calls: 3 of about 3 calls") == 1
+    assert output.count("the backfill of older calls is done; it changed 6 calls") == 1
+    assert "LoomQL is up.\n" in output
 
 
 async def test_refused_migration_is_retried_and_logged_once(

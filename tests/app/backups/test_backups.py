@@ -1,4 +1,4 @@
-"""Backups by the command, of a database that is written to meanwhile, and back into an empty one."""
+"""Tests of the backup commands: a backup during writes, and a restore into an empty database."""
 
 import asyncio
 import gzip
@@ -43,7 +43,7 @@ def client(mongodb_uri: str) -> Any:  # noqa: ANN401 -- an iterator of a client
 def empty(databases: DatabasePool) -> Any:  # noqa: ANN401 -- an iterator of a name
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
@@ -62,7 +62,7 @@ async def filled(database: Database) -> Stores:
 
 
 async def taken(database: Database, client: Client, path: Path) -> str:
-    """The name of a database that has something of most kinds, of which a backup is taken."""
+    """Fill a database with most kinds of documents, write a backup and return the name of the database."""
     await filled(database)
     name = database.calls.database.name
     write_backup(client, name, path, is_own=True)
@@ -116,7 +116,7 @@ async def test_event_cursors_from_before_a_restore_are_refused(
 async def test_backup_is_a_snapshot_during_writes(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
-    """Each object names a call that was stored before it: at no moment is there one without the other."""
+    """Each object names a call that was stored before it, so a snapshot never has an object without its call."""
     stores = await filled(database)
     name = database.calls.database.name
     is_over = asyncio.Event()
@@ -184,7 +184,7 @@ def test_backup_with_a_flipped_bit_is_reported_as_damaged(tmp_path: Path) -> Non
     writer.close()
     whole, path = file.getvalue(), tmp_path / "backup"
 
-    for at in range(10, len(whole)):  # before it are a time and a system, which nobody goes by
+    for at in range(10, len(whole)):  # the bytes before are a time and a system, which `verified` ignores
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
         with pytest.raises(BackupError):
             verified(path)
@@ -285,7 +285,7 @@ async def test_backup_commands_print_a_summary(
     assert await asyncio.to_thread(main, ["backup", str(path)]) == 0
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", empty)
     assert await asyncio.to_thread(main, ["restore", str(path)]) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
 
     total = sum(each["count"] for each in verified(path).values())
-    assert told.out.count(f"{total:,} documents") == 2
+    assert printed.out.count(f"{total:,} documents") == 2

@@ -1,4 +1,4 @@
-"""Security headers, and refusals of cross-origin pages and other host names, at every endpoint of a real server."""
+"""Tests of security headers and of refused origins and hosts at every endpoint of a real server."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -29,7 +29,7 @@ PREFLIGHT: Final = {"access-control-request-method": "POST", "access-control-req
 def names(databases: DatabasePool) -> Iterator[str]:
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ async def test_cross_origin_websocket_is_refused(plain: Server, shared: Server) 
 
 @every_endpoint
 def test_other_host_name_is_refused_on_a_server_without_keys(plain: Server, endpoint: Endpoint) -> None:
-    # So it looks to the browser when a page's own name leads to 127.0.0.1 all of a sudden.
+    # The browser sees this after DNS rebinding, when a page's own host name resolves to 127.0.0.1.
     port = plain.host.partition(":")[2]
     rebound = endpoint.send(
         plain.client, host=f"evil.example:{port}", origin=f"http://evil.example:{port}", sec_fetch_site="same-origin"

@@ -1,4 +1,4 @@
-"""Which origins and hosts are the server's own."""
+"""Tests of the origins and hosts that the server accepts as its own."""
 
 import pytest
 from pydantic import ValidationError
@@ -44,7 +44,7 @@ OURS, EVIL = {"host": "127.0.0.1:8000"}, "https://evil.example"
         ("POST", {"sec-fetch-site": "same-origin", "origin": EVIL}, False),  # behind a proxy that has another name
         ("POST", {"sec-fetch-site": "cross-site"}, True),
         ("POST", {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:3000"}, True),
-        ("GET", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, False),  # who follows a link
+        ("GET", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, False),  # a user follows a link
         ("GET", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, True),
         ("POST", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "origin": "null"}, True),  # a form
         ("GET", {"sec-fetch-site": "none"}, False),

@@ -1,4 +1,4 @@
-"""The command in processes of its own: what it prints, how it ends, what it leaves behind."""
+"""Tests of the command in separate processes: output, exit codes and remaining files and processes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from app.embedded_mongod import DataFolder
 from app.settings import markdown_table, table
 from graphql_schema.schema import sdl
-from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving, spoken, start
+from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, run_in_process, serving, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
 
@@ -35,14 +35,14 @@ def total_count(url: str, project_id: str) -> int:
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("serve", "--port", "http"), ("demo", "--workers", "2")])
 def test_wrong_usage_exits_with_2_and_prints_usage(arguments: tuple[str, ...]) -> None:
-    done = spoken(*arguments)
+    done = run_in_process(*arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: loomql")
 
 
 def test_settings_prints_every_setting_in_both_forms() -> None:
-    plain, markdown = spoken("settings"), spoken("settings", "--markdown")
+    plain, markdown = run_in_process("settings"), run_in_process("settings", "--markdown")
 
     assert (plain.returncode, markdown.returncode) == (0, 0)
     assert [line.split()[0] for line in plain.stdout.splitlines()] == [row.variable for row in table()]
@@ -64,13 +64,13 @@ def test_closed_output_pipe_causes_no_traceback() -> None:
         assert command.stdout is not None
         command.stdout.close()
         assert command.stderr is not None
-        said = command.stderr.read()
+        errors = command.stderr.read()
 
-    assert (command.returncode, said) == (1, b"")
+    assert (command.returncode, errors) == (1, b"")
 
 
 def test_bad_setting_is_one_plain_line_without_the_secret() -> None:
-    done = spoken("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
+    done = run_in_process("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -80,7 +80,7 @@ def test_bad_setting_is_one_plain_line_without_the_secret() -> None:
 
 
 def test_invalid_flag_is_named_as_typed() -> None:
-    done = spoken("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
+    done = run_in_process("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "--port: Input should be less than or equal to 65535 (it is '99999')" in done.stderr
@@ -89,14 +89,14 @@ def test_invalid_flag_is_named_as_typed() -> None:
 
 
 def test_version_option_prints_the_version() -> None:
-    done = spoken("--version")
+    done = run_in_process("--version")
 
     assert (done.returncode, done.stdout.split()[0]) == (0, "loomql")
 
 
 @pytest.mark.parametrize("uri", ["mongodb://user:se@c:re/t@host/", "mongodb://user:secret%@host/"])
 def test_unescaped_password_error_says_what_to_change_and_hides_it(uri: str) -> None:
-    done = spoken("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
+    done = run_in_process("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every character of the user name")
@@ -110,17 +110,17 @@ def test_request_is_logged_only_by_a_server_that_logs_everything(tmp_path: Path,
     with serving(tmp_path / "out", LOOMQL_LOG_LEVEL=level, LOOMQL_KEYS="off", **away) as server:
         assert httpx.get(server.url + "?query={__typename}").json()["data"] == {"__typename": "Query"}
         server.stop()
-        said = server.output.read_text()
+        output = server.output.read_text()
 
-    assert said.count('"GET /graphql?*** ') == lines
+    assert output.count('"GET /graphql?*** ') == lines
 
 
 def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) -> None:
     away = {"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/", "LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
     with serving(tmp_path / "out", **away) as server:
-        said = server.output.read_text()
+        output = server.output.read_text()
 
-    assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It keeps trying.\n" in said
+    assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It keeps trying.\n" in output
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
@@ -135,14 +135,14 @@ def test_serve_prints_its_address_and_stops_cleanly(
         count = total_count(server.url, "acme/chat")
         code = server.stop(number)
     # then
-    said = server.output.read_text()
+    output = server.output.read_text()
     assert (health.json(), count) == ({"status": "ok"}, 0)
-    assert re.search(r"LoomQL is up\.\n +GraphiQL +http://127\.0\.0\.1:\d+/graphql\n", said)
-    assert f"Data      {data_dir} (embedded MongoDB" in said
+    assert re.search(r"LoomQL is up\.\n +GraphiQL +http://127\.0\.0\.1:\d+/graphql\n", output)
+    assert f"Data      {data_dir} (embedded MongoDB" in output
     assert code == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not is_alive(mongod)
-    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
+    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod empties it in a clean shutdown
     assert not server.accepts()
 
 
@@ -181,7 +181,7 @@ def test_requests_work_again_after_mongod_was_killed(data_dir: Path, tmp_path: P
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         os.kill(mongod_pid(data_dir), signal.SIGKILL)
 
-        # Not by `/readyz`, which may be asked before the process is gone.
+        # `/readyz` is no evidence, because it may answer before the process is gone.
         assert eventually(lambda: answers(server.url, "acme/chat"))
         assert total_count(server.url, "acme/chat") == 0
 
@@ -227,7 +227,7 @@ def test_uri_setting_starts_no_embedded_mongod(
 def test_serve_with_demo_loads_calls_once_and_missing_feedback(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--demo", "--data-dir", str(data_dir)) as server:
         first = total_count(server.url, "demo/assistant")
-        said = server.output.read_text()
+        output = server.output.read_text()
         with MongoClient[dict[str, object]](DataFolder(data_dir).uri) as client:
             client["loomql"]["feedback"].delete_many({})
     with serving(tmp_path / "again", "--demo", "--data-dir", str(data_dir)) as server:
@@ -237,7 +237,7 @@ def test_serve_with_demo_loads_calls_once_and_missing_feedback(data_dir: Path, t
 
     assert first == second > 1000
     assert feedback > 400
-    assert f"{first}/{first}" in said
+    assert f"{first}/{first}" in output
     assert "Demo calls into" not in (tmp_path / "again").read_text()
 
 
@@ -252,7 +252,7 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("environment", "arguments", "said"),
+    ("environment", "arguments", "expected"),
     [
         ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
         ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "is not a valid MongoDB URI: Port"),
@@ -261,18 +261,18 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
     ],
 )
 def test_failed_demo_load_prints_one_line(
-    environment: dict[str, str], arguments: tuple[str, ...], said: str, data_dir: Path
+    environment: dict[str, str], arguments: tuple[str, ...], expected: str, data_dir: Path
 ) -> None:
     timeout = {"LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
     done = loomql("demo", "--data-dir", str(data_dir), *arguments, **environment, **timeout)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("loomql: ")
-    assert said in done.stderr
+    assert expected in done.stderr
 
 
 def test_invalid_project_id_is_refused_before_anything_starts(data_dir: Path) -> None:
-    done = spoken("demo", "--data-dir", str(data_dir), "--project", "nonsense")
+    done = run_in_process("demo", "--data-dir", str(data_dir), "--project", "nonsense")
 
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
     assert "'nonsense' is not a project id; write entity/project" in done.stderr

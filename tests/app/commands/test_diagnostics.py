@@ -1,4 +1,4 @@
-"""The doctor: each finding has its level and, where something is amiss, what to do."""
+"""Tests of the doctor: each finding has a level, and each problem has a fix."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def findings(settings: Settings, **flags: str) -> dict[str, Finding]:
-    """What the doctor finds, by subject; of two with one subject the last."""
+    """Return the doctor's findings by subject; the last one wins if two share a subject."""
     return {finding.subject: finding for finding in examine(settings, flags)}
 
 
@@ -56,7 +56,7 @@ def test_running_mongod_is_queried_directly(data_dir: Path) -> None:
 
 @pytest.fixture
 def lone_server(data_dir: Path) -> Iterator[str]:
-    """A real mongod that is no member of a replica set."""
+    """Yield the URI of a real mongod that is not in a replica set."""
     data_dir.mkdir()
     port = free_port()
     command = [str(find_mongod()), "--dbpath", str(data_dir), "--port", str(port), "--bind_ip", "127.0.0.1"]
@@ -79,7 +79,7 @@ def test_standalone_mongod_is_a_problem_and_is_not_served(lone_server: str) -> N
 
 
 class Untested:
-    """What a sharded cluster of another version answers; no package of the tests has one."""
+    """A fake client that answers like a sharded cluster of version 8, for which the tests have no package."""
 
     def __init__(self) -> None:
         self.admin = self

@@ -1,4 +1,4 @@
-"""`loomql export`: files that are whole, and files that were cut off and go on."""
+"""Tests that `loomql export` writes complete files and resumes interrupted ones."""
 
 import asyncio
 import io
@@ -130,7 +130,7 @@ def test_parquet_gets_its_final_name_when_complete(
     code = main(["export", "feedback", str(file), "--project", PROJECT, "--url", exporting, "--format", "parquet"])
 
     assert code == 0
-    # Between the count that the bar shows and the file's rows there is time for more.
+    # The message has no number: rows may be added between the count for the progress bar and the export.
     assert capsys.readouterr().out == f"Exported all feedback of {PROJECT} to {file}.\n"
     assert pq.ParquetFile(file).metadata.num_rows == 2
     assert files_in(tmp_path) == [file]

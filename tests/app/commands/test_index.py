@@ -1,4 +1,4 @@
-"""`loomql index`: what it says, on a server of one's own and beside a running LoomQL."""
+"""Tests of `loomql index`, on an external MongoDB and while LoomQL runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.app.command import loomql, serving, spoken
+from tests.app.command import loomql, run_in_process, serving
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,17 +27,17 @@ OF_A_CUSTOMER = """{ explain(
 
 @pytest.fixture
 def own(mongodb_uri: str, database_name: str) -> dict[str, str]:
-    """A server of one's own, in the environment."""
+    """Return the environment that names an external MongoDB."""
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
 
 
 def index(*arguments: str, **environment: str) -> str:
-    """What a command that succeeds prints."""
-    return printed(spoken("index", *arguments, **environment))
+    """Run a command, require success and return its output."""
+    return printed(run_in_process("index", *arguments, **environment))
 
 
 def index_apart(*arguments: str, **environment: str) -> str:
-    """The same of one in a process of its own, which may start a MongoDB."""
+    """Run a command in a separate process, which may start a MongoDB, and return its output."""
     return printed(loomql("index", *arguments, **environment))
 
 
@@ -77,7 +77,7 @@ def test_index_created_without_a_server_is_used_by_the_next(data_dir: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("add", "acme/chat", "op_name"), "op_name needs no index of its own"),
         (("add", "chat", "inputs.a"), "'chat' is not a project id"),
@@ -85,16 +85,16 @@ def test_index_created_without_a_server_is_used_by_the_next(data_dir: Path) -> N
         (("drop", "ALL", "inputs.a"), "no index on inputs.a in all projects; `loomql index list` shows"),
     ],
 )
-def test_failed_index_command_prints_one_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:
-    done = spoken("index", *arguments, **own)
+def test_failed_index_command_prints_one_line(arguments: tuple[str, ...], expected: str, own: dict[str, str]) -> None:
+    done = run_in_process("index", *arguments, **own)
 
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
-    assert said in done.stderr
+    assert expected in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("add", "acme/chat"), ("drop",), ("list", "acme/chat"), ("sing",)])
 def test_wrong_usage_exits_with_2_and_prints_usage(arguments: tuple[str, ...]) -> None:
-    done = spoken("index", *arguments)
+    done = run_in_process("index", *arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: loomql")

@@ -1,4 +1,4 @@
-"""`loomql key`, and what `loomql serve` says where there is no key."""
+"""Tests of `loomql key`, and of the message of `loomql serve` without keys."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ KEY = re.compile(r"loomql_([0-9a-f]{16})_[0-9a-f]{64}\n")
 def command(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs a command in this process: its exit code, and what it says on its two outputs."""
+    """Return a function that runs a command in this process and returns its exit code, stdout and stderr."""
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     monkeypatch.setattr(KeysStore.__init__, "__defaults__", (0.0,))
@@ -36,7 +36,7 @@ def command(
     monkeypatch.setattr(audit.logger, "propagate", True)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        # As a process of its own has it, so that no other test acts for the command line.
+        # A process of its own has a fresh context, so no other test's caller appears in the audit log.
         code = copy_context().run(main, ["key", *arguments])
         return code, *capsys.readouterr()
 
@@ -44,7 +44,7 @@ def command(
 
 
 def made(command: Command, *arguments: str) -> str:
-    """The id of a key that a command makes."""
+    """Run a command that creates a key and return the id of the key."""
     code, out, _err = command(*arguments)
     assert code == 0
     found = KEY.fullmatch(out)

@@ -1,4 +1,4 @@
-"""`loomql retention` and `loomql project purge`: what they do, and what they say."""
+"""Tests of `loomql retention` and `loomql project purge`: effects and output."""
 
 import json
 import re
@@ -23,7 +23,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 async def stored(database: Database) -> Database:
-    """A database with three calls of nine days ago and one of now."""
+    """Return a database with three calls of nine days ago and one of now."""
     for number, days in enumerate((9, 9, 9, 0)):
         began = times.now() - days * DAY
         await CallsStore(database).write([start(number, started_at=began), end(number, ended_at=began + SECOND)])
@@ -34,7 +34,7 @@ async def stored(database: Database) -> Database:
 def command(
     mongodb_uri: str, stored: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs a command in this process: its exit code, and what it says on its two outputs."""
+    """Return a function that runs a command in this process and returns its exit code, stdout and stderr."""
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", stored.calls.database.name)
     monkeypatch.setattr("sys.stdin", StringIO())
@@ -50,8 +50,11 @@ def command(
 
 
 @pytest.fixture
-def said(command: Command) -> Callable[..., str]:
-    """What a command that succeeds prints; beside that, the audit log hears of what it does."""
+def output_of(command: Command) -> Callable[..., str]:
+    """Return a function that runs a command, requires success and returns its output.
+
+    The function checks that stderr contains only audit entries of the command line.
+    """
 
     def run(*arguments: str) -> str:
         code, out, err = command(*arguments)
@@ -61,23 +64,23 @@ def said(command: Command) -> Callable[..., str]:
     return run
 
 
-def test_rule_is_previewed_set_shown_applied_and_dropped(said: Callable[..., str]) -> None:
+def test_rule_is_previewed_set_shown_applied_and_dropped(output_of: Callable[..., str]) -> None:
     gone = "3 traces of 3 calls (30 bytes), 0 calls deleted earlier, 0 feedback items, 0 files (0 bytes)"
 
-    assert said("retention", "show") == "No project has a rule.\n"
-    assert said("retention", "preview", PROJECT, "--keep-days", "5") == f"{PROJECT} would lose {gone}.\n"
-    told = said("retention", "set", PROJECT, "--keep-days", "5", "--keep-calls", "100")
-    assert told == f"{PROJECT} keeps 5 days and of those the 100 newest calls.\n"
-    told = said("retention", "sweep", PROJECT)
-    assert re.fullmatch(rf"Done after \d\.\d s\. Removed from {PROJECT}: {re.escape(gone)}\.\n", told)
-    lines = said("retention", "show").splitlines()
+    assert output_of("retention", "show") == "No project has a rule.\n"
+    assert output_of("retention", "preview", PROJECT, "--keep-days", "5") == f"{PROJECT} would lose {gone}.\n"
+    output = output_of("retention", "set", PROJECT, "--keep-days", "5", "--keep-calls", "100")
+    assert output == f"{PROJECT} keeps 5 days and of those the 100 newest calls.\n"
+    output = output_of("retention", "sweep", PROJECT)
+    assert re.fullmatch(rf"Done after \d\.\d s\. Removed from {PROJECT}: {re.escape(gone)}\.\n", output)
+    lines = output_of("retention", "show").splitlines()
     assert lines[0] == f"{PROJECT} keeps 5 days and of those the 100 newest calls."
     assert re.fullmatch(rf"  Last sweep: \S+Z, done; removed: {re.escape(gone)}\.", lines[1])
-    assert said("retention", "drop", PROJECT).splitlines()[0] == f"{PROJECT} keeps everything."
+    assert output_of("retention", "drop", PROJECT).splitlines()[0] == f"{PROJECT} keeps everything."
 
 
 def test_purge_needs_the_project_id_twice(
-    mongodb_uri: str, stored: Database, command: Command, said: Callable[..., str]
+    mongodb_uri: str, stored: Database, command: Command, output_of: Callable[..., str]
 ) -> None:
     code, out, err = command("project", "purge", PROJECT)
     assert (code, out) == (1, "")
@@ -87,7 +90,7 @@ def test_purge_needs_the_project_id_twice(
         database = client[stored.calls.database.name]
         assert database.calls.count_documents({}) == 4
         database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-        assert said("project", "purge", PROJECT, "--confirm", PROJECT) == (
+        assert output_of("project", "purge", PROJECT, "--confirm", PROJECT) == (
             f"Removed {PROJECT}: 4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs.\n"
         )
         assert database.calls.find_one() is None
@@ -122,7 +125,7 @@ def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkey
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "expected"),
     [
         (("retention", "set", PROJECT), 2, "set --keep-days, --keep-calls or both"),
         (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; send 1 to"),
@@ -134,9 +137,9 @@ def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkey
     ],
 )
 def test_failed_retention_command_prints_one_line(
-    command: Command, arguments: tuple[str, ...], code: int, told: str
+    command: Command, arguments: tuple[str, ...], code: int, expected: str
 ) -> None:
     ended, out, err = command(*arguments)
 
     assert (ended, out) == (code, "")
-    assert told in err
+    assert expected in err

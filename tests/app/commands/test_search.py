@@ -1,4 +1,4 @@
-"""`loomql search`: what it does, and what it says."""
+"""Tests of `loomql search`: effects and output."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,10 @@ Command = Callable[..., tuple[int, str, str]]
 async def command(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs a command in this process, on a database with two calls: its exit code, and what it says."""
+    """Return a function that runs a command in this process, on a database with two calls.
+
+    It returns the exit code, stdout and stderr.
+    """
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 1)
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
@@ -36,18 +39,18 @@ def test_text_index_is_switched_on_shown_and_switched_off(command: Command) -> N
     none = (0, f"{PROJECT} has no text index, so searches scan its calls.\n", "")
 
     assert command("search", "status", PROJECT) == none
-    code, said, _ = command("search", "on", PROJECT)
+    code, output, _ = command("search", "on", PROJECT)
     assert code == 0
-    assert re.fullmatch(rf"{PROJECT} has a text index of \d\.\d MiB; 2 calls are not indexed yet\.\n", said)
-    assert command("search", "on", PROJECT)[:2] == (0, said)
-    assert command("search", "status", PROJECT) == (0, said, "")
+    assert re.fullmatch(rf"{PROJECT} has a text index of \d\.\d MiB; 2 calls are not indexed yet\.\n", output)
+    assert command("search", "on", PROJECT)[:2] == (0, output)
+    assert command("search", "status", PROJECT) == (0, output, "")
     assert command("search", "off", PROJECT)[:2] == none[:2]
     assert command("search", "off", PROJECT)[:2] == none[:2]
 
 
 def test_missing_project_is_reported(command: Command) -> None:
     for action in ("on", "off", "status"):
-        code, said, error = command("search", action, "acme/nowhere")
+        code, output, error = command("search", action, "acme/nowhere")
 
-        assert (code, said) == (1, "")
+        assert (code, output) == (1, "")
         assert "project acme/nowhere does not exist" in error

@@ -1,4 +1,4 @@
-"""The demo's calls, read back from a real MongoDB: they are whole, they are sound, and they look like life."""
+"""Tests that the demo's calls, read from a real MongoDB, are complete, consistent and lifelike."""
 
 import uuid
 from collections import Counter
@@ -22,7 +22,7 @@ def turns(rows: dict[str, Row]) -> list[Row]:
 
 
 def parents(rows: dict[str, Row]) -> list[tuple[Row, Row]]:
-    """Each child with its parent."""
+    """Return each child with its parent."""
     return [(row, rows[row["parent_id"]]) for row in rows.values() if "parent_id" in row]
 
 

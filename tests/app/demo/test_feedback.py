@@ -1,4 +1,4 @@
-"""What is said of the demo's calls, what they cost, and the threads that took long, read back from a real MongoDB."""
+"""Tests of the demo's feedback, costs and slow threads, read from a real MongoDB."""
 
 from collections import Counter
 from typing import Any
@@ -34,12 +34,12 @@ async def all_prices(stores: Stores) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-async def said(loaded: Loaded) -> list[Row]:
+async def feedback_rows(loaded: Loaded) -> list[Row]:
     return await all_feedback(loaded.stores)
 
 
-def of_kind(said: list[Row], kind: str) -> list[Row]:
-    found = [row for row in said if row["feedback_type"].startswith(kind)]
+def of_kind(feedback_rows: list[Row], kind: str) -> list[Row]:
+    found = [row for row in feedback_rows if row["feedback_type"].startswith(kind)]
     assert found
     return found
 
@@ -48,13 +48,13 @@ def about(row: Row) -> str:
     return refs.parse(row["weave_ref"]).name
 
 
-def test_all_feedback_is_on_calls_of_the_demo_that_have_ended(said: list[Row], rows: dict[str, Row]) -> None:
-    assert 400 < len(said) < 900
-    assert all(rows[about(row)]["status"] != "running" for row in said)
+def test_all_feedback_is_on_calls_of_the_demo_that_have_ended(feedback_rows: list[Row], rows: dict[str, Row]) -> None:
+    assert 400 < len(feedback_rows) < 900
+    assert all(rows[about(row)]["status"] != "running" for row in feedback_rows)
 
 
-def test_customers_react_to_turns_with_thumbs_of_all_skin_tones(said: list[Row], rows: dict[str, Row]) -> None:
-    reactions = of_kind(said, "wandb.reaction.1")
+def test_customers_react_to_turns_with_thumbs_of_all_skin_tones(feedback_rows: list[Row], rows: dict[str, Row]) -> None:
+    reactions = of_kind(feedback_rows, "wandb.reaction.1")
     tones: dict[str, set[str]] = {}
     for row in reactions:
         turn, reaction = rows[about(row)], payload(row, "payload")
@@ -71,9 +71,9 @@ def test_customers_react_to_turns_with_thumbs_of_all_skin_tones(said: list[Row],
     assert {tone for found in tones.values() for tone in found} == {"", "🏻", "🏼", "🏽", "🏾", "🏿"}
 
 
-def test_failures_and_older_releases_get_more_thumbs_down(said: list[Row], rows: dict[str, Row]) -> None:
+def test_failures_and_older_releases_get_more_thumbs_down(feedback_rows: list[Row], rows: dict[str, Row]) -> None:
     down: dict[tuple[str, bool], list[bool]] = {}
-    for row in of_kind(said, "wandb.reaction.1"):
+    for row in of_kind(feedback_rows, "wandb.reaction.1"):
         turn = rows[about(row)]
         key = payload(turn, "attributes")["release"], turn["status"] == "success" and turn["latency_ms"] < 25_000
         down.setdefault(key, []).append(payload(row, "payload")["detoned"] == "👎")
@@ -85,8 +85,8 @@ def test_failures_and_older_releases_get_more_thumbs_down(said: list[Row], rows:
     assert reservation["2.3.1", True] > reservation["2.4.0", True] > 0
 
 
-def test_team_members_write_notes(said: list[Row], rows: dict[str, Row]) -> None:
-    notes = of_kind(said, "wandb.note.1")
+def test_team_members_write_notes(feedback_rows: list[Row], rows: dict[str, Row]) -> None:
+    notes = of_kind(feedback_rows, "wandb.note.1")
     texts = {payload(row, "payload")["note"] for row in notes}
     of_limits = [row for row in notes if "rate limit" in payload(row, "payload")["note"]]
 
@@ -100,9 +100,9 @@ def test_team_members_write_notes(said: list[Row], rows: dict[str, Row]) -> None
         assert any("RateLimitError" in exception for exception in below)
 
 
-async def test_reviews_are_objects_of_three_forms(loaded: Loaded, said: list[Row]) -> None:
+async def test_reviews_are_objects_of_three_forms(loaded: Loaded, feedback_rows: list[Row]) -> None:
     values: dict[str, list[Any]] = {}
-    for row in of_kind(said, "wandb.annotation."):
+    for row in of_kind(feedback_rows, "wandb.annotation."):
         values.setdefault(row["feedback_type"], []).append(payload(row, "payload")["value"])
     forms = {
         name: payload(await loaded.stores.objects.one(PROJECT, name, "latest", ["val"]), "val")
@@ -122,8 +122,8 @@ async def test_reviews_are_objects_of_three_forms(loaded: Loaded, said: list[Row
     }
 
 
-def test_scores_are_on_responses_and_match_the_scorers(said: list[Row], rows: dict[str, Row]) -> None:
-    scores = of_kind(said, "wandb.runnable.")
+def test_scores_are_on_responses_and_match_the_scorers(feedback_rows: list[Row], rows: dict[str, Row]) -> None:
+    scores = of_kind(feedback_rows, "wandb.runnable.")
 
     assert {row["feedback_type"] for row in scores} == {"wandb.runnable.answer_overlap", f"wandb.runnable.{JUDGE}"}
     assert len(scores) > 120
@@ -136,9 +136,9 @@ def test_scores_are_on_responses_and_match_the_scorers(said: list[Row], rows: di
         assert refs.parse(row["trigger_ref"]).name == rows[scorer["parent_id"]]["parent_id"]
 
 
-async def test_every_feedback_ref_resolves(loaded: Loaded, said: list[Row], rows: dict[str, Row]) -> None:
+async def test_every_feedback_ref_resolves(loaded: Loaded, feedback_rows: list[Row], rows: dict[str, Row]) -> None:
     names = ("weave_ref", "annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
-    found = {row[name] for row in said for name in names if name in row}
+    found = {row[name] for row in feedback_rows for name in names if name in row}
     calls = {ref for ref in found if refs.parse(ref).kind == "call"}
 
     objects = await loaded.stores.objects.by_refs([(PROJECT, ref) for ref in found - calls], frozenset())
@@ -204,16 +204,18 @@ async def test_reloading_duplicates_neither_feedback_nor_prices(fresh: Stores) -
 async def test_reloading_keeps_feedback_and_prices_of_others(fresh: Stores) -> None:
     await fresh.costs.create(PROJECT, [NewCost("gpt-4o", 1e-06, 2e-06)])
     await demo.load(fresh, PROJECT, ignore, now=NOW)
-    said = await all_feedback(fresh)
-    mine = NewFeedback(PROJECT, said[0]["weave_ref"], said[0]["feedback_type"], payload(said[0], "payload"), "mine")
-    mine.annotation_ref, mine.runnable_ref = said[0].get("annotation_ref"), said[0].get("runnable_ref")
-    mine.call_ref, mine.trigger_ref = said[0].get("call_ref"), said[0].get("trigger_ref")
+    stored = await all_feedback(fresh)
+    mine = NewFeedback(
+        PROJECT, stored[0]["weave_ref"], stored[0]["feedback_type"], payload(stored[0], "payload"), "mine"
+    )
+    mine.annotation_ref, mine.runnable_ref = stored[0].get("annotation_ref"), stored[0].get("runnable_ref")
+    mine.call_ref, mine.trigger_ref = stored[0].get("call_ref"), stored[0].get("trigger_ref")
     await fresh.feedback.create_one(mine)
 
     await demo.load(fresh, PROJECT, ignore, now=NOW)
 
     found = await all_feedback(fresh)
-    assert [row for row in found if row["id"] != "mine"] == said
+    assert [row for row in found if row["id"] != "mine"] == stored
     assert [row["wb_user_id"] for row in found if row["id"] == "mine"] == [LOCAL_USER]
     prices = await all_prices(fresh)
     assert [(row["llm_id"], row["created_by"]) for row in prices] == [
@@ -225,13 +227,13 @@ async def test_reloading_keeps_feedback_and_prices_of_others(fresh: Stores) -> N
 
 async def test_demo_without_feedback_and_prices_gets_both_and_keeps_calls(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
-    said, calls, paid = await all_feedback(fresh), await rows_of(fresh.calls), await all_prices(fresh)
+    stored, calls, paid = await all_feedback(fresh), await rows_of(fresh.calls), await all_prices(fresh)
     for collection in (fresh.calls.database.feedback, fresh.calls.database.costs):
         await collection.delete_many({})
 
     await demo.complete(fresh, PROJECT)
 
-    assert (await all_feedback(fresh), await rows_of(fresh.calls)) == (said, calls)
+    assert (await all_feedback(fresh), await rows_of(fresh.calls)) == (stored, calls)
     assert [row | {"id": ""} for row in await all_prices(fresh)] == [row | {"id": ""} for row in paid]
 
 

@@ -1,4 +1,4 @@
-"""What the demo's calls refer to, read back from a real MongoDB: all of it is there, and it is what it says it is."""
+"""Tests that everything the demo's calls refer to exists in a real MongoDB and has the right content."""
 
 import ast
 import itertools
@@ -24,7 +24,7 @@ PLACE = ("kind", "version_index", "is_latest", "created_at", "val")
 
 
 async def versions(stores: Stores, name: str | None = None) -> list[Row]:
-    """The versions of a name, or of all, the oldest first."""
+    """Return the versions of one name or of all, oldest first."""
     which = ObjectsFilter(object_ids=[name] if name else None)
     return (await stores.objects.page(PROJECT, PageRequest(size=1000), PLACE, which)).rows
 
@@ -39,7 +39,7 @@ async def content(stores: Stores, digest: str) -> bytes:
 
 @pytest.fixture(scope="module")
 async def table_rows(loaded: Loaded) -> dict[str, Any]:
-    """The rows of the dataset by digest."""
+    """Return the rows of the dataset by digest."""
     table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
     page = await loaded.stores.tables.rows(PROJECT, table.name, PageRequest(size=1000), ["val"])
     return {row["digest"]: payload(row, "val") for row in page.rows}
@@ -62,10 +62,14 @@ async def test_each_assistant_version_refers_to_another_prompt_version(loaded: L
 
 
 async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]) -> None:
-    said = [payload(row, "val") for row in await versions(loaded.stores)]
+    values = [payload(row, "val") for row in await versions(loaded.stores)]
     for row in rows.values():
-        said += [row["op_name"], payload(row, "inputs"), *([payload(row, "output")] if "output" in row["json"] else [])]
-    found = [refs.parse(text) for text in set(refs.collect(said))]
+        values += [
+            row["op_name"],
+            payload(row, "inputs"),
+            *([payload(row, "output")] if "output" in row["json"] else []),
+        ]
+    found = [refs.parse(text) for text in set(refs.collect(values))]
     plain = [Ref(ref.project_id, ref.kind, ref.name, ref.version) for ref in found if ref.version]
 
     there = await loaded.stores.objects.by_refs([(PROJECT, str(ref)) for ref in plain], frozenset())
@@ -92,7 +96,7 @@ async def test_evaluation_inputs_match_the_rows_of_its_examples(
     loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]
 ) -> None:
     scored = [row for row in rows.values() if "Evaluation.predict_and_score:" in row["op_name"]]
-    asked = {
+    questions = {
         row["parent_id"]: payload(row, "inputs")["question"] for row in rows.values() if ".predict:" in row["op_name"]
     }
     evaluation = await one(loaded.stores, EVALUATION)
@@ -101,7 +105,7 @@ async def test_evaluation_inputs_match_the_rows_of_its_examples(
     for row in scored:
         example = refs.parse(payload(row, "inputs")["example"])
         assert str(Ref(PROJECT, "object", example.name, example.version)) == evaluation["dataset"]
-        assert table_rows[example.steps[1][1]]["question"] == asked[row["id"]]
+        assert table_rows[example.steps[1][1]]["question"] == questions[row["id"]]
 
 
 async def test_calls_that_used_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:
@@ -129,7 +133,7 @@ async def test_ops_have_their_code_in_files(loaded: Loaded) -> None:
 
 
 def bar_heights(png: bytes) -> list[int]:
-    """How high the bars of a chart are, from the left, in pixels."""
+    """Return the heights of a chart's bars in pixels, from left to right."""
     chunks, at = {}, 8
     while at < len(png):
         length, kind = struct.unpack_from(">I4s", png, at)

@@ -1,4 +1,4 @@
-"""What app/deploy has is well formed, holds together, and what runs in it is run."""
+"""Tests that the files of app/deploy are well-formed and consistent, and that their programs work."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ SETTINGS = {variable(name) for name in Settings.model_fields}
 
 
 def in_dockerfile(instruction: str) -> list[str]:
-    """The arguments of an instruction of the image that runs, the last one."""
+    """Return the arguments of an instruction in the Dockerfile's last stage."""
     last = DOCKERFILE.rpartition("\nFROM ")[2].replace("\\\n", " ")
     return re.findall(rf"^{instruction} (.*)$", last, re.MULTILINE)
 
@@ -73,7 +73,7 @@ def test_image_command_starts_and_its_health_check_answers(
 ) -> None:
     [entry], [command], [check] = (in_dockerfile(each) for each in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
     assert (entry, command) == ('["loomql"]', '["serve"]')
-    program, *asked = yaml.safe_load(check.partition("CMD ")[2])
+    program, *arguments = yaml.safe_load(check.partition("CMD ")[2])
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
     every = {**own, "LOOMQL_HOST": "0.0.0.0", "LOOMQL_LOG_FORMAT": "json"}  # noqa: S104
     [first] = re.findall(r"run --rm loomql (key create .*)", (DEPLOY / "compose.yaml").read_text())
@@ -81,9 +81,9 @@ def test_image_command_starts_and_its_health_check_answers(
     assert made.stdout.startswith("loomql_")
     with serving(tmp_path / "out", **every) as server:
         port = server.url.rpartition(":")[2].partition("/")[0]
-        up = loomql(*asked, LOOMQL_HOST="0.0.0.0", LOOMQL_PORT=port)  # noqa: S104
-        ready = loomql(*asked, "--ready", LOOMQL_PORT=port)
-    down = loomql(*asked, LOOMQL_PORT=port)
+        up = loomql(*arguments, LOOMQL_HOST="0.0.0.0", LOOMQL_PORT=port)  # noqa: S104
+        ready = loomql(*arguments, "--ready", LOOMQL_PORT=port)
+    down = loomql(*arguments, LOOMQL_PORT=port)
 
     assert program == "loomql"
     assert [(done.returncode, done.stdout) for done in (up, ready)] == [(0, "ok\n"), (0, "ok\n")]
@@ -93,10 +93,10 @@ def test_image_command_starts_and_its_health_check_answers(
 def test_health_check_imports_little_and_uses_the_servers_address() -> None:
     program = "import sys; from app.cli import main; main(['health', '--port', '1']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
-    told, modules = done.stdout.splitlines()
+    message, modules = done.stdout.splitlines()
     by_itself = health_flags(ArgumentParser()).parse_args([])
 
-    assert told == "no LoomQL server answers at 127.0.0.1 port 1"
+    assert message == "no LoomQL server answers at 127.0.0.1 port 1"
     assert {each for each in modules.split() if each.startswith("app")} == {
         "app",
         "app.cli",
@@ -136,7 +136,7 @@ def test_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
         assert "--keyFile" in member["entrypoint"][2]
         assert "ports" not in member
         assert services["replica-set"]["depends_on"][name] == {"condition": "service_healthy"}
-    # A member that has users of its own could not join.
+    # A member that creates its own users cannot join the replica set.
     assert ["MONGO_INITDB_ROOT_USERNAME" in services[name]["environment"] for name in members] == [True, False, False]
     own = services["loomql"]
     assert "mongo1:27017,mongo2:27017,mongo3:27017/?replicaSet=loomql" in own["environment"]["LOOMQL_MONGODB_URI"]
@@ -149,11 +149,11 @@ def test_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
 
 
 def test_deployment_files_contain_no_secret_and_example_lists_each_one() -> None:
-    asked = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
+    required = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
     given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
 
-    assert asked == {"MONGODB_KEY", "MONGODB_PASSWORD"}
-    assert given == dict.fromkeys(asked, "")
+    assert required == {"MONGODB_KEY", "MONGODB_PASSWORD"}
+    assert given == dict.fromkeys(required, "")
 
 
 def test_only_the_uri_holds_a_secret_and_the_settings_file_is_optional() -> None:
@@ -193,7 +193,7 @@ def test_unit_uses_existing_commands_and_settings() -> None:
 def test_unit_lets_exports_lower_their_priority() -> None:
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
 
-    # What a later line names is let through although it is one of @resources.
+    # A later line allows the system calls that it names, even if they are in @resources.
     assert filters == ["@system-service", "~@privileged @resources", "setpriority"]
 
 

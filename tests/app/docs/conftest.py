@@ -1,4 +1,4 @@
-"""A small folder of pages, with all that Markdown can hold."""
+"""A small folder of pages with every Markdown feature that the site supports."""
 
 from pathlib import Path
 

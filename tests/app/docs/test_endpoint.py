@@ -1,4 +1,4 @@
-"""The site as the server sends it."""
+"""Tests of the documentation site as the server sends it."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def client(folder: Path, *, has_graphiql: bool = True, prefix: str = "") -> http
 
 
 def links(response: httpx.Response) -> set[str]:
-    """The addresses that a page leads to or loads, without anchors."""
+    """Return the addresses that a page links to or loads, without anchors."""
     found = re.findall(r'(?:href|src)="([^"#]+)', response.text)
     return {urljoin(str(response.url), link) for link in found}
 

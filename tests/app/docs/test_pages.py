@@ -1,4 +1,4 @@
-"""Markdown pages as they are parsed and rendered."""
+"""Tests of parsing and rendering Markdown pages."""
 
 from pathlib import Path
 

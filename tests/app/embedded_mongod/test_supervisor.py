@@ -1,4 +1,4 @@
-"""The embedded mongod, on the real binary: what it leaves open, survives and refuses."""
+"""Tests of the embedded mongod with the real binary: open ports, crashes and refusals."""
 
 import json
 import os
@@ -33,7 +33,7 @@ LITERAL = "literal-of-a-customer"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# A LoomQL in miniature: opens the folder, writes one acknowledged document after the other, tells each.
+# A minimal LoomQL: it opens the folder, writes one acknowledged document after another and prints each.
 WRITER = """
 import sys
 from pathlib import Path
@@ -47,14 +47,14 @@ with embedded_mongod(Path(sys.argv[1]), cache_gb=0.25) as uri, MongoClient(uri) 
 
 
 def listening_tcp_inodes(pid: int) -> set[str]:
-    """The inodes of the TCP sockets of `pid`, listening or connected."""
+    """Return the inodes of the TCP sockets of `pid`, listening or connected."""
     network = set()
     for table in ("tcp", "tcp6"):
         rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         network |= {row.split()[9] for row in rows}
     own = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was closed meanwhile
+        with suppress(FileNotFoundError):  # the process closed it meanwhile
             own.add(str(link.readlink()))
     return {inode for inode in network if f"socket:[{inode}]" in own}
 
@@ -104,7 +104,7 @@ def test_context_exit_leaves_no_process_and_keeps_the_data(data_dir: Path) -> No
         client.kept.notes.insert_one({"_id": 1})
     # then
     assert not is_alive(pid)
-    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
+    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod empties it in a clean shutdown
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         assert client.kept.notes.count_documents({}) == 1
 
@@ -150,20 +150,20 @@ def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir
     )
     with writer:
         assert writer.stdout is not None
-        told = [int(writer.stdout.readline()) for _ in range(50)]
+        acknowledged = [int(writer.stdout.readline()) for _ in range(50)]
         pid = mongod_pid(data_dir)
         # when
         writer.kill()
-        told += [int(line) for line in writer.stdout]
-    # then the folder opens at once, also while the old mongod is still on its way out
+        acknowledged += [int(line) for line in writer.stdout]
+    # then: the folder opens at once, even while the old mongod shuts down
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         kept = {document["_id"] for document in client.kept.numbers.find()}
-        assert set(told) <= kept
+        assert set(acknowledged) <= kept
     assert eventually(lambda: not is_alive(pid))
 
 
 def test_orphaned_mongod_is_recognised_and_stopped(data_dir: Path) -> None:
-    # given a mongod with our command line that nobody owns, as systems without PDEATHSIG leave it
+    # given: a mongod with our command line whose parent died, as systems without PDEATHSIG leave it
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         client.kept.notes.insert_one({"_id": 1})
     database = data_dir / "db"
@@ -271,10 +271,10 @@ def test_moved_folder_opens_with_its_data(data_dir: Path) -> None:
 def test_file_at_the_folder_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
 
-    told = rf"cannot be used: {tmp_path / 'data'} is a file, not a folder\..*choose another data folder"
-    with pytest.raises(EmbeddedMongodError, match=told):
+    message = rf"cannot be used: {tmp_path / 'data'} is a file, not a folder\..*choose another data folder"
+    with pytest.raises(EmbeddedMongodError, match=message):
         embedded_mongod(tmp_path / "data").__enter__()
-    with pytest.raises(EmbeddedMongodError, match=told):
+    with pytest.raises(EmbeddedMongodError, match=message):
         embedded_mongod(tmp_path / "data" / "below" / "it").__enter__()
 
 
@@ -290,13 +290,13 @@ def test_read_only_folder_is_named(tmp_path: Path) -> None:
 
 def test_operations_of_a_killed_server_end_within_half_a_minute(mongodb_uri: str) -> None:
     with Client(mongodb_uri) as client:
-        told = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        parameter = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
 
-    assert told["transactionLifetimeLimitSeconds"] == 20
+    assert parameter["transactionLifetimeLimitSeconds"] == 20
 
 
 def provoke(client: Client) -> None:
-    """Have mongod log slow commands of all kinds, and warn of those that fail: each repeats what is searched for."""
+    """Make mongod log slow and failed commands of all kinds, whose log entries would contain the literal."""
     database = client.kept
     database.command("profile", 0, slowms=-1)
     slow = {"x": LITERAL, "$where": "sleep(1) || true"}

@@ -1,4 +1,4 @@
-"""What tests of exports over HTTP share."""
+"""Fixtures for the tests of exports over HTTP."""
 
 from collections.abc import AsyncIterator
 
@@ -8,6 +8,6 @@ import pytest
 
 @pytest.fixture(scope="module")
 async def client(exporting: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the server that exports."""
+    """Yield a client of the server that exports."""
     async with httpx.AsyncClient(base_url=exporting, timeout=60) as client:
         yield client

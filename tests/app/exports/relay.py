@@ -1,4 +1,4 @@
-"""A way to MongoDB that can be cut."""
+"""A TCP relay to MongoDB that a test can cut."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ _READ_BYTES = 256 * 1024
 
 
 class Relay:
-    """A port of the loopback that leads to a MongoDB until it is cut."""
+    """A loopback port that forwards connections to a MongoDB until a test cuts it."""
 
     def __init__(self, uri: str) -> None:
         self._host, self._port = parse_uri(uri)["nodelist"][0]
@@ -21,7 +21,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it was cut
+        with suppress(OSError):  # `cut` closed the listener
             while True:
                 near, far = self._listening.accept()[0], self._connected()
                 self._open += [near, far]
@@ -36,9 +36,9 @@ class Relay:
         return found
 
     def cut(self) -> None:
-        """Let nothing through any more."""
+        """Close the listener and all connections."""
         for one in self._open:
-            with suppress(OSError):  # its other end was first
+            with suppress(OSError):  # the peer closed it first
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
@@ -52,7 +52,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 @contextmanager
 def relay(uri: str) -> Iterator[Relay]:
-    """A way that is cut by the end of the block at the latest."""
+    """Run a relay and cut it at the end of the block at the latest."""
     made = Relay(uri)
     try:
         yield made

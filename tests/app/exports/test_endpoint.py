@@ -1,4 +1,4 @@
-"""Exports over HTTP, on a real server: whole lists, what ends them, and where they go on."""
+"""Tests of exports over HTTP on a real server: complete lists, interruptions and resumed exports."""
 
 import json
 import os
@@ -210,12 +210,12 @@ async def test_exports_over_the_limit_are_refused_until_a_client_disconnects(
     client: httpx.AsyncClient,
 ) -> None:
     await until(lambda: worker() is None)
-    asked = "GET", "/export/calls"
+    request = "GET", "/export/calls"
     async with (
-        client.stream(*asked, params={"projectId": PROJECT}) as running,
-        client.stream(*asked, params={"projectId": PROJECT}) as beside,
+        client.stream(*request, params={"projectId": PROJECT}) as running,
+        client.stream(*request, params={"projectId": PROJECT}) as second,
     ):
-        assert (running.status_code, beside.status_code) == (200, 200)
+        assert (running.status_code, second.status_code) == (200, 200)
         refused = await client.get("/export/calls", params={"projectId": PROJECT})
         small, _ = await export(client, "objects")
 
@@ -228,11 +228,11 @@ async def test_exports_over_the_limit_are_refused_until_a_client_disconnects(
 
 
 def worker() -> int | None:
-    """The process of an export that this one's server started."""
+    """Return the process id of the export worker that this process started, or None."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command, state = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
-        except OSError:  # it has ended since it was listed
+        except OSError:  # the process ended after it was listed
             continue
         if b"app.exports.worker" in command and int(state.rpartition(")")[2].split()[1]) == os.getpid():
             return int(folder.name)

@@ -1,4 +1,4 @@
-"""Exports as Parquet: typed columns, and JSON of any type as its text."""
+"""Tests of Parquet exports: typed columns, and JSON of any type as text."""
 
 import io
 import json

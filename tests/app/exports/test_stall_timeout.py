@@ -1,4 +1,4 @@
-"""A stream ends with its client: gone, or dead on the line."""
+"""Tests that an export stream ends if its client disconnects or stops reading."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -13,7 +13,7 @@ SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
 
 
 class Content:
-    """Parts without end, and how many were asked for."""
+    """Endless content that counts the parts that the server requested."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -29,7 +29,7 @@ class Content:
 
 
 async def answer(content: Content, *, is_gone: bool) -> list[str]:
-    """Stream to a client that takes the beginning and two parts and no more; what was heard of the end."""
+    """Stream to a client that takes the beginning and two parts; return what the response reported at its end."""
     ended: list[str] = []
     sent: list[Message] = []
     gone = asyncio.Event()

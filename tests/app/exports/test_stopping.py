@@ -1,4 +1,4 @@
-"""Exports under way when their server stops, or the database is away, end with a line that says so."""
+"""Tests that running exports end with an error line if the server stops or the database is unreachable."""
 
 import io
 import json
@@ -32,7 +32,7 @@ TIMEOUTS = {"timeout_seconds": 10.0, "query_timeout_seconds": 10.0}
 
 @pytest.fixture
 async def filled(database: Database) -> None:
-    """Calls of more than what fits into all buffers on the way."""
+    """Write more calls than all buffers between server and client can hold."""
     for first in range(0, COUNT, 100):
         numbers = range(first, first + 100)
         await Stores.for_database(database).calls.write(
@@ -83,7 +83,7 @@ async def test_export_started_during_shutdown_ends_at_a_resumable_point(mongodb_
 
 @contextmanager
 def streamed(way: Relay, database_name: str, **parameters: str) -> Iterator[httpx.Response]:
-    """The answer, as it comes, of a server that reaches its database by a way."""
+    """Yield the streamed response of a server that reaches its database through a relay."""
     settings = Settings(mongodb_uri=way.uri, mongodb_database=database_name, database_timeout_seconds=1)
     with (
         live_server(create_app(settings), lifespan="on") as host,

@@ -1,4 +1,4 @@
-"""The process of an export is of the server's own program, and its place is given back, however it ends."""
+"""Tests that an export's process runs the server's own program and that its slot is released however it ends."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ JOB = Job(
 
 
 async def leave(processes: ExportProcessPool, passes: int) -> None:
-    """Leave before there is anything, after so many passes of the event loop from when the job was given."""
+    """Cancel an export before its first output, that many event loop turns after its job was sent."""
     process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
     process._send = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
     reading = asyncio.ensure_future(anext(process.output(JOB)))

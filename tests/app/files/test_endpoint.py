@@ -1,4 +1,4 @@
-"""Files over HTTP, on a real server: streamed in, streamed out, never run by a browser."""
+"""Tests of files over HTTP on a real server: streamed uploads and downloads that no browser executes."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.files.uploads import CHUNK_BYTES, HELD_BYTES
 from tests.live_server import live_server
-from tests.stores.files.streams import left
+from tests.stores.files.streams import stored_counts
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 HELLO_URL = f"/files/acme/files/{HELLO}"
@@ -54,10 +54,10 @@ def chunks(least: int) -> Callable[[tuple[int, int, int]], bool]:
 
 async def until(database: Database, is_so: Callable[[tuple[int, int, int]], bool]) -> None:
     for _ in range(500):
-        if is_so(await left(database)):
+        if is_so(await stored_counts(database)):
             return
         await asyncio.sleep(0.02)
-    pytest.fail(f"it did not come to this: {await left(database)}")
+    pytest.fail(f"it did not come to this: {await stored_counts(database)}")
 
 
 async def test_file_is_uploaded_and_downloaded(client: httpx.AsyncClient) -> None:
@@ -114,7 +114,7 @@ async def test_head_returns_headers_without_content(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "stop"),
+    ("byte_range", "start", "stop"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=3-", 3, None),
@@ -126,11 +126,11 @@ async def test_head_returns_headers_without_content(client: httpx.AsyncClient) -
     ],
 )
 async def test_range_request_returns_one_range(
-    client: httpx.AsyncClient, asked: str, start: int, stop: int | None
+    client: httpx.AsyncClient, byte_range: str, start: int, stop: int | None
 ) -> None:
     url = await put(client, LARGE)
 
-    part = await client.get(url, headers={"range": asked})
+    part = await client.get(url, headers={"range": byte_range})
 
     first, size = range(len(LARGE))[start], len(LARGE)
     assert part.status_code == 206
@@ -139,18 +139,22 @@ async def test_range_request_returns_one_range(
     assert part.headers["content-range"] == f"bytes {first}-{first + len(part.content) - 1}/{size}"
 
 
-@pytest.mark.parametrize("asked", [f"bytes={len(LARGE)}-", "bytes=99999999-99999999", "bytes=-0", f"bytes={10**17}-"])
-async def test_range_beyond_the_end_is_refused(client: httpx.AsyncClient, asked: str) -> None:
-    answer = await client.get(await put(client, LARGE), headers={"range": asked})
+@pytest.mark.parametrize(
+    "byte_range", [f"bytes={len(LARGE)}-", "bytes=99999999-99999999", "bytes=-0", f"bytes={10**17}-"]
+)
+async def test_range_beyond_the_end_is_refused(client: httpx.AsyncClient, byte_range: str) -> None:
+    answer = await client.get(await put(client, LARGE), headers={"range": byte_range})
 
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(LARGE)}"
     assert answer.content == b""
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=-", "bytes=1", ""])
-async def test_unsupported_ranges_return_the_whole_file(client: httpx.AsyncClient, asked: str) -> None:
-    answer = await client.get(await put(client, LARGE), headers={"range": asked})
+@pytest.mark.parametrize(
+    "byte_range", ["bytes=0-1,3-4", "lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=-", "bytes=1", ""]
+)
+async def test_unsupported_ranges_return_the_whole_file(client: httpx.AsyncClient, byte_range: str) -> None:
+    answer = await client.get(await put(client, LARGE), headers={"range": byte_range})
 
     assert (answer.status_code, answer.content) == (200, LARGE)
 
@@ -201,7 +205,7 @@ async def test_html_and_similar_files_are_sent_as_downloads(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("a/b/c.txt", 'filename="c.txt"'),
         ('q"uo\\te.txt', 'filename="te.txt"'),
@@ -214,14 +218,14 @@ async def test_html_and_similar_files_are_sent_as_downloads(
         ("a/", f'filename="{HELLO}"'),
     ],
 )
-async def test_file_name_cannot_inject_headers(client: httpx.AsyncClient, name: str, told: str) -> None:
+async def test_file_name_cannot_inject_headers(client: httpx.AsyncClient, name: str, expected: str) -> None:
     answer = await client.get(await put(client, b"hello", name))
 
-    assert answer.headers["content-disposition"] == f"inline; {told}"
+    assert answer.headers["content-disposition"] == f"inline; {expected}"
 
 
 @pytest.mark.parametrize(
-    ("disposition", "told"),
+    ("disposition", "expected"),
     [
         ('attachment; filename="from header.txt"', 'filename="from header.txt"'),
         ("attachment; filename*=UTF-8''gr%C3%BCn.txt", "filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt"),
@@ -233,10 +237,10 @@ async def test_file_name_cannot_inject_headers(client: httpx.AsyncClient, name: 
         (f"attachment; filename*{'1' * 4400}=digits.txt", f'filename="{HELLO}"'),
     ],
 )
-async def test_file_name_may_be_sent_as_a_header(client: httpx.AsyncClient, disposition: str, told: str) -> None:
+async def test_file_name_may_be_sent_as_a_header(client: httpx.AsyncClient, disposition: str, expected: str) -> None:
     await client.put("/files/acme/files", content=b"hello", headers={"content-disposition": disposition})
 
-    assert (await client.get(HELLO_URL)).headers["content-disposition"] == f"inline; {told}"
+    assert (await client.get(HELLO_URL)).headers["content-disposition"] == f"inline; {expected}"
 
 
 @pytest.mark.parametrize(
@@ -316,16 +320,16 @@ CONTENTS = count()
 @SAME_SERVER
 @given(name=NAMES.filter(lambda name: name != ".."))
 def test_encoded_file_name_is_returned_as_sent(connection: HTTPConnection, name: str) -> None:
-    content = str(next(CONTENTS)).encode()  # a file keeps the name under which its content first came
+    content = str(next(CONTENTS)).encode()  # a file keeps the name of its first upload, so contents differ
     sent = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
 
     status, _ = exchange(connection, "PUT", "/files/acme/files", content, sent)
-    _, told = exchange(connection, "GET", f"/files/acme/files/{bytes_digest(content)}")
+    _, disposition = exchange(connection, "GET", f"/files/acme/files/{bytes_digest(content)}")
 
     assert status == 201
-    assert told is not None
+    assert disposition is not None
     plain = all(sign.isascii() and (sign.isalnum() or sign in "._-") for sign in name)
-    assert told.endswith(f'filename="{name}"' if plain else f"filename*=UTF-8''{quote(name, safe='')}")
+    assert disposition.endswith(f'filename="{name}"' if plain else f"filename*=UTF-8''{quote(name, safe='')}")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +369,7 @@ async def test_too_large_upload_is_refused_and_leaves_nothing(client: httpx.Asyn
     assert [announced.status_code, streamed.status_code, fitting.status_code] == [413, 413, 201]
     for answer in (announced, streamed):
         assert "LOOMQL_MAX_FILE_BYTES" in answer.json()["errors"][0]["message"]
-    assert (await left(database))[0::2] == (1, 0)
+    assert (await stored_counts(database))[0::2] == (1, 0)
 
 
 async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
@@ -374,21 +378,21 @@ async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, dat
     writer.write(head.encode() + LARGE[:2_000_000])
     await writer.drain()
     for _ in range(200):
-        if (await left(database))[2]:
+        if (await stored_counts(database))[2]:
             break
         await asyncio.sleep(0.02)
-    under_way = await left(database)
+    under_way = await stored_counts(database)
 
     writer.close()
     await writer.wait_closed()
     assert await reader.read() == b""
     for _ in range(200):
-        if await left(database) == (0, 0, 0):
+        if await stored_counts(database) == (0, 0, 0):
             break
         await asyncio.sleep(0.02)
 
     assert (under_way[0], under_way[2]) == (0, 1)
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
@@ -439,7 +443,7 @@ async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
             for number in range(2):
                 uploads.append(asyncio.create_task(client.put("/files/acme/files", content=slow(number))))
                 await until(database, uploading(number + 1))
-            # The first grows into the large slot of its caller, and the second beyond their half.
+            # The first upload takes the large slot of its caller; the second exceeds half of it.
             go_on[0].set()
             await until(database, chunks(8))
             go_on[1].set()
@@ -449,7 +453,7 @@ async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
 
     assert (stored.status_code, stored.json()["sizeBytes"]) == (201, len(LARGE) + 7)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert await left(database) == (1, 10, 0)
+    assert await stored_counts(database) == (1, 10, 0)
 
 
 SILENT = b"PUT /files/acme/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n"
@@ -481,12 +485,12 @@ async def test_silent_upload_times_out_and_leaves_nothing(
         answer = await reader.read()
         writer.close()
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
-            after = await left(database)
+            after = await stored_counts(database)
             stored = await client.put("/files/acme/files", content=LARGE)
 
-    head, _, told = answer.partition(b"\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing arrived for 1 seconds" in told
+    assert b"nothing arrived for 1 seconds" in body
     assert after == (0, 0, 0)
     assert stored.status_code == 201
 

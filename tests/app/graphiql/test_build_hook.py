@@ -1,4 +1,4 @@
-"""The build hook, run by hatchling itself on a project in miniature."""
+"""Tests of the build hook, which hatchling runs on a minimal project."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ artifacts = ["app/graphiql/dist"]
 path = "app/graphiql/build_hook.py"
 """
 
-# In Vite's place: it bundles what main.js holds, and fails on "broken".
+# A replacement for Vite: it bundles the content of main.js, and fails on "broken".
 BUNDLER = """
 const fs = require("fs");
 const source = fs.readFileSync("main.js", "utf8");
@@ -38,7 +38,7 @@ fs.appendFileSync("../../runs", "x");
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with this very hook; its npm packages are local, so that no registry is asked."""
+    """Return a project with the real hook and local npm packages, so that npm needs no registry."""
     monkeypatch.delenv(build_hook.SKIP, raising=False)
     folder = tmp_path / "app" / "graphiql"
     (folder / "bundler" / "bin").mkdir(parents=True)
@@ -56,7 +56,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(project: Path) -> set[str]:
-    """Build the wheel; the names of the files in it."""
+    """Build the wheel and return the names of its files."""
     wheel = next(WheelBuilder(str(project)).build(directory=str(project / "wheels"), versions=["standard"]))
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
@@ -113,11 +113,11 @@ def test_bundler_failure_ends_the_install_and_is_shown(project: Path, capsys: py
     with pytest.raises(SystemExit, match="1"):
         build(project)
 
-    said = capsys.readouterr()
-    assert "GraphiQL was not built" in said.out + said.err
-    assert "cannot bundle main.js" in said.out + said.err
-    assert "set LOOMQL_SKIP_GRAPHIQL=1" in said.out + said.err
-    assert "set NODE_EXTRA_CA_CERTS" in said.out + said.err
+    printed = capsys.readouterr()
+    assert "GraphiQL was not built" in printed.out + printed.err
+    assert "cannot bundle main.js" in printed.out + printed.err
+    assert "set LOOMQL_SKIP_GRAPHIQL=1" in printed.out + printed.err
+    assert "set NODE_EXTRA_CA_CERTS" in printed.out + printed.err
 
 
 def test_skipping_builds_a_wheel_without_the_bundle_and_says_so(
@@ -127,14 +127,14 @@ def test_skipping_builds_a_wheel_without_the_bundle_and_says_so(
 
     names = build(project)
 
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert not [name for name in names if "/dist/" in name]
-    assert "GraphiQL is not built" in said.out + said.err
+    assert "GraphiQL is not built" in printed.out + printed.err
 
 
 def test_node_from_pypi_is_used_only_without_node_on_the_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = WheelBuilder(str(project)).config.dependencies
-    assert asked == ([] if build_hook.toolchain_on_path() else [build_hook.NODE_FROM_PYPI])
+    dependencies = WheelBuilder(str(project)).config.dependencies
+    assert dependencies == ([] if build_hook.toolchain_on_path() else [build_hook.NODE_FROM_PYPI])
 
     without_node(monkeypatch, project / "empty")
     assert WheelBuilder(str(project)).config.dependencies == [build_hook.NODE_FROM_PYPI]

@@ -1,4 +1,4 @@
-"""GraphiQL's page and assets as the server hands them out, and its default tabs."""
+"""Tests of GraphiQL's page and assets as the server sends them, and of its default tabs."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ TABS = Path(graphiql.__file__).parent / "tabs"
 
 @pytest.fixture
 def dist(tmp_path: Path) -> Path:
-    """A bundle in miniature, laid out as Vite lays it out."""
+    """Return the folder of a minimal bundle, laid out as Vite lays it out."""
     assets = tmp_path / "dist" / "graphiql"
     assets.mkdir(parents=True)
     (tmp_path / "dist" / "index.html").write_text('<script src="./graphiql/index-abc.js"></script>')
@@ -136,7 +136,7 @@ def test_default_tab_is_valid_against_the_schema(tab: Path) -> None:
 
 @pytest.fixture
 def ask(loaded: Loaded) -> Callable[[str], Awaitable[Any]]:
-    """Runs a tab on the demo; its data."""
+    """Return a function that runs a tab's query on the demo and returns its data."""
     schema, context = build_loom_schema(Limits()), Context(loaded.stores)
 
     async def ask(tab: str) -> Any:  # noqa: ANN401 -- any JSON
@@ -242,11 +242,11 @@ async def test_one_tab_shows_responses_with_thumbs_down_and_feedback(
 
     assert calls["totalCount"] > 25
     assert len(calls["nodes"]) == 20
-    said = [node["feedback"]["nodes"] for node in calls["nodes"]]
-    for found in said:
+    feedback = [node["feedback"]["nodes"] for node in calls["nodes"]]
+    for found in feedback:
         emoji = [each["payload"]["emoji"] for each in found if each["feedbackType"] == "wandb.reaction.1"]
         assert [text[0] for text in emoji] == ["👎"]
-    everything = [each for found in said for each in found]
+    everything = [each for found in feedback for each in found]
     assert {each["feedbackType"].split(".")[1] for each in everything} == {"reaction", "note", "annotation"}
     assert {bool(each["annotation"]) for each in everything if "annotation" in each["feedbackType"]} == {True}
     assert len({emoji for each in everything if (emoji := each["payload"].get("emoji"))}) > 2

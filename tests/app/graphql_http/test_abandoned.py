@@ -1,4 +1,4 @@
-"""What a server's log says of coroutines that nobody waits for any more: nothing."""
+"""Tests that the server logs nothing about coroutines that were never awaited."""
 
 import sys
 from collections import namedtuple
@@ -10,11 +10,11 @@ from app.commands import server_process
 
 
 async def begins_never() -> None:
-    """A resolver of somebody who hung up."""
+    """A resolver whose client disconnected."""
 
 
 def lose_as_a_named_tuple_is_made(held: list[Any]) -> None:
-    """The code of named tuples, in which the collector may happen to run, has no builtins."""
+    """Drop a coroutine as the garbage collector may do inside the code of a named tuple, which has no builtins."""
     made = namedtuple("made", "one")  # noqa: PYI024 -- the one whose code this is about
     new = made.__new__.__globals__
     assert new["__builtins__"] == {}

@@ -1,6 +1,6 @@
-"""Queries that nobody waits for any more, or that take too long: nothing of them goes on in MongoDB.
+"""Tests that cancelled or timed-out queries stop in MongoDB.
 
-The calls are a view whose rows take a tenth of a second each, so that every read of them is slow for real.
+The calls are a view whose rows take a tenth of a second each, so every read of them is really slow.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SLOWLY: Final = {"$function": {"body": "function() { sleep(100); return true }",
 
 
 class Slow:
-    """What a server that is slow to read calls has under way in MongoDB."""
+    """A server that reads calls slowly, and its running operations in MongoDB."""
 
     def __init__(self, server: Server, client: "MongoClient[dict[str, Any]]", name: str) -> None:
         self.server = server
@@ -37,7 +37,7 @@ class Slow:
         self._name = name
 
     def reads(self) -> list[dict[str, Any]]:
-        """The operations that read calls."""
+        """Return the operations that read calls."""
         match = {"ns": {"$regex": rf"^{self._name}\."}, "active": True, "op": {"$in": ["query", "command", "getmore"]}}
         return list(self._client.admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": match}]))
 
@@ -58,7 +58,7 @@ def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:  # n
 
 @pytest.fixture
 def slow(mongodb_uri: str, database_name: str) -> Iterator[Slow]:
-    """One that gives up nothing by itself while a test runs."""
+    """Yield a slow server that times out no operation during a test."""
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         yield slow
 
@@ -91,14 +91,14 @@ async def test_disconnect_cancels_the_clients_http_operation(
 
 async def test_disconnect_cancels_the_clients_websocket_operation(slow: Slow) -> None:
     async with slow.server.socket() as socket:
-        asked = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
-        await socket.send(json.dumps(asked))
+        message = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
+        await socket.send(json.dumps(message))
         await until(lambda: bool(slow.reads()))
         await socket.send('{"id":"1","type":"complete"}')
         await until(lambda: not slow.reads())
-        # The connection goes on, and what is asked by it is ended with it.
+        # The connection stays open; closing it cancels its later operation.
         assert (await answered(socket, "2", query="{ __typename }"))["payload"]["data"] == {"__typename": "Query"}
-        await socket.send(json.dumps({**asked, "id": "3"}))
+        await socket.send(json.dumps({**message, "id": "3"}))
         await until(lambda: bool(slow.reads()))
 
     await until(lambda: not slow.reads())
@@ -126,7 +126,7 @@ async def test_other_operations_on_the_same_connections_continue(slow: Slow) -> 
 async def test_query_over_its_total_time_limit_is_reported_and_cancelled(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=0.3) as slow:
         answers = [
-            slow.server.asked(LIST),
+            slow.server.graphql(LIST),
             slow.server.client.post(
                 "/graphql", json={"query": LIST}, headers={"accept": "application/graphql-response+json"}
             ),
@@ -146,7 +146,7 @@ async def test_query_over_its_total_time_limit_is_reported_and_cancelled(mongodb
 async def test_command_over_its_time_limit_is_killed_by_mongodb(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=0.5) as slow:
         for query in (LIST, COUNT):
-            [*_, error] = slow.server.asked(query).json()["errors"]
+            [*_, error] = slow.server.graphql(query).json()["errors"]
 
             assert error["extensions"]["code"] == "TIMEOUT"
             assert "LOOMQL_QUERY_TIMEOUT_SECONDS" in error["message"]
@@ -163,8 +163,8 @@ async def test_cancelled_operation_waiting_for_a_connection_never_starts(
             for task in asking:
                 task.cancel()
             await until(lambda: not slow.reads())
-            # Those that waited would have the connections by now.
-            assert (await asked(slow, "{ projects(first: 1) { totalCount } }"))["data"]
+            # Waiting requests would have got the connections by now.
+            assert (await response_to(slow, "{ projects(first: 1) { totalCount } }"))["data"]
 
         assert slow.reads() == []
     assert "could not kill the operations" not in caplog.text
@@ -181,12 +181,12 @@ async def test_key_is_checked_while_reads_use_all_connections(
             await until(lambda: len(slow.reads()) == CONNECTIONS)
             await asyncio.sleep(TRUSTED_SECONDS)
 
-            assert (await asked(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
+            assert (await response_to(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
 
 
 @asynccontextmanager
 async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
-    """Clients that wait for what takes long, and hang up at the end."""
+    """Start slow requests, yield their tasks, and disconnect the clients at the end of the block."""
     async with client_of(slow, key) as client:
         asking = [asyncio.create_task(get(client)) for _ in range(count)]
         yield asking
@@ -195,7 +195,7 @@ async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[a
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def asked(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
+async def response_to(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
     async with client_of(slow, key) as client:
         return (await client.post("/graphql", json={"query": query})).json()
 

@@ -1,4 +1,4 @@
-"""What an operation costs, told and bounded on the whole service, whichever way it is asked."""
+"""Tests of the cost of an operation on the whole service: its report and its limit, over every protocol."""
 
 import json
 from collections.abc import AsyncIterator
@@ -98,7 +98,7 @@ async def test_subscription_states_once_the_cost_of_an_event(client: httpx.Async
     ],
 )
 async def test_incremental_delivery_is_refused_by_name(client: httpx.AsyncClient, directive: str, query: str) -> None:
-    """Accept is what clients send that would take an answer in parts."""
+    """Clients send this Accept header if they support incremental delivery."""
     accept = "multipart/mixed;incrementalSpec=v0.2, multipart/mixed;deferSpec=20220824, application/json"
 
     answer = await client.post("/graphql", json={"query": query}, headers={"accept": accept})

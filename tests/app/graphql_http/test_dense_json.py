@@ -1,4 +1,4 @@
-"""Requests in JSON of very many values: beyond the limit they are not parsed, below it their memory is reserved."""
+"""Tests of JSON requests with very many values: above the limit they are not parsed; below, memory is reserved."""
 
 import json
 import tracemalloc
@@ -49,7 +49,7 @@ async def send(client: httpx.AsyncClient, operations: bytes, *, as_form: bool) -
 
 @contextmanager
 def memory() -> Iterator[list[int]]:
-    """The most bytes that Python took during the block, once it is over."""
+    """Yield a list that contains Python's peak memory in bytes after the block."""
     most: list[int] = []
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""GraphQL over server-sent events, against a real server: what is streamed, refused before, and ended by whom."""
+"""Tests of GraphQL over server-sent events on a real server: results, early refusals and ends of a stream."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.waiting import TIMEOUT, until
 
 
 class Watchers:
-    """How many subscriptions run."""
+    """A count of the running subscriptions."""
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""Hints on the whole service, over HTTP: each cause of an empty answer, and when there is no hint."""
+"""Tests of hints on the whole service over HTTP: each cause of an empty answer, and answers without a hint."""
 
 import asyncio
 import json
@@ -62,7 +62,10 @@ def schema() -> LoomSchema:
 
 @pytest.fixture
 async def stocked(calls: CallsStore) -> None:
-    """Eight calls with messages and a model; the last four with an odd key, and a rare one in a later message."""
+    """Write eight calls with messages and a model.
+
+    The last four have an odd key, and the eighth has a rare key in its second message.
+    """
     for number in range(1, 9):
         late = number > 4
         inputs = {
@@ -87,7 +90,7 @@ async def ask(
     headers: dict[str, str] | None = None,
     **calls_filter: Any,  # noqa: ANN401 -- any field of the filter
 ) -> dict[str, Any]:
-    """The whole body of an answer without an error."""
+    """Return the whole response body, which must have no errors."""
     variables = {"project": project, "query": {"json": {"$expr": query}} if query else None, "filter": calls_filter}
     response = await client.post("/graphql", json={"query": document, "variables": variables}, headers=headers)
     body: dict[str, Any] = response.json()
@@ -110,7 +113,7 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
 
 @pytest.mark.usefixtures("stocked")
 @pytest.mark.parametrize(
-    ("asked", "similar", "number"),
+    ("path", "similar", "number"),
     [
         ("inputs.mesages", "inputs.messages", 8),
         ("inputs.mesages.0.rol", "inputs.messages.0.role", 8),
@@ -124,12 +127,12 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
     ],
 )
 async def test_unknown_path_gets_a_similar_one(
-    client: httpx.AsyncClient, asked: str, similar: str | None, number: int
+    client: httpx.AsyncClient, path: str, similar: str | None, number: int
 ) -> None:
-    told = f"No call among the newest 8 has {asked}."
+    message = f"No call among the newest 8 has {path}."
     more = f" {similar} occurs in {number} of them." if similar else ""
 
-    assert await hints_of(client, eq(asked, "x")) == [hint("PATH_NOT_FOUND", told + more, similar)]
+    assert await hints_of(client, eq(path, "x")) == [hint("PATH_NOT_FOUND", message + more, similar)]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -149,10 +152,10 @@ async def test_unknown_path_gets_a_similar_one(
 async def test_literal_of_another_type_than_the_values_gets_a_hint(
     client: httpx.AsyncClient, query: Tree, kind: str, literal: str, fitting: str | None
 ) -> None:
-    told = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
+    message = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
     more = f" Write {fitting}, or convert the field." if fitting else ""
 
-    assert await hints_of(client, query) == [hint("TYPE_MISMATCH", told + more, fitting)]
+    assert await hints_of(client, query) == [hint("TYPE_MISMATCH", message + more, fitting)]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -164,26 +167,26 @@ async def test_contains_and_prefix_literals_get_no_type_hint(
 
     for name in ("op_name", "inputs.topK", "inputs.messages"):
         assert await hints_of(client, contains(name, "9")) == []
-    told = (
+    message = (
         "inputs.topK holds numbers in all 8 of the newest 8 calls that have it, "
         'and "9" is of another type. Convert the field to a string.'
     )
     starts = {"$startsWith": [field("inputs.topK"), lit("9")]}
     [of_start, of_equality] = await hints_of(client, {"$or": [starts, eq("inputs.topK", "99")]})
-    assert of_start == hint("TYPE_MISMATCH", told, None)
+    assert of_start == hint("TYPE_MISMATCH", message, None)
     assert of_equality["suggestion"] == "99"
 
 
 @pytest.mark.usefixtures("stocked")
 async def test_unknown_op_gets_a_similar_name(client: httpx.AsyncClient) -> None:
-    told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
-    expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
+    message = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
+    expected = [hint("OP_NOT_FOUND", message, "assistant.answer")]
 
     assert await hints_of(client, opNames=["assistant.anwser"]) == expected
     assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwser"]) == expected
     assert await hints_of(client, opNames=[f"weave:///{PROJECT}/op/assistant.anwser:v1"]) == expected
     assert await hints_of(client, eq("op_name", "assistant.anwser")) == expected
-    # One of the names is known, so that the op is not why nothing is found.
+    # One of the names is known, so the op is not the reason for the empty result.
     assert await hints_of(client, opNames=["assistant.anwser", "retrieve"], callIds=["0" * 16]) == []
 
 
@@ -192,8 +195,8 @@ async def test_unknown_version_gets_existing_versions(client: httpx.AsyncClient)
     found = await hints_of(client, opNames=[f"{ANSWER}:v99"])
 
     versions = f"{ANSWER}:v5, {ANSWER}:v6, {ANSWER}:v7, ..."
-    told = f"No call has the op {ANSWER}:v99. assistant.answer occurs in 4 of the newest 8, as {versions}"
-    assert found == [hint("OP_NOT_FOUND", told, f"{ANSWER}:v5")]
+    message = f"No call has the op {ANSWER}:v99. assistant.answer occurs in 4 of the newest 8, as {versions}"
+    assert found == [hint("OP_NOT_FOUND", message, f"{ANSWER}:v5")]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -210,9 +213,9 @@ async def test_each_unknown_name_gets_a_hint(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.usefixtures("stocked")
 async def test_unknown_model_gets_a_similar_name(client: httpx.AsyncClient) -> None:
-    told = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
+    message = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
 
-    assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", told, "gpt-4o-mini")]
+    assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", message, "gpt-4o-mini")]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -231,12 +234,12 @@ async def test_missing_project_gets_a_hint_in_every_field_that_names_it(client: 
         }
     """
     fields = ("calls", "many", "callsAggregate", "threads", "objs", "feedback", "tableRows", "search", "project")
-    told = "The project acme/Chats does not exist. A similar one is acme/chat."
+    message = "The project acme/Chats does not exist. A similar one is acme/chat."
 
     found = await hints_of(client, project="acme/Chats", document=document)
 
-    assert found == [hint("PROJECT_NOT_FOUND", told, PROJECT, path) for path in fields]
-    # Nothing is like it: a project that is yet to be written into is no mistake.
+    assert found == [hint("PROJECT_NOT_FOUND", message, PROJECT, path) for path in fields]
+    # No project has a similar name: a project without data yet is no mistake.
     assert await hints_of(client, project="new/project") == []
 
 
@@ -294,7 +297,7 @@ async def test_one_sample_checks_twenty_paths(database: Database, commands: Comm
 
     found = await store.hints_for(PROJECT, conditions, None)
 
-    assert sum(map(len, found)) == 20  # the paths that a sample looks for
+    assert sum(map(len, found)) == 20  # the paths that the sample counts
     assert commands.names[before:] == ["find", *["aggregate"] * 4]
 
 
@@ -327,19 +330,19 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
         running.clear()
         return similar(name, *args, **kwargs)
 
-    asked = [
+    queries = [
         (PROJECT, condition(eq("inputs.mesages", 1))),
         (PROJECT, CallsCondition(CallsFilter(op_names=["assistant.anwser"]))),
         (PROJECT, CallsCondition(CallsFilter(models=["gpt4o-mini"]))),
         ("acme/chats", None),
     ]
 
-    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
+    await store.hints_for(PROJECT, [queries[1][1]], None)  # few samples are read at once, and this one is cached
     monkeypatch.setattr(comparison, "similar_names", recorded)
-    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in asked])
+    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in queries])
 
-    told = [each.suggestion for [[each]] in found]
-    assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
+    suggestions = [each.suggestion for [[each]] in found]
+    assert suggestions == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
 
 
@@ -358,7 +361,7 @@ async def test_name_cache_is_shared_per_project_and_bounded(
     [(_, names)] = store._samples._names.values()
     assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
     assert max(map(len, names.models)) < 300
-    # It may be one of those that are not kept.
+    # The model may be one of those that the sample does not keep.
     assert await store.hints_for(PROJECT, [unknown], None) == [[]]
     monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
     await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
@@ -390,10 +393,10 @@ async def test_names_are_compared_up_to_a_deadline(
 async def test_result_waits_a_second_for_all_its_hints(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[str] = []
+    started: list[str] = []
 
     async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
-        begun.append(project_id)
+        started.append(project_id)
         await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
         return []
 
@@ -402,7 +405,7 @@ async def test_result_waits_a_second_for_all_its_hints(
 
     await hints_of(client, document=f"{{ {fields} }}")
 
-    assert 0 < len(begun) < 3
+    assert 0 < len(started) < 3
 
 
 async def test_response_has_at_most_ten_hints(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
@@ -422,7 +425,7 @@ WATCH = """
 
 @asynccontextmanager
 async def writing(calls: CallsStore, inputs: dict[str, object]) -> AsyncIterator[None]:
-    """Write one call after the other while the block lasts: a subscription is up a moment after its hints."""
+    """Write calls until the block ends, because a subscription only starts after its hints."""
 
     async def write() -> None:
         for number in count(20):
@@ -452,8 +455,8 @@ async def test_websocket_subscription_gets_hints_by_ping_before_its_events(
         async with writing(calls, {"mesages": "x"}):
             event = json.loads(await socket.recv())
 
-    told = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
-    expected = hint("PATH_NOT_FOUND", told, "inputs.messages", "seen")
+    text = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
+    expected = hint("PATH_NOT_FOUND", text, "inputs.messages", "seen")
     assert ping == {"type": "ping", "payload": {"id": "one", "hints": [expected]}}
     assert (event["type"], event["payload"]["data"]) == ("next", {"seen": {"call": {"inputs": {"mesages": "x"}}}})
     assert "hints" not in event["payload"]["extensions"]
@@ -501,7 +504,7 @@ async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
         assert not isinstance(result, StreamHints)
         assert result.data is not None
     assert isinstance(await first({"json": {"$expr": eq("inputs.mesags", "x")}}, None), StreamHints)
-    # Who leaves while both are under way leaves nothing behind.
+    # A client that cancels while the hints and the events are pending leaves nothing behind.
     await first_cancelled(schema, context)
     await context.stores.close()
 
@@ -524,7 +527,7 @@ async def test_subscription_whose_field_is_in_a_fragment_gets_hints(database: Da
 
 
 async def first_cancelled(schema: LoomSchema, context: Context) -> None:
-    """Subscribe with a condition, and leave before there is a hint."""
+    """Subscribe with a condition, and cancel before there is a hint."""
     query = {"json": {"$expr": eq("inputs.elsewhere", "x")}}
     results = await schema.stream(WATCH, {"query": query}, context)
     waiting = asyncio.ensure_future(anext(results))
@@ -571,7 +574,7 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """That is near the most that is stored of one call."""
+    """The calls are near the size limit of a stored call."""
     text = "x" * 3_500_000
     for number in range(1, 7):
         await calls.write([start(number, inputs={"messages": [text]})])
@@ -589,8 +592,8 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
 
     assert sent[0]["pipeline"][3] == {"$limit": 2}
     assert all(0 < body["maxTimeMS"] <= 250 for body in sent)
-    told = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
-    assert patient == [hint("PATH_NOT_FOUND", told, "inputs.messages")]
+    message = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
+    assert patient == [hint("PATH_NOT_FOUND", message, "inputs.messages")]
     assert none_in_time == []
 
 

@@ -1,4 +1,4 @@
-"""GraphQL requests with files, on a real server: what they may look like, and what is refused."""
+"""Tests of GraphQL requests with files on a real server: accepted forms and refusals."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
 from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
-from tests.stores.files.streams import left
+from tests.stores.files.streams import stored_counts
 from tests.waiting import until_found
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
@@ -41,8 +41,8 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 
 
 def part(name: str, content: bytes, file_name: str | None = None) -> bytes:
-    told = "" if file_name is None else f'; filename="{file_name}"'
-    head = f'--edge\r\nContent-Disposition: form-data; name="{name}"{told}\r\nContent-Type: text/html\r\n\r\n'
+    parameter = "" if file_name is None else f'; filename="{file_name}"'
+    head = f'--edge\r\nContent-Disposition: form-data; name="{name}"{parameter}\r\nContent-Type: text/html\r\n\r\n'
     return head.encode() + content + b"\r\n"
 
 
@@ -132,7 +132,7 @@ async def test_cross_site_form_is_refused(
     answer = await send(client, body(*fields(), part("0", b"hello", "x")), headers)
 
     assert_refused(answer, 400, "BAD_USER_INPUT", "Apollo-Require-Preflight")
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 def assert_refused(answer: httpx.Response, status: int, code: str, words: str) -> None:
@@ -188,7 +188,7 @@ async def test_invalid_multipart_requests_are_refused(
     answer = await send(client, content)
 
     assert_refused(answer, 400, "BAD_USER_INPUT", words)
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 OBJ = '{projectId: "acme/files", objectId: "a", val: $v}'
@@ -259,7 +259,7 @@ async def test_too_large_parts_are_refused(client: httpx.AsyncClient, database: 
     assert_refused(file, 413, "PAYLOAD_TOO_LARGE", "LOOMQL_MAX_FILE_BYTES")
     assert_refused(together, 413, "PAYLOAD_TOO_LARGE", "LOOMQL_MAX_FILE_BYTES")
     assert fitting.status_code == 200
-    assert (await left(database))[0::2] == (1, 0)
+    assert (await stored_counts(database))[0::2] == (1, 0)
 
 
 async def test_files_of_all_requests_use_bounded_disk_space(
@@ -280,7 +280,7 @@ async def test_files_of_all_requests_use_bounded_disk_space(
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
 
             async def first_is_spooled() -> bool:
-                return await spooled_bytes(client) >= edge - 1_000  # the rest is the form's own
+                return await spooled_bytes(client) >= edge - 1_000  # the form's own bytes, up to 1,000, are not spooled
 
             first = asyncio.create_task(client.post("/graphql", content=slow(), headers=kind))
             await arrived.wait()
@@ -298,7 +298,7 @@ async def test_files_of_all_requests_use_bounded_disk_space(
     assert edge - 1_000 <= spooled <= edge
     assert stored.json() == again.json()
     assert "errors" not in stored.json()
-    assert (await left(database))[0::2] == (2, 0)
+    assert (await stored_counts(database))[0::2] == (2, 0)
 
 
 async def spooled_bytes(client: httpx.AsyncClient) -> float:

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: every bad request is refused with what to change."""
+"""Tests that GraphQL over HTTP refuses every bad request with a message that says what to change."""
 
 from collections.abc import AsyncIterator
 

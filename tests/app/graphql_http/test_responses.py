@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what is answered, and in which media type and status."""
+"""Tests of responses to GraphQL over HTTP: their data, media types and statuses."""
 
 import json
 import logging

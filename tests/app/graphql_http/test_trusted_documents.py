@@ -1,4 +1,4 @@
-"""Trusted documents: manifests as tools write them, and asking for documents by their hash over every protocol."""
+"""Tests of trusted documents: manifests of common tools, and requests by hash over every protocol."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def persisted(sha256: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "content",
     [
-        {"h1": COUNT, "h2": WATCH},  # graphql-codegen's and Relay's
+        {"h1": COUNT, "h2": WATCH},  # the format of graphql-codegen and Relay
         {
             "format": "apollo-persisted-query-manifest",
             "version": 1,
@@ -119,9 +119,9 @@ def test_unknown_hash_is_not_a_syntax_error() -> None:
     with pytest.raises(UntrustedDocumentError, match="differs from the trusted document"):
         trusted.text_of({"documentId": "c0ffee", "query": OTHER})
     wrong: list[dict[str, Any]] = [{"documentId": 5}, {"documentId": ""}, {"extensions": {"persistedQuery": {}}}]
-    for asked in wrong:
+    for parameters in wrong:
         with pytest.raises(BadInputError):
-            trusted.text_of(asked)
+            trusted.text_of(parameters)
 
 
 def test_documents_are_requested_by_hash_with_post_and_get(trusting: Server) -> None:
@@ -135,27 +135,27 @@ def test_documents_are_requested_by_hash_with_post_and_get(trusting: Server) -> 
     ]
 
     assert [(answer.status_code, answer.json().get("data")) for answer in answers] == [(200, FOUND)] * 5
-    # A mutation stays one that GET does not run.
+    # GET must not run a mutation, trusted or not.
     assert client.get("/graphql", params={"documentId": "make-hash"}).status_code == 405
 
 
 def test_unknown_document_gets_the_error_code_clients_expect(trusting: Server) -> None:
-    asked = [{"documentId": "none"}, persisted("0" * 64)]
+    unknown = [{"documentId": "none"}, persisted("0" * 64)]
 
-    for parameters in asked:
+    for parameters in unknown:
         answer = trusting.client.post("/graphql", json=parameters)
         [error] = answer.json()["errors"]
         assert (answer.status_code, error["extensions"]["code"]) == (404, "PERSISTED_QUERY_NOT_FOUND")
         assert error["message"].startswith("PersistedQueryNotFound")
-    # Apollo's clients then send both, and it runs; nothing is registered.
-    assert trusting.asked(COUNT, **persisted("0" * 64)).json()["data"] == FOUND
+    # Apollo's clients then send the hash and the text. The server runs the text and registers nothing.
+    assert trusting.graphql(COUNT, **persisted("0" * 64)).json()["data"] == FOUND
     assert trusting.client.post("/graphql", json=persisted("0" * 64)).status_code == 404
 
 
 def test_hash_without_a_manifest_is_not_found(mongodb_uri: str, database_name: str) -> None:
     for server in serving(mongodb_uri, database_name):
         assert server.client.post("/graphql", json=persisted(SHA256)).status_code == 404
-        assert server.asked(COUNT, **persisted(SHA256)).json()["data"] == FOUND
+        assert server.graphql(COUNT, **persisted(SHA256)).json()["data"] == FOUND
         missing = server.client.post("/graphql", json={}).json()["errors"][0]["message"]
         assert missing.startswith("The query is missing")
 
@@ -170,24 +170,24 @@ NO_HASHES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("asked", NO_HASHES, ids=str)
+@pytest.mark.parametrize("body", NO_HASHES, ids=str)
 def test_invalid_hash_is_refused_with_and_without_a_manifest(
-    mongodb_uri: str, database_name: str, manifest: Path, asked: dict[str, Any]
+    mongodb_uri: str, database_name: str, manifest: Path, body: dict[str, Any]
 ) -> None:
     for given in ({}, {"trusted_documents": manifest}):
         for server in serving(mongodb_uri, database_name, **given):
-            answers = [server.client.post("/graphql", json=asked, headers=headers) for headers in ({}, EVENTS)]
-            if "extensions" in asked:
-                in_url = {"extensions": json.dumps(asked["extensions"])}
+            answers = [server.client.post("/graphql", json=body, headers=headers) for headers in ({}, EVENTS)]
+            if "extensions" in body:
+                in_url = {"extensions": json.dumps(body["extensions"])}
                 answers.append(server.client.get("/graphql", params=in_url))
-            told = [(answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for answer in answers]
-            assert told == [(400, "BAD_USER_INPUT")] * len(answers)
+            errors = [(answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for answer in answers]
+            assert errors == [(400, "BAD_USER_INPUT")] * len(answers)
             assert "hash" in answers[0].text
 
 
 def test_strict_server_refuses_untrusted_documents(strict: Server) -> None:
-    answers = [strict.asked(OTHER), strict.asked("{ __schema { types { name } } }"), strict.asked("not GraphQL")]
-    answers += [strict.client.get("/graphql", params={"query": OTHER}), strict.asked(OTHER, **persisted("0" * 64))]
+    answers = [strict.graphql(OTHER), strict.graphql("{ __schema { types { name } } }"), strict.graphql("not GraphQL")]
+    answers += [strict.client.get("/graphql", params={"query": OTHER}), strict.graphql(OTHER, **persisted("0" * 64))]
     form = {"operations": (None, json.dumps({"query": OTHER})), "map": (None, "{}")}
     answers.append(strict.client.post("/graphql", files=form, headers={"apollo-require-preflight": "1"}))
 
@@ -195,7 +195,7 @@ def test_strict_server_refuses_untrusted_documents(strict: Server) -> None:
     assert codes == [(403, "FORBIDDEN")] * 4 + [(404, "PERSISTED_QUERY_NOT_FOUND"), (403, "FORBIDDEN")]
     assert "LOOMQL_ONLY_TRUSTED_DOCUMENTS" in answers[0].text
     assert strict.client.post("/graphql", json={"documentId": "c0ffee"}).json()["data"] == FOUND
-    assert strict.asked(COUNT).json()["data"] == FOUND  # its text is known
+    assert strict.graphql(COUNT).json()["data"] == FOUND  # the manifest contains this text
 
 
 @pytest.mark.parametrize("query", [[OTHER], {"text": OTHER}, 5, True])

@@ -1,4 +1,4 @@
-"""Watching calls over server-sent events, on the whole service: what is told, and whose end is noticed."""
+"""Tests of subscriptions to calls over server-sent events on the whole service: events and the end of either side."""
 
 import base64
 import signal
@@ -21,7 +21,7 @@ from tests.app.event_stream import COMMENT, all_of, first_of, next_of, results_o
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT
-from tests.watching import begun, ended, tells_time, told_up_to
+from tests.watching import contains_time, until_event_of, until_subscribed, until_unsubscribed
 
 WATCH = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id inputs }} }} }}'
 
@@ -32,7 +32,7 @@ RESUME = f"""subscription ($after: String) {{
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
-    """The stores that the service made."""
+    """Return the list of stores that the service creates."""
     made: list[Stores] = []
     over = Stores.for_database
 
@@ -47,7 +47,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_event_bytes=2_000_000)
-    # What a client does not read should soon keep the server from sending more.
+    # A small buffer makes the server notice soon that the client does not read.
     transport = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)])
     with live_server(create_app(settings), lifespan="on") as host:
         assert len(served) == 1
@@ -59,11 +59,11 @@ async def test_call_events_arrive_and_disconnect_removes_the_subscriber(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
     async with streaming(client, WATCH) as events:
-        await begun(served[0].calls)
+        await until_subscribed(served[0].calls)
         await calls.write([start(1, inputs={"q": 2**70})])
         await calls.write([end(1)])
         told_so_far = [await next_of(events) for _ in range(2)]
-    await ended(served[0].calls)
+    await until_unsubscribed(served[0].calls)
 
     call = {"id": call_id(1), "inputs": {"q": 2**70}}
     assert told_so_far == [
@@ -86,12 +86,12 @@ async def test_slow_subscriber_gets_a_resume_cursor(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
     async with streaming(client, WATCH) as events:
-        await begun(served[0].calls)
+        await until_subscribed(served[0].calls)
         for number in range(24):
             await calls.write([start(number, inputs={"q": "x" * 500_000})])
-        await told_up_to(served[0].calls, call_id(23))
+        await until_event_of(served[0].calls, call_id(23))
         rest = [event async for event in events if event.kind != COMMENT]
-    await ended(served[0].calls)
+    await until_unsubscribed(served[0].calls)
 
     *results, failure = results_of(rest)
     ids = [result["data"]["callEvents"]["call"]["id"] for result in results]
@@ -108,16 +108,16 @@ async def test_slow_subscriber_gets_a_resume_cursor(
 
 
 async def test_events_do_not_expose_the_database_time(client: httpx.AsyncClient, calls: CallsStore) -> None:
-    asked = await client.post("/graphql", json={"query": f'{{ callEventsCursor(projectId: "{PROJECT}") }}'})
-    cursor = asked.json()["data"]["callEventsCursor"]
+    answer = await client.post("/graphql", json={"query": f'{{ callEventsCursor(projectId: "{PROJECT}") }}'})
+    cursor = answer.json()["data"]["callEventsCursor"]
     await calls.write([start(1), end(1), start(2, project_id="acme/other")])
     async with streaming(client, RESUME, variables={"after": cursor}) as events:
         event = await next_of(events)
 
     assert len(event["data"]["callEvents"]["cursor"]) == len(cursor)
-    assert not tells_time(f"{asked.headers} {asked.text} {event}")
+    assert not contains_time(f"{answer.headers} {answer.text} {event}")
     place = await current_token(calls.database.calls)
-    assert tells_time(base64.b64encode(bytes.fromhex(place)).decode())
+    assert contains_time(base64.b64encode(bytes.fromhex(place)).decode())
 
 
 async def test_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
@@ -145,7 +145,7 @@ async def test_stopping_server_ends_streams_with_a_reason(
     extensions = failure["errors"][0]["extensions"]
     assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)
     assert extensions["after"]
-    assert not tells_time(str(failure))
+    assert not contains_time(str(failure))
     assert "the server is stopping" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()

@@ -1,4 +1,4 @@
-"""The Accept header chooses the media type of an answer."""
+"""Tests that the Accept header chooses the media type of an answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Clients that send a body slowly, or no more of it: they are refused in time, and keep no other caller out."""
+"""Tests that clients with slow or stalled bodies are refused in time and block no other caller."""
 
 import asyncio
 import gzip
@@ -55,7 +55,7 @@ def host(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def begin(host: str, request: str, headers: list[str], beginning: bytes, size: int = 9_999_999) -> Connection:
-    """A connection over which the beginning of a body of so many bytes was sent."""
+    """Open a connection and send the head and the beginning of a body with that length."""
     reader, writer = await asyncio.open_connection(*host.split(":"))
     lines = [f"{request} HTTP/1.1", "Host: localhost", f"Content-Length: {size}", *headers]
     writer.write("\r\n".join([*lines, "", ""]).encode() + beginning)
@@ -64,7 +64,7 @@ async def begin(host: str, request: str, headers: list[str], beginning: bytes, s
 
 
 async def trickle(connections: list[Connection]) -> None:
-    """Send a byte over each connection several times a second, for good."""
+    """Send a byte over each connection five times a second, forever."""
     while True:
         for _, writer in connections:
             writer.write(b"x")
@@ -73,7 +73,7 @@ async def trickle(connections: list[Connection]) -> None:
 
 @asynccontextmanager
 async def trickling(connections: list[Connection], *, is_silent: bool = False) -> AsyncIterator[None]:
-    """Slow connections in the block, or silent ones, which are then cut."""
+    """Keep connections slow or silent until the block ends, and then abort them."""
     sending = asyncio.create_task(trickle([] if is_silent else connections))
     try:
         yield
@@ -84,7 +84,7 @@ async def trickling(connections: list[Connection], *, is_silent: bool = False) -
 
 
 async def answers(connections: list[Connection]) -> list[bytes]:
-    """What the server sends over each connection until it closes it."""
+    """Return the bytes that the server sends over each connection until it closes it."""
     async with asyncio.timeout(30):
         return await asyncio.gather(*(reader.read() for reader, _ in connections))
 
@@ -126,7 +126,7 @@ async def test_slow_client_above_the_minimum_rate_is_answered(host: str) -> None
 
     for start in range(0, len(content), 500):
         writer.write(content[start : start + 500])
-        await asyncio.sleep(0.2)  # 2,500 bytes a second, for longer than the grace
+        await asyncio.sleep(0.2)  # 2,500 bytes a second, for longer than the grace period
     answer = await reader.read()
 
     writer.close()
@@ -146,7 +146,7 @@ async def test_client_that_stalls_after_one_byte_has_the_remaining_time(host: st
         writer.close()
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 408 ")
-        # Each wait by itself would be within the two seconds in which nothing may come.
+        # No pause is as long as two seconds; only the rate is too low.
         assert b"the body arrived more slowly than 1,000 bytes/s for 2 seconds" in answer
 
 
@@ -195,7 +195,7 @@ async def test_form_has_the_deadline_while_its_text_uses_a_large_slot() -> None:
 
 @pytest.fixture
 async def keys(database: Database) -> dict[str, str]:
-    """Header lines with the keys of a reader and a writer of one project, a writer of another, and a watcher."""
+    """Return authorization header lines for a reader, a writer, another project's writer and a watcher."""
     store = KeysStore(database, settle_seconds=0)
     grants = {
         "reader": Grant("acme/slow", Role.READER),
@@ -243,7 +243,7 @@ async def test_slow_requests_of_one_caller_leave_slots_for_another(keyed_host: s
 
     assert (written.status_code, written.json().get("errors")) == (200, None)
     assert written.json()["data"] == {"callCreateBatch": {"res": [{"id": call_id(0)}, {"id": call_id(1)}]}}
-    assert 29 * MB < held <= 32 * 1024 * 1024  # five of the slow requests; six are refused
+    assert 29 * MB < held <= 32 * 1024 * 1024  # five of the slow requests; the server refuses the other six
 
 
 async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str, keys: dict[str, str]) -> None:
@@ -260,7 +260,7 @@ async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str,
         async def is_half_full() -> bool:
             return await pending_bytes(client) > 28 * MB
 
-        # A byte more would be no gzip, and end them.
+        # One more byte would make the gzip data invalid and end the requests.
         async with trickling(slow, is_silent=True):
             await until_found(is_half_full)
             kind = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "project_id": "rival/chat"}
@@ -289,7 +289,7 @@ async def test_reader_is_refused_before_the_body_of_a_write_is_read(
     headers = [*headers, f"Authorization: Bearer {keys['reader']}", "Expect: 100-continue"]
     reader, writer = await begin(keyed_host, request_line, headers, b"")
 
-    # The server asks for the body by 100 as soon as it reads it; none of it is ever sent here.
+    # The server asks for the body with status 100 as soon as it reads it; this client never sends it.
     async with asyncio.timeout(30):
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)

@@ -1,4 +1,4 @@
-"""Clients that close their half of a connection once they have asked, and those that leave."""
+"""Tests of clients that close their sending side after a request, and of clients that disconnect."""
 
 import re
 import socket
@@ -20,14 +20,14 @@ async def quick(request: Request) -> Response:
 
 
 async def slow(request: Request) -> Response:
-    """Answer late, without a look at who waits."""
+    """Answer late, without a check whether the client is still connected."""
     body = await request.body()
     await anyio.sleep(0.3)
     return PlainTextResponse(f"read {body.decode()};")
 
 
 async def attending(request: Request) -> Response:
-    """Do something until the client leaves, as what reads does."""
+    """Run until the client disconnects, as a reading request does."""
     await request.body()
     request.app.state.attending = True
     while (await request.receive())["type"] != "http.disconnect":
@@ -55,7 +55,7 @@ def request(path: str, body: bytes) -> bytes:
 
 
 def answers(host: tuple[str, int], data: bytes) -> list[str]:
-    """Texts, to who sends this and then no more."""
+    """Send data, close the sending side and return the texts of all answers."""
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Heads of requests that are too large, or take too long, and what is left alone."""
+"""Tests that oversized or slow request heads are refused and that other requests are unaffected."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
 BOUNDS = b"The head of a request is limited to 65,536 bytes and 100 headers."
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
-"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+"""Seconds after which uvicorn closes an idle connection."""
 
 PATIENCE = b"The head of a request must arrive within 30 seconds."
 LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
@@ -60,19 +60,19 @@ def host() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
-    """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
+    """Return a server that allows a fifth of a second for a head and closes at once after a refusal."""
     monkeypatch.setattr(header_limits, "SECONDS", 0.2)
     monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
     return host
 
 
 def answer(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes that arrive until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
-    """What comes back, and how many bytes the server took before it hung up."""
+    """Return the response, and how many bytes the server accepted before it closed the connection."""
     taken = 0
     with socket.create_connection(host, timeout=30) as client:
         try:
@@ -139,9 +139,9 @@ def test_body_of_many_small_chunks_is_accepted(host: tuple[str, int]) -> None:
     assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
 
 
-@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
-def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
-    assert sent(hurried, begun)[0] == told
+@pytest.mark.parametrize(("head", "expected"), [(b"", b""), (HEAD, LATE)])
+def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], head: bytes, expected: bytes) -> None:
+    assert sent(hurried, head)[0] == expected
 
 
 def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:

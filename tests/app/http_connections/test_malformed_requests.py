@@ -1,4 +1,4 @@
-"""Requests that cannot be read to their end, and those before them on the same connection."""
+"""Tests of malformed requests, and of valid requests before them on the same connection."""
 
 import re
 import socket
@@ -22,14 +22,14 @@ MALFORMED = [
 
 
 async def slow(request: Request) -> Response:
-    """Answer a little later, after all that was sent has come."""
+    """Answer after a delay, once all sent bytes have arrived."""
     body = await request.body()
     await anyio.sleep(0.2)
     return PlainTextResponse(f"read {body.decode()};")
 
 
 async def early(request: Request) -> Response:
-    """Answer before the body has come, and go on until nobody is there."""
+    """Start the answer before the body has arrived, and continue until the client disconnects."""
 
     async def pieces() -> AsyncIterator[str]:
         yield "early;"
@@ -71,7 +71,7 @@ ANSWERS = r"(?<=HTTP/1.1 )\d+|read.*?;|early;|Invalid.*"
 
 
 def answers(host: tuple[str, int], data: bytes, of: str = ANSWERS) -> list[str]:
-    """Statuses and texts until the connection is closed."""
+    """Send data and return the statuses and texts that arrive until the connection is closed."""
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(data)
         answered = b"".join(iter(lambda: client.recv(65_536), b""))
@@ -114,9 +114,9 @@ def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette
 def test_started_response_is_cut_off(host: tuple[str, int]) -> None:
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n", path="early"))
-        begun = b""
-        while b"early;" not in begun:
-            begun += client.recv(65_536)
+        received = b""
+        while b"early;" not in received:
+            received += client.recv(65_536)
         client.sendall(b"no number\r\n")
 
         assert b"".join(iter(lambda: client.recv(65_536), b"")) == b""

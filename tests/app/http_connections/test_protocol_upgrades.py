@@ -1,4 +1,4 @@
-"""Requests that offer to go on with another protocol, as Java's HttpClient does with each."""
+"""Tests of requests that offer a protocol upgrade, as Java's HttpClient does on every request."""
 
 import re
 import socket
@@ -25,14 +25,14 @@ WEBSOCKET = (
 NEARLY = b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"
 
 
-async def told(request: Request) -> Response:
+async def echo(request: Request) -> Response:
     body = await request.body()
     return PlainTextResponse(f"{request.method} {request.url.query} {body.decode()};")
 
 
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
-    route = Route("/told", told, methods=["GET", "POST", "CONNECT"])
+    route = Route("/told", echo, methods=["GET", "POST", "CONNECT"])
     with live_server(Starlette(routes=[route]), ws=HandshakeLimitProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
@@ -46,7 +46,7 @@ LAST = post(b"Connection: close\r\n", b"last")
 
 
 def bodies(host: tuple[str, int], *pieces: bytes) -> list[str]:
-    """Of all answers until the connection is closed."""
+    """Send the pieces and return the bodies of all answers until the connection is closed."""
     with socket.create_connection(host, timeout=30) as client:
         for piece in pieces:
             client.sendall(piece)

@@ -1,4 +1,4 @@
-"""Answers as they arrive at a socket: a head comes with its body, and nothing is lost or late by that."""
+"""Tests that a response head and its body arrive in one segment, without loss or delay."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ async def large(_request: Request) -> Response:
 
 async def slow(request: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
-        yield b""  # only the head leaves
+        yield b""  # the server sends only the head
         await request.app.state.going_on.wait()
         yield b"HTTP/1.1 is how no piece should begin"
 
@@ -66,7 +66,7 @@ def ask(client: socket.socket, path: str, *headers: str) -> None:
 
 
 def segments_of(client: socket.socket) -> int:
-    """How many segments with data the system has received."""
+    """Return how many segments with data the system has received."""
     found: int = struct.unpack_from("=I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 152)[0]
     return found
 

@@ -1,4 +1,4 @@
-"""Large answers, to clients that read nothing of them, or little by little."""
+"""Tests of large answers to clients that read slowly or not at all."""
 
 import socket
 import time
@@ -23,7 +23,7 @@ async def large(_request: Request) -> Response:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A client of whose patience there is a second."""
+    """Yield a client of a server that waits one second for it to read."""
     monkeypatch.setattr(write_timeout, "SECONDS", 1.0)
     with live_server(Starlette(routes=[Route("/", large)])) as address:
         name, _, port = address.partition(":")

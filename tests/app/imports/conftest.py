@@ -1,4 +1,4 @@
-"""What tests of imports share."""
+"""Fixtures for the tests of imports."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ Import = Callable[..., Awaitable[Outcome]]
 
 @pytest.fixture
 def import_file(mongodb_uri: str, database_name: str) -> Import:
-    """Import a file into the test's database; what became of it."""
+    """Return a function that imports a file into the test's database and returns the outcome."""
 
     async def run(source: Path, project_id: str | None = None) -> Outcome:
         settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)

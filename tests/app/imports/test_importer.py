@@ -1,4 +1,4 @@
-"""`loomql import`: what is stored, what is rejected and why, and where it goes on when it was cut off."""
+"""Tests of `loomql import`: stored rows, rejected rows with reasons, and resumed imports."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ SPANS = {
 
 
 def call(number: int, **changes: object) -> dict[str, Any]:
-    """A call as Weave's own export has it."""
+    """Return a call in the format of Weave's own export."""
     return {
         "id": call_id(number),
         "project_id": PROJECT,
@@ -84,11 +84,11 @@ COMPUTED = {
     "total_tokens": 0,
     "total_cost": 0.0,
 }
-"""The columns that LoomQL computes of `call(1)`."""
+"""Columns of `call(1)` that LoomQL computes."""
 
 
 def written(file: Path, *lines: object) -> Path:
-    """A file of lines: texts as they are, all else as JSON."""
+    """Write a file of lines: strings unchanged, other values as JSON."""
     file.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
     return file
 

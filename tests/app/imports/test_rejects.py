@@ -1,4 +1,4 @@
-"""The file of rejects: gone on with where an import was cut off, also where somebody was at it meanwhile."""
+"""Tests that a resumed import discards rejects after its last progress, even if the file was removed or emptied."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is exported and imported is what it was."""
+"""Tests that an exported and imported project equals the original."""
 
 import asyncio
 import io
@@ -28,13 +28,13 @@ COPY = "acme/copy"
 
 @pytest.fixture
 async def copying(mongodb_uri: str, database_name: str) -> AsyncIterator[str]:
-    """The address of a server on the test's own database."""
+    """Yield the address of a server on the test's own database."""
     with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
         yield f"http://{host}"
 
 
 async def exported(url: str, folder: Path, project_id: str = PROJECT) -> dict[str, Path]:
-    """A file of each list of a project."""
+    """Export each list of a project and return the files."""
     files = {concept: folder.with_name(f"{folder.name}-{concept}.ndjson") for concept in CONCEPTS}
     for concept, file in files.items():
         await asyncio.to_thread(run_export, url, concept, project_id, {}, file, Console(file=io.StringIO()))
@@ -42,7 +42,7 @@ async def exported(url: str, folder: Path, project_id: str = PROJECT) -> dict[st
 
 
 def rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file, without its last line."""
+    """Return the rows of a file without its last line."""
     return [json.loads(line) for line in file.read_text().splitlines()[:-1]]
 
 
@@ -59,7 +59,7 @@ async def test_repeated_import_into_an_empty_database_equals_the_export(
     assert outcomes["calls"].progress.stored["calls"] == COUNT + 1
     for concept in CONCEPTS:
         assert rows(copies[concept]) == rows(originals[concept])
-        # The same to the byte, but for the last line, whose cursor is of another list.
+        # Equal to the byte except for the last line, whose cursor belongs to another list.
         assert copies[concept].read_bytes().splitlines()[:-1] == originals[concept].read_bytes().splitlines()[:-1]
 
 

@@ -1,4 +1,4 @@
-"""What /metrics tells, sample by sample."""
+"""The samples that /metrics reports."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,7 +7,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
 async def read_samples(client: httpx.AsyncClient) -> dict[Sample, float]:
-    """Every sample of /metrics by its name and labels."""
+    """Return every sample of /metrics by its name and labels."""
     answer = await client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -16,5 +16,5 @@ async def read_samples(client: httpx.AsyncClient) -> dict[Sample, float]:
 
 
 def sample(name: str, **labels: str) -> Sample:
-    """The name of one."""
+    """Return the key of a sample."""
     return name, frozenset(labels.items())

@@ -1,4 +1,4 @@
-"""The audit log: what was removed or changed, by whom, whichever way they came in."""
+"""Tests that the audit log records each removal and change with its caller, over every protocol."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from stores.calls import CallsStore
 from stores.database import project_registry
 from stores.purges import purge
 from stores.security import audit
-from tests.app.command import loomql, spoken
+from tests.app.command import loomql, run_in_process
 from tests.app.command import serving as serving_process
 from tests.app.endpoints import Server, serving
 from tests.stores.calls.builders import call_id
@@ -37,7 +37,7 @@ CREATE = f"""mutation {{
 
 @pytest.fixture
 def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    # A purge waits for writers that are late; there are none.
+    # A purge waits for late writers, and this test has none.
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     yield from serving(mongodb_uri, database_name, admin=True)
@@ -50,10 +50,10 @@ def entries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    assert "errors" not in server.asked(CREATE).json()
+    assert "errors" not in server.graphql(CREATE).json()
     assert entries(caplog) == []
     ref = f"weave:///{PROJECT}/call/{call_id(1)}"
-    made = server.asked(
+    made = server.graphql(
         f'mutation {{ feedbackCreate(projectId: "{PROJECT}", weaveRef: "{ref}", feedbackType: "note", '
         f'payload: {{note: "{STORED}"}}) {{ id }} }}'
     ).json()["data"]["feedbackCreate"]["id"]
@@ -66,16 +66,16 @@ def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, cap
         f'retentionSet(projectId: "{PROJECT}", keepDays: 30) {{ keepDays }}',
         f'projectPurge(projectId: "{PROJECT}", confirm: "{PROJECT}") {{ isDone }}',
     ):
-        answer = server.asked(f"mutation {{ {change} }}").json()
+        answer = server.graphql(f"mutation {{ {change} }}").json()
         assert "errors" not in answer, answer
 
     found = entries(caplog)
     assert {(entry["caller"], entry["project"]) for entry in found} == {("anonymous", PROJECT)}
     assert all(entry["time"].endswith("Z") for entry in found)
-    told = [(entry["action"], entry["detail"]) for entry in found]
+    logged = [(entry["action"], entry["detail"]) for entry in found]
     purged, deleted = {"ids": [made]}, {"call_ids": [call_id(1), call_id(2)]}
     versions = {"object_id": "prompt", "digests": "all"}
-    assert told[:8] == [
+    assert logged[:8] == [
         ("feedback.purge", purged),
         ("feedback.purged", purged | {"num_purged": 1}),
         ("calls.delete", deleted),
@@ -85,8 +85,8 @@ def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, cap
         ("retention.set", {"keep_days": 30, "keep_calls": None}),
         ("project.purge", {}),
     ]
-    # one of the calls is only known to be gone
-    assert (told[8][0], told[8][1]["calls"], len(told)) == ("project.purged", 2, 9)
+    # of the two calls, one was deleted before, and only its id is left
+    assert (logged[8][0], logged[8][1]["calls"], len(logged)) == ("project.purged", 2, 9)
     assert STORED not in str(found)
 
 
@@ -95,13 +95,13 @@ def test_refused_action_is_not_logged(server: Server, caplog: pytest.LogCaptureF
         f'objDelete(projectId: "{PROJECT}", objectId: "none") {{ numDeleted }}',
         f'projectPurge(projectId: "{PROJECT}", confirm: "other") {{ isDone }}',
     ):
-        assert "errors" in server.asked(f"mutation {{ {change} }}").json()
+        assert "errors" in server.graphql(f"mutation {{ {change} }}").json()
 
     assert entries(caplog) == []
 
 
 def test_deletes_by_the_weave_sdk_are_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    server.asked(CREATE)
+    server.graphql(CREATE)
     body = {"project_id": PROJECT, "call_ids": [call_id(1)]}
 
     assert server.client.post("/weave/calls/delete", json=body).status_code == 200
@@ -159,12 +159,12 @@ def test_command_appends_to_the_servers_file_also_after_rotation(
             httpx.post(server.url, json={"query": query}).raise_for_status()
 
     assert done.returncode == 0, done.stderr
-    assert [told(line) for line in moved.read_text().splitlines()] == [
+    assert [action_and_caller(line) for line in moved.read_text().splitlines()] == [
         ("calls.delete", "anonymous"),
         ("calls.deleted", "anonymous"),
         ("retention.set", "command line"),
     ]
-    assert [told(line) for line in log.read_text().splitlines()] == [
+    assert [action_and_caller(line) for line in log.read_text().splitlines()] == [
         ("calls.delete", "anonymous"),
         ("calls.deleted", "anonymous"),
     ]
@@ -183,16 +183,16 @@ def test_entry_that_cannot_be_written_goes_to_standard_error(
     log.rmdir()
     audit.record("key.rotate", "command line", None, {})
 
-    assert told((tmp_path / "moved").read_text()) == ("key.create", "command line")
-    assert told(log.read_text()) == ("key.rotate", "command line")
+    assert action_and_caller((tmp_path / "moved").read_text()) == ("key.create", "command line")
+    assert action_and_caller(log.read_text()) == ("key.rotate", "command line")
     entry, why = capsys.readouterr().err.splitlines()
-    assert told(entry) == ("key.revoke", "command line")
+    assert action_and_caller(entry) == ("key.revoke", "command line")
     assert why == f"loomql: the audit log {log}: Is a directory"
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for 16 pages."""
+    """Yield a folder with room for 16 pages."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount, unmount = shutil.which("mount"), shutil.which("umount")
@@ -221,16 +221,21 @@ def test_entry_cut_by_a_full_disk_goes_to_standard_error(
     audit.record("key.rotate", "command line", None, {})
 
     first, *taken, torn, last = log.read_text().splitlines()
-    assert (told(first), told(last)) == (("key.create", "command line"), ("key.rotate", "command line"))
+    assert (action_and_caller(first), action_and_caller(last)) == (
+        ("key.create", "command line"),
+        ("key.rotate", "command line"),
+    )
     refused = capsys.readouterr().err.splitlines()
-    assert [told(line) for line in taken + refused[::2]] == [("calls.delete", str(number)) for number in range(40)]
+    assert [action_and_caller(line) for line in taken + refused[::2]] == [
+        ("calls.delete", str(number)) for number in range(40)
+    ]
     assert refused[0].startswith(torn)
     assert set(refused[1::2]) == {f"loomql: the audit log {log}: No space left on device"}
 
 
 def test_refused_command_creates_no_file(tmp_path: Path) -> None:
     log, uri = tmp_path / "audit.jsonl", "mongodb://127.0.0.1:1/?directConnection=true"
-    refused = spoken(
+    refused = run_in_process(
         *("key", "create", "--project", "*", "--role", "admin"),
         LOOMQL_MONGODB_URI=uri,
         LOOMQL_AUDIT_LOG=str(log),
@@ -260,9 +265,9 @@ def test_missing_audit_folder_prevents_actions_and_startup(
         "LOOMQL_MONGODB_DATABASE": database_name,
         "LOOMQL_AUDIT_LOG": str(log),
     }
-    made = spoken("key", "create", "--project", "*", "--role", "admin", **own)
+    made = run_in_process("key", "create", "--project", "*", "--role", "admin", **own)
     served = loomql("serve", "--port", "0", **own)
-    listed = spoken("key", "list", **{**own, "LOOMQL_AUDIT_LOG": ""})
+    listed = run_in_process("key", "list", **{**own, "LOOMQL_AUDIT_LOG": ""})
 
     why = f"loomql: the audit log {log} is not writable: No such file or directory\n"
     assert (made.returncode, made.stdout) == (1, "")
@@ -271,8 +276,8 @@ def test_missing_audit_folder_prevents_actions_and_startup(
     assert listed.stdout.startswith("No key exists")
 
 
-def told(line: str) -> tuple[str, str]:
-    """What was done, and by whom."""
+def action_and_caller(line: str) -> tuple[str, str]:
+    """Return the action of an entry and its caller."""
     entry = json.loads(line)
     return entry["action"], entry["caller"]
 
@@ -284,6 +289,8 @@ def test_command_without_a_file_logs_to_standard_error(mongodb_uri: str, databas
     public_id = made.stdout.split("_")[1]
     ended = loomql("key", "revoke", public_id, **environment)
 
-    assert [told(line) for line in made.stderr.splitlines() if line[0] == "{"] == [("key.create", "command line")]
-    assert [told(line) for line in ended.stderr.splitlines()] == [("key.revoke", "command line")]
+    assert [action_and_caller(line) for line in made.stderr.splitlines() if line[0] == "{"] == [
+        ("key.create", "command line")
+    ]
+    assert [action_and_caller(line) for line in ended.stderr.splitlines()] == [("key.revoke", "command line")]
     assert made.stdout.strip() not in made.stderr

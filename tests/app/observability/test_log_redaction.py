@@ -1,4 +1,4 @@
-"""No secrets in logs: what the filter makes of records, and a real server at debug, its errors and tracebacks."""
+"""Tests that logs contain no secrets: the filter, and a real server at debug level with errors and tracebacks."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def record(message: str, *args: object, name: str = "loomql", error: BaseExcepti
     return logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, info)
 
 
-def told(entry: logging.LogRecord) -> str:
+def redacted(entry: logging.LogRecord) -> str:
     variables = {"ACME_API_KEY": PROVIDER_KEY, "HOME": "/root", "EMPTY_KEY": "EMPTY", "LOOMQL_KEYS": "required"}
     assert Redaction(variables).filter(entry)
     return logging.Formatter().format(entry)
@@ -61,15 +61,15 @@ def told(entry: logging.LogRecord) -> str:
     ],
 )  # fmt: skip
 def test_secrets_are_removed_from_messages(message: str, expected: str) -> None:
-    assert told(record(message)) == expected
-    assert told(record("%s", message)) == expected
+    assert redacted(record(message)) == expected
+    assert redacted(record("%s", message)) == expected
 
 
 def test_access_log_omits_the_query_string() -> None:
     path = f'/graphql?query={{x}}&variables={{"a":"{VARIABLE}"}}'
     entry = record('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", path, "1.1", 200, name="uvicorn.access")
 
-    assert told(entry) == '127.0.0.1:1 - "GET /graphql?*** HTTP/1.1" 200'
+    assert redacted(entry) == '127.0.0.1:1 - "GET /graphql?*** HTTP/1.1" 200'
 
 
 def failure(raised: Exception, cause: Exception | None = None) -> Exception:
@@ -81,7 +81,7 @@ def failure(raised: Exception, cause: Exception | None = None) -> Exception:
 
 def test_traceback_keeps_frames_and_drops_quoted_text() -> None:
     cause = failure(KeyError(VARIABLE))
-    text = told(
+    text = redacted(
         record("unexpected", error=failure(ValueError(f'no float: \'{VARIABLE}\' of {{"a": "{LITERAL}'), cause))
     )
 
@@ -102,7 +102,7 @@ def test_traceback_keeps_frames_and_drops_quoted_text() -> None:
     ],
 )
 def test_driver_error_is_logged_with_its_code_and_no_document(error: Exception) -> None:
-    text = told(record("unexpected", error=failure(error)))
+    text = redacted(record("unexpected", error=failure(error)))
 
     assert VARIABLE not in text
     assert type(error).__name__ in text
@@ -140,7 +140,7 @@ async def test_real_server_at_debug_writes_no_secret(mongodb_uri: str, database_
         server.stop()
         output = server.output.read_text()
 
-    assert "POST /graphql" in output  # it does write at debug
+    assert "POST /graphql" in output  # the debug level is active
     assert output.count("Traceback (most recent call last)") >= 2
     assert [secret for secret in SECRETS if secret in output] == []
 
@@ -155,14 +155,14 @@ def asking() -> dict[str, Any]:
 
 
 async def provoke(client: httpx.AsyncClient, mongodb_uri: str, database_name: str) -> None:
-    """Have a server answer, refuse and fail, with secrets in all that is sent."""
+    """Make a server answer, refuse and fail requests that are full of secrets."""
     await client.get("/graphql", params={"query": f'{{ a(b: "{LITERAL}") }}', "variables": json.dumps({"v": VARIABLE})})
     await client.get("/graphql", params={"query": "{ __typename }"}, headers={"authorization": f"Basic {SECRETS[-1]}"})
     await client.post("/graphql", json={"query": "query ($v: Int) { __typename }", "variables": {"v": VARIABLE}})
     completion = 'mutation ($i: JSON!) { completionsCreate(projectId: "acme/broken", inputs: $i) { response } }'
     inputs = {"model": "gpt-4o", "messages": [{"role": "user", "content": VARIABLE}], "extra_headers": {"api_key": KEY}}
     await client.post("/graphql", json={"query": completion, "variables": {"i": inputs}})
-    # A document that no LoomQL wrote makes it fail where nobody expects that.
+    # LoomQL never writes such a document, so it causes an unexpected error.
     with MongoClient[dict[str, Any]](mongodb_uri) as mongo:
         broken = {
             "_id": "acme/broken:1",

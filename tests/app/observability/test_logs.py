@@ -1,4 +1,4 @@
-"""The lines of the log as uvicorn's configuration of ours writes them, for people and as JSON, with no secrets."""
+"""Tests of log lines as our uvicorn configuration writes them, as text and JSON, without secrets."""
 
 import json
 import logging
@@ -25,21 +25,24 @@ from tests.app.command import eventually, serving
 
 HOSTILE = "at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
 ESCAPED = r"at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
-AS_ERROR = ESCAPED.partition("[")[0] + "***"  # of errors that are no StoreErrors the log leaves out what is in brackets
+AS_ERROR = ESCAPED.partition("[")[0] + "***"  # for exceptions other than StoreError the log omits text in brackets
 LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): +\S|    ")
 BANNER = ("LoomQL is up.", "  GraphiQL", "  Data", "  Stop")
-SECRET = "of-a-customer"  # noqa: S105 -- what must not be told
+SECRET = "of-a-customer"  # noqa: S105 -- no password; the logs must not contain it
 Form = Literal["text", "json"]
 Written = Callable[[Form, Callable[[], None]], list[str]]
 
 
 class Output(StringIO):
-    """Standard output, which a test may take for a terminal."""
+    """Standard output that a test can make look like a terminal."""
 
 
 @pytest.fixture
 def written() -> Iterator[Written]:
-    """What is written in a form while something is done; the loggers are as they were afterwards."""
+    """Return a function that runs an action and returns the lines logged in a format.
+
+    The fixture restores the loggers afterwards.
+    """
     names = (None, "loomql", "loomql.audit", "uvicorn", "uvicorn.error", "uvicorn.access")
     named = [logging.getLogger(name) for name in names]
     before = [(each, each.level, each.propagate, each.handlers[:]) for each in named]
@@ -58,7 +61,7 @@ def written() -> Iterator[Written]:
 
 @pytest.fixture
 def under_way() -> Iterator[RequestRecord]:
-    """A request that is under way."""
+    """Set a current request and yield its record."""
     current = RequestRecord("mine", "graphql", {}, None)
     current.operation, current.name = "projects", "N" * 200
     token = CURRENT.set(current)
@@ -144,7 +147,7 @@ def test_client_text_starts_no_line_and_sends_no_terminal_escape(
 
     lines = written("text", write_hostile_lines)
 
-    plain = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]  # colours, which uvicorn adds on terminals
+    plain = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]  # uvicorn adds colours on terminals
     assert [line for line in plain if not line.isprintable() or not LINE.match(line)] == []
     assert plain[:2] == [f"WARNING:  of {ESCAPED}", f"WARNING:  {ESCAPED}"]
     assert "WARNING:  half a pair: \\ud800" in plain
@@ -159,10 +162,10 @@ def test_json_escapes_client_text_to_ascii(written: Written) -> None:
     lines = written("json", write_hostile_lines)
 
     assert all(line.isascii() and line.isprintable() for line in lines)
-    told = [json.loads(line) for line in lines]
-    assert [told[0]["message"], told[1]["message"]] == [f"of {HOSTILE}", HOSTILE]
-    assert f"\nValueError: {AS_ERROR}\n" in told[3]["exception"]
-    assert len(told) == 6
+    entries = [json.loads(line) for line in lines]
+    assert [entries[0]["message"], entries[1]["message"]] == [f"of {HOSTILE}", HOSTILE]
+    assert f"\nValueError: {AS_ERROR}\n" in entries[3]["exception"]
+    assert len(entries) == 6
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -185,20 +188,20 @@ def test_real_server_logs_no_forged_line(mongodb_uri: str, database_name: str, t
     assert [line for line in lines if not line.isprintable()] == []
     if form == "text":
         assert [line for line in lines if not LINE.match(line)] == []
-    told = lines if form == "text" else [json.loads(line)["message"] for line in lines]
+    messages = lines if form == "text" else [json.loads(line)["message"] for line in lines]
     text = ESCAPED if form == "text" else HOSTILE
-    assert any(f"exception of call {text} of acme/{text} has" in line for line in told)
-    assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in told)
+    assert any(f"exception of call {text} of acme/{text} has" in line for line in messages)
+    assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in messages)
     assert any(
         line.startswith(f"call acme/logs:{text} is stored") or f" call acme/logs:{text} is stored" in line
-        for line in told
+        for line in messages
     )
-    assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in told)
-    assert any("unexpected error" in line for line in told)
+    assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in messages)
+    assert any("unexpected error" in line for line in messages)
 
 
 def store_broken_calls(mongodb_uri: str, database_name: str) -> None:
-    """Store calls that no LoomQL writes: one stops an upgrade of its summary, one fails reads."""
+    """Store calls that LoomQL never writes: one fails the upgrade of its summary, the other fails reads."""
     base = {"project_id": "acme/logs", "id": HOSTILE, "visible": True, "started_at": HOSTILE}
     with MongoClient[dict[str, Any]](mongodb_uri) as mongo:
         mongo[database_name].calls.insert_many(
@@ -210,7 +213,7 @@ def store_broken_calls(mongodb_uri: str, database_name: str) -> None:
 
 
 def send_hostile_requests(url: str) -> None:
-    """Send client text by every route that leads to a log."""
+    """Send client text through every route that writes to a log."""
     end: dict[str, Any] = {"project_id": f"acme/{HOSTILE}", "id": HOSTILE, "ended_at": "2025-01-01T00:00:00Z"}
     end |= {"summary": {}, "exception": "x" * (MAX_EXCEPTION + 1)}
     with httpx.Client(base_url=url, timeout=30) as client:

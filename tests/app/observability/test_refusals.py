@@ -1,4 +1,4 @@
-"""Who is refused at any endpoint is counted there by the code, whatever refuses them."""
+"""Tests that every refusal is counted by its endpoint and code."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ async def test_operation_over_the_websocket_limit_is_counted_as_refused(
 
     assert [refusal["payload"][0]["extensions"]["code"] for refusal in refusals] == ["RATE_LIMITED"] * 3
     assert found[sample("loomql_errors_total", endpoint="websocket", code="RATE_LIMITED")] == 3
-    # Who waited for a place was read before.
+    # An operation that waits for a slot is parsed first, so its name is known.
     operation = "__typename" if is_full else ""
     assert found[sample("loomql_requests_total", endpoint="websocket", operation=operation, status="200")] == 3
 

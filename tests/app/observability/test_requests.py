@@ -1,4 +1,4 @@
-"""Ids and counts of requests, as clients and Prometheus see them."""
+"""Tests of request ids and request counts, as clients and Prometheus see them."""
 
 import asyncio
 import json
@@ -116,7 +116,7 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
 
     await client.post("/graphql", json=write)
     async with streaming(client, watch % cursor) as events:
-        # The first is of the past; the second comes by the change stream.
+        # The first event is from the past; the change stream delivers the second.
         first = await next_of(events)
         await client.post("/graphql", json=write)
         second = await next_of(events)

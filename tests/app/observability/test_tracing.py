@@ -1,4 +1,4 @@
-"""A LoomQL that traces itself into itself: its own OTLP endpoint makes calls of its spans."""
+"""Tests of a LoomQL that sends its own traces to its own OTLP endpoint."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def test_requests_and_commands_are_traced_but_not_span_uploads(
             await client.post("/graphql", json={"query": QUERY, "variables": {"secret": "hush"}}, headers=sent)
             async with asyncio.timeout(60):
                 spans: list[dict[str, str]] = []
-                # The command ends before the request that it is of, and may come in a batch before it.
+                # The span of the command ends before that of its request, so it may arrive in an earlier batch.
                 while not {"find projects", "POST graphql"} <= {span["opName"] for span in spans}:
                     answer = await client.post("/graphql", json={"query": SPANS})
                     spans = answer.json()["data"]["calls"]["nodes"]
@@ -44,10 +44,10 @@ async def test_requests_and_commands_are_traced_but_not_span_uploads(
             [request] = [span for span in spans if span["opName"] == "POST graphql"]
             everything = (await client.post("/graphql", json={"query": SPANS})).json()["data"]["calls"]["nodes"]
 
-    told = json.dumps(request["attributes"])
-    assert '"mine"' in told
-    assert "projects" in told
-    # Beside it there may be a look at the keys, where the last one is a while ago.
+    attributes = json.dumps(request["attributes"])
+    assert '"mine"' in attributes
+    assert "projects" in attributes
+    # The trace may also contain a read of the keys, if the last one is some time ago.
     [operation] = [span for span in spans if span["parentId"] == request["id"] and span["opName"] == "projects"]
     assert [span["opName"] for span in spans if span["parentId"] == operation["id"]] == ["find projects"]
     assert not [span for span in everything if span["opName"] == "POST otlp"]

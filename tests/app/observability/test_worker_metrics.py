@@ -1,4 +1,4 @@
-"""One worker asks the others: those that answer, one that is stuck, and one that died without a word."""
+"""Tests of metrics from all workers: responsive ones, a stuck one and a dead one."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from app.observability.worker_metrics import WorkerMetrics
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for sockets."""
+    """Yield a folder whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
         yield Path(folder)
 
@@ -37,19 +37,19 @@ def samples(families: list[Metric], name: str) -> dict[str, float]:
 async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as dead:
         stuck.bind(str(folder / "3.sock"))
-        stuck.listen()  # and never answers
+        stuck.listen()  # but never answer
         dead.bind(str(folder / "4.sock"))
         dead.close()
         first, second = worker(folder, "1", 5), worker(folder, "2", 7)
         async with first.serve_peers(), second.serve_peers():
             async with asyncio.timeout(30):
-                told = await first.collect_all()
+                collected = await first.collect_all()
                 again = await second.collect_all()
     left = await asyncio.to_thread(lambda: list(folder.iterdir()))
 
-    assert samples(told, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
-    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0, "4": 0}
-    assert samples(again, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0}  # who died is gone
+    assert samples(collected, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
+    assert samples(collected, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0, "4": 0}
+    assert samples(again, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0}  # the dead worker is gone
     assert [path.name for path in left] == ["3.sock"]
 
 
@@ -59,7 +59,7 @@ async def test_invalid_worker_response_hides_no_other_worker(folder: Path) -> No
         writer.close()
 
     async with await asyncio.start_unix_server(nonsense, folder / "2.sock"), worker(folder, "1", 5).serve_peers():
-        told = await worker(folder, "1", 5).collect_all()
+        collected = await worker(folder, "1", 5).collect_all()
 
-    assert samples(told, "counted_total") == {"1": 5}
-    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 0}
+    assert samples(collected, "counted_total") == {"1": 5}
+    assert samples(collected, "loomql_worker_up") == {"1": 1, "2": 0}

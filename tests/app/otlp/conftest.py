@@ -1,4 +1,4 @@
-"""One server for all who send spans, over HTTP and gRPC; each test has a project of its own."""
+"""Fixtures: one server for all senders of spans, over HTTP and gRPC; each test has its own project."""
 
 import asyncio
 import json
@@ -35,14 +35,14 @@ PAYLOADS = ("attributes", "inputs", "output", "summary")
 
 @dataclass(frozen=True)
 class Receiver:
-    """A server that is up, and a look into what it stored."""
+    """A running server and the calls that it stored."""
 
     url: str
     grpc_endpoint: str
     calls: CallsStore
 
     async def stored(self, project_id: str, fields: Iterable[str] = (*FRAME, *PAYLOADS)) -> dict[str, Any]:
-        """All calls of a project by id, their JSON decoded; the oldest first."""
+        """Return all calls of a project by id, oldest first, with decoded JSON."""
         found: dict[str, Any] = {}
         for row in (await self.calls.page(project_id, PageRequest(10_000), fields)).rows:
             payloads = {name: codec.loads(text.encode()) for name, text in row.get("json", {}).items()}
@@ -76,7 +76,10 @@ Program = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 @pytest.fixture
 def program(receiver: Receiver) -> Program:
-    """Runs a program in a process of its own, which knows one thing of the server: an environment variable."""
+    """Return a function that runs a program in a separate process.
+
+    The program knows the server only by an environment variable.
+    """
 
     async def run(name: str, *arguments: str, **environment: str) -> list[dict[str, Any]]:
         given = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url} | environment

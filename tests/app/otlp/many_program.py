@@ -1,6 +1,6 @@
-"""Several senders in one process, each with an SDK of its own; it prints the ids that each sent.
+"""Runs several senders in one process, each with its own SDK, and prints the ids that each sent.
 
-Arguments: how many senders, how many spans of each, and the service that they say they are.
+Arguments: the number of senders, the number of spans of each, and the service name that they report.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.app.otlp.sent import exporter, noted
 
 
 def send(service: str, count: int) -> list[dict[str, object]]:
-    """Send so many spans in traces of five."""
+    """Send that many spans in traces of five and return them."""
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(exporter("http"), max_queue_size=count, max_export_batch_size=250))
     tracer = provider.get_tracer("tests.many")
@@ -31,7 +31,7 @@ def send(service: str, count: int) -> list[dict[str, object]]:
 
 
 def main(senders: str, count: str, service: str) -> None:
-    """Send at once."""
+    """Run all senders at once and print the spans."""
     with ThreadPoolExecutor(int(senders)) as pool:
         sent = [
             span for spans in pool.map(send, [service] * int(senders), [int(count)] * int(senders)) for span in spans

@@ -1,6 +1,6 @@
-"""A program that calls a model through the client `openai`, instrumented by others; it prints the spans that it sent.
+"""Calls a model through the instrumented `openai` client and prints the spans that it sent.
 
-Arguments: the instrumentor (`openinference` or `openllmetry`) and the address of what stands in for the provider.
+Arguments: the instrumentor (`openinference` or `openllmetry`) and the address of the fake provider.
 """
 
 import sys
@@ -15,7 +15,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 
 
 def main(instrumentor: str, address: str) -> None:
-    """Ask twice below one span: for an answer, and for a tool."""
+    """Send two requests below one span: one for an answer, one for a tool call."""
     provider = TracerProvider()
     printing = Printing()
     provider.add_span_processor(SimpleSpanProcessor(printing))

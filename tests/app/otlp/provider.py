@@ -1,4 +1,4 @@
-"""What stands in for a provider of models: it speaks as much of OpenAI's protocol as these tests need."""
+"""A fake model provider that implements the part of OpenAI's protocol that these tests need."""
 
 import json
 import threading
@@ -13,8 +13,8 @@ CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arg
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        body = json.dumps(completion(asked)).encode()
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.dumps(completion(request)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -22,19 +22,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def completion(asked: dict[str, Any]) -> dict[str, Any]:
-    """An answer, or a call of a tool where tools are offered."""
+def completion(request: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer, or a tool call if the request offers tools."""
     message: dict[str, Any] = {"role": "assistant", "content": ANSWER}
-    if "tools" in asked:
+    if "tools" in request:
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     return {
         "id": "completion-1",
         "object": "chat.completion",
         "created": 1_760_000_000,
-        "model": f"{asked['model']}-2026",
+        "model": f"{request['model']}-2026",
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {"prompt_tokens": 21, "completion_tokens": 8, "total_tokens": 29},
     }
@@ -42,7 +42,7 @@ def completion(asked: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def provider() -> Iterator[str]:
-    """Serve until the block ends; yields the base URL for clients."""
+    """Run the provider until the block ends; yield its base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,6 +1,6 @@
-"""A program with OpenTelemetry's own SDK, run in a process of its own; it prints the spans that it sent.
+"""Sends spans with OpenTelemetry's own SDK in a separate process, and prints them.
 
-Arguments: the protocol (`http` or `grpc`) and the project to ask for in a header, or nothing.
+Arguments: the protocol (`http` or `grpc`) and the project to name in a header, or nothing.
 """
 
 import sys
@@ -15,7 +15,7 @@ from tests.app.otlp.sent import Printing, exporter
 
 
 def main(protocol: str) -> None:
-    """Send a trace of three levels, with a failure, and one that links to it."""
+    """Send a trace of three levels with a failure, and a trace that links to it."""
     provider = TracerProvider(resource=Resource.create({"service.name": "weather"}))
     printing = Printing()
     provider.add_span_processor(SimpleSpanProcessor(printing))

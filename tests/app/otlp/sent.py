@@ -1,4 +1,4 @@
-"""What the programs of these tests share: the exporters, and how they tell what they sent."""
+"""The exporters of these test programs, and the output of the spans that they sent."""
 
 import json
 import sys
@@ -12,28 +12,28 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 
 def exporter(protocol: str) -> SpanExporter:
-    """An exporter that finds its endpoint in the environment, as every program does."""
+    """Return an exporter that reads its endpoint from the environment."""
     return GrpcExporter(insecure=True) if protocol == "grpc" else HttpExporter()
 
 
 class Printing(SpanExporter):
-    """Keeps what it gets until it is printed."""
+    """An exporter that keeps the spans until they are printed."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Note what these tests compare."""
+        """Keep the fields that these tests compare."""
         self.spans += map(noted, spans)
         return SpanExportResult.SUCCESS
 
     def print(self) -> None:
-        """Tell whoever started the program."""
+        """Print the spans as JSON."""
         sys.stdout.write(json.dumps(self.spans))
 
 
 def noted(span: ReadableSpan) -> dict[str, Any]:
-    """A span as these tests compare it."""
+    """Return the fields of a span that these tests compare."""
     context = span.get_span_context()
     assert context
     return {

@@ -1,4 +1,4 @@
-"""OTLP over HTTP as the specification has it: forms, encodings, answers, and what is refused."""
+"""Tests of OTLP over HTTP against the specification: formats, encodings, responses and refusals."""
 
 import asyncio
 import gzip
@@ -38,7 +38,7 @@ TOO_DEEP = {"." * 64: 1}
 
 @pytest.fixture
 def headers() -> dict[str, str]:
-    """Those of a request in protobuf to a project of the test's own."""
+    """Return the headers of a protobuf request to a project that only this test uses."""
     return PROTOBUF | {"project_id": f"acme/{uuid.uuid4().hex}"}
 
 
@@ -109,9 +109,9 @@ async def test_json_is_stored_and_gets_a_json_response(
 async def test_partial_success_has_count_and_reason(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     answer = await http.post("/v1/traces", content=body(span(1), span(2, TOO_DEEP)), headers=headers)
 
-    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert (answer.status_code, told.rejected_spans) == (200, 1)
-    assert "has 64 dots; the limit is 63" in told.error_message
+    partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (answer.status_code, partial.rejected_spans) == (200, 1)
+    assert "has 64 dots; the limit is 63" in partial.error_message
 
 
 async def test_span_of_20_mb_is_refused_for_its_size(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
@@ -190,17 +190,17 @@ async def test_unsupported_media_type_is_refused(content_type: str, http: httpx.
 
 
 def test_empty_protobuf_fields_take_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, decompressobj = Counter[int](), zlib.decompressobj
+    created, decompressobj = Counter[int](), zlib.decompressobj
 
     def counted(wbits: int) -> object:
-        begun[wbits] += 1
+        created[wbits] += 1
         return decompressobj(wbits)
 
     monkeypatch.setattr(zlib, "decompressobj", counted)
     with pytest.raises(BadInputError, match="more than 1,000 members of gzip"):
         list(Decompression("gzip").parts(gzip.compress(b"") * 100_000))
 
-    assert begun == {31: 1_000}
+    assert created == {31: 1_000}
 
 
 async def test_compressed_size_is_limited_though_it_decompresses_to_nothing(
@@ -291,7 +291,7 @@ async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A server with room for one body of 100,000 bytes at once."""
+    """Yield a client of a server with room for one body of 100,000 bytes at a time."""
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=100_000)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -314,7 +314,7 @@ async def test_sender_over_the_limit_gets_retry_after(
         yield sent[-1:]
 
     slow = asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF))
-    await asyncio.sleep(0.3)  # the server takes them in
+    await asyncio.sleep(0.3)  # the server receives the first spans
     refused = await narrow.post("/v1/traces", content=content, headers=headers)
     goes_on.set()
     answers = [await slow, await narrow.post("/v1/traces", content=content, headers=headers)]

@@ -1,4 +1,4 @@
-"""OTLP over gRPC: the same spans, and gRPC's own ways to refuse them."""
+"""Tests of OTLP over gRPC: the same spans, and refusals with gRPC status codes."""
 
 import asyncio
 import re
@@ -160,7 +160,7 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
 
 @pytest.fixture
 async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Channel]:
-    """A channel to a server to which one message may be on its way at once, for a second at the most."""
+    """Yield a channel to a server that receives one message at a time, for at most a second each."""
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
     monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
     address = GrpcAddress("127.0.0.1", free_port())
@@ -180,7 +180,7 @@ async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_s
         yield body(span(1))
 
     first = one_by_one.stream_unary(name)(slowly())
-    await asyncio.sleep(0.1)  # it is there, but for its message
+    await asyncio.sleep(0.1)  # the call is open; only its message is missing
     second = asyncio.ensure_future(one_by_one.unary_unary(name)(body(span(2))))
     waiting, _ = await asyncio.wait([second], timeout=0.3)
     if not is_silent:
@@ -205,7 +205,7 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
         yield b""
 
     first = one_by_one.stream_unary(name)(never())
-    await asyncio.sleep(0.1)  # it is there, but for its message
+    await asyncio.sleep(0.1)  # the call is open; only its message is missing
     async with asyncio.timeout(30):
         with pytest.raises(grpc.aio.AioRpcError, match="1 messages over gRPC are on their way") as refused:
             await one_by_one.unary_unary(name)(body(span(2)))
@@ -273,7 +273,7 @@ async def test_decompression_bomb_is_refused(export: Export, receiver: Receiver)
     metadata = (("project_id", "acme/large-over-grpc"),)
 
     with pytest.raises(grpc.aio.AioRpcError) as bomb:
-        await export(bytes(MAX_BODY_BYTES * 4), metadata=metadata)  # the channel compresses it to some kilobytes
+        await export(bytes(MAX_BODY_BYTES * 4), metadata=metadata)  # the channel compresses it to a few kilobytes
     with pytest.raises(grpc.aio.AioRpcError) as countless:
         await export(b"\x0a\x00" * 100_001, metadata=metadata)
     await export(body(span(1)), metadata=metadata)

@@ -1,4 +1,4 @@
-"""Those who send spans for real, in processes of their own: what arrives is what they sent."""
+"""Tests that spans of real senders in separate processes arrive as sent."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ def model() -> Iterator[str]:
 
 
 def check_frames(sent: list[dict[str, Any]], stored: dict[str, Any]) -> None:
-    """See that each span is there once: its name, its place in the trace, its times to the microsecond."""
+    """Check that each span is stored once, with its name, place in the trace and times in microseconds."""
     assert len({span["id"] for span in sent}) == len(sent) == len(stored)
     for span in sent:
         call = stored[span["id"]]
@@ -32,7 +32,7 @@ def check_frames(sent: list[dict[str, Any]], stored: dict[str, Any]) -> None:
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Attributes as LoomQL nests them, said plainly."""
+    """Return attributes nested like LoomQL nests them, by a simple implementation."""
     found: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
@@ -61,10 +61,10 @@ async def test_one_environment_variable_configures_an_exporter(
     assert (answer["inputs"], answer["output"]) == ({"input.value": "Rain?"}, {"output.value": "No."})
     assert (answer["thread_id"], answer["turn_id"], answer["status"]) == ("s-1", answer["id"], "success")
     assert (fetch["exception"], fetch["status"]) == ("ValueError: no such page", "error")
-    told = search["attributes"]["otel_span"]
-    assert (told["kind"], told["scope"]) == ("CLIENT", {"name": "tests.weather", "version": "1.2.3"})
-    assert told["resource"]["attributes"]["service"]["name"] == "weather"
-    assert [(event["name"], event["attributes"]) for event in told["events"]] == [("found", {"count": 3})]
+    otel_span = search["attributes"]["otel_span"]
+    assert (otel_span["kind"], otel_span["scope"]) == ("CLIENT", {"name": "tests.weather", "version": "1.2.3"})
+    assert otel_span["resource"]["attributes"]["service"]["name"] == "weather"
+    assert [(event["name"], event["attributes"]) for event in otel_span["events"]] == [("found", {"count": 3})]
     [link] = by_name["later, renamed"]["attributes"]["otel_span"]["links"]
     assert link["context"] == {"trace_id": answer["trace_id"], "span_id": answer["id"], "trace_state": ""}
     assert link["attributes"] == {"why": "follow-up"}

@@ -1,4 +1,4 @@
-"""Which addresses are the world's."""
+"""Tests of the addresses that count as public."""
 
 from ipaddress import ip_network
 
@@ -78,10 +78,10 @@ NOT_REACHABLE = [
     *("2001:10::/28", "2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16"),
     *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
 ]
-"""The blocks of IANA's registries that are not globally reachable or that nobody serves models at, and multicast."""
+"""Multicast blocks, and blocks of IANA's registries that are not globally reachable or where no models are served."""
 
 REACHABLE = ["192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24", "2620:4f:8000::/48"]
-"""The globally reachable blocks of the registries, but for those in the blocks of IETF protocols."""
+"""Globally reachable blocks of IANA's registries, except those inside the blocks for IETF protocols."""
 
 
 @pytest.mark.parametrize("block", NOT_REACHABLE)

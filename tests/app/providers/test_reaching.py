@@ -1,4 +1,4 @@
-"""Reaching providers through the real client library: what is sent, what is refused, what is told."""
+"""Tests of requests to providers through the real client library: content, refusals and error messages."""
 
 import asyncio
 import socket
@@ -41,12 +41,12 @@ async def test_environment_adds_nothing_to_a_request(
     await providers.complete(endpoint(stand_in.base_url, headers={"X-Team": "weavers"}), {"model": "small", **HELLO})
     await providers.complete(endpoint(stand_in.base_url, api_key=None), {"model": "small", **HELLO})
 
-    with_key, without = [asked.headers for asked in stand_in.asked]
+    with_key, without = [request.headers for request in stand_in.requests]
     plain = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
     assert with_key.keys() == {*plain, "authorization", "x-team"}
     assert without.keys() == plain
     assert with_key["user-agent"] == "loomql"
-    assert "of-the-server" not in str(stand_in.asked)
+    assert "of-the-server" not in str(stand_in.requests)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ async def test_routing_and_framing_headers_are_refused(
     error = await error_of(providers, endpoint(stand_in.base_url, headers={name: "evil"}))
 
     assert f"The extra header {name.lower()} cannot be set" in error.message
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 @pytest.mark.parametrize("name", ["Helicone-Target-URL", "x_portkey-custom-host", "X-Team", "X-Anything"])
 async def test_headers_with_a_server_key_need_the_operators_setting(stand_in: StandIn, name: str) -> None:
-    # A gateway may take from any header where to send the request, and the key with it.
+    # A gateway may read the target of the request from any header, and would send the key there.
     unnamed, named = EnvironmentProviders({}), EnvironmentProviders({}, gateways=parse_hosts(stand_in.base_url))
     ours = endpoint(stand_in.base_url, headers={name: "elsewhere"}, api_key_name="OPENAI_API_KEY")
 
@@ -77,8 +77,8 @@ async def test_headers_with_a_server_key_need_the_operators_setting(stand_in: St
     origin = stand_in.base_url.removesuffix("/v1")
     assert f"The extra header {name.lower()} may not be sent to {origin}" in error.message
     assert f"LOOMQL_PROVIDER_HEADERS={origin}" in error.message
-    [asked] = stand_in.asked
-    assert asked.headers[name.lower()] == "elsewhere"
+    [request] = stand_in.requests
+    assert request.headers[name.lower()] == "elsewhere"
     for port in (unnamed, named):
         await port.close()
 
@@ -93,7 +93,7 @@ async def test_harmless_headers_and_headers_without_a_server_key_are_sent(stand_
     await port.complete(own, {"model": "small", **HELLO})
     assert "may not be sent" in (await error_of(port, routed)).message
 
-    assert [asked.headers.get("x-team") for asked in stand_in.asked] == [None, "weavers"]
+    assert [request.headers.get("x-team") for request in stand_in.requests] == [None, "weavers"]
     await port.close()
 
 
@@ -111,11 +111,11 @@ async def test_invalid_headers_are_refused(
     providers: EnvironmentProviders, stand_in: StandIn, name: str, value: str
 ) -> None:
     assert "is none of HTTP" in (await error_of(providers, endpoint(stand_in.base_url, headers={name: value}))).message
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 @pytest.mark.parametrize(
-    ("model", "status", "told"),
+    ("model", "status", "expected"),
     [
         ("status-400", 400, "it does not take the request"),
         ("status-401", 401, "it refuses the key; check ACME_KEY in the server's environment"),
@@ -128,12 +128,12 @@ async def test_invalid_headers_are_refused(
     ],
 )
 async def test_error_names_provider_model_status_and_fix(
-    providers: EnvironmentProviders, stand_in: StandIn, model: str, status: int, told: str
+    providers: EnvironmentProviders, stand_in: StandIn, model: str, status: int, expected: str
 ) -> None:
     error = await error_of(providers, endpoint(stand_in.base_url), model)
 
     assert error.message.startswith(f"acme (model {model}) answered {status}, ")
-    assert told in error.message
+    assert expected in error.message
     assert error.status == status
     assert KEY not in str(vars(error)) + repr(error)
     if status != 307:
@@ -147,7 +147,7 @@ async def test_truncated_error_contains_no_part_of_a_key(providers: EnvironmentP
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"api_key_name": None}, "it refuses the key that was sent with the request"),
         ({"api_key": None, "headers": {"Authorization": "Bearer x"}}, "it refuses the key that was sent with"),
@@ -155,9 +155,9 @@ async def test_truncated_error_contains_no_part_of_a_key(providers: EnvironmentP
     ],
 )
 async def test_rejected_key_error_names_the_keys_owner(
-    providers: EnvironmentProviders, stand_in: StandIn, changes: dict[str, Any], told: str
+    providers: EnvironmentProviders, stand_in: StandIn, changes: dict[str, Any], expected: str
 ) -> None:
-    assert told in (await error_of(providers, endpoint(stand_in.base_url, **changes), "status-401")).message
+    assert expected in (await error_of(providers, endpoint(stand_in.base_url, **changes), "status-401")).message
 
 
 async def test_redirect_to_another_host_is_not_followed(providers: EnvironmentProviders, stand_in: StandIn) -> None:
@@ -165,7 +165,7 @@ async def test_redirect_to_another_host_is_not_followed(providers: EnvironmentPr
         stand_in.redirects_to = other.base_url.replace("/v1", "/elsewhere")
         await error_of(providers, endpoint(stand_in.base_url), "redirect")
 
-        assert other.asked == []
+        assert other.requests == []
 
 
 async def test_rate_limited_request_is_retried(providers: EnvironmentProviders, stand_in: StandIn) -> None:
@@ -183,7 +183,7 @@ async def test_request_that_may_have_run_is_not_retried(
 ) -> None:
     await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
 
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
 
 
 async def test_unreachable_provider_is_reported(providers: EnvironmentProviders) -> None:
@@ -200,7 +200,7 @@ async def test_unreachable_provider_is_reported(providers: EnvironmentProviders)
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "expected"),
     [
         ("no-json", "the answer is not JSON"),
         ("no-completion", "the answer has no choices"),
@@ -211,11 +211,11 @@ async def test_unreachable_provider_is_reported(providers: EnvironmentProviders)
     ],
 )
 async def test_invalid_provider_response_is_reported(
-    providers: EnvironmentProviders, stand_in: StandIn, model: str, told: str
+    providers: EnvironmentProviders, stand_in: StandIn, model: str, expected: str
 ) -> None:
     error = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
 
-    assert told in error.message
+    assert expected in error.message
     assert error.message.startswith(f"acme (model {model})")
 
 
@@ -262,7 +262,7 @@ async def test_custom_provider_cannot_reach_internal_addresses(
 
     assert "is in the server's own network" in error.message
     assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS=true" in error.message
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 @pytest.mark.parametrize("host", ["0177.0.0.1", "256.1.1.1", "1.2.3.4.", "xn--a.test", "[::1::]", "[1:2]", "-"])
@@ -277,7 +277,10 @@ Resolve = Callable[[list[list[str]]], list[str]]
 
 @pytest.fixture
 def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
-    """Has the resolver give, look-up by look-up, these addresses to every name; the names that were looked up."""
+    """Return a function that makes the resolver return the given addresses, one list per look-up.
+
+    That function returns the list of names that were looked up.
+    """
 
     def resolving(answers: list[list[str]]) -> list[str]:
         asked: list[str] = []
@@ -297,22 +300,22 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
 async def test_name_that_resolves_to_an_internal_address_is_refused(
     providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, addresses: list[str]
 ) -> None:
-    asked = resolving([addresses])
+    resolved = resolving([addresses])
     port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
 
     error = await error_of(providers, endpoint(f"http://llm.evil.test:{port}/v1", is_custom=True))
 
     assert "llm.evil.test is in the server's own network" in error.message
     assert not any(address in error.message for address in addresses)
-    assert asked == ["llm.evil.test"]
-    assert stand_in.asked == []
+    assert resolved == ["llm.evil.test"]
+    assert stand_in.requests == []
 
 
 async def test_checked_address_is_the_connected_address(
     providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first look-up gives an address that passes, any other one would give the loopback, as in DNS rebinding.
-    asked = resolving([["203.0.113.5"], ["127.0.0.1"], ["127.0.0.1"]])
+    # The first look-up returns a permitted address. Any later one returns the loopback address, as in DNS rebinding.
+    resolved = resolving([["203.0.113.5"], ["127.0.0.1"], ["127.0.0.1"]])
     connected: list[str] = []
     real = httpcore2.AnyIOBackend.connect_tcp
 
@@ -326,8 +329,8 @@ async def test_checked_address_is_the_connected_address(
 
     await providers.complete(endpoint(f"http://llm.test:{port}/v1", is_custom=True), {"model": "small", **HELLO})
 
-    assert (asked, connected) == (["llm.test"], ["203.0.113.5"])
-    assert stand_in.asked[0].headers["host"] == f"llm.test:{port}"
+    assert (resolved, connected) == (["llm.test"], ["203.0.113.5"])
+    assert stand_in.requests[0].headers["host"] == f"llm.test:{port}"
 
 
 async def test_images_are_generated_and_downloaded(providers: EnvironmentProviders, stand_in: StandIn) -> None:
@@ -341,7 +344,7 @@ async def test_images_are_generated_and_downloaded(providers: EnvironmentProvide
 
 
 @pytest.mark.parametrize(
-    ("url", "max_bytes", "told"),
+    ("url", "max_bytes", "expected"),
     [
         ("{}/pictures/0.png", 10, "larger than 10 bytes"),
         ("{}/nothing", 1000, "answered 404"),
@@ -354,9 +357,9 @@ async def test_images_are_generated_and_downloaded(providers: EnvironmentProvide
     ],
 )
 async def test_failed_image_download_is_reported(
-    providers: EnvironmentProviders, stand_in: StandIn, url: str, max_bytes: int, told: str
+    providers: EnvironmentProviders, stand_in: StandIn, url: str, max_bytes: int, expected: str
 ) -> None:
-    with pytest.raises(ProviderError, match=told):
+    with pytest.raises(ProviderError, match=expected):
         await providers.download(endpoint(stand_in.base_url), url.format(stand_in.base_url), max_bytes)
 
 
@@ -367,7 +370,7 @@ async def test_image_url_of_a_custom_provider_cannot_reach_the_servers_network(
 
     with pytest.raises(ProviderError, match="is in the server's own network"):
         await providers.download(custom, f"{stand_in.base_url}/pictures/0.png", 1000)
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_invalid_images_are_reported(providers: EnvironmentProviders, stand_in: StandIn) -> None:

@@ -1,4 +1,4 @@
-"""Secrets in what providers answer, whole or in parts."""
+"""Tests that secrets in provider responses are removed, whole or in parts."""
 
 import json
 from typing import Any
@@ -56,25 +56,27 @@ def chunk(delta: object, finish_reason: str | None = None, index: int = 0) -> di
 
 
 def passed(*chunks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What is told of chunks, as text, and what is kept of them."""
+    """Return the text sent for the chunks, and the completion kept of them."""
     secrets, whole = StreamedSecrets([KEY, "another-secret"]), AssembledCompletion()
-    told = [safe for one in chunks for safe in secrets.passed(json.loads(json.dumps(one)))] + list(secrets.rest())
-    for one in told:
+    safe_chunks = [safe for one in chunks for safe in secrets.passed(json.loads(json.dumps(one)))] + list(
+        secrets.rest()
+    )
+    for one in safe_chunks:
         whole.add(one)
     assert KEY not in str(whole.completion)
-    return json.dumps(told), whole.completion
+    return json.dumps(safe_chunks), whole.completion
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 13, 27, 100])
 def test_key_split_over_chunks_is_redacted(size: int) -> None:
     text = f"sk-stand Your key is {KEY}{KEY}, sk-stand-in is none; another-secret sk"
 
-    told, whole = passed(
+    safe, whole = passed(
         *(chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)), chunk({}, "stop")
     )
 
     assert whole["choices"][0]["message"]["content"] == "sk-stand Your key is ******, sk-stand-in is none; *** sk"
-    assert "0123456789" not in told
+    assert "0123456789" not in safe
 
 
 @pytest.mark.parametrize("end", [{}, {"content": ""}, {"content": "f"}, None])
@@ -110,9 +112,9 @@ def test_chunks_of_any_form_pass() -> None:
         {"choices": [None, {"index": "x"}, {"delta": 5}, {"delta": {"a": [1]}}]},
     ]
 
-    told, _ = passed(*odd)
+    text, _ = passed(*odd)
 
-    assert json.loads(told) == odd
+    assert json.loads(text) == odd
 
 
 async def test_stream_that_repeats_the_key_never_contains_it(

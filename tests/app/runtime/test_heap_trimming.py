@@ -1,4 +1,4 @@
-"""What is given back to the system."""
+"""Tests that free memory is returned to the system."""
 
 import asyncio
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems t
 
 
 def held() -> int:
-    """What this process holds of the machine's memory, in bytes."""
+    """Return the resident memory of this process in bytes."""
     [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS")]
     return int(line.split()[1]) * 1024
 
@@ -57,12 +57,12 @@ print(full - held())
 
 
 def freed(how: str) -> int:
-    """The bytes that a process gives back when it frees every other one of its blocks."""
+    """Run a process that frees every other block, and return how many bytes it returns to the system."""
     command = [sys.executable, "-c", _DAY, how]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 -- our own
 
 
 def test_large_freed_block_is_returned_at_once() -> None:
     assert freed("told") >= COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.9
-    # If this fails, the allocator does so by itself now, and need not be told.
+    # If this fails, the allocator now returns such blocks by default, and `keep_little` is not needed.
     assert freed("untold") < COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.1

@@ -1,4 +1,4 @@
-"""A server that is told to stop finishes what it accepted; real processes, one and several."""
+"""Tests that a stopped server finishes accepted requests, in one or several real processes."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
 
 
 async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
-    """Half a request keeps the server waiting for the rest, for longer than anybody may need to hurry it."""
+    """An incomplete request keeps the server waiting longer than the test does."""
     host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
     _reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
@@ -119,12 +119,12 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     assert server.process.poll() is None
     server.process.send_signal(signal.SIGTERM)
 
-    await asyncio.to_thread(server.process.wait, 8)  # it would wait for 20 seconds otherwise
+    await asyncio.to_thread(server.process.wait, 8)  # without the second signal it would wait 20 seconds
     writer.close()
 
 
 @pytest.mark.parametrize(
-    ("request_line", "endpoint", "told"),
+    ("request_line", "endpoint", "expected"),
     [
         ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
         ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
@@ -133,7 +133,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     ],
 )
 async def test_request_cut_off_by_shutdown_is_retryable(
-    request_line: str, endpoint: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+    request_line: str, endpoint: str, expected: str, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
     with serving(tmp_path / "out", **own) as server:
@@ -152,7 +152,7 @@ async def test_request_cut_off_by_shutdown_is_retryable(
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 503"), answer
     assert {"retry-after: 1", "x-request-id: cut-off"} <= set(head.lower().splitlines())
-    assert told in body.replace(": ", ":")
+    assert expected in body.replace(": ", ":")
     assert "the server stops" in body
 
 
@@ -168,7 +168,7 @@ def workers(mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Se
 
 
 def workers_of(server: Server) -> list[int]:
-    """The process ids of its workers, by when they started."""
+    """Return the process ids of the server's workers, oldest first."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
@@ -178,13 +178,13 @@ def workers_of(server: Server) -> list[int]:
 def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
-    time.sleep(1.5)  # by then it owes an answer
+    time.sleep(1.5)  # the hung worker now has an overdue health check
     began = time.monotonic()
     workers.process.send_signal(signal.SIGTERM)
 
     assert eventually(lambda: other not in workers_of(workers), 5)
     assert workers.process.wait(15) == 0
-    assert time.monotonic() - began < 12  # two of LOOMQL_SHUTDOWN_SECONDS, and three to spare
+    assert time.monotonic() - began < 12  # twice LOOMQL_SHUTDOWN_SECONDS, plus a margin of three seconds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")

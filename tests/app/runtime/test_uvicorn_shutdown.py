@@ -1,4 +1,4 @@
-"""Worker processes that are told to end: real ones, some of which end sooner than others."""
+"""Tests of the shutdown of real worker processes, some of which end sooner than others."""
 
 import multiprocessing
 import signal
@@ -18,7 +18,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @pytest.fixture
 def workers() -> Iterator[WorkerSupervisor]:
-    """Two, of which one ends soon and the other does not by itself; they take SIGTERM as Python does."""
+    """Yield two workers: one ends soon, the other only after SIGTERM, which has Python's default handler."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     made = WorkerSupervisor(Config("nothing:here", log_config=None, timeout_graceful_shutdown=60), [socket.socket()])
     for seconds in (0.2, 600):
@@ -40,7 +40,7 @@ def workers() -> Iterator[WorkerSupervisor]:
 def test_second_signal_reaches_the_remaining_workers(
     workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal comes while one is waited for, which has ended when it is passed on."""
+    """The signal arrives during the wait for the first worker, which has ended when the supervisor forwards it."""
     monkeypatch.setattr(uvicorn_shutdown, "_POLL_SECONDS", 60)
     workers.signal_queue.append(signal.SIGTERM)
 

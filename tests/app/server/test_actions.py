@@ -1,4 +1,4 @@
-"""Actions that come to no end: whoever asked for one leaves, or the server is killed in the middle."""
+"""Tests of interrupted actions: the client disconnects, or the server is killed."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ EXECUTE = """
 
 @pytest.fixture
 async def body(calls: CallsStore, objects: ObjectsStore, stand_in: StandIn) -> dict[str, Any]:
-    """The request to judge sixty calls, by a judge that takes its time."""
+    """Return a request that has a slow judge judge sixty calls."""
     numbers = range(1, COUNT + 1)
     await calls.write([part for number in numbers for part in (start(number), end(number, output=number))])
 
@@ -91,11 +91,11 @@ async def test_results_before_a_kill_remain_and_a_rerun_judges_all(
 
     async with httpx.AsyncClient(timeout=60) as client:
         with serving(tmp_path / "first", **environment) as server:
-            asked = asyncio.create_task(client.post(server.url, json=body))
+            request = asyncio.create_task(client.post(server.url, json=body))
             await until_found(some_is_there)
             server.stop(signal.SIGKILL)
             with pytest.raises(httpx.HTTPError):
-                await asked
+                await request
         stood = await feedback.count(PROJECT)
         with serving(tmp_path / "second", **environment) as server:
             again = await client.post(server.url, json=body)

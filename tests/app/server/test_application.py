@@ -1,4 +1,4 @@
-"""The whole service on a real server and a real mongod, also while the database is away."""
+"""Tests of the whole service on a real server and a real mongod, also while the database is unreachable."""
 
 import asyncio
 import json
@@ -285,7 +285,7 @@ async def becomes_ready(client: httpx.AsyncClient) -> bool:
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
+    """Yield the URI of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?directConnection=true"
 
@@ -369,5 +369,5 @@ def test_worker_has_time_to_import_before_the_health_check(
     with socket.socket() as listener:
         server_process._run(Settings(workers=2), listener)
 
-    # By default uvicorn kills one that takes 5 s, and begins another, which takes as long.
+    # By default uvicorn kills a worker that does not answer for 5 s. Its replacement would take as long to import.
     assert [config.timeout_worker_healthcheck for config in made] == [60]

@@ -1,4 +1,4 @@
-"""Completions of a whole server, as clients ask for them: by POST, over WebSocket, over server-sent events."""
+"""Tests of completions on a whole server: by POST, over WebSocket and over server-sent events."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def connected(client: httpx.AsyncClient) -> AsyncIterator[ClientConnection
 
 
 def _connection(client: httpx.AsyncClient) -> socket.socket:
-    """A connection that takes in little before it is read."""
+    """Return a connection with a small receive buffer."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     connection.connect((client.base_url.host, client.base_url.port))
@@ -87,7 +87,7 @@ async def subscribe(websocket: ClientConnection, variables: dict[str, Any]) -> N
 
 
 def check(events: list[dict[str, Any]], text: str) -> None:
-    """See that a stream is told in order, and that its text is all there."""
+    """Check the order of a stream's events and that its text is complete."""
     started, *chunks, finished = events
     assert [event["type"] for event in events] == ["STARTED", *["CHUNK"] * len(chunks), "FINISHED"]
     assert "".join(event["text"] or "" for event in chunks) == text
@@ -155,7 +155,7 @@ async def test_client_that_reads_nothing_slows_the_provider_down(client: httpx.A
             before = stand_in.sent_chunks
             await asyncio.sleep(0.5)
 
-        # The buffers of the sockets on the way are full. Had the server read on, it would have ended the stream by now.
+        # The socket buffers are full. If the server read on, the stream would have ended by now.
         assert stand_in.sent_chunks > 0
         assert stand_in.left == 0
 
@@ -167,7 +167,7 @@ async def test_ten_megabyte_body_is_refused_before_the_provider_request(
 
     [error] = answer.json()["errors"]
     assert error["extensions"] == {"code": "PAYLOAD_TOO_LARGE", "argument": "inputs"}
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_completions_over_the_limit_are_refused_with_retry_after(
@@ -228,7 +228,7 @@ async def test_stopping_server_ends_the_calls_of_its_streams(
     with live_server(create_app(settings), lifespan="on") as host:
         reading = asyncio.create_task(ask(host))
         await until(lambda: stand_in.sent_chunks > 3)
-        # The server waits five seconds for those who are there; nobody else may run in this thread then.
+        # The server waits five seconds for its clients, so nothing else may run in this thread meanwhile.
     await asyncio.gather(reading, return_exceptions=True)
 
     [call] = [document async for document in database.calls.find({})]
@@ -246,10 +246,10 @@ async def test_call_of_a_killed_server_is_ended_by_another(
     body = {"query": document, "variables": asking("Hello", "held")}
     async with httpx.AsyncClient(timeout=60, headers=EVENTS if document == STREAM else None) as client:
         with serving(tmp_path / "doomed", **environment) as doomed:
-            asked = asyncio.create_task(client.post(doomed.url, json=body))
-            await until(lambda: bool(stand_in.asked))
+            request = asyncio.create_task(client.post(doomed.url, json=body))
+            await until(lambda: bool(stand_in.requests))
             doomed.stop(signal.SIGKILL)
-        await asyncio.gather(asked, return_exceptions=True)
+        await asyncio.gather(request, return_exceptions=True)
     [left] = [document async for document in database.calls.find({})]
 
     with serving(tmp_path / "other", **environment):
@@ -258,7 +258,7 @@ async def test_call_of_a_killed_server_is_ended_by_another(
     [ended] = [document async for document in database.calls.find({})]
     assert left["status"] == "running"
     assert ended["exception"].startswith("The server stopped before the response was complete")
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
 
 
 async def test_logs_contain_no_secret(
@@ -272,7 +272,7 @@ async def test_logs_contain_no_secret(
         variables["inputs"]["model"] = model
         await client.post("/graphql", json={"query": CREATE, "variables": variables})
 
-    assert len(stand_in.asked) == 4
-    assert stand_in.asked[0].headers["x-token"] == "token-of-ada"
+    assert len(stand_in.requests) == 4
+    assert stand_in.requests[0].headers["x-token"] == "token-of-ada"
     for secret in (KEY, "token-of-ada"):
         assert secret not in caplog.text

@@ -1,4 +1,4 @@
-"""The short way: who asks for the route's own path takes it, all others go through the router."""
+"""Tests that requests to a route's exact path skip the router and all others use it."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ taken: list[str] = []
 
 
 class There:
-    """What the route leads to."""
+    """The endpoint of a route."""
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        """Tell whether the router was passed."""
+        """Record whether the request came through the router."""
         taken.append("through the router" if "endpoint" in scope else "short")
 
 
 async def nothing(*_told: object) -> None:
-    """Neither receive nor send anything."""
+    """Receive or send nothing."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the first release stored is brought up by numbered upgrades, each once, and nothing of it is lost.
+"""Tests that numbered upgrades, each applied once, migrate the data of the first release without loss.
 
 `first_release.json` was written by the stores of the first commit that had calls, objects, tables and files.
 """
@@ -45,7 +45,7 @@ EVERYTHING = """{
 
 @pytest.fixture
 async def first_release(database: Database) -> dict[str, list[dict[str, Any]]]:
-    """A database as the first release left it; what is in it."""
+    """Fill a database as the first release left it, and return the documents."""
     stored: dict[str, list[dict[str, Any]]] = json_util.loads(FIRST_RELEASE.read_text())
     for name, documents in stored.items():
         await database.calls.database[name].insert_many(documents)
@@ -123,7 +123,7 @@ async def test_server_does_not_undo_another_servers_migration(database: Database
 
 @pytest.fixture
 async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A database that a newer LoomQL brought up, as the settings of this one name it."""
+    """Return settings that name a database which a newer LoomQL migrated."""
     await schema_version.mark_done(database, LATEST + 7)
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
@@ -171,15 +171,15 @@ async def test_every_command_refuses_a_newer_database(
     before = await stored(database)
     command = [each.format(folder=tmp_path) for each in arguments.split()]
 
-    if command[0] == "serve":  # whose signals are the main thread's
+    if command[0] == "serve":  # which needs the main thread for its signals
         served = loomql(
             *command, LOOMQL_MONGODB_URI=str(newer.mongodb_uri), LOOMQL_MONGODB_DATABASE=newer.mongodb_database
         )
-        code, told = served.returncode, served.stderr
+        code, errors = served.returncode, served.stderr
     else:
-        code, told = await asyncio.to_thread(main, command), capsys.readouterr().err
+        code, errors = await asyncio.to_thread(main, command), capsys.readouterr().err
 
-    assert (code, told.startswith(f"loomql: {NEWER}")) == (1, True), told
+    assert (code, errors.startswith(f"loomql: {NEWER}")) == (1, True), errors
     assert await stored(database) == before
 
 
@@ -202,17 +202,17 @@ async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: D
     await schema_version.mark_done(database, LATEST + 1)
     await until(lambda: readiness.not_ready_reason is not None)
     before = await stored(database)
-    told = "run the newer LoomQL"
-    assert told in str(await readiness.check())
+    message = "run the newer LoomQL"
+    assert message in str(await readiness.check())
     works: list[Callable[[], Awaitable[object]]] = [
         lambda: stores.projects.ensure("acme", "chat"),  # a write
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
-        lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
+        lambda: stores.files.sweep(silent_seconds=0),  # background tasks
         lambda: stores.evaluation_runs.execute("acme/chat", "1"),
         lambda: database.run(database.upgrades.find_one({})),
     ]
     for work in works:
-        with pytest.raises(UnavailableError, match=told):
+        with pytest.raises(UnavailableError, match=message):
             await work()
     assert await stored(database) == before
 
@@ -242,7 +242,7 @@ async def test_migration_resumes_after_a_kill(
         server.process.wait()
     left = await database.calls.count_documents({"turn_id": {"$exists": True}, "turn_of": {"$exists": False}})
     number = (await database.upgrades.find_one({"_id": "version"}) or {}).get("number")
-    over = [{"$set": {"held_until": "$$NOW"}}]  # as it is a quarter of a minute later
+    over = [{"$set": {"held_until": "$$NOW"}}]  # as if a quarter of a minute had passed
     await database.upgrades.update_many({"held_until": {"$exists": True}}, over)
     await Readiness(database, 3).prepare()
 

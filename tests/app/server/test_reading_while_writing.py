@@ -1,4 +1,4 @@
-"""Ten thousand calls over HTTP: written in batches, read along the cursors, while somebody else writes and deletes."""
+"""Tests that pages contain each of ten thousand calls once while another client writes and deletes."""
 
 import asyncio
 import random
@@ -17,11 +17,11 @@ WRITERS = 4
 PROJECT_ID = "acme/busy"
 
 OURS = range(0, 2 * COUNT, 2)
-"""Every other number, so that those of the bystander fall between them on every page."""
+"""Even numbers, so that the bystander's odd numbers fall between them on every page."""
 
 
 class Bystander:
-    """Writes calls all over the project and deletes three in four of them again, until the block ends."""
+    """A second client that writes calls throughout the project and deletes three quarters of them."""
 
     def __init__(self) -> None:
         self.written: list[int] = []
@@ -49,7 +49,7 @@ async def bystander_at_work(server: Server) -> AsyncIterator[Bystander]:
 
 
 async def write_ours(client: CallsClient) -> None:
-    """Write all of them, with several batches under way at any time."""
+    """Write all calls, with several batches at a time."""
     batches = iter([list(OURS[at : at + BATCH]) for at in range(0, COUNT, BATCH)])
 
     async def write_on() -> None:

@@ -1,4 +1,4 @@
-"""What tests of the Weave API send and ask."""
+"""Requests and batch items for the tests of the Weave API."""
 
 import json
 import uuid
@@ -9,28 +9,28 @@ import httpx
 MOMENT = "2026-01-02T03:04:05.678901Z"
 
 
-def asked(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
-    """What GraphQL answers."""
+def graphql_data(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+    """Return the data of a GraphQL response without errors."""
     answer = client.post("/graphql", json={"query": document, "variables": variables}).json()
     assert "errors" not in answer, answer
     return answer["data"]
 
 
 def posted(weave_api: httpx.Client, path: str, **body: Any) -> Any:  # noqa: ANN401 -- any JSON
-    """What the API answers to a request that it takes."""
+    """Send a request to the API, require status 200 and return the response."""
     answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def refused(weave_api: httpx.Client, path: str, **body: Any) -> tuple[int, str]:  # noqa: ANN401 -- any JSON
-    """The status and the reason of a refusal."""
+    """Send a request and return the status and the reason of its refusal."""
     answer = weave_api.post(path, json=body)
     return answer.status_code, answer.json()["reason"]
 
 
 def streamed(weave_api: httpx.Client, path: str, **body: Any) -> list[Any]:  # noqa: ANN401 -- any JSON
-    """The lines of an answer."""
+    """Send a request and return the lines of the response."""
     answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/jsonl"
@@ -38,7 +38,7 @@ def streamed(weave_api: httpx.Client, path: str, **body: Any) -> list[Any]:  # n
 
 
 def start(project: str, **fields: object) -> dict[str, Any]:
-    """An item of a batch: the start of a call, with ids unless they are given."""
+    """Return the start of a call as a batch item, with new ids unless they are given."""
     made: dict[str, object] = {
         "project_id": project,
         "id": str(uuid.uuid4()),
@@ -55,7 +55,7 @@ def start(project: str, **fields: object) -> dict[str, Any]:
 
 
 def end(project: str, call_id: str, **fields: object) -> dict[str, Any]:
-    """An item of a batch: the end of a call."""
+    """Return the end of a call as a batch item."""
     made: dict[str, object] = {
         "project_id": project,
         "id": call_id,
@@ -68,11 +68,10 @@ def end(project: str, call_id: str, **fields: object) -> dict[str, Any]:
 
 
 def started(weave_api: httpx.Client, project: str, **fields: object) -> str:
-    """The id of a call that is started."""
+    """Start a call and return its id."""
     [result] = posted(weave_api, "/call/upsert_batch", batch=[start(project, **fields)])["res"]
     return str(result["id"])
 
 
 def call_ref(project: str, call_id: str) -> str:
-    """The ref of a call."""
     return f"weave:///{project}/call/{call_id}"

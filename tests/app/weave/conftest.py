@@ -1,4 +1,4 @@
-"""A server with the Weave API for all tests of it, and the SDKs."""
+"""Fixtures: a server with the Weave API for all its tests, and the SDKs."""
 
 import uuid
 from collections.abc import Iterator
@@ -18,7 +18,10 @@ REQUIRED = "LOOMQL_REQUIRE_WEAVE"
 
 @pytest.fixture(scope="session")
 def sdks() -> dict[str, Sdk]:
-    """The SDKs; where they cannot be had the tests are skipped, or fail where LOOMQL_REQUIRE_WEAVE is 1."""
+    """Return the SDKs.
+
+    Skip the tests if they cannot be installed; fail them if LOOMQL_REQUIRE_WEAVE is 1.
+    """
     for version, sdk in SDKS.items():
         if problem := sdk.finish():
             go_without(f"weave {version} cannot be installed: {problem[-500:]}", REQUIRED)
@@ -27,7 +30,7 @@ def sdks() -> dict[str, Sdk]:
 
 @pytest.fixture(scope="session")
 def url(mongodb_uri: str) -> Iterator[str]:
-    """The address of a server."""
+    """Yield the address of a server with an empty database."""
     name = f"test_{uuid.uuid4().hex[:16]}"
     with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name))) as address:
         yield f"http://{address}"
@@ -37,19 +40,19 @@ def url(mongodb_uri: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def weave_api(url: str) -> Iterator[httpx.Client]:
-    """A client of the weave_api, as an SDK is one."""
+    """Yield a client of the Weave API with the authentication of an SDK."""
     with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def graphql(url: str) -> Iterator[httpx.Client]:
-    """A client of GraphQL."""
+    """Yield a client of GraphQL."""
     with httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return the name of a project that only this test uses."""
     return f"acme/{request.node.originalname}-{uuid.uuid4().hex[:8]}"

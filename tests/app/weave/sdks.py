@@ -1,4 +1,4 @@
-"""The real Weave SDKs, each in an environment of its own that is made once in a checkout and used again."""
+"""The real Weave SDKs, each installed once per checkout in a separate environment."""
 
 import os
 import subprocess
@@ -9,21 +9,21 @@ from typing import Final
 from tests.installation import PythonInstallation
 
 VERSIONS: Final = ("0.52.10", "0.54.0")
-"""The one that the reference is of, and the newest; raise it as new ones come out."""
+"""Versions of the SDK: the one that the reference describes, and the newest, to be raised after each release."""
 
 NEWEST: Final = VERSIONS[-1]
 PICTURES: Final = "pillow"
 
 
 class Sdk(PythonInstallation):
-    """One version, in an environment of its own."""
+    """One version of the SDK in its own environment."""
 
     def __init__(self, version: str) -> None:
         super().__init__(f"weave-{version}", "sdks", f"weave=={version}", PICTURES)
         self.version = version
 
     def start(self, program: Sequence[str | Path], url: str, folder: Path) -> "subprocess.Popen[str]":
-        """Start a program that is pointed at a server by the three variables, and at a private cache and home."""
+        """Start a program with the server's address in three variables, and with a private cache and home."""
         settings = {
             "WANDB_BASE_URL": url,
             "WF_TRACE_SERVER_URL": url,

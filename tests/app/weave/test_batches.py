@@ -1,4 +1,4 @@
-"""Batches at the Weave API: whatever is wrong with one item, the others are stored, and it is told."""
+"""Tests that the Weave API stores the valid items of a batch and reports each invalid one."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
 from stores.security.access import ANONYMOUS_WRITER, Role
-from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
+from tests.app.weave.asking import MOMENT, call_ref, end, graphql_data, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
 BATCH = "/call/upsert_batch"
 LARGE = 300_000
-"""Bytes of a body that is read in slices."""
+"""Bytes of padding with which the server reads a body in slices."""
 
 
 def ids_of(weave_api: httpx.Client, project: str) -> set[str]:
@@ -33,7 +33,7 @@ def ids_of(weave_api: httpx.Client, project: str) -> set[str]:
 
 
 def bad_items(project: str) -> dict[str, tuple[Any, str]]:
-    """Items that break a rule, with what is said of them."""
+    """Return invalid items by name, each with its expected error message."""
     good = start(project)
     without_op = start(project)
     del without_op["req"]["start"]["op_name"]
@@ -147,12 +147,12 @@ def test_empty_batch_is_accepted(weave_api: httpx.Client) -> None:
 def test_ends_may_arrive_first_and_items_may_repeat(weave_api: httpx.Client, project: str) -> None:
     call_id = str(uuid.uuid4())
     ended = end(project, call_id, output={"b": [1, None]}, exception="", wb_run_step_end=3)
-    begun = start(project, id=call_id, wb_run_step=2, inputs={"wide": 2**70, "": {"$a.b": -0.5}})
+    started_item = start(project, id=call_id, wb_run_step=2, inputs={"wide": 2**70, "": {"$a.b": -0.5}})
 
     assert posted(weave_api, BATCH, batch=[ended])["res"] == [{}]
     assert ids_of(weave_api, project) == set()
     for _ in range(2):
-        posted(weave_api, BATCH, batch=[begun])
+        posted(weave_api, BATCH, batch=[started_item])
         posted(weave_api, BATCH, batch=[ended])
 
     text = weave_api.post("/calls/stream_query", json={"project_id": project}).text
@@ -191,24 +191,24 @@ def test_too_long_exception_is_cut_and_the_rest_is_stored(
 
 
 def test_single_starts_and_ends_are_reported_by_status(weave_api: httpx.Client, project: str) -> None:
-    begun = start(project)["req"]
-    made = posted(weave_api, "/call/start", **begun)
-    without_ids = posted(weave_api, "/call/start", start={**begun["start"], "id": None, "trace_id": None})
+    start_item = start(project)["req"]
+    made = posted(weave_api, "/call/start", **start_item)
+    without_ids = posted(weave_api, "/call/start", start={**start_item["start"], "id": None, "trace_id": None})
 
-    assert made == {"id": begun["start"]["id"], "trace_id": begun["start"]["trace_id"]}
+    assert made == {"id": start_item["start"]["id"], "trace_id": start_item["start"]["trace_id"]}
     assert uuid.UUID(without_ids["id"]).version == uuid.UUID(without_ids["trace_id"]).version == 7
     assert posted(weave_api, "/call/end", **end(project, made["id"])["req"]) == {}
-    assert refused(weave_api, "/call/start", start={**begun["start"], "id": "BAD"})[0] == 400
+    assert refused(weave_api, "/call/start", start={**start_item["start"], "id": "BAD"})[0] == 400
     missing = ("project_id", "op_name", "started_at", "attributes", "inputs")
-    told = "; ".join(f"start.{name}: Field required" for name in missing)
-    assert refused(weave_api, "/call/start", start={}) == (422, told)
+    message = "; ".join(f"start.{name}: Field required" for name in missing)
+    assert refused(weave_api, "/call/start", start={}) == (422, message)
     assert refused(weave_api, "/call/end", end={**end(project, "b" * 16)["req"]["end"], "summary": [1]})[0] == 400
 
 
 def complete(project: str, **fields: object) -> dict[str, Any]:
-    """A call that is whole, as newer SDKs send it."""
-    begun = start(project)["req"]["start"]
-    return {**begun, **end(project, begun["id"])["req"]["end"], "is_eval": False, **fields}
+    """Return a complete call, as newer SDKs send it."""
+    start_item = start(project)["req"]["start"]
+    return {**start_item, **end(project, start_item["id"])["req"]["end"], "is_eval": False, **fields}
 
 
 def test_complete_calls_are_stored(weave_api: httpx.Client, project: str) -> None:
@@ -227,31 +227,33 @@ def test_complete_calls_are_stored(weave_api: httpx.Client, project: str) -> Non
 
 
 def test_eager_start_and_end_are_stored(weave_api: httpx.Client, project: str) -> None:
-    begun = start(project)["req"]
-    ended = end(project, begun["start"]["id"], trace_id=begun["start"]["trace_id"], started_at=MOMENT, is_eval=True)
+    start_item = start(project)["req"]
+    ended = end(
+        project, start_item["start"]["id"], trace_id=start_item["start"]["trace_id"], started_at=MOMENT, is_eval=True
+    )
 
-    posted(weave_api, f"/v2/{project}/call/start", **begun)
+    posted(weave_api, f"/v2/{project}/call/start", **start_item)
     posted(weave_api, f"/v2/{project}/call/end", **ended["req"])
 
     [read] = streamed(weave_api, "/calls/stream_query", project_id=project)
     assert read["ended_at"] == MOMENT
-    for path, sent in (("start", begun), ("end", ended["req"])):
-        status, told = refused(weave_api, f"/v2/acme/elsewhere/call/{path}", **sent)
+    for path, sent in (("start", start_item), ("end", ended["req"])):
+        status, reason = refused(weave_api, f"/v2/acme/elsewhere/call/{path}", **sent)
         assert status == 422
-        assert f"{path}.project_id: is not acme/elsewhere, the project in the address" in str(told)
+        assert f"{path}.project_id: is not acme/elsewhere, the project in the address" in str(reason)
 
 
 def test_large_batch_is_stored_in_chunks(weave_api: httpx.Client, project: str, graphql: httpx.Client) -> None:
-    # 1,300 calls in 6 MB, their ends in the same body, and one among them that is no JSON.
-    begun = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
-    ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(begun)]
-    body = json.dumps({"batch": [*begun[:700], "HERE", *begun[700:], *ended]}).encode()
+    # 1,300 calls in 6 MB, their ends in the same body, and one item that is not valid JSON.
+    starts = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
+    ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(starts)]
+    body = json.dumps({"batch": [*starts[:700], "HERE", *starts[700:], *ended]}).encode()
 
     results = weave_api.post(BATCH, content=body.replace(b'"HERE"', b'{"mode": nul}')).json()["res"]
 
     assert len(results) == 2601
     assert [at for at, result in enumerate(results) if "error" in result] == [700]
-    counts = asked(
+    counts = graphql_data(
         graphql,
         "query ($p: ID!) { callsStats(projectId: $p) { count } calls(projectId: $p, first: 1, sortBy:"
         ' [{field: "output.n", direction: DESC}]) { nodes { status inputs(path: "text") output } } }',
@@ -300,7 +302,7 @@ def test_invalid_feedback_does_not_lose_the_others(
 
 
 def notes(project: str) -> list[dict[str, object]]:
-    """Feedback in a batch, with ids of its own."""
+    """Return two pieces of feedback as batch items, with new ids."""
     piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16), "feedback_type": "n", "payload": {}}
     return [{**piece, "id": str(uuid.uuid4())} for _ in range(2)]
 
@@ -309,7 +311,7 @@ def notes(project: str) -> list[dict[str, object]]:
 def test_write_conflict_is_returned_as_retryable(
     weave_api: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
+    # The SDK retries a request that was answered with 5xx, and drops one that was answered with 409.
     ended = [end(project, "a" * 16), end(project, "b" * 16)]
     version = {"project_id": project, "object_id": "o", "val": {}}
     form = {"data": {"project_id": project}, "files": {"file": ("x", uuid.uuid4().bytes)}}
@@ -400,13 +402,13 @@ def test_dense_batch_is_refused_before_any_item_is_read(weave_api: httpx.Client,
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each large item of a batch is stored by itself."""
+    """Store each large item of a batch separately."""
     for module in (call_writes, feedback):
         monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
 
 
 def dense_batch(project: str, path: str, reservation: Reservation) -> Body:
-    """The body of a batch of three items, for each of which memory is reserved."""
+    """Return the body of a batch of three items; each item reserves memory."""
     dense: dict[str, object] = {"dense": [{}] * 40_000}
     if path == BATCH:
         items = [start(project, inputs=dense) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Reading calls at the Weave API, by plain HTTP."""
+"""Tests of reading calls at the Weave API over plain HTTP."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ STREAM = "/calls/stream_query"
 
 
 def with_calls(weave_api: httpx.Client, project: str, count: int, **fields: object) -> list[str]:
-    """The ids of calls that are there then, a second apart."""
+    """Write calls that start a second apart and return their ids."""
     batch = [
         start(project, started_at=f"2026-01-01T00:{at // 60:02}:{at % 60:02}Z", inputs={"n": at}, **fields)
         for at in range(count)
@@ -24,8 +24,8 @@ def with_calls(weave_api: httpx.Client, project: str, count: int, **fields: obje
     return [result["id"] for result in posted(weave_api, "/call/upsert_batch", batch=batch)["res"]]
 
 
-def found(weave_api: httpx.Client, project: str, **asked: object) -> list[int]:
-    return [call["inputs"]["n"] for call in streamed(weave_api, STREAM, project_id=project, **asked)]
+def found(weave_api: httpx.Client, project: str, **options: object) -> list[int]:
+    return [call["inputs"]["n"] for call in streamed(weave_api, STREAM, project_id=project, **options)]
 
 
 def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> None:
@@ -65,7 +65,7 @@ def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({}, [0, 1, 2, 3, 4, 5, 6]),
         ({"limit": 0}, []),
@@ -81,18 +81,18 @@ def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> 
     ],
 )
 def test_calls_are_listed_page_by_page(
-    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[int]
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[int]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
     monkeypatch.setattr(paging, "READ_AT_ONCE", 2)
     with_calls(weave_api, project, 7)
 
-    assert found(weave_api, project, **asked) == expected
+    assert found(weave_api, project, **options) == expected
     assert [
-        call["inputs"]["n"] for call in posted(weave_api, "/calls/query", project_id=project, **asked)["calls"]
+        call["inputs"]["n"] for call in posted(weave_api, "/calls/query", project_id=project, **options)["calls"]
     ] == expected
-    count = posted(weave_api, "/calls/query_stats", project_id=project, **{**asked, "offset": None, "sort_by": None})
-    assert count["count"] == (len(expected) if "offset" not in asked else min(7, asked.get("limit", 7)))
+    count = posted(weave_api, "/calls/query_stats", project_id=project, **{**options, "offset": None, "sort_by": None})
+    assert count["count"] == (len(expected) if "offset" not in options else min(7, options.get("limit", 7)))
 
 
 def test_large_calls_are_read_one_by_one(
@@ -173,12 +173,12 @@ def test_costs_and_feedback_are_in_the_summary(weave_api: httpx.Client, project:
         "unpriced": {"prompt_tokens": 0, "completion_tokens": 0, "requests": 1, "total_tokens": 0},
     }
     assert read["summary"]["weave"]["costs"].keys() == {"m", "unpriced"}
-    [said] = call["summary"]["weave"]["feedback"]
-    assert said.keys() == {
+    [feedback] = call["summary"]["weave"]["feedback"]
+    assert feedback.keys() == {
         *("id", "feedback_type", "weave_ref", "payload", "creator", "created_at", "wb_user_id"),
         *("runnable_ref", "call_ref", "trigger_ref", "annotation_ref"),
     }
-    assert said["payload"] == {"stars": 1}
+    assert feedback["payload"] == {"stars": 1}
 
 
 def test_much_feedback_is_read_in_batches(
@@ -200,12 +200,12 @@ def test_much_feedback_is_read_in_batches(
     for piece in pieces:
         posted(weave_api, "/feedback/create", **piece)
 
-    told = [
+    numbers = [
         [each["payload"]["n"] for each in call["summary"]["weave"]["feedback"]]
         for call in streamed(weave_api, STREAM, project_id=project, include_feedback=True)
     ]
 
-    assert told == [list(range(count)) for count in counts]
+    assert numbers == [list(range(count)) for count in counts]
 
 
 def test_columns_are_expanded(weave_api: httpx.Client, project: str) -> None:
@@ -227,7 +227,7 @@ def test_columns_are_expanded(weave_api: httpx.Client, project: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "reason"),
+    ("options", "status", "reason"),
     [
         ({"limit": -1}, 422, "limit: Input should be greater than or equal to 0"),
         ({"offset": -1}, 422, "offset"),
@@ -241,8 +241,10 @@ def test_columns_are_expanded(weave_api: httpx.Client, project: str) -> None:
         ({"project_id": None}, 422, "project_id"),
     ],
 )
-def test_invalid_requests_are_refused(weave_api: httpx.Client, asked: dict[str, Any], status: int, reason: str) -> None:
-    found = refused(weave_api, STREAM, **{"project_id": "acme/empty", **asked})
+def test_invalid_requests_are_refused(
+    weave_api: httpx.Client, options: dict[str, Any], status: int, reason: str
+) -> None:
+    found = refused(weave_api, STREAM, **{"project_id": "acme/empty", **options})
 
     assert found[0] == status
     assert reason in found[1]

@@ -1,4 +1,4 @@
-"""Evaluations that the real Weave SDK ran and logged are read as rows, with their scores and calls."""
+"""Tests that evaluations of the real Weave SDK are read as rows with their scores and calls."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.weave.asking import asked
+from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import VERSIONS, Sdk
 
 PROGRAM = Path(__file__).parent / "programs" / "evaluations.py"
@@ -53,7 +53,7 @@ def project_of(version: str) -> str:
 
 @pytest.fixture(scope="session")
 def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What went wrong with the program under each version: nothing, if all is well."""
+    """Run the program under each version and return its error output, which is empty after a success."""
     started = {
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
@@ -64,17 +64,17 @@ def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(params=VERSIONS)
 def project(request: pytest.FixtureRequest, ran: dict[str, str]) -> str:
-    """A project that the program logged into."""
+    """Return a project that the program logged into."""
     assert ran[request.param] == ""
     return project_of(request.param)
 
 
 def runs_of(graphql: httpx.Client, project: str) -> list[str]:
-    """The ids of its three runs, the oldest first."""
+    """Return the ids of the project's three runs, oldest first."""
     document = (
         "query ($project: ID!) { calls(projectId: $project, filter: {traceRootsOnly: true}) { nodes { id opName } } }"
     )
-    nodes = asked(graphql, document, project=project)["calls"]["nodes"]
+    nodes = graphql_data(graphql, document, project=project)["calls"]["nodes"]
     found = [node["id"] for node in nodes if "Evaluation.evaluate" in node["opName"]]
     assert len(found) == 3
     return found
@@ -83,7 +83,7 @@ def runs_of(graphql: httpx.Client, project: str) -> list[str]:
 def test_each_row_has_its_trials_with_scores_and_their_calls(graphql: httpx.Client, project: str) -> None:
     first, *_ = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=first)
+    found = graphql_data(graphql, RESULTS, project=project, id=first)
 
     results = found["evaluationResults"]
     assert results["totalCount"] == 3
@@ -110,7 +110,7 @@ def test_each_row_has_its_trials_with_scores_and_their_calls(graphql: httpx.Clie
 def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> None:
     first, *_ = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=first)
+    found = graphql_data(graphql, RESULTS, project=project, id=first)
     run = found["evaluationRun"]
 
     assert (run["status"], run["trials"], run["evaluation"]["obj"]["objectId"]) == ("COMPLETE", 2, "shouting")
@@ -129,7 +129,7 @@ def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> 
 def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, project: str) -> None:
     _, second, _ = runs_of(graphql, project)
 
-    nodes = asked(graphql, RESULTS, project=project, id=second)["evaluationResults"]["nodes"]
+    nodes = graphql_data(graphql, RESULTS, project=project, id=second)["evaluationResults"]["nodes"]
 
     [failed] = [node for node in nodes if node["example"]["question"] == "three"]
     for each in failed["predictions"]:
@@ -139,7 +139,7 @@ def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, pr
 
 
 def test_two_runs_of_an_evaluation_are_compared_by_its_rows(graphql: httpx.Client, project: str) -> None:
-    found = asked(graphql, COMPARE, project=project, ids=runs_of(graphql, project)[:2])["evaluationCompare"]
+    found = graphql_data(graphql, COMPARE, project=project, ids=runs_of(graphql, project)[:2])["evaluationCompare"]
 
     assert found["numInCommon"] == 3
     [exact] = [metric["runs"] for metric in found["metrics"] if metric["name"] == "exact"]
@@ -159,7 +159,7 @@ def test_two_runs_of_an_evaluation_are_compared_by_its_rows(graphql: httpx.Clien
 def test_evaluation_logger_runs_are_read_like_others(graphql: httpx.Client, project: str) -> None:
     *_, logged = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=logged)
+    found = graphql_data(graphql, RESULTS, project=project, id=logged)
 
     assert found["evaluationRun"]["displayName"] == "logged by hand"
     assert found["evaluationStatus"]["output"]["output"] == {"by": "hand"}

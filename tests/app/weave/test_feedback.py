@@ -1,4 +1,4 @@
-"""Feedback and costs at the Weave API, by plain HTTP."""
+"""Tests of feedback and costs at the Weave API over plain HTTP."""
 
 import uuid
 from typing import Any
@@ -20,8 +20,8 @@ def made(weave_api: httpx.Client, project: str, stars: Any, **fields: object) ->
     return answer
 
 
-def found(weave_api: httpx.Client, project: str, **asked: object) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = posted(weave_api, "/feedback/query", project_id=project, **asked)["result"]
+def found(weave_api: httpx.Client, project: str, **options: object) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = posted(weave_api, "/feedback/query", project_id=project, **options)["result"]
     return result
 
 
@@ -68,7 +68,7 @@ def test_repeated_replacement_is_the_same_feedback(weave_api: httpx.Client, proj
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({"fields": ["payload.stars"]}, [{"payload.stars": each} for each in ("0", "1", "two", "", "[4]")]),
         ({"fields": ["payload.stars", "creator"], "limit": 1}, [{"payload.stars": "0", "creator": "Ann"}]),
@@ -92,14 +92,14 @@ def test_feedback_is_queried(
     weave_api: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
-    asked: dict[str, Any],
+    options: dict[str, Any],
     expected: list[dict[str, Any]],
 ) -> None:
     monkeypatch.setattr(feedback_routes, "_READ_AT_ONCE", 2)
     for stars in (0, 1, "two", None, [4]):
         made(weave_api, project, stars)
 
-    assert found(weave_api, project, **asked) == expected
+    assert found(weave_api, project, **options) == expected
 
 
 def test_feedback_is_replaced_and_purged(weave_api: httpx.Client, project: str) -> None:

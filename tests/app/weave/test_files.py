@@ -1,4 +1,4 @@
-"""Files at the Weave API, by plain HTTP."""
+"""Tests of files at the Weave API over plain HTTP."""
 
 import httpx
 import pytest
@@ -17,8 +17,8 @@ def test_file_is_uploaded_and_downloaded(weave_api: httpx.Client, project: str, 
     for body in (b"hello", b"", large):
         made = weave_api.post(f"{files}/create", data={"project_id": project}, files={"file": ("obj.py", body)})
         assert made.status_code == 200, made.text
-        asked = {"project_id": project, "digest": made.json()["digest"]}
-        read = weave_api.post(f"{files}/content", json=asked)
+        file = {"project_id": project, "digest": made.json()["digest"]}
+        read = weave_api.post(f"{files}/content", json=file)
         assert (read.content, read.headers["content-type"]) == (body, "application/octet-stream")
         assert (made.json()["digest"] == HELLO) == (body == b"hello")
 

@@ -1,4 +1,4 @@
-"""Completions, images and actions at the Weave API, by plain HTTP."""
+"""Tests of completions, images and actions at the Weave API over plain HTTP."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.app.weave.asking import asked, call_ref, end, posted, refused, start, streamed
+from tests.app.weave.asking import call_ref, end, graphql_data, posted, refused, start, streamed
 from tests.stand_in_provider import KEY, PNG, USAGE, StandIn
 from tests.waiting import TIMEOUT
 
@@ -17,7 +17,7 @@ FEEDBACK = "query ($project: ID!) { feedback(projectId: $project) { nodes { weav
 
 @pytest.fixture(autouse=True)
 def provider(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The provider of the server, which looks into its environment whenever it is asked."""
+    """Return the server's provider; the server reads its environment on each request."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     return stand_in
@@ -121,7 +121,7 @@ def test_action_runs_and_reports_failures(weave_api: httpx.Client, graphql: http
     done = posted(weave_api, "/actions/execute_batch", project_id=project, action_ref=ref, call_ids=[first, second])
 
     assert done == {"num_failed": 1, "errors": {second: f"there is no call '{second}' in {project}, or it is deleted"}}
-    [node] = asked(graphql, FEEDBACK, project=project)["feedback"]["nodes"]
+    [node] = graphql_data(graphql, FEEDBACK, project=project)["feedback"]["nodes"]
     assert node == {
         "weaveRef": call_ref(project, first),
         "feedbackType": "wandb.runnable.checker",

@@ -1,4 +1,4 @@
-"""Objects, ops and refs at the Weave API, by plain HTTP."""
+"""Tests of objects, ops and refs at the Weave API over plain HTTP."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from stores.json import incremental
 from tests.app.weave.asking import posted, refused
 
 KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
-"""Of {"a": 1}, as the reference computes it."""
+"""Digest of {"a": 1}, as the reference computes it."""
 
 
 def made(weave_api: httpx.Client, project: str, name: str, val: object, **fields: object) -> str:
@@ -18,8 +18,8 @@ def made(weave_api: httpx.Client, project: str, name: str, val: object, **fields
     return str(posted(weave_api, "/obj/create", obj=obj, expected_digest=None)["digest"])
 
 
-def found(weave_api: httpx.Client, project: str, **asked: object) -> list[Any]:
-    return [each["val"] for each in posted(weave_api, "/objs/query", project_id=project, **asked)["objs"]]
+def found(weave_api: httpx.Client, project: str, **options: object) -> list[Any]:
+    return [each["val"] for each in posted(weave_api, "/objs/query", project_id=project, **options)["objs"]]
 
 
 def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> None:
@@ -50,7 +50,7 @@ def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({}, [{"v": 0}, {"v": 1}, {"v": 2}, {"v": 3}, {"_type": "Op", "v": 4}]),
         ({"limit": 0}, []),
@@ -64,7 +64,7 @@ def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> No
     ],
 )
 def test_versions_are_queried(
-    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[Any]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10)
@@ -72,18 +72,18 @@ def test_versions_are_queried(
         made(weave_api, project, "o", {"v": number})
     made(weave_api, project, "f", {"_type": "Op", "v": 4})
 
-    assert found(weave_api, project, **asked) == expected
+    assert found(weave_api, project, **options) == expected
 
 
 def test_sizes_are_returned_if_requested(weave_api: httpx.Client, project: str) -> None:
     made(weave_api, project, "o", {"v": 1})
 
-    told = [
-        posted(weave_api, "/objs/query", project_id=project, include_storage_size=asked)["objs"][0]["size_bytes"]
-        for asked in (True, False)
+    sizes = [
+        posted(weave_api, "/objs/query", project_id=project, include_storage_size=with_size)["objs"][0]["size_bytes"]
+        for with_size in (True, False)
     ]
 
-    assert told == [8, None]
+    assert sizes == [8, None]
 
 
 def test_deleted_and_unknown_versions_get_different_errors(weave_api: httpx.Client, project: str) -> None:

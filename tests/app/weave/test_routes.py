@@ -1,4 +1,4 @@
-"""The Weave API as a whole: its bodies, refusals and look-ups, by plain HTTP."""
+"""Tests of the Weave API as a whole over plain HTTP: request bodies, refusals and look-ups."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -23,9 +23,9 @@ MAX_BODY_BYTES = 100_000
 
 def test_server_info_is_returned(url: str) -> None:
     with httpx.Client(base_url=f"{url}/weave") as nobody:
-        told = nobody.get("/server_info")
+        answer = nobody.get("/server_info")
 
-    assert told.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
+    assert answer.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
 
 
 @pytest.mark.parametrize("path", ["/completions/nothing", "/service/projects_info", "/x/y/z", "/"])
@@ -115,7 +115,7 @@ EVIL = "https://evil.example"
 def test_cross_site_page_writes_nothing(
     weave_api: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
 ) -> None:
-    # A page may send these to any server, and the browser may know a password for it.
+    # A page may send these requests to any server, and the browser may have a saved password for it.
     call_id = started(weave_api, project)
     body = json.dumps({"project_id": project, "call_ids": [call_id]})
     form = {"data": {"project_id": project}, "files": {"file": ("x", b"hello")}}
@@ -166,7 +166,7 @@ def request_budget() -> RequestBudget:
 
 @pytest.fixture
 def narrow(database: Database, request_budget: RequestBudget) -> Iterator[httpx.Client]:
-    """A client of a weave_api that takes little."""
+    """Yield a client of a Weave API with little memory for requests."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -193,7 +193,7 @@ def test_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
 
 
 def test_full_server_returns_retry_after(narrow: httpx.Client, request_budget: RequestBudget) -> None:
-    # Not so large that they would go beside the room.
+    # A larger body would get a slot outside of the shared budget.
     body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
     with request_budget.reservation() as reservation:
@@ -288,13 +288,13 @@ LISTS = {
 @pytest.mark.parametrize("path", LISTS)
 def test_list_limit_accepts_any_64_bit_integer(weave_api: httpx.Client, project: str, path: str) -> None:
     table = posted(weave_api, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
-    name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
+    name, options = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
 
     for field in ("limit", "offset"):
-        status, reason = refused(weave_api, path, **asked, **{field: 2**63})
+        status, reason = refused(weave_api, path, **options, **{field: 2**63})
         assert (status, reason) == (422, f"{field}: Input should be less than {2**63}")
-        assert refused(weave_api, path, **asked, **{field: -1})[0] == 422
-    farthest = {**asked, "limit": 2**63 - 1, "offset": 2**63 - 1}
+        assert refused(weave_api, path, **options, **{field: -1})[0] == 422
+    farthest = {**options, "limit": 2**63 - 1, "offset": 2**63 - 1}
     assert (
         (posted(weave_api, path, **farthest) == {name: []}) if name else (streamed(weave_api, path, **farthest) == [])
     )

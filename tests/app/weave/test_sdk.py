@@ -1,4 +1,4 @@
-"""Programs that are instrumented with the real Weave SDK, in processes of their own, log into LoomQL as they are."""
+"""Tests that unchanged programs with the real Weave SDK log into LoomQL."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.weave.asking import asked
+from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import NEWEST, VERSIONS, Sdk
 from tests.docs.pages import page
 
@@ -28,7 +28,7 @@ def project_of(version: str) -> str:
 def runs(
     url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, "subprocess.CompletedProcess[str]"]:
-    """The program under each version, and the guide's under the newest; all of them at once."""
+    """Run the program under each version and the guide's program under the newest, all at once."""
     started = {
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
@@ -49,7 +49,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def seen(runs: dict[str, "subprocess.CompletedProcess[str]"], version: str) -> dict[str, Any]:
-    """What the program saw."""
+    """Return the JSON that the program printed."""
     run = runs[version]
     assert run.returncode == 0, run.stderr[-3000:]
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -58,12 +58,12 @@ def seen(runs: dict[str, "subprocess.CompletedProcess[str]"], version: str) -> d
 
 
 def calls_of(graphql: httpx.Client, project: str) -> list[dict[str, Any]]:
-    """All calls of a project, the oldest first."""
+    """Return all calls of a project, oldest first."""
     document = (
         "query ($project: ID!) { calls(projectId: $project) {"
         " nodes { id parentId traceId opName traceName status threadId output exception } } }"
     )
-    found: list[dict[str, Any]] = asked(graphql, document, project=project)["calls"]["nodes"]
+    found: list[dict[str, Any]] = graphql_data(graphql, document, project=project)["calls"]["nodes"]
     return found
 
 
@@ -80,7 +80,7 @@ def test_sdk_links_lead_to_the_named_entities(
 
     calls = {link.partition("/r/call/")[2]: data["call"] for link, data in led.items() if "/r/call/" in link}
     missing = {call_id for call_id, call in calls.items() if call is None}
-    # The program deletes one call, and gives another a thread name that is too long.
+    # The program deletes one call, and gives another call a thread name that is too long.
     assert (seen["answer"]["id"] in missing, len(missing)) == (True, 2)
     assert len(calls) > 5
     assert {call["id"] for call in calls.values() if call} == calls.keys() - missing
@@ -99,20 +99,20 @@ def test_calls_are_stored_as_created(seen: dict[str, Any], version: str, graphql
     assert seen["read"]["found"] == [6, 6, 6]
     assert seen["read"]["page"] is True
     assert len(stored) == seen["left"]
-    # The first trace was deleted at the end, with all that was below its root.
+    # The program deleted the first trace at its end, with all calls below the root.
     assert seen["answer"]["trace_id"] not in {call["traceId"] for call in stored}
     [failed] = [call for call in stored if call["status"] == "ERROR"]
     assert (failed["traceName"], json.loads(failed["exception"])["message"]) == ("fail", "out of tea")
 
 
 def test_invalid_call_does_not_lose_the_others(seen: dict[str, Any]) -> None:
-    # One call is in a thread whose name is too long: it alone is missing from the twenty that were made.
+    # One call is in a thread whose name is too long; of the twenty calls made, only that one is missing.
     assert seen["read"]["count"] == [19, 19]
     assert seen["left"] == 16
 
 
 def test_threads_are_returned(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    threads = asked(
+    threads = graphql_data(
         graphql,
         "query ($project: ID!) { threads(projectId: $project) { nodes {"
         " threadId turnCount turns { nodes { id traceName output } } } } }",
@@ -132,7 +132,7 @@ def test_threads_are_returned(version: str, seen: dict[str, Any], graphql: httpx
 
 
 def test_published_object_can_be_read(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    versions = asked(
+    versions = graphql_data(
         graphql,
         'query ($project: ID!) { objs(projectId: $project, filter: {objectIds: ["config"]}) {'
         " nodes { versionIndex isLatest val ref wbUserId } } }",
@@ -185,7 +185,7 @@ def test_calls_are_found_by_the_scorer_that_scored_them(seen: dict[str, Any]) ->
 
 
 def test_feedback_names_and_prices_are_accepted(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    feedback = asked(
+    feedback = graphql_data(
         graphql,
         "query ($project: ID!) { feedback(projectId: $project) { nodes { feedbackType weaveRef } } }",
         project=project_of(version),
@@ -198,11 +198,11 @@ def test_feedback_names_and_prices_are_accepted(version: str, seen: dict[str, An
         ["stars", {"stars": 5}],
     ]
     assert seen["feedback_left"] == ["wandb.reaction.1", "wandb.note.1"]
-    # What a scorer gave the two predictions is feedback on them.
-    said = [each for each in feedback if each["feedbackType"] != "wandb.runnable.is_triple"]
-    assert len(feedback) - len(said) == 2
-    assert [each["feedbackType"] for each in said] == seen["feedback_left"]
-    assert {each["weaveRef"] for each in said} == {f"weave:///{project_of(version)}/call/{seen['answer']['id']}"}
+    # The scores of the two predictions are feedback on them.
+    named = [each for each in feedback if each["feedbackType"] != "wandb.runnable.is_triple"]
+    assert len(feedback) - len(named) == 2
+    assert [each["feedbackType"] for each in named] == seen["feedback_left"]
+    assert {each["weaveRef"] for each in named} == {f"weave:///{project_of(version)}/call/{seen['answer']['id']}"}
     assert seen["costs"] == {
         "prices": [["my-model", 0.5, 2.0]],
         "of_call": 50.0,
@@ -221,7 +221,7 @@ def test_program_in_the_guide_logs_its_calls(
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.splitlines()[-1] == "YOU ASKED: WHAT IS A TRACE?"
     answer = "YOU ASKED: WHAT IS A TRACE?"
-    assert asked(graphql, query)["calls"]["nodes"] == [
+    assert graphql_data(graphql, query)["calls"]["nodes"] == [
         {"traceName": "chat", "status": "SUCCESS", "inputs": {"question": "what is a trace?"}, "output": answer},
         {"traceName": "shout", "status": "SUCCESS", "inputs": {"text": answer.lower()}, "output": answer},
     ]

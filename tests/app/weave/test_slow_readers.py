@@ -1,4 +1,4 @@
-"""A client of the Weave API that asks for a completion as it comes, and then reads nothing."""
+"""Tests that the Weave API disconnects a client that requests a streamed completion and reads nothing."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -26,7 +26,7 @@ async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
             is_closed.set()
 
     async def send(message: Message) -> None:
-        # As a server does whose buffer is full: the client takes the head, and no more.
+        # A server with a full buffer behaves so: the client takes the head and nothing more.
         sent.append(message)
         if message["type"] != "http.response.start":
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Tables at the Weave API, by plain HTTP."""
+"""Tests of tables at the Weave API over plain HTTP."""
 
 import json
 from typing import Any
@@ -16,8 +16,8 @@ def made(weave_api: httpx.Client, project: str, rows: list[Any]) -> dict[str, An
     return table
 
 
-def found(weave_api: httpx.Client, project: str, digest: str, **asked: object) -> list[tuple[int, Any]]:
-    rows = posted(weave_api, "/table/query", project_id=project, digest=digest, **asked)["rows"]
+def found(weave_api: httpx.Client, project: str, digest: str, **options: object) -> list[tuple[int, Any]]:
+    rows = posted(weave_api, "/table/query", project_id=project, digest=digest, **options)["rows"]
     return [(row["original_index"], row["val"]["n"]) for row in rows]
 
 
@@ -41,7 +41,7 @@ def test_table_is_created_and_read(weave_api: httpx.Client, project: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({}, [(0, 5), (1, 3), (2, 4), (3, 3), (4, 9)]),
         ({"limit": 2, "offset": 1}, [(1, 3), (2, 4)]),
@@ -55,14 +55,14 @@ def test_rows_are_queried(
     weave_api: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
-    asked: dict[str, Any],
+    options: dict[str, Any],
     expected: list[tuple[int, Any]],
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 17)
     digest = made(weave_api, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
 
-    assert found(weave_api, project, digest, **asked) == expected
+    assert found(weave_api, project, digest, **options) == expected
 
 
 def test_large_table_is_created_in_chunks(weave_api: httpx.Client, project: str) -> None:
@@ -111,10 +111,10 @@ def test_table_is_updated(weave_api: httpx.Client, project: str) -> None:
 def test_invalid_table_is_refused(
     weave_api: httpx.Client, project: str, table: dict[str, Any], status: int, reason: str
 ) -> None:
-    told = refused(weave_api, "/table/create", table={"project_id": project, **table})
+    refusal = refused(weave_api, "/table/create", table={"project_id": project, **table})
 
-    assert told[0] == status
-    assert reason in told[1]
+    assert refusal[0] == status
+    assert reason in refusal[1]
 
 
 def test_unknown_table_has_no_rows(weave_api: httpx.Client, project: str) -> None:

@@ -1,4 +1,4 @@
-"""The memory, the time and the connections that one client gets over WebSockets, against real servers."""
+"""Tests of the memory, time and connections that one WebSocket client gets on real servers."""
 
 import asyncio
 import json
@@ -53,7 +53,10 @@ schema = LimitedSchema(Query, limits=Limits())
 
 
 class FromCaller:
-    """The ASGI application, which finds the client's address in a header: all come from one address here."""
+    """A wrapper around the application that reads the client's address from a header.
+
+    All connections of these tests come from one address.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,7 +68,7 @@ class FromCaller:
 
 
 class QueueWatch(HandshakeLimitProtocol):
-    """The server's protocol, which tells how long the queue of a connection was at most."""
+    """The server's protocol, which also records the longest queue of any connection."""
 
     longest = 0
 
@@ -76,7 +79,7 @@ class QueueWatch(HandshakeLimitProtocol):
 
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
-    """An intake without large slots, in which nobody waits for long."""
+    """Return an intake without large slots, with a short wait."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
@@ -93,7 +96,7 @@ def address(request_budget: RequestBudget) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(address: str, caller: str = "192.0.2.1", **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
-    """A WebSocket after connection_ack."""
+    """Open a WebSocket and yield it after connection_ack."""
     headers = {"X-Caller": caller}
     async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, **options) as client:
         await client.send('{"type":"connection_init"}')
@@ -110,14 +113,14 @@ async def received(client: ClientConnection) -> dict[str, Any]:
 
 
 async def closed(client: ClientConnection) -> tuple[int | None, str | None]:
-    """The code and the reason with which the server closes the connection."""
+    """Return the code and the reason with which the server closes the connection."""
     with pytest.raises(ConnectionClosed):
         await received(client)
     return client.close_code, client.close_reason
 
 
 def asking(size: int, operation_id: str = "1") -> str:
-    """A message that asks for the length of a text of so many bytes."""
+    """Return a message that requests the length of a text of that many bytes."""
     payload = {"query": QUERY, "variables": {"of": "x" * size}}
     return json.dumps({"id": operation_id, "type": "subscribe", "payload": payload})
 
@@ -131,7 +134,7 @@ async def length_of(client: ClientConnection, size: int) -> int:
 
 
 def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False) -> None:
-    """Send a part of a message that does not end."""
+    """Send a fragment of a message without its end."""
     if goes_on:
         client.protocol.send_continuation(text.encode(), fin=False)
     else:
@@ -164,7 +167,7 @@ async def test_unfinished_messages_of_one_caller_use_half_the_budget(
         clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
         for client in clients:
             send_fragment(client, "x" * 100_000)
-        # 84 kB of each count, so that five fit.
+        # 84 kB of each count, so five fit
         await until(lambda: sum(client.state is State.OPEN for client in clients) == 5)
         held = request_budget.reserved_bytes
         refused = [client for client in clients if client.state is not State.OPEN]
@@ -392,7 +395,7 @@ async def test_one_caller_may_use_half_of_the_connections() -> None:
 
 
 async def refusal_of(address: str, caller: str) -> tuple[int, str | None, str]:
-    """The status, Retry-After and the code of a handshake that is refused."""
+    """Return the status, Retry-After and error code of a refused handshake."""
     with pytest.raises(InvalidStatus) as refused:
         async with opened(address, caller):
             pass
@@ -409,15 +412,15 @@ async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: s
     with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
         async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
             await first.send(init_with(keys[0]))
-            begun = await received(first)
+            acknowledged = await received(first)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as second:
                 await second.send(init_with(keys[0]))
                 code, reason = await closed(second)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as third:
                 await third.send(init_with(keys[1]))
-                begun_by_another = await received(third)
+                acknowledged_again = await received(third)
 
-    assert begun == begun_by_another == {"type": "connection_ack"}
+    assert acknowledged == acknowledged_again == {"type": "connection_ack"}
     assert code == 1013
     assert reason is not None
     assert reason.startswith(
@@ -433,7 +436,7 @@ def init_with(key: str) -> str:
 async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
-    """24 messages of 8 MB, half of them unfinished: all but one or two of each kind are refused."""
+    """Clients send 24 messages of 8 MB, half of them unfinished; the server refuses all but one or two of each kind."""
     settings = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,
@@ -465,7 +468,7 @@ async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
 
 
 async def attacked(client: ClientConnection, message: str, number: int) -> int | None:
-    """Send a large message, every second one without its end; the code that closes the connection, if any."""
+    """Send a large message, or only its beginning if the number is odd; return the close code, if any."""
     try:
         if number % 2:
             send_fragment(client, message[:-2])

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket, against a real server: operations, limits, and frames that no client should send."""
+"""Tests of GraphQL over WebSocket on a real server: operations, limits and invalid frames."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ class Subscription:
 
 
 class Flooded:
-    """How many floods are under way."""
+    """A count of the running floods."""
 
     count = 0
 
@@ -406,7 +406,7 @@ async def test_unexpected_error_returns_an_id_that_is_logged(address: str, caplo
 
 @pytest.fixture
 def logs_an_error() -> None:
-    """Tell `no_traceback` that an error in the log is what the test is about."""
+    """Tell `no_traceback` that the test expects an error in the log."""
 
 
 def test_every_message_follows_the_protocol() -> None:
@@ -436,7 +436,7 @@ async def test_silent_client_that_answers_pings_stays_connected(address: str, mo
 
 
 async def pinged(client: Client) -> None:
-    """Read pings, and answer none."""
+    """Read pings without answering them."""
     while (await client.receive())["type"] == "ping":
         pass
 

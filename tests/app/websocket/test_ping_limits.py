@@ -1,4 +1,4 @@
-"""Frames of a WebSocket that carry nothing, as nobody sends them: pings without number, and pieces of no bytes."""
+"""Tests of abusive WebSocket frames without content: floods of pings, and empty fragments."""
 
 import base64
 import os
@@ -19,7 +19,7 @@ from app.websocket.ping_limits import BURST
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
-"""First bytes of frames: of a text that goes on, and of those that end at once."""
+"""First bytes of frames: a text that continues in other frames, a complete ping and a complete pong."""
 
 CONTINUED, END = 0x00, 0x80
 WHY = (4429).to_bytes(2, "big") + b"The client sent more than 10 pings and pongs a second."
@@ -45,7 +45,7 @@ def address() -> Iterator[tuple[str, int]]:
 
 
 def opened(address: tuple[str, int], *, takes: int = 65_536) -> socket.socket:
-    """A WebSocket of which the system takes so many bytes that nobody reads."""
+    """Open a WebSocket with a receive buffer of that many bytes."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
     client.settimeout(30)
@@ -66,7 +66,7 @@ def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
 
 
 def answered(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes that arrive until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 

@@ -1,4 +1,4 @@
-"""Results that a client of a WebSocket does not read: whom they keep waiting, how many there are, and when they go."""
+"""Tests of unread results on a WebSocket: their effect on other clients, their number and their release."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ LARGE: Final = "x" * 4_000_000
 
 
 class Made:
-    """How many results were made."""
+    """A count of the results that were produced."""
 
     count = 0
 
@@ -59,7 +59,7 @@ def address(operation_limiter: OperationLimiter) -> Iterator[str]:
 
 @asynccontextmanager
 async def reading_nothing(address: str) -> AsyncIterator[Client]:
-    """A client that asks for much, and reads nothing of it."""
+    """Yield a client that requests many large results and reads none of them."""
     async with client_of(address, max_queue=1, max_size=None, compression=None, close_timeout=0.2) as client:
         client.socket.transport.pause_reading()
         for number in range(ASKED):
@@ -79,13 +79,13 @@ async def test_client_that_does_not_read_keeps_no_slot(address: str, operation_l
 async def test_results_are_not_produced_for_a_client_that_does_not_read(address: str) -> None:
     async with reading_nothing(address), client_of(address) as other:
         await until(lambda: Made.count >= MAX_RUNNING)
-        # Those that wait for their turn would have had it by then.
+        # Waiting operations would have run by then.
         for number in range(20):
             await other.subscribe(str(number), "{ greeting }")
             assert await other.receive() == next_of(str(number), {"greeting": "Hello"})
             await other.receive()
 
-        assert Made.count <= MAX_RUNNING + 3  # of which some are in the buffers of the sockets
+        assert Made.count <= MAX_RUNNING + 3  # the socket buffers hold some of them
 
 
 async def test_client_that_reads_gets_all_results(address: str) -> None:
@@ -122,7 +122,7 @@ async def test_unread_results_are_dropped_with_the_connection(address: str, *, i
 
 
 def results_held() -> int:
-    """How many there are here; other tests may have left theirs."""
-    # By its type, since asking a weak reference for its class asks for what may be gone.
+    """Return how many large results exist in this process; other tests may have left some."""
+    # It compares types, because `isinstance` on a dead weak proxy fails.
     results = [thing for thing in gc.get_objects() if type(thing) is ExecutionResult]
     return sum("large" in (result.data or {}) for result in results)

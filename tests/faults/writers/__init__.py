@@ -1,4 +1,4 @@
-"""Those who write while something fails. Each knows what it sent and what of that was acknowledged."""
+"""Writers that run while something fails. Each records the requests that it sent and those that were acknowledged."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,6 @@ MORE_WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
     DeletedVersionsWriter,
     CostsWriter,
 )
-
-"""Those who write at full length, too; the test run has no time for them."""
+"""Writers that run only at full length, because they would make the test run too long."""
 
 __all__ = ["MORE_WRITERS", "WRITERS", "Writer"]

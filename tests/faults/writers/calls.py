@@ -1,4 +1,4 @@
-"""Those who write calls: whole in batches, in parts as a program does, and to be deleted; and who reads them."""
+"""Writers of calls: in whole batches, in separate parts, and with deletion; and a reader of calls."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from tests.app.calls_client import call_id, number_of, running_call, whole_call
 from tests.faults.client import FaultsClient
 from tests.faults.writers.feedback import BATCH, call_ref, new_feedback
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 _numbers = itertools.count(1)
 _BATCH = 20
 
 
 class _CallsWriter(Writer):
-    """What it sent, and what was acknowledged, by the numbers of calls."""
+    """A writer that records the numbers of the calls that it sent, and of those that were acknowledged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -34,7 +34,7 @@ class _CallsWriter(Writer):
     sends_parts = False
 
     def gone(self) -> set[int]:
-        """The numbers of calls that may be gone."""
+        """Return the numbers of calls that may be deleted."""
         return set()
 
     def _fresh(self, count: int) -> list[int]:
@@ -45,7 +45,7 @@ class _CallsWriter(Writer):
 
 
 class BatchWriter(_CallsWriter):
-    """Writes calls whole, start and end in one request; each other one that is refused is sent again as it is."""
+    """Writes whole calls, start and end in one request. It retries every other rejected request unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -62,12 +62,12 @@ class BatchWriter(_CallsWriter):
         self.ended |= set(numbers)
 
     async def create(self, numbers: list[int]) -> None:
-        """Write them, in one request."""
+        """Write the calls in one request."""
         await self.client.calls.create(numbers)
 
 
 class PartsWriter(_CallsWriter):
-    """Writes a call as a program does that makes it: the start, then the end."""
+    """Writes a call as an instrumented program does: the start, then the end."""
 
     sends_parts = True
 
@@ -80,7 +80,7 @@ class PartsWriter(_CallsWriter):
 
 
 class DeletingWriter(_CallsWriter):
-    """Writes a call with four below it, gives feedback on two of them, and deletes the one."""
+    """Writes a call with four descendants, adds feedback to two of the five, and deletes the root."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -98,7 +98,7 @@ class DeletingWriter(_CallsWriter):
         self.deleted |= set(numbers)
 
     async def _give_feedback(self, numbers: list[int]) -> None:
-        self.sent_things |= {("feedback", told({"on": number})) for number in numbers}
+        self.sent_things |= {("feedback", canonical_text({"on": number})) for number in numbers}
         project_id = self.client.project_id
         batch = [new_feedback(call_ref(project_id, number), f"on-{number}", {"on": number}) for number in numbers]
         await self.client.ask(BATCH, batch=[{"projectId": project_id, **one} for one in batch])
@@ -114,7 +114,7 @@ class DeletingWriter(_CallsWriter):
 
 
 class Reader(Writer):
-    """Reads a page of calls, and counts them."""
+    """Reads a page of calls and their count."""
 
     READ = """
     query ($projectId: ID!) {

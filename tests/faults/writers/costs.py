@@ -1,4 +1,4 @@
-"""Who sets prices and takes them back."""
+"""A writer that sets prices and purges some."""
 
 from collections.abc import AsyncIterator
 
@@ -17,9 +17,9 @@ READ = "query ($projectId: ID!) { costs(projectId: $projectId, first: 10000) { n
 
 
 class CostsWriter(Writer):
-    """Sets the prices of two models at once, and takes that of the second back.
+    """Sets the prices of two models in one request, and purges the second price.
 
-    They are not sent again: a price has its id from the server, and would come twice.
+    It does not retry: the server assigns the id of a price, so a retry would store a second price.
     """
 
     def __init__(self, client: FaultsClient) -> None:

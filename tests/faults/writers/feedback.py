@@ -1,11 +1,11 @@
-"""Those who give feedback on calls: in batches, and in the place of other feedback."""
+"""Writers of feedback on calls: one creates batches, another replaces feedback."""
 
 import itertools
 from collections.abc import AsyncIterator
 
 from tests.app.calls_client import call_id
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 BATCH = "mutation ($batch: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $batch) { res { id } } }"
 ONE = """
@@ -32,17 +32,17 @@ _BATCH = 5
 
 
 def call_ref(project_id: str, number: int) -> str:
-    """The ref of a call by its number."""
+    """Return the ref of a call."""
     return f"weave:///{project_id}/call/{call_id(number)}"
 
 
 def new_feedback(ref: str, feedback_id: str, payload: object) -> Json:
-    """Feedback as a batch takes it, but for its project."""
+    """Return feedback as the batch mutation takes it, without its project."""
     return {"weaveRef": ref, "feedbackType": "told", "id": feedback_id, "payload": payload}
 
 
 async def all_feedback(client: FaultsClient) -> dict[str, object]:
-    """The payloads of all feedback, by ids."""
+    """Return the payloads of all feedback by id."""
     found: dict[str, object] = {}
     after, more = None, True
     while more:
@@ -53,7 +53,7 @@ async def all_feedback(client: FaultsClient) -> dict[str, object]:
 
 
 class _OnACall(Writer):
-    """Its feedback is on one call, which is there before."""
+    """A writer of feedback on one call, which it creates first."""
 
     number = 0
 
@@ -63,7 +63,7 @@ class _OnACall(Writer):
         self._has_call = False
 
     async def ref(self) -> str:
-        """The ref of the call."""
+        """Create the call if necessary and return its ref."""
         if not self._has_call:
             self.sent_things.add(("call", call_id(self.number)))
             await self.client.calls.create([self.number])
@@ -72,7 +72,10 @@ class _OnACall(Writer):
 
 
 class FeedbackWriter(_OnACall):
-    """Batches with ids of its own, each other refused one sent again as it is, and single ones with ids it is told."""
+    """Creates batches with its own ids and single feedback with ids from the server.
+
+    It retries every other rejected batch unchanged.
+    """
 
     number = 10**9
 
@@ -88,13 +91,13 @@ class FeedbackWriter(_OnACall):
         if not payloads:
             payloads = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
             self.sent.append(payloads)
-            self.sent_things |= {("feedback", told(payload)) for payload in payloads.values()}
+            self.sent_things |= {("feedback", canonical_text(payload)) for payload in payloads.values()}
             self._again = payloads
         await self.client.ask(BATCH, batch=[self._new(ref, one, payload) for one, payload in payloads.items()])
         self._again = {}
         self.acknowledged |= payloads
         payload = {"single": number}
-        self.sent_things.add(("feedback", told(payload)))
+        self.sent_things.add(("feedback", canonical_text(payload)))
         made = await self.client.ask(ONE, ref=ref, payload=payload)
         self.acknowledged[made["feedbackCreate"]["id"]] = payload
 
@@ -112,7 +115,10 @@ class FeedbackWriter(_OnACall):
 
 
 class ReplacingWriter(_OnACall):
-    """Replaces one piece of feedback by the next, and creates a first one where it cannot know what is there."""
+    """Replaces one piece of feedback by the next.
+
+    After a rejected request it cannot know which piece exists, and creates a new first one.
+    """
 
     number = 10**9 + 1
 
@@ -141,7 +147,7 @@ class ReplacingWriter(_OnACall):
 
     def _will_send(self, one: str) -> None:
         self.payloads[one] = {"is": one}
-        self.sent_things.add(("feedback", told(self.payloads[one])))
+        self.sent_things.add(("feedback", canonical_text(self.payloads[one])))
 
     async def lost(self) -> AsyncIterator[str]:
         there = {one: payload for one, payload in (await all_feedback(self.client)).items() if one in self.payloads}

@@ -1,4 +1,4 @@
-"""Who uploads files of several parts."""
+"""A writer that uploads files of several parts."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from tests.faults.writers.writer import Writer
 
 
 class FilesWriter(Writer):
-    """Each file is another; each other one that is refused is sent again as it is."""
+    """Uploads a new file in each step. It retries every other rejected upload unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)

@@ -1,4 +1,4 @@
-"""Who gives calls other display names."""
+"""A writer that changes the display names of calls."""
 
 from collections.abc import AsyncIterator
 
@@ -17,13 +17,13 @@ _CALLS = 3
 
 
 class NamesWriter(Writer):
-    """Names a few calls in turn; each other name that is refused is sent again as it is."""
+    """Renames a few calls in turn. It retries every other rejected request unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
         self.sent_things |= {("call", call_id(_FIRST + at)) for at in range(_CALLS)}
         self.may_be: dict[int, set[str | None]] = {}
-        """What each call may be called: what was acknowledged last, and what was sent since."""
+        """Possible names of each call: the last acknowledged one, and all that the writer sent since."""
 
     async def step(self) -> None:
         number = self.next_number()

@@ -1,9 +1,9 @@
-"""Who makes versions of objects, and deletes some."""
+"""Writers that create versions of objects and delete some."""
 
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 CREATE = """
 mutation ($projectId: ID!, $name: String!, $val: JSON!) {
@@ -24,7 +24,7 @@ _NAMES = 3
 
 
 class ObjectsWriter(Writer):
-    """Each version of a name is another value; each other one that is refused is sent again as it is."""
+    """Creates versions of a few objects, each with a new value. It retries every other rejected request unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -33,7 +33,7 @@ class ObjectsWriter(Writer):
     async def step(self) -> None:
         number = self.next_number()
         name, val = f"object-{number % _NAMES}", {"number": number}
-        self.sent_things.add(("object", told(val)))
+        self.sent_things.add(("object", canonical_text(val)))
         made = await self.client.ask(CREATE, name=name, val=val)
         self.versions[name, made["objCreate"]["digest"]] = val
 
@@ -47,9 +47,9 @@ class ObjectsWriter(Writer):
 
 
 class DeletedVersionsWriter(Writer):
-    """Makes two versions of an object and deletes the second, or both.
+    """Creates two versions of an object and deletes the second, or both.
 
-    It is not sent again: what is deleted already would be refused.
+    It does not retry: the server rejects the deletion of a deleted version.
     """
 
     def __init__(self, client: FaultsClient) -> None:
@@ -68,7 +68,7 @@ class DeletedVersionsWriter(Writer):
             self.kept[name] = first
 
     async def _create(self, name: str, val: object) -> str:
-        self.sent_things.add(("object", told(val)))
+        self.sent_things.add(("object", canonical_text(val)))
         digest: str = (await self.client.ask(CREATE, name=name, val=val))["objCreate"]["digest"]
         return digest
 

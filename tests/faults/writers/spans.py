@@ -1,4 +1,4 @@
-"""Who exports spans, as programs that OpenTelemetry instruments do."""
+"""A writer that exports spans, as programs instrumented with OpenTelemetry do."""
 
 from collections.abc import AsyncIterator
 
@@ -18,7 +18,7 @@ _AT_ONCE = 200
 
 
 class SpansWriter(Writer):
-    """Exports a trace at a time; each other one that is refused is sent again as it is, as exporters do."""
+    """Exports one trace in each step. It retries every other rejected export unchanged, as exporters do."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)

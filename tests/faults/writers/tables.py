@@ -1,11 +1,11 @@
-"""Who creates tables and changes them."""
+"""Writers that create and update tables."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 CREATE = """
 mutation ($projectId: ID!, $rows: [JSON!]!) {
@@ -29,7 +29,10 @@ _BETWEEN_SECONDS = 0.3
 
 
 class TablesWriter(Writer):
-    """Most of its tables are small; each fifth has several chunks. Each other refused one is sent again as it is."""
+    """Creates mostly small tables; every fifth one has several chunks.
+
+    It retries every other rejected request unchanged.
+    """
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -46,7 +49,7 @@ class TablesWriter(Writer):
         self.tables[changed["digest"]] = [*rows[1:], last]
 
     def _sends(self, rows: list[Json]) -> None:
-        self.sent_things.add(("table", told([rows[0], rows[-1], len(rows)])))
+        self.sent_things.add(("table", canonical_text([rows[0], rows[-1], len(rows)])))
 
     async def _create(self, rows: list[Json]) -> str:
         self._sends(rows)
@@ -69,9 +72,9 @@ class TablesWriter(Writer):
 
 
 class LargeTablesWriter(TablesWriter):
-    """Its tables are too large for one transaction, and each has half of its rows in common with the one before.
+    """Creates tables that are too large for one transaction; each shares half of its rows with the one before.
 
-    What was not acknowledged is not sent again: only its other half is, in the next one.
+    It does not retry. The next table has only the second half of the rows in common.
     """
 
     def __init__(self, client: FaultsClient) -> None:

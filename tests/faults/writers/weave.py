@@ -1,4 +1,4 @@
-"""Who writes calls as the Weave SDK does."""
+"""A writer that sends calls as the Weave SDK does."""
 
 from tests.app.calls_client import running_call, whole_call
 from tests.faults.client import Json
@@ -6,7 +6,7 @@ from tests.faults.writers.calls import BatchWriter
 
 
 class WeaveWriter(BatchWriter):
-    """Writes calls whole at the endpoint of the Weave SDK; each other batch that is refused is sent again as it is."""
+    """Writes whole calls to the endpoint of the Weave SDK. It retries every other rejected batch unchanged."""
 
     async def create(self, numbers: list[int]) -> None:
         items = [item for number in numbers for item in (self._start(number), self._end(number))]

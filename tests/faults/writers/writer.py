@@ -1,4 +1,4 @@
-"""What all writers have in common."""
+"""The base class of all writers."""
 
 import asyncio
 import json
@@ -13,16 +13,16 @@ _BEFORE_AGAIN_SECONDS = 0.1
 
 
 Thing = tuple[str, str]
-"""A kind of what is stored, and what tells one from all others."""
+"""A kind of entity, and a text that identifies one entity of this kind."""
 
 
-def told(value: object) -> str:
-    """A JSON value as the text that two have who are the same."""
+def canonical_text(value: object) -> str:
+    """Return the canonical text of a JSON value; equal values have equal texts."""
     return json.dumps(value, sort_keys=True)
 
 
 class Writer(ABC):
-    """Takes one step after the other, and can tell afterwards what is not as it was acknowledged."""
+    """Takes one step after the other, and reports afterwards which acknowledged data is missing or wrong."""
 
     def __init__(self, client: FaultsClient) -> None:
         self.client = client
@@ -30,10 +30,10 @@ class Writer(ABC):
         self._number = -1
         self._refusals = 0
         self.sent_things: set[Thing] = set()
-        """All that it sent to be stored; each is to be there once at most."""
+        """All entities that the writer sent; the database may contain each at most once."""
 
     async def write(self, stopped: asyncio.Event) -> None:
-        """Take steps until stopped, whatever becomes of them."""
+        """Take steps until stopped, whether they succeed or fail."""
         while not stopped.is_set():
             try:
                 await self.step()
@@ -47,15 +47,18 @@ class Writer(ABC):
 
     @abstractmethod
     async def step(self) -> None:
-        """Write something, and keep what was acknowledged of it."""
+        """Write something and record the acknowledgement."""
 
     def next_number(self) -> int:
-        """The number of a step: that of the last, so that the same is sent again, where that was refused for once."""
+        """Return the number of the next step.
+
+        After a first rejection it is the number of the rejected step, so that the writer retries it unchanged.
+        """
         if self._refusals % 2 == 0:
             self._number += 1
         return self._number
 
     async def lost(self) -> AsyncIterator[str]:
-        """What was acknowledged and is not there, or not so, and what is there by half; a sentence each."""
+        """Yield a sentence for each acknowledged write that is missing or wrong, and for each write stored in part."""
         return
         yield

@@ -1,4 +1,4 @@
-"""Exports: every list and format, with arguments and cursors of all sorts, some of which nobody reads to the end."""
+"""Export requests: all lists and formats, with random arguments and cursors. Some clients disconnect early."""
 
 import json
 from random import Random
@@ -14,7 +14,10 @@ _CONCEPTS: Final = ("calls", "calls", "objects", "feedback", "threads", "nothing
 
 
 def request(random: Random, pool: Pool) -> Request:
-    """One request; what is asked is mostly little, since an export of much is a process of its own."""
+    """Return one request.
+
+    Most ask for little data, because the server starts a process for a large export.
+    """
     wildness = random.choice((0.0, 0.1, 0.4))
     given: list[tuple[str, Any]] = [
         ("projectId", random.choice(("fuzz/own", "fuzz/other", "no/body", "demo/assistant")))
@@ -33,13 +36,13 @@ def request(random: Random, pool: Pool) -> Request:
         )
     if random.random() < wildness:
         given.append((random.choice(given)[0], texts.broken(random)))
-    return _asked(random, given)
+    return _request(random, given)
 
 
-def _asked(random: Random, given: list[tuple[str, Any]]) -> Request:
+def _request(random: Random, given: list[tuple[str, Any]]) -> Request:
     query = "&".join(f"{name}={quote(_spelled(value)[:20_000], errors='ignore')}" for name, value in given)
     method = random.choice(("GET", "GET", "GET", "GET", "GET", "HEAD", "POST"))
-    # Some hang up when the answer has hardly begun.
+    # Some clients disconnect just after the answer starts.
     reads_for = 0.01 if random.random() < 0.1 else None
     return Request(NAME, method, f"/export/{random.choice(_CONCEPTS)}?{query}", reads_for=reads_for)
 

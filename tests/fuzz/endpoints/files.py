@@ -1,4 +1,4 @@
-"""Files: put, got whole and in ranges, by addresses and headers of all sorts."""
+"""File requests: uploads and downloads, whole or in ranges, with random URLs and headers."""
 
 from random import Random
 from typing import Final
@@ -24,7 +24,6 @@ _DISPOSITIONS: Final = (
 
 
 def request(random: Random, pool: Pool) -> Request:
-    """One request."""
     return _put(random) if random.random() < 0.4 else _got(random, pool)
 
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: documents that are right, nearly right and wrong, in bodies and addresses of all sorts."""
+"""GraphQL over HTTP: valid, damaged and invalid documents, in bodies and URLs of many kinds."""
 
 import json
 from random import Random
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tests.fuzz import damage, texts
-from tests.fuzz.documents import Asked, Documents
+from tests.fuzz.documents import Documents, Operation
 from tests.fuzz.wire import Request
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ _STRANGE_HEADERS: Final = (
 
 
 def request(random: Random, documents: Documents) -> Request:
-    """One request."""
     ways: tuple[tuple[float, Callable[[Random, Documents], Request]], ...] = (
         (64, _posted),
         (12, _damaged_document),
@@ -63,9 +62,9 @@ def request(random: Random, documents: Documents) -> Request:
     return random.choices([way for _, way in ways], weights=[weight for weight, _ in ways])[0](random, documents)
 
 
-def body(random: Random, asked: Asked) -> bytes:
-    """The body of a request; its strings are spelled out or escaped."""
-    content: dict[str, Any] = {"query": asked.document, "variables": asked.variables}
+def body(random: Random, operation: Operation) -> bytes:
+    """Return the body of a request as JSON, with non-ASCII characters escaped or not."""
+    content: dict[str, Any] = {"query": operation.document, "variables": operation.variables}
     if random.random() < 0.05:
         content["operationName"] = random.choice(("Asked", "", None, texts.text(random)))
     return json.dumps(content, ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
@@ -80,8 +79,8 @@ def _posted(random: Random, documents: Documents) -> Request:
 
 
 def _damaged_document(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random)
-    return _post(body(random, Asked(damage.of_document(random, asked.document), asked.variables)))
+    operation = documents.make(random)
+    return _post(body(random, Operation(damage.of_document(random, operation.document), operation.variables)))
 
 
 def _damaged_body(random: Random, documents: Documents) -> Request:
@@ -89,11 +88,11 @@ def _damaged_body(random: Random, documents: Documents) -> Request:
 
 
 def _got(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random)
-    variables = json.dumps(asked.variables)
+    operation = documents.make(random)
+    variables = json.dumps(operation.variables)
     if random.random() < 0.2:
         variables = damage.of_text(random, variables)
-    query = f"query={quote(asked.document, errors='ignore')}&variables={quote(variables, errors='ignore')}"
+    query = f"query={quote(operation.document, errors='ignore')}&variables={quote(variables, errors='ignore')}"
     return Request(NAME, "GET", f"/graphql?{query}"[:50_000], (("Accept", "application/json"),))
 
 
@@ -121,7 +120,7 @@ def _form(random: Random, _documents: Documents) -> Request:
 
 
 def _encoded_form(parts: list[tuple[str, str, str]]) -> bytes:
-    """A form of parts: of each the name, more of its Content-Disposition, and the content."""
+    """Encode a multipart form; each part has a name, more parameters of Content-Disposition, and content."""
     content = "".join(
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
         for name, more, value in parts
@@ -130,7 +129,7 @@ def _encoded_form(parts: list[tuple[str, str, str]]) -> bytes:
 
 
 def _dense(random: Random, _documents: Documents) -> Request:
-    """Very many small values: in a condition, in the part `operations` of a form, or in what a mutation stores."""
+    """Return a request with very many small values in a condition, in a form's `operations`, or in stored data."""
     if random.random() < 0.3:
         start = {"projectId": "fuzz/own", "opName": "dense", "startedAt": "2026-03-01T08:00:00Z", "attributes": {}}
         values = texts.dense(random, 400_000)
@@ -146,7 +145,7 @@ def _dense(random: Random, _documents: Documents) -> Request:
 
 
 def _aliases(random: Random, _documents: Documents) -> Request:
-    """One root field under many aliases, each with a condition of its own that no index serves."""
+    """Return a request with one root field under many aliases, each with its own condition that no index supports."""
     count = random.choice((20, 60, 90, 100, 101))
     root = random.choice(
         (
@@ -167,8 +166,8 @@ def _aliases(random: Random, _documents: Documents) -> Request:
 
 
 def _events(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random, random.choice(("query", "subscription", "subscription")))
-    return _post(body(random, asked), _JSON, _EVENTS, reads_for=0.2)
+    operation = documents.make(random, random.choice(("query", "subscription", "subscription")))
+    return _post(body(random, operation), _JSON, _EVENTS, reads_for=0.2)
 
 
 def _strange_body(random: Random, _documents: Documents) -> Request:

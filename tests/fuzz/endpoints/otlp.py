@@ -1,4 +1,4 @@
-"""OTLP: spans that are right, nearly right, torn, packed and packed too well."""
+"""OTLP requests: spans that are valid, damaged, cut off, compressed, or a decompression bomb."""
 
 import gzip
 import json
@@ -28,7 +28,6 @@ _VALUES: Final = ("gpt-4o", "[]", '{"a": 1}', '{"a": NaN}', "[" * 500, '[{"role"
 
 
 def request(random: Random) -> Request:
-    """One request."""
     if random.random() < 0.01:
         spans_text = texts.dense(random, 1_000_000)
         return _post(f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": {spans_text}}}]}}]}}'.encode(), _JSON)
@@ -77,7 +76,7 @@ def _json(random: Random, message: ExportTraceServiceRequest) -> bytes:
 
 
 def spoil(random: Random, content: Any) -> None:  # noqa: ANN401 -- any JSON
-    """Put something broken in the place of something in a JSON value."""
+    """Replace a random part of a JSON value by a broken one."""
     while True:
         places = list(content) if isinstance(content, dict) else list(range(len(content)))
         if not places:
@@ -91,7 +90,7 @@ def spoil(random: Random, content: Any) -> None:  # noqa: ANN401 -- any JSON
 
 
 def spans(random: Random) -> ExportTraceServiceRequest:
-    """A request of some spans."""
+    """Return an export request with up to six spans."""
     trace_id = random.randbytes(16)
     ids = [random.randbytes(random.choice((8, 8, 8, 8, 8, 0, 7))) for _ in range(random.randint(0, 6))]
     made = [_span(random, trace_id, span_id, random.choice((b"", *ids))) for span_id in ids]
@@ -134,5 +133,5 @@ def _value(random: Random, depth: int) -> AnyValue:
 
 
 def _safe(random: Random) -> str:
-    """A text that protobuf can hold."""
+    """Return a random text that protobuf can encode."""
     return texts.text(random).encode(errors="replace").decode()

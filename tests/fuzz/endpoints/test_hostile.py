@@ -1,4 +1,4 @@
-"""Requests that are dense, of many aliases, or in very many fragments: they are as hostile as they claim to be."""
+"""Tests that dense requests, requests with many aliases and fragmented messages are as hostile as they claim."""
 
 import json
 from random import Random

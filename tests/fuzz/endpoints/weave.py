@@ -1,4 +1,4 @@
-"""The Weave SDK's endpoint: what its client sends, and the same with broken values and bytes."""
+"""Requests to the endpoints of the Weave SDK: those that its client sends, and copies with broken values and bytes."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _Body = dict[str, Any]
 
 
 class _Asking:
-    """What a body is made of."""
+    """Generates the parts of request bodies."""
 
     def __init__(self, random: Random, pool: Pool) -> None:
         self.random, self.pool = random, pool
@@ -26,32 +26,31 @@ class _Asking:
         self.any = {"project_id": random.choice((*OWN_PROJECTS, "demo/assistant", "demo/assistant"))}
 
     def name(self, kind: str) -> str:
-        """Something that is there, or was not."""
+        """Return the name of an existing item, or a random word."""
         known = self.pool.pick(self.random, kind)
         return known if known and self.random.random() < 0.9 else texts.word(self.random)
 
     def json(self) -> Any:  # noqa: ANN401 -- any JSON
-        """Any JSON."""
         return texts.json(self.random)
 
     def list(self) -> _Body:
-        """What all lists take."""
+        """Return the parameters that all list endpoints accept."""
         sort_by = [{"field": queries.field(self.random), "direction": self.random.choice(("asc", "desc"))}]
         query = queries.query(self.random, 0.05)
         some = {"limit": 3, "offset": self.random.randint(0, 3), "sort_by": sort_by, "query": query}
         return {**self.any, **{name: value for name, value in some.items() if self.random.random() < 0.5}}
 
     def start(self) -> _Body:
-        """The start of a call."""
+        """Return the start of a call."""
         call = {**self.own, "id": self.name("id"), "trace_id": self.name("trace"), "op_name": self.name("op")}
         return {**call, "started_at": _TIME, "attributes": {}, "inputs": {"a": self.json()}}
 
     def end(self) -> _Body:
-        """The end of a call."""
+        """Return the end of a call."""
         return {**self.own, "id": self.name("id"), "ended_at": _TIME, "output": self.json(), "summary": {}}
 
     def feedback(self) -> _Body:
-        """A piece of feedback."""
+        """Return a piece of feedback."""
         return {**self.own, "weave_ref": self.name("ref"), "feedback_type": "note", "payload": {"note": self.json()}}
 
 
@@ -102,7 +101,6 @@ _BODIES: Final[dict[str, Callable[[_Asking], Any]]] = {
 
 
 def request(random: Random, pool: Pool) -> Request:
-    """One request."""
     if random.random() < 0.06:
         return _file(random)
     if random.random() < 0.01:
@@ -125,7 +123,7 @@ def request(random: Random, pool: Pool) -> Request:
 
 
 def _dense(random: Random) -> Request:
-    """A call of very many small values, or a list of them in the place of a batch."""
+    """Return a request with very many small values in a call, or a list of them instead of a batch or a query."""
     call = '{"project_id": "fuzz/own", "op_name": "dense", "started_at": "2026-03-01T08:00:00Z", "attributes": {}, '
     path, start, end = random.choice(
         (

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket: messages in any order, some of which are none."""
+"""GraphQL over WebSocket: messages in any order, some of them invalid."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ _OFTEN: Final = 0.1
 _MISUNDERSTOOD: Final = 1002
 _BROKEN_OFF: Final = 1006
 _FAILED: Final = 1011
-"""Codes of closing that say that the protocol was broken, that there was no close, and that the server failed."""
+"""Close codes for a protocol error, a connection that ended without a close frame, and a failure of the server."""
 
 _REFUSED: Final = {400, 401, 431}
-"""Statuses with which a connection is not opened."""
+"""Statuses with which the server may reject a handshake because of its headers."""
 
 _TURNED_AWAY: Final = {429, 503}
-"""Statuses with which it is not opened to callers who have many already, or while the server is busy."""
+"""Statuses with which the server rejects callers with too many connections, or any caller while it is busy."""
 
 _ODD: Final = (
     "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
@@ -47,7 +47,7 @@ _ODD: Final = (
 
 @dataclass
 class Session:
-    """What was sent, what came back, and what is wrong with it."""
+    """The frames and headers of one connection, and the problems and codes that the server's answers show."""
 
     caller: Caller
     sent: list[str | bytes]
@@ -56,18 +56,18 @@ class Session:
     problems: list[str] = field(default_factory=list)
     closed_with: int | None = None
     breaks_off: bool = False
-    """Whether it is the client that leaves without a word."""
+    """True if the client aborts the connection without a close frame."""
     breaks_protocol: bool = False
-    """Whether the client closes in the middle of a message, which the server has to answer with 1002."""
+    """True if the client closes in the middle of a message, which the server answers with 1002."""
 
 
 def session(random: Random, documents: Documents, caller: Caller) -> Session:
-    """What somebody sends on one connection; some say by its header who they are."""
+    """Return the frames of one connection; some callers send their key in the header of the handshake."""
     frames: list[str | bytes] = [callers.init(random, caller)] if random.random() < 0.85 else []
     frames += [_frame(random, documents) for _ in range(random.randint(1, 12))]
     if random.random() < 0.1:
         random.shuffle(frames)
-    # The client sends no other headers; those that are stranger come to the other endpoints.
+    # The client accepts no other headers; requests to the other endpoints have stranger ones.
     is_sent = (caller.authorization or "").isprintable() and (caller.authorization or "").isascii()
     return Session(caller, frames, caller.headers if is_sent and random.random() < 0.3 else ())
 
@@ -84,8 +84,8 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
         return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
         return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
-    asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
-    payload = {"query": asked.document, "variables": asked.variables}
+    operation = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
+    payload = {"query": operation.document, "variables": operation.variables}
     frame = json.dumps({"type": "subscribe", "id": _id(random), "payload": payload}, ensure_ascii=True)
     if way < 0.3:
         return damage.of_text(random, frame).encode(errors="replace").decode()
@@ -97,10 +97,10 @@ def _id(random: Random) -> str:
 
 
 async def hold(url: str, held: Session, random: Random) -> None:
-    """Send all of it, see what comes back, and leave; some leave without a word.
+    """Send all frames, judge the answers, and close the connection, in some cases without a close frame.
 
     Raises:
-        TimeoutError: the server let somebody wait.
+        TimeoutError: the server did not answer or close in time.
     """
     async with asyncio.timeout(TIMEOUT_SECONDS):
         try:
@@ -146,7 +146,7 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
 
 
 def _fragments(random: Random, message: str | bytes) -> list[str] | list[bytes]:
-    """A message in some frames or very many, of which some are empty."""
+    """Split a message into a few or very many frames, some of them empty."""
     count = random.choice((1, 1, 5, 300))
     cuts = [0, *sorted(random.randrange(len(message) + 1) for _ in range(count)), len(message)]
     parts = [message[start:stop] for start, stop in pairwise(cuts)]
@@ -154,7 +154,7 @@ def _fragments(random: Random, message: str | bytes) -> list[str] | list[bytes]:
 
 
 async def _leave_unfinished(connection: ClientConnection, fragments: list[str] | list[bytes], seconds: float) -> None:
-    """Send a message without its last frame, and wait for what the server does about it."""
+    """Send a message without its last frame, and wait for the server's reaction."""
 
     async def unfinished() -> AsyncIterator[str | bytes]:
         for fragment in fragments:
@@ -167,7 +167,7 @@ async def _leave_unfinished(connection: ClientConnection, fragments: list[str] |
 
 
 def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
-    """It is the server's fault where it failed, broke off, or says that we broke the protocol."""
+    """Report a close that is the server's fault: it failed, disconnected, or found a protocol error without cause."""
     faults = {
         _FAILED: True,
         _MISUNDERSTOOD: not is_ours and not held.breaks_protocol,
@@ -179,7 +179,10 @@ def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
 
 
 def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
-    """The connection was not opened: to callers who are many, or whose header says that they are nobody's."""
+    """Judge a rejected handshake.
+
+    The server may reject callers with many connections or an invalid key in a header, and any caller while it is busy.
+    """
     held.closed_with = refused.response.status_code
     if held.closed_with not in (_REFUSED | _TURNED_AWAY if held.headers else _TURNED_AWAY):
         held.problems.append(f"the connection was refused with {held.closed_with}")
@@ -194,7 +197,7 @@ async def _listen(connection: ClientConnection, held: Session, seconds: float) -
 
 
 def judge(message: str | bytes, held: Session) -> None:
-    """Add what is wrong with one message, and the codes of its errors."""
+    """Record the problems of one message and the codes of its errors."""
     text = message if isinstance(message, str) else message.decode()
     try:
         decoded: Any = reading.loads(text)

@@ -1,4 +1,4 @@
-"""Roll-ups as clients ask for them."""
+"""Aggregates of calls in the API."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ AGGREGATE = """query ($groupBy: [CallsGroupBy!], $bucket: TimeBucket, $timezone:
 
 
 def usage(prompt: int, model: str = "loom") -> dict[str, Any]:
-    """The summary of one request to a model."""
+    """Return the summary of one request to a model."""
     counts = {"prompt_tokens": prompt, "completion_tokens": 10, "requests": 1}
     return {"usage": {model: counts}, "status_counts": {"success": 1, "error": 0}}
 
 
 async def write(calls: CallsStore) -> None:
-    """A root that sums up, and three calls below it: of two versions of an op, two models, over two days."""
+    """Write a root with summed-up usage and three calls below it, of two op versions, two models and two days."""
     root = start(1, trace_id=trace_id(1), op_name="root", thread_id="t")
     below: dict[str, Any] = {"trace_id": trace_id(1), "parent_id": call_id(1)}
     summed = {

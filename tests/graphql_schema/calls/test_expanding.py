@@ -1,4 +1,4 @@
-"""Columns expanded over GraphQL: values in answers, and queries and sorts that go through refs."""
+"""Expanded columns in the API: values in answers, and queries and sorts through refs."""
 
 from stores.calls import CallsStore
 from stores.objects import ObjectsStore
@@ -20,7 +20,7 @@ WARM = {"expr": {"gt": [{"getField": "inputs.model.t"}, {"literal": 0}]}}
 
 
 async def written(objects: ObjectsStore, calls: CallsStore) -> list[str]:
-    """The refs of three models with t from 0 to 2, each of which a call took."""
+    """Create three models with t from 0 to 2 and a call with each as its input; return the models' refs."""
     digests = [await objects.create(version({"t": t}, object_id="model")) for t in range(3)]
     refs = [f"weave:///{PROJECT}/object/model:{digest}" for digest in digests]
     await calls.write([start(n, inputs={"model": ref}) for n, ref in enumerate(refs)])

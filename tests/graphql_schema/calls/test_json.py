@@ -1,4 +1,4 @@
-"""JSON through the whole API: whatever is accepted can be read; its parts are parsed once, in turns with other work."""
+"""JSON in the API: all accepted JSON is readable, and the server parses each part once and yields to other work."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ query ($project: ID!, $path: String) {
 
 
 def in_literal(depth: int) -> str:
-    """A document that ends a call, a variable that many levels deep in its summary's `deep`."""
+    """Return a document that ends a call, with a variable nested `depth` levels deep in the summary's `deep`."""
     return END % ("[" * depth + "$deep" + "]" * depth)
 
 

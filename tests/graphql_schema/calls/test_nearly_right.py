@@ -1,4 +1,4 @@
-"""Nearly right queries: they find what their author means, or say what is wrong, and never silently find nothing."""
+"""Slightly wrong queries find the intended calls or return an error, but never silently find nothing."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ CALLS = """
 
 @pytest.fixture(autouse=True)
 async def stocked(calls: CallsStore) -> None:
-    """Two versions of an op, a plain name like it, a failure, a call with a model, and calls of other projects."""
+    """Store two versions of an op, a plain name like it, a failure, a call with a model, and a foreign call."""
     await calls.write(
         [
             start(1, op_name=f"{ANSWER}:v1", inputs={"question": "Why?", "n": 5}),
@@ -37,7 +37,7 @@ async def stocked(calls: CallsStore) -> None:
 
 
 async def found(run: Run, query: Tree | None = None, calls_filter: dict[str, Any] | None = None) -> list[int]:
-    """The numbers of the calls that a list finds, as a count and an aggregate do."""
+    """Return the numbers of the calls that a list finds, after a check that a count and an aggregate agree."""
     answer = await run(CALLS, query=query, filter=calls_filter)
     assert answer.errors == []
     numbers = [int(node["id"][-12:], 16) for node in answer.data["calls"]["nodes"]]

@@ -1,4 +1,4 @@
-"""Asking for calls by any condition: each operation of the DSL, in the typed form and in the raw one."""
+"""Queries of calls: each operation of the Query DSL, in the typed form and in the raw one."""
 
 import pytest
 
@@ -21,7 +21,7 @@ CALLS = """
 
 @pytest.fixture
 async def stocked(calls: CallsStore) -> CallsStore:
-    """Five calls: a success, a failure, a running one, one with a null and a list, and a child that takes long."""
+    """Store five calls: a success, a failure, a running one, one with a null and a list, and a slow child."""
     await calls.write(
         [
             start(1, inputs={"question": "A refund, please", "n": 5, "a.b": 1, "0": "zero"}, wb_run_step=3),
@@ -39,7 +39,7 @@ async def stocked(calls: CallsStore) -> CallsStore:
 
 
 async def found(run: Run, query: Tree, **arguments: object) -> list[int]:
-    """The numbers of the calls that a query finds."""
+    """Return the numbers of the calls that a query finds."""
     answer = await run(CALLS, query=query, **arguments)
     assert answer.errors == []
     listing = answer.data["calls"]
@@ -49,27 +49,27 @@ async def found(run: Run, query: Tree, **arguments: object) -> list[int]:
 
 
 def both(operator: str, *operands: Tree) -> Tree:
-    """An operation on several operands."""
+    """Return an operation on several operands."""
     return {f"${operator}": list(operands)}
 
 
 def as_(to: str, name: str) -> Tree:
-    """A field converted."""
+    """Return a field with a conversion."""
     return {"$convert": {"input": field(name), "to": to}}
 
 
 def holds(operand: Tree) -> Tree:
-    """An operand as an operation: that it is true."""
+    """Return the operation that an operand is true."""
     return {"$and": [operand]}
 
 
 def contains(name: str, text: str, **options: bool) -> Tree:
-    """That the text of a field holds another."""
+    """Return the operation that the text of a field contains another text."""
     return {"$contains": {"input": field(name), "substr": lit(text), **options}}
 
 
 def one_of(operand: Tree, *values: object) -> Tree:
-    """That an operand equals one of some literals."""
+    """Return the operation that an operand equals one of some literals."""
     return {"$in": [operand, [lit(value) for value in values]]}
 
 
@@ -256,7 +256,7 @@ async def test_sort_by_a_path_is_paged_in_both_directions(
 
 
 async def walk(run: Run, sort_by: object, size: str, cursor: str, at_end: str, has_more: str) -> list[list[int]]:
-    """The pages of two, by the numbers of their calls, as one gets them by cursor."""
+    """Return the pages of two calls, read by cursor, as the numbers of their calls."""
     pages, place = [], None
     while True:
         answer = await run(CALLS, sortBy=sort_by, **{size: 2, cursor: place})

@@ -1,4 +1,4 @@
-"""Asking for calls by the feedback on them, in the typed form and in the raw one, wherever calls are asked for."""
+"""Queries of calls by their feedback, in the typed form and in the raw one, in all lists and counts of calls."""
 
 import pytest
 
@@ -31,10 +31,10 @@ ASK = """
 
 @pytest.fixture(autouse=True)
 async def stocked(calls: CallsStore, database: Database) -> None:
-    """Six calls: 1 and 4 are blamed, 2 is praised, 2 to 5 have notes."""
+    """Store six calls: 1 and 4 have a thumbs-down, 2 has a thumbs-up, 2 to 5 have notes."""
     await calls.write([part for number in range(6) for part in (start(number), end(number))])
-    said = [("👎", 1), ("👍", 2), ("👎", 4)]
-    await FeedbackStore(database).create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in said])
+    reactions = [("👎", 1), ("👍", 2), ("👎", 4)]
+    await FeedbackStore(database).create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in reactions])
     await FeedbackStore(database).create(
         [note(f"note {-number}", weave_ref=call_ref(number)) for number in range(2, 6)]
     )

@@ -1,4 +1,4 @@
-"""Reading calls: what each field says, and how lists page."""
+"""Reads of calls: the values of each field, and pages of lists."""
 
 import pytest
 

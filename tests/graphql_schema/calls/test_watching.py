@@ -1,4 +1,4 @@
-"""Watching calls: what the subscription tells while others write."""
+"""Subscriptions to calls: the events that the server sends while clients write."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.objects.builders import version
-from tests.watching import begun, readers, told_up_to
+from tests.watching import readers, until_event_of, until_subscribed
 
 TIMEOUT = 60
 LIFE = "type call { id status inputs }"
@@ -43,7 +43,7 @@ subscription ($project: ID!, $filter: CallsFilter, $query: QueryInput, $after: S
 async def watch(
     schema: LoomSchema, stores: Stores, selection: str, project_id: str = PROJECT, **variables: object
 ) -> AsyncGenerator[Answer, None]:
-    """What a subscription tells."""
+    """Yield the results of a subscription."""
     given = {"project": project_id, **variables}
     async with aclosing(await schema.stream(DOCUMENT % selection, given, Context(stores))) as results:
         async for result in results:
@@ -56,7 +56,7 @@ async def watch(
 async def watchers(
     schema: LoomSchema, stores: Stores, selection: str, count: int = 1
 ) -> AsyncIterator[list[asyncio.Queue[Any]]]:
-    """What each of some subscriptions told so far, from when all have begun."""
+    """Start some subscriptions, wait until all watch, and yield a queue of the events for each."""
     queues = [asyncio.Queue[Any]() for _ in range(count)]
 
     async def collect(queue: asyncio.Queue[Any]) -> None:
@@ -65,7 +65,7 @@ async def watchers(
                 queue.put_nowait(answer.data["callEvents"] if answer.data else answer)
 
     collecting = [asyncio.create_task(collect(queue)) for queue in queues]
-    await begun(stores.calls, count)
+    await until_subscribed(stores.calls, count)
     yield queues
     for task in collecting:
         task.cancel()
@@ -80,7 +80,7 @@ async def take(queue: asyncio.Queue[Any], count: int) -> list[Any]:
 
 async def test_call_events_are_sent_as_they_happen(schema: LoomSchema, stores: Stores) -> None:
     calls = stores.calls
-    async with watchers(schema, stores, LIFE) as [told]:
+    async with watchers(schema, stores, LIFE) as [queue]:
         await calls.write([start(1, inputs={"q": 2**70}), start(2, project_id="acme/other")])
         await calls.write([end(1)])
         await calls.rename(PROJECT, call_id(1), "Nora")
@@ -89,7 +89,7 @@ async def test_call_events_are_sent_as_they_happen(schema: LoomSchema, stores: S
         await calls.write([start(4), end(4)])
         await calls.delete(PROJECT, [call_id(1)])
 
-        events = await take(told, 6)
+        events = await take(queue, 6)
 
     assert [(event["type"], *event["call"].values()) for event in events] == [
         ("STARTED", call_id(1), "RUNNING", {"q": 2**70}),
@@ -102,12 +102,12 @@ async def test_call_events_are_sent_as_they_happen(schema: LoomSchema, stores: S
 
 
 async def test_delete_event_has_the_deletion_time(schema: LoomSchema, stores: Stores) -> None:
-    async with watchers(schema, stores, "type call { deletedAt }") as [told]:
+    async with watchers(schema, stores, "type call { deletedAt }") as [queue]:
         await stores.calls.write([start(1)])
-        await take(told, 1)
+        await take(queue, 1)
         before = times.now()
         await stores.calls.delete(PROJECT, [call_id(1)])
-        [event] = await take(told, 1)
+        [event] = await take(queue, 1)
 
     assert event["type"] == "DELETED"
     assert before // 1000 * 1000 <= times.parse(event["call"]["deletedAt"]) <= times.now()
@@ -115,11 +115,11 @@ async def test_delete_event_has_the_deletion_time(schema: LoomSchema, stores: St
 
 async def test_events_have_the_current_cost(schema: LoomSchema, stores: Stores) -> None:
     await stores.costs.create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
-    async with watchers(schema, stores, "type call { totalCost costs { totalTokens } }") as [told]:
+    async with watchers(schema, stores, "type call { totalCost costs { totalTokens } }") as [queue]:
         await stores.calls.write([start(1)])
         await stores.calls.write([end(1, summary={"usage": {"m": {"prompt_tokens": 3, "total_tokens": 3}}})])
 
-        events = await take(told, 2)
+        events = await take(queue, 2)
 
     assert [tuple(event["call"].values()) for event in events] == [(None, []), (1.5, [{"totalTokens": 3}])]
 
@@ -131,11 +131,11 @@ async def test_hundred_subscriptions_share_one_stream_and_delay_no_request(
         await stores.calls.write([start(1)])
         one = await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ id }} }}')
         page = await run(f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ id }} }} }}')
-        told = [await take(queue, 1) for queue in queues]
+        received = [await take(queue, 1) for queue in queues]
 
     assert one.data == {"call": {"id": call_id(1)}}
     assert page.data == {"calls": {"nodes": [{"id": call_id(1)}]}}
-    assert told == [[{"type": "STARTED", "call": {"id": call_id(1), "status": "RUNNING", "inputs": {}}}]] * 100
+    assert received == [[{"type": "STARTED", "call": {"id": call_id(1), "status": "RUNNING", "inputs": {}}}]] * 100
     assert len({body["getMore"] for name, body in commands.sent if name == "getMore"}) == 1
     assert readers(stores.calls) == 0
 
@@ -158,13 +158,13 @@ async def test_slow_subscriber_gets_a_resume_cursor(schema: LoomSchema, database
     stores = replace(Stores.for_database(database), calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
-        await begun(stores.calls)
+        await until_subscribed(stores.calls)
         await stores.calls.write([start(1)])
         first = await asyncio.wait_for(reading, TIMEOUT)
 
         await stores.calls.write([start(number) for number in range(2, 9)])
         await stores.calls.write([start(9)])
-        await told_up_to(stores.calls, call_id(9))
+        await until_event_of(stores.calls, call_id(9))
         rest = [answer async for answer in answers]
 
     assert first.data["callEvents"]["call"]["id"] == call_id(1)
@@ -212,10 +212,10 @@ async def test_each_event_has_the_file_budget_of_a_response(schema: LoomSchema, 
     context = Context(stores, file_contents=FileContentBudget(max_bytes=3))
     document = DOCUMENT % "call { op { files { file { content } } } }"
     async with aclosing(await schema.stream(document, given, context)) as results, asyncio.timeout(TIMEOUT):
-        told = [cast("ExecutionResult", await anext(results)) for _ in range(3)]
+        received = [cast("ExecutionResult", await anext(results)) for _ in range(3)]
 
     event = {"callEvents": {"call": {"op": {"files": [{"file": {"content": "aGk="}}]}}}}
-    assert [json.loads(codec.dumps(result.data)) for result in told] == [event] * 3
+    assert [json.loads(codec.dumps(result.data)) for result in received] == [event] * 3
 
 
 async def test_results_are_shared_by_equal_subscriptions_at_any_start(schema: LoomSchema, stores: Stores) -> None:
@@ -229,17 +229,17 @@ async def test_results_are_shared_by_equal_subscriptions_at_any_start(schema: Lo
         assert all(isinstance(result, ExecutionResult) for result in found)
         return cast("list[ExecutionResult]", found)
 
-    asked = [
+    readings = [
         asyncio.create_task(first_two(LIFE, after=cursor)),
         asyncio.create_task(first_two(LIFE, after=cursor)),
         asyncio.create_task(first_two("call { id op { objectId } }", after=cursor)),
     ]
-    await begun(stores.calls, 3)
+    await until_subscribed(stores.calls, 3)
     later = (await stores.calls.events_cursor(PROJECT)), cursor
-    asked += [asyncio.create_task(first_two(LIFE, after=each)) for each in later[1:]]
-    await begun(stores.calls, 4)
+    readings += [asyncio.create_task(first_two(LIFE, after=each)) for each in later[1:]]
+    await until_subscribed(stores.calls, 4)
     await stores.calls.write([start(2)])
-    one, other, different, resumed = await asyncio.gather(*asked)
+    one, other, different, resumed = await asyncio.gather(*readings)
 
     assert one[1] is other[1] is resumed[1]
     call = {"id": call_id(2), "status": "RUNNING", "inputs": {}}
@@ -249,7 +249,7 @@ async def test_results_are_shared_by_equal_subscriptions_at_any_start(schema: Lo
 
 
 async def test_wrong_path_and_too_deep_variables_are_reported_as_results(schema: LoomSchema, stores: Stores) -> None:
-    """What goes wrong is the result of the stream, never what the call of `stream` raises."""
+    """Errors are results of the stream; `stream` itself never raises them."""
     deep: Any = "x"
     for _ in range(1_000):
         deep = [deep]

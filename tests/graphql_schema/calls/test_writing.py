@@ -1,4 +1,4 @@
-"""Writing calls: what each mutation answers, refuses, and leaves behind."""
+"""Writes of calls: the answers and errors of each mutation, and the documents that it stores."""
 
 from typing import Any
 

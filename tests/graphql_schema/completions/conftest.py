@@ -1,4 +1,4 @@
-"""The schema over a real database, with the stand-in in the place of OpenAI."""
+"""The schema on a real database, with the stand-in instead of OpenAI."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ Follow = Callable[..., AsyncGenerator[Answer, None]]
 
 @pytest.fixture
 def ask(schema: LoomSchema, stores: Stores) -> Ask:
-    """Runs a document with variables, as a client's JSON carries both."""
+    """Return a function that runs a document with variables and returns the answer as JSON."""
 
     async def ask(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
         result = await schema.execute(document, variable_values=variables, context_value=Context(stores))
@@ -39,7 +39,7 @@ def ask(schema: LoomSchema, stores: Stores) -> Ask:
 
 @pytest.fixture
 def follow(schema: LoomSchema, stores: Stores) -> Follow:
-    """Runs a subscription; closed, it leaves."""
+    """Return a function that runs a subscription; it unsubscribes when closed."""
 
     async def follow(document: str, **variables: Any) -> AsyncGenerator[Answer, None]:  # noqa: ANN401 -- any JSON
         results = await schema.stream(document, variable_values=variables, context_value=Context(stores))

@@ -1,4 +1,4 @@
-"""Completions by GraphQL: whole and streamed."""
+"""Completions in the API: whole and streamed."""
 
 from contextlib import aclosing
 from typing import Any
@@ -40,16 +40,16 @@ async def test_completion_has_its_call_with_usage_and_costs(ask: Ask, stores: St
 
     answer = await ask(CREATE, inputs={"model": "gpt-4o", "messages": HELLO, "temperature": 0})
 
-    told = answer.data["completionsCreate"]
-    call = told["call"]
+    created = answer.data["completionsCreate"]
+    call = created["call"]
     assert answer.errors == []
-    assert told["response"]["choices"][0]["message"]["content"] == "You said: Hello"
-    assert (call["id"], call["opName"]) == (told["weaveCallId"], "weave.completions_create")
+    assert created["response"]["choices"][0]["message"]["content"] == "You said: Hello"
+    assert (call["id"], call["opName"]) == (created["weaveCallId"], "weave.completions_create")
     assert (call["status"], call["wbUserId"], call["exception"]) == ("SUCCESS", "ada", None)
     assert call["usage"] == [{"model": "gpt-4o", "totalTokens": 18}]
     assert call["totalCost"] == 11 * 0.5 + 7 * 1.0
     assert call["inputs"] == {"model": "gpt-4o", "messages": HELLO, "temperature": 0}
-    assert call["answer"] == told["response"]["choices"][0]
+    assert call["answer"] == created["response"]["choices"][0]
 
 
 @pytest.mark.parametrize(("track", "is_kept"), [(True, True), (None, True), (False, False)])
@@ -58,9 +58,9 @@ async def test_completion_is_stored_unless_tracking_is_off(
 ) -> None:
     answer = await ask(CREATE, inputs={"model": "gpt-4o"}, track=track)
 
-    told = answer.data["completionsCreate"]
-    assert (told["weaveCallId"] is not None, told["call"] is not None) == (is_kept, is_kept)
-    assert "choices" in told["response"]
+    created = answer.data["completionsCreate"]
+    assert (created["weaveCallId"] is not None, created["call"] is not None) == (is_kept, is_kept)
+    assert "choices" in created["response"]
     assert await database.calls.count_documents({}) == is_kept
 
 
@@ -90,12 +90,12 @@ async def test_every_input_of_the_api_reaches_the_provider(ask: Ask, stand_in: S
 
     answer = await ask(CREATE, inputs={**inputs, **ours})
 
-    [asked] = stand_in.asked
+    [request] = stand_in.requests
     assert answer.errors == []
-    assert asked.body.keys() == {"model", *map(_snake, inputs)}
-    assert asked.body["logit_bias"] == {"50256": -100}
-    assert asked.body["seed"] == 2**40
-    assert asked.headers["x-team"] == "weavers"
+    assert request.body.keys() == {"model", *map(_snake, inputs)}
+    assert request.body["logit_bias"] == {"50256": -100}
+    assert request.body["seed"] == 2**40
+    assert request.headers["x-team"] == "weavers"
     assert answer.data["completionsCreate"]["call"]["inputs"].keys() == {
         "model",
         "timeout",
@@ -111,10 +111,10 @@ def _snake(name: str) -> str:
 async def test_provider_error_is_in_the_response(ask: Ask) -> None:
     answer = await ask(CREATE, inputs={"model": "status-401", "messages": HELLO})
 
-    told = answer.data["completionsCreate"]
+    created = answer.data["completionsCreate"]
     assert answer.errors == []
-    assert told["response"]["error"].startswith("openai (model status-401) answered 401, it refuses the key; check")
-    assert (told["call"]["status"], told["call"]["exception"]) == ("ERROR", told["response"]["error"])
+    assert created["response"]["error"].startswith("openai (model status-401) answered 401, it refuses the key; check")
+    assert (created["call"]["status"], created["call"]["exception"]) == ("ERROR", created["response"]["error"])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_invalid_inputs_are_named(
     assert answer.data == {"completionsCreate": None}
     assert answer.code == code
     assert answer.errors[0]["extensions"]["argument"] == argument
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_stream_has_the_call_then_chunks_then_the_response(follow: Follow) -> None:

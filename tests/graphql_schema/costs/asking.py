@@ -1,4 +1,4 @@
-"""What tests send to set, list and purge prices."""
+"""Documents and helpers that set, list and purge prices."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ RATES = (
 
 
 def cost(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of the input
-    """A price of the model `m` from long ago."""
+    """Return a price of the model `m` from long ago."""
     return {
         "llmId": "m",
         "promptTokenCost": 0.001,

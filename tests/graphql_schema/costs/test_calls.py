@@ -1,4 +1,4 @@
-"""What calls cost by the prices that are set and shipped."""
+"""Costs of calls by set and built-in prices."""
 
 from stores.calls import CallsStore
 from stores.objects import ObjectsStore
@@ -38,9 +38,9 @@ async def test_call_is_priced_by_the_price_in_effect_at_its_start(run: Run, call
 
     assert (first["totalCost"], second["totalCost"]) == (5.008, 2.508)
     assert (first["totalTokens"], second["totalTokens"]) == (19, 19)
-    told = second["costs"][0]
-    assert parse(told.pop("createdAt")) > NOON - SECOND
-    assert told == {
+    found = second["costs"][0]
+    assert parse(found.pop("createdAt")) > NOON - SECOND
+    assert found == {
         "model": "m",
         "promptTokens": 10,
         "inputTokens": 10,
@@ -280,13 +280,13 @@ async def test_call_has_the_same_cost_in_every_field(
               projectId: "acme/chat", weaveRef: $ref, feedbackType: "t", payload: {}) { id } }""",
             ref=f"weave:///{PROJECT}/call/{call_id(number)}",
         )
-    told = "totalCost costs { promptTokens }"
+    fields = "totalCost costs { promptTokens }"
     places = {
-        "calls": f"calls(projectId: $p) {{ nodes {{ {told} }} }}",
-        "turns": f"threads(projectId: $p) {{ nodes {{ calls: turns {{ nodes {{ {told} }} }} }} }}",
-        "steps": f"threads(projectId: $p) {{ nodes {{ calls {{ nodes {{ {told} }} }} }} }}",
-        "used by": f"objs(projectId: $p) {{ nodes {{ calls: usedBy {{ nodes {{ {told} }} }} }} }}",
-        "feedback": f"feedback(projectId: $p) {{ nodes {{ call {{ {told} }} }} }}",
+        "calls": f"calls(projectId: $p) {{ nodes {{ {fields} }} }}",
+        "turns": f"threads(projectId: $p) {{ nodes {{ calls: turns {{ nodes {{ {fields} }} }} }} }}",
+        "steps": f"threads(projectId: $p) {{ nodes {{ calls {{ nodes {{ {fields} }} }} }} }}",
+        "used by": f"objs(projectId: $p) {{ nodes {{ calls: usedBy {{ nodes {{ {fields} }} }} }} }}",
+        "feedback": f"feedback(projectId: $p) {{ nodes {{ call {{ {fields} }} }} }}",
     }
     expected = [{"totalCost": number * 0.001, "costs": [{"promptTokens": number}]} for number in range(3)]
     for place, selection in places.items():
@@ -299,7 +299,7 @@ async def test_call_has_the_same_cost_in_every_field(
         assert (place, found) == (place, expected)
         assert [body["find"] for name, body in commands.sent if name == "find"].count("costs") == 1
 
-    one = await run(f'{{ call(projectId: "acme/chat", id: "{call_id(2)}") {{ {told} }} }}')
+    one = await run(f'{{ call(projectId: "acme/chat", id: "{call_id(2)}") {{ {fields} }} }}')
     assert one.data["call"] == expected[2]
 
 
@@ -314,8 +314,8 @@ async def test_calls_sort_and_filter_by_cost_and_tokens(run: Run, calls: CallsSt
     }"""
 
     for name, least in (("total_cost", 0.002), ("total_tokens", 2)):
-        asked = {"expr": {"gte": [{"getField": name}, {"literal": least}]}}
-        answer = await run(document, query=asked, sort=[{"field": name, "direction": "DESC"}])
+        query = {"expr": {"gte": [{"getField": name}, {"literal": least}]}}
+        answer = await run(document, query=query, sort=[{"field": name, "direction": "DESC"}])
 
         assert answer.errors == []
         assert answer.data["calls"]["totalCount"] == answer.data["callsStats"]["count"] == 3

@@ -1,4 +1,4 @@
-"""Prices through the API: set, listed and purged."""
+"""Prices in the API: set, list and purge."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is refused of prices, and of purges of them: each error names its argument."""
+"""Rejected prices and purges of prices: each error names its argument."""
 
 from typing import Any
 
@@ -125,6 +125,6 @@ async def test_too_long_user_name_is_refused_by_every_mutation(run: Run) -> None
         variables = {"costs": [cost()]} if field == "costCreate" else {"id": call_id(1)}
         answer = await run(document, user="x" * 1_025, **variables)
 
-        told = (field, answer.code, answer.errors[0]["message"])
-        assert told == (field, "BAD_USER_INPUT", "wbUserId: has 1,025 characters; the limit is 1,024")
+        refusal = (field, answer.code, answer.errors[0]["message"])
+        assert refusal == (field, "BAD_USER_INPUT", "wbUserId: has 1,025 characters; the limit is 1,024")
         assert (await run(document, user="x" * 1_024, **variables)).errors == []

@@ -1,4 +1,4 @@
-"""Operations give the same results whichever way they are run, and say why where there are none."""
+"""Operations return the same results in every way of execution, and an error if there is no result."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -127,8 +127,8 @@ async def test_invalid_operation_is_reported_before_execution(document: str | No
 
     assert isinstance(result, PreExecutionError)
     assert result.data is None
-    [told] = messages(result)
-    assert message in told
+    [text] = messages(result)
+    assert message in text
 
 
 async def test_subscription_with_an_invalid_variable_cannot_start() -> None:
@@ -139,7 +139,7 @@ async def test_subscription_with_an_invalid_variable_cannot_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "given", "told"),
+    ("document", "given", "expected"),
     [
         ("query($v: Span!) { length(of: $v) }", {"v": {"İİİ": 1}}, "not to include unknown field 'İİİ'"),
         ("query($v: Span!) { length(of: $v) }", {"v": {"unit": "İİİ"}}, "'İİİ' does not exist in 'Unit' enum"),
@@ -148,12 +148,12 @@ async def test_subscription_with_an_invalid_variable_cannot_start() -> None:
     ids=["field", "value", "literal"],
 )
 async def test_misspelt_name_that_grows_in_lower_case_is_reported(
-    document: str, given: dict[str, object], told: str
+    document: str, given: dict[str, object], expected: str
 ) -> None:
     result = await schema.execute(document, given)
 
     [message] = messages(result)
-    assert told in message
+    assert expected in message
     assert "index" not in message
 
 
@@ -198,12 +198,12 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
     seen: list[object] = []
 
     @contextmanager
-    def beside(root_field: str, name: str | None) -> Iterator[OnResult]:
+    def observe(root_field: str, name: str | None) -> Iterator[OnResult]:
         seen.append((root_field, name))
         yield seen.append
         seen.append("over")
 
-    monkeypatch.setattr(schema, "observer", beside)
+    monkeypatch.setattr(schema, "observer", observe)
 
     result = await schema.execute("query Two { half(of: 2) }", operation_name="Two")
     refused = await schema.execute("{ nothing }")
@@ -218,7 +218,7 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
 
 
 class Extension(SchemaExtension):
-    """Any extension."""
+    """An extension that does nothing."""
 
 
 @strawberry.type

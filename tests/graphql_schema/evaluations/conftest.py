@@ -1,4 +1,4 @@
-"""The stores that tests of evaluations write by."""
+"""Stores for tests of evaluations."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from stores.tables import TablesStore
 
 @pytest.fixture
 def tables(database: Database) -> TablesStore:
-    """A store of tables over `database`."""
+    """Return a store of tables on `database`."""
     return TablesStore(database)

@@ -1,4 +1,4 @@
-"""Reading runs of evaluations in the API: statuses, rows, comparisons, and what they cost and refuse."""
+"""Reads of evaluation runs in the API: statuses, rows, comparisons, costs and errors."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ query ($project: ID!, $ids: [ID!]!, $sort: [SortBy!], $common: Boolean, $first: 
 """
 
 COST = 0.00045
-"""What USAGE costs by the prices that LoomQL ships."""
+"""Cost of USAGE at the prices that LoomQL ships."""
 USAGE = {"gpt-4o": {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1}}
 
 
@@ -224,8 +224,8 @@ async def test_incomplete_rows_have_null_fields(run: Run, calls: CallsStore) -> 
 async def test_pages_go_both_ways_with_the_worst_rows_first(run: Run, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(n, grade) for n, grade in enumerate([3, 1, 4, 5, 2])]))
 
-    async def page(**asked: Any) -> Any:  # noqa: ANN401
-        answer = await run(RESULTS, project=PROJECT, id=run_id(), **asked)
+    async def page(**options: Any) -> Any:  # noqa: ANN401
+        answer = await run(RESULTS, project=PROJECT, id=run_id(), **options)
         assert answer.errors == []
         found = answer.data["evaluationResults"]
         return [int(node["exampleDigest"]) for node in found["nodes"]], found["pageInfo"], found["totalCount"]
@@ -320,8 +320,8 @@ async def test_nested_run_reports_the_usage_of_its_call(run: Run, calls: CallsSt
 
 
 async def test_run_whose_call_sums_usage_is_not_summed_twice(run: Run, calls: CallsStore, commands: Commands) -> None:
-    told = {"usage": {"gpt-4o": {"prompt_tokens": 7}}, "status_counts": {"success": 9}}
-    await calls.write(whole_run([graded(n, 1, usage=USAGE) for n in range(3)], summary=told))
+    summary = {"usage": {"gpt-4o": {"prompt_tokens": 7}}, "status_counts": {"success": 9}}
+    await calls.write(whole_run([graded(n, 1, usage=USAGE) for n in range(3)], summary=summary))
     commands.sent.clear()
 
     answer = await run(
@@ -423,11 +423,13 @@ async def test_runs_are_compared(run: Run, calls: CallsStore) -> None:
 
 async def test_largest_regression_is_sorted_first(run: Run, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(n, 3) for n in range(4)]), *whole_run([graded(n, n) for n in range(3)], 2)])
-    asked = {"project": PROJECT, "ids": [run_id(1), run_id(2)]}
+    variables = {"project": PROJECT, "ids": [run_id(1), run_id(2)]}
     fell = [{"field": "scores.helpfulness.grade", "direction": "ASC"}]
 
-    found = (await run(COMPARE, **asked, sort=fell, common=False, first=2)).data["evaluationCompare"]["rows"]
-    more = (await run(COMPARE, **asked, sort=fell, common=False, first=9, after=found["pageInfo"]["endCursor"])).data
+    found = (await run(COMPARE, **variables, sort=fell, common=False, first=2)).data["evaluationCompare"]["rows"]
+    more = (
+        await run(COMPARE, **variables, sort=fell, common=False, first=9, after=found["pageInfo"]["endCursor"])
+    ).data
 
     assert [int(row["exampleDigest"]) for row in found["nodes"]] == [0, 1]
     assert [int(row["exampleDigest"]) for row in more["evaluationCompare"]["rows"]["nodes"]] == [2, 3]
@@ -438,7 +440,7 @@ async def test_command_count_does_not_depend_on_page_content(run: Run, calls: Ca
     for number, size in ((1, 2), (2, 150), (3, 2), (4, 150)):
         scores = [graded(n, n % 5, passed=True, usage=USAGE) for n in range(size)]
         await calls.write(whole_run(scores, number))
-    # From then on the process knows the prices and the names of models.
+    # This first query caches the prices and the names of models in the process.
     assert (await run(COMPARE, project=PROJECT, ids=[run_id(1), run_id(3)])).errors == []
     names = []
     for document in (WHOLE, COMPARE):
@@ -610,6 +612,6 @@ async def test_command_count_does_not_depend_on_the_number_of_runs(
         names.append(sorted(commands.names))
 
     assert names[0] == names[1]
-    # The headers; the rows of all runs, and their counts; how examples were given, and what these are; predictions,
-    # the calls below them, and three times calls at the edges.
+    # The commands read the headers, the rows of all runs, their counts, the refs of examples, and the examples. They
+    # also read predictions, the calls below them, and three kinds of related calls.
     assert len(names[0]) == 10

@@ -1,4 +1,4 @@
-"""Running evaluations by the API: what is answered, and what is refused."""
+"""Evaluation runs started in the API: answers and errors."""
 
 import asyncio
 import json
@@ -61,12 +61,12 @@ query ($projectId: ID!, $callId: ID!) {
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with the stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 
 class Api:
-    """The API over some stores."""
+    """The API on some stores."""
 
     def __init__(self, schema: LoomSchema, stores: Stores) -> None:
         self._schema = schema
@@ -99,12 +99,12 @@ async def test_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand_i
     watching = asyncio.create_task(api.watch(PROGRESS, callId=call_id))
     await asyncio.sleep(0.2)
     await stores.evaluation_runs.execute(PROJECT, call_id)
-    told = [event.data["evaluationProgress"] for event in await watching]
+    progress = [event.data["evaluationProgress"] for event in await watching]
 
     running = {"__typename": "EvaluationStatusRunning", "code": "RUNNING", "completedRows": 0, "totalRows": 3}
-    assert told[0] == running
-    assert told[-1]["__typename"] == "EvaluationStatusComplete"
-    assert told[-1]["code"] == "COMPLETE"
+    assert progress[0] == running
+    assert progress[-1]["__typename"] == "EvaluationStatusComplete"
+    assert progress[-1]["code"] == "COMPLETE"
     root = (await orders.tree(stores, call_id)).root
     assert (root["wb_user_id"], root["output"]["helpfulness"]) == ("ada", {"grade": {"mean": 3.0}})
 
@@ -118,8 +118,8 @@ async def test_run_is_canceled(api: Api, stores: Stores) -> None:
 
     assert first.data == {"evaluationCancel": {"callId": call_id, "isCanceled": True}}
     assert again.data == {"evaluationCancel": {"callId": call_id, "isCanceled": False}}
-    [told] = await api.watch(PROGRESS, callId=call_id)
-    assert told.data["evaluationProgress"] == {
+    [event] = await api.watch(PROGRESS, callId=call_id)
+    assert event.data["evaluationProgress"] == {
         "__typename": "EvaluationStatusFailed",
         "code": "FAILED",
         "error": "The run was canceled by local",
@@ -135,8 +135,8 @@ async def test_invalid_arguments_are_named(api: Api, stores: Stores) -> None:
     no_call = await api.ask(CANCEL, callId=unknown)
     [no_run] = await api.watch(PROGRESS, callId=unknown)
 
-    told = [answer.errors[0].extensions for answer in (swapped, no_model, no_call)]
-    assert told == [
+    extensions = [answer.errors[0].extensions for answer in (swapped, no_model, no_call)]
+    assert extensions == [
         {"code": "BAD_USER_INPUT", "argument": "evaluationRef"},
         {"code": "NOT_FOUND", "argument": "modelRef"},
         {"code": "NOT_FOUND", "argument": "callId"},

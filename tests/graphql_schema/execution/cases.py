@@ -1,4 +1,4 @@
-"""Random cases, each a document over data, and how the one that shows a difference is told shortly."""
+"""Random cases, each a document with data, and a report of the smallest document that shows a difference."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,11 +30,11 @@ from tests.graphql_schema.execution.random_documents import RandomDocument
 DATA_PER_DOCUMENT: Final = 4
 
 _RULES: Final = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
-"""What a document keeps to while it is made smaller."""
+"""Validation rules that a document still passes while it is reduced."""
 
 
 class Case(NamedTuple):
-    """A document with variables, and the seed of its data, which has the fields of these names."""
+    """A document with variables, the names of its fields, and the seed of its data."""
 
     document: DocumentNode
     operation: str
@@ -43,14 +43,14 @@ class Case(NamedTuple):
     seed: str
 
     async def outcomes(self, ours: LoomSchema, stock: LoomSchema) -> tuple[Outcome, Outcome]:
-        """What comes of it by either schema."""
+        """Run the case by both schemas and return the outcomes."""
         return await outcomes(ours, stock, self.document, self._root(stock), self.variables)
 
     def _root(self, schema: LoomSchema) -> Callable[[], object]:
         kept: list[object] = []
 
         def root() -> object:
-            """The root again, or one that is as it was where something of it can be read once only."""
+            """Return the root value; return a new equal one if a part of it can be read only once."""
             if kept:
                 return kept[0]
             sources = Sources(schema._schema, self.names, self.seed)
@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
 
 def random_cases(schema: LoomSchema, seed: int, numbers: range, counts: Counter[str]) -> Iterator[Case]:
-    """The cases of so many documents, by their numbers; those of the invalid are counted only."""
+    """Yield the cases of documents by their numbers; invalid documents are only counted."""
     for number in numbers:
         pick = Random(f"{seed}/{number}")  # noqa: S311 -- tests that repeat
         operation = pick.choice(["query"] * 9 + ["mutation"])
@@ -90,38 +90,38 @@ def _names(document: DocumentNode) -> frozenset[str]:
     return frozenset(found)
 
 
-async def told(case: Case, ours: LoomSchema, stock: LoomSchema) -> str | None:
-    """The difference that a case shows, with what is left of its document when nothing more can go; None if none."""
+async def minimal_difference(case: Case, ours: LoomSchema, stock: LoomSchema) -> str | None:
+    """Return the difference that a case shows, with a minimal document that shows it, or None."""
 
-    async def parted(document: DocumentNode) -> str | None:
+    async def difference_of(document: DocumentNode) -> str | None:
         return difference(*await case._replace(document=document).outcomes(ours, stock))
 
-    found = await parted(case.document)
+    found = await difference_of(case.document)
     if found is None:
         return None
-    smallest = await _smallest(stock, case.document, parted)
+    smallest = await _smallest(stock, case.document, difference_of)
     return (
         f"case {case.seed}, variables {case.variables!r}\n{print_ast(smallest)}\n"
-        f"parts at {await parted(smallest) or found}"
+        f"parts at {await difference_of(smallest) or found}"
     )
 
 
 async def _smallest(
-    schema: LoomSchema, document: DocumentNode, parted: Callable[[DocumentNode], Awaitable[str | None]]
+    schema: LoomSchema, document: DocumentNode, difference_of: Callable[[DocumentNode], Awaitable[str | None]]
 ) -> DocumentNode:
     position = 0
     while True:
         smaller = _without(document, position)
         if smaller is None:
             return document
-        if not validate(schema._schema, smaller, _RULES) and await parted(smaller):
+        if not validate(schema._schema, smaller, _RULES) and await difference_of(smaller):
             document = smaller
         else:
             position += 1
 
 
 def _without(document: DocumentNode, position: int) -> DocumentNode | None:
-    """The document without one of its selections, and without the fragments that nothing spreads any more."""
+    """Return the document without one of its selections and without fragments that became unused."""
     seen = 0
 
     class Leaving(Visitor):

@@ -1,4 +1,4 @@
-"""Runs a document by two executors, and tells whether all that can be seen of them is the same."""
+"""Functions that run a document by two executors and compare all visible results."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.example_schema import CALLS
 
 _TICKS_TO_SETTLE = 12
-"""How often what goes on behind an answer gets the event loop before its calls are read."""
+"""Iterations of the event loop in which unfinished work behind an answer makes its remaining calls."""
 
 
 _PREPARED: Final[dict[tuple[object, ...], tuple[DocumentNode, PreparedOperation]]] = {}
@@ -50,7 +50,7 @@ def run(
 
 
 class Outcome(NamedTuple):
-    """All that an execution shows, in a form that can be compared and printed."""
+    """All visible results of an execution, in a form for comparison and print."""
 
     data: Any
     errors: list[Any]
@@ -60,13 +60,13 @@ class Outcome(NamedTuple):
 async def outcome(
     schema: LoomSchema, document: DocumentNode, root: object, variables: Mapping[str, Any] | None = None
 ) -> Outcome:
-    """What comes of a document by the executor of a schema, over a root value."""
+    """Run a document by the executor of a schema on a root value and return the outcome."""
     calls: list[Any] = []
     token = CALLS.set(calls)
     try:
         running = run(schema._schema, schema.execution_context_class, document, root, variables)
         result = await running if isawaitable(running) else running
-        # A failed field does not wait for its siblings; what they still call counts, too.
+        # A failed field does not wait for its siblings, but the calls that they still make count, too.
         for _ in range(_TICKS_TO_SETTLE):
             await asyncio.sleep(0)
     finally:
@@ -76,9 +76,9 @@ async def outcome(
 
 
 def shape(value: object) -> Any:  # noqa: ANN401 -- a tree of tuples
-    """A value with the types and the order of all that is in it; JSON text as such.
+    """Return a value with the types and the order of all its parts; JSON text stays as it is.
 
-    Stricter than its JSON text, which does not tell 1 from True's integer or one class of strings from another.
+    This is stricter than a comparison of JSON text, in which a subclass of str or int looks like its base class.
     """
     match value:
         case dict():
@@ -95,12 +95,12 @@ def _text(fragment: orjson.Fragment) -> object:
     try:
         return orjson.dumps(fragment)
     except TypeError as error:
-        # A scalar may take a text for JSON that then cannot be written, such as one of a class of its own.
+        # A scalar may take a text that cannot be written as JSON, such as one of a subclass of str.
         return str(error)
 
 
 def seen(error: GraphQLError) -> tuple[Any, ...]:
-    """All of an error that a client or a log gets to see."""
+    """Return all parts of an error that a client or a log can see."""
     original = error.original_error
     return orjson.dumps(error.formatted).decode(), type(original).__name__, str(original)
 
@@ -111,12 +111,12 @@ Root = Callable[[], object]
 async def outcomes(
     ours: LoomSchema, stock: LoomSchema, document: DocumentNode, root: Root, variables: Mapping[str, Any] | None = None
 ) -> tuple[Outcome, Outcome]:
-    """What comes of it by one schema, and by the other; the root is made anew for each."""
+    """Run a document by both schemas, each on a new root value, and return the outcomes."""
     return await outcome(ours, document, root(), variables), await outcome(stock, document, root(), variables)
 
 
 def difference(ours: Any, stock: Any, at: str = "") -> str | None:  # noqa: ANN401 -- trees of tuples
-    """Where two outcomes part first, and what stands there; None if they are the same."""
+    """Return the first place where two outcomes differ, with both values, or None if they are equal."""
     if ours == stock:
         return None
     if type(ours) is type(stock) and isinstance(ours, list | tuple) and len(ours) == len(stock):

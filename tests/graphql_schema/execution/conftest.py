@@ -1,4 +1,4 @@
-"""The example schema, run by our executor and by graphql-core's own."""
+"""The example schema with our executor and with graphql-core's."""
 
 import pytest
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -21,5 +21,5 @@ def stock() -> LoomSchema:
 
 @pytest.fixture(autouse=True)
 def _endless_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    # When a turn ends is a matter of the clock, and so is what others do then.
+    # The end of a time slice depends on the clock, and so does the work that runs then.
     monkeypatch.setattr(time_slices, "SLICE_SECONDS", 1e9)

@@ -1,4 +1,4 @@
-"""Random sources for the example schema, with faults of every kind put among them."""
+"""Random sources for the example schema, with faults of every kind among them."""
 
 import asyncio
 import string
@@ -37,32 +37,32 @@ from tests.graphql_schema.execution.example_schema import Color, Level, Raising,
 
 MAX_DEPTH: Final = 3
 MAX_SOURCES: Final = 120
-"""How many sources one root holds at the most, or a few more."""
+"""Approximate maximum number of sources below one root."""
 
 
 class Row(dict[str, Any]):
-    """A dict that is more than one: its fields are attributes, and it has none."""
+    """A subclass of dict. The executor reads its fields as attributes, and it has none."""
 
 
 class Text(str):
-    """A string that is more than one."""
+    """A subclass of str."""
 
     __slots__ = ()
 
 
 class Number(int):
-    """An integer that is more than one."""
+    """A subclass of int."""
 
 
 class _Named:
-    """A value whose text is the same each time, as an address in memory is not."""
+    """A value whose repr is always the same, unlike one with a memory address."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
 class Later(_Named):
-    """An awaitable that may be left alone, unlike a coroutine."""
+    """An awaitable that causes no warning if it is never awaited, unlike a coroutine."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -75,7 +75,7 @@ class Later(_Named):
 
 
 class Breaking(_Named):
-    """An iterable that fails in the middle."""
+    """An iterable that fails after its rows."""
 
     def __init__(self, rows: list[Any]) -> None:
         self.rows = rows
@@ -86,7 +86,7 @@ class Breaking(_Named):
 
 
 class Flowing(_Named):
-    """An asynchronous iterable, which may fail at the end."""
+    """An asynchronous iterable that may fail after its rows."""
 
     def __init__(self, rows: list[Any], *, breaks: bool) -> None:
         self.rows, self.breaks = rows, breaks
@@ -100,7 +100,7 @@ class Flowing(_Named):
 
 
 class Mute(_Named):
-    """A value of no known kind that has no text."""
+    """A value of an unknown type whose str() fails."""
 
     def __str__(self) -> str:
         raise TypeError("says nothing")
@@ -165,7 +165,7 @@ _NEARLY: Final[dict[str, list[Any]]] = {
     "Color": ["text", "RED", "AZURE", Color.BLUE, Level.LOW, Text("red"), 1, ["red"]],
     "Level": [0, 1.0, True, 1.5, "LOW", Level.HIGH, Color.RED, Number(1), [1]],
 }
-"""What is nearly right for a scalar or an enum, or right in an unusual way."""
+"""Values that are almost right for a scalar or an enum, or right in an unusual way, by type name."""
 
 _DOCUMENTS: Final = ('{"a": {"b": [1, "x"]}}', '{"a": 1, "a": 2}', "[]", "5", '"text"', "{ }", "null")
 _LETTERS: Final = string.ascii_letters + 'é"\\\n\u2028'
@@ -185,7 +185,7 @@ PAGES: Final = Order({}, (SortKey("id"),))
 
 
 class Sources:
-    """Makes sources of the fields that a document names; the same ones again for the same seed."""
+    """Generates the sources of the fields that a document names; the same seed gives the same sources."""
 
     def __init__(self, schema: GraphQLSchema, wanted: Collection[str], seed: str) -> None:
         self.makers = _makers(schema)
@@ -199,15 +199,15 @@ class Sources:
         self.fields: dict[str, list[tuple[str, Make]]] = {}
 
     def root(self, name: str) -> object:
-        """The source of a root type."""
+        """Return the source of a root type."""
         return self.values(name, 0)
 
     def is_enough(self, depth: int) -> bool:
-        """Whether there are so many sources, or they nest so deeply, that no more should be made."""
+        """Return whether the sources are so many or so deep that no more should be generated."""
         return depth > MAX_DEPTH or self.made > MAX_SOURCES
 
     def values(self, name: str, depth: int) -> dict[str, Any]:
-        """What a source of the type holds."""
+        """Return the values of a source of the type."""
         self.made += 1
         fields = self.fields.get(name)
         if fields is None:
@@ -224,12 +224,12 @@ class Sources:
 
 
 Make = Callable[[Sources, int], Any]
-"""Makes a value of a type, found once for each: there are millions of values."""
+"""A function that generates values of one type; it is chosen once per field, because there are millions of values."""
 
 
 @cache
 def _makers(schema: GraphQLSchema) -> dict[str, dict[str, Make]]:
-    """How values of each field are made, by its name and that of its type."""
+    """Return functions that generate values, by type name and field name."""
     return {
         name: {field: _value(schema, of.type) for field, of in kind.fields.items()}
         for name, kind in schema.type_map.items()
@@ -238,7 +238,7 @@ def _makers(schema: GraphQLSchema) -> dict[str, dict[str, Make]]:
 
 
 def _value(schema: GraphQLSchema, kind: GraphQLOutputType) -> Make:
-    """Values of a type, with faults among them."""
+    """Return a function that generates values of a type, including faults."""
     right = _right(schema, get_nullable_type(kind))
     nearly = _NEARLY.get(get_named_type(kind).name) if is_leaf_type(get_nullable_type(kind)) else None
     is_required, is_composite = isinstance(kind, GraphQLNonNull), is_composite_type(kind)
@@ -290,7 +290,7 @@ def _list(make: Make) -> Make:
 
 
 def _odd(rows: list[Any], sources: Sources) -> object:
-    """Rows in something else than a list, or that come later, or break off."""
+    """Return the rows in an iterable other than a list, as awaitables, or in an iterable that fails."""
     others: list[Callable[[], object]] = [
         lambda: tuple(rows),
         lambda: deque(rows),
@@ -323,7 +323,7 @@ def _source(name: str, sources: Sources, depth: int) -> object:
 
 
 def _listing(sources: Sources, depth: int) -> Listing:
-    # Only dicts are what pages hold, each with an id; all else of them may be wrong.
+    # Pages contain only dicts with ids; all other values of a row may be wrong.
     rows = [
         sources.values("Node", depth + 1) | {"id": str(position)}
         for position in range(0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1))

@@ -1,11 +1,11 @@
-"""A schema with every kind of type and field, whose sources say what each field does.
+"""A schema with every kind of type and field, whose sources determine the result of each field.
 
-A source holds a value under the Python name of each of its fields, be it one with a resolver. A `Raising` among the
-values is raised, where a property or a resolver gives it. Every call of a resolver is noted in `CALLS`.
+A source holds a value under the Python name of each of its fields, even of one with a resolver. A property or a
+resolver raises a value that is a `Raising`. `CALLS` records every call of a resolver.
 """
 
 # mypy: disable-error-code="no-any-return, untyped-decorator"
-# Any value may come of a source, right or wrong; and Strawberry does not type a field that has extensions.
+# A source may return any value, right or wrong; and Strawberry does not type a field that has extensions.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -30,7 +30,7 @@ from graphql_schema.schema import LoomSchema
 from stores.row_fields import JsonField
 
 CALLS: Final[ContextVar[list[tuple[Any, ...]]]] = ContextVar("CALLS")
-"""The resolvers called in this execution, each with its arguments, in order."""
+"""Calls of resolvers in this execution, each with its arguments, in order."""
 
 Source = Any
 FIVE: Final = BigInt(5)
@@ -38,13 +38,13 @@ FIVE: Final = BigInt(5)
 
 @dataclass(frozen=True)
 class Raising:
-    """A field that fails."""
+    """An error for a field to raise."""
 
     error: Exception
 
 
 class Thing:
-    """A source whose fields are properties, so to speak: some are missing, some raise."""
+    """A source whose fields behave like properties: some are missing, some raise."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
@@ -59,7 +59,7 @@ class Thing:
 
 
 def given(source: Source, name: str) -> Any:  # noqa: ANN401 -- any value, right or wrong
-    """What a source holds for a field, or else raised."""
+    """Return the value of a source for a field, or raise its error."""
     value = field_of(source, name)
     if isinstance(value, Raising):
         raise value.error
@@ -67,7 +67,7 @@ def given(source: Source, name: str) -> Any:  # noqa: ANN401 -- any value, right
 
 
 def noted(source: Source, name: str, *arguments: object) -> Any:  # noqa: ANN401 -- as above
-    """The same in a resolver, whose call is noted."""
+    """Record a resolver's call and return the value of its field."""
     CALLS.get().append((name, *arguments))
     return given(source, name)
 
@@ -100,7 +100,7 @@ class Choice:
 
 
 class Shouting(FieldExtension):
-    """Says what a field gives out loud."""
+    """Converts the value of a text field to upper case."""
 
     def resolve(self, next_: Any, source: Any, info: Any, **arguments: Any) -> Any:  # noqa: ANN401 -- Strawberry's own
         value = next_(source, info, **arguments)
@@ -108,7 +108,7 @@ class Shouting(FieldExtension):
 
 
 class Allowed(BasePermission):
-    """Lets see what the source does not call secret."""
+    """Permits access unless the source's value is "secret"."""
 
     message = "not yours to see"
 
@@ -118,7 +118,7 @@ class Allowed(BasePermission):
 
 @strawberry.type
 class Leaves:
-    """Every scalar, with null and without, and lists of them."""
+    """Every scalar, nullable and required, and lists of scalars."""
 
     id: strawberry.ID
     maybe_id: strawberry.ID | None
@@ -151,7 +151,7 @@ class Leaves:
 
 @strawberry.interface
 class Named:
-    """Told apart by the classes of sources."""
+    """An interface whose types are distinguished by the classes of the sources."""
 
     name: str
     nick: str | None
@@ -180,7 +180,7 @@ class Cat(Named):
 
 @strawberry.type
 class Fish:
-    """In the union, not of the interface."""
+    """A type in the union but without the interface."""
 
     name: str
     depth: float | None
@@ -191,7 +191,7 @@ Pet = Annotated[Dog | Cat | Fish, strawberry.union("Pet")]
 
 @strawberry.interface
 class Shape:
-    """Told apart by what the rows say themselves."""
+    """An interface whose types are distinguished by a value of the rows."""
 
     kind: str
     area: float | None
@@ -225,7 +225,7 @@ Figure = Annotated[Circle | Square, strawberry.union("Figure")]
 
 @strawberry.type
 class Node:
-    """Everything else: objects and lists of them in each form, and every kind of resolver."""
+    """All other fields: objects and lists of them in each form, and every kind of resolver."""
 
     id: strawberry.ID
     name: str | None
@@ -348,7 +348,7 @@ async def _given_later(value: int) -> int:
 
 @strawberry.type
 class Query(Node):
-    """The root is a node, too."""
+    """A root with all fields of a node."""
 
 
 @strawberry.type
@@ -366,7 +366,7 @@ class Mutation:
 
 @strawberry.type
 class Subscription:
-    """Events that the root gives."""
+    """A subscription to the events of the root value."""
 
     @strawberry.subscription
     async def events(self) -> AsyncIterator[list[Node]]:
@@ -376,7 +376,7 @@ class Subscription:
 
 
 def build_example(executor: type[Executor[Any]]) -> LoomSchema:
-    """The example, run by an executor."""
+    """Return the example schema with an executor."""
     return LoomSchema(
         query=Query,
         mutation=Mutation,

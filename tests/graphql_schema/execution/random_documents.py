@@ -1,4 +1,4 @@
-"""Random documents for any schema, nearly all of them valid, and variables for them."""
+"""Random documents for any schema, most of them valid, and values for their variables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Composite = GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
 
 MAX_DEPTH: Final = 4
 MAX_FIELDS: Final = 40
-"""How many fields a document has at the most, or a few more."""
+"""Approximate maximum number of fields in a document."""
 
 _VALUES: Final[Mapping[str, Sequence[Any]]] = {
     "ID": ["a", "5"],
@@ -46,14 +46,14 @@ _VALUES: Final[Mapping[str, Sequence[Any]]] = {
 
 
 class _Name(str):
-    """The name of an enum's value or of a variable, which a document writes without quotes."""
+    """The name of an enum value or a variable, which a document writes without quotes."""
 
     __slots__ = ()
 
 
 @dataclass
 class RandomDocument:
-    """One document: an operation, the fragments that it spreads, and the variables that it takes."""
+    """One document: an operation, the fragments that it spreads, and its variables."""
 
     schema: GraphQLSchema
     random: Random
@@ -64,7 +64,7 @@ class RandomDocument:
     made: int = 0
 
     def text(self) -> str:
-        """The document."""
+        """Return the text of the document."""
         roots = {"query": self.schema.query_type, "mutation": self.schema.mutation_type}
         root = roots[self.operation]
         assert root is not None
@@ -75,7 +75,7 @@ class RandomDocument:
         return "\n".join(written)
 
     def values(self) -> dict[str, Any]:
-        """Values for its variables, as a client sends them; some are left out."""
+        """Return values for the variables, as a client sends them, without some optional ones."""
         return {
             name: self._input(kind, 0, literal=False)
             for name, (kind, default) in self.variables.items()
@@ -102,7 +102,7 @@ class RandomDocument:
         return self._field(kind, depth)
 
     def _narrowed(self, kind: Composite) -> Composite:
-        """The type itself, one that it may turn out to be, or one that it is besides."""
+        """Return the type itself, one of its possible types, or one of its interfaces."""
         if isinstance(kind, GraphQLObjectType):
             wider: list[Composite] = [kind, *kind.interfaces]
             return self.random.choice(wider)
@@ -114,7 +114,7 @@ class RandomDocument:
         if known and self.random.random() < 0.5:
             return self.random.choice(known)
         name = f"F{len(self.fragments)}"
-        # No text yet, so that nothing inside it spreads it.
+        # The fragment has no text yet, so that nothing inside it spreads it.
         self.fragments[name] = (kind.name, "")
         self.fragments[name] = (kind.name, self._selection(kind, depth))
         return name
@@ -136,7 +136,7 @@ class RandomDocument:
         return f"{self._alias(name, arguments)}{name}{arguments}{self._directives()}{selection}"
 
     def _alias(self, name: str, arguments: str) -> str:
-        """The same response name for the same field and arguments, now and then another one."""
+        """Return the same alias for the same field and arguments, or mostly none if the plain name is unambiguous."""
         first = self.names.setdefault((name, arguments), f"{name}{len(self.names)}")
         plain = not any(known != arguments for of, known in self.names if of == name)
         if plain and self.random.random() < 0.75:
@@ -202,7 +202,7 @@ class RandomDocument:
         }
 
     def _member(self, kind: GraphQLInputType, depth: int, *, literal: bool) -> Any:  # noqa: ANN401 -- any JSON
-        # A default of a variable holds no variable, which its depth tells.
+        # A default of a variable contains no variables; its depth is never zero.
         if literal and not depth and not is_input_object_type(get_named_type(kind)) and self.random.random() < 0.3:
             return _Name(f"${self._variable(kind)}")
         return self._input(kind, depth, literal=literal)

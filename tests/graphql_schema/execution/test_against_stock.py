@@ -1,6 +1,6 @@
-"""Hundreds of random documents over random data: ours answers as graphql-core does.
+"""Hundreds of random documents on random data: our executor returns the same as graphql-core.
 
-`tests.chance` gives other ones, and more.
+`tests.chance` runs other documents, and more.
 """
 
 import re
@@ -18,7 +18,7 @@ from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.rows import Rows
 from graphql_schema.schema import LoomSchema
 from tests.chance import SEED, cases
-from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, random_cases, told
+from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, minimal_difference, random_cases
 from tests.graphql_schema.execution.comparing import Outcome, difference
 from tests.graphql_schema.execution.example_schema import build_example
 
@@ -26,7 +26,7 @@ DOCUMENTS: Final = cases(600)
 PARTS: Final = 4
 PART: Final = DOCUMENTS // PARTS
 
-# Of siblings that fail, graphql-core cancels what has not begun yet, coroutines of resolvers among it.
+# If a field fails, graphql-core cancels siblings that have not started, including coroutines of resolvers.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning"),
@@ -36,7 +36,7 @@ COMPILED: Final = Counter[str]()
 
 
 class CountingExecutor(CompilingExecutor):
-    """Ours, which counts how often it finds compiled rows, for one object or a whole list, by type."""
+    """Our executor, with a count of compiled rows by type, for single objects and whole lists."""
 
     def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
         found = super().rows(kind, details)
@@ -51,11 +51,11 @@ async def test_random_documents_over_faulty_data_equal_graphql_core(stock: LoomS
     COMPILED.clear()
     for case in random_cases(ours, SEED, range(part * PART, (part + 1) * PART), counts):
         mine, theirs = await case.outcomes(ours, stock)
-        assert mine == theirs, await told(case, ours, stock)
+        assert mine == theirs, await minimal_difference(case, ours, stock)
         counts += _seen(theirs)
     print(dict(counts), dict(COMPILED))  # noqa: T201 -- pytest -rP shows how much was compared
     assert counts["cases"] >= 0.9 * PART * DATA_PER_DOCUMENT
-    # The comparison is worth something only while there is much to compare.
+    # The comparison is meaningful only if there is much to compare.
     assert counts["calls"] > counts["cases"]
     assert counts["cases with errors"] > counts["cases"] / 10
     assert counts["cases without data"] < counts["cases"] / 3
@@ -77,7 +77,7 @@ def _seen(outcome: Outcome) -> Counter[str]:
 
 
 class Silent(StrawberryGraphQLCoreExecutionContext):
-    """Loses an error."""
+    """Drops all errors but the first."""
 
     def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
         self.collected_errors.errors[1:] = []
@@ -85,7 +85,7 @@ class Silent(StrawberryGraphQLCoreExecutionContext):
 
 
 class Reversing(StrawberryGraphQLCoreExecutionContext):
-    """Tells errors in another order."""
+    """Reverses the order of errors."""
 
     def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
         self.collected_errors.errors.reverse()
@@ -93,7 +93,7 @@ class Reversing(StrawberryGraphQLCoreExecutionContext):
 
 
 class Disguising(StrawberryGraphQLCoreExecutionContext):
-    """Forgets what an error came from."""
+    """Drops the original exception of an error."""
 
     def handle_field_error(
         self, raw_error: Exception, return_type: GraphQLOutputType, details: FieldDetailsList, path: Path
@@ -103,7 +103,7 @@ class Disguising(StrawberryGraphQLCoreExecutionContext):
 
 
 class Stuttering(StrawberryGraphQLCoreExecutionContext):
-    """Makes each row twice."""
+    """Executes each row twice."""
 
     def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
         self.track_async_work([super().collect_and_execute_subfields(*args)])
@@ -111,7 +111,7 @@ class Stuttering(StrawberryGraphQLCoreExecutionContext):
 
 
 class Sorting(StrawberryGraphQLCoreExecutionContext):
-    """Puts the fields of a row in another order."""
+    """Reverses the fields of a row."""
 
     def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
         made = super().collect_and_execute_subfields(*args)
@@ -141,7 +141,7 @@ async def test_executor_with_one_defect_is_detected(
 
 async def test_difference_is_reported_with_the_smallest_document(stock: LoomSchema) -> None:
     wrong = build_example(Sorting)
-    found = [await told(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
+    found = [await minimal_difference(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
     first = next(text for text in found if text)
     assert re.match(r"case 1/\d/\d, variables", first)
     assert "parts at .data" in first
@@ -149,6 +149,6 @@ async def test_difference_is_reported_with_the_smallest_document(stock: LoomSche
 
 
 async def test_graphql_core_is_deterministic(stock: LoomSchema) -> None:
-    found = [await told(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
+    found = [await minimal_difference(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
     assert len(found) > 75
     assert not any(found)

@@ -1,4 +1,4 @@
-"""Links of the rows of a list are resolved once for all of them, and the answer is that of resolving each by itself."""
+"""The executor resolves links of a list's rows in one batch, with the same answer as one by one."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Other = Annotated["Person", strawberry.lazy("tests.graphql_schema.execution.test
 
 
 def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to what a person has by its name; an error there is raised for all who ask together."""
+    """Return a field that links to a person's value of that name; an error in a value fails the whole batch."""
 
     async def of_all(info: Info, parents: Sequence[Source], *, times: int = 1) -> list[Any]:
         assert info.field_name == name
@@ -34,7 +34,7 @@ def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
                 raise value
         return values
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- as told
+    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- any value
         return (await of_all(info, [parent], times=times))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)
@@ -67,12 +67,12 @@ def person(name: str, **has: object) -> Source:
 
 
 async def both(selection: str, people: Callable[[], list[Source]]) -> tuple[Outcome, list[Any]]:
-    """What comes of it, which is what graphql-core makes of it, too; and the links that were asked for."""
+    """Return our outcome, after a check that graphql-core's is equal, and the batches of links."""
     document = parse(f"{{ people {{ {selection} }} }}")
     first = await outcome(OURS, document, {"people": people()})
     ours = await outcome(OURS, document, {"people": people()})
     stock = await outcome(STOCK, document, {"people": people()})
-    # The first time that a selection is met, each row sees to its own.
+    # The first run of a selection resolves the links of each row separately.
     assert difference(first[:2], stock[:2]) is None
     assert difference(ours[:2], stock[:2]) is None
     assert all(len(names) == 1 for _, _, names in stock.calls)
@@ -80,7 +80,7 @@ async def both(selection: str, people: Callable[[], list[Source]]) -> tuple[Outc
 
 
 def three() -> list[Source]:
-    """Two of whom have the same boss, and the third has none."""
+    """Return three people: two have the same boss, and the third has none."""
     head = person("head")
     boss = person("boss", boss=head, team=[person("x", boss=head), person("y")])
     return [
@@ -91,7 +91,7 @@ def three() -> list[Source]:
 
 
 @pytest.mark.parametrize(
-    ("selection", "asked"),
+    ("selection", "lookups"),
     [
         ("name boss { name }", [("boss", 1, ["a", "b", "c"])]),
         ("boss(times: 3) { name }", [("boss", 3, ["a", "b", "c"])]),
@@ -116,10 +116,10 @@ def three() -> list[Source]:
     ],
     ids=["one", "arguments", "two levels", "aliases", "a list", "a list below"],
 )
-async def test_each_level_is_fetched_once(selection: str, asked: list[Any]) -> None:
+async def test_each_level_is_fetched_once(selection: str, lookups: list[Any]) -> None:
     _, found = await both(selection, three)
 
-    assert found == asked
+    assert found == lookups
 
 
 async def test_row_without_a_required_value_is_null_and_others_are_complete() -> None:
@@ -130,13 +130,13 @@ async def test_row_without_a_required_value_is_null_and_others_are_complete() ->
 
 
 async def test_error_of_one_row_affects_only_that_row() -> None:
-    found, asked = await both("name boss { name }", lambda: [*three(), person("bad", boss=ValueError("no boss"))])
+    found, lookups = await both("name boss { name }", lambda: [*three(), person("bad", boss=ValueError("no boss"))])
 
     assert [(kind, text) for _, kind, text in found.errors] == [("ValueError", "no boss")]
     assert '"path":["people",3,"boss"]' in found.errors[0][0]
-    # First all together, and then, since that failed, each by itself.
-    assert asked[0] == ("boss", 1, ["a", "b", "c", "bad"])
-    assert sorted(names for _, _, names in asked[1:]) == [["a"], ["b"], ["bad"], ["c"]]
+    # The executor first resolves all together, and after the failure each separately.
+    assert lookups[0] == ("boss", 1, ["a", "b", "c", "bad"])
+    assert sorted(names for _, _, names in lookups[1:]) == [["a"], ["b"], ["bad"], ["c"]]
 
 
 async def test_nested_error_nulls_the_row_that_requires_it() -> None:
@@ -150,9 +150,9 @@ async def test_nested_error_nulls_the_row_that_requires_it() -> None:
 
 @pytest.mark.parametrize("people", [list, lambda: [None, None]], ids=["no rows", "null rows"])
 async def test_empty_parent_sends_no_lookup(people: Callable[[], list[Source]]) -> None:
-    _, asked = await both("boss { name }", people)
+    _, lookups = await both("boss { name }", people)
 
-    assert asked == []
+    assert lookups == []
 
 
 async def test_rows_of_other_classes_resolve_their_own_fields_in_a_batch() -> None:

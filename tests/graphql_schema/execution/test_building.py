@@ -1,4 +1,4 @@
-"""Executors of prepared operations: as graphql-core makes them, and none has anything of another's."""
+"""Executors of prepared operations: equal to those of graphql-core, and without shared mutable state."""
 
 import gc
 import weakref
@@ -15,7 +15,7 @@ SHARED = {
     *("schema", "operation", "fragments", "fragment_definitions", "field_resolver", "type_resolver"),
     *("subscribe_field_resolver", "is_awaitable", "is_async_iterable", "context_value", "plans"),
 }
-"""What two executors of one operation may have in common, besides constants."""
+"""Attributes whose values two executors of one operation may share, besides constants."""
 CONSTANTS = (bool, type(None), str, int)
 
 

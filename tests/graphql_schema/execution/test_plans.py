@@ -1,4 +1,4 @@
-"""Plans are made for what comes again, and take no more room than they are given."""
+"""Plans are compiled for repeated selections and stay within their memory limit."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
 
 @strawberry.type
 class Thread:
-    """What the rows are of."""
+    """The type of the rows."""
 
     name: str
     color: str | None
@@ -24,11 +24,8 @@ class Thread:
 
 @strawberry.type
 class Query:
-    """Gives as many as are asked for."""
-
     @resolved_field("Some rows.", returns=list[Thread])
     def threads(self, count: int) -> list[dict[str, Any]]:
-        """Some rows."""
         return [{"name": f"thread {number}"} for number in range(count)]
 
 
@@ -37,7 +34,7 @@ SCHEMA = strawberry.Schema(Query, config=StrawberryConfig(default_resolver=field
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many fields each row function that was made has."""
+    """Record the number of fields of each compiled row function."""
     made: list[int] = []
 
     original = plans.row_maker
@@ -64,26 +61,26 @@ def document(selection: str, variables: str = "$count: Int!") -> DocumentNode:
 
 
 def test_selection_run_once_is_not_compiled(compiled: list[int]) -> None:
-    asked = document("name color")
+    parsed = document("name color")
 
-    assert run(asked, 1) == [{"name": "thread 0", "color": None}]
+    assert run(parsed, 1) == [{"name": "thread 0", "color": None}]
     assert compiled == []
 
 
 def test_selection_run_again_is_compiled_once(compiled: list[int]) -> None:
-    asked = document("name color")
+    parsed = document("name color")
 
-    assert [len(run(asked, count)) for count in (3, 1, 200)] == [3, 1, 200]
+    assert [len(run(parsed, count)) for count in (3, 1, 200)] == [3, 1, 200]
     assert compiled == [2, 1]  # the rows in the first request, the root in the second
 
 
 def test_variables_that_affect_the_selection_have_their_own_plans(compiled: list[int]) -> None:
-    asked = document("name color @include(if: $with)", "$count: Int!, $with: Boolean!")
+    parsed = document("name color @include(if: $with)", "$count: Int!, $with: Boolean!")
 
-    rows = [run(asked, 2, **{"with": value})[1] for value in (True, False, True)]
+    rows = [run(parsed, 2, **{"with": value})[1] for value in (True, False, True)]
 
     assert rows == [{"name": "thread 1", "color": None}, {"name": "thread 1"}, {"name": "thread 1", "color": None}]
-    assert compiled == [2, 1, 1]  # and the root of the first in the third request
+    assert compiled == [2, 1, 1]  # the last 1 is the root of the first variant, in the third request
 
 
 def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
@@ -94,10 +91,10 @@ def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
 
 
 def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
-    asked = document("name", "$count: Int!, $spare: Boolean")
+    parsed = document("name", "$count: Int!, $spare: Boolean")
 
     for value in (True, False, None, True):
-        run(asked, 2, spare=value)
+        run(parsed, 2, spare=value)
 
     assert compiled == [1, 1]  # rows and root
 
@@ -106,20 +103,20 @@ def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(plans, "MAX_PLANNED_FIELDS", 100)
     flags = [f"f{number}" for number in range(8)]
     selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
-    asked = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
+    parsed = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
 
     for variant in range(256):
-        rows = run(asked, 2, **{flag: bool(variant >> bit & 1) for bit, flag in enumerate(flags)})
+        rows = run(parsed, 2, **{flag: bool(variant >> bit & 1) for bit, flag in enumerate(flags)})
         assert len(rows[1]) == 1 + variant.bit_count()
-        assert comparing.prepared(SCHEMA._schema, asked).plans.size <= 100
+        assert comparing.prepared(SCHEMA._schema, parsed).plans.size <= 100
 
 
 def test_plans_count_as_memory_of_their_operation() -> None:
-    asked = document("name color")
-    operation = comparing.prepared(SCHEMA._schema, asked)
+    parsed = document("name color")
+    operation = comparing.prepared(SCHEMA._schema, parsed)
     sizes = [operation.size]
     for _ in range(3):
-        run(asked, 2)
+        run(parsed, 2)
         sizes.append(operation.size)
 
     assert sizes[0] < sizes[1] < sizes[2] == sizes[3]

@@ -1,4 +1,4 @@
-"""Root fields: a few of one operation run at a time, by our executor and by graphql-core's, whatever comes of them."""
+"""Root fields: both executors run only a few fields of an operation at once, even if fields fail or are cancelled."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ FIELDS = 20
 
 
 class Reads:
-    """Counts the reads that run at a time, of which some fail."""
+    """Counts concurrent reads; some of the reads fail."""
 
     def __init__(self) -> None:
         self.running = self.most = self.ended = 0
@@ -64,7 +64,7 @@ class Query:
 
 @strawberry.type
 class Mutation(Query):
-    """The same, one after the other."""
+    """A mutation runs these fields one after the other."""
 
 
 def schema(executor: type[StrawberryGraphQLCoreExecutionContext]) -> LoomSchema:
@@ -80,7 +80,7 @@ def document(field: str, selected: str = "", kind: str = "query") -> str:
     return f"{kind} {{ " + " ".join(f"a{each}: {field}(number: {each}) {selected}" for each in range(FIELDS)) + " }"
 
 
-# The first time a document is met it goes graphql-core's way, and then by compiled rows.
+# The first run of a document is graphql-core's; later runs use compiled rows.
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_few_root_fields_run_concurrently(few: LoomSchema, times: int) -> None:
     for _ in range(times):
@@ -123,7 +123,7 @@ async def test_cancelled_operation_starts_no_more_fields(few: LoomSchema, times:
     assert (reads.running, reads.ended) == (0, MAX_CONCURRENT_ROOT_FIELDS)
 
 
-# Before the first step of a field's task, while it waits for a slot, and while it runs.
+# The operation is cancelled before the first step of a field's task, while it waits for a slot, and while it runs.
 @pytest.mark.parametrize("steps", range(12))
 async def test_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchema, steps: int) -> None:
     with warnings.catch_warnings(record=True) as warned:

@@ -1,4 +1,4 @@
-"""Each feature by itself, ours against graphql-core's own: what fails here tells which it is."""
+"""Each feature separately, compared with graphql-core, so that a failure names the feature."""
 
 import asyncio
 import re
@@ -57,7 +57,7 @@ def animal(kind: type, **values: object) -> object:
 
 
 def leaves(**values: object) -> dict[str, Any]:
-    """A root with a list of leaves whose second is as given; the first and the third are right."""
+    """Return a root with three leaves; the second has the given values, the others are valid."""
     return {"leaf_list": [LEAVES, LEAVES | values, LEAVES]}
 
 
@@ -76,7 +76,7 @@ def page(*rows: dict[str, Any]) -> Listing:
 async def same(
     ours: LoomSchema, stock: LoomSchema, query: str, root: Callable[[], object], **variables: object
 ) -> Outcome:
-    """What comes of a query, three times over by ours, each the same as graphql-core's."""
+    """Run a query three times by our executor and check that each outcome equals that of graphql-core."""
     document = parse(query)
     assert not validate(ours._schema, document)
     for _ in range(3):
@@ -270,7 +270,7 @@ async def test_variables_as_arguments(ours: LoomSchema, stock: LoomSchema, varia
     row = {"by_parent": 1, "by_root": "red", "by_span": 1, "changes_its_argument": 1, "by_choice": 1.5}
     found = await same(ours, stock, ARGUMENTS, lambda: nodes(row, row, row), words=["a"], id="x", **variables)
     assert len(found.calls) == 15
-    # Each row has a list of its own, which its resolver may change.
+    # Each row has its own list, which its resolver may change.
     assert [call for call in found.calls if call[0] == "changes_its_argument"] == [("changes_its_argument", 2)] * 3
 
 

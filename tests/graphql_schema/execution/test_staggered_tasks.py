@@ -1,4 +1,4 @@
-"""Very many tasks begin in turns with other work, and still ask for everything at once."""
+"""Very many tasks start in batches with other work in between, and still load their data together."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ MANY = 7 * BATCH_SIZE + 3
 
 @asynccontextmanager
 async def turns_of_others() -> AsyncIterator[Callable[[], int]]:
-    """How many turns other work has had by now."""
+    """Count the turns of other work until the block ends; yield a function that returns the count."""
     turn = 0
 
     async def others() -> None:
@@ -33,10 +33,10 @@ async def turns_of_others() -> AsyncIterator[Callable[[], int]]:
 
 class Finder:
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     async def find(self, keys: Sequence[int]) -> dict[int, int]:
-        self.asked.append(list(keys))
+        self.batches.append(list(keys))
         await asyncio.sleep(0)
         return {key: -key for key in keys}
 
@@ -53,13 +53,13 @@ async def test_all_results_are_in_order(count: int) -> None:
 
 async def test_rows_start_in_batches_and_are_fetched_together() -> None:
     loaders, finder = Loaders(), Finder()
-    begun: Counter[int] = Counter()
+    started: Counter[int] = Counter()
     woken: Counter[int] = Counter()
 
     async with turns_of_others() as turn:
 
         async def row(number: int) -> int:
-            begun[turn()] += 1
+            started[turn()] += 1
             found = await loaders.load(finder.find, number)
             woken[turn()] += 1
             return found
@@ -67,9 +67,9 @@ async def test_rows_start_in_batches_and_are_fetched_together() -> None:
         found = await gather([row(number) for number in range(MANY)])
 
     assert found == [-number for number in range(MANY)]
-    assert finder.asked == [list(range(MANY))]
-    assert begun.total() == woken.total() == MANY
-    assert max(begun.values()) <= BATCH_SIZE
+    assert finder.batches == [list(range(MANY))]
+    assert started.total() == woken.total() == MANY
+    assert max(started.values()) <= BATCH_SIZE
     assert max(woken.values()) <= BATCH_SIZE
 
 
@@ -81,7 +81,7 @@ async def test_fetches_of_the_first_and_last_row_are_batched() -> None:
 
     await gather([row(number) for number in range(MANY)])
 
-    assert finder.asked == [[0, MANY - 1]]
+    assert finder.batches == [[0, MANY - 1]]
 
 
 async def test_fetches_of_nested_lists_are_batched() -> None:
@@ -95,8 +95,8 @@ async def test_fetches_of_nested_lists_are_batched() -> None:
 
     await gather([list_(number) for number in range(BATCH_SIZE + 5)])
 
-    assert len(finder.asked) == 1
-    assert sorted(finder.asked[0]) == list(range(BATCH_SIZE + 6))
+    assert len(finder.batches) == 1
+    assert sorted(finder.batches[0]) == list(range(BATCH_SIZE + 6))
 
 
 async def test_failed_row_cancels_the_others() -> None:
@@ -117,11 +117,11 @@ async def test_failed_row_cancels_the_others() -> None:
 
 async def test_cancellation_stops_started_and_pending_rows() -> None:
     before = asyncio.all_tasks()
-    begun: list[int] = []
+    started: list[int] = []
     ended: list[int] = []
 
     async def row(number: int) -> None:
-        begun.append(number)
+        started.append(number)
         try:
             await asyncio.sleep(60)
         finally:
@@ -135,6 +135,6 @@ async def test_cancellation_stops_started_and_pending_rows() -> None:
     with pytest.raises(asyncio.CancelledError):
         await working
     await asyncio.sleep(0)
-    assert ended == begun
-    assert len(begun) < MANY
+    assert ended == started
+    assert len(started) < MANY
     assert asyncio.all_tasks() == before

@@ -1,4 +1,4 @@
-"""Variables coerced the short way are what graphql-core makes of them; what is unusual is left to it."""
+"""The fast path for variables returns the same values as graphql-core, and leaves unusual values to it."""
 
 import random
 from copy import deepcopy
@@ -22,7 +22,7 @@ ODD: list[Any] = [None, 5, 2**70, 1.5, "text", "", True, [], {}, [None], {"start
 
 
 def both(schema: LoomSchema, document: str, given: dict[str, Any]) -> tuple[VariableValues | None, Any]:
-    """What the short way makes of variables, and what graphql-core does."""
+    """Return the result of the fast path and that of graphql-core."""
     parsed = parse(document)
     [operation] = parsed.definitions
     assert isinstance(operation, OperationDefinitionNode)

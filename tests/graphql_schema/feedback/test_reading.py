@@ -1,4 +1,4 @@
-"""Reading feedback: lists, numbers, and the edges between feedback, calls and specs."""
+"""Reads of feedback: lists, counts, and links between feedback, calls and specs."""
 
 from collections import Counter
 from typing import Any
@@ -167,7 +167,7 @@ async def test_command_count_does_not_depend_on_page_size(
     refs = [await spec(objects, {"minimum": -n}) for n in range(5)]
     await store.create([annotation(refs[n % 5], n, weave_ref=call_ref(n % 60)) for n in range(180)])
 
-    # Each by itself: whether two lists of one document ask for their calls together depends on which is found first.
+    # The queries run separately: in one document, the order of results decides whether two lists load calls together.
     async def walk(name: str, first: int) -> tuple[Any, Counter[str]]:
         commands.sent.clear()
         answer = await run(WALKS[name], project=PROJECT, first=first)

@@ -1,4 +1,4 @@
-"""Writing feedback: what each mutation answers, and how it names what it refuses."""
+"""Writes of feedback: the answers of each mutation, and the arguments that its errors name."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The maker of lists: the arguments that ask for a page, in the place where a resolver takes one request."""
+"""Fields with connections take a page's arguments, and their resolvers receive one page request."""
 
 from typing import Any
 
@@ -79,14 +79,14 @@ async def test_list_without_selected_rows_reads_none(schema: strawberry.Schema) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ("(first: 8)", "8 exceeds the limit of 7 rows per page"),
         ("(offset: -1)", "-1 is negative"),
         ('(first: 1, before: "x")', "pages forward"),
     ],
 )
-async def test_invalid_page_arguments_are_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:
+async def test_invalid_page_arguments_are_refused(schema: strawberry.Schema, arguments: str, expected: str) -> None:
     result = await _words(schema, arguments)
 
-    assert told in str(result.errors)
+    assert expected in str(result.errors)

@@ -1,4 +1,4 @@
-"""What the input of queries takes and refuses, and that its two forms are one language."""
+"""The query input: accepted and rejected queries, and the equivalence of its two forms."""
 
 import json
 import re
@@ -28,12 +28,12 @@ SNIPPETS = {
 
 
 async def inline(run: Run, expr: str) -> Answer:
-    """The answer to an operation that is written in the document."""
+    """Return the answer to a query whose operation is part of the document."""
     return await run(f'{{ callsStats(projectId: "acme/chat", query: {{expr: {expr}}}) {{ count }} }}')
 
 
 def fault(answer: Answer) -> tuple[str, str]:
-    """The argument and the message of the one error, which the argument begins."""
+    """Return the argument and the message of the only error; the message starts with the argument."""
     assert answer.code == "BAD_USER_INPUT"
     [error] = answer.errors
     argument = error["extensions"]["argument"]
@@ -41,7 +41,7 @@ def fault(answer: Answer) -> tuple[str, str]:
 
 
 def examples(schema: LoomSchema) -> dict[str, list[str]]:
-    """The snippets in the descriptions of input types, by the type."""
+    """Return the examples in the descriptions of input types, by type."""
     kinds = schema._schema.type_map.items()
     found = {
         name: re.findall(r"`(\{.*?\})`", kind.description or "")
@@ -177,10 +177,10 @@ async def test_variable_is_accepted_at_any_level(
     ],
 )
 async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argument: str, message: str) -> None:
-    where, told = fault(await inline(run, expr))
+    where, text = fault(await inline(run, expr))
 
     assert where == argument
-    assert message in told
+    assert message in text
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argumen
     ],
 )
 async def test_error_in_the_raw_form_has_its_path(run: Run, query: Tree, argument: str, message: str) -> None:
-    where, told = fault(await run(QUERY, query={"json": query}))
+    where, text = fault(await run(QUERY, query={"json": query}))
 
     assert where == argument
-    assert message in told
+    assert message in text
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_too_deep_nesting_is_refused(run: Run, levels: int) -> None:
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """A typed operation, built from the inside, since it is deeper than a function can go."""
+    """Return a deep typed operation. It is built from the inside, since recursion would exceed Python's limit."""
     tree = typed(eq("id", "x"))
     for _ in range(levels):
         tree = {"not": [tree]}

@@ -1,4 +1,4 @@
-"""Only what is selected is read, by whatever way it is selected."""
+"""Only selected fields are read, whichever way a document selects them."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def projected(commands: Commands) -> set[str]:
 async def test_page_reads_selected_fields_and_sort_keys(
     run: Run, commands: Commands, calls: CallsStore, selection: str, paths: set[str]
 ) -> None:
-    await calls.write([start(1)])  # an empty page would look for hints
+    await calls.write([start(1)])  # the server looks for hints if the page is empty
     commands.sent.clear()
     answer = await run(
         f"""

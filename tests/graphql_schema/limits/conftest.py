@@ -1,4 +1,4 @@
-"""The API's own schema, and what its documents cost."""
+"""The API's schema and the costs of its documents."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.graphql_schema.limits.costing import Pricing
 
 @pytest.fixture(scope="session")
 def pricing(schema: LoomSchema) -> Pricing:
-    """What documents of the API cost, without a limit."""
+    """Return a calculator of the costs of the API's documents, without a limit."""
     return Pricing(schema._schema)

@@ -1,4 +1,4 @@
-"""The cost of documents, without running them."""
+"""Functions that calculate the cost of documents without running them."""
 
 from typing import Any
 
@@ -15,7 +15,10 @@ UNLIMITED = 10**1000
 def prepared(
     schema: GraphQLSchema, document: str, variables: dict[str, Any], *, is_bomb: bool = False
 ) -> Executor[Any]:
-    """What would execute a document, which must be valid; graphql-core takes too long to tell that of bombs."""
+    """Return an executor of a valid document.
+
+    Bombs are not validated, because graphql-core takes too long to validate them.
+    """
     parsed = parse(document)
     assert is_bomb or not validate(schema, parsed)
     executor = Executor.build(schema, parsed, raw_variable_values=variables)
@@ -24,28 +27,28 @@ def prepared(
 
 
 def about(document: str) -> str:
-    """A document about a project, which stands there as %s."""
+    """Return a document with the project's argument in place of %s."""
     return document.replace("%s", PROJECT)
 
 
 class Pricing:
-    """Tells what documents cost, each anew, so that nothing is known before."""
+    """Calculates the costs of documents, each parsed anew, so that nothing is cached."""
 
     def __init__(self, schema: GraphQLSchema, max_cost: int = UNLIMITED, max_page_size: int = 10_000) -> None:
         self.schema = schema
         self.costs = Costs(schema, Limits(max_cost=max_cost, max_page_size=max_page_size))
 
     def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
-        """The cost that an answer tells."""
+        """Return the cost that an answer would state."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
         formula = self.costs.formula(executor.operation, executor.fragment_definitions)
-        told = formula.extensions(executor.variable_values.coerced)
-        assert told is not None
-        cost: int = told["cost"]["requested"]
+        found = formula.extensions(executor.variable_values.coerced)
+        assert found is not None
+        cost: int = found["cost"]["requested"]
         return cost
 
     def refusal(self, document: str, **variables: Any) -> TooCostlyError:  # noqa: ANN401 -- any JSON
-        """Why a document is not run."""
+        """Return the error that rejects a document."""
         try:
             found = self.of(document, **variables)
         except TooCostlyError as error:

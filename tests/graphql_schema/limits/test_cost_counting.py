@@ -1,4 +1,4 @@
-"""Counting selections as execution selects: fragments, names, directives, kinds, and bombs of all of these."""
+"""The cost counts selections as execution does: fragments, names, directives, types, and bombs of all of these."""
 
 from random import Random
 from typing import Any
@@ -79,7 +79,7 @@ def things() -> Pricing:
         ),
         ("{ thing { a: children(first: 3) { name } b: children(first: 2) { name } } }", 6),
         ("{ a: thing { ...A } b: thing { ...A ...A } } fragment A on Thing { children(first: 3) { name } }", 8),
-        # One thing is a leaf or a branch, and not both.
+        # an object is either a leaf or a branch
         ("{ thing { ... on Leaf { twin { name } } ... on Branch { twigs(first: 5) { name } } } }", 1 + 5),
         ("{ thing { ... on Leaf { twin { name } } ... on Branch { name } } }", 1 + 1),
         ("{ thing { children(first: 2) { name } ... on Branch { twigs(first: 5) { name } } } }", 1 + 2 + 5),
@@ -115,9 +115,9 @@ def test_document_with_many_flags_is_counted_correctly_each_time(things: Pricing
 
     for number in [*range(256), *range(256)]:
         values = {f"f{each}": bool(number & 2**each) for each in flags}
-        told = formula.extensions(values)
-        assert told is not None
-        assert told["cost"]["requested"] == 1 + number
+        found = formula.extensions(values)
+        assert found is not None
+        assert found["cost"]["requested"] == 1 + number
 
 
 def test_fragment_bomb_is_counted_without_expanding_it(things: Pricing) -> None:
@@ -148,7 +148,7 @@ def test_fragment_bomb_with_variables_is_counted_without_expanding_it(things: Pr
 
 
 def test_names_with_too_many_merged_selections_are_refused(things: Pricing) -> None:
-    """Every two fragments of a level merge into another pair below: ever more pairs, which nobody needs."""
+    """Each two fragments of a level merge into another pair below, so the number of pairs explodes."""
     levels, width = 12, 40
     text = "{ thing { " + " ".join(f"...F0x{n}" for n in range(width)) + " } }"
     for level in range(levels):
@@ -173,7 +173,7 @@ def test_document_deeper_than_the_stack_is_refused(things: Pricing) -> None:
 
 
 class PagedDocument(RandomDocument):
-    """A random document that only chooses among what matters here."""
+    """A random document with arguments of input types only where they are required."""
 
     def _arguments(self, arguments: dict[str, GraphQLArgument]) -> str:
         needed = {
@@ -188,7 +188,7 @@ def has_fields(kind: GraphQLInputType) -> bool:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_documents_cost_the_same_as_when_expanded(schema: LoomSchema, pricing: Pricing, seed: int) -> None:
-    """The oracle collects each selection by graphql-core, unfolds everything, and takes arguments as resolvers do."""
+    """The expected cost comes from an expansion of all selections with graphql-core's own functions."""
     compared = nested = 0
     for number in range(DOCUMENTS):
         made = PagedDocument(schema._schema, Random(f"{seed}/{number}"))  # noqa: S311 -- tests that repeat
@@ -208,7 +208,7 @@ def test_random_documents_cost_the_same_as_when_expanded(schema: LoomSchema, pri
 
 
 def unfolded(executor: Executor[Any]) -> int:
-    """What an operation costs by the plain rules, found the long way."""
+    """Return the cost of an operation by the plain rules, without any optimisation."""
     schema, weights, work = executor.schema, Weights(executor.schema), 0
     root = schema.get_root_type(executor.operation.operation)
     assert root is not None
@@ -224,13 +224,13 @@ def unfolded(executor: Executor[Any]) -> int:
             work += weight.work
             values = get_argument_values(definition, node, executor.variable_values)
             given = {name: values.get(each.out_name or name) for name, each in definition.args.items()}
-            told = size_of(weight.size, weight.nested if in_list else weight.default, given)
+            stated = size_of(weight.size, weight.nested if in_list else weight.default, given)
             is_list = is_list_type(get_nullable_type(definition.type))
-            known = [size for size in (told, handed, INNER) if size is not None]
+            known = [size for size in (stated, handed, INNER) if size is not None]
             below = get_named_type(definition.type)
             each = weight.own
             if is_composite_type(below):
-                each += most(below, details, None if is_list else told, in_list=in_list or is_list)
+                each += most(below, details, None if is_list else stated, in_list=in_list or is_list)
                 if weight.scans and isinstance(below, GraphQLObjectType):
                     selected = executor.collect_subfields(below, details).grouped_field_set.values()
                     each += UNINDEXED * (1 + sum(one[0].node.name.value == "totalCount" for one in selected))
@@ -247,7 +247,7 @@ def unfolded(executor: Executor[Any]) -> int:
 
 
 def size_of(rule: Any, default: int, given: dict[str, Any]) -> int | None:  # noqa: ANN401 -- numbers or names
-    """How many a field is told to give, from its arguments' values."""
+    """Return the number of rows that a field's arguments request, or None if the field has no size."""
     if rule is None or isinstance(rule, int):
         return rule
     for name in rule:

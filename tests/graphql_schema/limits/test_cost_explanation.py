@@ -1,4 +1,4 @@
-"""A query that would cost too much is refused before anything runs, and told why in numbers that are right."""
+"""The server rejects a query that may cost too much before it runs; the error explains the cost in correct numbers."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def limited(schema: LoomSchema) -> Limited:
 
 
 def sum_of(message: str) -> int:
-    """What the sum in a message comes to, when its labels are taken away."""
+    """Return the value of the sum in a message, without its labels."""
     [text] = re.findall(r"may return(?: and the scans that it needs)?, (.*), and [\d,]+ for its work", message)
     plain = re.sub(r"\w+: ", "", text).replace(",", "").replace(" x ", " * ")
     assert re.fullmatch(r"[\d+*() ]+", plain), plain
@@ -127,7 +127,7 @@ async def test_mutation_is_not_refused_for_its_input_size(database: Database, *,
         }
     ] * 300
     document = "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }"
-    # What it reads besides is held to the limit all the same.
+    # The limit still applies to the data that a mutation reads.
     greedy = document[:-1] + about(
         ' completionsCreate(%s, inputs: { model: "m" }) { call { feedback { nodes { id } } } } }'
     )
@@ -154,7 +154,7 @@ async def test_full_pages_cost_exactly_what_they_return(database: Database, call
 
 
 def objects_in(value: Any) -> int:  # noqa: ANN401 -- any JSON
-    """How many objects an answer has, JSON values among them, but not itself."""
+    """Return the number of objects in an answer, including JSON values but not the answer itself."""
     if isinstance(value, dict):
         below = sum(objects_in(each) for each in value.values())
         return below + sum(not isinstance(each, str | bool | int | list | None) for each in value.values())

@@ -1,4 +1,4 @@
-"""What fields cost: each case is a document of the API and the sum that its cost is made of."""
+"""The costs of fields: each case is a document of the API and the sum that makes up its cost."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.limits.costing import Pricing, about
 
 ASKED, COUNT, SCAN = 10, 1_000, 8_000
-"""What the database's work counts: a look-up, an index gone through, calls read."""
+"""Costs of database work: a lookup, a read of an index, and a read of all calls."""
 
 REFS = "query ($refs: [String!]!) { refs(refs: $refs) }"
 DIGESTS = about("query ($digests: [String!]) { tablesStats(%s, digests: $digests) { count } }")
@@ -109,7 +109,7 @@ def test_document_has_its_expected_cost(pricing: Pricing, document: str, variabl
         ({"first": None}, 100),
         ({}, 100),
         ({"first": 10_000}, 10_000),
-        # What a field refuses anyway is no larger than what it takes, so that its own error is told.
+        # The cost of an invalid size stays within the valid range, so that the field can report its own error.
         ({"first": 2**31 - 1}, 10_000),
         ({"first": -5}, 0),
     ],

@@ -1,4 +1,4 @@
-"""Variables are counted by their types before any of them is coerced, and no further than the limit."""
+"""The server counts the values of variables by type before it coerces them, and stops at the limit."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ from stores.database import Database
 from tests.graphql_schema.conftest import Run, running
 
 COERCED: list[threading.Thread] = []
-"""For each member that was coerced the thread that did it."""
+"""Thread that coerced each member, in the order of coercion."""
 
 
 def _coerce(value: object) -> object:
@@ -36,7 +36,7 @@ Noted = strawberry.scalar(name="Noted", parse_value=_coerce)
 
 
 class _Noted:
-    """Whatever came."""
+    """A scalar of any value."""
 
 
 @strawberry.input
@@ -73,7 +73,7 @@ def schema_of(limit: int, *, compiled: bool) -> LimitedSchema:
     )
 
 
-async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
+async def executed(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
     result = await schema.execute(DOCUMENT, variable_values=variables)
     return result.data, result.errors or []
 
@@ -81,13 +81,13 @@ async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[Grap
 async def test_values_at_the_limit_run_and_one_more_is_refused_before_coercion(
     schema: LimitedSchema,
 ) -> None:
-    trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 and 1, and 249 with a value each
+    trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 trees, 1 list, and 249 branches with a value each
 
-    data, errors = await asked(schema, trees=trees, members=[0] * 499)
+    data, errors = await executed(schema, trees=trees, members=[0] * 499)
     assert (data, errors) == ({"count": 501}, [])
     assert len(COERCED) == 249 + 499
     COERCED.clear()
-    data, [error] = await asked(schema, trees=trees, members=[0] * 500)
+    data, [error] = await executed(schema, trees=trees, members=[0] * 500)
 
     assert data is None
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX", "limit": LIMIT, "setting": "LOOMQL_MAX_INPUT_VALUES"}
@@ -109,12 +109,12 @@ async def test_streamed_operations_have_the_same_limit(schema: LimitedSchema) ->
 
 
 async def test_values_inside_json_do_not_count(schema: LimitedSchema) -> None:
-    assert await asked(schema, trees=[{"json": list(range(5 * LIMIT))}]) == ({"count": 1}, [])
+    assert await executed(schema, trees=[{"json": list(range(5 * LIMIT))}]) == ({"count": 1}, [])
 
 
 async def test_non_list_and_non_object_values_are_left_to_their_type(schema: LimitedSchema) -> None:
-    assert await asked(schema, trees={"branches": {"value": 1}}) == ({"count": 1}, [])
-    _, [error] = await asked(schema, trees=[5])
+    assert await executed(schema, trees={"branches": {"value": 1}}) == ({"count": 1}, [])
+    _, [error] = await executed(schema, trees=[5])
 
     assert (
         error.message
@@ -125,10 +125,10 @@ async def test_non_list_and_non_object_values_are_left_to_their_type(schema: Lim
 async def test_few_unknown_keys_are_listed_and_many_are_counted(schema: LimitedSchema) -> None:
     few = {f"k{number}": 1 for number in range(3 + MAX_UNKNOWN_KEYS)}
 
-    _, told = await asked(schema, trees=[few])
-    _, [error] = await asked(schema, trees=[few | {"more": 1}])
+    _, errors = await executed(schema, trees=[few])
+    _, [error] = await executed(schema, trees=[few | {"more": 1}])
 
-    assert len(told) == 3 + MAX_UNKNOWN_KEYS
+    assert len(errors) == 3 + MAX_UNKNOWN_KEYS
     assert error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; remove the unknown keys."
     assert error.extensions == {"code": "BAD_USER_INPUT"}
     assert COERCED == []
@@ -141,7 +141,7 @@ async def test_too_deep_input_is_refused(compiled: bool) -> None:  # noqa: FBT00
     for _ in range(2_000):
         deep = {"branches": [deep]}
 
-    _, [error] = await asked(schema_of(10**6, compiled=compiled), trees=[deep])
+    _, [error] = await executed(schema_of(10**6, compiled=compiled), trees=[deep])
 
     assert error.message == "Variable values are nested too deeply."
     assert COERCED == []
@@ -159,13 +159,13 @@ async def test_large_input_is_coerced_in_a_thread(compiled: bool) -> None:  # no
             await asyncio.sleep(0)
 
     other = asyncio.create_task(wait_along())
-    few, _ = await asked(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
+    few, _ = await executed(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
     assert others <= {0, MAX_INLINE_VALUES}
     assert set(COERCED) == {threading.main_thread()}
     COERCED.clear()
     others.clear()
 
-    much, _ = await asked(schema, trees=[], members=[0] * 40 * MAX_INLINE_VALUES)
+    much, _ = await executed(schema, trees=[], members=[0] * 40 * MAX_INLINE_VALUES)
     other.cancel()
 
     assert (few, much) == ({"count": MAX_INLINE_VALUES}, {"count": 40 * MAX_INLINE_VALUES})
@@ -184,9 +184,9 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
     monkeypatch.setattr(operations, "check_values", noted)
     schema = schema_of(limit, compiled=True)
 
-    await asked(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
+    await executed(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
     assert counting == []
-    data, errors = await asked(schema, trees=[], members=[0] * 10**5 + [0])
+    data, errors = await executed(schema, trees=[], members=[0] * 10**5 + [0])
 
     assert (data, len(errors)) == (({"count": 10**5 + 1}, 0) if limit > 10**5 else (None, 1))
     assert len(counting) == 1

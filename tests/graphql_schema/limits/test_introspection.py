@@ -1,4 +1,4 @@
-"""Introspection off: no way to ask what the schema has, and no error that tells."""
+"""Introspection off: no query can read the schema, and no error reveals it."""
 
 import pytest
 
@@ -53,8 +53,8 @@ async def test_typename_is_allowed(secret: Run) -> None:
     ],
 )
 async def test_errors_suggest_no_names(secret: Run, run: Run, document: str, variables: dict[str, object]) -> None:
-    told, hidden = await run(document, **variables), await secret(document, **variables)
+    shown, hidden = await run(document, **variables), await secret(document, **variables)
 
-    assert "Did you mean" in str(told.errors)
+    assert "Did you mean" in str(shown.errors)
     assert hidden.errors
     assert "Did you mean" not in str(hidden.errors)

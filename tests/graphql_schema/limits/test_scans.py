@@ -1,4 +1,4 @@
-"""Conditions and sorts that no index serves: each is priced as a scan, wherever it comes from."""
+"""Conditions and sorts that no index supports: each costs a scan, in every list."""
 
 from typing import Any
 
@@ -45,15 +45,15 @@ def aliases(number: int, field: str) -> str:
         (listed('sortBy: [{ field: "started_at", direction: DESC }]'), ASKED + 2),
         (listed('filter: { traceIds: ["a"], wbUserIds: [] }'), ASKED + 2),
         (listed('filter: { wbUserIds: ["me"] }'), ASKED + SCAN + 2),
-        # A condition and a sort are looked at in one scan.
+        # One scan serves a condition and a sort.
         (listed(f'{JSON_PATH}, sortBy: [{{ field: "inputs.a", direction: ASC }}]'), ASKED + SCAN + 2),
-        # To count all that match is a scan of its own, each time that it is asked for.
+        # A count of all matches is a separate scan, each time that the document selects it.
         (f"{{ calls(%s, {JSON_PATH}) {{ totalCount nodes {{ id }} }} }}", ASKED + COUNT + 2 * SCAN + 1 + 100),
         (f"{{ calls(%s, first: 0, {JSON_PATH}) {{ a: totalCount b: totalCount }} }}", ASKED + 2 * COUNT + 3 * SCAN + 1),
         (f"{{ calls(%s, first: 0, {COLUMN}) {{ totalCount }} }}", ASKED + COUNT + 1),
         (f"{{ callsStats(%s, {JSON_PATH}) {{ count }} }}", COUNT + SCAN + 1),
         (f"{{ explain(%s, {JSON_PATH}) {{ milliseconds }} }}", COUNT + SCAN + 1),
-        # What reads the calls anyway costs no more.
+        # A field that reads all calls anyway costs no more.
         (f"{{ callsAggregate(%s, {JSON_PATH}) {{ numGroups }} }}", 8_000 + 1),
         (f'{{ search(%s, text: "a", first: 5, {JSON_PATH}) {{ nodes {{ score }} }} }}', 8_000 + 1 + 5),
         (f"{{ objs(%s, first: 1, {where('val.a')}) {{ nodes {{ digest }} }} }}", 4_012),
@@ -65,10 +65,10 @@ def aliases(number: int, field: str) -> str:
         ('{ tableRows(%s, digest: "", first: 1, sortBy: { field: "a", direction: ASC }) { nodes { digest } } }', 4_012),
         (listed(BOTH), ASKED + SCAN + 2),
         (f"{{ callsStats(%s, {BOTH}) {{ count }} }}", COUNT + SCAN + 1),
-        # Threads are made of all turns of a project, once for the page and once for each count.
+        # A list of threads reads all turns of a project, once for the page and once for each count.
         ("{ threads(%s, first: 1) { nodes { turnCount } } }", ASKED + SCAN + 2),
         ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 2),
-        # Each project of a page is looked through by itself.
+        # Each project of a page needs a scan of its own.
         (
             f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",
             2 * ASKED + 1 + 9 * (1 + 1 + SCAN + 1),
@@ -99,7 +99,7 @@ BY_VARIABLES = about(
         ({"query": {"json": ["not", "a", "query"]}}, 1),
         ({"sort": [{"field": "started_at", "direction": "DESC"}]}, 0),
         ({"sort": [{"field": "latency_ms", "direction": "DESC"}]}, 0),
-        # Calls that have no latency yet come last, which no index gives.
+        # Calls without a latency come last, an order that no index provides.
         ({"sort": [{"field": "latency_ms", "direction": "ASC"}]}, 1),
         ({"filter": {"wbUserIds": ["me"]}}, 1),
         ({"filter": {"opNames": ["op"], "traceRootsOnly": True}}, 0),

@@ -1,4 +1,4 @@
-"""Objects and ops through the API: what each field answers, and what is refused."""
+"""Objects and ops in the API: the answers and errors of each field."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Walking from calls to their ops and from objects to their versions and calls: a page at a time, all edges at once."""
+"""Links from calls to ops and from objects to versions and calls: all links of a page load together."""
 
 from collections import Counter
 from typing import Any

@@ -1,1 +1,1 @@
-"""Tests of who may ask what."""
+"""Tests of permissions."""

@@ -1,6 +1,6 @@
-"""Every argument that may be left out and every field of an input, and what somebody ruled on it: where it may lead.
+"""The list of all optional arguments and all input fields, with a reviewed ruling on what each may reach.
 
-The arguments that a field of a root takes always are asked by `questions`, in each project.
+`questions` tests the required arguments of root fields, in each project.
 """
 
 from collections.abc import Iterator, Mapping
@@ -150,11 +150,11 @@ RULED: Final[_Ruled] = {
     "TableUpdateSpec": {ROWS: "append pop insert"},
     "ThreadsQueryFilter": {NAMES: "threadIds", ROWS: "afterDatetime beforeDatetime"},
 }  # fmt: skip
-"""By field or input, and by ruling, the names of arguments. Whoever adds one says here where it leads, and why."""
+"""Names of arguments, by field or input type and by ruling. A new argument needs a reviewed ruling."""
 
 
 def ruled(*, reason: str | None = None) -> set[str]:
-    """The arguments that somebody ruled on, as `Type.field.argument` or `Input.field`: all, or those for a reason."""
+    """Return the reviewed arguments as `Type.field.argument` or `Input.field`: all, or those with one reason."""
     return {
         f"{of}.{name}"
         for of, by in RULED.items()
@@ -165,7 +165,7 @@ def ruled(*, reason: str | None = None) -> set[str]:
 
 
 def arguments(schema: GraphQLSchema) -> set[str]:
-    """Those of a schema."""
+    """Return the optional arguments and input fields of a schema."""
     return {argument for name in schema.type_map if not name.startswith("__") for argument in _of_type(schema, name)}
 
 

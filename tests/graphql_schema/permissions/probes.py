@@ -1,4 +1,4 @@
-"""Probes: questions about our project in which one argument, or one field of an input, names what is another's."""
+"""Probes: queries of our project in which one argument or input field names an entity of another project."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,29 +14,29 @@ from graphql import (
 )
 
 from graphql_schema.engine.operations import LimitedSchema
-from tests.graphql_schema.permissions.questions import Asked, Question, document, questions
+from tests.graphql_schema.permissions.questions import Question, Subject, document, questions
 from tests.graphql_schema.permissions.steps import selection
 
 _TEXTS = frozenset({"String", "ID"})
 
 
 class Probe(NamedTuple):
-    """A question, and the argument that names what is another's, as `arguments` calls it."""
+    """A question, and the name of the probed argument as in `arguments`."""
 
     argument: str
     question: Question
 
 
 class Prober(NamedTuple):
-    """Makes probes about a project and a call in it of the names of what is in another."""
+    """Generates probes of a project and one of its calls, with the names of another project's entities."""
 
-    asked: Asked
+    subject: Subject
     names: list[str]
 
     def probes(self, schema: LimitedSchema) -> Iterator[Probe]:
-        """One for each name and each text of each argument, whether it has to be given or not."""
+        """Yield a probe for each name and each argument or input field that takes a text, required or optional."""
         known: set[tuple[str, str]] = set()
-        for question in questions(schema, *self.asked):
+        for question in questions(schema, *self.subject):
             made = [each for each in self._about(schema, question) if (question.field, each.argument) not in known]
             known |= {(question.field, each.argument) for each in made}
             yield from made
@@ -56,7 +56,7 @@ class Prober(NamedTuple):
     def _objects(
         self, of: str, members: Mapping[str, GraphQLInputType], given: dict[str, Any]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """An object with one of its members put in, or put in another's place."""
+        """Yield copies of an object in which one member is added or replaced."""
         for name, kind in members.items():
             for argument, value in self._values(f"{of}.{name}", kind, given.get(name)):
                 yield argument, given | {name: value}
@@ -78,12 +78,12 @@ class Prober(NamedTuple):
         if kind.name == "QueryInput":
             yield from ((argument, condition) for condition in self._conditions())
             return
-        value = self.asked.inputs(kind)[0] if given is None else given
+        value = self.subject.inputs(kind)[0] if given is None else given
         members = {name: field.type for name, field in kind.fields.items() if not kind.is_one_of or name in value}
         yield from self._objects(kind.name, members, value)
 
     def _conditions(self) -> Iterator[dict[str, Any]]:
-        """That a field is one of the names; a list that has no such field says so."""
+        """Yield conditions that a field is one of the names; a list without such a field returns an error."""
         values = [{"$literal": name} for name in self.names]
         for field in ("id", "project_id", "weave_ref", "object_id", "digest", "llm_id"):
             yield {"json": {"$expr": {"$in": [{"$getField": field}, values]}}}

@@ -1,4 +1,4 @@
-"""Questions for every field of the roots, made of the schema: its required arguments, all about one project."""
+"""Questions for every root field, generated from the schema: only required arguments, all about one project."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from stores.digests import object_digest
 from tests.stores.calls.builders import call_id
 
 DIGEST = object_digest({"x": 1})
-"""Of an object that tests store, where there should be one."""
+"""Digest of the object that tests store if a question needs an existing one."""
 
 _SCALARS: dict[str, Any] = {
     "Int": 1,
@@ -34,7 +34,7 @@ _SCALARS: dict[str, Any] = {
 
 
 class Question(NamedTuple):
-    """A document that asks one field of a root, and its variables."""
+    """A document that selects one root field, and its variables."""
 
     root: str
     field: str
@@ -46,25 +46,28 @@ class Question(NamedTuple):
 
 
 def questions(schema: LimitedSchema, project_id: str, number: int = 1) -> Iterator[Question]:
-    """For each field of each root one, or one for each member of a @oneOf input; about a call of a number."""
+    """Yield at least one question for each root field, with one for each member of a @oneOf input.
+
+    The questions are about the call with the given number.
+    """
     core = schema._schema
     for kind in (core.query_type, core.mutation_type, core.subscription_type):
         assert kind
         for name, field in kind.fields.items():
             required = {argument: given.type for argument, given in field.args.items() if is_required(given.type)}
-            for variables in Asked(project_id, number).objects(required):
+            for variables in Subject(project_id, number).objects(required):
                 if name == "node":
                     variables["id"] = f"weave:///{project_id}/call/{call_id(number)}"
                 yield Question(kind.name, name, document(kind.name, name, field, variables), variables)
 
 
 def is_required(kind: GraphQLInputType) -> bool:
-    """Whether there is no field without such an argument, or no input without such a member."""
+    """Return whether an argument or input field is required."""
     return isinstance(kind, GraphQLNonNull)
 
 
 def document(root: str, name: str, field: GraphQLField, variables: dict[str, Any], selected: str = "__typename") -> str:
-    """One that asks a field with variables of the names of its arguments."""
+    """Return a document that selects a root field, with variables named after its arguments."""
     declared = ", ".join(f"${argument}: {field.args[argument].type}" for argument in variables)
     passed = ", ".join(f"{argument}: ${argument}" for argument in variables)
     braced = "" if is_leaf_type(get_named_type(field.type)) else f"{{ {selected} }}"
@@ -72,14 +75,14 @@ def document(root: str, name: str, field: GraphQLField, variables: dict[str, Any
     return f"{head} {{ {name}{f'({passed})' if passed else ''} {braced} }}"
 
 
-class Asked(NamedTuple):
-    """What is asked about."""
+class Subject(NamedTuple):
+    """The project and the call that the questions are about."""
 
     project_id: str
     number: int
 
     def values(self, name: str, kind: GraphQLInputType) -> list[Any]:
-        """The values that an argument is asked with, all of which must be treated alike."""
+        """Return the values to test an argument with; permissions must treat all of them alike."""
         if isinstance(kind, GraphQLNonNull):
             return self.values(name, kind.of_type)
         if isinstance(kind, GraphQLList):
@@ -94,14 +97,14 @@ class Asked(NamedTuple):
         return [self._named(name, kind.name)]
 
     def objects(self, members: Mapping[str, GraphQLInputType]) -> Iterator[dict[str, Any]]:
-        """Objects of some members, in which each of the values of each is once."""
+        """Yield objects with the given members, so that each value of each member occurs once."""
         values = {name: self.values(name, kind) for name, kind in members.items()}
         usual = {name: first for name, (first, *_) in values.items()}
         yield usual
         yield from (usual | {name: other} for name, (_, *others) in values.items() for other in others)
 
     def inputs(self, kind: GraphQLInputObjectType) -> list[dict[str, Any]]:
-        """The values of an input."""
+        """Return the values of an input type."""
         if kind.is_one_of:
             return [{name: value} for name, field in kind.fields.items() for value in self.values(name, field.type)]
         return list(self.objects({name: field.type for name, field in kind.fields.items() if is_required(field.type)}))
@@ -114,7 +117,7 @@ class Asked(NamedTuple):
         ]
 
     def _named(self, name: str, kind: str) -> Any:  # noqa: ANN401 -- any JSON
-        """The value of an argument of a scalar type by its name."""
+        """Return the value of an argument of a scalar type, chosen by its name."""
         entity, _, project = self.project_id.partition("/")
         ref = f"weave:///{self.project_id}/object/thing:{DIGEST}"
         call = call_id(self.number)

@@ -1,6 +1,6 @@
-"""Every edge of the graph below the roots, and what somebody ruled on it: whose rows it may lead to.
+"""The list of all edges of the graph below the roots, with a reviewed ruling on whose rows each may reach.
 
-An edge is a field that a resolver answers, that takes arguments, or that gives other objects.
+An edge is a field that has a resolver, takes arguments, or returns other objects.
 """
 
 from collections.abc import Iterator, Mapping
@@ -89,7 +89,7 @@ RULED: Final[_Ruled] = {
                    "Obj", "Project", "TableRow", "Thread", "Trace", "TraceTreeNode")
     },
 }  # fmt: skip
-"""By type and by ruling the names of fields. Whoever adds an edge says here whose rows it leads to, and why."""
+"""Names of fields, by type and by ruling. A new edge needs a reviewed ruling on the rows that it reaches."""
 
 
 WRITTEN: Final = {
@@ -97,11 +97,11 @@ WRITTEN: Final = {
     "CompletionsCreateRes", "CostCreateRes", "FeedbackCreateBatchRes", "FeedbackCreateRes", "FeedbackReplaceRes",
     "ImageGenerationCreateRes", "OtelExportRes",
 }  # fmt: skip
-"""Types that no query leads to: what mutations and subscriptions answer."""
+"""Types that only mutations and subscriptions return."""
 
 
 def ruled(*, written: bool | None = None) -> set[str]:
-    """The edges that somebody ruled on: all, only those of what is written, or only the others."""
+    """Return the reviewed edges: all, only those of types in `WRITTEN`, or only the others."""
     return {
         f"{kind}.{name}"
         for kind, by in RULED.items()
@@ -112,7 +112,7 @@ def ruled(*, written: bool | None = None) -> set[str]:
 
 
 def edges(schema: GraphQLSchema) -> set[str]:
-    """The edges of a schema, below its roots."""
+    """Return the edges of a schema below its roots."""
     return {
         f"{kind.name}.{name}" for kind in _objects(schema) for name, field in kind.fields.items() if _is_relation(field)
     }

@@ -1,4 +1,4 @@
-"""Steps over the graph: documents that go to a type by fields that lead there, and along each of its edges."""
+"""Steps through the graph: documents that reach each type from the root and follow each of its edges."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -15,29 +15,29 @@ from graphql import (
 )
 
 Ask = Callable[[str], Awaitable[Any]]
-"""Gives the data of the answer to a document."""
+"""A function that runs a document and returns the data of its answer."""
 
 Arguments = Callable[[str, GraphQLField], str]
-"""Spells the arguments of a field of a root."""
+"""A function that returns the arguments of a root field as text."""
 
 _HERE = "here"
 
 
 class Steps:
-    """Goes along every edge that can be reached by queries, from every row of the first list that leads to its type.
+    """Follows every edge that queries can reach, from every row of the first list that leads to its type.
 
-    Whatever is selected is called by its type and its name, so that the answer alone tells what was reached.
+    Each selected field has an alias of its type and name, so that the answer alone shows which fields were reached.
     """
 
     def __init__(self, schema: GraphQLSchema, ask: Ask, arguments: Arguments) -> None:
         self.schema, self.ask, self.arguments = schema, ask, arguments
         self.answers: dict[str, Any] = {}
-        """What each document was answered with."""
+        """Data of the answer to each document."""
         self._known: set[str] = set()
         self._waiting: list[tuple[GraphQLObjectType, tuple[str, ...]]] = []
 
     async def go(self) -> None:
-        """Take them all."""
+        """Follow all edges."""
         assert self.schema.query_type
         self._waiting.append((self.schema.query_type, ()))
         while self._waiting:
@@ -50,13 +50,13 @@ class Steps:
                 continue
             self._known.add(to.name)
             if to.name.endswith("Connection"):
-                # At once, so that what it lists is gone on from as a list, and not from the one that a root gives.
+                # The steps continue at once, so that later ones start from this list and not from a list at the root.
                 await self._go_from(to, (*path, step))
             else:
                 self._waiting.append((to, (*path, step)))
 
     def _steps(self, kind: GraphQLObjectType) -> Iterator[tuple[str, GraphQLObjectType | None]]:
-        """The edges of a type, lists first, each with the type that it leads to; None where that is a scalar."""
+        """Yield the edges of a type, lists first, each with its target type, or None for a scalar of a root."""
         is_root = kind is self.schema.query_type
         for name, field in sorted(kind.fields.items(), key=lambda each: not _is_connection(each[1])):
             to = get_named_type(field.type)
@@ -82,7 +82,7 @@ def _is_connection(field: GraphQLField) -> bool:
 
 
 def selection(schema: GraphQLSchema, kind: GraphQLNamedType, depth: int = 0) -> str:
-    """All of a type, and so many edges further on all of what is there; through a connection is no way."""
+    """Return a selection of all fields of a type, and of objects up to `depth` edges away; connections do not count."""
     if isinstance(kind, GraphQLObjectType):
         return " ".join(("__typename", *_selected(schema, kind, depth)))
     assert is_abstract_type(kind)
@@ -103,7 +103,7 @@ def _selected(schema: GraphQLSchema, kind: GraphQLObjectType, depth: int) -> Ite
 
 
 def objects(answer: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any JSON
-    """Every object in an answer."""
+    """Yield every object in an answer."""
     if isinstance(answer, list):
         for each in answer:
             yield from objects(each)
@@ -114,7 +114,7 @@ def objects(answer: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any JSO
 
 
 def reached(answer: Any) -> set[str]:  # noqa: ANN401 -- any JSON
-    """The fields that somewhere in an answer are neither null nor an empty list, each as `Type.field`."""
+    """Return the fields that are non-null and non-empty somewhere in an answer, each as `Type.field`."""
     return {
         name.replace("_", ".", 1) for each in objects(answer) for name, value in each.items() if value not in (None, [])
     }

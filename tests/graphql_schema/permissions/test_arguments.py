@@ -1,4 +1,4 @@
-"""No argument leads into another project: by whatever name of what is there, it tells nothing, and changes nothing."""
+"""No argument reaches another project: the name of a foreign entity reveals nothing and changes nothing."""
 
 import json
 from typing import Any
@@ -16,14 +16,14 @@ from stores.objects import ObjectVersion
 from tests.commands import Commands
 from tests.graphql_schema.permissions.arguments import NAMES, arguments, ruled
 from tests.graphql_schema.permissions.probes import Probe, Prober
-from tests.graphql_schema.permissions.questions import Asked
+from tests.graphql_schema.permissions.questions import Subject
 from tests.graphql_schema.permissions.test_relations import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
 from tests.graphql_schema.permissions.test_walk import first_errors, is_refused
 from tests.graphql_schema.permissions.twins import Builder, Twin
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 OUR_CALL = 99
-"""The number of our one call; none of theirs has it, and none of ours has one of theirs."""
+"""Number of the only call in our project; the other project has no call with this number."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def schema() -> LimitedSchema:
 
 
 async def ours(stores: Stores) -> None:
-    """A project with little in it, which refers to theirs."""
+    """Create a small project of ours that refers to theirs."""
     refs = {"theirs": f"weave:///{THEIRS}/call/{call_id(1)}"}
     await stores.objects.create(ObjectVersion(OURS, "thing", {"x": 1}))
     await stores.calls.write([start(OUR_CALL, project_id=OURS, inputs=refs), end(OUR_CALL, project_id=OURS)])
@@ -40,7 +40,7 @@ async def ours(stores: Stores) -> None:
 
 
 def names(twin: Twin) -> list[str]:
-    """What theirs is called by: projects, ids, names, digests and refs."""
+    """Return the names of their entities: project, ids, names, digests and refs."""
     return [THEIRS, call_id(1), trace_id(1), "thread", "words", twin.file, twin.table, twin.row, twin.refs["words"]]
 
 
@@ -61,17 +61,17 @@ def test_argument_without_permission_is_detected() -> None:
 
 
 def test_every_identifying_argument_is_probed(schema: LimitedSchema) -> None:
-    probed = {probe.argument for probe in Prober(Asked(OURS, OUR_CALL), ["x"]).probes(schema)}
+    probed = {probe.argument for probe in Prober(Subject(OURS, OUR_CALL), ["x"]).probes(schema)}
 
-    # A filter is probed by its fields, and of a project's own lists `test_isolation` tells.
+    # A filter is probed through its fields; `test_isolation` tests the lists of a project.
     filters = {argument for argument in ruled(reason=NAMES) if argument.endswith(".filter")}
     assert ruled(reason=NAMES) - filters - probed == {"Project.calls.expandColumns"}
 
 
 async def test_arguments_reveal_nothing_of_another_project(schema: LimitedSchema, database: Database) -> None:
-    async def told(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
-        asked = probe.question
-        result = await schema.execute(asked.document, asked.variables, Context(stores, caller=US))
+    async def result_of(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
+        question = probe.question
+        result = await schema.execute(question.document, question.variables, Context(stores, caller=US))
         return json.loads(
             codec.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
         )
@@ -79,16 +79,16 @@ async def test_arguments_reveal_nothing_of_another_project(schema: LimitedSchema
     stores = Stores.for_database(database)
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
-    probes = [each for each in Prober(Asked(OURS, OUR_CALL), names(twin)).probes(schema) if is_steady_query(each)]
+    probes = [each for each in Prober(Subject(OURS, OUR_CALL), names(twin)).probes(schema) if is_steady_query(each)]
 
-    beside = [await told(probe) for probe in probes]
+    together = [await result_of(probe) for probe in probes]
     await forget(database, THEIRS)
-    alone = [await told(probe) for probe in probes]
+    alone = [await result_of(probe) for probe in probes]
     await stores.close()
 
-    assert HIDDEN not in json.dumps(beside)
-    assert [probe for probe, one, other in zip(probes, beside, alone, strict=True) if one != other] == []
-    assert sum(each["errors"] == [] for each in beside) > 250
+    assert HIDDEN not in json.dumps(together)
+    assert [probe for probe, one, other in zip(probes, together, alone, strict=True) if one != other] == []
+    assert sum(each["errors"] == [] for each in together) > 250
 
 
 def is_steady_query(probe: Probe) -> bool:
@@ -110,11 +110,11 @@ async def test_arguments_change_nothing_in_another_project(
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
     probes = [
-        each for each in Prober(Asked(OURS, OUR_CALL), names(twin)).probes(schema) if each.question.root != "Query"
+        each for each in Prober(Subject(OURS, OUR_CALL), names(twin)).probes(schema) if each.question.root != "Query"
     ]
     before = await kept(database, THEIRS)
 
-    beside = await errors_of(stores, probes)
+    together = await errors_of(stores, probes)
     after, written = await kept(database, THEIRS), await kept(database, OURS)
     await stores.close()
     for project_id in (OURS, THEIRS):
@@ -126,11 +126,13 @@ async def test_arguments_change_nothing_in_another_project(
 
     assert after == before
     assert HIDDEN not in repr(written)
-    assert [(probe, one, other) for probe, one, other in zip(probes, beside, alone, strict=True) if one != other] == []
+    assert [
+        (probe, one, other) for probe, one, other in zip(probes, together, alone, strict=True) if one != other
+    ] == []
 
 
 async def kept(database: Database, project_id: str) -> dict[str, list[Any]]:
-    """All that is kept of a project, by collection."""
+    """Return all stored documents of a project by collection."""
     of_project, all_of_it = {"$or": [{"project_id": project_id}, {"_id": project_id}]}, database.calls.database
     return {
         name: sorted([row async for row in all_of_it[name].find(of_project)], key=repr)

@@ -1,4 +1,4 @@
-"""With all that one project allows, nothing of another is read, written, counted, or told to be there."""
+"""A caller with all rights on one project cannot read, write or count another's data, or see that it exists."""
 
 import asyncio
 from collections import defaultdict
@@ -32,13 +32,13 @@ THEIR_CALL = f"weave:///{THEIRS}/call/{call_id(1)}"
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
 def schema(request: pytest.FixtureRequest) -> LimitedSchema:
-    """The schema, executed in each of the two ways."""
+    """Return the schema with each of the two executors."""
     return build_schema(Limits(), compiled=request.param)
 
 
 @pytest.fixture
 async def stores(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a generator of Stores
-    """Stores with the same in both projects, but that their values are a secret, and ours refer to theirs."""
+    """Create the same entities in both projects; theirs have secret values, and ours refer to theirs."""
     stores = Stores.for_database(database)
     for project_id, words in ((OURS, "ours"), (THEIRS, HIDDEN)):
         await stores.objects.create(ObjectVersion(project_id, "thing", {"x": 1}))
@@ -59,28 +59,28 @@ async def _content(content: bytes) -> Any:  # noqa: ANN401 -- a generator of byt
 
 
 async def ask(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    """The data of an answer to us; it must have no errors."""
+    """Return the data of an error-free answer to our caller."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert result.errors is None, result.errors
     return result.data
 
 
 async def refusals(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> list[str]:
-    """The codes of the errors of an answer to us."""
+    """Return the error codes of an answer to our caller."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert HIDDEN not in repr(result)
     return [(error.extensions or {})["code"] for error in result.errors or ()]
 
 
-def told(errors: list[Any], project_id: str) -> list[Any]:
-    """Errors without the name of the project in them."""
+def normalized(errors: list[Any], project_id: str) -> list[Any]:
+    """Return errors with the project's name replaced."""
     return [(error.message.replace(project_id, "*"), error.path, error.extensions) for error in errors]
 
 
 async def test_fields_do_not_reveal_if_another_projects_entity_exists(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
-    """What is there, what is not there in a project that is, and a project that is not are answered alike."""
+    """The answer is the same for an existing entity, a missing entity, and an unknown project."""
     there = questions(schema, THEIRS, 1)
     not_there = questions(schema, THEIRS, 99)
     no_project = questions(schema, "nobody/there", 1)
@@ -94,11 +94,11 @@ async def test_fields_do_not_reveal_if_another_projects_entity_exists(
         for question, project_id in zip(alike, (THEIRS, THEIRS, "nobody/there"), strict=True):
             errors = await first_errors(schema, context, question, commands)
             assert [error.extensions["code"] for error in errors] == ["FORBIDDEN"], question
-            answers.append(told(errors, project_id))
+            answers.append(normalized(errors, project_id))
         assert answers[0] == answers[1] == answers[2], alike[0]
         fields += 1
 
-    # No command means no difference in time, either.
+    # Without a command there is no difference in time.
     assert own(commands) == []
     assert fields > 60
 
@@ -210,14 +210,14 @@ async def test_feedback_on_another_projects_entity_returns_no_entity(schema: Lim
 
 
 async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
-    asked = {
+    fields = {
         "evaluateModel(projectId: $p, evaluationRef: $ref, modelRef: $ref) { callId }": "evaluate",
         "actionsExecuteBatch(projectId: $p, actionRef: $ref, callIds: []) { numFailed }": "act",
         'feedbackCreate(projectId: $p, weaveRef: $ref, feedbackType: "wandb.annotation.x", annotationRef: $ref, '
         "payload: {value: 1}) { id }": "annotate",
     }
     alike = []
-    for field in asked:
+    for field in fields:
         document = f"mutation ($p: ID!, $ref: String!) {{ {field} }}"
         results = [
             await schema.execute(document, {"p": OURS, "ref": ref}, Context(stores, caller=US))
@@ -228,7 +228,7 @@ async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSch
         assert HIDDEN not in repr(messages)
         alike.append(messages[0] == messages[1])
 
-    assert alike == [True] * len(asked)
+    assert alike == [True] * len(fields)
 
 
 LISTS = {
@@ -239,7 +239,7 @@ LISTS = {
     "feedback": "nodes { payload feedbackType }",
     "costs": "nodes { id llmId }",
 }
-"""The lists of a project, and what is selected of each."""
+"""Lists of a project, each with its selection."""
 
 
 def test_every_list_of_a_project_is_tested(schema: LimitedSchema) -> None:
@@ -417,18 +417,18 @@ async def test_events_are_shared_only_by_callers_with_equal_visibility(schema: L
 def test_isolation_queries_cover_every_field(schema: LimitedSchema) -> None:
     core = schema._schema
     roots = [core.query_type, core.mutation_type, core.subscription_type]
-    asked = {str(question) for question in questions(schema, OURS)}
+    covered = {str(question) for question in questions(schema, OURS)}
 
-    assert asked == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
+    assert covered == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
 
 
 def test_every_one_of_field_is_tested_alone_and_combined(schema: LimitedSchema) -> None:
-    asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    variables: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for question in questions(schema, OURS):
-        asked[question.field].append(question.variables)
+        variables[question.field].append(question.variables)
 
-    batches = [[next(iter(item)) for item in given["batch"]] for given in asked["callCreateBatch"]]
+    batches = [[next(iter(item)) for item in given["batch"]] for given in variables["callCreateBatch"]]
     assert batches == [["start"], ["end"], ["start", "end"], ["end", "start"]]
-    updates = [[next(iter(item)) for item in given["updates"]] for given in asked["tableUpdate"]]
+    updates = [[next(iter(item)) for item in given["updates"]] for given in variables["tableUpdate"]]
     assert updates[:3] == [["append"], ["pop"], ["insert"]]
-    assert [next(iter(given["query"])) for given in asked["feedbackPurge"]] == ["json", "expr"]
+    assert [next(iter(given["query"])) for given in variables["feedbackPurge"]] == ["json", "expr"]

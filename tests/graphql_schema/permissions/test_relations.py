@@ -1,4 +1,4 @@
-"""No edge of the graph leads into another project, or tells that it is there."""
+"""No edge of the graph reaches another project or reveals that it exists."""
 
 import asyncio
 import json
@@ -24,19 +24,19 @@ from tests.stand_in_provider import StandIn
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.stores.images.pictures import answer, encoded
 from tests.waiting import TIMEOUT
-from tests.watching import tells_time
+from tests.watching import contains_time
 
 OURS, THEIRS = "acme/chat", "rival/chat"
 US = Caller("us", (Grant(OURS, Role.ADMIN),))
 OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
 LIMITS = Limits(max_aliases=100_000)
 UNSTEADY = ("explain", "callEventsCursor")
-"""Fields of Query that are answered otherwise each time."""
+"""Fields of Query whose answers differ each time."""
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
 def schema(request: pytest.FixtureRequest) -> LimitedSchema:
-    """The schema, executed in each of the two ways."""
+    """Return the schema with each of the two executors."""
     return build_schema(LIMITS, compiled=request.param)
 
 
@@ -47,8 +47,8 @@ async def stores(database: Database, providers: EnvironmentProviders) -> Any:  #
     await stores.close()
 
 
-class Asked:
-    """What fields of roots are asked: all about our project."""
+class RootArguments:
+    """The arguments of root fields, all about our project."""
 
     def __init__(self, twin: Twin) -> None:
         entities = (
@@ -79,22 +79,25 @@ class Asked:
         }
 
     def spelled(self, name: str, field: GraphQLField) -> str:
-        """The arguments of a field of Query."""
+        """Return the arguments of a field of Query as a document's text."""
         own = self._of_fields.get(name, {})
         given = self._given | own
-        asked = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
-        return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in asked)})" if asked else ""
+        names = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
+        return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in names)})" if names else ""
 
 
 async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    """The data of an answer to us, as JSON; it must have no errors."""
+    """Return the data of an error-free answer to our caller, as JSON."""
     result = await schema.execute(document, variables, Context(stores, caller=US))
     assert result.errors is None, (result.errors, document)
     return json.loads(codec.dumps(result.data))
 
 
 async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
-    """What we are answered along every edge, by document; asked again, what was compiled says the same."""
+    """Follow every edge as our caller and return the answers by document.
+
+    With our executor each document runs twice, because the second run uses compiled rows.
+    """
 
     async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
         first, *again = [await answered(schema, stores, document) for _ in range(times)]
@@ -102,7 +105,7 @@ async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str,
         return first
 
     times = 2 if schema.execution_context_class is CompilingExecutor else 1
-    steps = Steps(schema._schema, ask, Asked(twin).spelled)
+    steps = Steps(schema._schema, ask, RootArguments(twin).spelled)
     await steps.go()
     return steps.answers
 
@@ -116,26 +119,26 @@ def test_every_relation_has_a_permission(schema: LimitedSchema) -> None:
 
 
 async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSchema, stores: Stores) -> None:
-    # Theirs is there first: what is looked up without its project is theirs.
+    # Their project is created first, so that a lookup without a project would find theirs.
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
 
-    beside = await walked(schema, stores, twin)
+    together = await walked(schema, stores, twin)
     await forget(stores.calls.database, THEIRS)
     alone = await walked(schema, stores, twin)
 
-    told = json.dumps(beside)
-    assert OUR_WORDS in told
-    assert HIDDEN not in told
-    assert THEIRS not in told
-    assert not tells_time(told)
-    changed = [document for document, found in beside.items() if found != alone[document]]
+    text = json.dumps(together)
+    assert OUR_WORDS in text
+    assert HIDDEN not in text
+    assert THEIRS not in text
+    assert not contains_time(text)
+    changed = [document for document, found in together.items() if found != alone[document]]
     assert [document for document in changed if not is_unsteady(document)] == []
-    assert ruled(written=False) - reached(list(beside.values())) == set()
+    assert ruled(written=False) - reached(list(together.values())) == set()
 
 
 async def forget(database: Database, project_id: str) -> None:
-    """Let everything of a project be gone at once; a purge would wait for writers that are on their way."""
+    """Delete all documents of a project at once; a purge would wait for writers in progress."""
     of_project = {"$or": [{"project_id": project_id}, {"_id": project_id}]}
     kept = database.calls.database
     for name in await kept.list_collection_names():
@@ -148,16 +151,16 @@ async def test_relations_follow_no_ref_into_another_project(schema: LimitedSchem
 
     answers = await walked(schema, stores, twin)
 
-    told = json.dumps(answers)
-    assert f"weave:///{THEIRS}/object/thing" in told
-    assert HIDDEN not in told
+    text = json.dumps(answers)
+    assert f"weave:///{THEIRS}/object/thing" in text
+    assert HIDDEN not in text
     named = [(name, value) for each in objects(answers) for name, value in each.items() if is_own(schema, name)]
     assert [(name, value) for name, value in named if THEIRS in str(value)] == []
     assert len(named) > 500
 
 
 def is_own(schema: LimitedSchema, name: str) -> bool:
-    """Whether a field tells in which project an entity is itself."""
+    """Return whether a field names the project of its own entity."""
     kind, _, field = name.partition("_")
     of = schema._schema.type_map.get(kind)
     return field == "projectId" or (field == "ref" and isinstance(of, GraphQLObjectType) and bool(of.interfaces))
@@ -180,11 +183,11 @@ WRITES = """
   spans: otelExport(projectId: $p, traces: {resourceSpans: [{scopeSpans: [{spans: [{name: "x"}]}]}]})
     { ...OtelExportRes }
 """
-"""Mutations whose answers lead on."""
+"""Mutations whose results lead to other entities."""
 
 
 def fragments(schema: LimitedSchema, document: str) -> str:
-    """A document with its fragments, of which each has all of a type and all one edge further on."""
+    """Return a document with its fragments, each a selection of all fields of a type and of two edges beyond it."""
     core = schema._schema
     spread = [name for name in core.type_map if f"...{name} " in document]
     return document + " ".join(
@@ -204,7 +207,7 @@ async def test_mutation_results_lead_only_to_own_entities(
     )
     call = {"projectId": OURS, "id": call_id(99)}
     ended = call | {"endedAt": "2026-01-31T12:00:01Z", "summary": {}}
-    begun = call | {"opName": "op", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
+    started = call | {"opName": "op", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
     stand_in.reply = lambda body: answer(encoded()) if "prompt" in body else None
 
     written = await answered(
@@ -216,19 +219,19 @@ async def test_mutation_results_lead_only_to_own_entities(
         call=f"weave:///{OURS}/call/{call_id(1)}",
         id=call_id(1),
         none=call_id(98),
-        batch=[{"start": begun}, {"end": ended}],
+        batch=[{"start": started}, {"end": ended}],
     )
     watched = await followed(schema, stores)
 
-    told = json.dumps([written, watched])
-    assert HIDDEN not in told
-    assert THEIRS not in told
-    assert not tells_time(told)
+    text = json.dumps([written, watched])
+    assert HIDDEN not in text
+    assert THEIRS not in text
+    assert not contains_time(text)
     assert ruled(written=True) - reached([written, watched]) == set()
 
 
 async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
-    """An event about a call, and all events of a completion."""
+    """Return an event of a call and all events of a completion."""
     since = (await answered(schema, stores, "query ($p: ID!) { callEventsCursor(projectId: $p) }", p=OURS))[
         "callEventsCursor"
     ]
@@ -247,7 +250,7 @@ async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
 
 
 async def streamed(schema: LimitedSchema, stores: Stores, document: str, most: int, **variables: object) -> list[Any]:
-    """The data of the first results of a subscription of ours."""
+    """Return the data of the first results of our caller's subscription."""
     results: Any = await schema.stream(document, variables, Context(stores, caller=US))
     found: list[Any] = []
     async with aclosing(results), asyncio.timeout(TIMEOUT):

@@ -1,4 +1,4 @@
-"""Every field of the roots with every role: refused before any command, or let in, as the table says."""
+"""Every root field with every role: the server rejects it before any command, or permits it, as the table says."""
 
 import asyncio
 from contextlib import aclosing
@@ -31,7 +31,7 @@ CALLERS = {
     "open admin": ANONYMOUS_ADMIN,
 }
 CODES = {"FORBIDDEN", "NOT_FOUND", "OBJECT_DELETED", "BAD_USER_INPUT"}
-"""What a question may be answered with: that it is refused, or that what it asks about is not there or was deleted."""
+"""Codes that an answer may have: the question is rejected or invalid, or its entity is missing or deleted."""
 
 ROLES = {
     "reader": Role.READER,
@@ -46,19 +46,19 @@ ROLES = {
 
 
 def may(caller: str, ruling: FieldPermission) -> bool:
-    """What the table says: `projects` lets everybody in, and gives what is theirs."""
+    """Return whether the table permits the field; `projects` permits all callers and returns only their projects."""
     return ruling.projects.description.startswith("only projects") or ROLES.get(caller, Role.NONE) >= ruling.role
 
 
 async def first_errors(schema: LimitedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:
-    """The errors of the first answer to a question; none where a subscription gets as far as to ask the database."""
+    """Return the errors of the first answer, or none once a subscription sends a command to the database."""
     if question.root != "Subscription":
         result = await schema.execute(question.document, question.variables, context)
         return result.errors or []
     results: Any = await schema.stream(question.document, question.variables, context)
     async with aclosing(results):
         answer = asyncio.ensure_future(anext(results))
-        await until(lambda: answer.done() or bool(_begun(commands)))
+        await until(lambda: answer.done() or bool(_started_commands(commands)))
         if answer.done():
             return answer.result().errors or []
         answer.cancel()
@@ -66,18 +66,20 @@ async def first_errors(schema: LimitedSchema, context: Context, question: Questi
         return []
 
 
-def _begun(commands: Commands) -> list[tuple[str, dict[str, Any]]]:
-    """The commands but those by which a watch goes on."""
+def _started_commands(commands: Commands) -> list[tuple[str, dict[str, Any]]]:
+    """Return the commands without those that continue a watch."""
     return [sent for sent in commands.sent if sent[0] not in {"getMore", "killCursors"}]
 
 
 def own(commands: Commands) -> list[str]:
-    """The commands but those of watches: one that an earlier question began may still be on its way."""
-    return [name for name, body in _begun(commands) if "$changeStream" not in (body.get("pipeline") or [{}])[0]]
+    """Return the commands without those of watches, because a watch of an earlier question may still send some."""
+    return [
+        name for name, body in _started_commands(commands) if "$changeStream" not in (body.get("pipeline") or [{}])[0]
+    ]
 
 
 def is_refused(errors: list[Any], question: Question) -> bool:
-    """Whether a question was refused; no error may be one that nobody expects."""
+    """Return whether a question was rejected, after a check that no error is unexpected."""
     codes = {error.extensions["code"] for error in errors}
     assert codes <= CODES, (question, question.variables, errors)
     return "FORBIDDEN" in codes
@@ -85,7 +87,7 @@ def is_refused(errors: list[Any], question: Question) -> bool:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
 def schema(request: pytest.FixtureRequest) -> LimitedSchema:
-    """The schema, executed in each of the two ways."""
+    """Return the schema with each of the two executors."""
     return build_schema(Limits(), compiled=request.param)
 
 

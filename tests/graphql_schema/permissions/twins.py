@@ -1,4 +1,4 @@
-"""Projects that are twins: what is in them has the same ids, names and refs, and as far as may be the same digests."""
+"""Twin projects: their entities have the same ids, names and refs, and equal digests where possible."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,14 +14,14 @@ from tests.stores.actions.specs import looking_for
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 RUNS = (10, 20)
-"""The numbers of the calls that are runs of an evaluation."""
+"""Numbers of the calls that are runs of an evaluation."""
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}
 
 
 class Twin(NamedTuple):
-    """The digests of what is in a twin, and the refs by which its values lead to that."""
+    """The digests of a twin's entities, and the refs in its values."""
 
     file: str
     table: str
@@ -30,14 +30,14 @@ class Twin(NamedTuple):
 
 
 class Builder:
-    """Builds a twin whose texts are its own `words`, and whose refs lead `to` a project: itself, or its twin."""
+    """Builds a twin with its own `words`, whose refs lead to the project `to`: itself or the other twin."""
 
     def __init__(self, stores: Stores, project_id: str, words: str, to: str) -> None:
         self.stores, self.project_id, self.words, self.to = stores, project_id, words, to
         self.refs: dict[str, str] = {}
 
     async def build(self) -> Twin:
-        """Everything that there are edges to."""
+        """Create an entity for every kind of edge."""
         file, _, _ = await self.stores.files.create(self.project_id, _content(), self.words)
         table, rows = await self.stores.tables.create(self.project_id, [{"q": "a"}, {"q": "b"}])
         await self.stores.tables.create(self.project_id, [{"words": self.words}])
@@ -86,7 +86,7 @@ class Builder:
         exception: str | None = None,
         **given: object,
     ) -> list[CallStart | CallEnd]:
-        """A call of the trace of its number's ten, a turn of one thread if it is a root."""
+        """Return a call in the trace of its ten; a root is a turn of the only thread."""
         root, words = number - number % 10 if number >= RUNS[0] else 1, {"words": self.words}
         refs = {"thing": self.refs["thing"], "data": self.refs["data"]}
         return [
@@ -115,11 +115,11 @@ class Builder:
     async def _feedback(self) -> None:
         call, payload = f"weave:///{self.to}/call/{call_id(1)}", {"words": self.words}
         about = [call, self.refs["thing"], f"weave:///{self.to}/trace/{trace_id(1)}"]
-        said = [NewFeedback(self.project_id, ref, "said", payload, creator=self.words) for ref in about]
-        # The spec of an annotation must be in its own project.
+        plain = [NewFeedback(self.project_id, ref, "said", payload, creator=self.words) for ref in about]
+        # The server accepts an annotation only if its spec is in the same project.
         spec = self.refs["grade"].replace(self.to, self.project_id)
         graded = NewFeedback(self.project_id, call, "wandb.annotation.grade", {"value": 1}, annotation_ref=spec)
-        await self.stores.feedback.create([replace(new, id=call_id(900 + n)) for n, new in enumerate([*said, graded])])
+        await self.stores.feedback.create([replace(new, id=call_id(900 + n)) for n, new in enumerate([*plain, graded])])
 
     async def _upkeep(self) -> None:
         await self.stores.text_search.set_index(self.project_id, is_on=True)

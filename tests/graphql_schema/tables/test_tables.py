@@ -1,4 +1,4 @@
-"""Tables in the API: what is created, changed, read and refused."""
+"""Tables in the API: creation, updates, reads and errors."""
 
 from typing import Any
 
@@ -41,14 +41,14 @@ STATS = """
 
 @pytest.fixture
 async def table(run: Run) -> str:
-    """The digest of a table of `ROWS`."""
+    """Create a table of `ROWS` and return its digest."""
     answer = await run(CREATE, table={"projectId": "acme/chat", "rows": ROWS})
     digest: str = answer.data["tableCreate"]["digest"]
     return digest
 
 
-async def indexes(run: Run, digest: str, **asked: Any) -> list[int]:  # noqa: ANN401 -- any JSON
-    answer = await run(ROWS_OF, digest=digest, **asked)
+async def indexes(run: Run, digest: str, **options: Any) -> list[int]:  # noqa: ANN401 -- any JSON
+    answer = await run(ROWS_OF, digest=digest, **options)
     assert answer.errors == []
     return [node["originalIndex"] for node in answer.data["tableRows"]["nodes"]]
 

@@ -1,4 +1,4 @@
-"""Threads in the API: their fields, their calls, their pages, and what is refused."""
+"""Threads in the API: fields, calls, pages and errors."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ query ($project: ID!, $filter: ThreadsQueryFilter, $sort: [SortBy!], $first: Int
 
 @pytest.fixture
 async def stock(calls: CallsStore, commands: Commands) -> None:
-    """Twelve threads of five turns each, with a step after each turn: thread n ends n-th."""
+    """Store twelve threads of five turns each, with a step after each turn; thread n ends n-th."""
     parts = []
     for number in range(60):
         thread, place = divmod(number, 5)
@@ -110,7 +110,7 @@ async def test_pages_go_both_ways_with_any_sort(run: Run) -> None:
     back = await page(last=3, before=onward["pageInfo"]["startCursor"])
     skipped = await page(first=3, offset=9)
     beyond = await page(first=3, offset=2**31 - 1)
-    # All have the same percentiles: the id decides.
+    # All percentiles are equal, so the id decides.
     alike = await page(sort=[{"field": "p99_turn_duration_ms", "direction": "DESC"}], first=3)
     alike_on = await page(
         sort=[{"field": "p99_turn_duration_ms", "direction": "DESC"}], first=3, after=alike["edges"][0]["cursor"]
@@ -188,11 +188,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 async def test_invalid_arguments_are_named(run: Run) -> None:
-    for variables, argument, told in REFUSED:
+    for variables, argument, expected in REFUSED:
         answer = await run(LIST, project=PROJECT, **variables)
 
         assert answer.code == "BAD_USER_INPUT"
-        assert told in answer.errors[0]["message"]
+        assert expected in answer.errors[0]["message"]
         assert argument in answer.errors[0]["message"]
 
 

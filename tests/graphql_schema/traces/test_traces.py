@@ -1,4 +1,4 @@
-"""Traces through the API: their roots, their calls as a tree, what they come to, and what is wrong with some."""
+"""Traces in the API: roots, calls as a tree, totals, and defective traces."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ query ($project: ID!, $trace: ID!) {
 
 
 def call(number: int, parent: int | None = None, **changes: Any) -> CallStart:  # noqa: ANN401 -- any field of a start
-    """A call of one trace."""
+    """Return the start of a call in the only trace."""
     above = None if parent is None else call_id(parent)
     return start(number, trace_id=trace_id(0), parent_id=above, **changes)
 

@@ -1,4 +1,4 @@
-"""The store of actions over a test's own database, its judges behind the stand-in provider."""
+"""Fixtures for an actions store over the test's own database. Its judges call a stand-in provider."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Looking for words: what is found, and what is kept of it."""
+"""Tests of the action that looks for words in outputs: which words it finds and which results it stores."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Judges: what a model is asked, what is made of its answers, and what goes wrong on the way."""
+"""Tests of judges: requests to the model, the handling of its answers, and failures."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ ANSWER = '{"score": 7, "why": "clear"}'
 
 
 def judged(body: dict[str, Any]) -> Any:  # noqa: ANN401 -- any JSON
-    """What of a call a judge was asked about."""
+    """Return the part of a call that the judge sent to the model."""
     return json.loads(body["messages"][1]["content"])
 
 
@@ -38,7 +38,7 @@ async def has_judged(feedback: FeedbackStore, count: int) -> bool:
 
 
 async def store(calls: CallsStore, *outputs: object) -> list[str]:
-    """Store calls of these outputs; their ids."""
+    """Store one call for each output and return their ids."""
     for number, output in enumerate(outputs, 1):
         await calls.write([start(number, inputs={"question": number}), end(number, output=output)])
     return [call_id(number) for number in range(1, len(outputs) + 1)]
@@ -53,8 +53,8 @@ async def test_judge_request_has_prompt_call_and_schema(
 
     done = await actions.execute(PROJECT, ref, [call_id(1)], "ann")
 
-    [asked] = stand_in.asked
-    assert asked.body == {
+    [request] = stand_in.requests
+    assert request.body == {
         "model": "gpt-4o-mini",
         "messages": [
             {"role": "system", "content": "Be strict."},
@@ -62,7 +62,7 @@ async def test_judge_request_has_prompt_call_and_schema(
         ],
         "response_format": {"type": "json_schema", "json_schema": {"name": "response_format", "schema": SCORE}},
     }
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
     [row] = done.results
     assert row["json"]["output"] == '{"score":7,"why":"clear"}'
     [kept] = await everything(feedback)
@@ -214,7 +214,7 @@ async def test_authentication_failure_stops_further_requests(
 
     assert {row["error"]["code"] for row in done.results} == {"PROVIDER_ERROR"}
     assert all("401" in row["error"]["message"] for row in done.results)
-    assert 1 <= len(stand_in.asked) <= CONCURRENT_JUDGEMENTS
+    assert 1 <= len(stand_in.requests) <= CONCURRENT_JUDGEMENTS
 
 
 async def test_missing_api_key_is_named_for_each_call(
@@ -263,7 +263,7 @@ async def test_too_large_total_is_reported_before_the_remaining_requests(
     assert "the limit is 100,000, so send the remaining calls" in failed[0]["message"]
     judged_ones = len(ids) - len(failed)
     assert 10 <= judged_ones <= 10 + CONCURRENT_JUDGEMENTS
-    assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones
+    assert len(stand_in.requests) == len(await everything(feedback)) == judged_ones
 
 
 async def test_size_of_attributes_and_summary_does_not_matter(
@@ -288,7 +288,7 @@ async def test_thousand_calls_are_judged_in_batches(
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
     assert [row["json"]["output"] for row in done.results] == [f'{{"score":{number % 10}}}' for number in numbers]
-    assert len(await everything(feedback)) == len(stand_in.asked) == 1_000
+    assert len(await everything(feedback)) == len(stand_in.requests) == 1_000
 
 
 async def test_concurrent_batches_share_the_request_limit(
@@ -308,7 +308,7 @@ async def test_concurrent_batches_share_the_request_limit(
                 are_all_there.set()
             try:
                 await asyncio.wait_for(are_all_there.wait(), TIMEOUT)
-                await asyncio.sleep(0.01)  # one too many would come now
+                await asyncio.sleep(0.01)  # leaves time for one request too many
                 return await judges.complete(project_id, inputs)
             finally:
                 under_way[0] -= 1
@@ -335,7 +335,7 @@ async def test_results_for_a_project_purged_meanwhile_are_not_stored(
 ) -> None:
     ids = await store(calls, "x", "y")
     ref = await action(objects, judging())
-    other = Database.open(mongodb_uri, database_name)  # which has not entered the project yet
+    other = Database.open(mongodb_uri, database_name)  # this connection has not registered the project yet
     completions = CompletionsStore(other, objects, calls, providers)
     actions = ActionsStore(calls, objects, FeedbackStore(other), completions)
 
@@ -354,7 +354,7 @@ async def test_results_for_a_project_purged_meanwhile_are_not_stored(
 
 
 async def _at_rest(feedback: FeedbackStore) -> list[dict[str, Any]]:
-    """All feedback, once the writes that were under way have ended, which nobody waits for."""
+    """Return all feedback once no more arrives; no caller waits for the writes that were under way."""
     found = await everything(feedback)
     async with asyncio.timeout(TIMEOUT):
         while True:

@@ -1,4 +1,4 @@
-"""The refs of actions: what they must lead to."""
+"""Tests of action refs: which objects a ref may lead to."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What roll-ups must be, said plainly: over the calls as written, with Python's fractions and calendar."""
+"""A simple model of aggregates in plain Python: it uses the calls as written, exact fractions and Python's calendar."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +14,17 @@ from stores.usage.counts import FIELDS
 
 Row = dict[str, Any]
 Prices = Mapping[str, Mapping[str, float]]
-"""Of each model the rates of all classes that the calls count."""
+"""Rates of all classes that the calls count, by model and by class."""
 Pair = tuple[CallStart, CallEnd | None]
 
 COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 CLASSES = {"cache_read": "cache_read_tokens", "reasoning": "reasoning_tokens"}
-"""The classes that the calls count, by the names in rows of their counts."""
+"""Classes that the calls count, each with the name of its count in rows."""
 
 
 def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, prices: Prices) -> list[Row]:
-    """The rows by time and then by the other keys, null last, each with all numbers."""
+    """Return the rows with all numbers, sorted by time and then by the other keys, nulls last."""
     usages = {start.id: reported(end) for start, end in pairs}
     groups: dict[tuple[Any, ...], list[tuple[Pair, dict[str, Row]]]] = {}
     for pair in pairs:
@@ -43,7 +43,7 @@ def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, pric
 
 
 def reported(end: CallEnd | None) -> dict[str, Row]:
-    """What an end reports, by model; a total that was not sent is the sum."""
+    """Return the usage that an end reports for each model; a missing total is the sum of its parts."""
     sent: Any = end.summary if end else {}
     return {
         model: {
@@ -61,7 +61,7 @@ def _total(counts: Row) -> int:
 
 
 def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Row]]) -> dict[str, Row]:
-    """What a call used itself."""
+    """Return the usage of the call itself, without its children's."""
     start, end = pair
     summary: Any = end.summary if end else {}
     calls = sum(summary.get("status_counts", {}).values())
@@ -75,7 +75,7 @@ def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Ro
         theirs = [child[model] for child in children if model in child]
         beyond = {name: counts[name] - sum(their[name] for their in theirs) for name in COUNTS}
         tokens = [beyond[name] for name in TOKENS]
-        if not theirs or min(tokens) < 0:  # no sum is below its parts
+        if not theirs or min(tokens) < 0:  # a sum of the children's usage would be no smaller than its parts
             found[model] = counts
         elif any(tokens):
             found[model] = {name: max(0, number) for name, number in beyond.items()} | _classes_beyond(counts, theirs)
@@ -83,7 +83,7 @@ def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Ro
 
 
 def _classes_beyond(counts: Row, theirs: Sequence[Row]) -> Row:
-    """Classes of a call beyond its children's; none if any class, or what is of none, would be below 0."""
+    """Return the token classes beyond the children's; all are 0 if one, or the unclassed rest, would be negative."""
     beyond = {name: value - sum(their[name] for their in theirs) for name, value in counts.items()}
     plain = beyond["prompt_tokens"] - beyond["cache_read"], beyond["completion_tokens"] - beyond["reasoning"]
     if min(*plain, *(beyond[name] for name in CLASSES)) < 0:
@@ -109,7 +109,7 @@ def _key(by: GroupBy, pair: Pair, model: str | None, grouping: Grouping) -> obje
 
 
 def status(end: CallEnd) -> str:
-    """How a call went."""
+    """Return the status of an ended call."""
     summary: Any = end.summary
     if end.exception:
         return "error"
@@ -117,10 +117,10 @@ def status(end: CallEnd) -> str:
 
 
 def bucket_start(micros: int, grouping: Grouping) -> int:
-    """The first moment of the bucket, by the wall clock of the zone."""
+    """Return the first microsecond of the bucket, by the local time of the zone."""
     zone = ZoneInfo(grouping.timezone or "UTC")
     moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).astimezone(zone)
-    hour = moment.replace(minute=0, second=0, microsecond=0)  # keeps which of two hours of the same name it is
+    hour = moment.replace(minute=0, second=0, microsecond=0)  # keeps fold, for the repeated hour
     day = hour.replace(hour=0, fold=0)
     cut: dict[Bucket | None, Callable[[], datetime]] = {
         Bucket.MINUTE: lambda: moment.replace(second=0, microsecond=0),
@@ -155,7 +155,7 @@ def _numbers(group: list[tuple[Pair, dict[str, Row]]], prices: Prices) -> Row:
 
 
 def cost(model: str, counts: Row, prices: Prices) -> Fraction:
-    """What an entry costs, exactly."""
+    """Return the exact cost of a usage entry."""
     rates = {name: Fraction(repr(rate)) for name, rate in prices[model].items()}
     cached, reasoning = counts["cache_read"], counts["reasoning"]
     total: Fraction = (
@@ -168,7 +168,7 @@ def cost(model: str, counts: Row, prices: Prices) -> Fraction:
 
 
 def percentile(values: Sequence[int], percent: int) -> float | None:
-    """The value at its place among the others, or between two of them."""
+    """Return the percentile, interpolated between the two nearest values."""
     if not values:
         return None
     ordered = sorted(values)

@@ -1,7 +1,8 @@
-"""Random calls in trees, of three kinds of writers: who sums up and says so, who does not, who does and does not say.
+"""Random trees of calls by three kinds of writers, which report usage differently.
 
-The first writes as Weave's client for Python does, the second as most instrumentations of OpenTelemetry, the third as
-Weave's client for TypeScript.
+The first adds up its children's usage and sends status counts, as Weave's client for Python does. The second adds
+up nothing, as most OpenTelemetry instrumentations do. The third adds up without status counts, as Weave's client
+for TypeScript does.
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ CHANGE_OF_CLOCKS = parse("2026-03-28T20:00:00Z")
 
 
 def random_trace(rng: Random, first: int, size: int, writer: str, running: float = 0.1) -> Pairs:
-    """A trace of so many calls; the first is the root, and each other is below one before it. Some are `running`."""
+    """Return a trace of `size` calls: a root and calls below earlier ones; some are `running`."""
     parents = [None, *(rng.randrange(number) for number in range(1, size))]
     begins = CHANGE_OF_CLOCKS + rng.randrange(-3000, 3 * 86_400) * SECOND
     thread = rng.choice((None, "thread 1", "$thread", "th.read"))
@@ -64,7 +65,7 @@ def _summary(rng: Random, writer: str, below: list[Json], *, failed: bool) -> Js
         for child in below:
             for model, counts in child.get("usage", {}).items():
                 usage[model] = dict(Counter(usage.get(model, {})) + Counter(counts))
-        if writer is SAYS_NOT and rng.random() < 0.4:  # it sums up totals, and not all classes
+        if writer is SAYS_NOT and rng.random() < 0.4:  # such a writer may add up totals but not every class
             for counts in usage.values():
                 counts.pop(rng.choice(("cached", "reasoning")), None)
     elif not below:
@@ -88,7 +89,7 @@ def _counts(rng: Random) -> Json:
 
 
 def _sent(summary: Json) -> Json:
-    """A summary as OpenAI's clients send it."""
+    """Return the summary in the form that OpenAI's clients send."""
     usage = {}
     for model, counts in summary.get("usage", {}).items():
         usage[model] = {name: counts[name] for name in ("requests", "prompt_tokens", "completion_tokens")}

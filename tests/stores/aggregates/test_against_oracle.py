@@ -1,4 +1,4 @@
-"""Aggregates of random calls agree with what is said plainly in Python, whatever they are grouped by."""
+"""Tests that aggregates of random calls equal the model's, for every grouping."""
 
 from collections.abc import Mapping
 from random import Random
@@ -41,7 +41,7 @@ GROUPINGS = (
 
 @pytest.fixture(params=range(2))
 async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Database) -> Pairs:
-    """Some hundred calls of every kind of writer, and prices for most of their models."""
+    """Store calls of every kind of writer, and prices for most of their models."""
     rng = Random(request.param)  # noqa: S311 -- the same every time, no secret
     pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
     await calls.write([part for pair in pairs for part in pair if part])

@@ -1,4 +1,4 @@
-"""Buckets of time: how long they are where clocks change, before the epoch, and at the ends of time."""
+"""Tests of time buckets: their length when clocks change, before the epoch, and at the limits of time."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ HOUR = 3_600_000_000
 
 
 async def bucket(database: Database, micros: int, unit: Bucket, zone: str) -> tuple[int, int]:
-    """The first moment of a bucket and that of the next."""
+    """Return the first moment of the time's bucket and of the next one."""
     first, following = bounds("$found", unit, zone)
     stages: list[dict[str, Any]] = [
         {"$documents": [{"at": micros}]},

@@ -1,4 +1,4 @@
-"""No token of a sum counts twice, whoever wrote the trace; the tree looks further down than numbers by group do."""
+"""Tests that no token counts twice in a sum, for every kind of writer. The tree checks deeper levels than groups do."""
 
 from random import Random
 from typing import Any
@@ -17,30 +17,30 @@ TOKENS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
 
 
 def usage(prompt: int, completion: int = 0, requests: int = 1, model: str = "loom") -> dict[str, Any]:
-    """The usage of one model in a summary."""
+    """Return a summary with the usage of one model."""
     counts = {"prompt_tokens": prompt, "completion_tokens": completion, "requests": requests}
     return {"usage": {model: counts}}
 
 
 def counted(number: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
-    """A summary that counts so many calls."""
+    """Return a summary that counts `number` successful calls."""
     return {"status_counts": {"success": number, "error": 0}, **more}
 
 
 @pytest.fixture
 def store(database: Database) -> AggregatesStore:
-    """The store of roll-ups."""
+    """Return a store of aggregates."""
     return AggregatesStore(database)
 
 
 async def tokens(store: AggregatesStore, *by: GroupBy, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any
-    """Tokens and counts by some keys."""
+    """Return the call count and the tokens of each group."""
     found = await store.calls(PROJECT, Grouping(by), ["count", "total_tokens"], **options)
     return [{name: row[name] for name in row if not name.startswith("_")} for row in found.rows]
 
 
 async def write(calls: CallsStore, *summaries: dict[str, Any], parents: tuple[int | None, ...]) -> None:
-    """A trace of calls, numbered from 1, each with its parent's number."""
+    """Write a trace of calls numbered from 1, with the given summaries and parents."""
     for number, (summary, parent) in enumerate(zip(summaries, parents, strict=True), 1):
         above = call_id(parent) if parent else None
         op = f"step {number}"
@@ -136,7 +136,7 @@ async def test_self_reporting_call_adds_to_its_subtree_in_the_tree(calls: CallsS
 async def test_tree_looks_below_children_without_usage_and_groups_do_not(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
-    """An agent that sums up without saying so, and a step in between without usage: a known limit of groups."""
+    """Document a known limit of groups: the root adds up without status counts, and its child has no usage."""
     await write(calls, usage(30), {}, usage(30), parents=(None, 1, 2))
 
     [total] = await tokens(store)
@@ -189,7 +189,7 @@ async def test_groups_and_tree_equal_the_usage_of_leaf_calls(
 
 
 def classed(prompt: int, cached: int, completion: int = 0, searches: int = 0) -> dict[str, Any]:
-    """The usage of one model with cached tokens, and with web searches."""
+    """Return the usage of one model with cached tokens and web searches."""
     counts = usage(prompt, completion)["usage"]["loom"]
     details = {"prompt_tokens_details": {"cached_tokens": cached}}
     return {"usage": {"loom": counts | details | {"server_tool_use": {"web_search_requests": searches}}}}

@@ -1,4 +1,4 @@
-"""Percentiles of a great many latencies in one group, by either way."""
+"""Tests of percentiles over very many latencies in one group, by both ways to compute them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ BY_COUNTS = percentiles.by_counts(KEYS, SUMMED, {"count": {"$sum": "$count"}}, P
 
 
 def latency(number: int) -> int:
-    """A latency that looks like none other near it; few are long."""
+    """Return a latency unlike those of nearby numbers; only few latencies are long."""
     return number * number * 7919 % 60_000 if number % 97 else number % 1_000_003 * 10
 
 

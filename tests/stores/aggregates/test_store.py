@@ -1,4 +1,4 @@
-"""What aggregates refuse, how they are found, and what of the documents they read."""
+"""Tests of the aggregates store: refused arguments, selected calls, and the documents that it reads."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ DAYS = Grouping([GroupBy.TIME_BUCKET], Bucket.DAY)
 
 @pytest.fixture
 def store(database: Database) -> AggregatesStore:
-    """The store of roll-ups, of small limits."""
+    """Return a store of aggregates with small limits."""
     return AggregatesStore(database, max_groups=4, max_rows=3)
 
 
 async def write_threads(calls: CallsStore, count: int) -> None:
-    """So many calls, each in a thread of its own."""
+    """Write `count` calls, each in its own thread."""
     numbers = range(1, count + 1)
     await calls.write([part for at in numbers for part in (start(at, thread_id=f"thread {at}"), end(at))])
 

@@ -1,4 +1,4 @@
-"""The tree of a trace: its order, whatever parents say; its sums; how deep and how large it may be."""
+"""Tests of a trace's usage tree: its order for any parents, its sums, and its limits of depth and size."""
 
 from fractions import Fraction
 from random import Random
@@ -25,12 +25,12 @@ USAGE = ("own_usage", "total_usage", "cost")
 
 @pytest.fixture
 def store(database: Database) -> AggregatesStore:
-    """The store of roll-ups."""
+    """Return a store of aggregates with a small limit of calls."""
     return AggregatesStore(database, max_calls=50)
 
 
 async def write(calls: CallsStore, parents: dict[int, int | None]) -> None:
-    """A trace of calls by number, each with its parent's."""
+    """Write a trace from each call's number and its parent's number."""
     for number, parent in parents.items():
         above = None if parent is None else call_id(parent)
         summary = {
@@ -41,7 +41,7 @@ async def write(calls: CallsStore, parents: dict[int, int | None]) -> None:
 
 
 async def shape(store: AggregatesStore, **options: Any) -> list[tuple[int, int | None, int, int]]:  # noqa: ANN401 -- any
-    """Each call's number, parent, depth and how many it and those below it are, in order."""
+    """Return each call's number, parent, depth and count of calls in its subtree, in tree order."""
     nodes = await store.usage_tree(PROJECT, TRACE, ["total_usage"], **options)
     return [
         (
@@ -194,7 +194,7 @@ async def test_summing_a_large_root_yields_to_other_requests(
         [root, *_] = await usage_tree(rows, ["total_usage"], None, None)
 
     assert root["total_usage"]["total_tokens"] == 300
-    assert turns.count >= 5 * 300  # nodes, their parents, their order, their sums, their rows
+    assert turns.count >= 5 * 300  # five passes: nodes, parents, order, sums and rows
 
 
 async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Starts and ends as tests write them: a test names only what it is about."""
+"""Builders of starts and ends with defaults: a test names only the fields that it checks."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,17 +12,17 @@ SECOND = 1_000_000
 
 
 def call_id(number: int) -> str:
-    """A call id that sorts as its number does."""
+    """Return a call id; ids sort as their numbers do."""
     return f"00000000-0000-7000-8000-{number:012x}"
 
 
 def trace_id(number: int) -> str:
-    """A trace id that sorts as its number does."""
+    """Return a trace id; ids sort as their numbers do."""
     return f"11111111-0000-7000-8000-{number:012x}"
 
 
 def start(number: int = 1, **changes: Any) -> CallStart:  # noqa: ANN401 -- any field of a start
-    """The start of a root call in a trace of its own, one second after that of the number before."""
+    """Return the start of a root call in its own trace, one second after the start of the previous number."""
     plain = CallStart(
         project_id=PROJECT,
         id=call_id(number),
@@ -36,6 +36,6 @@ def start(number: int = 1, **changes: Any) -> CallStart:  # noqa: ANN401 -- any 
 
 
 def end(number: int = 1, **changes: Any) -> CallEnd:  # noqa: ANN401 -- any field of an end
-    """The end of the same call, half a second after its start."""
+    """Return the end of the call with this number, half a second after its start."""
     plain = CallEnd(project_id=PROJECT, id=call_id(number), ended_at=NOON + number * SECOND + SECOND // 2, summary={})
     return replace(plain, **changes)

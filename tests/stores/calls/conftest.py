@@ -8,5 +8,5 @@ from stores.tables import TablesStore
 
 @pytest.fixture
 def tables(database: Database) -> TablesStore:
-    """A store of tables over `database`."""
+    """Return a store of tables over `database`."""
     return TablesStore(database)

@@ -1,4 +1,4 @@
-"""What a call must be after any writes, said plainly: its latest start, end and name, deleted or not."""
+"""A model of a call after any writes: the latest start, end and name, and whether the call is deleted."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _END_FIELDS = ("ended_at", "exception", "wb_run_step_end")
 
 @dataclass
 class CallModel:
-    """One call and what was written of it last."""
+    """The latest writes to one call."""
 
     project_id: str
     call_id: str
@@ -35,7 +35,7 @@ class CallModel:
     deleted_by: str | None = None
 
     def write(self, part: CallStart | CallEnd) -> None:
-        """The last one wins, whole; a start without a name keeps a rename's."""
+        """Replace the start or end; a start without a name keeps the name of a rename."""
         if isinstance(part, CallEnd):
             self.end = part
             return
@@ -46,15 +46,15 @@ class CallModel:
             self.name = None
 
     def rename(self, name: str, user: str) -> None:
-        """The latest name wins; the empty one takes it away."""
+        """Set the name; an empty name removes it."""
         self.name, self.renamed, self.renamed_by = name or None, True, user
 
     def delete(self, user: str) -> None:
-        """The first delete counts, for good."""
+        """Record the first user who deletes the call."""
         self.deleted_by = self.deleted_by or user
 
     def document(self) -> dict[str, Any]:
-        """The stored document, but for when it was deleted."""
+        """Return the document that the store should hold, without the time of deletion."""
         found = {
             "_id": f"{self.project_id}:{self.call_id}",
             "project_id": self.project_id,
@@ -112,7 +112,7 @@ class CallModel:
 
 
 def _usage(summary: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
-    """What is kept of the requests that these tests' summaries count."""
+    """Return the stored usage for the request counts that these tests' summaries have."""
     none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     models = [{"model": model, **none, **counts} for model, counts in summary.get("usage", {}).items()]
     scope = "own" if sum(summary.get("status_counts", {}).values()) == 1 else "unclear"
@@ -124,6 +124,6 @@ def _compact(value: object) -> str:
 
 
 def _refs(value: object) -> list[str] | None:
-    """The refs right under a payload, which is as deep as these tests put them."""
+    """Return the refs directly under a payload; these tests put none deeper."""
     members = value.values() if isinstance(value, dict) else [value]
     return [text for text in members if isinstance(text, str) and text.startswith("weave:///")] or None

@@ -1,4 +1,4 @@
-"""Lists of calls by what they cost and by their tokens: sorted, filtered and counted by the prices of the moment."""
+"""Tests of lists of calls by cost and by tokens: sorts, filters and counts use the current prices."""
 
 import asyncio
 import random
@@ -34,12 +34,12 @@ def costs(database: Database) -> CostsStore:
 
 
 def costs_more_than(dollars: float) -> Query:
-    """Calls that cost more."""
+    """Return a query for calls that cost more than `dollars`."""
     return Query({"$expr": {"$gt": [{"$getField": "total_cost"}, {"$literal": dollars}]}})
 
 
 def usages() -> list[dict[str, Any]]:
-    """What each call used: nothing, or some of the models."""
+    """Return random usage for each call: none, or some of the models."""
     chance = random.Random(36)  # noqa: S311 -- the same in every run
     return [
         {model: {"prompt_tokens": chance.randrange(5), "completion_tokens": chance.randrange(5)} for model in used}
@@ -48,7 +48,7 @@ def usages() -> list[dict[str, Any]]:
 
 
 async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float | None]]:
-    """Calls with prices that change halfway, and what each costs in plain Python."""
+    """Write calls and prices that change halfway. Return each call's id and its cost as Python computes it."""
     euro = NewCost("euro", 5.0, 5.0, "EUR", "EUR", effective_date=0)
     await costs.create(
         PROJECT,
@@ -68,7 +68,7 @@ async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float |
 
 
 def by_cost(known: list[tuple[str, float | None]], *, descending: bool) -> list[str]:
-    """The ids in order, nulls last, ties by id."""
+    """Return the ids in order of cost, nulls last and ties by id."""
 
     def place(call: tuple[str, float | None]) -> tuple[bool, float]:
         cost = call[1] or 0.0
@@ -128,13 +128,13 @@ async def test_calls_are_filtered_and_counted_by_cost(
     known = await write(calls, costs)
     tokens = {row["id"]: row.get("total_tokens") for row in await calls.database.calls.find({}).to_list(None)}
     expected = [call for call, cost in known if (holds or below(tokens[call]))(cost)]
-    asked = Query({"$expr": tree})
+    query = Query({"$expr": tree})
 
-    page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, query=asked)
+    page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, query=query)
 
     assert [row["id"] for row in page.rows] == expected
-    assert await calls.count(PROJECT, query=asked) == len(expected)
-    assert (await calls.stats(PROJECT, {"count"}, query=asked, limit=3)).count == min(3, len(expected))
+    assert await calls.count(PROJECT, query=query) == len(expected)
+    assert (await calls.stats(PROJECT, {"count"}, query=query, limit=3)).count == min(3, len(expected))
 
 
 def below(tokens: int | None) -> Callable[[float | None], bool]:
@@ -150,7 +150,7 @@ async def test_cost_conditions_combine_with_others_sorts_and_expansion(
     for number in range(6):
         used = {"usage": {"a": {"prompt_tokens": number % 3}}}
         await calls.write([start(number, inputs=inputs if number else {}), end(number, summary=used)])
-    asked = Query(
+    condition = Query(
         {
             "$expr": {
                 "$and": [
@@ -163,7 +163,7 @@ async def test_cost_conditions_combine_with_others_sorts_and_expansion(
     )
     sort = [SortBy("inputs.model.size"), SortBy("total_cost", descending=True), SortBy("started_at", descending=True)]
 
-    page = await calls.page(PROJECT, PageRequest(), {"id"}, CallsFilter(), sort, asked, Expansion(["inputs.model"]))
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, CallsFilter(), sort, condition, Expansion(["inputs.model"]))
 
     assert [row["id"] for row in page.rows] == [call_id(number) for number in (2, 4, 1)]
 
@@ -193,8 +193,8 @@ async def test_few_prices_are_read_at_once_and_many_by_model_of_the_page(
     async def cost() -> tuple[list[object], int]:
         commands.sent.clear()
         rows = (await calls.page(PROJECT, PageRequest(), ["id", "costs", "usage", "started_at"])).rows
-        told = [bill(row["usage"], row["started_at"], row[PRICES]) for row in rows if row.get("usage")]
-        return [(line["prompt_tokens_total_cost"], line["completion_tokens_total_cost"]) for [line] in told], len(
+        bills = [bill(row["usage"], row["started_at"], row[PRICES]) for row in rows if row.get("usage")]
+        return [(line["prompt_tokens_total_cost"], line["completion_tokens_total_cost"]) for [line] in bills], len(
             commands.sent
         )
 
@@ -208,7 +208,7 @@ async def test_few_prices_are_read_at_once_and_many_by_model_of_the_page(
 async def test_new_models_are_priced_in_lists_counts_and_sums(
     calls: CallsStore, costs: CostsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process keeps names of models. After a query meets a new one, queries read the names for a few seconds."""
+    """Check the process's cache of model names: after a new model, queries read the names for a few seconds."""
     await costs.create(PROJECT, [NewCost("a", 1.0, 1.0, effective_date=0), NewCost("b", 2.0, 2.0, effective_date=0)])
 
     async def write(number: int, model: str) -> None:
@@ -266,7 +266,7 @@ async def test_concurrent_queries_each_learn_their_new_model(calls: CallsStore, 
 async def test_call_with_a_model_newer_than_the_model_list_is_in_no_page(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, most_kept: int
 ) -> None:
-    """A page is of the moment at which its names are read, so that it never shows such a call without a cost."""
+    """Check that a page shows the moment when its names are read, so that no call with a new model lacks a cost."""
     monkeypatch.setattr(project_prices, "_MAX_CACHED_CHARACTERS", most_kept)
     read = project_prices._models_of
     numbers = iter(range(1, 100))
@@ -320,17 +320,17 @@ async def test_prices_are_read_once_and_only_if_costs_are_used(
 @pytest.mark.parametrize("name", ["summary.weave.costs", "summary.weave.costs.gpt-4o.prompt_tokens_total_cost"])
 async def test_costs_in_summaries_are_not_queryable_paths(calls: CallsStore, name: str) -> None:
     await calls.write([start(), end(summary={"weave": {"costs": {"gpt-4o": 1}, "costs_of": 1}})])
-    for argument, asked in (
+    for argument, options in (
         ("sort_by.0.field", {"sort_by": [SortBy(name)]}),
         ("query.json.$expr.$gt.0.$getField", {"query": query("$gt", {"$getField": name}, {"$literal": 0})}),
     ):
-        wanted: dict[str, Any] = asked
+        wanted: dict[str, Any] = options
         with pytest.raises(BadInputError, match="by total_cost") as refused:
             await calls.page(PROJECT, PageRequest(), {"id"}, **wanted)
         assert refused.value.argument == argument
 
-    beside = query("$eq", {"$getField": "summary.weave.costs_of"}, {"$literal": 1})
-    assert await calls.count(PROJECT, query=beside) == 1
+    unknown = query("$eq", {"$getField": "summary.weave.costs_of"}, {"$literal": 1})
+    assert await calls.count(PROJECT, query=unknown) == 1
 
 
 async def test_client_values_never_become_operators(calls: CallsStore, costs: CostsStore) -> None:

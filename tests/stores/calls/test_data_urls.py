@@ -1,4 +1,4 @@
-"""Long data URLs in inputs and outputs become files; everything else stays as it came."""
+"""Tests that long data URLs in inputs and outputs become files, and all other values stay unchanged."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import FilesStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.files.streams import left
+from tests.stores.files.streams import stored_counts
 
 IMAGE = b"\x89PNG\r\n\x1a\n" + random.Random(4).randbytes(2000)  # noqa: S311 -- content, no secret
 
@@ -97,7 +97,7 @@ async def test_data_urls_in_inputs_and_output_only_are_extracted(
     assert (await stored(calls, "output"))["files"]["content"] == bytes_digest(IMAGE)
     assert (await stored(calls, "attributes"))["a"] == URL
     assert (await stored(calls, "summary"))["a"] == URL
-    assert await left(database) == (2, 2, 0)
+    assert await stored_counts(database) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: repr(text)[:30] + repr(text)[-8:])
@@ -106,7 +106,7 @@ async def test_malformed_data_url_is_kept(calls: CallsStore, database: Database,
 
     assert await stored(calls, "inputs") == {"a": text, text: "a key"}
     assert await stored(calls, "output") == text
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_only_data_urls_over_1024_characters_are_extracted(calls: CallsStore, database: Database) -> None:
@@ -120,7 +120,7 @@ async def test_only_data_urls_over_1024_characters_are_extracted(calls: CallsSto
     inputs = await stored(calls, "inputs")
     assert inputs["short"] == lengths[MAX_INLINE_LENGTH]
     assert inputs["long"]["_type"] == "CustomWeaveType"
-    assert await left(database) == (2, 2, 0)
+    assert await stored_counts(database) == (2, 2, 0)
 
 
 async def test_callers_values_are_not_modified(calls: CallsStore) -> None:
@@ -146,8 +146,8 @@ async def test_repeated_content_uses_no_more_space(calls: CallsStore, database: 
         await calls.write([start(number, inputs={"a": URL, "b": [URL]})])
     await calls.write([start(9, inputs={"a": data_url(IMAGE, "image/x-other")})])
 
-    # One content, and one description for each media type that it came under.
-    assert await left(database) == (3, 3, 0)
+    # The content is stored once, with one description for each media type.
+    assert await stored_counts(database) == (3, 3, 0)
 
 
 async def test_image_too_large_for_a_document_is_stored(
@@ -170,7 +170,7 @@ async def test_batch_with_an_invalid_item_stores_no_files_and_no_calls(calls: Ca
     with pytest.raises(PayloadTooLargeError):
         await calls.write([start(1, inputs={"a": URL}), start(2, inputs={"a": "x" * MAX_BYTES})])
 
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
     assert await database.calls.count_documents({}) == 0
 
 
@@ -182,7 +182,7 @@ async def test_many_data_urls_of_a_batch_take_few_commands(
 
     await calls.write(batch)
 
-    assert await left(database) == (1200, 1200, 0)
+    assert await stored_counts(database) == (1200, 1200, 0)
     assert len(commands.sent) < 30
     assert (await stored(calls, "inputs", 29))["images"][19]["files"]["content"] == bytes_digest(IMAGE + b"599")
 

@@ -1,4 +1,4 @@
-"""Deletes hide calls with all that descends from them in the same trace, for good."""
+"""Tests that a delete permanently hides calls and all their descendants in the same trace."""
 
 import pytest
 
@@ -18,7 +18,7 @@ async def visible(calls: CallsStore) -> list[str]:
 
 @pytest.fixture
 async def family(calls: CallsStore) -> None:
-    """1 has the children 2 and 3, 2 has 4; 5 claims 1 for its parent from another trace; 6 is alone."""
+    """Write 1 with children 2 and 3, 4 below 2, 5 that names 1 as parent from another trace, and 6 alone."""
     await calls.write(
         [
             start(1),

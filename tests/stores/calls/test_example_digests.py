@@ -1,4 +1,4 @@
-"""Predictions of evaluations keep the digest of their example, whoever writes them and however it is given."""
+"""Tests that predictions of evaluations keep their example's digest, for every client and form of example."""
 
 import base64
 import json
@@ -100,5 +100,5 @@ async def test_example_with_an_image_has_the_digest_of_its_stored_form(calls: Ca
     assert row is not None
     inputs = json.loads(row["json"]["inputs"])
     assert "data:" not in str(inputs["example"]["picture"])
-    # So it stays as it is in an upgrade, and after an export and an import, which know nothing else.
+    # An upgrade or an import has only the stored inputs, so the digest must follow from them.
     assert await kept(database) == example_digest(PREDICT, inputs)

@@ -1,4 +1,4 @@
-"""Random columns of random calls over random objects: what is returned and found is what plain Python says."""
+"""Tests that random expand columns over random calls and objects return and find the model's results."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -38,19 +38,19 @@ RAW = oracle.stored
 RAW_AROUND = oracle.around
 
 Value = Any
-"""A JSON value as Python decodes it."""
+"""A decoded JSON value."""
 
 
 @dataclass
 class World:
-    """What the calls and objects hold, and what some columns of them mean."""
+    """The stored calls and objects, with a model of how columns expand in them."""
 
     rows: list[Row]
     versions: dict[str, Value]
     columns: list[list[str]]
 
     def expanded(self, row: Row) -> Row:
-        """A call as a page returns it."""
+        """Return a call as a page should return it."""
         found: Row = json.loads(json.dumps({name: row.get(name) for name in PAYLOADS}))
         for column in sorted(self.columns, key=len):
             self._expand(found, column)
@@ -67,7 +67,7 @@ class World:
             value[last] = {**copy, "_ref": ref} if isinstance(copy, dict) and "_ref" not in copy else copy
 
     def stored(self, name: str, row: Row) -> Value:
-        """What a query sees under a name: below a column what lies in the object there, null without one."""
+        """Return the value that a query sees at a name; below a column it is in the referenced object, or null."""
         root, _, path = name.partition(".")
         if root not in PAYLOADS or name in oracle.ALIASES:
             return RAW(name, row)
@@ -78,7 +78,7 @@ class World:
         return oracle._bent(paths.follow(self._behind(outer, row), steps[len(outer) :]))
 
     def around(self, name: str, row: Row) -> tuple[str, list[str]]:
-        """The text in which a list or object lies, and the steps to it: below a column the text of the object there."""
+        """Return the JSON text that holds a value, and the steps to it; below a column, this is the object's text."""
         steps = [name.partition(".")[0], *paths.split(name.partition(".")[2])]
         outer = self._outer(steps)
         if not outer:
@@ -99,12 +99,12 @@ class World:
 
 @dataclass
 class GeneratorBehindRefs(Generator):
-    """Names mostly what lies below one of some columns, in one of the rows."""
+    """Generates queries that mostly name values below one of the columns."""
 
     columns: list[list[str]] = field(default_factory=list)
 
     def name(self, rows: Sequence[Row]) -> str:
-        """A path that leads through a column where it leads anywhere, or any other."""
+        """Return a path below a column if a value exists there, or any other path."""
         if self.dice.random() < 0.3:
             return super().name(rows)
         steps = list(self.dice.choice(self.columns))
@@ -119,7 +119,7 @@ class GeneratorBehindRefs(Generator):
 
 
 async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, database: Database) -> World:
-    """Write versions and rows that refer to each other, some of them gone, and calls that refer to them."""
+    """Write objects and rows that refer to each other, delete some, and write calls that refer to them."""
     dice, refs = generator.dice, [f"weave:///{PROJECT}/object/nobody:x"]
     behind: dict[str, Value] = {}
     rows: dict[str, Value] = {}
@@ -136,7 +136,7 @@ async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, d
         refs.append(ref)
         named = [f"{ref}/attr/rows/id/{row}" for row in table]
         if dice.random() < 0.3:
-            named.append(f"{ref}/attr/rows/id/{dice.choice(['x' * 43, *rows])}")  # of no table, or of another one
+            named.append(f"{ref}/attr/rows/id/{dice.choice(['x' * 43, *rows])}")  # a row of another table or of none
         refs += named
         if dice.random() < 0.1:
             await objects.delete(PROJECT, f"o{number}", [digest])
@@ -157,7 +157,7 @@ async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, d
 
 
 async def create_table(generator: Generator, refs: Sequence[str], database: Database) -> dict[str, Value]:
-    """Write a table whose rows may hold refs; its rows by their digests."""
+    """Write a table whose rows may hold refs, and return its rows by digest."""
     dice = generator.dice
     rows = [generator.object(2) | {dice.choice("ab"): dice.choice(refs)} for _ in range(dice.randint(1, 3))]
     _, row_digests = await TablesStore(database).create(PROJECT, rows)
@@ -165,7 +165,7 @@ async def create_table(generator: Generator, refs: Sequence[str], database: Data
 
 
 def column_sets(generator: Generator, count: int) -> Iterator[list[str]]:
-    """Some columns, in any order."""
+    """Yield random sets of columns, in random order."""
     return (generator.dice.sample(COLUMNS, generator.dice.randint(1, 6)) for _ in range(count))
 
 
@@ -230,7 +230,7 @@ async def test_queries_and_sorts_through_refs_match_the_model(
 
 
 def _looks_behind(world: World, tree: Value) -> bool:
-    """Whether a query names a field below a column."""
+    """Return True if a query names a field below a column."""
     if isinstance(tree, dict) and "$getField" in tree:
         return world._outer(paths.split(tree["$getField"])) is not None
     members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()

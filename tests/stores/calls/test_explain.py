@@ -1,4 +1,4 @@
-"""Hot questions are answered from an index: no sort in memory, and hardly more looked at than is returned."""
+"""Tests that an index answers frequent queries: no sort in memory, and few more keys examined than rows returned."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ OP = CallsFilter(op_names=["weave:///acme/chat/op/op1:v1"])
 
 @dataclass(frozen=True)
 class Stock:
-    """A few thousand calls, and what is sent when they are asked about."""
+    """A store of a few thousand calls, with the commands that it sends."""
 
     client: AsyncIOMotorClient[Document]
     name: str
@@ -41,19 +41,19 @@ class Stock:
     async def plan(
         self, request: PageRequest, calls_filter: CallsFilter | None = None, sort_by: list[SortBy] | None = None
     ) -> Plan:
-        """How a page was found."""
+        """Read a page and return its query plan."""
         await self.calls.page(PROJECT, request, {"id", "op_name", "inputs"}, calls_filter, sort_by)
         return await self.last_plan()
 
     async def last_plan(self) -> Plan:
-        """How the last page was found."""
+        """Return the query plan of the last page."""
         _, sent = self.commands.sent[-1]
         name = sent.get("find") or sent["aggregate"]
         return await explain(self.client[self.name][name], self.commands.last_pipeline)
 
 
 def traces() -> list[CallStart | CallEnd]:
-    """Traces of ten calls, two of them at a time; every seventh call is running, some fail."""
+    """Return traces of ten calls, two starting each second; every seventh call is running, some fail."""
     parts: list[CallStart | CallEnd] = []
     for number in range(CALLS):
         root = number // 10 * 10
@@ -127,7 +127,7 @@ async def test_page_by_cursor_starts_at_its_index_position(
 
     plan = await stock.plan(PageRequest(SIZE, middle, backward), calls_filter, sort_by)
 
-    # Small branches of a cursor's condition may be led by the twin of an index that runs the other way.
+    # MongoDB may choose the index of opposite direction for a small branch of a cursor's condition.
     assert {name.replace("_desc", "") for name in plan.indexes} == {index.replace("_desc", "")}
     assert not plan.stages & {"COLLSCAN", "SORT", "$sort"}
     assert plan.documents_examined <= plan.keys_examined <= plan.returned + 3

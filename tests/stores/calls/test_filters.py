@@ -1,4 +1,4 @@
-"""Filters: each list any of its members, all lists together, within one project."""
+"""Tests that a filter matches any value within a list and all lists together, within one project."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -19,7 +19,7 @@ TWO_MODELS: dict[str, Any] = {"usage": {"gpt-4o": {}, "o3": {"total_tokens": 7}}
 
 @pytest.fixture
 async def some_calls(calls: CallsStore) -> None:
-    """Six calls that differ in all that a filter looks at, and their doubles in another project."""
+    """Write six calls that differ in every filtered field, and copies of them in another project."""
     parts: list[CallStart | CallEnd] = [
         start(1, op_name="foo:v1", thread_id="t1", turn_id=call_id(1), wb_user_id="ann", wb_run_id="acme/chat/r1"),
         start(2, op_name="foo:v2", parent_id=call_id(1), inputs={"a": f"{REF}v1"}, thread_id="t1", turn_id=call_id(1)),
@@ -50,7 +50,7 @@ async def found(calls: CallsStore, calls_filter: CallsFilter) -> list[int]:
 
 
 def of(name: str, members: list[str]) -> CallsFilter:
-    """A filter of one list."""
+    """Return a filter with one list."""
     return replace(CallsFilter(), **{name: members})  # type: ignore[arg-type]  # any list of the filter
 
 

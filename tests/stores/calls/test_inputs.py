@@ -1,4 +1,4 @@
-"""What a writer may send: every field's rule, each refusal with the field's name."""
+"""Tests of the rules for each field that a client sends; each refusal names the field."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Pages by the names of ops: in the order of an index, and complete whenever a version appears."""
+"""Tests that pages by op names are in index order and complete, even if a new version appears during the read."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ def named(*names: str) -> dict[str, Any]:
     return {"calls_filter": CallsFilter(op_names=list(names))}
 
 
-def asked(tree: dict[str, Any]) -> dict[str, Any]:
+def query_of(tree: dict[str, Any]) -> dict[str, Any]:
     return {"query": Query({"$expr": tree})}
 
 
@@ -35,10 +35,12 @@ BY_NAME = [
     pytest.param(named("answer"), id="filter"),
     pytest.param(named("answer:*", "other"), id="filter with two names"),
     pytest.param(named(f"{ANSWER}:*", "answer"), id="filter with a ref of every version"),
-    pytest.param(asked({"$eq": [OP_NAME, {"$literal": "answer"}]}), id="query"),
-    pytest.param(asked({"$in": [OP_NAME, [{"$literal": "answer"}, {"$literal": "other"}]]}), id="query with two names"),
+    pytest.param(query_of({"$eq": [OP_NAME, {"$literal": "answer"}]}), id="query"),
     pytest.param(
-        asked({"$or": [{"$startsWith": [OP_NAME, {"$literal": text}]} for text in ("answer", f"{ANSWER}:")]}),
+        query_of({"$in": [OP_NAME, [{"$literal": "answer"}, {"$literal": "other"}]]}), id="query with two names"
+    ),
+    pytest.param(
+        query_of({"$or": [{"$startsWith": [OP_NAME, {"$literal": text}]} for text in ("answer", f"{ANSWER}:")]}),
         id="query with prefixes",
     ),
 ]
@@ -46,7 +48,7 @@ BY_NAME = [
 
 @pytest.fixture(autouse=True)
 async def answers(calls: CallsStore) -> None:
-    """Twelve calls of two versions of an op and of a plain name like it, between others."""
+    """Write calls of two versions of an op, of a plain name like it, and of other ops."""
     ops = (f"{ANSWER}:v1", "plain", f"{ANSWER}:v2", "answer", f"{ANSWER}s:v1")
     await calls.write([start(number, op_name=ops[number % 5]) for number in range(20)])
 
@@ -56,7 +58,7 @@ def numbers(page: Page) -> list[int]:
 
 
 def reads(commands: Commands) -> list[str]:
-    """The names of the commands that read calls."""
+    """Return the names of the commands that read calls."""
     return [name for name, body in commands.sent if body.get(name) == "calls"]
 
 
@@ -143,7 +145,7 @@ async def test_page_and_name_check_read_with_majority_concern(calls: CallsStore,
 
 @pytest.fixture
 def written_in_the_gap(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a call of a new version, and then one of a known version, after the next read of versions."""
+    """Write a call of a new version and one of a known version after the next read of versions."""
     read_really = OpVersions.read
     gaps = [[start(30, op_name=f"{ANSWER}:v3"), start(31, op_name=f"{ANSWER}:v2")]]
 
@@ -185,8 +187,8 @@ IS_ANSWER = {"$eq": [OP_NAME, {"$literal": "answer"}]}
 async def test_page_without_an_op_lacks_versions_created_after_the_read(
     calls: CallsStore, excluding: dict[str, Any]
 ) -> None:
-    page = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **asked(excluding))
-    again = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **asked(excluding))
+    page = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **query_of(excluding))
+    again = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **query_of(excluding))
 
     others = {4, 9, 14, 19} if "$and" in excluding else {1, 4, 6, 9, 11, 14, 16, 19}
     assert numbers(page) == numbers(again) == sorted(others, reverse=True)
@@ -195,7 +197,7 @@ async def test_page_without_an_op_lacks_versions_created_after_the_read(
 @pytest.mark.usefixtures("written_in_the_gap")
 async def test_page_by_op_name_and_feedback_is_one_snapshot(calls: CallsStore) -> None:
     unrated = {"$not": [{"$eq": [{"$getField": "feedback.[note].payload.good"}, {"$literal": True}]}]}
-    by_both = asked({"$and": [IS_ANSWER, unrated]})
+    by_both = query_of({"$and": [IS_ANSWER, unrated]})
 
     first = await calls.page(PROJECT, PageRequest(20), {"id"}, **by_both)
     rest = await calls.page(PROJECT, PageRequest(20, first.end_cursor), {"id"}, **by_both)
@@ -256,7 +258,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
     commands.sent.clear()
     pages = [
         await calls.page(PROJECT, PageRequest(3), {"id"}, **each)
-        for each in (named(long), named(long, "other:*"), asked(of_long), asked({"$and": [of_long, rated]}))
+        for each in (named(long), named(long, "other:*"), query_of(of_long), query_of({"$and": [of_long, rated]}))
     ]
 
     assert list(map(numbers, pages)) == [[]] * 4
@@ -282,7 +284,7 @@ async def test_op_name_cache_evicts_the_least_recently_used(
 async def test_op_name_and_feedback_condition_find_calls_of_a_new_version(
     calls: CallsStore, database: Database
 ) -> None:
-    by_both = asked(
+    by_both = query_of(
         {
             "$and": [
                 {"$eq": [OP_NAME, {"$literal": "answer"}]},

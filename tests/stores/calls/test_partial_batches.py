@@ -1,4 +1,4 @@
-"""Batches of which each part stands for itself."""
+"""Tests of batches whose valid items are stored even if others are invalid."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""JSON of any shape is stored exactly, up to a size that is said; what is larger leaves nothing behind."""
+"""Tests that JSON of any shape is stored exactly, and that a payload over the size limit stores nothing."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ async def test_json_1_000_levels_deep_is_read_back_exactly(calls: CallsStore) ->
 
 
 def of_size(size: int) -> dict[str, Any]:
-    """A payload of as many bytes as stored: its text, and once more in the mirror."""
+    """Return a payload of about `size` stored bytes: the text is stored once as JSON and once in the mirror."""
     return {"text": "x" * (size // 2 - 100)}
 
 

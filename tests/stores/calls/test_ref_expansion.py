@@ -1,4 +1,4 @@
-"""Expanding columns: what stands in place of refs, and what queries and sorts see behind them."""
+"""Tests of expand columns: the values that replace refs, and the values that queries and sorts see behind refs."""
 
 import json
 from functools import partial
@@ -25,19 +25,19 @@ PAYLOADS = {"inputs", "output", "attributes", "summary"}
 
 
 async def made(objects: ObjectsStore, val: object, object_id: str = "model", project_id: str = PROJECT) -> str:
-    """The ref of a new version."""
+    """Store a new version and return its ref."""
     digest = await objects.create(version(val, object_id=object_id, project_id=project_id))
     return f"weave:///{project_id}/object/{object_id}:{digest}"
 
 
 async def expanded(calls: CallsStore, *columns: str, field: str = "inputs") -> list[Any]:
-    """The parsed values of a field of all calls, with columns expanded."""
+    """Return the parsed values of a field of all calls, with columns expanded."""
     page = await calls.page(PROJECT, PageRequest(), {field}, expansion=Expansion(columns))
     return [json.loads(row["json"][field]) for row in page.rows]
 
 
 async def found(calls: CallsStore, *columns: str, query: Tree = None, sort_by: list[SortBy] | None = None) -> list[int]:
-    """The numbers of the calls that a query finds through columns, in order."""
+    """Return the numbers of the calls that a query finds through columns, in order."""
     page = await calls.page(
         PROJECT,
         PageRequest(),
@@ -155,7 +155,7 @@ async def test_values_are_returned_only_if_requested(objects: ObjectsStore, call
 
 @pytest.fixture
 async def models(objects: ObjectsStore, calls: CallsStore) -> None:
-    """Calls 1 to 3 of models with t 0.1, 0.5 and "hot", 4 of one without, 5 of a deleted one, 6 with t 0.5 inline."""
+    """Write calls of models: 1 to 3 have t 0.1, 0.5 and "hot", 4 has none, 5's is deleted, 6 has t 0.5 inline."""
     refs = [await made(objects, {"t": t, "tags": ["a", t]}, f"m{t}") for t in (0.1, 0.5, "hot")]
     refs += [await made(objects, {"other": 1}, "plain"), await made(objects, {"t": 0.5}, "gone")]
     await objects.delete(PROJECT, "gone", ["latest"])
@@ -274,7 +274,7 @@ async def test_queries_follow_only_plain_refs_into_the_project(objects: ObjectsS
 
 @pytest.fixture
 async def examples(objects: ObjectsStore, calls: CallsStore, tables: TablesStore) -> list[str]:
-    """Calls 0 to 3 of rows of two datasets that share one, with q 2, 1, 1 and 1; the datasets' refs."""
+    """Write calls of rows in two datasets that share one row, with q 2, 1, 1 and 1. Return the datasets' refs."""
     table, [two, one] = await tables.create(PROJECT, [{"q": 2, "tags": ["b"]}, {"q": 1, "tags": ["a"]}])
     other, _ = await tables.create(PROJECT, [{"q": 1, "tags": ["a"]}, {"q": 3}])
     first = await made(objects, {"rows": f"weave:///{PROJECT}/table/{table}", "q": 9}, "first")
@@ -287,13 +287,13 @@ async def examples(objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 
 async def test_queries_and_sorts_reach_into_table_rows(calls: CallsStore, examples: list[str]) -> None:
     assert examples
-    asked = partial(found, calls, "inputs.row")
+    search = partial(found, calls, "inputs.row")
 
-    assert await asked(query=compared("eq", "inputs.row.q", 1)) == [1, 2, 3]
-    assert await asked(query=compared("eq", "inputs.row.q", 9)) == []
-    assert await asked(query=compared("eq", "inputs.row.tags.0", "b")) == [0]
-    assert await asked(sort_by=[SortBy("inputs.row.q")]) == [1, 2, 3, 0]
-    assert await asked(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
+    assert await search(query=compared("eq", "inputs.row.q", 1)) == [1, 2, 3]
+    assert await search(query=compared("eq", "inputs.row.q", 9)) == []
+    assert await search(query=compared("eq", "inputs.row.tags.0", "b")) == [0]
+    assert await search(sort_by=[SortBy("inputs.row.q")]) == [1, 2, 3, 0]
+    assert await search(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
 
 
 async def test_project_id_that_looks_like_an_expression_is_a_literal(
@@ -390,11 +390,11 @@ async def test_invalid_column_is_refused(calls: CallsStore, columns: list[str], 
 
 async def test_query_has_at_most_ten_fields_behind_refs(calls: CallsStore) -> None:
     conditions = [compared("eq", f"inputs.model.a{n}", n) for n in range(11)]
-    beside = [compared("eq", f"inputs.other.a{n}", n) for n in range(11)]
+    unexpanded = [compared("eq", f"inputs.other.a{n}", n) for n in range(11)]
 
-    assert await found(calls, "inputs.model", query={"$and": [*conditions[:10], *beside]}) == []
+    assert await found(calls, "inputs.model", query={"$and": [*conditions[:10], *unexpanded]}) == []
     with pytest.raises(BadInputError, match="has 11 fields behind refs; the limit is 10") as raised:
-        await found(calls, "inputs.model", query={"$or": [*conditions, *beside]})
+        await found(calls, "inputs.model", query={"$or": [*conditions, *unexpanded]})
     assert raised.value.argument == "query"
 
 

@@ -1,4 +1,4 @@
-"""Calls that were stored before, put back over what became of them since."""
+"""Tests of the restore of stored calls over calls that changed since."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sorts by every column in both directions, and walks through them by cursor."""
+"""Tests of sorts by every column in both directions, and of paging through them."""
 
 import asyncio
 import random
@@ -33,7 +33,7 @@ SORTS = [
 
 
 def crowd(count: int = 23) -> list[CallStart | CallEnd]:
-    """Calls with many ties and many gaps, in no order."""
+    """Return calls in random order, with many equal and many missing values."""
     dice = random.Random(3)  # noqa: S311 -- a seed, so that a failure comes again
     parts: list[CallStart | CallEnd] = []
     for number in dice.sample(range(count), count):
@@ -61,7 +61,7 @@ def crowd(count: int = 23) -> list[CallStart | CallEnd]:
 
 
 def in_order(documents: list[dict[str, Any]], sort_by: list[SortBy]) -> list[str]:
-    """The ids as Python sorts them: by the last key first, each time stably, nulls last."""
+    """Return the ids as Python sorts them: a stable sort for each key from last to first, nulls last."""
     rows = sorted(documents, key=lambda row: row["id"])
     for key in reversed(sort_by):
         path = PATHS.get(key.field, key.field)
@@ -74,7 +74,7 @@ def in_order(documents: list[dict[str, Any]], sort_by: list[SortBy]) -> list[str
 async def walk(
     calls: CallsStore, size: int, sort_by: list[SortBy] | None, *, backward: bool = False, project: str = PROJECT
 ) -> list[str]:
-    """The ids of a whole list, page by page, in the order of the list."""
+    """Return the ids of a whole list, read page by page, in list order."""
     ids: list[str] = []
     cursor = None
     while True:

@@ -1,4 +1,4 @@
-"""A summary reads as it was sent, with what LoomQL knows under `weave`."""
+"""Tests that a summary is returned as the client sent it, with LoomQL's own values under `weave`."""
 
 import json
 from typing import Any

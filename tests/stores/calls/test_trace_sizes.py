@@ -1,4 +1,4 @@
-"""Sizes are those of Python's default JSON text; a trace's is that of its visible calls."""
+"""Tests that a call's size is that of Python's default JSON text, and a trace's is the sum of its visible calls."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ async def test_running_call_has_no_output_size(calls: CallsStore) -> None:
 
 @pytest.fixture
 async def traces(calls: CallsStore) -> None:
-    """Trace 1: root 1 (4 bytes running), children 2 and 3; trace 2: roots 4 and 5; the children are 10 bytes each."""
+    """Write trace 1: running root 1 (4 bytes), calls 2 and 3 below (10 bytes each); trace 2: roots 4 and 5."""
     child = {"trace_id": trace_id(1), "inputs": {"a": 1}}
     await calls.write(
         [

@@ -1,8 +1,8 @@
-"""The plain reads and writes of calls, on a real MongoDB and in memory alike.
+"""Tests of the plain reads and writes of calls, on a real MongoDB and on mongomock-motor in memory.
 
-In memory is mongomock-motor, which carries whole calls that are inserted and counted. Updates in bulk or by pipeline,
-reads in threads of the driver, change streams and plans it does not know, so the rest of the store is tested on MongoDB
-alone, and so is the register of projects.
+mongomock-motor supports inserts and counts of whole calls. It does not support bulk updates, updates by pipeline, reads
+in the driver's threads, change streams or query plans. Other tests of the store, and those of the register of projects,
+run on MongoDB only.
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 async def calls_on(
     request: pytest.FixtureRequest, mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[CallsStore]:
-    """A store of calls over each back end."""
+    """Yield a store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
         monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
@@ -34,7 +34,7 @@ async def calls_on(
 
 
 def family() -> list[CallStart | CallEnd]:
-    """A root with two children in a trace, one of which failed, and a root that is running."""
+    """Return a root with two children, one of which failed, and a running root."""
     inside = {"trace_id": trace_id(1), "parent_id": call_id(1)}
     return [
         start(1, op_name="chat:v1", thread_id="t", inputs={"q": [1, {"ü": 2.5}]}),

@@ -1,4 +1,4 @@
-"""Indexes for paths of one's own: queries by such a path come from them, and nothing else can be indexed."""
+"""Tests of users' own indexes for paths: queries by such a path use the index, and other paths are refused."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def indexes(database: Database) -> UserIndexes:
 
 @pytest.fixture
 async def orders(indexes: UserIndexes, calls: CallsStore) -> CallsStore:
-    """Calls of a hundred customers, with amounts from 0 to 999 of which every fourth is a text; both are indexed."""
+    """Write calls of 100 customers with amounts from 0 to 999, every fourth one a text, and index both fields."""
     await calls.write(
         [
             start(
@@ -78,9 +78,11 @@ async def test_equality_is_read_from_the_index_in_time_order(orders: CallsStore)
 
 
 async def test_list_values_are_merged_in_time_order(orders: CallsStore) -> None:
-    asked = query(**{"in": [field("inputs.customer_id"), [literal("customer 7"), literal("customer 8"), literal(9)]]})
+    condition = query(
+        **{"in": [field("inputs.customer_id"), [literal("customer 7"), literal("customer 8"), literal(9)]]}
+    )
 
-    plan = await orders.explain(PROJECT, query=asked)
+    plan = await orders.explain(PROJECT, query=condition)
 
     assert_served_by(CUSTOMER, plan)
     assert plan.returned == 20
@@ -95,9 +97,9 @@ async def test_range_is_read_from_the_index(orders: CallsStore) -> None:
 
 
 async def test_comparison_with_conversion_reads_only_the_range_and_texts(orders: CallsStore) -> None:
-    asked = query(gte=[field("inputs.order.amount", "double"), literal(990)])
+    condition = query(gte=[field("inputs.order.amount", "double"), literal(990)])
 
-    plan = await orders.explain(PROJECT, query=asked)
+    plan = await orders.explain(PROJECT, query=condition)
 
     assert plan.indexes == {AMOUNT.name}
     assert plan.returned == 10
@@ -242,7 +244,7 @@ async def test_any_path_of_keys_can_be_indexed_and_is_listed_as_written(
 
 
 @pytest.mark.parametrize(
-    ("project_id", "name", "said"),
+    ("project_id", "name", "expected"),
     [
         (PROJECT, "op_name", "op_name needs no index of its own; name a path into JSON"),
         (PROJECT, "summary.weave.status", "needs no index of its own"),
@@ -258,8 +260,8 @@ async def test_any_path_of_keys_can_be_indexed_and_is_listed_as_written(
         ("a\udcff/b", "inputs.a", "is not valid Unicode text"),
     ],
 )
-def test_unindexable_path_is_refused(project_id: str, name: str, said: str) -> None:
-    with pytest.raises(BadInputError, match=said) as refused:
+def test_unindexable_path_is_refused(project_id: str, name: str, expected: str) -> None:
+    with pytest.raises(BadInputError, match=expected) as refused:
         UserIndex.parse_field(project_id, name)
 
     assert refused.value.argument in ("path", "project_id")

@@ -1,4 +1,4 @@
-"""Starts, ends, renames and deletes in any order, any number of times, by any number of writers."""
+"""Tests of starts, ends, renames and deletes in any order, repeated and by concurrent clients."""
 
 import asyncio
 import random
@@ -46,12 +46,12 @@ STEPS: list[Step] = [
     ("write", [START_A, END_B]),
     ("write", [END_A, START_B, END_B, START_A, START_B]),
 ]
-# Deletes are rarer, or there would be little to see of the rest.
+# Deletes are rarer, because a deleted call hides the effects of other writes.
 WEIGHTS = [4, 4, 4, 4, 3, 3, 1, 1, 2, 2]
 
 
 async def take(calls: CallsStore, model: CallModel, step: Step) -> None:
-    """One step on the store and on the model."""
+    """Apply one step to the store and to the model."""
     kind, what = step
     match kind:
         case "write":
@@ -94,7 +94,7 @@ async def test_complete_call_equals_its_start_and_end_updates(
     calls: CallsStore, database: Database, first: CallStart, then: CallEnd
 ) -> None:
     await calls.write([replace(first), replace(then)])
-    # An end that comes first is an upsert, and so its start is an update, too.
+    # An end before its start is stored by an upsert, so its start is an update too.
     await calls.write([replace(then, id=call_id(2))])
     await calls.write([replace(first, id=call_id(2))])
 

@@ -1,4 +1,4 @@
-"""The store of completions, with the stand-in in the place of OpenAI."""
+"""A store of completions that calls a stand-in instead of OpenAI."""
 
 import pytest
 
@@ -13,5 +13,5 @@ from stores.objects import ObjectsStore
 def completions(
     database: Database, objects: ObjectsStore, calls: CallsStore, providers: EnvironmentProviders
 ) -> CompletionsStore:
-    """A store of completions over `database`."""
+    """Return a store of completions over `database`."""
     return CompletionsStore(database, objects, calls, providers)

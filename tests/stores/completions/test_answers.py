@@ -1,4 +1,4 @@
-"""What models answer to requests of which nothing is kept."""
+"""Tests of models' answers to completion requests that store no call."""
 
 import json
 from typing import Any
@@ -16,11 +16,11 @@ HELLO = [{"role": "user", "content": "Hello"}]
 async def test_response_is_what_the_provider_sent(completions: CompletionsStore, stand_in: StandIn) -> None:
     answer = await completions.complete(PROJECT, {"model": "openai/small", "messages": HELLO, "temperature": None})
 
-    [asked] = stand_in.asked
+    [request] = stand_in.requests
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "You said: Hello"}
-    assert asked.path == "/v1/chat/completions"
-    assert asked.body == {"model": "small", "messages": HELLO}
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert request.path == "/v1/chat/completions"
+    assert request.body == {"model": "small", "messages": HELLO}
+    assert request.headers["authorization"] == f"Bearer {KEY}"
 
 
 async def test_every_input_reaches_the_provider(completions: CompletionsStore, stand_in: StandIn) -> None:
@@ -52,11 +52,11 @@ async def test_every_input_reaches_the_provider(completions: CompletionsStore, s
 
     answer = await completions.complete(PROJECT, {"model": "openai/small", **given, **ours})
 
-    [asked] = stand_in.asked
+    [request] = stand_in.requests
     [first, second] = answer["choices"]
-    assert asked.body == {"model": "small", **given}
-    assert asked.headers["x-team"] == "weavers"
-    assert asked.parameters == {"api-version": "2026-01-01"}
+    assert request.body == {"model": "small", **given}
+    assert request.headers["x-team"] == "weavers"
+    assert request.parameters == {"api-version": "2026-01-01"}
     assert json.loads(first["message"]["tool_calls"][0]["function"]["arguments"]) == {"word": "text"}
     assert second["index"] == 1
 
@@ -95,7 +95,7 @@ async def test_malformed_inputs_are_refused(
         await completions.complete(PROJECT, base | inputs)
 
     assert refused.value.argument == argument
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_invalid_project_id_is_refused(completions: CompletionsStore) -> None:

@@ -1,4 +1,4 @@
-"""Where models are reached, by their names and by objects of the project."""
+"""Tests of how a model's name, or objects of the project, lead to the provider's endpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def endpoints(objects: ObjectsStore, environment: Mapping[str, str], grants: str
 async def create_provider(
     objects: ObjectsStore, name: str = "acme", model: str = "small", **changes: object
 ) -> tuple[str, str]:
-    """A custom provider and a model of it; the digests of both."""
+    """Store a custom provider and a model of it, and return the digests of both."""
     provider = ObjectVersion(PROJECT, name, ACME | changes, builtin_object_class="Provider")
     digest = await objects.create(provider)
     value = {"provider": digest, "max_tokens": 1000, "name": model}
@@ -115,7 +115,7 @@ async def test_custom_model_is_found_in_the_project(objects: ObjectsStore, by: s
     if by == "name":
         reached = await found.resolve(PROJECT, name)
     else:
-        # By a ref of its model the provider is known by a ref, too, or else by its own digest and the model's name.
+        # A model found by ref may name its provider by ref; a model found by name has its provider's digest.
         provider, _ = await create_provider(objects, model="org/small")
         value = {"provider": f"weave:///{PROJECT}/object/acme:{provider}", "max_tokens": 5, "name": "org/small"}
         version = ObjectVersion(PROJECT, "acme-org_small", value, builtin_object_class="ProviderModel")
@@ -148,7 +148,7 @@ async def test_other_caller_cannot_send_secrets_to_own_urls(objects: ObjectsStor
             with pytest.raises(ProviderError) as refused:
                 await reaching(objects, environment, grants)
 
-            # What the environment has is not told: all are refused in the same words.
+            # The messages are equal, so that a caller cannot find out which variables the environment has.
             assert refused.value.message == (
                 f"The secret '{name}' may not be sent to https://evil.test. Whoever runs the server allows it by "
                 f"LOOMQL_PROVIDER_SECRETS={name}@evil.test, and sets {name} in the server's environment."
@@ -243,7 +243,7 @@ async def test_unusable_custom_provider_error_has_a_reason(
 
 async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore) -> None:
     found = endpoints(objects, {"ACME_KEY": "x"}, "ACME_KEY@llm.acme.test")
-    told = []
+    messages = []
     for step in ("nothing", "another class", "no provider", "deleted"):
         match step:
             case "another class":
@@ -257,12 +257,12 @@ async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore
                 await objects.delete(PROJECT, "acme")
         with pytest.raises(ProviderError) as refused:
             await found.resolve(PROJECT, "custom::acme::small")
-        told.append(refused.value.message)
+        messages.append(refused.value.message)
 
-    assert "object acme-small:latest not found; a ProviderModel" in told[0]
-    assert told[1] == "Object acme-small:latest is not a ProviderModel."
-    assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in told[2]
-    assert "acme:v0 was deleted at" in told[3]
+    assert "object acme-small:latest not found; a ProviderModel" in messages[0]
+    assert messages[1] == "Object acme-small:latest is not a ProviderModel."
+    assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in messages[2]
+    assert "acme:v0 was deleted at" in messages[3]
 
 
 async def test_model_error_is_returned_and_no_call_is_stored(
@@ -283,7 +283,7 @@ async def test_loopback_custom_provider_is_refused_unless_allowed(
 ) -> None:
     await create_provider(objects, base_url=stand_in.base_url, extra_headers={"X-Team": "weavers"})
     origin = stand_in.base_url.removesuffix("/v1")
-    told = []
+    created = []
     for allow_private in (False, True):
         port = EnvironmentProviders(
             {"ACME_KEY": "sk-acme"},
@@ -292,12 +292,12 @@ async def test_loopback_custom_provider_is_refused_unless_allowed(
             gateways=parse_hosts(origin),
         )
         completions = CompletionsStore(database, objects, calls, port)
-        told.append(await completions.create(PROJECT, {"model": "custom::acme::small", "messages": []}))
+        created.append(await completions.create(PROJECT, {"model": "custom::acme::small", "messages": []}))
         await port.close()
 
-    [asked] = stand_in.asked
-    assert "127.0.0.1 is in the server's own network" in told[0].response["error"]
-    assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS" in told[0].response["error"]
-    assert told[1].response["choices"][0]["message"]["content"] == "You said: nothing"
-    assert (asked.headers["authorization"], asked.headers["x-team"]) == ("Bearer sk-acme", "weavers")
-    assert asked.body["model"] == "small"
+    [request] = stand_in.requests
+    assert "127.0.0.1 is in the server's own network" in created[0].response["error"]
+    assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS" in created[0].response["error"]
+    assert created[1].response["choices"][0]["message"]["content"] == "You said: nothing"
+    assert (request.headers["authorization"], request.headers["x-team"]) == ("Bearer sk-acme", "weavers")
+    assert request.body["model"] == "small"

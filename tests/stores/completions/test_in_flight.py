@@ -1,4 +1,4 @@
-"""Calls of completions whose server died, or could not say how they ended."""
+"""Tests of completions' calls whose server died or could not store their end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,36 +22,36 @@ INPUTS = {"model": "held", "messages": HELLO}
 
 @pytest.fixture(autouse=True)
 async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
-    """Leases of a short time, so that it is soon seen who is gone."""
+    """Shorten the leases, so that the test soon sees a dead process."""
     completions._calls_in_flight = InFlightCalls(completions.database, lease_seconds=0.6)
     yield
     await completions.close()
 
 
-async def is_forgotten(database: Database) -> bool:
+async def has_no_lease(database: Database) -> bool:
     return await database.leases.count_documents({"_id": {"$regex": "^completions:"}}) == 0
 
 
 async def test_running_call_is_not_ended_by_others(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:
-    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
-    await until(lambda: bool(stand_in.asked))
+    creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.requests))
     for _ in range(10):
         await asyncio.sleep(0.15)
         assert await completions.find_abandoned() == []
     stand_in.is_released = True
 
-    assert (await kept(calls, (await asked).call_id))["status"] == "success"
-    await until_found(lambda: is_forgotten(database))
+    assert (await kept(calls, (await creating).call_id))["status"] == "success"
+    await until_found(lambda: has_no_lease(database))
     assert completions._calls_in_flight._renew_task is None
 
 
 async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:
-    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
-    await until(lambda: bool(stand_in.asked))
+    creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.requests))
     [lease] = [lease async for lease in database.leases.find({})]
     call_id = lease["_id"].rpartition(":")[2]
     keeping = completions._calls_in_flight._renew_task
@@ -62,12 +62,12 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
-    completion = await asked
+    completion = await creating
 
     assert (ended["status"], ended["exception"]) == ("error", in_flight.SERVER_STOPPED)
     assert ended["output"] == {"error": in_flight.SERVER_STOPPED}
     assert ended["inputs"] == INPUTS
-    assert await is_forgotten(database)
+    assert await has_no_lease(database)
     late = await kept(calls, call_id)
     assert (late["status"], late["output"]) == ("success", completion.response)
     assert "exception" not in late
@@ -83,12 +83,12 @@ async def test_call_whose_end_was_not_stored_is_ended_by_others(
     async def away(*_: object) -> None:
         raise UnavailableError("the database is away")
 
-    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
-    await until(lambda: bool(stand_in.asked))
+    creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.requests))
     with monkeypatch.context() as patch:
         patch.setattr(TrackedCall, "_write_with_retry", away)
         stand_in.is_released = True
-        completion = await asked
+        completion = await creating
     before = await kept(calls, completion.call_id)
     await until_found(completions.find_abandoned)
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
@@ -110,12 +110,12 @@ async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsSto
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     assert [document async for document in database.calls.find({})] == before
-    assert await is_forgotten(database)
+    assert await has_no_lease(database)
 
 
 async def test_refused_call_is_untracked(completions: CompletionsStore, database: Database) -> None:
     with pytest.raises(BadInputError, match="is reserved for internal refs"):
         await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
 
-    await until_found(lambda: is_forgotten(database))
+    await until_found(lambda: has_no_lease(database))
     assert await database.calls.count_documents({}) == 0

@@ -1,4 +1,4 @@
-"""Completions that come in chunks: what is told of them, and what is kept."""
+"""Tests of completions that stream chunks: the events to the client and the stored call."""
 
 import asyncio
 from contextlib import aclosing
@@ -70,7 +70,7 @@ async def test_tool_calls_are_assembled(completions: CompletionsStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "expected"),
     [
         ("cut", "broke off the connection in the middle of its answer"),
         ("unfinished", "was cut off before it was finished"),
@@ -81,14 +81,14 @@ async def test_tool_calls_are_assembled(completions: CompletionsStore) -> None:
     ],
 )
 async def test_interrupted_stream_stores_the_received_chunks(
-    completions: CompletionsStore, calls: CallsStore, model: str, told: str
+    completions: CompletionsStore, calls: CallsStore, model: str, expected: str
 ) -> None:
     events = await all_of(completions, model=model)
 
     response = events[-1].response
     call = await kept(calls, events[0].call_id)
     assert response is not None
-    assert told in response["error"]
+    assert expected in response["error"]
     assert (events[-1].type, call["status"], call["exception"]) == ("finished", "error", response["error"])
     assert KEY not in str(call)
     came = text_of(events)
@@ -146,7 +146,7 @@ async def test_slow_reader_slows_the_provider_down(completions: CompletionsStore
         sent = stand_in.sent_chunks
         await asyncio.sleep(0.5)
 
-        # What has been sent waits in the buffers of the sockets, each some megabytes at most, and nothing is sent on.
+        # The sockets' buffers hold the sent chunks, some megabytes at most each, and the provider sends no more.
         assert stand_in.sent_chunks == sent
         assert sent * 10_000 < 7 * MEGABYTE
 
@@ -175,7 +175,7 @@ async def test_invalid_inputs_are_refused(completions: CompletionsStore, stand_i
     with pytest.raises(PayloadTooLargeError):
         await all_of(completions, model="gpt-4o", user="word " * 2_000_000)
 
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_mistral_request_omits_unsupported_parameters(completions: CompletionsStore) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of completions: one call each, with what was asked, answered and used."""
+"""Tests of the call that each completion stores: its request, response and usage."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ FIELDS = ["op_name", "status", "exception", "wb_user_id", "usage", "inputs", "ou
 
 
 async def kept(calls: CallsStore, call_id: str | None) -> Row:
-    """A call, its JSON decoded."""
+    """Return a call with its JSON decoded."""
     row = await calls.one(PROJECT, str(call_id), FIELDS)
     assert row is not None
     return {**row, **{name: codec.loads(text.encode()) for name, text in row["json"].items()}}
@@ -70,7 +70,7 @@ async def test_untracked_completion_stores_nothing(completions: CompletionsStore
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "expected"),
     [
         ("status-401", "answered 401, it refuses the key; check OPENAI_API_KEY"),
         ("status-429", "answered 429, it has enough requests for now"),
@@ -81,12 +81,12 @@ async def test_untracked_completion_stores_nothing(completions: CompletionsStore
     ],
 )
 async def test_provider_error_is_returned_and_stored(
-    completions: CompletionsStore, calls: CallsStore, model: str, told: str
+    completions: CompletionsStore, calls: CallsStore, model: str, expected: str
 ) -> None:
     completion = await completions.create(PROJECT, {"model": model, "messages": HELLO})
 
     call = await kept(calls, completion.call_id)
-    assert told in completion.response["error"]
+    assert expected in completion.response["error"]
     assert f"openai (model {model})" in completion.response["error"]
     assert call["status"] == "error"
     assert call["exception"] == completion.response["error"]
@@ -108,7 +108,7 @@ async def test_secrets_are_neither_stored_nor_returned(
 ) -> None:
     headers = {"X-Team": "weavers", "Authorization": "Bearer sk-of-ada-0123456789", "X-Api-Key": "mine-0123456789"}
 
-    asked = [
+    completed = [
         await completions.create(PROJECT, {"model": model, "messages": HELLO, "extra_headers": headers})
         for model in ("repeats-key", "status-401", "status-400")
     ]
@@ -117,13 +117,13 @@ async def test_secrets_are_neither_stored_nor_returned(
     )
     servers = await completions.create(PROJECT, {"model": "repeats-key", "messages": HELLO})
 
-    everything = str([document async for document in database.calls.find({})]) + str([*asked, mine, servers])
-    sent = [request.headers["authorization"] for request in stand_in.asked]
+    everything = str([document async for document in database.calls.find({})]) + str([*completed, mine, servers])
+    sent = [request.headers["authorization"] for request in stand_in.requests]
     assert sent == ["Bearer sk-of-ada-0123456789"] * 3 + ["Bearer sk-own-0123456789", f"Bearer {KEY}"]
     assert "extra_headers" not in everything
     for secret in ("sk-of-ada", "mine-0123456789", "sk-own", KEY):
         assert secret not in everything
-    for completion in (asked[0], mine, servers):
+    for completion in (completed[0], mine, servers):
         assert completion.response["choices"][0]["message"]["content"] == "Your key is ***."
 
 
@@ -139,7 +139,7 @@ async def test_messages_too_large_for_a_document_are_not_sent(
     untracked = await completions.create(PROJECT, {"model": "gpt-4o", "messages": ten_megabytes}, is_tracked=False)
 
     assert refused.value.argument == "inputs"
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
     assert untracked.response["choices"][0]["message"]["content"] == "You sent 10,000,000 characters."
     assert await count(database) == 0
 
@@ -225,7 +225,7 @@ async def test_stream_parameter_is_refused_for_completions(completions: Completi
     with pytest.raises(BadInputError, match="is only for completionsCreateStream"):
         await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO, "stream": True})
 
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_call_runs_during_the_request_and_ends_on_disconnect(
@@ -250,7 +250,7 @@ async def test_project_purged_meanwhile_gets_no_call(
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     asking = asyncio.create_task(completions.create(PROJECT, {"model": "held", "messages": HELLO}))
-    await until(lambda: bool(stand_in.asked))
+    await until(lambda: bool(stand_in.requests))
 
     purged = await PurgesStore(database).purge(PROJECT, PROJECT)
     stand_in.is_released = True

@@ -1,4 +1,4 @@
-"""What a process holds at once is bounded, each request's share is given back, and one alone always gets in."""
+"""Tests of the bound on the memory of all requests of a process; a request that runs alone is always admitted."""
 
 import asyncio
 
@@ -171,7 +171,7 @@ async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch:
             await third.reserve(FREE_BYTES + 80_000)
         slow.release()
         await third.reserve(FREE_BYTES + 80_000)
-        await third.reserve(3 * ROOM)  # grows as it is decoded
+        await third.reserve(3 * ROOM)  # the reservation grows while the request is decoded
 
         assert request_budget.reserved_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
         third.release_to(FREE_BYTES + 80_000)
@@ -214,7 +214,7 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
             await request_budget.reservation("key c").reserve(FREE_BYTES + 60_000)
         with request_budget.reservation("key c") as third:
             third.reserve_now(FREE_BYTES + 40_000)
-            # Others fill the budget, so that the caller's own large request is not the reason.
+            # The other requests fill the budget, so that the caller's own large request does not cause the refusal.
             with pytest.raises(UnavailableError, match="of all requests in flight would exceed 100,000 bytes"):
                 await again.reserve(FREE_BYTES + 10_001)
 

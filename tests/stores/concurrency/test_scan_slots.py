@@ -1,4 +1,4 @@
-"""Slots for scans: how many run at a time, whose turn it is, and that none is lost."""
+"""Tests of slots for scans: how many run at a time, which waiter is next, and that no slot is lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ INDEXED = Query({"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "x"}]}
 
 
 class Scan:
-    """A scan of a caller that ends when a test lets it."""
+    """A scan of a caller that runs until the test ends it."""
 
     def __init__(self, slots: ScanSlots, caller: str) -> None:
         self.over = asyncio.Event()
@@ -42,11 +42,11 @@ class Scan:
     async def end(self) -> None:
         self.over.set()
         await self.task
-        await asyncio.sleep(0)  # The scan that gets the slot begins.
+        await asyncio.sleep(0)  # The scan that gets the slot starts.
 
 
 async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:
-    """A scan of each of these callers, in their order."""
+    """Start one scan for each caller, in order."""
     made = [Scan(slots, caller) for caller in callers]
     await asyncio.sleep(0)
     return made
@@ -72,7 +72,7 @@ async def test_free_slot_goes_to_the_first_eligible_waiter() -> None:
 
     await others[0].end()
 
-    # The third of a caller waits for one of its own, even if it came first.
+    # A caller's third scan waits for one of the caller's own slots, even if it came first.
     assert [third.runs, others[2].runs] == [False, True]
     await first.end()
     assert third.runs
@@ -91,7 +91,7 @@ async def test_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
     assert third.runs
     assert [scan.runs for scan in greedy] == [False, True, True, True, *[False] * 8]
     await third.end()
-    # Of the other two, one has as many scans as a caller may have.
+    # Caller b already has as many scans as a caller may have, so the slot goes to a.
     assert [scan.runs for scan in greedy] == [False, True, True, True, True, *[False] * 7]
     for scan in greedy[1:]:
         await scan.end()

@@ -1,4 +1,4 @@
-"""Many tasks with long work keep others waiting no longer than one would."""
+"""Tests that many tasks with long work block other tasks no longer than one such task does."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ async def work(turns: SharedTimeSlices, name: int, done: list[int]) -> None:
 
 
 async def most_in_a_pass(done: list[int], until: asyncio.Future[list[None]]) -> int:
-    """How many pieces were done at most while all else waited."""
+    """Return the largest number of pieces done in one pass of the event loop."""
     most = 0
     while not until.done():
         before = len(done)
@@ -29,7 +29,7 @@ async def most_in_a_pass(done: list[int], until: asyncio.Future[list[None]]) -> 
 
 async def test_many_tasks_block_the_loop_no_longer_than_a_time_slice() -> None:
     turns, done = SharedTimeSlices(seconds=5 * PIECE), list[int]()
-    turns._batch_size = 5  # as it has learnt
+    turns._batch_size = 5  # the size that it would have learnt
 
     working = asyncio.gather(*(work(turns, name, done) for name in range(100)))
     most = await most_in_a_pass(done, working)

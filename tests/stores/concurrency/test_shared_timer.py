@@ -1,4 +1,4 @@
-"""One timer for many calls: each is made at its time, whatever becomes of the others."""
+"""Tests of one timer for many callbacks: each runs at its time, whatever the others do."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Long work lets others have their turn in between."""
+"""Tests that long work lets other tasks run in between."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Waiting is given up after its time when there is nothing to go on for, and only then."""
+"""Tests that work times out only if no server is reachable when its time is up."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ SECONDS = 0.01
 
 
 class GivenUpError(Exception):
-    """What is raised here when work is given up."""
+    """Raised when work times out."""
 
 
 async def test_work_that_finishes_in_time_returns_its_result() -> None:
@@ -36,7 +36,7 @@ async def test_work_times_out_once_no_server_is_reachable() -> None:
         await SharedTimeout(SECONDS, GivenUpError, lambda: answers.pop(0)).run(asyncio.Event().wait())
 
     assert answers == []
-    await asyncio.sleep(2 * SECONDS)  # the task is not cancelled, and no one looks any more
+    await asyncio.sleep(2 * SECONDS)  # a further check for a server would fail, because `answers` is empty
 
 
 async def test_timeout_of_the_work_itself_does_not_depend_on_reachability() -> None:

@@ -1,4 +1,4 @@
-"""Prices as tests write them: a test names only what it is about."""
+"""Builders of prices with defaults: a test names only the fields that it checks."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ PROJECT = "acme/chat"
 
 
 def price(**changes: Any) -> Price:  # noqa: ANN401 -- any field of a price
-    """A project's own price of the model `m`, from the epoch on."""
+    """Return a project's own price of the model `m`, in effect from the epoch on."""
     plain = Price(
         llm_id="m",
         provider_id="default",

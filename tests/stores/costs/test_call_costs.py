@@ -1,4 +1,4 @@
-"""Bills: components by class of tokens, and sums that they add up to."""
+"""Tests of a call's costs: the components by token class and their sums."""
 
 from decimal import Decimal
 from typing import Any
@@ -94,6 +94,6 @@ def test_components_add_up_to_the_total_for_any_input(entry: dict[str, Any], pri
 
 
 def _is_close(costs: list[Decimal], total: float) -> bool:
-    """True if decimal numbers add up to a double, but for digits that doubles do not have."""
+    """Return True if decimal numbers add up to a double, except for digits that doubles do not have."""
     exact = sum(costs, Decimal(0))
     return abs(exact - Decimal(repr(total))) <= max(abs(exact) * Decimal("1e-15"), Decimal("1e-300"))

@@ -1,4 +1,4 @@
-"""The prices that LoomQL ships: figures of others with their source and date, plausible, and made as the file says."""
+"""Tests of LoomQL's default prices: they state source and date, are plausible, and match their build script."""
 
 import json
 from importlib.resources import files

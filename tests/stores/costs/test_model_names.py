@@ -1,4 +1,4 @@
-"""Names of models resolve to the price of the same model, or to none."""
+"""Tests that a model's name resolves to the price of the same model, or to none."""
 
 import random
 import re
@@ -108,7 +108,7 @@ def test_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str) 
         "mistralai/mistral-7b-instruct",  # the bare name has the price of Perplexity
         "deepseek/deepseek-r1:free",
         "openai/gpt-4o:free",
-        "openai/gpt-4o:free:online",  # whose searches are not free
+        "openai/gpt-4o:free:online",  # its searches are not free
         "ft:gpt-99:acme::abc",
         "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
         "azure/my-deployment",
@@ -125,7 +125,7 @@ def test_name_without_a_rule_has_no_price(model: str) -> None:
 
 @cache
 def core(name: str) -> str:
-    """The letters and digits of the model itself: without seller, region, version and date."""
+    """Return the letters and digits of the model itself, without seller, region, version and date."""
     own = name.lower().split("/")[-1].removeprefix("openai:")
     own = re.sub(r"^(([a-z]{2}|us-gov|apac|global)\.(?=[a-z0-9]+\.))+", "", own)
     own = re.sub(r"^anthropic\.", "", own).replace(".", "-")
@@ -137,7 +137,7 @@ def core(name: str) -> str:
 
 
 class Others:
-    """The names with a shipped price whose model is another one."""
+    """The names that have a default price and belong to another model."""
 
     def __init__(self, model: str) -> None:
         self._core = core(model)

@@ -1,4 +1,4 @@
-"""Rates of a price by class: those that it states, their fallbacks, and tiers above a number of prompt tokens."""
+"""Tests of a price's rates by token class: stated rates, fallbacks, and tiers above a number of prompt tokens."""
 
 from typing import Any
 

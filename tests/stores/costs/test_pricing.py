@@ -1,4 +1,4 @@
-"""Which price holds for a call, and what its usage costs by it: in Python and the database alike, to the last bit."""
+"""Tests of the choice of a call's price and of its costs: Python and MongoDB compute bit-equal results."""
 
 import random
 from decimal import Decimal
@@ -52,7 +52,7 @@ def test_prices_rank_by_effect_then_owner_then_date(prices: list[Price], started
 
 
 def ranked(prices: list[Price], started_at: int) -> Price:
-    """The rule, said plainly."""
+    """Return the price that the rule chooses, by a direct statement of the rule."""
     return max(
         prices,
         key=lambda one: (
@@ -84,7 +84,7 @@ def test_first_ranked_price_is_chosen_among_random_ones() -> None:
 NAMES = ["gpt-4o", "", "$sum", "a.b", "$$ROOT.x", "nul\0", "ключ"]
 
 rates = st.sampled_from([0.0, 3e-7, 1e-6, 1.5e-5, 0.1, 1e6]) | st.floats(1e-300, 1e6)
-"""MongoDB makes no double of a decimal number between 0 and 2.2e-308."""
+"""Rates without decimals between 0 and 2.2e-308, which MongoDB does not convert to a double."""
 
 moments = st.sampled_from([*range(12), -(2**55), 2**57])
 counts = st.sampled_from([0, 1, 7, 123_456, 2**53 + 1]) | st.integers(0, 2**53)
@@ -112,7 +112,7 @@ def random_prices(draw: st.DrawFn) -> list[Price]:
 
 @st.composite
 def entries(draw: st.DrawFn) -> dict[str, Any]:
-    """An entry of usage, as calls store it: parts are not above their total."""
+    """Draw a usage entry as calls store it; no part exceeds its total."""
     parts = draw(st.just({}) | st.dictionaries(st.sampled_from(STORED), st.integers(1, 2**50), max_size=4))
     sums = {side: sum(parts.get(name, 0) for name in PARTS[side]) for side in (Side.INPUT, Side.OUTPUT)}
     entry = {

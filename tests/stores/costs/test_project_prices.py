@@ -1,4 +1,4 @@
-"""The prices of all models of a project: how many may be, how they are read, and how long they are kept."""
+"""Tests of the prices of a project's models: their limits, how the store reads them, and how long it caches them."""
 
 import asyncio
 import threading
@@ -84,7 +84,7 @@ async def test_prices_are_cached_until_they_change(costs: CostsStore, database: 
 
 
 async def test_replaced_price_of_the_same_age_is_noticed(costs: CostsStore, database: Database) -> None:
-    """As where the clocks of two servers differ."""
+    """Check the case in which the clocks of two servers differ."""
     [first] = await costs.create(PROJECT, [COST])
     document = await database.costs.find_one({"id": first})
     assert document is not None
@@ -191,7 +191,7 @@ async def test_prices_too_large_for_a_pipeline_are_refused(
 
 
 async def write_models(database: Database, models: Sequence[str]) -> None:
-    """A call for each model, one after the other."""
+    """Write a call for each model, one after the other."""
     usage = [[entry() | {"model": model}] for model in models]
     calls = [{"project_id": PROJECT, "started_at": number, "usage": each} for number, each in enumerate(usage)]
     await database.calls.insert_many(calls)
@@ -271,7 +271,7 @@ async def test_reading_prices_of_one_project_blocks_no_other(
 
 
 def entry() -> dict[str, object]:
-    """One token of a prompt."""
+    """Return the usage of one prompt token."""
     return {"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
 
 
@@ -295,7 +295,7 @@ async def test_prices_are_assembled_in_a_thread(
 
 @asynccontextmanager
 async def pricing(database: Database, found: Sequence[Document] = FOUND) -> AsyncIterator[tuple[Session, Prices]]:
-    """A session, and the prices of the models of some calls for the cost of an entry."""
+    """Yield a session and the prices for a pipeline that computes the cost of each usage entry."""
     encode = Prices.cost_expression
     async with (
         database.snapshot_session() as session,
@@ -305,7 +305,7 @@ async def pricing(database: Database, found: Sequence[Document] = FOUND) -> Asyn
 
 
 async def cost_of_found(database: Database, found: Sequence[Document] = FOUND) -> list[float | None]:
-    """What a pipeline says that each entry of usage costs, in the order of the calls."""
+    """Return the cost that a pipeline computes for each usage entry, in the order of the calls."""
     async with pricing(database, found) as (session, prices):
         shown: list[Document] = [
             {"$sort": {"started_at": 1}},
@@ -325,7 +325,7 @@ async def test_pipeline_prices_models_under_any_of_their_names(
     most_kept: int,
     read: list[str],
 ) -> None:
-    """A process keeps names unless they are too long together."""
+    """Check that a process caches the names unless they are too long in total."""
     monkeypatch.setattr(project_prices, "_MAX_CACHED_CHARACTERS", most_kept)
     await costs.create(PROJECT, [COST])
     usage = [{"model": name, "prompt_tokens": 2, "completion_tokens": 0} for name in ("m", "openai/gpt-4o", "unknown")]

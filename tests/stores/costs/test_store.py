@@ -1,4 +1,4 @@
-"""What the store of costs refuses by itself, and keeps apart."""
+"""Tests of the prices that the costs store refuses, and of its separation of projects."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The database goes away and comes back; what the driver says of it comes out as the stores' own errors."""
+"""Tests that the driver's failures become the stores' own errors, and that the stores work again after an outage."""
 
 import asyncio
 import os
@@ -38,12 +38,12 @@ from tests.stores.calls.builders import PROJECT, call_id, start
 
 LIMIT_SECONDS = 5.0
 SLACK_SECONDS = 1.0
-"""For a machine that has other things to do; what is measured takes 3 seconds."""
+"""Additional seconds for a machine with other work; the measured operations take 3 seconds."""
 
 
 @dataclass
 class Mongod:
-    """A mongod that is ended and begun at will."""
+    """A mongod that tests start, stop and kill."""
 
     folder: DataFolder
     process: Supervisor | None = None
@@ -60,12 +60,12 @@ class Mongod:
         _make_primary(self.folder, self.process)
 
     def halt(self) -> None:
-        """Stop it where it stands, and return when it stands."""
+        """Suspend the process and wait until it has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         os.waitpid(self.pid, os.WUNTRACED)
 
     def kill(self) -> None:
-        """End it at once; a supervisor that was not confirmed does not begin it again."""
+        """Kill the process; its supervisor was not confirmed and therefore does not restart it."""
         assert self.process is not None
         os.kill(self.pid, signal.SIGKILL)
         self.process.ended.wait()
@@ -103,7 +103,7 @@ async def seconds_to_unavailable(work: Awaitable[object]) -> float:
 
 
 async def assert_unavailable(calls: CallsStore, at_once: int = 1) -> None:
-    """Reads and writes, more of them than the driver has threads for, all fail in time."""
+    """Check that reads and writes all fail in time, even if they are more than the driver's threads."""
     works = [
         work
         for _ in range(at_once)
@@ -140,7 +140,7 @@ async def test_hanging_database_is_unavailable_within_five_seconds_and_works_aga
     mongod: Mongod, own_calls: CallsStore
 ) -> None:
     mongod.halt()
-    await asyncio.sleep(0.2)  # its threads come to rest one by one
+    await asyncio.sleep(0.2)  # the process's threads stop one by one
 
     await assert_unavailable(own_calls, at_once=20)
     await assert_unavailable(own_calls)
@@ -171,7 +171,7 @@ async def test_timed_out_query_error_says_what_to_change(
     needle = Query({"$expr": {"$contains": contains}})
     assert await calls.count(PROJECT, None, needle) == 0
     hasty = CallsStore(Database.open(mongodb_uri, database_name, query_timeout_seconds=0.02))
-    # To find the server may take longer than that on a busy machine.
+    # Server discovery may take longer than this limit on a busy machine.
     await hasty.database.run(hasty.database.calls.database.client.admin.command("ping"))
     # when
     works = (hasty.count(PROJECT, None, needle), hasty.page(PROJECT, PageRequest(), {"id"}, query=needle))
@@ -230,11 +230,11 @@ async def test_no_command_is_sent_before_the_first_query() -> None:
 
 
 FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No space left on device"
-"""As mongod 6.0.5 says it."""
+"""Message of mongod 6.0.5 if the disk is full."""
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "expected"),
     [
         (AutoReconnect("secret"), UnavailableError),
         (NetworkTimeout("secret"), UnavailableError),
@@ -243,7 +243,7 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
         (OperationFailure("secret", 14031), UnavailableError),
         (CursorNotFound("secret", 43), UnavailableError),
-        # An update of many is not retried by the driver, so that nothing labels its failure.
+        # The driver does not retry updates of many documents, so such a failure has no retry label.
         (WriteConcernError("secret", 189), UnavailableError),
         (BulkWriteError({"writeErrors": [{"code": 189, "errmsg": "secret"}]}), UnavailableError),
         (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 91}]}), UnavailableError),
@@ -255,15 +255,15 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (BulkWriteError({"writeErrors": [{"code": 11000}]}), BulkWriteError),
         (OperationFailure("secret", 8, {"errmsg": f"secret {FULL}"}), UnavailableError),
         (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": f"secret {FULL}"}]}), UnavailableError),
-        # What somebody stored may stand in what MongoDB says of it.
+        # MongoDB's message may quote a client's text.
         (BulkWriteError({"writeErrors": [{"code": 11000, "errmsg": f"dup key: {FULL}"}]}), BulkWriteError),
         (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": "a bug"}]}), BulkWriteError),
         (OperationFailure("a bug"), OperationFailure),
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
 )
-def test_driver_failures_are_reported_without_driver_messages(raised: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as failure, translate_driver_errors():
+def test_driver_failures_are_reported_without_driver_messages(raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as failure, translate_driver_errors():
         raise raised
 
     assert "secret" not in str(failure.value)

@@ -1,4 +1,4 @@
-"""Steps that are given up in their midst: whoever took them hears why, and the steps end."""
+"""Tests of paced steps that stop in the middle: the caller gets the error, and the steps are closed."""
 
 import asyncio
 
@@ -10,14 +10,14 @@ from stores.errors import UnavailableError
 
 
 class Held:
-    """Steps of which the second never comes to its end by itself."""
+    """Work of which the second step waits forever."""
 
     def __init__(self) -> None:
         self.is_under_way = asyncio.Event()
         self.is_over = asyncio.Event()
 
     async def steps(self) -> WorkSteps:
-        """One step, and one that waits for good."""
+        """Yield one step, then wait forever."""
         try:
             yield
             self.is_under_way.set()
@@ -52,7 +52,7 @@ async def test_abandoned_steps_are_closed(database: Database) -> None:
     held = Held()
 
     assert not await run_paced(database, held.steps(), 1, -1)
-    assert not held.is_over.is_set()  # not even begun
+    assert not held.is_over.is_set()  # the steps have not started
 
     steps = held.steps()
     await anext(steps)

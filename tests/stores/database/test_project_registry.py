@@ -1,4 +1,4 @@
-"""Whatever is stored is stored in a project that is listed by then, and whoever writes a lot hardly notices."""
+"""Tests that a project is registered before anything is stored in it, at little cost for frequent writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ async def test_project_is_registered_before_its_first_document(
     assert (project["entity"], project["name"]) == ("acme", "chat")
     assert began <= project["created_at"] == project["last_activity_at"] <= times.now()
     written = [(name, body[name]) for name, body in commands.sent if name in ("insert", "update", "findAndModify")]
-    # What an upload is made of first belongs to no project yet.
+    # An upload's first documents belong to no project yet.
     concerned = [collection for _, collection in written if collection not in ("file_uploads", "files.chunks")]
     assert concerned[0] == "projects"
     assert concerned.count("projects") == 1
@@ -96,7 +96,7 @@ async def test_failed_registration_stores_nothing(
             await calls.write([start()])
     assert await database.calls.count_documents({}) == 0
 
-    await calls.write([start()])  # and it is not taken for listed
+    await calls.write([start()])  # the failed registration must not be cached
     assert [project["_id"] for project in await listed(database)] == [PROJECT]
 
 
@@ -118,7 +118,7 @@ async def test_last_activity_only_moves_forward(
     [first] = await listed(database)
     await calls.write([start(2)])
     [second] = await listed(database)
-    monkeypatch.setattr(times, "now", lambda: first["created_at"] - 1)  # a process whose clock is slow
+    monkeypatch.setattr(times, "now", lambda: first["created_at"] - 1)  # simulates a process with a slow clock
     await calls.write([start(3)])
     [third] = await listed(database)
 
@@ -176,7 +176,7 @@ async def test_registration_that_lost_a_race_is_retried(database: Database) -> N
     real = database.projects.bulk_write
 
     class Outrun:
-        """A collection in which another writer comes first, once."""
+        """A collection in which another writer inserts an entry before the first bulk write does."""
 
         async def bulk_write(self, entries: list[Any], *, ordered: bool) -> object:
             sent.append(entries)

@@ -1,4 +1,4 @@
-"""Reads in one step: by one command, and what of it is left to the driver."""
+"""Tests of reads that need one command, and of reads that the driver does itself."""
 
 import socket
 import time
@@ -20,7 +20,7 @@ LARGE = "x" * 500_000
 
 @pytest.fixture
 async def rows(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a collection
-    """As many documents as three answers of MongoDB hold, which have 16 MiB each; a half of them takes two."""
+    """Insert documents for three MongoDB batches of 16 MiB each; a half of the documents needs two batches."""
     collection = database.calls.database["stretches"]
     await collection.insert_many([{"_id": number, "kind": number % 2, "text": LARGE} for number in range(MANY)])
     commands.sent.clear()
@@ -100,7 +100,7 @@ async def test_slow_read_times_out(rows: Any) -> None:  # noqa: ANN401
 
 @pytest.fixture
 async def own(mongodb_uri: str, database_name: str) -> AsyncIterator[AsyncIOMotorClient[Document]]:
-    """A client of the test's own, whose connections it may break."""
+    """Yield a separate client, whose connections the test may break."""
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri)
     await client[database_name]["stretches"].insert_one({"_id": 1, "text": "there"})
     yield client

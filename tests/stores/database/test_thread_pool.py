@@ -46,14 +46,14 @@ async def test_most_recently_used_idle_thread_is_reused() -> None:
 
 
 async def test_abandoned_function_finishes_by_itself() -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    has_started, go_on = threading.Event(), threading.Event()
 
     def work() -> None:
-        begun.set()
+        has_started.set()
         go_on.wait(10)
 
     found = run_in_driver_thread(work)
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(has_started.wait, 10)
     found.cancel()
     go_on.set()
 
@@ -63,15 +63,15 @@ async def test_abandoned_function_finishes_by_itself() -> None:
 
 
 def test_closed_event_loop_gets_no_result() -> None:
-    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+    has_started, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
-        begun.set()
+        has_started.set()
         go_on.wait(10)
 
     async def leave() -> None:
         run_in_driver_thread(work)
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(has_started.wait, 10)
 
     asyncio.run(leave())
     go_on.set()
@@ -109,14 +109,14 @@ def test_thread_count_is_bounded() -> None:
 
 def test_queued_functions_run_in_order() -> None:
     threads, done = ThreadPool(1), list[str]()
-    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+    has_started, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
-        begun.set()
+        has_started.set()
         go_on.wait(10)
 
     threads.submit(first)
-    begun.wait(10)
+    has_started.wait(10)
     threads.submit(lambda: done.append("second"))
     threads.submit(lambda: done.append("third"))
     threads.submit(over.set)

@@ -1,4 +1,4 @@
-"""Transactions that never get through: who sent them is told what stood in their way, and nothing of them is there."""
+"""Tests of transactions that never commit: the caller gets the reason, and no write remains."""
 
 import asyncio
 import threading
@@ -20,10 +20,12 @@ WRITE_CONFLICT, STEPPING_DOWN = 112, 11602
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)], ids=["others", "database"]
+    ("code", "expected"),
+    [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)],
+    ids=["others", "database"],
 )
 async def test_repeated_write_conflict_is_reported(
-    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: type[StoreError]
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[StoreError]
 ) -> None:
     attempts: list[int] = []
     monkeypatch.setattr(transactions, "_ATTEMPTS", 3)
@@ -33,7 +35,7 @@ async def test_repeated_write_conflict_is_reported(
         await database.leases.insert_one({"_id": "begun"}, session=session)
         raise OperationFailure("again", code, {"errorLabels": ["TransientTransactionError"]})
 
-    with pytest.raises(told):
+    with pytest.raises(expected):
         await database.run(database.transaction(work))
 
     assert len(attempts) == 3
@@ -43,12 +45,12 @@ async def test_repeated_write_conflict_is_reported(
 async def test_thread_sends_nothing_after_its_transaction_was_cancelled(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the server is away for as long as one waits for it, and is back when the session is about to end."""
+    """Check an outage that outlasts the request's timeout and ends just before the session does."""
     database = Database.open(mongodb_uri, database_name)
     await database.feedback.insert_one({"_id": "kept"})
     waits, goes_on = threading.Event(), threading.Event()
     connect, unpin = Pool._get_conn, ClientSession._unpin
-    is_armed = ContextVar("is_armed", default=False)  # of the thread that removes, and of no other's
+    is_armed = ContextVar("is_armed", default=False)  # only for the thread that deletes
     ours: list[object] = []
 
     def connect_late(pool: Pool, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it

@@ -1,4 +1,4 @@
-"""Runs of evaluations in the shape that Weave's client gives them: a test names only what it is about."""
+"""Builders of evaluation runs as Weave's client logs them: a test names only the fields that it checks."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,38 +17,38 @@ _PREDICTION = 10
 
 
 def op(name: str) -> str:
-    """The ref of an op's version."""
+    """Return the ref of an op's version."""
     return f"weave:///{PROJECT}/op/{name}:{'o' * 43}"
 
 
 def row_ref(digest: str) -> str:
-    """The ref of a row of a dataset, by the row's digest."""
+    """Return the ref of the dataset row with this digest."""
     return f"weave:///{PROJECT}/object/Questions:{'q' * 43}/attr/rows/id/{digest}"
 
 
 def digest_of(number: int) -> str:
-    """A row's digest that sorts as its number does."""
+    """Return a row digest; digests sort as their numbers do."""
     return f"{number:043d}"
 
 
 def run_id(run: int = 1) -> str:
-    """The id of a run's call, which begins as a variable of MongoDB's does and must not be taken for one."""
+    """Return the id of a run's call. It begins as a MongoDB variable does, and no query may treat it as one."""
     return f"$$run{run:011d}"
 
 
 def prediction_id(number: int, run: int = 1) -> str:
-    """The id of a prediction's call; its model's and its scorers' follow."""
+    """Return the id of a prediction's call; the ids of its model's and scorers' calls follow it."""
     return call_id(_RUN * run + _PREDICTION * (number + 1))
 
 
 def below(number: int, place: int, run: int = 1) -> str:
-    """The id of a call below a prediction: the model's at 1, scorers' after it."""
+    """Return the id of a call below a prediction: place 1 is the model's, and the scorers' follow."""
     return call_id(_RUN * run + _PREDICTION * (number + 1) + place)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One prediction. Without scores there is no scorer's call; `output` goes into that of its own call."""
+    """A prediction to log. Each score has a scorer's call, and `output` is part of the prediction's own output."""
 
     example: object
     output: object = "an answer"
@@ -57,25 +57,25 @@ class Prediction:
     model_exception: str | None = None
     latency: float | None = 0.25
     own_output: object = None
-    """In place of what is made of the above."""
+    """Output of the prediction's own call; if None, it is built from the fields above."""
     is_running: bool = False
     usage: Json = field(default_factory=dict)
 
 
 def of_run(run: int = 1, *, runs: bool = False, **changes: Any) -> Parts:  # noqa: ANN401 -- any field of a start or end
-    """The run's own call; changes of `output`, `exception` and `summary` are its end's."""
+    """Return the parts of the run's own call; `output`, `exception` and `summary` change its end."""
     ended = {name: changes.pop(name) for name in ("output", "exception", "summary") if name in changes}
     inputs = {"self": EVALUATION, "model": MODEL}
-    begun = start(
+    started = start(
         0, id=run_id(run), trace_id=trace_id(run), op_name=op("Evaluation.evaluate"), started_at=_at(run, 0),
         **{"inputs": inputs, **changes},
     )  # fmt: skip
     over = end(0, id=run_id(run), ended_at=_at(run, 0) + 3600 * SECOND, **{"output": {}, **ended})
-    return [begun] if runs else [begun, over]
+    return [started] if runs else [started, over]
 
 
 def of_prediction(number: int, prediction: Prediction, run: int = 1, model: object = MODEL) -> Parts:
-    """A prediction's calls: its own, the model's, and one for each score."""
+    """Return the parts of a prediction's calls: its own, the model's, and one for each score."""
     given = {"trace_id": trace_id(run)}
     at, own = _at(run, number), prediction_id(number, run)
     inputs = {"self": EVALUATION, "model": model, "example": prediction.example}
@@ -97,7 +97,7 @@ def of_prediction(number: int, prediction: Prediction, run: int = 1, model: obje
 
 
 def _of_scorer(own: str, parent: str, name: str, value: object, at: int, given: Json) -> Parts:
-    """A scorer's call: the judge is an object of a class, all others are ops of the score's name."""
+    """Return a scorer's call; the judge is an object of a class, and every other scorer is an op named as its score."""
     is_judge = name == "helpfulness"
     inputs = {"self": JUDGE, "output": "?"} if is_judge else {"output": "?"}
     named = op("HelpfulnessScorer.score" if is_judge else name)
@@ -112,7 +112,7 @@ def _at(run: int, number: int) -> int:
 
 
 def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Parts:  # noqa: ANN401 -- as of_run
-    """A run with all its calls, and one that sums up."""
+    """Return a run with all its calls, including the call that summarizes it."""
     summing = call_id(_RUN * run + _RUN - 1)
     own: Parts = [
         start(0, id=summing, parent_id=run_id(run), trace_id=trace_id(run), op_name=op("Evaluation.summarize")),
@@ -123,7 +123,7 @@ def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Pa
 
 
 def graded(number: int, grade: float | None, *, passed: bool | None = None, **changes: Any) -> Prediction:  # noqa: ANN401 -- any field
-    """A prediction about the example of a number, graded by a judge, and said to have passed or not."""
+    """Return a prediction about the example with this number, with a judge's grade and perhaps a `passed` score."""
     scores: Json = {} if grade is None else {"helpfulness": {"grade": grade, "reason": "so"}}
     if passed is not None:
         scores["passed"] = passed

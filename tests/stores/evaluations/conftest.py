@@ -1,4 +1,4 @@
-"""The store of runs over a real database."""
+"""Fixtures of stores over the test's database."""
 
 import pytest
 
@@ -9,11 +9,11 @@ from stores.tables import TablesStore
 
 @pytest.fixture
 def evaluations(database: Database) -> EvaluationsStore:
-    """A store of runs over `database`."""
+    """Return a store of evaluations over `database`."""
     return EvaluationsStore(database)
 
 
 @pytest.fixture
 def tables(database: Database) -> TablesStore:
-    """A store of tables over `database`."""
+    """Return a store of tables over `database`."""
     return TablesStore(database)

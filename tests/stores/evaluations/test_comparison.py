@@ -1,4 +1,4 @@
-"""Runs side by side: which may be, and their examples joined."""
+"""Tests of the comparison of runs: which runs are comparable, and how their examples are joined."""
 
 import pytest
 
@@ -19,7 +19,7 @@ GRADE = "scores.helpfulness.grade"
 
 @pytest.fixture
 async def two_runs(calls: CallsStore) -> None:
-    """Runs over datasets that share the examples 3, 1 and 2, two trials each; the grades of 1 fall, those of 3 rise."""
+    """Write runs over datasets that share examples 1, 2 and 3; the grades of 1 fall, and those of 3 rise."""
     first = [graded(n, grade) for n, grade in ((3, 1), (1, 5), (2, 3), (7, 2), (3, 2), (1, 4), (2, 3))]
     second = [graded(n, grade) for n, grade in ((1, 1), (2, 3), (3, 5), (8, 5), (9, None), (3, 4))]
     await calls.write([*whole_run(first), *whole_run(second, 2)])
@@ -28,7 +28,7 @@ async def two_runs(calls: CallsStore) -> None:
 async def joined(
     evaluations: EvaluationsStore, sort_by: list[SortBy] | None = None, *, only_common: bool = True, size: int = 2
 ) -> list[int]:
-    """The examples of both runs, walked forward and backward."""
+    """Return the examples of both runs, and check that paging forward and backward gives equal lists."""
     walks: list[list[int]] = []
     for backward in (False, True):
         rows: list[int] = []
@@ -56,7 +56,7 @@ async def test_examples_are_matched_in_the_order_of_the_first_run(evaluations: E
 
 @pytest.mark.usefixtures("two_runs")
 async def test_examples_are_sorted_by_their_change(evaluations: EvaluationsStore) -> None:
-    # 3 rises from 1.5 to 4.5, 1 falls from 4.5 to 1, 2 stays; of the others there is nothing to compare.
+    # 3 rises from 1.5 to 4.5, 1 falls from 4.5 to 1, and 2 stays equal; the other examples are in one run only.
     assert await joined(evaluations, [SortBy(GRADE)]) == [1, 2, 3]
     assert await joined(evaluations, [SortBy(GRADE, descending=True)], only_common=False) == [3, 2, 1, 7, 8, 9]
 

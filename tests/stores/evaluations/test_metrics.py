@@ -1,4 +1,4 @@
-"""Metrics of runs: what plain Python makes of the same scores, garbage among them, and runs side by side."""
+"""Tests that metrics and comparisons of runs equal plain Python's results for the same scores, valid or not."""
 
 import random
 from collections import defaultdict
@@ -110,7 +110,7 @@ async def test_too_many_metric_names_are_refused(
 
 
 def random_runs(runs: int) -> dict[int, list[tuple[int, Json]]]:
-    """The examples of some runs in order, and of each the scores."""
+    """Return, for each run, examples in order with random scores."""
     rng = random.Random(11)  # noqa: S311 -- repeatable on purpose
 
     def value() -> Any:  # noqa: ANN401 -- any JSON
@@ -182,13 +182,13 @@ async def test_metric_missing_in_one_run_has_no_difference(
 
 
 async def test_too_many_example_metrics_are_refused(database: Database, calls: CallsStore) -> None:
-    # A dataset of thousands, in ten runs with hundreds of numbers each, would be millions.
+    # A dataset of thousands of rows, in ten runs with hundreds of numbers each, would have millions of metrics.
     await calls.write([*whole_run([graded(1, 4, passed=True), graded(2, 2)]), *whole_run([graded(1, 5)], 2)])
-    asked = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]
+    arguments = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]
 
-    found = await find_changes(*asked, limit=4)
+    found = await find_changes(*arguments, limit=4)
     with pytest.raises(BadInputError, match="more than 3 metrics, the limit of one response") as refused:
-        await find_changes(*asked, limit=3)
+        await find_changes(*arguments, limit=3)
 
     assert [[len(numbers) for numbers in runs] for runs in found.values()] == [[2, 1], [1, 0]]
     assert refused.value.argument == "first"

@@ -1,4 +1,4 @@
-"""Predictions: their output, and their scores joined with the calls that made them, however those are logged."""
+"""Tests of predictions: their output, and their scores with the calls that computed them, for every way to log."""
 
 import time
 from typing import Any
@@ -102,7 +102,7 @@ async def test_failed_model_has_a_reason(evaluations: EvaluationsStore, calls: C
 
 
 async def test_failed_scorer_is_a_score_without_a_value(evaluations: EvaluationsStore, calls: CallsStore) -> None:
-    # Weave's client: a scorer that raises ends the prediction's call, too, which then has no output.
+    # In Weave's client, a scorer that raises also ends the prediction's call, which then has no output.
     parts = of_prediction(0, graded(1, 4, passed=True, exception="judge is away", own_output="none"))
     parts.append(end(0, id=below(0, 2), output=None, exception="judge is away"))
     await calls.write([*whole_run([]), *parts])
@@ -185,7 +185,7 @@ async def test_scores_remain_after_their_calls_are_deleted(evaluations: Evaluati
 
 
 def logged(*steps: tuple[str, Json], scores: Json, model: object = MODEL) -> Parts:
-    """A prediction with calls of some ops below it, in that order, whose scores are in its output."""
+    """Return a prediction with these scores in its output, and with calls of some ops below it, in order."""
     own = prediction_id(0)
     parts: Parts = [
         start(
@@ -324,7 +324,7 @@ async def test_thousands_of_scores_do_not_block_other_requests(
 
     [row] = await found(evaluations)
 
-    # As many comparisons as there are pairs took seconds, ten times what it takes now with the database's driver.
+    # The comparison of all pairs took seconds, ten times as long as the database's driver takes today.
     assert time.process_time() - busy < 1
     assert [score["name"] for score in row["scores"]] == [f"Score {n}" for n in reversed(range(3_000))]
 

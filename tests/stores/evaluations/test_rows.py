@@ -1,4 +1,4 @@
-"""The rows of a run: by example, in order, page by page, chosen and sorted by scores, in commands that do not grow."""
+"""Tests of a run's rows by example: order, pages, filters and sorts by scores, and a constant count of commands."""
 
 import random
 from typing import Any
@@ -54,7 +54,7 @@ async def all_rows(
 
 @pytest.fixture
 async def trials(calls: CallsStore) -> list[int]:
-    """A run of twelve examples in no order of their digests, each tried three times; the examples in its order."""
+    """Write a run that tries twelve examples three times each, and return the examples in the run's order."""
     order = random.Random(8).sample(range(ROWS), ROWS)  # noqa: S311 -- repeatable on purpose
     tried = [graded(number, (number * 7 + trial) % 5) for trial in range(3) for number in order]
     await calls.write([*whole_run(tried), *whole_run([graded(90, 1), graded(3, 1)], 2)])
@@ -76,12 +76,12 @@ async def test_rows_are_sorted_by_the_mean_of_a_score(
     evaluations: EvaluationsStore, trials: list[int], size: int
 ) -> None:
     means = {number: sum((number * 7 + trial) % 5 for trial in range(3)) / 3 for number in trials}
-    begun = {number: place for place, number in enumerate(trials)}
+    position = {number: place for place, number in enumerate(trials)}
 
     for descending, sign in ((False, 1), (True, -1)):
         order = [SortBy(GRADE, descending), SortBy("started_at")]
         rows = await all_rows(evaluations, size, backward=descending, sort_by=order)
-        expected = sorted(trials, key=lambda n, sign=sign: (sign * means[n], begun[n]))  # type: ignore[misc] # bound
+        expected = sorted(trials, key=lambda n, sign=sign: (sign * means[n], position[n]))  # type: ignore[misc] # bound
         assert [int(row["id"]) for row in rows] == expected
 
 
@@ -153,7 +153,7 @@ async def test_command_count_does_not_depend_on_page_size(
 async def test_outputs_under_their_older_name_are_filtered_and_sorted(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
-    # So write Weave's client for TypeScript, and that for Python where a scorer takes model_output.
+    # Weave's client for TypeScript writes this name, and so does that for Python if a scorer takes model_output.
     for run, name in ((1, "model_output"), (2, "output")):
         made = [Prediction(row_ref(digest_of(n)), own_output={name: {"words": n % 3}}) for n in range(4)]
         await calls.write(whole_run(made, run))
@@ -175,13 +175,13 @@ async def test_condition_compares_lists_and_objects_in_outputs_as_text(
         {"scores": {"model_output": [n]}, name: {"tools": [{"name": f"é{n}"}]}} for n in range(2) for name in names
     ]
     await calls.write(whole_run([Prediction(row_ref(digest_of(n)), own_output=each) for n, each in enumerate(outputs)]))
-    asked = {
+    texts = {
         "output": '{"tools":[{"name":"é1"}]}',
         "output.tools": '[{"name":"é1"}]',
         "output.tools.0": '{"name":"é1"}',
     }
 
-    for path, text in asked.items():
+    for path, text in texts.items():
         equal = {"$eq": [{"$convert": {"input": {"$getField": path}, "to": "string"}}, {"$literal": text}]}
         query = Query({"$expr": equal})
         assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, query)) == [2, 3]

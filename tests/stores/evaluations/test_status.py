@@ -1,4 +1,4 @@
-"""How runs stand: the four statuses, whoever logs the run, and whatever is missing of it."""
+"""Tests of the four statuses of runs, for every client and for incomplete runs."""
 
 import pytest
 

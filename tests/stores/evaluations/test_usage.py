@@ -1,4 +1,4 @@
-"""Usage of runs, and its cost where a price has tiers."""
+"""Tests of the usage of runs and its cost under a price with tiers."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.stores.calls.builders import PROJECT
 from tests.stores.evaluations.builders import Json, graded, run_id, whole_run
 
 TIERED = "gemini-2.5-pro"
-"""$1.25 and $10 per million tokens; $2.50 and $15 in requests above 200,000 prompt tokens."""
+"""Model that costs $1.25 and $10 per million tokens, and $2.50 and $15 above 200,000 prompt tokens."""
 
 
 def tokens(prompt: int, requests: int = 1) -> Json:

@@ -1,4 +1,4 @@
-"""Whole lists page by page: of bounded size, whatever rows take, and each row once."""
+"""Tests that an export reads a whole list in pages of bounded size, each row once."""
 
 import asyncio
 
@@ -43,16 +43,16 @@ def _page(number: int, *, has_next: bool) -> Page:
 
 
 async def test_next_page_is_read_ahead() -> None:
-    asked: list[int] = []
+    read_pages: list[int] = []
 
     async def read(_request: PageRequest) -> Page:
-        asked.append(len(asked))
-        return _page(asked[-1], has_next=asked[-1] < 2)
+        read_pages.append(len(read_pages))
+        return _page(read_pages[-1], has_next=read_pages[-1] < 2)
 
     seen = []
     async for page in pages(read):
         await asyncio.sleep(0.01)
-        seen.append((ids([page]), len(asked)))
+        seen.append((ids([page]), len(read_pages)))
 
     assert seen == [(["0"], 2), (["1"], 3), (["2"], 3)]
 
@@ -95,8 +95,8 @@ async def test_pages_end_early_with_a_feedback_sort(
         await calls.write([start(number, inputs=LARGE)])
     scores = [feedback({"n": number % 3}, weave_ref=call_ref(number)) for number in range(5)]
     await FeedbackStore(database).create(scores)
-    asked = RowSelection(PROJECT, sort_by=[SortBy("feedback.[custom].payload.n", descending=descending)])
-    read = LISTS["calls"].page_reader(database, asked)
+    selection = RowSelection(PROJECT, sort_by=[SortBy("feedback.[custom].payload.n", descending=descending)])
+    read = LISTS["calls"].page_reader(database, selection)
 
     whole, found = await read(PageRequest(10)), [await read(PageRequest(10, max_characters=700_000))]
     while found[-1].has_next:
@@ -120,8 +120,8 @@ async def test_page_has_at_least_one_row_and_a_next_page_flag(calls: CallsStore)
 
 async def test_list_continues_after_a_cursor_in_order(database: Database, calls: CallsStore) -> None:
     await calls.write([start(number, inputs={"n": number % 7}) for number in range(120)])
-    asked = RowSelection(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
-    read = LISTS["calls"].page_reader(database, asked)
+    selection = RowSelection(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
+    read = LISTS["calls"].page_reader(database, selection)
     whole = await read_all(read)
 
     rest = await read_all(read, whole[0].cursor(whole[0].rows[30]))

@@ -1,4 +1,4 @@
-"""Fields of imported rows: of the types that they must have, and refs that go along into another project."""
+"""Tests of the fields of imported rows: their types, and the rewriting of refs for another project."""
 
 from collections.abc import Callable
 

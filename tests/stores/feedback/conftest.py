@@ -1,4 +1,4 @@
-"""The store of feedback over a test's own database."""
+"""Fixtures for a feedback store over the test's own database."""
 
 import pytest
 

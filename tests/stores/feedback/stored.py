@@ -1,4 +1,4 @@
-"""What of a test's feedback is stored."""
+"""Helpers that read a test's stored feedback."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from tests.stores.calls.builders import PROJECT
 
 
 async def everything(store: FeedbackStore) -> list[dict[str, Any]]:
-    """All rows, the oldest first."""
+    """Return all rows, oldest first."""
     page = await store.page(PROJECT, PageRequest(size=10_000), {"id", "payload", "weave_ref", "feedback_type"})
     return page.rows
 
 
 async def notes(store: FeedbackStore) -> dict[str, str]:
-    """The texts of all payloads, by id."""
+    """Return the JSON text of every payload, by id."""
     return {row["id"]: row["json"]["payload"] for row in await everything(store)}

@@ -1,4 +1,4 @@
-"""Annotations are held to the JSON Schema of their spec."""
+"""Tests that annotations must match the JSON Schema of their spec."""
 
 import threading
 from typing import Any
@@ -122,7 +122,7 @@ async def test_invalid_spec_is_refused_on_creation_and_in_annotations(
 ) -> None:
     with pytest.raises(BadInputError) as made:
         await spec(objects, schema)
-    # What names its classes itself is stored as it is.
+    # An object that names its own classes is stored unchecked.
     digest = await objects.create(ObjectVersion(PROJECT, "score", MARKS | {"field_schema": schema}))
     error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", {"b": 1})
 

@@ -1,4 +1,4 @@
-"""Batches of feedback: all of one or nothing, within their sizes."""
+"""Tests that a batch of feedback is stored completely or not at all, within its size limits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -84,7 +84,7 @@ async def test_overlapping_batches_are_each_stored_whole(store: FeedbackStore) -
 
 
 async def test_batch_too_large_when_stored_is_refused_by_name(store: FeedbackStore) -> None:
-    # Lists take some times their text, for each number has its position beside it.
+    # A BSON list takes a multiple of its text, because it stores each number's position.
     large = feedback({"a": [0] * 480_000})
 
     with pytest.raises(PayloadTooLargeError) as caught:

@@ -1,4 +1,4 @@
-"""Hot questions about feedback are answered from an index: no sort in memory, hardly more looked at than returned."""
+"""Tests that an index answers frequent queries of feedback: no sort in memory, few documents examined in vain."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def equals(name: str, value: object) -> Query:
 
 @pytest.fixture
 async def stock(store: FeedbackStore) -> FeedbackStore:
-    """Six hundred pieces of three types on a hundred calls."""
+    """Store 600 pieces of feedback of three types on 100 calls."""
     kinds = [f"kind{number}" for number in range(3)]
     await store.create(
         [feedback({"n": n}, weave_ref=call_ref(n % 100), feedback_type=kinds[n % 3]) for n in range(600)]
@@ -80,8 +80,8 @@ async def test_feedback_of_a_page_of_calls_reads_only_that(
     pages = await stock.of_calls.pages(keys, frozenset({"id"}), PageRequest(size=2), frozenset())
 
     command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
-    told = await database.feedback.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.feedback.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert [len(page.rows) for page in pages.values()] == [2] * 10
     assert int(lookup["totalDocsExamined"]) <= 10 * 3
     assert commands.names.count("aggregate") == 1

@@ -1,4 +1,4 @@
-"""The rules of the kinds of feedback that need no database: reactions, notes, refs, runnables, sizes."""
+"""Tests of the rules of feedback types that need no database: reactions, notes, refs, runnables, sizes."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Purging feedback by ids, and by nothing else."""
+"""Tests that a purge deletes feedback by ids only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Lists of feedback: queries over columns and payloads, sorts, pages in both directions, numbers by type."""
+"""Tests of lists of feedback: queries over columns and payloads, sorts, pages in both directions, stats by type."""
 
 import random
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 async def stock(store: FeedbackStore) -> FeedbackStore:
-    """Seven pieces of feedback on different calls, and one in another project."""
+    """Store seven pieces of feedback on different calls, and one in another project."""
     for number, (name, payload) in enumerate(PAYLOADS.items()):
         kind = f"kind{number % 2}"
         creator = "Ann" if number % 3 else None

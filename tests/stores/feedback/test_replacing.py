@@ -1,4 +1,4 @@
-"""Putting feedback in the place of other: all at once, and an id kept by its owner only."""
+"""Tests of the replacement of feedback: it is atomic, and an id stays with its owner."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Feedback that was stored before, put back."""
+"""Tests of the restore of stored feedback."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Writing feedback: documents, and ids that only their owners take."""
+"""Tests of writes of feedback: the stored documents, and ids that only their owner may reuse."""
 
 import asyncio
 from dataclasses import replace

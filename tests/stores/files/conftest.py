@@ -1,4 +1,4 @@
-"""A store of files, and what is left in the database behind it."""
+"""A store of files over the test's database."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from stores.files import FilesStore
 
 @pytest.fixture
 def files(database: Database) -> FilesStore:
-    """A store of files over `database`."""
+    """Return a store of files over `database`."""
     return FilesStore(database)

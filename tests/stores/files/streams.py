@@ -1,4 +1,4 @@
-"""Content that comes in pieces, and what the database keeps of it."""
+"""Content in chunks for uploads, and a count of the documents that an upload leaves."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -17,8 +17,8 @@ async def all_of(files: FilesStore, file: StoredFile, start: int = 0, stop: int 
         return b"".join([part async for part in parts])
 
 
-async def left(database: Database) -> tuple[int, int, int]:
-    """How many files, chunks and uploads there are."""
+async def stored_counts(database: Database) -> tuple[int, int, int]:
+    """Return the numbers of stored files, chunks and uploads."""
     return (
         await database.files.count_documents({}),
         await database.file_chunks.count_documents({}),

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes."""
+"""Tests of the content type that a file's first bytes determine."""
 
 import pytest
 

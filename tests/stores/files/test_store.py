@@ -1,4 +1,4 @@
-"""Files: what is written is what is read, once in a project, whole or in parts."""
+"""Tests that files are read as written, whole or in ranges, and stored once in a project."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from stores.files import FilesStats, FilesStore, NewFile
 from stores.files.store import MAX_READ_BYTES
 from stores.files.uploads import CHUNK_BYTES
 from tests.commands import Commands
-from tests.stores.files.streams import all_of, left, pieces
+from tests.stores.files.streams import all_of, pieces, stored_counts
 
 PROJECT = "acme/files"
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
@@ -36,7 +36,7 @@ async def test_written_content_is_read_back(
     assert (file.name, file.size_bytes, file.digest) == ("a.bin", len(content), digest)
     assert await all_of(files, file) == content
     assert await files.read(file) == content
-    assert await left(database) == (1, chunks, 0)
+    assert await stored_counts(database) == (1, chunks, 0)
 
 
 async def test_digests_match_the_reference(files: FilesStore) -> None:
@@ -54,7 +54,7 @@ async def test_content_is_stored_once_per_project_under_its_first_name(files: Fi
     assert again == (HELLO, 5, False)
     assert (await files.one(PROJECT, HELLO)).name == "first.txt"
     assert (await files.one("acme/others", HELLO)).name is None
-    assert await left(database) == (2, 2, 0)
+    assert await stored_counts(database) == (2, 2, 0)
 
 
 async def test_one_of_many_concurrent_equal_uploads_is_stored(files: FilesStore, database: Database) -> None:
@@ -64,7 +64,7 @@ async def test_one_of_many_concurrent_equal_uploads_is_stored(files: FilesStore,
     at_hand = [files.create_all(PROJECT, group) for group in mixed]
     await asyncio.gather(*streamed, *at_hand)
 
-    assert await left(database) == (8, 7 + 21, 0)
+    assert await stored_counts(database) == (8, 7 + 21, 0)
     assert await all_of(files, await files.one(PROJECT, NewFile.of(LARGE).digest)) == LARGE
 
 
@@ -73,7 +73,7 @@ async def test_many_small_files_take_few_commands(files: FilesStore, database: D
 
     await files.create_all(PROJECT, [*group, *group])
 
-    assert await left(database) == (1500, 1500, 0)
+    assert await stored_counts(database) == (1500, 1500, 0)
     assert len(commands.sent) < 20
     assert await files.read(await files.one(PROJECT, group[-1].digest)) == b"content 1499"
 
@@ -133,7 +133,7 @@ async def test_name_with_upward_path_or_control_characters_is_refused(
         await files.create_all(PROJECT, [NewFile.of(b"hello", name)])
 
     assert (streamed.value.argument, at_hand.value.argument) == ("name", "name")
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("project_id", ["acme", "a/b/c", "acme/", "a:b/c"])
@@ -169,7 +169,7 @@ async def test_names_may_be_relative_paths_in_any_script(files: FilesStore, name
 async def test_too_large_file_is_refused_and_leaves_nothing(files: FilesStore, database: Database) -> None:
     with pytest.raises(PayloadTooLargeError, match="LOOMQL_MAX_FILE_BYTES"):
         await files.create(PROJECT, pieces(LARGE), max_bytes=len(LARGE) - 1)
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
     assert (await files.create(PROJECT, pieces(LARGE), max_bytes=len(LARGE)))[1] == len(LARGE)
 

@@ -1,4 +1,4 @@
-"""What is told of files that are there already when they are stored again."""
+"""Tests of repeated writes of files that are already stored."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.stores.files.test_store import EMPTY, HELLO, PROJECT
 
 
 class GoneAfterTheFirstLook:
-    """A database whose files go between the first and the second command on them."""
+    """A database whose files are deleted between the first and the second command on them."""
 
     def __init__(self, database: Database) -> None:
         self._files = database.files
@@ -19,7 +19,7 @@ class GoneAfterTheFirstLook:
 
     @property
     def files(self) -> "GoneAfterTheFirstLook":
-        """The collection, which is what is asked."""
+        """Return the collection; this object counts the calls of its methods."""
         return self
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- any method of the collection
@@ -36,7 +36,7 @@ class GoneAfterTheFirstLook:
 
 
 async def make_old(database: Database, digest: str) -> None:
-    """Let a file have been stored long ago."""
+    """Set a file's creation time to long ago."""
     long_ago = times.now() - (TOUCHED_SECONDS + 1) * 1_000_000
     await database.files.update_one({"digest": digest}, {"$set": {"created_at": long_ago}})
 

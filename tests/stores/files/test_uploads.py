@@ -1,4 +1,4 @@
-"""An upload that is torn leaves nothing, whoever tears it: the client, the server's end, or a sweep."""
+"""Tests that a broken upload leaves no data, whether the client, the server or a sweep ends it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,14 @@ from stores.database import Database
 from stores.errors import ConflictError
 from stores.files import FilesStore, uploads
 from stores.files.uploads import CHUNK_BYTES, Upload
-from tests.stores.files.streams import all_of, left, pieces
+from tests.stores.files.streams import all_of, pieces, stored_counts
 
 PROJECT = "acme/files"
 CONTENT = b"0123456789abcdef" * (CHUNK_BYTES * 40 // 16)
 
 
 class ClientGoneError(Exception):
-    """What a request's stream raises when its client leaves."""
+    """Raised by a request's stream when its client disconnects."""
 
 
 async def torn(after: int) -> AsyncIterator[bytes]:
@@ -30,7 +30,7 @@ async def test_disconnected_upload_leaves_nothing(files: FilesStore, database: D
     with pytest.raises(ClientGoneError):
         await files.create(PROJECT, torn(after))
 
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_running_upload_is_invisible_and_survives_a_sweep(files: FilesStore, database: Database) -> None:
@@ -40,7 +40,7 @@ async def test_running_upload_is_invisible_and_survives_a_sweep(files: FilesStor
         async for piece in pieces(CONTENT):
             yield piece
         assert await files.sweep() == 0
-        seen.append(await left(database))
+        seen.append(await stored_counts(database))
 
     digest, _, _ = await files.create(PROJECT, watched())
 
@@ -49,7 +49,7 @@ async def test_running_upload_is_invisible_and_survives_a_sweep(files: FilesStor
 
 
 async def test_data_left_by_a_killed_process_is_deleted(files: FilesStore, database: Database) -> None:
-    # given: an upload that nobody goes on with, one that lost its process while it was taken back, and a whole file
+    # given: an abandoned upload, one whose process died during the rollback, and a whole file
     abandoned, half_gone = Upload(database, PROJECT), Upload(database, PROJECT)
     for upload in (abandoned, half_gone):
         await upload.begin()
@@ -61,7 +61,7 @@ async def test_data_left_by_a_killed_process_is_deleted(files: FilesStore, datab
     early, late = await files.sweep(), await files.sweep(silent_seconds=0)
     # then
     assert (early, late) == (1, 1)
-    assert await left(database) == (1, 40, 0)
+    assert await stored_counts(database) == (1, 40, 0)
     assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
 
 
@@ -74,7 +74,7 @@ async def test_swept_upload_does_not_become_a_file(files: FilesStore, database: 
     with pytest.raises(ConflictError, match="send it again"):
         await files.create(PROJECT, stalling())
 
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_swept_upload_fails_on_its_next_chunk(
@@ -94,7 +94,7 @@ async def test_swept_upload_fails_on_its_next_chunk(
         await files.create(PROJECT, stalling())
 
     assert len(sent) == 50
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_rollback_deletes_no_completed_file(files: FilesStore, database: Database) -> None:
@@ -125,7 +125,7 @@ async def test_uploads_racing_with_sweeps_are_complete_or_absent(files: FilesSto
     await sweeping
 
     stored = [digest for digest in digests if digest]
-    assert await left(database) == (len(stored), 2 * len(stored), 0)
+    assert await stored_counts(database) == (len(stored), 2 * len(stored), 0)
     for number, digest in enumerate(digests):
         if digest:
             content = await all_of(files, await files.one(PROJECT, digest))

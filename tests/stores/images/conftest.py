@@ -1,4 +1,4 @@
-"""The store of images over a test's own database, the stand-in in the place of OpenAI."""
+"""Fixtures for an images store over the test's own database, with a stand-in instead of OpenAI."""
 
 import pytest
 

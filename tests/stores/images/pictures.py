@@ -1,4 +1,4 @@
-"""Pictures as providers send them."""
+"""Images and responses in the form that providers send."""
 
 import base64
 from typing import Any
@@ -12,17 +12,17 @@ DIGEST = digests.bytes_digest(CHART)
 
 
 def encoded(content: bytes = CHART) -> dict[str, Any]:
-    """An entry of an answer that has a picture in Base64."""
+    """Return a response's entry with an image in Base64."""
     return {"b64_json": base64.b64encode(content).decode()}
 
 
 def answer(*entries: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
-    """A provider's answer."""
+    """Return a provider's response."""
     return {"created": 1_760_000_000, "data": list(entries), **more}
 
 
 def value(digest: str, metadata_digest: str) -> dict[str, Any]:
-    """What stands for a picture in a call, as Weave's client has it."""
+    """Return the value that replaces an image in a call, as Weave's client writes it."""
     return {
         "_type": "CustomWeaveType",
         "weave_type": {"type": "weave.type_wrappers.Content.content.Content"},

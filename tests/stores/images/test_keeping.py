@@ -1,4 +1,4 @@
-"""What providers paint is kept: as files, and by the call that speaks of them."""
+"""Tests that generated images are stored as files and in a call."""
 
 import asyncio
 import base64
@@ -62,10 +62,10 @@ async def test_image_is_stored_as_two_files_and_a_call(
         {"digest": DIGEST, "name": "image-1.png", "content_type": "image/png", "size_bytes": len(CHART)}
     ]
     assert await content(files, DIGEST) == CHART
-    told = codec.loads(await content(files, metadata))
-    assert isinstance(told, dict)
-    assert len(told.pop("id")) == 36
-    assert told == {
+    stored = codec.loads(await content(files, metadata))
+    assert isinstance(stored, dict)
+    assert len(stored.pop("id")) == 36
+    assert stored == {
         "size": len(CHART),
         "mimetype": "image/png",
         "digest": DIGEST,
@@ -333,12 +333,12 @@ async def test_concurrent_image_requests_are_limited(images: ImagesStore, stand_
         for _ in range(MAX_CONCURRENT + 2)
     ]
 
-    await until(lambda: len(stand_in.asked) == MAX_CONCURRENT)
+    await until(lambda: len(stand_in.requests) == MAX_CONCURRENT)
     await asyncio.sleep(0.1)
-    assert len(stand_in.asked) == MAX_CONCURRENT
+    assert len(stand_in.requests) == MAX_CONCURRENT
     made = await asyncio.gather(*work)
 
-    assert len(stand_in.asked) == MAX_CONCURRENT + 2
+    assert len(stand_in.requests) == MAX_CONCURRENT + 2
     assert all(each.pictures for each in made)
 
 
@@ -350,7 +350,7 @@ async def test_image_request_for_a_project_being_purged_is_refused(
     with pytest.raises(UnavailableError, match="acme/chat is being purged"):
         await images.create(PROJECT, INPUTS)
 
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_image_for_a_project_purged_meanwhile_is_not_stored(

@@ -1,4 +1,4 @@
-"""What providers are asked, model by model, and what is refused before they are."""
+"""Tests of the requests to providers for each model, and of inputs that are refused first."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ DALL_E_3 = {"quality": "standard", "style": "natural", "response_format": "b64_j
 
 
 @pytest.mark.parametrize(
-    ("inputs", "asked"),
+    ("inputs", "expected"),
     [
         (ImageInputs("dall-e-3", "a weft"), {"model": "dall-e-3", "n": 1, **DALL_E_3}),
         (ImageInputs("openai/dall-e-3", "a weft", 1), {"model": "dall-e-3", "n": 1, **DALL_E_3}),
@@ -33,14 +33,14 @@ DALL_E_3 = {"quality": "standard", "style": "natural", "response_format": "b64_j
     ids=lambda each: each.model if isinstance(each, ImageInputs) else "",
 )  # fmt: skip
 async def test_each_model_gets_its_supported_parameters(
-    images: ImagesStore, stand_in: StandIn, inputs: ImageInputs, asked: dict[str, Any]
+    images: ImagesStore, stand_in: StandIn, inputs: ImageInputs, expected: dict[str, Any]
 ) -> None:
     made = await images.create(PROJECT, inputs)
 
-    [request] = stand_in.asked
-    assert request.body == {"prompt": "a weft", **asked}
+    [request] = stand_in.requests
+    assert request.body == {"prompt": "a weft", **expected}
     assert (request.path, request.headers["authorization"]) == ("/v1/images/generations", f"Bearer {KEY}")
-    assert len(made.pictures) == asked["n"]
+    assert len(made.pictures) == expected["n"]
 
 
 async def test_custom_provider_is_called_at_its_own_url(
@@ -59,7 +59,7 @@ async def test_custom_provider_is_called_at_its_own_url(
 
     assert len(made.pictures) == 1
     assert stand_in.bodies == [{"model": "sd-xl", "prompt": "a weft", "n": 1}]
-    assert stand_in.asked[0].headers["x-team"] == "weavers"
+    assert stand_in.requests[0].headers["x-team"] == "weavers"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_invalid_inputs_are_refused_before_any_request(
         await images.create(PROJECT, inputs)
 
     assert raised.value.argument == argument
-    assert stand_in.asked == []
+    assert stand_in.requests == []
     assert await calls.count(PROJECT) == 0
 
 
@@ -94,7 +94,7 @@ async def test_invalid_project_or_user_is_refused(images: ImagesStore, stand_in:
         await images.create(PROJECT, ImageInputs("dall-e-3", "x"), wb_user_id="x" * 1_025)
 
     assert raised.value.argument == "wb_user_id"
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The mirror: a BSON copy of any JSON, faithful but for what BSON cannot hold."""
+"""Tests of the mirror, a BSON copy of any JSON that differs only if BSON cannot hold a value."""
 
 from typing import Any
 from urllib.parse import unquote

@@ -1,4 +1,4 @@
-"""JSON leaves as it came, whatever its size; what is not JSON is refused and told why."""
+"""Tests that JSON of any size is read and written unchanged, and that invalid JSON is refused with a reason."""
 
 import json
 import math

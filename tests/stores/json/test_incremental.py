@@ -1,4 +1,4 @@
-"""Large JSON texts read slice by slice: what comes of it is what comes of parsing them at once."""
+"""Tests that reading a large JSON text in slices gives the same value as parsing it at once."""
 
 import json
 import random
@@ -30,7 +30,7 @@ def texts_of(found: incremental.ArraySpans) -> list[bytes]:
 
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every few bytes are large, so that small texts go the way of large ones."""
+    """Treat texts of a few bytes as large, so that small tests run the code for large texts."""
     monkeypatch.setattr(incremental, "SMALL", 8)
     monkeypatch.setattr(incremental, "_WINDOW", 5)
 
@@ -102,7 +102,7 @@ async def test_values_up_to_the_limit_are_read() -> None:
 
 @dataclass
 class Reserved:
-    """The bytes of each reservation; there is no more room than `room`."""
+    """Records the size of each reservation and refuses one above `room`."""
 
     room: int = 10**9
     sizes: list[int] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Reserved:
 
 DENSE = b"[" + b"{}," * 299_999 + b"{}]"
 DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
-"""The objects and their places in the list, and the list, beyond twice the text and 4 KiB."""
+"""Bytes of the list, its objects and its references to them, beyond twice the text and 4 KiB."""
 
 
 async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
@@ -123,7 +123,7 @@ async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
 
     assert await incremental.loads_request(DENSE, reserved.take) == [{}] * 300_000
     assert await incremental.loads(DENSE, reserve=reserved.take) == [{}] * 300_000
-    for text in (DENSE, DENSE[:-1] + b","):  # the second is not JSON, which only parsing finds out
+    for text in (DENSE, DENSE[:-1] + b","):  # the second is invalid JSON, which only parsing finds out
         with pytest.raises(UnavailableError):
             await incremental.loads_request(text, full.take)
 
@@ -271,7 +271,7 @@ BLANKS = b" " * 100
 
 @pytest.fixture
 def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # noqa: ARG001 -- both are small
-    """A few blanks in a row are many."""
+    """Treat more than 50 blanks in a row as too many."""
     monkeypatch.setattr(incremental, "_MAX_GAP", 50)
 
 
@@ -291,7 +291,7 @@ def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # 
     ids=["first", "last", "before the list", "before a colon", "after the list", "in the list", "digits", "only"],
 )
 async def test_text_slow_to_skip_is_refused(text: bytes) -> None:
-    # One search over megabytes of blanks would hold everyone up, and so would one parse.
+    # A single search or parse of megabytes of blanks would block all other requests.
     for reading in (incremental.find_array(text, ["batch"]), incremental.loads(text)):
         with pytest.raises(BadInputError, match="more than 50 blanks or digits"):
             await reading

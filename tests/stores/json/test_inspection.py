@@ -1,4 +1,4 @@
-"""One walk tells the size that Python's own JSON would have, and what BSON does not take."""
+"""Tests that one walk finds the length of Python's JSON text and the values that BSON cannot hold."""
 
 import json
 from typing import Any

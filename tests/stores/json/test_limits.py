@@ -1,4 +1,4 @@
-"""What goes beyond the bounds of kept JSON is refused where it is; all else passes."""
+"""Tests that JSON over a limit is refused with the path, and all other JSON passes."""
 
 from typing import Any
 

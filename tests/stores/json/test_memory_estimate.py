@@ -1,4 +1,4 @@
-"""Values in a JSON text are counted without parsing it, and so is the memory that they take."""
+"""Tests that the values in a JSON text and their memory are counted without parsing it."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 
 def counted(value: object) -> Counts:
-    """The counts of a value that is parsed."""
+    """Return the counts of a parsed value."""
     values = lists = objects = empty = strings = 0
     waiting = [value]
     while waiting:
@@ -91,8 +91,8 @@ def test_memory_estimate_is_a_close_upper_bound(text: bytes, most: float) -> Non
         tracemalloc.stop()
 
     assert value
-    told = memory_estimate.exact(text, 0, len(text)).memory_bytes + len(text)
-    assert taken * 0.95 <= told <= taken * most
+    estimate = memory_estimate.exact(text, 0, len(text)).memory_bytes + len(text)
+    assert taken * 0.95 <= estimate <= taken * most
 
 
 def test_ordinary_json_has_no_excess() -> None:
@@ -117,7 +117,7 @@ def test_wide_character_makes_the_whole_string_wide(character: str, more: int, *
     finally:
         tracemalloc.stop()
 
-    told = memory_estimate.wide_bytes(b'"' + text + b'"', 1, 1 + len(text))
-    assert told == more * len(text)
-    assert abs(sys.getsizeof(value[0]) - len(text) - told) < 1_000
-    assert told <= taken
+    estimate = memory_estimate.wide_bytes(b'"' + text + b'"', 1, 1 + len(text))
+    assert estimate == more * len(text)
+    assert abs(sys.getsizeof(value[0]) - len(text) - estimate) < 1_000
+    assert estimate <= taken

@@ -1,4 +1,4 @@
-"""Paths into JSON: dots part keys, digits are indexes where there is a list."""
+"""Tests of paths into JSON: dots separate keys, and digits are indexes of lists."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Verdicts on random schemas and values are those of jsonschema itself."""
+"""Tests that results for random schemas and values equal those of the jsonschema package."""
 
 import random
 from typing import Any
@@ -20,7 +20,7 @@ def test_results_equal_those_of_jsonschema(draft: type[Validator]) -> None:
         schema: Any = {"$schema": draft.META_SCHEMA.get("$id") or draft.META_SCHEMA.get("id"), **_schema(dice, 3)}
         value = _value(dice, 3)
         if not draft(draft.META_SCHEMA).is_valid(schema):
-            continue  # older drafts let no value be in `enum` twice
+            continue  # older drafts require that the values in `enum` are unique
         expected = draft(schema).is_valid(value)
 
         assert (verdict(schema, value) is None) == expected, (schema, value)
@@ -39,7 +39,7 @@ def _schema(dice: random.Random, depth: int) -> dict[str, Any]:
         "enum": lambda: [_value(dice, 1) for _ in range(3)],
         "pattern": lambda: dice.choice(["^a", "b$", "[0-9]", "^(a|b)*$"]),
         "minimum": lambda: dice.randint(-1, 2),
-        # Units that a double is exactly: jsonschema divides doubles, so that to it 0.3 is no multiple of 0.1.
+        # These units are exact doubles. jsonschema divides doubles and therefore takes 0.3 for no multiple of 0.1.
         "multipleOf": lambda: dice.choice([1, 2, 0.5, 2.5, 0.25]),
         "uniqueItems": lambda: True,
         "items": inner,

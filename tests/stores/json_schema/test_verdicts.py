@@ -1,4 +1,4 @@
-"""Schemas of strangers: what they say of values, and what of them cannot be used."""
+"""Tests of schemas of untrusted clients: their results for values, and the schemas that are refused."""
 
 import urllib.request
 
@@ -127,7 +127,7 @@ def test_lookalike_of_a_subschema_is_ignored(keyword: str) -> None:
 
 
 def test_schema_error_found_during_validation_blames_the_schema() -> None:
-    # `referencing` takes what follows names for names, too.
+    # After a list of names in `dependencies`, `referencing` takes the following schemas for lists of names, too.
     inner = {"properties": {"d": {"pattern": "("}, "e": {"$ref": "#/nowhere"}}}
     schema = {"$schema": DRAFT_7, "dependencies": {"a": ["b"], "c": inner}}
 
@@ -228,8 +228,8 @@ def test_form_check_ignores_patterns_and_references() -> None:
     ],
 )
 def test_remote_references_are_not_fetched(schema: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(urllib.request, "urlopen", asked.append)
+    fetched: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", fetched.append)
 
     assert "does not resolve inside the schema" in str(verdict(schema, {"a": 1}))
-    assert asked == []
+    assert fetched == []

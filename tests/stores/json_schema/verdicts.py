@@ -1,4 +1,4 @@
-"""What a schema of strangers says of a value, as tests ask it."""
+"""A helper that checks a value against the schema of an untrusted client."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ DOUBLING: dict[str, Any] = {
     "$defs": {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)} | {"a40": {}},
     "$ref": "#/$defs/a0",
 }
-"""A schema that is checked 2^40 times over, unless somebody looks at the clock."""
+"""Schema that takes 2^40 checks unless a time limit stops them."""
 
 
 def verdict(schema: object, value: object, seconds: float = 2.0) -> BadInputError | None:
-    """What is wrong with a value, or with the schema; None if the value passes."""
+    """Return the error of the value or of the schema, or None if the value passes."""
     with bounded_time(seconds):
         try:
             JsonSchema(schema).check(value)

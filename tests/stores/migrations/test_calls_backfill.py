@@ -1,4 +1,4 @@
-"""Calls that lack what is kept today get it, whoever dies, takes part or writes in the middle of that."""
+"""Tests that old calls get the fields of new ones, despite crashes, concurrent processes and concurrent writes."""
 
 import asyncio
 import json
@@ -46,12 +46,12 @@ SUMMARIES: tuple[dict[str, Any], ...] = (
 
 
 def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
-    """A turn, a step, or neither, whose summary names models or none; some never end, of some there is only the end.
+    """Return a random call: a turn, a step or neither, perhaps with usage, and perhaps only its start or end.
 
-    Some are predictions of an evaluation.
+    Some calls are predictions of an evaluation.
     """
     turns = rng.choice((None, "", call_id(number), call_id(number + 1)))
-    begun: CallStart | CallEnd = start(
+    started: CallStart | CallEnd = start(
         number,
         thread_id=rng.choice((None, "", "talk", "$talk")),
         turn_id=turns,
@@ -59,11 +59,11 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
         inputs=rng.choice(({}, {"example": None}, {"example": {"question": "ü", "n": 2**70}}, {"example": ROW})),
     )
     ended: CallStart | CallEnd = end(number, summary=rng.choice(SUMMARIES))
-    return rng.choice(([begun], [ended], [begun, ended], [begun, ended], [begun, ended]))
+    return rng.choice(([started], [ended], [started, ended], [started, ended], [started, ended]))
 
 
 async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str, Document]:
-    """Write calls as today's version does; all of their documents."""
+    """Write calls as today's version does, and return all their documents."""
     rng = random.Random(seed)  # noqa: S311 -- no secret
     calls = CallsStore(database)
     await calls.write([part for number in range(count) for part in parts_of(number, rng)])
@@ -78,7 +78,7 @@ async def all_calls(database: Database) -> dict[str, Document]:
 
 
 async def age(database: Database, *names: str) -> None:
-    """Take away what older versions did not keep."""
+    """Remove the fields that older versions did not store."""
     await database.calls.update_many({}, {"$unset": dict.fromkeys(names or DERIVED_FIELDS, "")})
     await database.upgrades.delete_many({})
 
@@ -91,7 +91,7 @@ async def finish(upgrade: CallsBackfill) -> None:
 
 
 async def answers(database: Database) -> list[object]:
-    """What threads there are, which calls have the most tokens and cost the most, and the sizes of the project."""
+    """Return the threads, the calls by most tokens and by highest cost, and the sizes of the project."""
     calls, threads = CallsStore(database), ThreadsStore(database)
     of_threads = ("thread_id", "turn_count", "last_updated", "p99_turn_duration_ms")
     return [
@@ -107,14 +107,14 @@ async def answers(database: Database) -> list[object]:
 @pytest.mark.parametrize("step", [1, 7, 100, 1000])
 async def test_old_calls_get_all_fields_of_new_ones(database: Database, step: int) -> None:
     fresh = await fill(database)
-    told = await answers(database)
+    expected = await answers(database)
     await age(database)
-    assert await answers(database) != told
+    assert await answers(database) != expected
 
     await finish(CallsBackfill(database, step))
 
     assert await all_calls(database) == fresh
-    assert await answers(database) == told
+    assert await answers(database) == expected
 
 
 async def test_turn_and_usage_are_backfilled(database: Database) -> None:
@@ -247,7 +247,7 @@ asyncio.run(run())
         sys.executable, "-c", script, mongodb_uri, name, stdout=asyncio.subprocess.PIPE
     )
     assert child.stdout is not None
-    said = [int(await child.stdout.readline()) for _ in range(4)]
+    printed = [int(await child.stdout.readline()) for _ in range(4)]
     child.kill()
     await child.wait()
     killed = await all_calls(database)
@@ -256,7 +256,7 @@ asyncio.run(run())
     first = await later.advance()
     await finish(later)
 
-    assert said == [5, 10, 15, 20]
+    assert printed == [5, 10, 15, 20]
     assert fresh != killed
     assert {key for key in killed if killed[key] == fresh[key]} >= set(sorted(fresh)[:20])
     assert first is not None
@@ -268,7 +268,7 @@ asyncio.run(run())
 
 
 class Killed(CallsBackfill):
-    """An upgrade that ends after it wrote to calls, and before it told how far it is."""
+    """An upgrade that stops after it writes to calls and before it stores its progress."""
 
     async def _write(self, updates: list[UpdateOne]) -> int:
         await super()._write(updates)
@@ -317,7 +317,7 @@ async def test_duplicate_work_by_two_processes_is_harmless(database: Database) -
 
 
 class Outrun(CallsBackfill):
-    """An upgrade during which a call is written, after it was read and before what it lacks is written."""
+    """An upgrade during which a client writes a call, between the upgrade's read and its write."""
 
     def __init__(self, database: Database, parts: list[CallStart | CallEnd]) -> None:
         super().__init__(database)
@@ -396,8 +396,8 @@ async def test_call_with_an_unstorable_example_is_kept_and_logged(
     with caplog.at_level(logging.WARNING, "loomql"):
         await finish(CallsBackfill(database))
 
-    said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
-    assert [text.partition(": ")[0] for text in sorted(said)] == [
+    logged = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert [text.partition(": ")[0] for text in sorted(logged)] == [
         f"call {PROJECT}:{call_id(number)} is stored without its example" for number in (1, 2)
     ]
 

@@ -1,4 +1,4 @@
-"""Versions as tests write them: a test names only what it is about."""
+"""Builders of versions with defaults: a test names only the fields that it checks."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,5 +8,5 @@ from tests.stores.calls.builders import PROJECT
 
 
 def version(val: object = 0, **changes: Any) -> ObjectVersion:  # noqa: ANN401 -- any field of a version
-    """A version of the object `prompt`."""
+    """Return a version of the object `prompt`."""
     return replace(ObjectVersion(project_id=PROJECT, object_id="prompt", val=val), **changes)

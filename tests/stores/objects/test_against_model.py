@@ -1,4 +1,4 @@
-"""Whatever is created, deleted, revived and read, in any order, is as a plain model in Python has it."""
+"""Tests that creates, deletes, revivals and reads in any order match a plain Python model."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ class Model:
         return next((kept for n, kept in enumerate(versions) if version in (f"v{n}", kept["digest"])), None)
 
     def found(self, name: str, version: str, kind: str | None) -> Kept | None:
-        """Of a kind, or else an object's before an op's."""
+        """Return a version of this kind; without a kind, an object comes before an op."""
         among = (self.named(each, name, version) for each in ([kind] if kind else ["object", "op"]))
         return next((kept for kept in among if kept is not None), None)
 
@@ -89,7 +89,7 @@ class Model:
 
 
 class Objects(RuleBasedStateMachine):
-    """A project of its own on the real database, beside its model."""
+    """Runs random steps on a project of the real database and on its model."""
 
     uri: ClassVar[str]
     database_name: ClassVar[str]
@@ -130,8 +130,8 @@ class Objects(RuleBasedStateMachine):
     def read(self, name: str, version: str, kind: str, only: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
         version = self._spelled(version, kind)
         expected = self.model.find(name, version, kind if only else None)
-        asked = self.store.one(self.project, name, version, {"val"}, kind if only else None)  # type: ignore[arg-type]
-        found = self.outcome(asked)
+        reading = self.store.one(self.project, name, version, {"val"}, kind if only else None)  # type: ignore[arg-type]
+        found = self.outcome(reading)
         if isinstance(expected, type) or isinstance(found, type):
             assert found == expected
         else:
@@ -161,8 +161,8 @@ class Objects(RuleBasedStateMachine):
         def order(kept: Kept) -> tuple[Any, ...]:
             return kept["kind"], kept["name"], kept["index"]
 
-        told = [{key: kept[key] for key in found[0]} for kept in expected] if found else expected
-        assert sorted(found, key=order) == sorted(told, key=order)
+        shown = [{key: kept[key] for key in found[0]} for kept in expected] if found else expected
+        assert sorted(found, key=order) == sorted(shown, key=order)
         latest = ObjectsFilter(latest_only=True)
         assert self.await_(self.store.count(self.project, latest)) == sum(kept["latest"] for kept in expected)
 

@@ -1,4 +1,4 @@
-"""Values of built-in classes are checked and completed; others keep the classes that they name."""
+"""Tests that values of built-in classes are checked and completed, and other values keep their class names."""
 
 from typing import Any
 

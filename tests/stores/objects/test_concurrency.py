@@ -1,4 +1,4 @@
-"""Many write one name at once, from one process and from several, and are killed in the middle: it stays whole."""
+"""Tests that a name stays consistent when several processes write it and some are killed."""
 
 import asyncio
 import json
@@ -164,7 +164,7 @@ async def test_killed_writers_leave_a_consistent_name(
             process.kill()
             lines += process.stdout.readlines()
         answered |= {(str(life), int(line)) for line in lines if line.endswith("\n")}
-        # What the killed writer held is free again.
+        # The killed writer's locks are free again.
         await objects.create(version({"by": "last", "n": life}))
 
     rows = await everything(objects)

@@ -1,4 +1,4 @@
-"""Hot questions about objects are answered from an index: no sort in memory, hardly more looked at than returned."""
+"""Tests that an index answers frequent queries of objects: no sort in memory, few documents examined in vain."""
 
 import pytest
 
@@ -19,7 +19,7 @@ NEWEST = [SortBy("created_at", descending=True)]
 
 @pytest.fixture
 async def stock(objects: ObjectsStore) -> ObjectsStore:
-    """Twelve names of five versions each: every third is an op, every third a prompt."""
+    """Store twelve names with five versions each; every third is an op, and every third is a prompt."""
     for number in range(60):
         val = ([1], OP, PROMPT)[number % 3]
         await objects.create(version(_numbered(val, number), object_id=f"n{number % 12}"))
@@ -84,8 +84,8 @@ async def test_relations_of_a_page_read_only_what_they_return(
 
 
 async def _looked_at(database: Database, commands: Commands) -> int:
-    """How many documents the last aggregation's lookup looked at."""
+    """Return how many documents the last aggregation's lookup examined."""
     command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
-    told = await database.calls.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     return int(lookup["totalDocsExamined"])

@@ -1,4 +1,4 @@
-"""Versions that were made before, put back: in their places, with their digests and times, and only once."""
+"""Tests that restored versions keep their indexes, digests and times, and are stored once."""
 
 import pytest
 
@@ -14,7 +14,7 @@ WANTED = ["digest", "version_index", "is_latest", "created_at", "val"]
 
 
 def digest_of(value: object) -> str:
-    """The digest of a value, found by making its document."""
+    """Return the digest of a value, taken from the error about a wrong digest."""
     wrong = restored(value, 0, digest="?")
     with pytest.raises(BadInputError) as raised:
         wrong.document()
@@ -27,7 +27,7 @@ def restored(value: object, index: int, *, is_latest: bool = False, digest: str 
 
 
 async def there(objects: ObjectsStore) -> dict[str, tuple[int, int]]:
-    """The values with their indexes, and whether they are the latest."""
+    """Return each value with its version's index and whether it is the latest."""
     page = await objects.page(PROJECT, PageRequest(), WANTED)
     return {row["json"]["val"]: (row["version_index"], row["is_latest"]) for row in page.rows}
 

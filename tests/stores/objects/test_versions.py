@@ -1,4 +1,4 @@
-"""Versions of objects: what each write leaves, and which of them each way of naming leads to."""
+"""Tests of object versions: the result of each write, and the version that each form of name finds."""
 
 import pytest
 
@@ -21,7 +21,7 @@ PLACE = {"version_index", "is_latest"}
 
 
 async def places(objects: ObjectsStore, object_id: str = "prompt") -> list[tuple[str, int, int]]:
-    """The digest, index and whether it is the latest of each version that is not deleted, by index."""
+    """Return the digest, index and latest flag of each version that is not deleted, by index."""
     which = ObjectsFilter(object_ids=[object_id])
     page = await objects.page(PROJECT, PageRequest(), PLACE, which, [SortBy("version_index")])
     return [(row["digest"], row["version_index"], row["is_latest"]) for row in page.rows]
@@ -39,7 +39,7 @@ async def test_recreated_version_keeps_its_index_and_becomes_the_latest(objects:
 
 def test_names_with_many_versions_are_listed_in_one_scan() -> None:
     class Read(dict[str, object]):
-        """A row that counts how often it is read."""
+        """A row that counts its reads."""
 
         times = 0
 

@@ -1,4 +1,4 @@
-"""The store of spans over a database of the test's own."""
+"""Fixtures for a store of spans over the test's own database."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,7 +22,7 @@ def otel(calls: CallsStore) -> OtelStore:
 
 @pytest.fixture
 def stored(database: Database) -> Stored:
-    """Reads the documents of a project's calls by id, their JSON decoded from its text."""
+    """Return a function that reads the documents of a project's calls by id, with their JSON decoded."""
 
     async def read(project_id: str = PROJECT) -> dict[str, Any]:
         found = {}

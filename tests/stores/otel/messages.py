@@ -1,4 +1,4 @@
-"""Messages of OTLP as tests write them: a test names only what it is about."""
+"""Builders of OTLP messages with defaults: a test names only the fields that it checks."""
 
 import base64
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 NOON = 1_769_860_800_000_000_000
-"""2026-01-31T12:00:00Z in nanoseconds."""
+"""2026-01-31T12:00:00Z in nanoseconds since the epoch."""
 
 SECOND = 1_000_000_000
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def span_id(number: int) -> str:
-    """A span id in hexadecimal."""
+    """Return a span id in hexadecimal."""
     return f"{number:016x}"
 
 
 def any_value(value: object) -> AnyValue:
-    """A value of Python as OTLP has it."""
+    """Return a Python value as an OTLP value."""
     match value:
         case None:
             return AnyValue()
@@ -49,12 +49,12 @@ def any_value(value: object) -> AnyValue:
 
 
 def pairs(attributes: Mapping[str, object]) -> list[KeyValue]:
-    """Attributes as OTLP has them."""
+    """Return attributes as OTLP pairs."""
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 
 def span(number: int = 1, attributes: Mapping[str, object] | None = None, parent: int = 0, **changes: Any) -> Span:  # noqa: ANN401 -- any field of a span
-    """A span of one second; the root of a trace, if it has no parent."""
+    """Return a span of one second; without a parent it is the root of a trace."""
     plain: dict[str, Any] = {
         "trace_id": bytes.fromhex(TRACE),
         "span_id": bytes.fromhex(span_id(number)),
@@ -69,12 +69,12 @@ def span(number: int = 1, attributes: Mapping[str, object] | None = None, parent
 
 
 def failed(message: str = "") -> Status:
-    """The status of a span that failed."""
+    """Return the status of a failed span."""
     return Status(code=Status.STATUS_CODE_ERROR, message=message)
 
 
 def request(*spans: Span, resource: Mapping[str, object] | None = None) -> ExportTraceServiceRequest:
-    """A request with the spans of one program."""
+    """Return a request with the spans of one program."""
     found = ExportTraceServiceRequest()
     resource_spans = found.resource_spans.add()
     resource_spans.resource.attributes.extend(pairs(resource or {}))
@@ -83,12 +83,12 @@ def request(*spans: Span, resource: Mapping[str, object] | None = None) -> Expor
 
 
 def body(*spans: Span, resource: Mapping[str, object] | None = None) -> bytes:
-    """The same in protobuf."""
+    """Return the protobuf bytes of such a request."""
     return request(*spans, resource=resource).SerializeToString()
 
 
 def otlp_json(message: ExportTraceServiceRequest) -> Any:  # noqa: ANN401 -- JSON
-    """The same in OTLP's JSON: that of protobuf, but for ids in hexadecimal and enumerations in numbers."""
+    """Return a message in OTLP's JSON, which differs from protobuf's by hexadecimal ids and numeric enums."""
     whole = json_format.MessageToDict(message, use_integers_for_enums=True)
     for resource_spans in whole.get("resourceSpans", []):
         for scope_spans in resource_spans["scopeSpans"]:

@@ -1,4 +1,4 @@
-"""Layouts of keys: what they come to, and that no more are kept than is good."""
+"""Tests of the nesting of dotted attribute keys, and of the bound on cached layouts."""
 
 import itertools
 from typing import Any

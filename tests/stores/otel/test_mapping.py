@@ -1,4 +1,4 @@
-"""What a span becomes: the tables of conventions, and the rules of calls."""
+"""Tests of how a span becomes a call: the conventions for attributes, and the rules for calls."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def payloads(whole: PreparedCall) -> dict[str, Any]:
 
 
 def of(attributes: dict[str, object], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of a span
-    """What the call of a span stores as JSON."""
+    """Return the JSON payloads of a span's call."""
     return payloads(call(span(1, attributes, **changes)))
 
 
@@ -43,7 +43,7 @@ def test_span_becomes_a_complete_call() -> None:
 
     whole = call(message)
 
-    told = {
+    span_fields = {
         "name": "step 2",
         "context": {"trace_id": TRACE, "span_id": span_id(2), "trace_state": "k=v"},
         "kind": "INTERNAL",
@@ -72,7 +72,7 @@ def test_span_becomes_a_complete_call() -> None:
     }
     found = payloads(whole)
     assert found == {"attributes": found["attributes"], "inputs": {}, "output": {}, "summary": {}}
-    assert found["attributes"] == {"a": {"b": 1, "c": [1, {"d": None}]}, "otel_span": told}
+    assert found["attributes"] == {"a": {"b": 1, "c": [1, {"d": None}]}, "otel_span": span_fields}
     assert whole.end
     assert (whole.start["id"], whole.start["trace_id"], whole.start["parent_id"]) == (span_id(2), TRACE, span_id(1))
     assert (whole.start["started_at"], whole.end["ended_at"]) == (
@@ -323,13 +323,13 @@ def test_span_events_supply_missing_attributes(events: dict[str, Any], inputs: o
     message = span()
     for name, attributes in events.items():
         message.events.add(name=name, attributes=pairs(attributes))
-    asked = span(1, {"input.value": "mine", "output.value": "mine"})
-    asked.events.extend(message.events)
+    with_attributes = span(1, {"input.value": "mine", "output.value": "mine"})
+    with_attributes.events.extend(message.events)
 
     found = payloads(call(message))
 
     assert (found["inputs"], found["output"]) == (inputs, output)
-    assert payloads(call(asked))["inputs"] == {"input.value": "mine"}
+    assert payloads(call(with_attributes))["inputs"] == {"input.value": "mine"}
 
 
 def test_failed_span_without_a_message_is_an_error() -> None:
@@ -456,7 +456,7 @@ KEYS = st.sampled_from(
 @settings(max_examples=150)
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
 def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
-    """The shapes that are put together from parts say what a walk through the whole would."""
+    """Check that the fields that are built from parts equal those from a walk through the whole values."""
     message = span(
         1, {key: value for key, value in attributes.items() if not (key == "input" and "input.value" in attributes)}
     )

@@ -1,4 +1,4 @@
-"""Names of spans that are too long for ops."""
+"""Tests of op names for spans whose names are too long."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""OTLP's JSON says the same as protobuf, and what is wrong with it is told."""
+"""Tests that OTLP's JSON gives the same spans as protobuf, and that errors in it are reported."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The project of a span: what the resource says by Weave's keys, else the request, else the program's name."""
+"""Tests of a span's project: Weave's keys in the resource come first, then the request, then the program's name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests in protobuf are taken apart as they are: whole or not at all, and never more than so many things of them."""
+"""Tests that a protobuf request is split completely or refused, and that the number of its elements is limited."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_truncated_body_is_refused_at_any_position() -> None:
     "damaged",
     [
         *(b"\xff" * 20, b"\x0b\x0c", b"\x0e\x00", b"\x02\x00"),
-        field(1, b"\x12\x05") + b"12345",  # the scope goes on beyond its resource
+        field(1, b"\x12\x05") + b"12345",  # the scope extends beyond its resource
     ],
     ids=["endless number", "group", "unknown type", "field 0", "beyond its holder"],
 )

@@ -1,4 +1,4 @@
-"""Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
+"""Tests of exports: valid spans are stored, invalid ones are reported, and the last version of a span counts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ async def test_query_finds_an_attribute_that_extends_another(
     [call, _] = (await stored()).values()
     assert call["attributes"]["otel_span"]["attributes"] == {"usage": {"tokens": 100, "tokens.cached": 60}}
     for path, value in ((r"usage.tokens\.cached", 60), ("usage.tokens", 100)):
-        asked = Query(
+        query = Query(
             {"$expr": {"$eq": [{"$getField": f"attributes.otel_span.attributes.{path}"}, {"$literal": value}]}}
         )
-        page = await calls.page(PROJECT, PageRequest(), ["id"], query=asked)
+        page = await calls.page(PROJECT, PageRequest(), ["id"], query=query)
         assert [row["id"] for row in page.rows] == [span_id(1)]
 
 
@@ -214,12 +214,12 @@ async def test_data_repeated_in_every_span_is_small(what: str, form: str, otel: 
 
 
 class CountingProjects(Projects):
-    """Counts the resources that are read."""
+    """Counts the resources that it reads."""
 
     read: ClassVar[list[object]] = []
 
     def of(self, resource: dict[str, object]) -> str:
-        """Count one in."""
+        """Record the resource and return its project."""
         self.read.append(resource)
         return super().of(resource)
 
@@ -245,7 +245,7 @@ def test_resource_is_decoded_once_for_all_its_scopes(form: str, monkeypatch: pyt
 
 
 class NotedCalls(CallsStore):
-    """Notes who still waits for an answer whenever it begins to write."""
+    """Records, before each write, how many requests still wait for an answer."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -253,7 +253,6 @@ class NotedCalls(CallsStore):
         self.waiting: list[int] = []
 
     async def write_prepared(self, calls: Sequence[PreparedCall]) -> None:
-        """Write them."""
         self.waiting.append(sum(not request.done() for request in self.requests))
         await super().write_prepared(calls)
 
@@ -262,7 +261,7 @@ async def test_rejected_request_does_not_block_others(database: Database, stored
     calls = NotedCalls(database)
     otel = OtelStore(calls)
     calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 8_000), PROJECT)))
-    await asyncio.sleep(0)  # it begins
+    await asyncio.sleep(0)  # the export starts
 
     await otel.export_protobuf(body(span(1)), PROJECT)
 
@@ -281,8 +280,8 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
 
     assert exported.rejected_spans == 0
     first, second, third = (await stored()).values()
-    told = first["attributes"]["otel_span"]["attributes"]
-    assert (len(told["a"]), told["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
+    nested = first["attributes"]["otel_span"]["attributes"]
+    assert (len(nested["a"]), nested["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
     assert first["output"] == {"output.value": {"still": "read"}}
     assert second["output"] == {"output.value": [1]}
     assert third["output"] == {"gen_ai.output.messages": [{"role": "assistant", "message": half}]}

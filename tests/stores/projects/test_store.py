@@ -1,4 +1,4 @@
-"""Projects: ensured by a normalised name, listed, counted, and found where nothing listed them."""
+"""Tests of projects: creation by a normalized name, lists, counts, and the discovery of unregistered projects."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ ALL = ("id", "entity", "name", "created_at", "last_activity_at")
 
 @pytest.fixture
 def projects(database: Database) -> ProjectsStore:
-    """A store of projects over `database`."""
+    """Return a store of projects over `database`."""
     return ProjectsStore(database)
 
 
@@ -43,10 +43,10 @@ async def ids_of(
     projects: ProjectsStore,
     request: PageRequest | None = None,
     sort_by: str = "",
-    **asked: Any,  # noqa: ANN401 -- a filter's fields
+    **filters: Any,  # noqa: ANN401 -- a filter's fields
 ) -> list[str]:
     keys = [SortBy(key.strip("-"), key.startswith("-")) for key in sort_by.split()]
-    page = await projects.page(request or PageRequest(), {"id"}, ProjectsFilter(**asked), keys)
+    page = await projects.page(request or PageRequest(), {"id"}, ProjectsFilter(**filters), keys)
     return [row["id"] for row in page.rows]
 
 
@@ -59,7 +59,7 @@ async def test_repeated_ensure_creates_one_project(projects: ProjectsStore, data
     project = await projects.one(PROJECT, ALL)
     assert project is not None
     assert began <= project.pop("created_at") <= times.now()
-    assert project == first  # nothing was ever stored in it
+    assert project == first  # a project without data has no last activity
     assert await database.projects.count_documents({}) == 1
 
 
@@ -108,8 +108,8 @@ BAD = ["", ".", "..", *INVISIBLE, *BAD_AS_PREFIX]
 
 
 async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore) -> None:
-    asked = [asked for bad in BAD for asked in ((bad, "chat", "entity"), ("acme", bad, "project"))]
-    for entity, project, argument in asked:
+    cases = [cases for bad in BAD for cases in ((bad, "chat", "entity"), ("acme", bad, "project"))]
+    for entity, project, argument in cases:
         with pytest.raises(
             BadInputError, match="is not valid as half of a project id; use 1 to 128 characters"
         ) as caught:
@@ -121,7 +121,7 @@ async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ("   ", "'   ' is not valid as half of a project id; use"),
         (
@@ -133,11 +133,11 @@ async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore
     ],
 )
 async def test_name_invalid_after_normalisation_is_reported_as_sent(
-    projects: ProjectsStore, given: str, told: str
+    projects: ProjectsStore, given: str, expected: str
 ) -> None:
     with pytest.raises(BadInputError) as caught:
         await projects.ensure("acme", given)
-    assert told in caught.value.message
+    assert expected in caught.value.message
     assert caught.value.message.startswith(repr(given[:64]))
     assert caught.value.argument == "project"
     assert await ids_of(projects) == []
@@ -230,8 +230,8 @@ async def test_name_prefix_may_be_any_text(projects: ProjectsStore, database: Da
 
 
 async def test_unsatisfiable_filter_is_refused(projects: ProjectsStore) -> None:
-    asked = [*((bad, "entity") for bad in filter(None, BAD)), *((bad, "name_prefix") for bad in BAD_AS_PREFIX)]
-    for bad, field in asked:
+    cases = [*((bad, "entity") for bad in filter(None, BAD)), *((bad, "name_prefix") for bad in BAD_AS_PREFIX)]
+    for bad, field in cases:
         which = ProjectsFilter(entity=bad) if field == "entity" else ProjectsFilter(name_prefix=bad)
         with pytest.raises(BadInputError) as caught:
             await projects.count(which)
@@ -239,7 +239,7 @@ async def test_unsatisfiable_filter_is_refused(projects: ProjectsStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sort_by", "index"),
+    ("filters", "sort_by", "index"),
     [
         ({}, "", "id"),
         ({"entity": "e7"}, "", "id"),
@@ -250,12 +250,12 @@ async def test_unsatisfiable_filter_is_refused(projects: ProjectsStore) -> None:
     ],
 )
 async def test_lists_are_read_by_an_index(
-    projects: ProjectsStore, database: Database, commands: Commands, asked: dict[str, Any], sort_by: str, index: str
+    projects: ProjectsStore, database: Database, commands: Commands, filters: dict[str, Any], sort_by: str, index: str
 ) -> None:
     for number in range(30):
         await put(database, *(f"e{entity}/n{number}" for entity in range(10)), last_activity_at=number)
 
-    assert await ids_of(projects, PageRequest(10), sort_by=sort_by, **asked)
+    assert await ids_of(projects, PageRequest(10), sort_by=sort_by, **filters)
     plan = await explain(database.projects, commands.last_pipeline)
 
     assert plan.indexes == {index}
@@ -274,12 +274,12 @@ async def test_sizes_of_all_projects_take_one_command(
     await objects.create(version({"_type": "Op"}, object_id="op"))
     await objects.delete(PROJECT, "prompt", ["v0"])
     await FeedbackStore(database).create([NewFeedback(OTHER, "a ref", "custom", {}) for _ in range(2)])
-    asked = [PROJECT, OTHER, "acme/none"]
+    project_ids = [PROJECT, OTHER, "acme/none"]
     commands.sent.clear()
 
-    assert await projects.count_calls(asked) == {PROJECT: 4, OTHER: 1, "acme/none": 0}
-    assert await projects.count_objects(asked) == {PROJECT: 3, OTHER: 0, "acme/none": 0}
-    assert await projects.count_feedback(asked) == {PROJECT: 0, OTHER: 2, "acme/none": 0}
+    assert await projects.count_calls(project_ids) == {PROJECT: 4, OTHER: 1, "acme/none": 0}
+    assert await projects.count_objects(project_ids) == {PROJECT: 3, OTHER: 0, "acme/none": 0}
+    assert await projects.count_feedback(project_ids) == {PROJECT: 0, OTHER: 2, "acme/none": 0}
     assert commands.names == ["aggregate"] * 3
 
 

@@ -1,4 +1,4 @@
-"""Purges of whole projects, beside writers and other purgers, and by those who die in the middle."""
+"""Tests of purges of whole projects, with concurrent writers and purgers and with purgers that die."""
 
 import asyncio
 from typing import Any
@@ -30,19 +30,19 @@ OTHER = "acme/chat2"
 
 @pytest.fixture(autouse=True)
 def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a purge begin at once: whoever writes looks each time."""
+    """Let a purge start deleting at once, and make writers check the register before each write."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
 
 
 @pytest.fixture
 def purges(database: Database) -> PurgesStore:
-    """A store of purges over `database`."""
+    """Return a store of purges over `database`."""
     return PurgesStore(database)
 
 
 async def fill(database: Database, project_id: str, calls: int = 3) -> None:
-    """Something of everything."""
+    """Store documents of every kind in a project."""
     parts = [part(number, project_id=project_id) for number in range(calls) for part in (start, end)]
     await CallsStore(database).write(parts)
     await CallsStore(database).delete(project_id, [call_id(0)])
@@ -58,7 +58,7 @@ async def fill(database: Database, project_id: str, calls: int = 3) -> None:
 
 
 async def counted(database: Database, project_id: str) -> dict[str, int]:
-    """How many documents there are of a project, by collection, but for the report of its purge."""
+    """Return the number of a project's documents by collection, without the report of its purge."""
     names = await database.calls.database.list_collection_names()
     between = {"$gt": f"{project_id}:", "$lt": f"{project_id};"}
     own = {"$or": [{"_id": project_id}, {"_id": between}, {"files_id": between}]}
@@ -96,7 +96,7 @@ async def test_purged_project_can_be_recreated(database: Database, purges: Purge
 
 
 async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Database, purges: PurgesStore) -> None:
-    # given: a purger that has its lease run out between two steps
+    # given: a purger whose lease expires between two steps
     await fill(database, PROJECT, calls=600)
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
@@ -106,7 +106,7 @@ async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Data
     steps = slow.steps()
     await anext(steps)
     await database.purges.update_one({"_id": PROJECT}, {"$unset": {"held_until": ""}})
-    # when: another finishes, and the project is made anew
+    # when: another purger finishes, and the project is recreated
     report = await purges.run(PROJECT)
     await fill(database, PROJECT)
     anew = await counted(database, PROJECT)
@@ -115,7 +115,7 @@ async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Data
     with pytest.raises(PurgeLostError):
         await anext(steps)
     assert await counted(database, PROJECT) == anew
-    # and so for one who asked before, and comes to begin only now
+    # a caller that requested the purge earlier and starts it only now deletes nothing either
     assert not await start_purge(database, PROJECT, entry["created_at"])
     assert await counted(database, PROJECT) == anew
 
@@ -140,7 +140,7 @@ async def test_abandoned_purge_is_finished_by_the_next_caller(database: Database
     purging.cancel()
     await asyncio.gather(purging, return_exceptions=True)
     assert await purges.unfinished() == [PROJECT]
-    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # the lease expires
 
     report = await purges.run(PROJECT)
 
@@ -152,11 +152,11 @@ async def test_abandoned_purge_is_finished_by_the_next_caller(database: Database
 async def test_timed_out_purge_caller_gets_its_progress(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT, calls=600)
 
-    begun = await purges.purge(PROJECT, PROJECT, seconds=0.001)
+    partial_purge = await purges.purge(PROJECT, PROJECT, seconds=0.001)
     done = await purges.purge(PROJECT, PROJECT)
 
-    assert not begun.is_done
-    assert (done.is_done, done.started_at, done.removed.calls) == (True, begun.started_at, 600)
+    assert not partial_purge.is_done
+    assert (done.is_done, done.started_at, done.removed.calls) == (True, partial_purge.started_at, 600)
 
 
 async def test_writes_to_a_project_being_purged_are_refused(database: Database, calls: CallsStore) -> None:
@@ -182,7 +182,7 @@ async def test_writes_to_a_project_being_purged_are_refused(database: Database, 
     await calls.write([start(9, project_id=OTHER)])
 
     await PurgesStore(database).run(PROJECT)
-    assert await counted(database, PROJECT) == {"file_uploads": 1, "files.chunks": 1}  # for the sweep of uploads
+    assert await counted(database, PROJECT) == {"file_uploads": 1, "files.chunks": 1}  # left to the sweep of uploads
     await calls.write([start(9)])
     assert await calls.count(PROJECT) == 1
 
@@ -196,7 +196,7 @@ async def test_purge_waits_for_processes_unaware_of_its_mark(
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
     await until_found(purges.unfinished)
 
-    await calls.write([start(2)])  # by a process that has looked before
+    await calls.write([start(2)])  # by a process that checked the register earlier
     report = await purging
 
     assert report.removed.calls == 2
@@ -207,7 +207,7 @@ async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 100)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in all
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in total
     calls = CallsStore(database)
     await fill(database, PROJECT)
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -221,8 +221,8 @@ async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     assert not report.is_done
     left = await counted(database, PROJECT)
     assert not left.keys() & {"calls", "feedback", "objects", "tables", "table_rows", "files", "files.chunks"}
-    await calls.write([start(5), end(5)])  # by a process that has looked before
-    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])  # a file that is gone, stored again
+    await calls.write([start(5), end(5)])  # by a process that checked the register earlier
+    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])  # a purged file is stored again
     done = await purging
 
     assert (done.is_done, done.removed.calls, done.removed.files, done.waits_until) == (True, 4, 3, None)
@@ -243,9 +243,9 @@ async def test_purge_without_waiting_returns_after_deleting_stored_data(
     assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
     assert (report.is_done, report.waits_until) == (False, report.started_at + 1_000_000_000)
     assert again == report
-    await CallsStore(database).write([start(5)])  # by a process that has looked before
+    await CallsStore(database).write([start(5)])  # by a process that checked the register earlier
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    done = await purges.run(PROJECT)  # as servers do in their upkeep, and at once: nobody holds the purge
+    done = await purges.run(PROJECT)  # as servers do in their upkeep; at once, because no lease is held
     assert (done.is_done, done.removed.calls, done.waits_until) == (True, 4, None)
     assert await counted(database, PROJECT) == {}
 
@@ -327,7 +327,7 @@ async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     purges = PurgesStore(away)
 
-    for asked in (purges.purge(PROJECT, PROJECT), purges.run(PROJECT), purges.last(PROJECT), purges.unfinished()):
+    for operation in (purges.purge(PROJECT, PROJECT), purges.run(PROJECT), purges.last(PROJECT), purges.unfinished()):
         with pytest.raises(UnavailableError):
-            await asked
+            await operation
     away.close()

@@ -1,4 +1,4 @@
-"""Writers that are held up between two writes while their project is purged: nothing of theirs is left behind."""
+"""Tests that a writer delayed between two writes leaves no data if its project is purged meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ ROWS = [{"n": number} for number in range(7)]
 
 @pytest.fixture(autouse=True)
 async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project, in which each look at the register is one, and for which a purge does not wait."""
+    """Register a project, make writers check the register before each write, and let purges start at once."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     monkeypatch.setattr(content_store, "BATCH", 3)
@@ -43,21 +43,21 @@ async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def mark(database: Database) -> None:
-    """Begin a purge."""
+    """Start a purge."""
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
     assert await start_purge(database, PROJECT, entry["created_at"])
 
 
 async def purge_all(database: Database) -> None:
-    """Purge, from the beginning to the end."""
+    """Purge the project completely."""
     assert (await PurgesStore(database).purge(PROJECT, PROJECT)).is_done
 
 
 def after_the_first(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, deed: Callable[[], Awaitable[object]]
 ) -> None:
-    """Let something be done when a function was called for the first time, before its caller goes on."""
+    """Run `deed` after the first call of a function, before its caller continues."""
     real = getattr(where, name)
     calls: list[None] = []
 
@@ -72,7 +72,7 @@ def after_the_first(
 
 
 async def all_rows() -> Any:  # noqa: ANN401 -- an asynchronous generator
-    """The rows in two parts."""
+    """Yield the rows in two parts."""
     yield ROWS[:4]
     yield ROWS[4:]
 
@@ -134,7 +134,7 @@ async def test_partly_purged_files_are_refused(database: Database, monkeypatch: 
 
 async def test_object_waiting_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
     made = version(1)
-    turn = objects._lock(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
+    turn = objects._lock(head_id(PROJECT, OBJECT, made.object_id))  # simulates another writer that holds the lock
     async with turn:
         creating = asyncio.ensure_future(objects.create(made))
         while not turn._waiters:  # noqa: ASYNC110 -- nobody tells of it
@@ -146,7 +146,7 @@ async def test_object_waiting_for_its_name_is_refused(database: Database, object
 
 
 def restored() -> RestoredVersion:
-    """An object of another place."""
+    """Return a version in the form that an import restores."""
     made = version({"n": 1})
     return RestoredVersion(made, object_digest(made.val), 0, is_latest=True, created_at=1)
 
@@ -179,7 +179,7 @@ async def test_each_transaction_attempt_checks_for_a_purge(
             await write(database)
 
     await PurgesStore(database).run(PROJECT)
-    assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
+    assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # left to the sweep of uploads
 
 
 async def test_retention_rule_is_deleted_with_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

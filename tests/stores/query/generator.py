@@ -1,4 +1,4 @@
-"""Random calls, queries and sorts that are full of odd values, and that meet often."""
+"""A generator of random calls, queries and sorts that use unusual values and often match."""
 
 import json
 import math
@@ -88,7 +88,7 @@ KEYS: Final = (
     "_id",
 )
 LAST_SECOND: Final = 253_402_300_799
-"""Of the year 9999; a query refuses a greater number beside a time."""
+"""Last second of the year 9999; a query rejects a greater number in a comparison with a time."""
 
 PARTS: Final = (*WORDS, '":', "[", "e+", "Z")
 COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
@@ -96,7 +96,7 @@ OPS: Final = (
     *("a", "A", "b", "a:v0", "ab", "weave:///acme/chat/op/a:v0", "weave:///acme/chat/op/a:v1"),
     *("weave:///acme/chat/op/ab:v0", "weave:///acme/other/op/a:v0"),
 )
-"""Op names of calls; each also names ops in queries, as do `NAMES_OF_OPS`."""
+"""Op names of calls; queries use them and `NAMES_OF_OPS` as op names."""
 NAMES_OF_OPS: Final = ("a:*", "b:*", "", ":*", "weave:///acme/chat/op/a:*", "weave:///acme/other/op/a:*", "a/b", ".*")
 COLUMNS: Final = (
     *("id", "op_name", "display_name", "trace_id", "parent_id", "thread_id", "turn_id", "exception", "wb_user_id"),
@@ -106,13 +106,13 @@ COLUMNS: Final = (
 
 
 def compact_json(value: object) -> str:
-    """The JSON text of a value without blanks, numbers as Python writes them."""
+    """Return the JSON text of a value without spaces, with numbers as Python writes them."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass
 class Generator:
-    """A dice with a seed, and what it makes."""
+    """A seeded random generator of calls, queries and sorts."""
 
     seed: int
     fields: FieldTable = CALL_FIELDS
@@ -122,7 +122,7 @@ class Generator:
         self.dice = random.Random(self.seed)  # noqa: S311 -- a seed, so that a failure comes again
 
     def calls(self, count: int) -> list[CallStart | CallEnd]:
-        """The starts of some calls, and the ends of most."""
+        """Return the starts of `count` calls and the ends of most of them."""
         parts: list[CallStart | CallEnd] = []
         for number in range(count):
             parts.append(self._start(number))
@@ -165,17 +165,17 @@ class Generator:
         return self.dice.choice((*odd, *(NOON + self.dice.randint(-2, 2) * self.dice.choice((1, 1_000_000)),) * 5))
 
     def word(self) -> str:
-        """A text, an odd one as often as not."""
+        """Return a text, often an unusual one."""
         return self.dice.choice(WORDS)
 
     def scalar(self) -> object:
-        """Any value but a list or an object."""
+        """Return any value but a list or an object."""
         return self.dice.choice(
             (self.word(), self.word(), self.dice.choice(NUMBERS), self.dice.choice(NUMBERS[:8]), None, True, False)
         )
 
     def value(self, depth: int) -> object:
-        """Any JSON value."""
+        """Return any JSON value."""
         roll = self.dice.random() if depth else 0
         if roll < 0.4:
             return self.scalar()
@@ -184,19 +184,19 @@ class Generator:
         return self.object(depth)
 
     def object(self, depth: int) -> dict[str, object]:
-        """A JSON object of a few keys, and sometimes a ref."""
+        """Return a JSON object of a few keys, sometimes with a ref."""
         found = {self.dice.choice(KEYS): self.value(depth - 1) for _ in range(self.dice.randint(0, 5))}
         if self.dice.random() < 0.2:
             found["ref"] = f"weave:///acme/chat/object/{self.dice.choice('xy')}:v0"
         return found
 
     def sort(self, rows: Sequence[Row]) -> list[SortBy]:
-        """One to three keys, each of another field."""
+        """Return one to three keys, each of another field."""
         names = {ALIASES.get(name, name): name for name in (self.name(rows) for _ in range(self.dice.randint(1, 3)))}
         return [SortBy(name, self.dice.random() < 0.5) for name in names.values()]
 
     def name(self, rows: Sequence[Row]) -> str:
-        """A column, or a path that leads somewhere in one of the rows, or nearly."""
+        """Return a column, or a path that leads to a value in one of the rows or close to one."""
         if self.dice.random() < 0.3:
             return self.dice.choice(COLUMNS)
         root = self.dice.choice((*PAYLOADS, *NESTED))
@@ -216,7 +216,7 @@ class Generator:
         return key.replace("\\", "\\\\").replace(".", "\\.")
 
     def query(self, rows: Sequence[Row]) -> Tree:
-        """A query in its JSON form, but none that LoomQL refuses since no call could pass it."""
+        """Return a query in its JSON form, without those that LoomQL refuses because no call could match."""
         while True:
             tree = _Queries(self, rows).operation(self.dice.choice((1, 1, 2, 3)))
             if not self._asks_null_of_all(tree):
@@ -269,7 +269,7 @@ class _Queries:
         return self.operation(depth) if self.dice.random() < 0.9 else self._truth(depth)
 
     def _truth(self, depth: int) -> Tree:
-        """An operand that may be true, but is no comparison."""
+        """Return an operand that may be true and is no comparison."""
         operand = self._operand(depth)
         if "$getField" in operand and self._kind(operand) is Kind.JSON:
             return operand
@@ -279,14 +279,14 @@ class _Queries:
     def _compare(self, depth: int) -> Tree:
         comparison = self.dice.choice(COMPARISONS)
         operand = self._column(self._operand(depth))
-        sides = [operand, self._beside(operand, depth)]
+        sides = [operand, self._comparand(operand, depth)]
         if comparison not in ("$eq", "$ne"):
             sides = [self._ordered(side) for side in sides]
         self.dice.shuffle(sides)
         return {comparison: sides}
 
     def _ordered(self, operand: Tree) -> Tree:
-        """An operand that is no literal without an order."""
+        """Return the operand, or a field instead of a literal without an order."""
         has_none = self._is_literal(operand) and isinstance(operand["$literal"], bool | None)
         return {"$getField": "inputs.a"} if has_none else operand
 
@@ -315,20 +315,20 @@ class _Queries:
 
     def _in(self, depth: int) -> Tree:
         operand = self._operand(depth)
-        return {"$in": [operand, [self._beside(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
+        return {"$in": [operand, [self._comparand(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
 
     def _contains(self, depth: int) -> Tree:
         operand = self._column(self._operand(depth))
-        asked: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
+        arguments: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
         if self.dice.random() < 0.5:
-            return {"$contains": asked | {"case_insensitive": True}}
+            return {"$contains": arguments | {"case_insensitive": True}}
         if self.dice.random() < 0.2:
             other = self._operand(depth)
-            asked["substr"] = asked["substr"] if self._is_literal(other) else other
-        return {"$contains": asked}
+            arguments["substr"] = arguments["substr"] if self._is_literal(other) else other
+        return {"$contains": arguments}
 
     def _part(self, operand: Tree) -> str:
-        """Some of what the operand's field holds, perhaps with its case swapped."""
+        """Return a part of the operand's value in a row, perhaps with its case swapped."""
         value = self._held(operand)
         text = value if isinstance(value, str) else number_text(value) if isinstance(value, int | float) else None
         text = compact_json(value) if isinstance(value, dict | list) else text
@@ -348,16 +348,16 @@ class _Queries:
             return {"$convert": {"input": self._operand(depth), "to": to}}
         return self.operation(depth) if depth > 0 else {"$literal": self.generator.scalar()}
 
-    def _beside(self, operand: Tree, depth: int) -> Tree:
-        """What an operand is compared with: mostly a literal that it may equal."""
+    def _comparand(self, operand: Tree, depth: int) -> Tree:
+        """Return an operand to compare with: mostly a literal that the operand may equal."""
         operand = self._column(operand)
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
             if not self._is_literal(other) and len({self._is_text(operand), self._is_text(other)} - {None}) < 2:
                 return other
-        return self._literal_beside(operand)
+        return self._literal_for(operand)
 
-    def _literal_beside(self, operand: Tree) -> Tree:
+    def _literal_for(self, operand: Tree) -> Tree:
         if self._is_nested(operand):
             return {"$literal": None}
         if self._is_condition(operand):
@@ -384,7 +384,7 @@ class _Queries:
         return "$literal" in operand
 
     def _column(self, operand: Tree) -> Tree:
-        """The column of texts whose conversion to string an operand is, since its rules hold; or the operand."""
+        """Return the text column that the operand converts to string, whose rules then apply; otherwise the operand."""
         inner = operand.get("$convert")
         if inner and inner["to"] == "string" and self._kind(column := self._column(inner["input"])) is Kind.TEXT:
             return column
@@ -395,12 +395,12 @@ class _Queries:
         return not {"$literal", "$getField", "$convert"} & operand.keys()
 
     def _is_nested(self, operand: Tree) -> bool:
-        """Whether an operand is a field that always is a list or an object, and refuses literals but null."""
+        """Return True if the operand is a field that always holds a list or object and so accepts only null."""
         access = self.generator.fields[operand["$getField"]] if "$getField" in operand else None
         return bool(access and access.field.comparison_hint and not access.steps)
 
     def _is_text(self, operand: Tree) -> bool | None:
-        """Whether an operand is a text and not a number or a time; None where it may be either or neither."""
+        """Return True for a text, False for a number or a time, and None if the operand may be either or neither."""
         operand = self._column(operand)
         if "$convert" in operand:
             return {"string": True, "double": False, "int": False}.get(operand["$convert"]["to"])
@@ -408,7 +408,7 @@ class _Queries:
         return None if kind is Kind.JSON else kind is Kind.TEXT
 
     def _converted(self, operand: Tree, value: Any) -> Any:  # noqa: ANN401 -- any scalar
-        """A literal of the type that a conversion gives, mostly the value itself, and the value beside what is none."""
+        """Return a literal of a conversion's type, mostly the value itself; without a conversion return the value."""
         if "$convert" not in operand:
             return value
         to = operand["$convert"]["to"]
@@ -421,18 +421,18 @@ class _Queries:
         return value if is_number and self.dice.random() < 0.7 else self.dice.choice(NUMBERS)
 
     def _values(self, operand: Tree) -> tuple[str, ...]:
-        """The values that a column lists; none of any other operand."""
+        """Return the values that a column lists, or none for any other operand."""
         return self.generator.fields[operand["$getField"]].field.values if "$getField" in operand else ()
 
     def _recased(self, text: str) -> str:
         return self.dice.choice((str.upper, str.title, str))(text)
 
     def _kind(self, operand: Tree) -> Kind:
-        """The kind of an operand's column; JSON for any other operand, since only a column refuses literals."""
+        """Return the kind of an operand's column, or JSON for other operands, since only a column refuses literals."""
         return self.generator.fields[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
 
     def _of_column(self, name: str, value: Any) -> object:  # noqa: ANN401 -- any scalar
-        """A literal that a column of texts or numbers takes, mostly one that it holds."""
+        """Return a literal that a column of texts or numbers accepts, mostly one that it holds."""
         field = self.generator.fields[name].field
         if self.dice.random() < 0.1:
             return None
@@ -452,7 +452,7 @@ class _Queries:
         return self.dice.choice((text, text[:-1], *floats, micros // 1_000_000, None))
 
     def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
-        """What the field in an operand holds in one of the rows; null where there is no one field in it."""
+        """Return the value of the operand's field in a random row, or null if the operand has no single field."""
         while "$convert" in operand:
             operand = operand["$convert"]["input"]
         return stored(operand["$getField"], self.dice.choice(self.rows)) if "$getField" in operand else None

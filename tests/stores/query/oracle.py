@@ -1,6 +1,7 @@
-"""What queries and sorts mean, in plain Python over decoded JSON: the definition that the compiled ones agree with.
+"""The definition of queries and sorts in plain Python over decoded JSON; the compiled ones must agree with it.
 
-A row is a call as a dict: its plain columns (times in microseconds) and its JSON, decoded; what is null is absent.
+A row is a call as a dict: its plain columns (times in microseconds) and its decoded JSON. A row lacks the keys
+of null values.
 """
 
 import json
@@ -33,7 +34,7 @@ from stores.query.syntax_tree import (
 
 Row = dict[str, Any]
 Value = Any
-"""A JSON value as Python decodes it; missing ones are None."""
+"""A decoded JSON value; None if it is missing."""
 
 TIMES: Final = ("started_at", "ended_at", "deleted_at")
 PAYLOADS: Final = ("inputs", "output", "attributes", "summary")
@@ -61,7 +62,7 @@ _ORDER: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
 
 
 def holds(node: Operand, row: Row) -> bool:
-    """Whether a query holds for a row; an operand does if it is the boolean true."""
+    """Return True if the row matches the query; an operand matches if it is the boolean true."""
     match node:
         case And(terms):
             return all(holds(term, row) for term in terms)
@@ -87,7 +88,7 @@ def holds(node: Operand, row: Row) -> bool:
 
 
 def in_order(rows: Sequence[Row], sort_by: Sequence[SortBy]) -> list[Row]:
-    """The rows as a sort puts them: by the last key first, each time stably."""
+    """Return the rows in order: a stable sort for each key, from the last to the first."""
     found = sorted(rows, key=lambda row: row["id"])
     for key in reversed(sort_by):
         ranks: list[list[tuple[Value, Row]]] = [[], [], [], []]
@@ -120,7 +121,7 @@ def _value(node: Operand, row: Row) -> Value:
 
 
 def stored(name: str, row: Row) -> Value:
-    """What lies at a field's name, or at the end of a path into JSON; times are microseconds."""
+    """Return the value of a field or at the end of a path into JSON; times are microseconds."""
     name = ALIASES.get(name, name)
     root, _, path = name.partition(".")
     return _bent(paths.follow(row.get(root), paths.split(path)))
@@ -135,7 +136,7 @@ def _is_number(value: Value) -> bool:
 
 
 def _bent(value: Value) -> Value:
-    """Integers beyond 64 bits are doubles, infinite ones beyond a double's range."""
+    """Return an integer beyond 64 bits as a double, which is infinite beyond a double's range."""
     if not isinstance(value, int) or -_INT64 <= value < _INT64:
         return value
     try:
@@ -145,7 +146,7 @@ def _bent(value: Value) -> Value:
 
 
 def _sides(left: Operand, right: Operand, row: Row) -> tuple[Value, Value]:
-    """The values of two operands; a time beside a literal is whole microseconds, and so is the literal."""
+    """Return the values of two operands; a time and the literal that it is compared with are whole microseconds."""
     if isinstance(left, Get) and _is_time(left.name) and isinstance(right, Literal):
         return stored(left.name, row), _micros(right.value)
     if isinstance(right, Get) and _is_time(right.name) and isinstance(left, Literal):
@@ -160,7 +161,7 @@ def _micros(scalar: Value) -> Value:
 
 
 def is_op(name: str, op_name: str) -> bool:
-    """True if a name, as clients write it, stands for the op name of a call in the project acme/chat."""
+    """Return True if a name, as clients write it, matches the op name of a call in the project acme/chat."""
     plain, is_any = name.removesuffix(":*"), name.endswith(":*")
     if name.startswith("weave:///"):
         return op_name.startswith(f"{plain}:") if is_any else op_name == name
@@ -178,7 +179,7 @@ def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
 
 
 def _equal(left: Value, right: Value) -> bool:
-    """Whether two values are equal; members of objects have an order, too."""
+    """Return True if two values are equal; the order of an object's members matters too."""
     left, right = _bent(left), _bent(right)
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(_equal(*pair) for pair in zip(left, right, strict=True))
@@ -199,13 +200,13 @@ def _text(node: Operand, row: Row) -> str | None:
 
 
 def around(name: str, row: Row) -> tuple[str, list[str]]:
-    """The kept JSON text in which a list or object lies at a field's name, and the steps that lead to it."""
+    """Return the stored JSON text that holds a field's list or object, and the steps that lead to it."""
     root, _, path = name.partition(".")
     return row["json"][root] if root in PAYLOADS else codec.encode(row[root]), paths.split(path)
 
 
 def part_of(text: str, steps: Sequence[str]) -> str:
-    """The part of a JSON text to which steps lead, found by parsing what precedes it."""
+    """Return the part of a JSON text to which the steps lead; this parses the text before the part."""
     at = 0
     for step in steps:
         at += 1
@@ -221,7 +222,7 @@ def part_of(text: str, steps: Sequence[str]) -> str:
 
 
 def number_text(number: float) -> str:
-    """A number as JavaScript writes it, but integers always in full."""
+    """Return the text of a number as JavaScript writes it, but with all digits of integers."""
     if isinstance(number, int):
         return str(number)
     if math.isinf(number):
@@ -235,7 +236,7 @@ def number_text(number: float) -> str:
 
 
 def folded_text(text: str) -> str:
-    """A text by simple case folding: each character to one, so that ß does not meet ss, nor İ any i."""
+    """Return a text by simple case folding, which maps one character to one: ß does not match ss, nor İ any i."""
     return "".join(next((low for low in (each.casefold(), each.lower()) if len(low) == 1), each) for each in text)
 
 

@@ -1,4 +1,4 @@
-"""Random queries and sorts over random calls: the real server agrees with the oracle on each of them."""
+"""Tests that random queries and sorts over random calls give the oracle's results on a real server."""
 
 import json
 from collections.abc import Sequence
@@ -37,36 +37,38 @@ ONCE_WRONG = [
 
 
 def row_of(document: Document) -> Row:
-    """A stored call as the oracle sees it: its columns, and its JSON decoded from the exact texts."""
+    """Return a stored call as the oracle reads it: its columns, and its JSON decoded from the exact texts."""
     texts = {name: json.loads(text) for name, text in document["json"].items()}
     return {name: value for name, value in document.items() if name not in PAYLOADS} | texts
 
 
 async def documents_of(calls: CallsStore, database: Database, generator: Generator) -> list[Document]:
-    """Some written calls, as they are stored."""
+    """Write random calls and return their stored documents."""
     await calls.write(generator.calls(CALLS))
     return await database.calls.find({}).to_list(None)
 
 
 async def rows_of(calls: CallsStore, database: Database, generator: Generator) -> list[Row]:
-    """Some written calls."""
+    """Write random calls and return them as rows."""
     return [row_of(document) for document in await documents_of(calls, database, generator)]
 
 
 def evaluated(operation: Operand, documents: Sequence[Document]) -> set[str]:
-    """The ids of the documents for which a query holds, without the server; the mirrors are not needed for that."""
+    """Return the ids of the documents that match in Python, which needs no mirrors."""
     holds_for = compile_test(operation)
-    told = [{name: value for name, value in document.items() if name not in PAYLOADS} for document in documents]
-    return {document["id"] for document in told if holds_for(DocumentValues(document))}
+    without_payloads = [
+        {name: value for name, value in document.items() if name not in PAYLOADS} for document in documents
+    ]
+    return {document["id"] for document in without_payloads if holds_for(DocumentValues(document))}
 
 
 async def found(collection: Collection, match: Match) -> set[str]:
-    """The ids of the calls that match."""
+    """Return the ids of the calls that match in MongoDB."""
     return {row["id"] for row in await collection.find(match, {"id": 1}).to_list(None)}
 
 
 def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -> str:
-    """What there is to know of a query on which server and oracle differ."""
+    """Return a message about a query for which the server and the oracle differ."""
     row = next(row for row in rows if row["id"] in ids)
     shown = {name: value for name, value in row.items() if name != "json"}
     return f"\nquery    {json.dumps(tree)}\ndocument {shown}\nmatch    {match}"
@@ -135,7 +137,7 @@ EQUAL: tuple[tuple[object, object, bool], ...] = (
     ([2**70], [float(2**70)], True),
     ([[]] * 3, [[], [], []], True),
 )
-"""Lists and objects, and whether two fields that hold them are equal."""
+"""Pairs of lists or objects, each with True if fields with these values are equal."""
 
 
 async def test_fields_with_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:
@@ -185,7 +187,7 @@ async def test_paging_returns_every_row_once_in_the_oracles_order(
 
 
 async def walk(calls: CallsStore, size: int, sort_by: Sequence[SortBy], *, backward: bool) -> list[str]:
-    """The ids of a whole list, page by page, in the order of the list."""
+    """Return the ids of a whole list, read page by page, in list order."""
     ids: list[str] = []
     cursor, more = None, True
     while more:

@@ -1,4 +1,4 @@
-"""What is no query over calls is refused, with the place and what to change; what only looks dangerous is data."""
+"""Tests that invalid queries over calls are refused with the place and a remedy, and that data may look dangerous."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ AT = "query.$expr"
 
 
 def nested(levels: int, tree: Tree = FINE) -> Tree:
-    """A tree under some negations."""
+    """Return a tree below some negations."""
     for _ in range(levels):
         tree = {"$not": [tree]}
     return tree
@@ -44,7 +44,7 @@ def field(name: Tree) -> Tree:
     return {"$eq": [{"$getField": name}, ONE]}
 
 
-def beside(name: str, value: Tree) -> Tree:
+def equal_to(name: str, value: Tree) -> Tree:
     return {"$eq": [{"$getField": name}, {"$literal": value}]}
 
 
@@ -129,20 +129,24 @@ REFUSED = [
     (literal(-math.inf), f"{AT}.$eq.1.$literal", r"must be finite"),
     (literal("x" * 1_000_000), f"{AT}.$eq.1.$literal", r"has 1,000,000 characters; the limit is 100,000"),
     # Literals that a column never holds
-    (beside("status", "failed"), f"{AT}.$eq.1", "status is never 'failed'; it is one of success, error, running, desc"),
-    (beside("summary.weave.status", ""), f"{AT}.$eq.1", "is one of success, error, running, descendant_error$"),
-    ({"$ne": [{"$literal": "ok"}, {"$getField": "status"}]}, f"{AT}.$ne.0", "status is never 'ok'"),
-    (beside("status", 1), f"{AT}.$eq.1", "status holds texts, never 1; write a text in quotes"),
-    (beside("op_name", 5), f"{AT}.$eq.1", "op_name holds texts, never 5; write a text in quotes"),
-    (beside("exception", value=True), f"{AT}.$eq.1", "exception holds texts, never true"),
     (
-        beside("latency_ms", "1000"),
+        equal_to("status", "failed"),
+        f"{AT}.$eq.1",
+        "status is never 'failed'; it is one of success, error, running, desc",
+    ),
+    (equal_to("summary.weave.status", ""), f"{AT}.$eq.1", "is one of success, error, running, descendant_error$"),
+    ({"$ne": [{"$literal": "ok"}, {"$getField": "status"}]}, f"{AT}.$ne.0", "status is never 'ok'"),
+    (equal_to("status", 1), f"{AT}.$eq.1", "status holds texts, never 1; write a text in quotes"),
+    (equal_to("op_name", 5), f"{AT}.$eq.1", "op_name holds texts, never 5; write a text in quotes"),
+    (equal_to("exception", value=True), f"{AT}.$eq.1", "exception holds texts, never true"),
+    (
+        equal_to("latency_ms", "1000"),
         f"{AT}.$eq.1",
         'latency_ms holds numbers, never "1000"; write a number without quotes',
     ),
-    (beside("totalTokens", value=False), f"{AT}.$eq.1", "totalTokens holds numbers, never false"),
+    (equal_to("totalTokens", value=False), f"{AT}.$eq.1", "totalTokens holds numbers, never false"),
     (
-        beside("started_at", value=True),
+        equal_to("started_at", value=True),
         f"{AT}.$eq.1",
         "started_at holds times, never true; write an ISO 8601 time or unix",
     ),
@@ -188,15 +192,15 @@ REFUSED = [
     ({"$convert": {"input": {"$getField": "status"}, "to": "string"}}, f"{AT}.$getField", "status is not a condition"),
     # Columns that are always a list or an object
     (
-        beside("input_refs", "weave:///acme/chat/object/x:v0"),
+        equal_to("input_refs", "weave:///acme/chat/object/x:v0"),
         f"{AT}.$eq.1",
         "input_refs .*; name refs in the filter's inputRefs, or search their text with contains",
     ),
-    (beside("outputRefs", 5), f"{AT}.$eq.1", "outputRefs is a list or an object, never 5; .*'s outputRefs"),
+    (equal_to("outputRefs", 5), f"{AT}.$eq.1", "outputRefs is a list or an object, never 5; .*'s outputRefs"),
     (one_of("input_refs", None, "weave:"), f"{AT}.$in.1.1", "input_refs is a list or an object"),
     ({"$startsWith": [{"$getField": "input_refs"}, {"$literal": "weave:"}]}, f"{AT}.$startsWith.1", 'never "weave:"'),
     (
-        beside("inputs", "hello"),
+        equal_to("inputs", "hello"),
         f"{AT}.$eq.1",
         "inputs .*, never .*; compare a value in it, such as inputs.name, or search its text with contains",
     ),
@@ -300,17 +304,17 @@ def test_invalid_query_is_refused_with_its_path(tree: Tree, argument: str, messa
 @pytest.mark.parametrize(
     "tree",
     [
-        beside("latency_ms", None),
-        beside("status", None),
-        beside("started_at", 1.5),
-        beside("wb_run_step", 2**70),
-        beside("status", "SUCCESS"),
-        beside("inputs.status", "failed"),
-        beside("summary.usage", value=True),
-        beside("inputs", None),
-        beside("output", "hello"),
-        beside("inputs.a", "hello"),
-        beside("input_refs.0", "weave:///acme/chat/object/x:v0"),
+        equal_to("latency_ms", None),
+        equal_to("status", None),
+        equal_to("started_at", 1.5),
+        equal_to("wb_run_step", 2**70),
+        equal_to("status", "SUCCESS"),
+        equal_to("inputs.status", "failed"),
+        equal_to("summary.usage", value=True),
+        equal_to("inputs", None),
+        equal_to("output", "hello"),
+        equal_to("inputs.a", "hello"),
+        equal_to("input_refs.0", "weave:///acme/chat/object/x:v0"),
         {"$gt": [{"$getField": "status"}, {"$literal": "Error"}]},
         {"$eq": [{"$getField": "ended_at"}, {"$getField": "latency_ms"}]},
         {"$eq": [{"$getField": "display_name"}, {"$getField": "latency_ms"}]},
@@ -373,7 +377,7 @@ def in_each_other(levels: int, tree: Tree = A) -> Tree:
 
 
 def operand_of(levels: int, operation: Callable[[Tree], Tree]) -> Tree:
-    """An operation that is an operand of itself, some levels deep."""
+    """Return an operation that is its own operand, some levels deep."""
     tree = A
     for _ in range(levels):
         tree = operation(tree)
@@ -440,16 +444,22 @@ async def test_text_literal_matches_only_itself(calls: CallsStore, text: str, *,
     value = {"v": text, text: "key"}
     await calls.write([start(1, inputs=value | {"secret": 1}), start(2, inputs={"v": "aab", "secret": text}), end(1)])
     key = text.replace("\\", "\\\\").replace(".", "\\.")
-    said: Tree = {"$literal": text}
+    literal_text: Tree = {"$literal": text}
     here: Tree = {"$getField": "inputs.v"}
 
     for tree in (
-        {"$eq": [here, said]},
-        {"$in": [here, [said, said]]},
-        {"$eq": [{"$convert": {"input": here, "to": "string"}}, said]},
-        {"$contains": {"input": here, "substr": said, "case_insensitive": folded}},
+        {"$eq": [here, literal_text]},
+        {"$in": [here, [literal_text, literal_text]]},
+        {"$eq": [{"$convert": {"input": here, "to": "string"}}, literal_text]},
+        {"$contains": {"input": here, "substr": literal_text, "case_insensitive": folded}},
         {"$eq": [{"$getField": f"inputs.{key}"}, {"$literal": "key"}]},
-        {"$and": [{"$gte": [here, said]}, {"$lte": [said, {"$getField": "inputs.v"}]}, {"$lte": [here, said]}]},
+        {
+            "$and": [
+                {"$gte": [here, literal_text]},
+                {"$lte": [literal_text, {"$getField": "inputs.v"}]},
+                {"$lte": [here, literal_text]},
+            ]
+        },
     ):
         page = await calls.page(PROJECT, PageRequest(), {"id"}, query=Query({"$expr": tree}))
         assert [row["id"] for row in page.rows] == [call_id(1)], tree

@@ -1,4 +1,4 @@
-"""The two forms of a query say the same, and what is printed of one parses to it."""
+"""Tests that the two forms of a query are equivalent, and that a printed query parses to the original."""
 
 from typing import Any
 
@@ -33,23 +33,23 @@ LEAVES = st.one_of(
 
 
 def compared(name: str, left: Tree, right: Tree) -> Tree:
-    """A comparison; a literal is null beside what refuses most literals, and one of two columns is A."""
+    """Return a valid comparison: it replaces literals that the other side refuses, and one of two columns."""
     sides = [fitted(left, right), fitted(right, left)]
     return {name: sides if name == "$eq" else [A if has_no_order(side) else side for side in sides]}
 
 
 def membership(operand: Tree, members: list[Tree]) -> Tree:
-    """That an operand equals one of some members; beside a column or a conversion a literal is null."""
+    """Return a valid `$in`; a literal next to a column or a conversion becomes null."""
     for member in members:
         operand = fitted(operand, member)
     return {"$in": [operand, [fitted(member, operand) for member in members]]}
 
 
-def fitted(operand: Tree, beside: Tree) -> Tree:
-    if is_typed(operand) and is_typed(beside):
+def fitted(operand: Tree, other: Tree) -> Tree:
+    if is_typed(operand) and is_typed(other):
         return A
-    is_operation = not {"$literal", "$getField"} & beside.keys()
-    is_strict = is_operation or is_typed(beside) or beside.get("$getField") == "inputs"
+    is_operation = not {"$literal", "$getField"} & other.keys()
+    is_strict = is_operation or is_typed(other) or other.get("$getField") == "inputs"
     return {"$literal": None} if "$literal" in operand and is_strict else operand
 
 
@@ -62,7 +62,7 @@ def has_no_order(operand: Tree) -> bool:
 
 
 def condition(operand: Tree) -> Tree:
-    """An operand that may be true, in its place in a junction."""
+    """Return the operand in a form that is valid as a condition."""
     if has_no_order(operand) and operand["$literal"] is not None:
         return operand
     is_never = "$literal" in operand or operand.get("$getField") in COLUMNS
@@ -71,19 +71,19 @@ def condition(operand: Tree) -> Tree:
 
 
 def contained(operand: Tree, part: Tree, flag: dict[str, bool]) -> Tree:
-    """That an operand has a part; the empty one in a column, which refuses most."""
+    """Return a `$contains`; for a column, most of which refuse other texts, the part is empty."""
     part = {"$literal": ""} if operand.get("$getField") in COLUMNS else part
     return {"$contains": {"input": operand, "substr": part} | flag}
 
 
 def converted(operand: Tree, to: str) -> Tree:
-    """A conversion; that to string is of A in place of a column, since that of a text is read as the column."""
+    """Return a conversion; to string it converts A instead of a column, which would be read as the column itself."""
     is_column = to == "string" and operand.get("$getField") in COLUMNS
     return {"$convert": {"input": A if is_column else operand, "to": to}}
 
 
 def one_more(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
-    """An operation over operands."""
+    """Return a strategy for an operation over operands."""
     some = st.lists(inner, min_size=1, max_size=3)
     some_conditions = some.map(lambda terms: [condition(term) for term in terms])
     targets = st.sampled_from(["double", "string", "int", "bool", "exists"])
@@ -103,7 +103,7 @@ TREES = st.builds(lambda left, right: {"$and": [compared("$eq", left, right), co
 
 
 def typed(tree: Tree) -> Tree:
-    """The same tree with bare names; what a literal or a field's name holds stays as it is."""
+    """Return the tree with bare names, but with unchanged literals and field names."""
     if isinstance(tree, list):
         return [typed(member) for member in tree]
     if not isinstance(tree, dict):
@@ -115,7 +115,7 @@ def typed(tree: Tree) -> Tree:
 
 
 def shown(node: Operand) -> str:
-    """A node in full: unlike `==` it tells 1 from 1.0 and from true."""
+    """Return a node in full, which unlike `==` distinguishes 1 from 1.0 and from true."""
     return repr(node)
 
 

@@ -1,4 +1,4 @@
-"""Queries that name ids, and those that do not."""
+"""Tests of the queries that name ids, and of the refusal of other queries."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which conditions and sorts need a scan: what MongoDB itself looks at tells whether that is so."""
+"""Tests of which conditions and sorts need a scan, compared with what MongoDB examines."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ Tree = dict[str, Any]
 
 
 def at(number: int) -> int:
-    """The time at which the call of a number starts."""
+    """Return the start time of the call with this number."""
     return NOON + number * SECOND
 
 
 def seconds(number: int) -> int:
-    """That time in unix seconds, as conditions have it."""
+    """Return that time in Unix seconds, as conditions have it."""
     return at(number) // SECOND
 
 
@@ -86,13 +86,13 @@ ONE_INDEX: dict[str, Tree] = {
         "$and": [{"$and": [compared("parent_id", value=call_id(0))]}, compared("started_at", "$gte", seconds(0))]
     },
 }
-"""Conditions that many calls pass, and that one index holds."""
+"""Conditions that many calls match and that one index serves."""
 
 SELECTIVE: dict[str, Tree] = {
     "trace and range": {"$and": [compared("trace_id", value=trace_id(3)), compared("latency_ms", "$gte", 0)]},
     "thread and op": {"$and": [compared("op_name", value="even"), compared("thread_id", value="thread 1")]},
 }
-"""Conditions of which one leads to few calls, and no index holds the other."""
+"""Pairs of conditions of which one matches few calls; no single index serves both."""
 
 NO_COMMON_INDEX: dict[str, Tree] = {
     "two ranges": {"$and": [compared("started_at", "$gte", seconds(0)), compared("latency_ms", "$gte", 1_000)]},
@@ -102,12 +102,12 @@ NO_COMMON_INDEX: dict[str, Tree] = {
     "number": {"$and": [compared("latency_ms", value=500), compared("op_name", value="odd")]},
     "range of ids": {"$and": [compared("trace_id", "$gte", trace_id(0)), compared("latency_ms", "$gte", 1_000)]},
 }
-"""Conditions that many calls pass one by one, and few or none together."""
+"""Pairs of conditions that each match many calls; no single index serves both."""
 
 
 @pytest.fixture
 async def stored(calls: CallsStore) -> CallsStore:
-    """Calls for which none of the conditions holds."""
+    """Write calls that none of the conditions matches."""
     await calls.write([each for number in range(CALLS) for each in (start(number), end(number))])
     return calls
 
@@ -124,7 +124,7 @@ async def test_indexed_query_reads_only_matching_calls(stored: CallsStore, tree:
 
 @pytest.fixture
 async def various(calls: CallsStore) -> CallsStore:
-    """Children of one call, each in its trace: half are `even` ops that take 500 ms, half `odd` that take a second."""
+    """Write children of one call, each in its own trace: half are `even` ops of 500 ms, half `odd` ops of a second."""
     batch: list[CallStart | CallEnd] = []
     for number in range(CALLS):
         op_name, duration = ("odd", SECOND) if number % 2 else ("even", SECOND // 2)
@@ -135,7 +135,7 @@ async def various(calls: CallsStore) -> CallsStore:
 
 
 async def counting(database: Database, query: Query) -> Plan:
-    """How MongoDB finds the calls that a count counts."""
+    """Return the plan with which MongoDB counts the calls of a query."""
     return await explain(database.calls, [{"$match": calls_match(PROJECT, query=query)}])
 
 

@@ -1,7 +1,7 @@
-"""Whatever clients write stays data: every string in what is compiled is the compiler's own, or stands where data does.
+"""Tests that clients' texts remain data: each string in a compiled query is the compiler's or at a place for data.
 
-The walk below knows all of the positions that take data. A client's text anywhere else, and any operator that the
-compiler has no business with, fails.
+The walk below knows every position that takes data. It fails for a client's text at any other position, and for an
+operator that the compiler never uses.
 """
 
 import re
@@ -56,18 +56,18 @@ OPERATORS: Final = {
     *("$log10", "$pow", "$sum", "$reduce", "$regexFind", "$first", "$last", "$map", "$replaceAll", "$ltrim"),
 }
 VALUES: Final = {"$eq", "$gt", "$gte", "$lt", "$lte"}
-"""Operators of match language of which the operand is data."""
+"""Operators of match documents whose operand is data."""
 PATH: Final = re.compile(r"\w+(\.[^$.\0][^.\0]*)*")
 _ESCAPED: Final = r"(\\x[0-9a-f]{2}|[0-9A-Za-z_\u0080-\U0010ffff])*"
 ESCAPED: Final = re.compile(_ESCAPED)
 _TO_KEY: Final = rf"\\\{{\(\?:\(\?!{_ESCAPED}\)\(\?&string\):\(\?&value\),\)\*\+\(\?&string\):"
 _TO_MEMBER: Final = r"\\\[(\(\?&members[1-9]\){[1-9]})*"
 STEPS: Final = re.compile(rf"({_TO_KEY}|\(\?:{_TO_KEY}\|{_TO_MEMBER}\))+\(\(\?&nested\)\)")
-"""The regular expression of a part of a JSON text, behind its definitions: keys are escaped in it."""
+"""Pattern of the steps to a part of a JSON text, which follow the definitions; keys in it are escaped."""
 
 
 def check_match(match: Any) -> None:  # noqa: ANN401 -- any part of a match
-    """Walk match language: operators at the top, conditions under escaped paths."""
+    """Check a match: operators at the top, conditions under escaped paths."""
     for name, inner in match.items():
         if name == "$expr":
             check_expression(inner)
@@ -98,7 +98,7 @@ def check_condition(condition: Any) -> None:  # noqa: ANN401 -- what stands besi
 
 
 def check_expression(expression: Any) -> None:  # noqa: ANN401 -- any part of an expression
-    """Walk an expression: data in `$literal` only, keys in `$getField` as such, texts as escaped patterns."""
+    """Check an expression: data in `$literal` only, plain keys in `$getField`, texts in patterns escaped."""
     if isinstance(expression, str):
         assert MARK not in expression
         return
@@ -137,7 +137,7 @@ def is_scalar(value: object) -> bool:
 
 
 def strings(tree: object) -> Iterator[str]:
-    """Every string in a tree, keys included."""
+    """Yield every string in a tree, including keys."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict):
@@ -155,7 +155,7 @@ def hostile_path(generator: Generator) -> str:
 
 
 def made_hostile(tree: Tree, generator: Generator) -> Tree:
-    """A tree with hostile texts for its literals and hostile paths for its JSON fields."""
+    """Return a tree with hostile texts as literals and hostile paths for its JSON fields."""
     if isinstance(tree, list):
         return [made_hostile(member, generator) for member in tree]
     if not isinstance(tree, dict):
@@ -166,7 +166,7 @@ def made_hostile(tree: Tree, generator: Generator) -> Tree:
         return {"$getField": hostile_path(generator)}
     if "$getField" in tree:
         field = CALL_FIELDS[tree["$getField"]].field
-        # Beside a number, a time or a status no query takes a hostile text.
+        # A query refuses a hostile text next to a number, a time or a status.
         return {"$getField": "output"} if field.kind in (Kind.NUMBER, Kind.TIME) or field.values else tree
     return {name: made_hostile(inner, generator) for name, inner in tree.items()}
 

@@ -1,4 +1,4 @@
-"""MongoDB's time to plan a query or a sort, which grows with its size and not by powers of two with its depth."""
+"""Tests that MongoDB's planning time for a query or sort grows with its size, not exponentially with its depth."""
 
 import asyncio
 import json
@@ -23,10 +23,13 @@ from tests.stores.query.test_bad_input import DEEPEST, Tree, contains
 
 DEEP = "inputs" + ".0" * MAX_PATH_KEYS
 SECONDS = 60
-"""Enough for a busy machine. By the old form MongoDB 7 took 0.1 seconds for 16 steps, and twice that for each other."""
+"""Time limit in seconds, enough for a busy machine.
+
+With the previous form of expressions, MongoDB 7 took 0.1 seconds for 16 steps, and twice as long for each further step.
+"""
 
 MOST_TIMES = 16
-"""How often a part of an expression is planned: four `$let` at most are nested in the `vars` of each other."""
+"""Maximum times that MongoDB plans a part of an expression; at most four `$let` are nested through `vars`."""
 
 _A = {"$getField": "inputs.a.0.b"}
 _ONE = {"$literal": 1}
@@ -52,14 +55,14 @@ OPERANDS_OF_OPERANDS = [
 
 
 def size(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
-    """The number of values in an expression, itself included."""
+    """Return the number of values in an expression, including itself."""
     if not isinstance(expression, dict | list):
         return 1
     return 1 + sum(map(size, expression.values() if isinstance(expression, dict) else expression))
 
 
 def times_planned(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
-    """How often MongoDB 7 plans the part of an expression that it plans most often: what is in `vars`, twice."""
+    """Return how often MongoDB 7 plans its most frequently planned part; it plans `vars` twice."""
     if isinstance(expression, dict) and "$let" in expression:
         let = expression["$let"]
         return max(2 * times_planned(let["vars"]), times_planned(let["in"]))

@@ -1,4 +1,4 @@
-"""Texts of numbers and times, letter case, and numbers in texts, value by value against Python."""
+"""Tests of the texts of numbers and times, letter case, and numbers in texts, each compared with Python."""
 
 import math
 import random
@@ -26,7 +26,7 @@ from tests.stores.query.oracle import double_of, folded_text, int_of, number_tex
 
 
 async def computed(database: Database, values: list[Any], expression: Expression) -> list[Any]:
-    """What an expression over `$v` gives for each of some values."""
+    """Return the result of an expression over `$v` for each value."""
     documents: list[Document] = [{"_id": number, "inputs": {"v": value}} for number, value in enumerate(values)]
     await database.calls.insert_many(documents)
     stages = [{"$sort": {"_id": 1}}, {"$project": {"found": expression}}]
@@ -39,7 +39,7 @@ def convert(to: Target) -> Expression:
 
 
 def doubles() -> list[float]:
-    """Powers of two and ten with their neighbours, short and long decimals, and bits at random."""
+    """Return powers of two and ten with their neighbors, short and long decimals, and random bits."""
     dice = random.Random(5)  # noqa: S311 -- a seed, so that a failure comes again
     powers = [2.0**exponent for exponent in range(-1022, 1024)] + [
         float(f"1e{exponent}") for exponent in range(-307, 309)
@@ -47,7 +47,7 @@ def doubles() -> list[float]:
     near = [math.nextafter(power, toward) for power in powers for toward in (0, math.inf)]
     short = [dice.randrange(10**digits) / 10 ** dice.randrange(25) for digits in range(1, 18) for _ in range(60)]
     bits = [struct.unpack("<d", dice.randbytes(8))[0] for _ in range(3_000)]
-    # Subnormal doubles of each size: the multiples of 2**-1074 below the least normal one.
+    # Add subnormal doubles of each size: the multiples of 2**-1074 below the least normal double.
     subnormal = [math.ldexp(dice.getrandbits(size + 1), -1074) for size in range(52) for _ in range(20)]
     subnormal += [math.ulp(0.0), 2 * math.ulp(0.0), math.nextafter(sys.float_info.min, 0)]
     found = [*powers, *near, *short, *bits, *subnormal, 0.0, math.inf]
@@ -166,9 +166,9 @@ async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to:
 
 
 async def is_windows(database: Database) -> bool:
-    """Whether the server is a build for Windows: its C library reads subnormal doubles, that of Linux does not."""
-    told = await database.calls.database.command("buildInfo")
-    return bool(told["buildEnvironment"]["target_os"] == "windows")
+    """Return True for a server on Windows, whose C library reads subnormal doubles; that of Linux does not."""
+    info = await database.calls.database.command("buildInfo")
+    return bool(info["buildEnvironment"]["target_os"] == "windows")
 
 
 async def test_only_whole_numbers_become_integers(database: Database) -> None:
@@ -192,7 +192,7 @@ async def test_times_have_the_text_of_responses(database: Database) -> None:
 
 
 async def test_each_character_matches_its_case_variants(database: Database) -> None:
-    """All that Unicode 7 knew: MongoDB 6 has its table, and later pairs differ from server to server."""
+    """Check the characters up to Unicode 7, which MongoDB 6 knows; servers differ in later case pairs."""
     letters = [chr(code) for code in range(0x250) if chr(code).isprintable()]
     letters += [chr(code) for code in (*range(0x370, 0x580), *range(0x1E00, 0x2000)) if chr(code).isprintable()]
     await database.calls.insert_one({"_id": 0, "inputs": {"v": "".join(letters)}})
@@ -231,7 +231,7 @@ PARTS: list[tuple[object, str, str]] = [
     ({"v": [[], [[[[]], [[]]]]]}, "v.1", "[[[[]],[[]]]]"),
     (["a"] * 1_000 + [{"b": ["\n" * 50_000]}], "1000.b", '["' + "\\n" * 50_000 + '"]'),
 ]
-"""Payloads, a path into each, and the text of what is there."""
+"""Payloads, each with a path and the text of the value at that path."""
 
 
 @pytest.mark.parametrize(("payload", "path", "text"), PARTS, ids=range(len(PARTS)))
@@ -263,7 +263,7 @@ async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Datab
 
 
 COMPLEX: dict[str, object] = {"a": [[]] * 40_000, "v": ["x", "Ä"]}
-"""Inputs of which MongoDB cannot cut out `v`."""
+"""Inputs so complex that MongoDB cannot extract `v`."""
 
 
 def contains(path: str, text: str, *, folded: bool = False) -> dict[str, object]:
@@ -275,7 +275,7 @@ def as_text(path: str) -> dict[str, object]:
 
 
 async def write_complex(calls: CallsStore) -> None:
-    """Calls 1 and 3 with complex inputs, of which 1 alone has an x, and the simple call 2, which has one, too."""
+    """Write calls 1 and 3 with complex inputs and the simple call 2; of them, 1 and 2 contain an x."""
     await calls.write(
         [start(1, inputs=COMPLEX), start(2, inputs={"v": ["x"]}), start(3, inputs={**COMPLEX, "v": ["y"], "x": 1})]
     )
@@ -315,7 +315,7 @@ async def test_payload_too_complex_for_mongodb_is_matched_in_python(
 
 
 async def test_value_late_in_a_long_list_is_matched_in_python(calls: CallsStore) -> None:
-    """MongoDB 7 gives up the search for the 2,000th item, of which MongoDB 6 finds the 20,000th."""
+    """Check a limit: MongoDB 7 stops the search before the 2,000th item, and MongoDB 6 finds the 20,000th."""
     items = ["a"] * 20_000
     await calls.write([start(1), end(1, output=[*items, ["x"]]), start(2), end(2, output=[*items, ["y"]])])
 
@@ -386,7 +386,7 @@ async def test_query_needing_too_many_complex_payloads_is_reported(
 
     assert caught.value.argument == "query"
     assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs", "x")})) == 3
-    # Python looks at no payload that lacks the text as a whole.
+    # Python reads no payload whose whole text lacks the searched text.
     assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs.v", "Ä")})) == 1
 
 

@@ -1,4 +1,4 @@
-"""Stores of refs and tables over the test's database."""
+"""Fixtures of stores of refs and tables over the test's database."""
 
 import pytest
 
@@ -9,19 +9,19 @@ from stores.tables import TablesStore, chunks
 
 @pytest.fixture
 def refs(database: Database) -> RefsStore:
-    """A store of refs over `database`."""
+    """Return a store of refs over `database`."""
     return RefsStore(database)
 
 
 @pytest.fixture
 def tables(database: Database) -> TablesStore:
-    """A store of tables over `database`."""
+    """Return a store of tables over `database`."""
     return TablesStore(database)
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 2 to 8 rows, so that few rows make many of them."""
+    """Set chunks of 2 to 8 rows, so that few rows make many chunks."""
     monkeypatch.setattr(chunks, "MIN_ROWS", 2)
     monkeypatch.setattr(chunks, "MAX_ROWS", 8)
     monkeypatch.setattr(chunks, "_END_EVERY", 4)

@@ -1,4 +1,4 @@
-"""Random values that point to each other, and random refs into them: resolved as a plain Python model does."""
+"""Tests that random refs into random values resolve as in a plain Python model."""
 
 import json
 import random
@@ -22,16 +22,16 @@ Edges = list[tuple[str, str]]
 
 
 class MissingError(Exception):
-    """What the model says where a ref leads into what is not there."""
+    """Raised by the model for a ref into something that does not exist."""
 
 
 class NowhereError(Exception):
-    """What it says where an edge cannot lead on."""
+    """Raised by the model for an edge that its value does not have."""
 
 
 @dataclass
 class Model:
-    """All that refs lead to: versions by ref (None for deleted ones) and tables by ref; one ref after the other."""
+    """All targets of refs: versions by ref (None if deleted) and tables by ref. It resolves one ref at a time."""
 
     versions: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class World:
         return self.dice.choice([None, 1, 2.5, "text", True, f"weave:///{PROJECT}/object/nobody:x"])
 
     def edges(self, ref: str) -> Edges:
-        """Some edges, mostly ones that lead on."""
+        """Return random edges, of which most exist."""
         found: Edges = []
         for _ in range(self.dice.randint(0, 6)):
             try:

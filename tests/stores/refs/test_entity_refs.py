@@ -1,4 +1,4 @@
-"""Refs of entities are printed and read in one spelling, and nothing else is one."""
+"""Tests that refs of entities have one spelling, which is printed and parsed, and that other spellings are refused."""
 
 import pytest
 
@@ -33,13 +33,13 @@ def test_printed_ref_parses_to_the_same_ref(ref: EntityRef) -> None:
         "/call",
         "/call/",
         f"/call/{CALL}/attr/x",
-        "/thread/a/before/1/after/0",  # the other way round
+        "/thread/a/before/1/after/0",  # in the wrong order
         "/thread/a/after/01",
         "/thread/a/after/-0",
         "/thread/a/after/1/after/2",
         "/thread/a b",
-        "/thread/a%2f",  # in small letters
-        "/thread/%ff",  # no UTF-8
+        "/thread/a%2f",  # in lowercase
+        "/thread/%ff",  # not UTF-8
         "/thread/%",
         "/feedback/\ud800",
         "/table/abc/index/-1",

@@ -1,4 +1,4 @@
-"""Refs: parsed strictly, printed as they came, collected from any JSON."""
+"""Tests that refs are parsed strictly, printed unchanged, and collected from any JSON."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What refs lead to: each kind of edge, refs inside values, and all that cannot lead anywhere."""
+"""Tests of resolved refs: each kind of edge, refs inside values, and refs without a target."""
 
 import json
 from typing import Any
@@ -27,20 +27,20 @@ VALUE = {
 
 
 async def made(objects: ObjectsStore, val: object, object_id: str = "prompt", project_id: str = PROJECT) -> str:
-    """The ref of a new version."""
+    """Store a new version and return its ref."""
     digest = await objects.create(version(val, object_id=object_id, project_id=project_id))
     return f"weave:///{project_id}/object/{object_id}:{digest}"
 
 
-async def values(refs: RefsStore, *asked: str) -> list[Any]:
-    """The parsed values of some refs."""
-    return [None if text is None else json.loads(text) for text in await refs.values(asked)]
+async def values(refs: RefsStore, *texts: str) -> list[Any]:
+    """Return the parsed values of some refs."""
+    return [None if text is None else json.loads(text) for text in await refs.values(texts)]
 
 
-async def refusal(refs: RefsStore, *asked: str) -> BadInputError:
-    """The error of refs that are refused."""
+async def refusal(refs: RefsStore, *texts: str) -> BadInputError:
+    """Return the error that the store raises for refs."""
     with pytest.raises(BadInputError) as raised:
-        await refs.values(asked)
+        await refs.values(texts)
     return raised.value
 
 
@@ -268,7 +268,7 @@ async def test_refs_to_calls_and_artifacts_are_not_followed(objects: ObjectsStor
 async def test_circular_refs_terminate(
     objects: ObjectsStore, refs: RefsStore, database: Database, commands: Commands
 ) -> None:
-    # No digest can hold itself: only whoever writes past LoomQL makes a circle.
+    # No digest can contain itself, so only a direct write to MongoDB makes a circle.
     one, two = await made(objects, {"to": 1}, "one"), await made(objects, {"to": 2}, "two")
     for ref, to in ((one, two), (two, f"{one}/key/to")):
         text = json.dumps({"to": f"{to}/key/to"})
@@ -297,10 +297,10 @@ async def test_command_count_does_not_depend_on_the_number_of_refs(
 ) -> None:
     table, rows = await tables.create(PROJECT, [{"n": n} for n in range(300)])
     data = [await made(objects, {"n": n, "rows": f"weave:///{PROJECT}/table/{table}"}, f"data{n}") for n in range(20)]
-    asked = [f"{ref}/attr/rows/id/{row}/key/n" for ref in data for row in rows[:45]]
+    cell_refs = [f"{ref}/attr/rows/id/{row}/key/n" for ref in data for row in rows[:45]]
     commands.sent.clear()
 
-    assert await values(refs, *asked) == list(range(45)) * 20
+    assert await values(refs, *cell_refs) == list(range(45)) * 20
     assert commands.names == ["find"] * 4
 
 
@@ -311,8 +311,8 @@ async def test_too_large_result_is_refused(
     monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_000)
 
     assert await values(refs, one) == ["x" * 600]
-    for asked in ([one, one], [one, two]):
-        error = await refusal(refs, *asked)
+    for texts in ([one, one], [one, two]):
+        error = await refusal(refs, *texts)
         assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
 
 

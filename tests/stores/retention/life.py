@@ -1,4 +1,4 @@
-"""The random life of a project, whose times lie up to ten days back."""
+"""A random history of a project, with times up to ten days back."""
 
 import random
 from typing import Any, Final
@@ -20,7 +20,7 @@ CALLS: Final = 60
 
 
 class Life:
-    """Random creates, ends, renames and deletes over few ids, with all that may speak of files."""
+    """Random creates, ends, renames and deletes over few ids, with everything that may refer to files."""
 
     def __init__(self, database: Database, seed: int) -> None:
         self.rng = random.Random(seed)  # noqa: S311 -- the same every time, no secret
@@ -31,7 +31,7 @@ class Life:
         self.digests: list[str] = []
 
     async def live(self, steps: int) -> None:
-        """So many steps, after which what the server dates itself is dated back."""
+        """Run `steps` random steps, then date back what the server dates itself."""
         for _ in range(4):
             file = NewFile.of(self.rng.randbytes(30))
             await FilesStore(self.database).create_all(PROJECT, [file])
@@ -42,11 +42,11 @@ class Life:
         await self._date_back()
 
     def ago(self) -> int:
-        """Some time in the last ten days, at some half hour."""
+        """Return a random half hour of the last ten days."""
         return self.now - self.rng.randrange(240) * HOUR - HOUR // 2
 
     def value(self) -> dict[str, Any]:
-        """A JSON object that may speak of files: by a digest anywhere, or by a data URL that becomes one."""
+        """Return a JSON object that may refer to a file, by a digest in any text or by a data URL."""
         match self.rng.randrange(8):
             case 0:
                 return {"url": "data:text/plain;base64," + "QUJD" * (300 + self.rng.randrange(9))}
@@ -56,7 +56,7 @@ class Life:
                 return {"n": self.rng.randrange(5)}
 
     async def write(self) -> None:
-        """Some starts and ends, of traces of three, some without their root, some of parts that come alone."""
+        """Write some starts and ends in traces of three calls, some without their root, start or end."""
         batch: list[CallStart | CallEnd] = []
         for _ in range(self.rng.randint(1, 4)):
             number = self.rng.randrange(CALLS)
@@ -70,22 +70,22 @@ class Life:
         await self.calls.write(batch)
 
     async def delete(self) -> None:
-        """A call with those below it."""
+        """Delete a call and its descendants."""
         await self.calls.delete(PROJECT, [call_id(self.rng.randrange(CALLS))])
 
     async def rename(self) -> None:
-        """Another name, also of a call that never starts."""
+        """Rename a call, perhaps one that never starts."""
         await self.calls.rename(PROJECT, call_id(self.rng.randrange(CALLS + 9)), "a name")
 
     async def speak(self) -> None:
-        """Feedback on a call, there or not, or on something else."""
+        """Write feedback on a call, which may not exist, or on an object."""
         ref = call_ref(self.rng.randrange(CALLS + 9))
         if self.rng.random() < 0.2:
             ref = f"weave:///{PROJECT}/object/o:{'x' * 43}"
         await self.feedback.create([feedback(self.value(), weave_ref=ref)])
 
     async def keep(self) -> None:
-        """An object or a row of a table."""
+        """Write an object or a table's row."""
         if self.rng.random() < 0.5:
             await ObjectsStore(self.database).create(version(self.value()))
         else:

@@ -1,4 +1,4 @@
-"""What a sweep should leave, told by plain Python over all documents of a project."""
+"""A model of a sweep's result, computed in plain Python from all documents of a project."""
 
 import json
 from collections import defaultdict
@@ -22,12 +22,12 @@ class Contents:
 
     @property
     def keys(self) -> dict[str, set[str]]:
-        """The keys alone, of all but the parts of files."""
+        """Return the keys of all documents but the chunks of files."""
         return {name: set(getattr(self, name)) for name in ("calls", "feedback", "objects", "rows", "files")}
 
 
 async def contents(database: Database, project_id: str) -> Contents:
-    """What is stored of a project."""
+    """Return the stored documents of a project."""
 
     async def of(collection: Collection) -> dict[str, Document]:
         return {one["_id"]: one async for one in collection.find({"project_id": project_id})}
@@ -45,7 +45,7 @@ async def contents(database: Database, project_id: str) -> Contents:
 
 
 def expected(there: Contents, rule: Rule, patience: GracePeriods, now: int) -> tuple[Contents, Counts]:
-    """What is left of a project after a sweep at a time, and what that counts."""
+    """Return the documents that a sweep at time `now` should leave, and its counts."""
     gone = _calls_that_go(there, rule, patience, now)
     hidden = {key for key, call in there.calls.items() if call.get("deleted_at", now) < now - patience.deleted}
     calls = {key: call for key, call in there.calls.items() if key not in gone | hidden}

@@ -1,4 +1,4 @@
-"""Sweeps and previews after random lives, against a model in plain Python."""
+"""Tests that sweeps and previews after random histories match a plain Python model."""
 
 import random
 
@@ -48,7 +48,7 @@ async def test_sweep_result_matches_the_model(database: Database, seed: int) -> 
 
 
 def without_orphans(counts: Counts) -> dict[str, int]:
-    """What a preview counts; feedback on calls that were never there is not looked for."""
+    """Return the counts without feedback, because a preview does not look for feedback on calls that never existed."""
     return {name: getattr(counts, name) for name in COUNTS if name != "feedback"}
 
 

@@ -1,4 +1,4 @@
-"""Which files a sweep removes: those that nothing speaks of any more, and of them none that is needed again."""
+"""Tests that a sweep deletes the files that nothing refers to, and no file that is needed again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
-from tests.stores.files.streams import left, pieces
+from tests.stores.files.streams import pieces, stored_counts
 from tests.stores.objects.builders import version
 
 DATA_URL = "data:image/png;base64," + "QUJD" * 400
@@ -31,18 +31,18 @@ DATA_URL = "data:image/png;base64," + "QUJD" * 400
 
 @pytest.fixture
 def files(database: Database) -> FilesStore:
-    """A store of files over `database`."""
+    """Return a store of files over `database`."""
     return FilesStore(database)
 
 
 async def stored(files: FilesStore, *contents: bytes) -> list[str]:
-    """Store files; their digests."""
+    """Store files and return their digests."""
     await files.create_all(PROJECT, [NewFile.of(content) for content in contents])
     return [bytes_digest(content) for content in contents]
 
 
 async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:  # noqa: ANN401 -- of a rule
-    """Sweep when the files have become so many days old; how many went."""
+    """Make the files `days_old`, run a sweep and return the number of deleted files."""
     back = {"$set": {"created_at": times.now() - int(days_old * DAY)}}
     await database.files.update_many({"project_id": PROJECT}, back)
     retention = RetentionStore(database)
@@ -52,7 +52,7 @@ async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:  #
 
 
 async def there(database: Database) -> set[str]:
-    """The digests of the files of the project."""
+    """Return the digests of the project's files."""
     return set(await database.files.distinct("digest", {"project_id": PROJECT}))
 
 
@@ -85,7 +85,7 @@ async def test_files_are_deleted_with_their_last_call(database: Database, files:
     stats = await files.stats(PROJECT)
     assert (foreseen.files, foreseen.file_bytes) == (2, stats.total_size_bytes)
     assert await sweep(database, keep_days=3) == 2
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_preview_includes_files_referenced_only_by_expiring_feedback(
@@ -95,8 +95,8 @@ async def test_preview_includes_files_referenced_only_by_expiring_feedback(
     for number, days in ((1, 9), (2, 0)):
         began = times.now() - days * DAY
         await calls.write([start(number, started_at=began), end(number, ended_at=began)])
-    said = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
-    await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in said])
+    on_calls = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
+    await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in on_calls])
     long_ago = {"$set": {"created_at": times.now() - 3 * DAY}}
     await database.feedback.update_one({"call_id": call_id(3)}, long_ago)
     await database.files.update_many({}, long_ago)
@@ -168,7 +168,7 @@ async def test_running_upload_survives_and_its_file_is_complete(database: Databa
     digest, _, _ = await files.create(PROJECT, slowly())
 
     assert await files.read(await files.one(PROJECT, digest)) == content
-    assert (await left(database))[2] == 0
+    assert (await stored_counts(database))[2] == 0
 
 
 async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Database, files: FilesStore) -> None:
@@ -176,14 +176,14 @@ async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Datab
     await stored(files, b"", b"small", b"other")
     removed = await database.files.find({}, FIELDS).to_list(None)
     await database.transaction(lambda session: remove(database, session, removed))
-    assert (await left(database))[0] == 0
+    assert (await stored_counts(database))[0] == 0
 
     async for _ in discard_removed(database, PROJECT):
-        break  # killed after the first step
-    assert (await left(database))[1] > 0
+        break  # the process is killed after the first step
+    assert (await stored_counts(database))[1] > 0
     await files.sweep()
 
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
     assert await database.doomed_files.find_one() is None
 
 

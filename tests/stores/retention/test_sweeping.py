@@ -1,4 +1,4 @@
-"""Sweeps beside others: writers, other sweepers, another rule, a database that is away, and sweepers that die."""
+"""Tests of sweeps with concurrent writers, sweepers and changes of rules, without a database, and after crashes."""
 
 import asyncio
 import re
@@ -29,19 +29,19 @@ MANY = 2 * BATCH_SIZE + 30
 
 @pytest.fixture
 def retention(database: Database) -> RetentionStore:
-    """A store of retention over `database`."""
+    """Return a store of retention over `database`."""
     return RetentionStore(database)
 
 
 async def log(calls: CallsStore, numbers: range, days_ago: float, **place: Any) -> None:  # noqa: ANN401 -- of a start
-    """Calls that began so many days ago and took a second, each a trace of its own unless it has a place."""
+    """Write calls of one second that began `days_ago`, each in its own trace unless `place` says otherwise."""
     began = times.now() - int(days_ago * DAY)
     await calls.write([start(number, started_at=began + number, **place) for number in numbers])
     await calls.write([end(number, ended_at=began + number + SECOND) for number in numbers])
 
 
 def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Awaitable[object]]) -> None:
-    """Let something be done when a step has removed its calls and is not yet through; it is told which step."""
+    """Run `deed` with the step's number after each step has removed its calls and before it commits."""
     remove = trace_sweep.remove_calls
     steps: list[None] = []
 
@@ -87,7 +87,8 @@ async def test_end_written_during_deletion_creates_no_call(
     assert (await retention.sweep(PROJECT, pause=0)).counts.calls == 1
     await asyncio.gather(*ends)
 
-    # What is left is an end without a start, which goes when none has come for long.
+    # The remaining document is an end without a start, which a sweep deletes once it has waited long enough
+    # for a start.
     assert await calls.count(PROJECT) == 0
     assert len((await contents(database, PROJECT)).calls) == 1
     await retention.sweep(PROJECT, pause=0)
@@ -162,13 +163,13 @@ async def test_changed_rule_stops_the_sweep_at_once(
     changes: list[asyncio.Future[object]] = []
 
     async def change(step: int) -> None:
-        if step == 2:  # it waits until this step is through
+        if step == 2:  # the change waits until this step ends
             changes.append(asyncio.ensure_future(retention.set_rule(PROJECT, rule)))
             await asyncio.sleep(0.05)
 
     doing_meanwhile(monkeypatch, change)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
-    # Pauses of several times a step are longer than the change waits before it tries again.
+    # The pauses are several times as long as a step, so that the waiting change gets to retry within one.
     await retention.sweep(PROJECT, pause=4)
     await asyncio.gather(*changes)
 
@@ -230,15 +231,15 @@ async def test_abandoned_sweep_resumes_with_its_counts(
     await log(calls, range(MANY), 9)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
-    begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
-    assert begun.outcome is Outcome.RUNNING
+    first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    assert first.outcome is Outcome.RUNNING
     assert await retention.due() == [PROJECT]
-    # A sweeper that died in the middle has left its name and its lease.
+    # A sweeper that died has left its name and its lease.
     dead = {"holder": "dead", "held_until": None}
     await database.retention.update_one({"_id": PROJECT}, {"$set": dead})
     done = await retention.sweep(PROJECT, pause=0)
 
-    assert (done.outcome, done.counts.calls, done.started_at) == (Outcome.DONE, MANY, begun.started_at)
+    assert (done.outcome, done.counts.calls, done.started_at) == (Outcome.DONE, MANY, first.started_at)
     assert await calls.count(PROJECT) == 0
     assert await retention.due() == []
 
@@ -266,24 +267,24 @@ async def test_partly_deleted_large_trace_keeps_only_later_calls(calls: CallsSto
     retention = RetentionStore(database, large=100)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
-    begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
-    while begun.counts.calls == 0:
-        begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    while first.counts.calls == 0:
+        first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
     root = await calls.one(PROJECT, call_id(0), ["id"])
     await log(calls, range(MANY, MANY + 1), 0, **ALL, parent_id=call_id(0))
     done = await retention.sweep(PROJECT, pause=0)
 
-    assert begun.counts.calls < MANY
-    assert root == {"id": call_id(0)}  # what began last went first
+    assert first.counts.calls < MANY
+    assert root == {"id": call_id(0)}  # the sweep deletes the latest calls first
     assert (done.counts.traces, done.counts.calls) == (1, MANY)
     assert {call["id"] for call in (await contents(database, PROJECT)).calls.values()} == {call_id(MANY)}
 
 
 async def test_sweep_waits_for_running_calls_and_rootless_traces(retention: RetentionStore, calls: CallsStore) -> None:
-    await log(calls, range(5), 0.5)  # complete, and beyond the limit
+    await log(calls, range(5), 0.5)  # finished, and over the limit
     await calls.write([start(10, started_at=times.now() - DAY // 2)])
     await log(calls, range(11, 12), 0.5, parent_id=call_id(99))
-    await calls.write([start(12, started_at=times.now() - 2 * DAY)])  # it will not end any more
+    await calls.write([start(12, started_at=times.now() - 2 * DAY)])  # this call will never end
     await log(calls, range(13, 14), 2, parent_id=call_id(99))
     await log(calls, range(20, 21), 0)
 
@@ -328,7 +329,7 @@ async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     retention = RetentionStore(away)
 
-    for asked in (
+    for operation in (
         retention.one(PROJECT),
         retention.all(),
         retention.due(),
@@ -337,16 +338,16 @@ async def test_missing_database_is_unavailable() -> None:
         retention.sweep(PROJECT),
     ):
         with pytest.raises(UnavailableError):
-            await asked
+            await operation
     away.close()
 
 
 async def test_invalid_rules_are_refused(retention: RetentionStore, calls: CallsStore) -> None:
     await log(calls, range(1), 9)
     for rule, argument in ((Rule(-1), "keep_days"), (Rule(0), "keep_days"), (Rule(1, -5), "keep_calls")):
-        for asked in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
+        for operation in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
             with pytest.raises(BadInputError, match="is out of range; send 1 to") as caught:
-                await asked
+                await operation
             assert caught.value.argument == argument
     with pytest.raises(BadInputError, match="no rule; send keep_days"):
         await retention.preview(PROJECT, Rule(), {"calls"})

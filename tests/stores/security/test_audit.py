@@ -1,4 +1,4 @@
-"""The audit log tells of what was removed also where that failed half-way, or where its answer was lost."""
+"""Tests that the audit log has every deletion, even if the operation fails midway or its response is lost."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ Work = Callable[..., Awaitable[Any]]
 
 
 def entries(caplog: pytest.LogCaptureFixture) -> list[Entry]:
-    """What was done, with what exactly."""
-    told = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
+    """Return the action and the detail of each audit entry, and clear the log."""
+    logged = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
     caplog.clear()
-    return [(entry["action"], entry["detail"]) for entry in told]
+    return [(entry["action"], entry["detail"]) for entry in logged]
 
 
 def losing_its_answer(work: Work) -> Work:
-    """Do it, and tell of a connection that ended."""
+    """Return a function that does the work and then raises a connection error."""
 
     async def do(*arguments: object, **how: object) -> None:
         await work(*arguments, **how)
@@ -121,7 +121,7 @@ async def test_delete_of_an_object_and_an_op_is_logged_for_each(
 
 @pytest.fixture
 async def swept(calls: CallsStore) -> RetentionStore:
-    """The retention of a project that has a call too many."""
+    """Write a call older than the project's retention rule, and return the store of retention."""
     began = times.now() - 9 * DAY
     await calls.write([start(1, started_at=began), end(1, ended_at=began + SECOND)])
     retention = RetentionStore(calls.database)
@@ -130,7 +130,7 @@ async def swept(calls: CallsStore) -> RetentionStore:
 
 
 def sweeps(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
-    """How the sweeps that were told of ended, and how many calls each removed."""
+    """Return the outcome and the number of deleted calls of each logged sweep."""
     return [(detail["outcome"], detail["calls"]) for action, detail in entries(caplog) if action == "retention.sweep"]
 
 
@@ -155,7 +155,7 @@ async def failing_steps(_: TombstoneSweep) -> WorkSteps:
 
 
 async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
-    """A sweep that has removed seven calls, and goes no further."""
+    """Return the lease of a sweep that has deleted seven calls and stops there."""
     hold = await sweep_state.SweepLease.acquire(swept.database, PROJECT)
     assert hold
     await hold.advance({"calls": 7})

@@ -8,13 +8,13 @@ from stores.tables import TablesStore, chunks
 
 @pytest.fixture
 def tables(database: Database) -> TablesStore:
-    """A store of tables over `database`."""
+    """Return a store of tables over `database`."""
     return TablesStore(database)
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 2 to 8 rows, so that few rows make many of them."""
+    """Set chunks of 2 to 8 rows, so that few rows make many chunks."""
     monkeypatch.setattr(chunks, "MIN_ROWS", 2)
     monkeypatch.setattr(chunks, "MAX_ROWS", 8)
     monkeypatch.setattr(chunks, "_END_EVERY", 4)

@@ -1,4 +1,4 @@
-"""Reading tables whole, as tests want to see them."""
+"""Helpers that read tables completely."""
 
 import json
 from typing import Any
@@ -10,10 +10,10 @@ PROJECT = "acme/chat"
 
 
 def values(page: Page) -> list[tuple[int, Any]]:
-    """The positions and the rows of a page."""
+    """Return the positions and the rows of a page."""
     return [(row["original_index"], json.loads(row["json"]["val"])) for row in page.rows]
 
 
-async def read_all(tables: TablesStore, digest: str, **asked: Any) -> list[tuple[int, Any]]:  # noqa: ANN401 -- any argument of `rows`
-    """The positions and the rows of a table, in one page."""
-    return values(await tables.rows(PROJECT, digest, PageRequest(10_000), ["val"], **asked))
+async def read_all(tables: TablesStore, digest: str, **options: Any) -> list[tuple[int, Any]]:  # noqa: ANN401 -- any argument of `rows`
+    """Return the positions and the rows of a table, in one page."""
+    return values(await tables.rows(PROJECT, digest, PageRequest(10_000), ["val"], **options))

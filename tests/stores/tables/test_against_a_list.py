@@ -1,4 +1,4 @@
-"""Tables against plain Python lists: random changes, pages, filters and sorts, on a real server."""
+"""Tests that tables on a real server match plain Python lists for random changes, pages, filters and sorts."""
 
 import json
 import random
@@ -21,14 +21,14 @@ List = list[dict[str, Any]]
 
 
 def any_row(chance: random.Random) -> dict[str, Any]:
-    """One of a few rows, so that most come more than once, with a key of any kind."""
+    """Return one of a few rows, so that most repeat, with a key of any kind."""
     number = chance.randrange(40)
     key = [number, str(number), None, [number], number / 2, number % 3 == 0][number % 6]
     return {"n": {"x": key}, "of": number % 4} if number % 7 else {"of": number}
 
 
 def any_update(chance: random.Random, rows: List) -> TableUpdate:
-    """A change, made to the list as well."""
+    """Return a random change, after applying it to the list."""
     kind = chance.choice(["append", "insert", "insert", "pop", "pop"] if rows else ["append", "insert"])
     row = any_row(chance)
     if kind == "append":
@@ -43,7 +43,7 @@ def any_update(chance: random.Random, rows: List) -> TableUpdate:
 
 
 def rank(row: dict[str, Any]) -> tuple[int, Any]:
-    """What orders rows by `n.x`: numbers, strings, other values, none; the last two have no order among them."""
+    """Return the sort key of `n.x`: numbers, strings, other values, none; the last two are unordered."""
     value = row.get("n", {}).get("x")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (0, value)
@@ -81,7 +81,7 @@ async def test_updates_match_those_of_a_list(database: Database, tables: TablesS
         assert len(updated) == len(updates)
         assert await read_all(tables, digest) == list(enumerate(rows))
         assert await read_all(tables, base) == list(enumerate(before))
-        # and it is cut as it would be if it had been created
+        # its chunks equal those of a newly created table
         await tables.create("acme/fresh", rows)
         there, fresh = [await Layout.read(database.tables, name, digest) for name in (PROJECT, "acme/fresh")]
         assert there
@@ -99,33 +99,33 @@ async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind:
     chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
     rows = [any_row(chance) for _ in range(150)]
     digest, row_digests = await tables.create(PROJECT, rows)
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     expected = list(enumerate(rows))
     if "picked" in kind:
-        asked["query"] = PICKED
+        options["query"] = PICKED
         expected = [(at, row) for at, row in expected if is_picked(row)]
     if "digest" in kind:
         members = chance.sample(row_digests, 5)
-        asked["row_filter"] = RowFilter(members)
+        options["row_filter"] = RowFilter(members)
         expected = [(at, row) for at, row in expected if digests.object_digest(row) in members]
     if "sorted" in kind:
         down = kind.endswith("down")
-        asked["sort_by"] = [SortBy("n.x", descending=down)]
+        options["sort_by"] = [SortBy("n.x", descending=down)]
         by_rank = [[item for item in expected if rank(item[1])[0] == number] for number in range(4)]
         expected = [item for group in by_rank for item in sorted(group, key=value_of, reverse=down)]
     # when
     found: list[tuple[int, Any]] = []
     cursor, size = None, chance.choice([4, 7, 40])
     for _ in range(200):
-        page = await tables.rows(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **asked)
+        page = await tables.rows(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **options)
         found = values(page) + found if backward else found + values(page)
         if not (page.has_previous if backward else page.has_next):
             break
         cursor = page.cursor(page.rows[0 if backward else -1])
     # then
     assert found == expected
-    assert await tables.count_rows(PROJECT, digest, asked.get("row_filter"), asked.get("query")) == len(expected)
-    skipped = await tables.rows(PROJECT, digest, PageRequest(5, offset=20), ["val"], **asked)
+    assert await tables.count_rows(PROJECT, digest, options.get("row_filter"), options.get("query")) == len(expected)
+    skipped = await tables.rows(PROJECT, digest, PageRequest(5, offset=20), ["val"], **options)
     assert values(skipped) == expected[20:25]
 
 

@@ -1,4 +1,4 @@
-"""Tables whose rows come part by part."""
+"""Tests of tables whose rows arrive in parts."""
 
 from collections.abc import AsyncIterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What the store of tables keeps, shares, counts and refuses."""
+"""Tests of what the store of tables stores, shares, counts and refuses."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def numbered(count: int, start: int = 0) -> list[object]:
 
 
 async def documents(database: Database) -> list[int]:
-    """How many rows, chunks and tables are stored."""
+    """Return the numbers of stored rows, chunks and tables."""
     stored = (database.table_rows, database.table_chunks, database.tables)
     return [await collection.count_documents({}) for collection in stored]
 
@@ -76,7 +76,7 @@ async def test_tables_share_rows_and_chunks(database: Database, tables: TablesSt
     assert await database.table_rows.count_documents({}) == 5_001
     assert 1 <= await database.table_chunks.count_documents({}) - chunks <= 7
     assert await database.tables.count_documents({}) == 4
-    # and a table made in another way of nearly the same rows has nearly the same chunks
+    # a table of nearly the same rows, created in another way, shares most chunks
     chunks = await database.table_chunks.count_documents({})
     await tables.create(PROJECT, [*numbered(3_000), {"i": 0}, *numbered(2_000, 3_000)])
     assert await database.table_chunks.count_documents({}) - chunks <= 3
@@ -121,8 +121,8 @@ async def test_filtered_page_reads_only_the_values_it_returns(tables: TablesStor
     page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"], query=one)
 
     assert (values(page), page.has_next) == ([(11_000, {"i": 11_000})], False)
-    asked = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
-    keys = [key for match in asked for key in match["$and"][0]["_id"]["$in"]]
+    filters = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
+    keys = [key for match in filters for key in match["$and"][0]["_id"]["$in"]]
     assert keys == [f"{PROJECT}:{row_digests[11_000]}"]
 
 
@@ -147,7 +147,7 @@ async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -
     # then
     assert (2, {"late": True}) in await read_all(tables, digest)
     assert (await tables.stats_of_one(PROJECT, digest, BOTH))["storage_size_bytes"] == 3 * 8 + len('{"late": true}')
-    # and a page goes on beyond rows that are not there
+    # a page continues after missing rows
     page = await tables.rows(PROJECT, digest, PageRequest(2), ["val"])
     assert (values(page), page.has_next) == ([(1, {"i": 1}), (2, {"late": True})], True)
     page = await tables.rows(PROJECT, digest, PageRequest(1, page.cursor(page.rows[-1])), ["val"])
@@ -208,16 +208,16 @@ async def test_stats_list_each_existing_table_once(tables: TablesStore) -> None:
 async def test_update_returns_the_digest_of_each_row(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
 
-    updated, told = await tables.update(
+    updated, row_results = await tables.update(
         PROJECT, digest, [Pop(1), Insert(3, {"last": 1}), Append({"more": 1}), Pop(0), Insert(0, {"first": 1})]
     )
 
     rows = [{"first": 1}, ROWS[2], ROWS[3], {"last": 1}, {"more": 1}]
     assert await read_all(tables, updated) == list(enumerate(rows))
     came = [digests.object_digest(row) for row in ({"last": 1}, {"more": 1}, {"first": 1})]
-    assert told == [row_digests[1], came[0], came[1], row_digests[0], came[2]]
+    assert row_results == [row_digests[1], came[0], came[1], row_digests[0], came[2]]
     assert await tables.update(PROJECT, digest, []) == (digest, [])
-    # and a row that comes and goes at once was in no table
+    # a row that is added and removed in one update is in no table
     assert (await tables.update(PROJECT, digest, [Append({"x": 1}), Pop(4)]))[0] == digest
 
 
@@ -330,13 +330,13 @@ async def test_cursor_is_valid_only_for_its_list(tables: TablesStore) -> None:
     request = PageRequest(1, page.cursor(page.rows[0]))
 
     assert values(await tables.rows(PROJECT, digest, request, ["val"])) == [(1, ROWS[1])]
-    for table, asked in (
+    for table, options in (
         (other, {}),
         (digest, {"row_filter": RowFilter(row_digests)}),
         (digest, {"sort_by": [SortBy("a")]}),
     ):
         with pytest.raises(BadInputError, match="not a cursor of this query"):
-            await tables.rows(PROJECT, table, request, ["val"], **asked)
+            await tables.rows(PROJECT, table, request, ["val"], **options)
 
 
 async def test_writers_of_equal_content_do_not_conflict(database: Database, tables: TablesStore) -> None:
@@ -357,7 +357,7 @@ async def test_writers_of_equal_content_do_not_conflict(database: Database, tabl
 async def test_table_without_its_last_write_is_missing_and_can_be_recreated(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch, at_once: int, left: list[int]
 ) -> None:
-    class Torn(BaseException):  # it stands for a kill
+    class Torn(BaseException):  # simulates a kill
         pass
 
     async def tear(*_: object) -> None:

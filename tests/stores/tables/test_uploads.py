@@ -1,4 +1,4 @@
-"""A table that is torn leaves nothing, whoever tears it; and a sweep takes nothing that another table relies on."""
+"""Tests that an interrupted table leaves no data, and that a sweep deletes nothing that another table needs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("small_chunks", "_small_parts")
 
 @pytest.fixture
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than ten rows a table is written in parts."""
+    """Make tables of more than ten rows upload in parts."""
     monkeypatch.setattr(content_store, "BATCH", 10)
 
 
@@ -33,15 +33,15 @@ def numbered(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"i": number} for number in range(start, start + count)]
 
 
-async def left(database: Database) -> tuple[int, int, int, int]:
-    """How many rows, chunks, tables and uploads there are."""
+async def stored_counts(database: Database) -> tuple[int, int, int, int]:
+    """Return the numbers of stored rows, chunks, tables and uploads."""
     collections = database.table_rows, database.table_chunks, database.tables, database.table_uploads
     rows, chunks, tables, under_way = [await collection.count_documents({}) for collection in collections]
     return rows, chunks, tables, under_way
 
 
 async def tear(database: Database, rows: Sequence[object], *, chunks: bool = True) -> Upload:
-    """Leave what a writer leaves that is killed before its table is there: rows, and chunks."""
+    """Store the rows and chunks that a writer leaves if it is killed before its table exists."""
     upload = Upload(database, PROJECT)
     found = [RowContent.of(row, "row") for row in rows]
     await upload.add(found)
@@ -63,23 +63,23 @@ async def in_parts(rows: Sequence[object], after_each: Callable[[], Awaitable[ob
 
 
 async def check(database: Database, tables: TablesStore, made: dict[str, list[dict[str, Any]]]) -> None:
-    """See that the tables are there with their rows and sizes, and nothing else is."""
+    """Check that exactly these tables exist, with their rows and sizes, and no leftovers."""
     rows = {digests.object_digest(row): len('{"i": }') + len(str(row["i"])) for part in made.values() for row in part}
     chunks = {chunk async for table in database.tables.find() for chunk in table["chunks"]}
     for digest, expected in made.items():
         assert await read_all(tables, digest) == list(enumerate(expected))
         stats = await tables.stats_of_one(PROJECT, digest, [SIZE])
         assert stats[SIZE] == sum(rows[digests.object_digest(row)] for row in expected)
-    assert await left(database) == (len(rows), len(chunks), len(made), 0)
+    assert await stored_counts(database) == (len(rows), len(chunks), len(made), 0)
     sizes = await ProjectsStore(database).sizes([PROJECT], frozenset({"tables_storage_size_bytes"}))
     assert sizes[PROJECT]["tables_storage_size_bytes"] == sum(rows.values())
 
 
 async def test_data_left_by_a_killed_writer_is_deleted(database: Database, tables: TablesStore) -> None:
-    # given: one that nobody goes on with, and a table, neither of which fits into one transaction
+    # given: an abandoned upload and a table, both too large for one transaction
     await tear(database, numbered(40))
     other, _ = await tables.create(PROJECT, numbered(50, 1_000))
-    assert (await left(database))[::2] == (90, 1)
+    assert (await stored_counts(database))[::2] == (90, 1)
     # when
     early, late = await tables.sweep(), await tables.sweep(silent_seconds=0)
     # then
@@ -99,7 +99,7 @@ async def test_old_leftover_data_is_deleted_at_once(
     await database.table_uploads.update_one({"_id": torn.id}, {"$set": sign})
 
     assert await tables.sweep() == 1
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_unfinished_table_is_invisible_and_survives_a_sweep(database: Database, tables: TablesStore) -> None:
@@ -107,7 +107,7 @@ async def test_unfinished_table_is_invisible_and_survives_a_sweep(database: Data
 
     async def sweep() -> None:
         assert await tables.sweep() == 0
-        _, _, whole, under_way = await left(database)
+        _, _, whole, under_way = await stored_counts(database)
         seen.append((whole, under_way))
 
     digest, _ = await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
@@ -134,7 +134,7 @@ async def test_swept_writer_gets_an_error_and_leaves_nothing(database: Database,
     with pytest.raises(ConflictError, match="cancelled; send it again"):
         await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_refused_row_leaves_nothing(database: Database, tables: TablesStore) -> None:
@@ -144,7 +144,7 @@ async def test_refused_row_leaves_nothing(database: Database, tables: TablesStor
     with pytest.raises(BadInputError):
         await tables.create_in_parts(PROJECT, in_parts([*numbered(60), 7], nothing))
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 Made = dict[str, list[dict[str, Any]]]
@@ -182,7 +182,7 @@ WAYS = [_made_again, _made_in_one_transaction, _made_in_parts, _made_from_digest
 async def test_content_shared_with_another_table_is_kept(
     database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]], sign: dict[str, bool]
 ) -> None:
-    # given what two killed writers left, of which one found rows of the other
+    # given: the leftovers of two killed writers, one of which reused rows of the other
     for start in (0, 20):
         await tear(database, numbered(40, start))
     # when
@@ -201,7 +201,7 @@ async def test_existing_tables_are_kept(
     made = await make(tables)
     rows = [row for part in made.values() for row in part]
     if make is _made_from_digests:
-        assert (await left(database))[0] == 0
+        assert (await stored_counts(database))[0] == 0
         await tables.create(PROJECT, rows)
 
     await tear(database, [*rows, *numbered(40, 500)])
@@ -223,7 +223,7 @@ async def test_unfinished_tables_with_shared_rows_are_deleted_separately(
         found = {row["digest"] async for row in database.table_rows.find()}
         assert found == {digests.object_digest(row) for row in left_by}
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_concurrent_sweeps_work(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,11 +246,11 @@ async def test_interrupted_sweep_resumes(
     for _ in range(3):
         await anext(steps)
     await steps.aclose()
-    assert (await left(database))[3] == 1
+    assert (await stored_counts(database))[3] == 1
 
     assert await tables.sweep() == 1
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_tables_racing_with_sweeps_are_complete_or_absent(database: Database, tables: TablesStore) -> None:
@@ -265,7 +265,7 @@ async def test_tables_racing_with_sweeps_are_complete_or_absent(database: Databa
         try:
             return (await tables.create(PROJECT, rows))[0], rows
         except ConflictError:
-            assert len(rows) > 10  # what fits into one transaction is no upload, and is given up by nobody
+            assert len(rows) > 10  # a sweep cancels no table that fits into one transaction
             return None
 
     sweeping = [asyncio.create_task(sweep_on()) for _ in range(2)]
@@ -285,7 +285,7 @@ async def test_table_size_is_stored_only_after_its_rows(database: Database, tabl
     await tables.sweep(silent_seconds=0)
 
     assert (await tables.stats_of_one(PROJECT, digest, [SIZE]))[SIZE] == 0
-    assert (await left(database))[::2] == (0, 1)
+    assert (await stored_counts(database))[::2] == (0, 1)
 
 
 async def test_purge_deletes_unfinished_tables(
@@ -296,7 +296,7 @@ async def test_purge_deletes_unfinished_tables(
 
     assert (await PurgesStore(database).purge(PROJECT, PROJECT)).removed.table_rows == 40
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
     with pytest.raises(ConflictError):
         await database.transaction(torn._write_part)
     assert await tables.sweep(silent_seconds=0) == 0

@@ -1,4 +1,4 @@
-"""A store of searches over the test's database, and an index that is ready."""
+"""Fixtures of a store of searches over the test's database, and of a finished text index."""
 
 from collections.abc import Awaitable, Callable
 
@@ -17,13 +17,13 @@ Index = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def store(database: Database) -> TextSearchStore:
-    """A store of searches over `database`."""
+    """Return a store of searches over `database`."""
     return TextSearchStore(database)
 
 
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
+    """Return a function that builds a project's index completely; each write checks if an index exists."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
@@ -39,7 +39,7 @@ def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 @pytest.fixture
 def search(store: TextSearchStore) -> Search:
-    """A page of what is found in the project of the builders."""
+    """Return a function that reads a page of search results."""
 
     async def search(
         text: str, method: Method | None = None, size: int = 100, cursor: str | None = None, *, backward: bool = False
@@ -52,7 +52,7 @@ def search(store: TextSearchStore) -> Search:
 
 @pytest.fixture
 def found(search: Search) -> Found:
-    """The numbers of the calls that are found, in order."""
+    """Return a function that returns the numbers of the found calls, in order."""
 
     async def found(text: str, method: Method | None = None) -> list[int]:
         return [int(row["id"][-12:], 16) for row in (await search(text, method)).rows]

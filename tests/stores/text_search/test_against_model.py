@@ -1,4 +1,4 @@
-"""Searches agree with a model in plain Python, whatever is stored, and in which state the index is."""
+"""Tests that searches match a plain Python model for random calls and for every state of the index."""
 
 from random import Random
 from typing import Any
@@ -19,12 +19,12 @@ CALLS = 60
 
 
 def texts_of(rng: Random) -> dict[str, str]:
-    """What a call has in each of its parts."""
+    """Return a random text for each field of a call."""
     return {name: " ".join(rng.choices(WORDS, k=rng.randrange(4))) for name in WEIGHTS}
 
 
 def parts(number: int, texts: dict[str, str]) -> list[Any]:
-    """A call that has them."""
+    """Return the start and end of a call with these texts."""
     began = start(
         number, op_name=texts["op_name"], display_name=texts["display_name"], inputs={"in": [texts["inputs"]]}
     )
@@ -32,7 +32,7 @@ def parts(number: int, texts: dict[str, str]) -> list[Any]:
 
 
 def score_of(texts: dict[str, str], text: str, method: Method) -> int | None:
-    """What a call scores; None where it is no hit."""
+    """Return the call's score, or None if the call does not match."""
     terms = parse(text)
 
     def has(part: str, term: Term) -> bool:

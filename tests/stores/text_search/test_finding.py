@@ -1,4 +1,4 @@
-"""What is found, by a scan and by an index."""
+"""Tests of the results of searches by a scan and by an index."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SIGNS = "a+b(c)*[d]{2} ^$.|\\ \"quoted\" 'x' $where"
 
 
 async def store_some(calls: CallsStore) -> None:
-    """Calls that have the weft and the warp in different parts."""
+    """Write calls with "weft" and "warp" in different fields."""
     await calls.write(
         [
             start(1, inputs={"question": "What is the weft?", "n": 4711}),
@@ -37,7 +37,7 @@ async def store_some(calls: CallsStore) -> None:
 
 @pytest.fixture(params=list(Method))
 async def method(request: pytest.FixtureRequest, calls: CallsStore, index: Index) -> Method:
-    """Each of the two, with the calls there; one index was made of one call after the other, the rest waits."""
+    """Return each search method, after writing the calls and, for the index, indexing them."""
     await store_some(calls)
     if request.param is Method.INDEX:
         await index()
@@ -145,7 +145,7 @@ async def test_matches_beyond_the_ranked_ones_are_counted(
     monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
-    await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # they wait
+    await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # not indexed
 
     page = await search("weft", Method.INDEX)
 
@@ -185,9 +185,9 @@ async def test_filters_and_queries_restrict_a_search(
     await FeedbackStore(database).create([reaction(weave_ref=call_ref(2))])
 
     async def numbers(which: CallsFilter | None = None, query: object = None) -> list[int]:
-        asked = Query({"$expr": query}) if query else None
-        page = await store.page(PROJECT, "weft", PageRequest(), ["id"], which, asked)
-        assert await store.count(PROJECT, "weft", which, asked, page.method) == len(page.rows)
+        condition = Query({"$expr": query}) if query else None
+        page = await store.page(PROJECT, "weft", PageRequest(), ["id"], which, condition)
+        assert await store.count(PROJECT, "weft", which, condition, page.method) == len(page.rows)
         return sorted(int(row["id"][-12:], 16) for row in page.rows)
 
     after_one = {"$gt": [{"$getField": "started_at"}, {"$literal": (NOON + SECOND) / SECOND}]}

@@ -1,4 +1,4 @@
-"""Where the texts stand that were looked for."""
+"""Tests of the positions of matches in texts."""
 
 import threading
 from time import monotonic
@@ -18,14 +18,14 @@ from stores.text_search.search_terms import parse
 from tests.stores.calls.builders import PROJECT, end, start
 
 
-def told(call: dict[str, Any], text: str, most: int = 10) -> list[Highlight]:
-    """The highlights of a call, its payloads given as values."""
+def highlights_in(call: dict[str, Any], text: str, most: int = 10) -> list[Highlight]:
+    """Return the highlights of a call whose payloads are given as values."""
     texts = {name: codec.encode(call.pop(name)) for name in ("inputs", "output") if name in call}
     return highlights_of({**call, "json": texts}, parse(text), most, monotonic() + 60)
 
 
 def marked(highlight: Highlight) -> list[str]:
-    """What of the snippet matches, as a program in JavaScript cuts it out."""
+    """Return the matching parts of the snippet, cut by UTF-16 offsets as JavaScript does."""
     units = highlight.snippet.encode("utf-16-le")
     return [units[2 * each.start : 2 * each.end].decode("utf-16-le") for each in highlight.ranges]
 
@@ -39,7 +39,7 @@ def test_every_field_is_highlighted_in_order_with_paths() -> None:
         "inputs": {"messages": [{"content": "What is the weft?"}], "weft.a": 1},
     }
 
-    found = told(call, "weft")
+    found = highlights_in(call, "weft")
 
     assert [(each.field, each.path, each.in_key) for each in found] == [
         ("op_name", None, False),
@@ -54,14 +54,14 @@ def test_every_field_is_highlighted_in_order_with_paths() -> None:
 
 
 def test_numbers_and_quoted_text_match_their_stored_form() -> None:
-    found = told({"inputs": {"n": 4711, "path": 'C:\\new "x"\nline'}}, r'4711 C:\new "line"')
+    found = highlights_in({"inputs": {"n": 4711, "path": 'C:\\new "x"\nline'}}, r'4711 C:\new "line"')
 
     assert [(each.path, marked(each)) for each in found] == [("n", ["4711"]), ("path", ["C:\\new", "line"])]
 
 
 @pytest.mark.parametrize("before", [0, 10, 49, 50, 51, 5_000, 99_990, 150_000])
 def test_snippets_are_short_and_mark_their_cuts(before: int) -> None:
-    [found] = told({"inputs": {"text": "😀" * before + " weft " + "é" * 300}}, "weft")
+    [found] = highlights_in({"inputs": {"text": "😀" * before + " weft " + "é" * 300}}, "weft")
 
     assert len(found.snippet) == SNIPPET
     assert marked(found) == ["weft"]
@@ -71,13 +71,13 @@ def test_snippets_are_short_and_mark_their_cuts(before: int) -> None:
 def test_phrase_longer_than_a_snippet_is_complete() -> None:
     phrase = "a long phrase " * 20 + "end"
 
-    [found] = told({"inputs": {"text": f"before {phrase} after"}}, f'"{phrase}"')
+    [found] = highlights_in({"inputs": {"text": f"before {phrase} after"}}, f'"{phrase}"')
 
     assert marked(found) == [phrase]
 
 
 def test_all_matches_in_a_snippet_are_marked_longest_first() -> None:
-    [found] = told({"inputs": {"text": "weft wefts WEFT (a+b)"}}, "weft wefts a+b")
+    [found] = highlights_in({"inputs": {"text": "weft wefts WEFT (a+b)"}}, "weft wefts a+b")
 
     assert marked(found) == ["weft", "wefts", "WEFT", "a+b"]
 
@@ -85,12 +85,12 @@ def test_all_matches_in_a_snippet_are_marked_longest_first() -> None:
 def test_highlight_count_is_the_requested_one() -> None:
     inputs = {"all": ["weft"] * 50}
 
-    assert [each.path for each in told({"inputs": inputs}, "weft", 3)] == ["all.0", "all.1", "all.2"]
-    assert len(told({"inputs": inputs}, "weft", 100)) == 50
+    assert [each.path for each in highlights_in({"inputs": inputs}, "weft", 3)] == ["all.0", "all.1", "all.2"]
+    assert len(highlights_in({"inputs": inputs}, "weft", 100)) == 50
 
 
 def test_text_is_neither_escaped_nor_stripped() -> None:
-    [found] = told({"inputs": {"text": "<b>weft</b>&amp;"}}, "weft")
+    [found] = highlights_in({"inputs": {"text": "<b>weft</b>&amp;"}}, "weft")
 
     assert found.snippet == "<b>weft</b>&amp;"
 
@@ -105,7 +105,7 @@ def test_slow_highlight_is_omitted() -> None:
 
 @pytest.mark.parametrize("part", ["exception", "inputs"])
 def test_hostile_phrase_stays_within_the_time_limit(part: str) -> None:
-    """A long phrase that nearly matches everywhere takes hundreds of comparisons at each place of a text."""
+    """Check a phrase that nearly matches everywhere and so needs hundreds of comparisons at each position."""
     text = "a" * 4_000_000
     call = {"exception": text} if part == "exception" else {"json": {"inputs": f'"{text}"'}}
     began = monotonic()
@@ -113,7 +113,7 @@ def test_hostile_phrase_stays_within_the_time_limit(part: str) -> None:
     found = highlights_of(call, parse(f'"{"a" * 900}b"'), 5, began + 0.25)
 
     assert found == []
-    assert monotonic() - began < 5  # a quarter of a second on an idle machine; without a bound, half a minute
+    assert monotonic() - began < 5  # 0.25 s on an idle machine; half a minute without a bound
 
 
 async def test_highlighting_large_payloads_yields_to_other_requests(
@@ -127,7 +127,7 @@ async def test_highlighting_large_payloads_yields_to_other_requests(
         highlights.add_highlights(*given)
 
     monkeypatch.setattr(text_search, "add_highlights", add)
-    for name in ("_SECONDS_PER_CALL", "_TOTAL_SECONDS"):  # a busy machine may not have found any by then
+    for name in ("_SECONDS_PER_CALL", "_TOTAL_SECONDS"):  # a busy machine may need longer than the default limits
         monkeypatch.setattr(highlights, name, 60.0)
     page = await store.page(PROJECT, "weft", PageRequest(), [], highlights=5)
 

@@ -1,4 +1,4 @@
-"""How indexes are made, kept and taken away, whoever writes or dies meanwhile."""
+"""Tests that indexes are built, updated and deleted correctly, despite concurrent writers and crashes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,13 +21,13 @@ from tests.waiting import until_found
 
 
 async def store_some(calls: CallsStore, first: int = 1, last: int = 4) -> None:
-    """Calls that all have the weft."""
+    """Write calls that all contain "weft"."""
     parts = [part for number in range(first, last + 1) for part in (start(number, inputs={"q": "weft"}), end(number))]
     await calls.write(parts)
 
 
 async def marks(database: Database) -> dict[int, str]:
-    """Of each call whether it waits to be indexed, or is."""
+    """Return, for each call, the field that marks it as due or as indexed."""
     found = {}
     async for call in database.calls.find({"project_id": PROJECT}, sort=[("_id", 1)]):
         names = [name for name in ("search_due", "search_segment") if name in call]
@@ -106,7 +106,7 @@ async def test_calls_without_a_start_are_found_after_it_arrives(calls: CallsStor
 async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
-    """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
+    """Check writers that have just registered the project; for ten seconds they do not check if it has an index."""
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
@@ -137,9 +137,9 @@ async def test_indexing_a_quiet_project_does_not_wait(
     await store.set_index(PROJECT, is_on=True)
     await store.work(PROJECT, pause=0)
 
-    told = await store.index(PROJECT)
-    assert told
-    assert told.is_ready
+    state = await store.index(PROJECT)
+    assert state
+    assert state.is_ready
 
 
 async def test_indexing_resumes_after_a_kill(
@@ -152,7 +152,7 @@ async def test_indexing_resumes_after_a_kill(
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
-    # Killed after some steps, the last one halfway: a segment is there of which its call has not heard.
+    # The process dies within a step, after it stores a segment and before it updates the segment's call.
     hold = await IndexLease.acquire(database, PROJECT, lease_seconds=0)
     assert hold
     steps = Indexer(database, hold).steps()
@@ -184,7 +184,7 @@ async def test_indexer_that_lost_its_lease_writes_nothing_more(
         await anext(Indexer(database, slow).steps())
 
     assert set((await marks(database)).values()) == {""}
-    await store.work(PROJECT)  # nothing happens: another has it
+    await store.work(PROJECT)  # does nothing, because another process holds the lease
     assert set((await marks(database)).values()) == {""}
 
 
@@ -226,11 +226,11 @@ async def test_switching_off_deletes_the_whole_index(
 
 
 async def until_gone(store: TextSearchStore) -> None:
-    """Work until the index is gone."""
-    told = await store.index(PROJECT)
-    while told and told.is_under_way:
+    """Work until the index is deleted."""
+    state = await store.index(PROJECT)
+    while state and state.is_under_way:
         await store.work(PROJECT, pause=0)
-        told = await store.index(PROJECT)
+        state = await store.index(PROJECT)
 
 
 async def test_switching_on_again_at_once_reindexes_everything(
@@ -284,9 +284,9 @@ async def test_purge_deletes_the_index(
 
     for collection in (database.search_indexes, database.search_segments, database.search_words):
         assert await collection.count_documents({}) == 0
-    told = await store.index(PROJECT)
-    assert told
-    assert not told.is_on
+    state = await store.index(PROJECT)
+    assert state
+    assert not state.is_on
     assert set((await marks(database)).values()) == {""}
 
 
@@ -325,7 +325,7 @@ async def test_purge_during_a_segment_write_leaves_nothing(
     *,
     is_before: bool,
 ) -> None:
-    """Whether the purge begins before the worker sees that the index is its own, or just after."""
+    """Check a purge that starts before or just after the worker confirms its lease."""
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     await store_some(calls)
     await index()
@@ -358,10 +358,10 @@ async def test_word_count_is_capped_and_reported(
     await calls.write([start(1, inputs={"text": f"{many} last"})])
     await index()
 
-    told = await store.index(PROJECT)
+    state = await store.index(PROJECT)
 
-    assert told
-    assert told.cut == 1
+    assert state
+    assert state.cut == 1
     assert await found("word1") == [1]
     assert await found("last") == []
     assert await found("last", Method.SCAN) == [1]

@@ -1,4 +1,4 @@
-"""Long texts are found as short ones are, and cost MongoDB no more where something nearly matches everywhere."""
+"""Tests that long phrases are found like short ones, at no higher cost for MongoDB when texts nearly match."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ LETTERS = ("kiss me, Kate", "KISS ME, KATE", "\N{KELVIN SIGN}i\N{LATIN SMALL LET
 
 @pytest.fixture(params=list(Method))
 async def method(request: pytest.FixtureRequest, calls: CallsStore, index: Index) -> Method:
-    """Each of the two, with calls that have a long phrase in different ways, or nearly."""
+    """Return each search method, with calls that contain a long phrase in different ways, or nearly."""
     await calls.write(
         [
             start(1, inputs={"question": f"What is {PHRASE}?"}),
@@ -77,14 +77,14 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
     ids=["one", "many unwanted", "many short", "with others"],
 )
 def test_total_pattern_length_is_bounded(text: str) -> None:
-    asked = parse(text)
+    terms = parse(text)
 
-    for question in (hit(asked), score(asked), matching(asked, by_words=False), possibly_matching(asked)):
+    for question in (hit(terms), score(terms), matching(terms, by_words=False), possibly_matching(terms)):
         assert sum(map(len, set(patterns_in(question)))) <= 4 * MAX_IN_PATTERNS
 
 
 def patterns_in(question: Any) -> Iterator[str]:  # noqa: ANN401 -- any part of a query
-    """The regular expressions in a part of a query, in which a sign may take four characters."""
+    """Yield the regular expressions in a part of a query; escaping may make four characters of one."""
     if isinstance(question, dict):
         for name, value in question.items():
             if name in {"$regex", "regex"}:

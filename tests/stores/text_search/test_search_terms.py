@@ -1,4 +1,4 @@
-"""What people write into a search box, and what is made of it."""
+"""Tests of how a search text is parsed into terms."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_text_is_parsed_into_words_and_phrases(text: str, wanted: list[str], unw
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "is empty"),
         (' \n "" ', "is empty"),
@@ -41,8 +41,8 @@ def test_text_is_parsed_into_words_and_phrases(text: str, wanted: list[str], unw
         (" ".join("é" * 10 + str(number) for number in range(19)), "has 218 characters"),
     ],
 )
-def test_search_text_without_terms_is_refused(text: str, said: str) -> None:
-    with pytest.raises(BadInputError, match=said) as refused:
+def test_search_text_without_terms_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(BadInputError, match=expected) as refused:
         parse(text)
 
     assert refused.value.argument == "text"

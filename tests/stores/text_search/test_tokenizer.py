@@ -1,4 +1,4 @@
-"""Which words texts are made of, and which a text to look for has."""
+"""Tests of the words of stored texts and of search texts."""
 
 import json
 import string

@@ -6,5 +6,5 @@ from stores.threads import ThreadsStore
 
 @pytest.fixture
 def threads(database: Database) -> ThreadsStore:
-    """A store of threads over `database`."""
+    """Return a store of threads over `database`."""
     return ThreadsStore(database)

@@ -1,4 +1,4 @@
-"""Random turns: every list is what a model in plain Python makes of them, page by page in both directions."""
+"""Tests that lists of threads with random turns match a plain Python model, paged in both directions."""
 
 import random
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SORTABLE = ("thread_id", "turn_count", "start_time", "last_updated", *PERCENTILE
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn as the model has it; without an end it runs."""
+    """A turn in the model; without an end it is running."""
 
     id: str
     started_at: int
@@ -71,7 +71,7 @@ def _threads(stock: Stock, which: ThreadsFilter, sort_by: list[SortBy]) -> list[
 
 @pytest.fixture
 async def stock(calls: CallsStore) -> Stock:
-    """Forty threads of few or many turns, at few different times, so that much is alike."""
+    """Write forty threads with few or many turns at few different times, so that many values are equal."""
     chance, stock, parts = random.Random(6), Stock(), []  # noqa: S311 -- repeatable on purpose
     for number in range(600):
         name = f"t{min(chance.randrange(60), chance.randrange(60)):02}"

@@ -1,4 +1,4 @@
-"""Threads are made of an index's keys: no document is read, no turn sorted, and only those that count are seen."""
+"""Tests that threads are computed from the keys of matching turns in an index, without documents or sorts."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("stock")
 
 @pytest.fixture
 async def stock(calls: CallsStore, commands: Commands) -> None:
-    """Threads of ten turns, each with as many steps beside them."""
+    """Write threads of ten turns, with as many steps."""
     parts = []
     for number in range(TURNS):
         parts += turn(number, f"t{number % THREADS:02}", number)
@@ -35,7 +35,7 @@ async def stock(calls: CallsStore, commands: Commands) -> None:
 
 
 async def _plan(database: Database, commands: Commands) -> Plan:
-    """How threads were made of turns, without what is looked up for the page."""
+    """Return the plan that computes threads from turns, without the lookups for the page."""
     pipeline: list[dict[str, Any]] = commands.last("aggregate")["pipeline"]
     until = next((place for place, stage in enumerate(pipeline) if "$lookup" in stage), len(pipeline))
     return await explain(database.calls, pipeline[:until])
@@ -82,9 +82,9 @@ async def test_turns_of_threads_are_read_in_index_order(
 
 
 async def _looked_at(database: Database, commands: Commands) -> int:
-    """How many documents the last aggregation's lookup looked at: one more than each page."""
+    """Return how many documents the last aggregation's lookup examined: one more than each page has."""
     command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
-    told = await database.calls.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert lookup["collectionScans"] == 0
     return int(lookup["totalDocsExamined"])

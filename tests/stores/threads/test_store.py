@@ -1,4 +1,4 @@
-"""Threads as their turns make them."""
+"""Tests that threads are computed from their turns."""
 
 from itertools import count
 from typing import Any
@@ -39,7 +39,7 @@ async def _read(
     return [{name: row[name] for name in ALL} for row in page.rows]
 
 
-def _told(rows: list[Row], *names: str) -> list[Any]:
+def _values_of(rows: list[Row], *names: str) -> list[Any]:
     return [tuple(row[name] for name in names) for row in rows]
 
 
@@ -103,17 +103,17 @@ async def test_only_turns_with_a_thread_id_count(threads: ThreadsStore, calls: C
         ]
     )
 
-    assert _told(await _read(threads), "thread_id", "turn_count") == [("t", 1)]
+    assert _values_of(await _read(threads), "thread_id", "turn_count") == [("t", 1)]
 
 
 async def test_thread_without_a_finished_turn_is_not_listed(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(1, "running", 0, None) + turn(2, "running", 1, None) + turn(3, "done", 2))
 
-    assert _told(await _read(threads), "thread_id") == [("done",)]
+    assert _values_of(await _read(threads), "thread_id") == [("done",)]
 
     await calls.write([end(2, ended_at=at(50))])
 
-    assert _told(await _read(threads), "thread_id", "turn_count", "last_turn_id") == [
+    assert _values_of(await _read(threads), "thread_id", "turn_count", "last_turn_id") == [
         ("done", 1, call_id(3)),
         ("running", 2, call_id(2)),
     ]
@@ -124,7 +124,7 @@ async def test_deleted_turns_disappear(threads: ThreadsStore, calls: CallsStore)
 
     await calls.delete(PROJECT, [call_id(2), call_id(3)])
 
-    assert _told(await _read(threads), "thread_id", "turn_count", "last_turn_id", "p99_turn_duration_ms") == [
+    assert _values_of(await _read(threads), "thread_id", "turn_count", "last_turn_id", "p99_turn_duration_ms") == [
         ("t", 1, call_id(1), 100.0)
     ]
 
@@ -135,26 +135,26 @@ async def test_repeated_start_moves_its_turn(threads: ThreadsStore, calls: Calls
     await calls.write([start(1, thread_id="new", turn_id=call_id(1), started_at=at(0))])
     await calls.write([start(2, thread_id="t", turn_id=call_id(3), started_at=at(0))])
 
-    assert _told(await _read(threads), "thread_id", "turn_count", "first_turn_id") == [
+    assert _values_of(await _read(threads), "thread_id", "turn_count", "first_turn_id") == [
         ("t", 1, call_id(3)),
         ("new", 1, call_id(1)),
     ]
 
 
 async def test_end_before_its_start_becomes_a_turn_with_the_start(threads: ThreadsStore, calls: CallsStore) -> None:
-    begun, ended = turn(1, "t", 0, 40)
+    started, ended = turn(1, "t", 0, 40)
     await calls.write([ended])
     assert await _read(threads) == []
 
-    await calls.write([begun])
+    await calls.write([started])
 
-    assert _told(await _read(threads), "thread_id", "p50_turn_duration_ms") == [("t", 40.0)]
+    assert _values_of(await _read(threads), "thread_id", "p50_turn_duration_ms") == [("t", 40.0)]
 
 
 async def test_simultaneous_turns_are_ordered_by_id(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 0, 10) + turn(3, "t", 0, 10))
 
-    assert _told(await _read(threads), "first_turn_id", "last_turn_id") == [(call_id(1), call_id(3))]
+    assert _values_of(await _read(threads), "first_turn_id", "last_turn_id") == [(call_id(1), call_id(3))]
 
 
 async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, calls: CallsStore) -> None:
@@ -167,13 +167,13 @@ async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, c
     none = await _read(threads, ThreadsFilter(after_datetime=at(5), before_datetime=at(5)))
 
     names = ("thread_id", "turn_count", "start_time", "p50_turn_duration_ms", "first_turn_id", "last_turn_id")
-    assert _told(after, *names) == [("t", 2, at(600), 250.0, call_id(2), call_id(3))]
-    assert _told(later, *names) == [("t", 1, at(601), 300.0, call_id(3), call_id(3))]
-    assert _told(before, *names) == [
+    assert _values_of(after, *names) == [("t", 2, at(600), 250.0, call_id(2), call_id(3))]
+    assert _values_of(later, *names) == [("t", 1, at(601), 300.0, call_id(3), call_id(3))]
+    assert _values_of(before, *names) == [
         ("old", 1, at(0), 100.0, call_id(4), call_id(4)),
         ("t", 1, at(0), 100.0, call_id(1), call_id(1)),
     ]
-    assert _told(between, *names) == [("t", 1, at(600), 200.0, call_id(2), call_id(2))]
+    assert _values_of(between, *names) == [("t", 1, at(600), 200.0, call_id(2), call_id(2))]
     assert none == []
 
 
@@ -193,12 +193,14 @@ async def test_threads_are_filtered_by_exact_ids(threads: ThreadsStore, calls: C
     each = [await _read(threads, ThreadsFilter(thread_ids=[name])) for name in odd]
     with_bytes = await _read(threads, ThreadsFilter(thread_ids=["$t", "$t", "", "nowhere"]))
 
-    assert _told(all_of_them, "thread_id") == [(name,) for name in reversed(odd)]
-    assert [_told(rows, "thread_id", "last_turn_id") for rows in each] == [
+    assert _values_of(all_of_them, "thread_id") == [(name,) for name in reversed(odd)]
+    assert [_values_of(rows, "thread_id", "last_turn_id") for rows in each] == [
         [(name, call_id(number))] for number, name in enumerate(odd)
     ]
-    assert _told(with_bytes, "thread_id") == [("$t",)]
-    assert _told(await _read(threads, ThreadsFilter(thread_ids=[])), "thread_id") == _told(all_of_them, "thread_id")
+    assert _values_of(with_bytes, "thread_id") == [("$t",)]
+    assert _values_of(await _read(threads, ThreadsFilter(thread_ids=[])), "thread_id") == _values_of(
+        all_of_them, "thread_id"
+    )
 
 
 async def test_unsupported_sort_field_is_refused_by_name(threads: ThreadsStore) -> None:
@@ -251,8 +253,8 @@ async def test_thread_with_many_turns_is_exact(
     few = await _read(threads, ThreadsFilter(thread_ids=["few"]), sort_by)
 
     names = ("thread_id", "turn_count", "p50_turn_duration_ms", "last_turn_id")
-    assert _told(found, *names) == [("many", 61, 50.5, call_id(79)), ("few", 20, 10.5, call_id(19))]
-    assert _told(few, *names) == [("few", 20, 10.5, call_id(19))]
+    assert _values_of(found, *names) == [("many", 61, 50.5, call_id(79)), ("few", 20, 10.5, call_id(19))]
+    assert _values_of(few, *names) == [("few", 20, 10.5, call_id(19))]
     assert commands.names == ["aggregate", "aggregate", "aggregate", "aggregate", "aggregate"]
 
 
@@ -266,16 +268,16 @@ async def test_thread_with_many_turns_does_not_slow_the_others(
 
     page = await threads.page(PROJECT, PageRequest(), {"p50_turn_duration_ms"})
     command = {"aggregate": "calls", "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
-    told = await database.calls.database.command("explain", command, verbosity="executionStats")
+    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
 
     assert {row["p50_turn_duration_ms"] for row in page.rows} == {100.0}
-    [walk] = [stage for stage in told["stages"] if "$lookup" in stage]
+    [walk] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert walk["collectionScans"] == 0
-    assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and an index asked once for each thread
+    assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and one index seek for each thread
 
 
 async def test_last_turn_is_found_without_sorting(threads: ThreadsStore, calls: CallsStore, commands: Commands) -> None:
-    # A sort of which one is wanted replaces it with each turn, as turns come by their starts: seconds for 100,000.
+    # A sort with a limit of one replaces its result with each turn in start order, which takes seconds for 100,000.
     await calls.write([part for number in range(50) for part in turn(number, "t", number, 100 - 2 * (number % 3))])
 
     [thread] = (await threads.page(PROJECT, PageRequest(), {"last_turn_id"})).rows
@@ -288,7 +290,7 @@ async def test_last_turn_is_found_without_sorting(threads: ThreadsStore, calls: 
 async def test_running_turns_are_never_the_last(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 5, None) + turn(9, "t", 7, None) + turn(3, "t", 1, -4))
 
-    assert _told(await _read(threads), "last_turn_id", "last_updated") == [(call_id(2), at(10))]
+    assert _values_of(await _read(threads), "last_turn_id", "last_updated") == [(call_id(2), at(10))]
 
 
 async def test_calls_and_turns_of_many_threads_are_read_together(
@@ -304,7 +306,7 @@ async def test_calls_and_turns_of_many_threads_are_read_together(
     all_calls = await threads.calls.pages(keys, frozenset({"id"}), PageRequest(size=3))
     counts = await threads.turns.count(keys), await threads.calls.count(keys)
 
-    # There are more than would be looked at for each, so that a look at all of them at once is given up.
+    # The threads have more rows than the shared `find` accepts, so an `aggregate` with a lookup per thread follows.
     assert commands.names == ["find", "aggregate"] * 2 + ["aggregate"] * 2
     assert {key[2]: [row["id"] for row in page.rows] for key, page in time_slices.items()} == {
         "t0": [call_id(6), call_id(12)],

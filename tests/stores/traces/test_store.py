@@ -1,4 +1,4 @@
-"""The store of traces: each within its project, made by its visible calls, within bounds."""
+"""Tests of the store of traces: a trace has the visible calls of its project, within limits."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ ALL = [FIRST, SECOND_ONE, NONE, ELSEWHERE]
 
 @pytest.fixture
 async def store(database: Database, calls: CallsStore) -> TracesStore:
-    """One trace of three calls, one of a call, and one of another project by the first's id."""
+    """Write a trace of three calls, a trace of one, and a trace of another project with the first one's id."""
     usage = {"usage": {"m": {"prompt_tokens": 3, "completion_tokens": 4}}}
     await calls.write(
         [
@@ -70,8 +70,8 @@ async def test_root_is_the_oldest_call_without_a_parent(store: TracesStore, call
 async def test_trees_have_the_selected_fields_of_their_project(store: TracesStore) -> None:
     found = await store.trees(ALL, frozenset({"id", "exception"}), PageRequest(10))
 
-    told = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
-    assert told == {
+    shown = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
+    assert shown == {
         FIRST: [(call_id(1), 0, None), (call_id(3), 1, "broke"), (call_id(4), 2, None)],
         SECOND_ONE: [(call_id(2), 0, None)],
         NONE: [],
@@ -89,10 +89,10 @@ async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int |
 
 @pytest.mark.parametrize("ask", ["trees", "count"])
 async def test_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
-    asked = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
+    operation = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
 
     with pytest.raises(BadInputError) as refused:
-        await asked
+        await operation
 
     assert refused.value.argument == "max_depth"
 
@@ -101,7 +101,7 @@ async def test_only_selected_totals_are_computed(store: TracesStore, commands: C
     commands.sent.clear()
     counted = await store.totals(ALL, frozenset({"num_calls", "num_errors", "num_running", "duration_ms"}))
 
-    assert commands.names == ["aggregate", "aggregate"]  # one of each project
+    assert commands.names == ["aggregate", "aggregate"]  # one per project
     shown = {key: [row[f"num_{what}"] for what in ("calls", "errors", "running")] for key, row in counted.items()}
     assert shown == {FIRST: [3, 1, 2], SECOND_ONE: [1, 0, 0], NONE: [0, 0, 0], ELSEWHERE: [1, 0, 1]}
     assert [counted[key].get("duration_ms") for key in ALL] == [2500, 500, None, None]
@@ -114,11 +114,11 @@ async def test_too_many_calls_are_refused_for_trees_and_usage_only(database: Dat
     small: Any = TracesStore(database, max_calls=3)
 
     assert len((await small.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3
-    for asked in (
+    for operation in (
         small.trees([FIRST, SECOND_ONE], frozenset(), PageRequest(9)),
         small.totals([FIRST, SECOND_ONE], frozenset({"usage"})),
     ):
         with pytest.raises(BadInputError, match="more than 3 calls together"):
-            await asked
+            await operation
     assert (await small.totals([FIRST, SECOND_ONE], frozenset({"num_calls"})))[FIRST]["num_calls"] == 3
     assert (await store.count([FIRST]))[FIRST] == 3

@@ -1,4 +1,4 @@
-"""The tree of a trace's calls: how it is drawn, cut and paged."""
+"""Tests of the tree of a trace's calls: its order, depth limit and pages."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PARENTS = {"a": None, "b": "a", "c": "a", "d": "b", "e": "gone"}
 
 
 def rows(parents: dict[str, str | None] = PARENTS) -> list[Row]:
-    """Calls as they are read, the oldest first."""
+    """Return calls as the store reads them, oldest first."""
     return [
         {"id": name, "parent_id": parent, "trace_id": "t", "started_at": at}
         for at, (name, parent) in enumerate(parents.items())
@@ -23,7 +23,7 @@ async def tree(calls: list[Row] | None = None, max_depth: int | None = None, tra
     return await Tree.from_calls("acme/chat", trace_id, rows() if calls is None else calls, max_depth)
 
 
-def told(found: Tree, *names: str) -> list[tuple[Any, ...]]:
+def values_of(found: Tree, *names: str) -> list[tuple[Any, ...]]:
     return [tuple(row.get(name) for name in names) for row in found.rows]
 
 
@@ -34,7 +34,7 @@ def ids(found: Tree, request: PageRequest) -> list[str]:
 async def test_each_call_follows_its_parent_oldest_first() -> None:
     found = await tree()
 
-    assert told(found, "id", "position", "depth", "tree_parent_id", "num_children", "num_descendants") == [
+    assert values_of(found, "id", "position", "depth", "tree_parent_id", "num_children", "num_descendants") == [
         ("a", 0, 0, None, 2, 3),
         ("b", 1, 1, "a", 1, 1),
         ("d", 2, 2, "b", 0, 0),
@@ -46,7 +46,7 @@ async def test_each_call_follows_its_parent_oldest_first() -> None:
 async def test_calls_below_the_depth_limit_are_counted() -> None:
     found = await tree(max_depth=1)
 
-    assert told(found, "id", "position", "num_descendants") == [("a", 0, 3), ("b", 1, 1), ("c", 2, 0), ("e", 3, 0)]
+    assert values_of(found, "id", "position", "num_descendants") == [("a", 0, 3), ("b", 1, 1), ("c", 2, 0), ("e", 3, 0)]
 
 
 async def test_no_calls_make_an_empty_tree() -> None:

@@ -1,7 +1,7 @@
-"""Usage as providers and instrumentation send it, with the entry that a call keeps of it, counted by hand.
+"""Usage as providers and instrumentation send it, with the manually counted entry that a call stores for it.
 
-Sources name the document or program whose shape a payload has. Numbers are those of calls as they occur: a cached
-prompt, an agent's turn, a spoken answer. `PAYLOADS` has those in the summaries of Weave's client and those in the
+Sources name the document or program that defines a payload's shape. The numbers are typical of real calls: a cached
+prompt, an agent's turn, a spoken answer. `PAYLOADS` has the payloads in summaries of Weave's client and those in
 attributes of spans.
 """
 
@@ -80,14 +80,14 @@ SENTRY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One payload.
+    """A payload of usage, with the entry that a call should store.
 
     Args:
-        name: its name, which tells it from all others.
-        source: the address of the document or program that has its shape.
-        model: the model that the call keeps it for.
+        name: a unique name.
+        source: the address of the document or program that defines its shape.
+        model: the model under which the call stores it.
         sent: a member of `summary.usage`, or the attributes of a span.
-        entry: the entry that a call keeps, without the model.
+        entry: the entry that a call stores, without the model.
         scope: the name of a span's instrumentation scope; None for a summary.
     """
 
@@ -100,7 +100,7 @@ class Payload:
 
 
 def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    """An entry: `is_sum` says that no total was sent, `cost` is the stated cost, all others are classes."""
+    """Return an entry. `is_sum`: no total was sent; `cost`: the stated cost; all others are token classes."""
     kept: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -115,7 +115,7 @@ def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more
 
 
 def chat(prompt: int, completion: int, total: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    """OpenAI's usage of a chat; members of the details by their names, those of the output after `out_`."""
+    """Return OpenAI's usage of a chat from the details of the prompt, and those of the output after `out_`."""
     details_in = {name: count for name, count in more.items() if not name.startswith("out_")}
     details_out = {name.removeprefix("out_"): count for name, count in more.items() if name.startswith("out_")}
     return {
@@ -134,7 +134,7 @@ def chat(prompt: int, completion: int, total: int, **more: Any) -> dict[str, Any
 
 
 def responses(given: int, out: int, total: int, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
-    """OpenAI's usage of a response."""
+    """Return OpenAI's usage of a response."""
     return {
         "input_tokens": given,
         "input_tokens_details": {"cached_tokens": cached},
@@ -145,7 +145,7 @@ def responses(given: int, out: int, total: int, cached: int = 0, reasoning: int 
 
 
 def claude(given: int, out: int, read: int | None, written: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Anthropic's usage of a message."""
+    """Return Anthropic's usage of a message."""
     return {
         "input_tokens": given,
         "cache_creation_input_tokens": written,
@@ -157,17 +157,17 @@ def claude(given: int, out: int, read: int | None, written: int | None, **more: 
 
 
 def written_for(five_minutes: int, hour: int) -> dict[str, int]:
-    """Anthropic's tokens written to the cache, by how long it lives."""
+    """Return Anthropic's tokens written to the cache, by the cache's lifetime."""
     return {"ephemeral_5m_input_tokens": five_minutes, "ephemeral_1h_input_tokens": hour}
 
 
 def modalities(**counts: int) -> list[dict[str, Any]]:
-    """Gemini's list of counts by modality."""
+    """Return Gemini's list of counts by modality."""
     return [{"modality": name.upper(), "tokenCount": count} for name, count in counts.items()]
 
 
 def snake_modalities(**counts: int) -> list[dict[str, Any]]:
-    """The list as Google's client for Python has it."""
+    """Return Gemini's list as Google's client for Python sends it."""
     return [{"modality": name.upper(), "token_count": count} for name, count in counts.items()]
 
 
@@ -421,7 +421,7 @@ _OPENAI: Final = (
             },
             "output_token_details": {"text_tokens": 40, "audio_tokens": 160},
         },
-        # 896 cached: 576 of text and 320 of audio; 500 - 320 of audio were not.
+        # Cached: 576 of text and 320 of audio. Not cached: 500 - 320 of audio.
         entry(1200, 200, 1400, cache_read=576, cache_read_audio=320, audio_input=180, audio_output=160),
     ),
     Payload(
@@ -1596,7 +1596,7 @@ _GEMINI: Final = (
             "promptTokensDetails": modalities(text=1020, audio=9000),
             "cacheTokensDetails": modalities(text=1000, audio=8000),
         },
-        # Of 9000 of audio 8000 were cached.
+        # 8000 of 9000 audio tokens were cached.
         entry(10020, 50, 10070, cache_read=1000, cache_read_audio=8000, audio_input=1000),
     ),
     Payload(
@@ -1611,7 +1611,7 @@ _GEMINI: Final = (
             "promptTokensDetails": modalities(text=1968, image=1032),
             "cacheTokensDetails": modalities(text=1726, image=774),
         },
-        # Of 1032 of images 774 were cached.
+        # 774 of 1032 image tokens were cached.
         entry(3000, 50, 3050, cache_read=2500, image_input=258),
     ),
     Payload(
@@ -1828,8 +1828,8 @@ _LIBRARIES: Final = (
     ),
 )
 
-# Each of these differs from all above in a count that one flag or one name of a rule decides. Some lack the total, as
-# usage does that a program copies into a summary by hand: then the rule alone decides.
+# Each payload differs from all above in a count that one flag or one name of a rule determines. Some lack the total, as
+# in usage that a program copies by hand into a summary. In that case the rule alone determines the count.
 _FURTHER: Final = (
     Payload(
         "Gemini, cached content and thoughts, no total",
@@ -2332,29 +2332,29 @@ _FURTHER: Final = (
 
 
 def span(model: str, prefix: str = "gen_ai.usage.", provider: str | None = None, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The attributes of a span: counts by the rest of their names, with a dot for two underscores."""
+    """Return a span's attributes: counts by the rest of their names, with a dot for two underscores."""
     named = {"gen_ai.request.model": model} | ({"gen_ai.provider.name": provider} if provider else {})
     return named | {prefix + name.replace("__", "."): count for name, count in counts.items()}
 
 
 def ai(model: str, provider: str, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The attributes of a span of Vercel's AI SDK."""
+    """Return the attributes of a span of Vercel's AI SDK."""
     return {"ai.model.id": model, "ai.model.provider": provider, "ai.operationId": "ai.generateText.doGenerate"} | {
         "ai.usage." + name.replace("__", "."): count for name, count in counts.items()
     }
 
 
 def llm(model: str, provider: str, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The attributes of a span of OpenInference."""
+    """Return the attributes of a span of OpenInference."""
     return {"openinference.span.kind": "LLM", "llm.model_name": model, "llm.provider": provider} | {
         "llm." + name.replace("__", "."): count for name, count in counts.items()
     }
 
 
 def langfuse(model: str, usage: str, cost: str | None = None) -> dict[str, Any]:
-    """The attributes of a span of Langfuse, whose usage and cost are texts of JSON."""
-    told = {"langfuse.observation.model.name": model, "langfuse.observation.usage_details": usage}
-    return told | ({"langfuse.observation.cost_details": cost} if cost else {})
+    """Return the attributes of a Langfuse span, whose usage and cost are JSON texts."""
+    attributes = {"langfuse.observation.model.name": model, "langfuse.observation.usage_details": usage}
+    return attributes | ({"langfuse.observation.cost_details": cost} if cost else {})
 
 
 _OPENLLMETRY_SCOPE: Final = "opentelemetry.instrumentation."

@@ -1,4 +1,4 @@
-"""Bills of the payloads of the corpus: 0 deviations from what is reckoned by hand."""
+"""Tests that the costs of the corpus's payloads equal a manual calculation exactly."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -248,7 +248,7 @@ _RATES: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
     ),
     (("m",), {"input": "1", "cache_read": "0.1", "output": "2"}),
 )
-"""Models, and the price in US dollars of a million tokens (or searches) of each class of theirs."""
+"""Models, and the price of each of their classes in US dollars per million tokens or searches."""
 
 BILLS: Final = {
     "chat, plain": "19 * 2.5 + 10 * 10",
@@ -562,7 +562,7 @@ BILLS: Final = {
     "a total beyond both, of another model": "1000 * 2.5 + 100 * 10",
     "AI SDK 5, GPT by Vercel's gateway": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
 }
-"""By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
+"""Bill of each payload in millionths of a US dollar: counts of tokens times prices, class by class."""
 
 PRICED: Final = [payload for payload in PAYLOADS if payload.name in BILLS]
 
@@ -578,7 +578,7 @@ PRICES: Final = Prices([_price(model, rates) for models, rates in _RATES for mod
 
 
 def by_hand(payload: Payload) -> Decimal | None:
-    """The bill in US dollars; None of a model without a price."""
+    """Return the cost in US dollars, or None for a model without a price."""
     if payload.name not in BILLS:
         return None
     products = [product.split(" * ") for product in BILLS[payload.name].split(" + ")]
@@ -586,7 +586,7 @@ def by_hand(payload: Payload) -> Decimal | None:
 
 
 def entry_of(payload: Payload) -> dict[str, Any]:
-    """The entry that a call keeps of a payload."""
+    """Return the entry that a call stores for a payload."""
     return kept({"usage": {payload.model: payload.sent}}) if payload.scope is None else of_span(payload)[0]
 
 

@@ -1,4 +1,4 @@
-"""What a call keeps of its usage: whole counts under one name each, whatever a writer sends."""
+"""Tests of the usage that a call stores: whole counts, each under one name, for any input."""
 
 import json
 from typing import Any

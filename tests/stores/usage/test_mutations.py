@@ -1,4 +1,4 @@
-"""Every flag and every name in the tables of rules matters: without it, some payload of the corpus is misread."""
+"""Tests that every flag and name in the tables of rules matters: without it, a payload of the corpus is misread."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.stores.usage.test_rules import SPANS, SUMMARIES, of_span
 _SIDES: Final = (("input_excludes", CACHE), ("output_excludes", REASONING))
 
 Case = tuple[Callable[[Any], dict[str, Any]], Any, dict[str, Any]]
-"""A reader, what it reads, and the entry that comes of it."""
+"""A reader, its input, and the entry that it returns."""
 
 
 def _of_attributes(attributes: object) -> dict[str, Any]:
@@ -26,12 +26,12 @@ def _of_attributes(attributes: object) -> dict[str, Any]:
 
 
 def _of_summary(usage: dict[str, Any]) -> dict[str, Any]:
-    return kept_entry("", usage)  # of no Gemini model, whose total would make up for a name of reasoning
+    return kept_entry("", usage)  # a Gemini model's total would replace reasoning
 
 
 @pytest.fixture(scope="module")
 def summaries() -> list[tuple[str, Case]]:
-    """The payloads of summaries by the sender whose rule reads them."""
+    """Return the payloads of summaries, each with the sender whose rule reads it."""
     return [
         (rule_of(payload.sent).sender, (_of_summary, payload.sent, _of_summary(payload.sent))) for payload in SUMMARIES
     ]
@@ -47,7 +47,7 @@ def spans() -> list[Case]:
 
 
 def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """The rule with one flag changed, for each that can matter to its sender."""
+    """Yield the rule with one flag changed, for each flag that can matter to its sender."""
     has_parts = False
     for side, parts in _SIDES:
         excluded: tuple[str, ...] = getattr(rule, side)
@@ -65,7 +65,7 @@ def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
 
 
 def _changed_names() -> Iterator[tuple[str, tuple[Rule, ...], set[str]]]:
-    """The rules without one name, also where several share it, and their senders."""
+    """Yield the rules without one name, alone or in all rules that share it, and the changed senders."""
     for name, paths in dict.fromkeys(each for rule in RULES for each in rule.keys.items()):
         sharing = {rule.sender for rule in RULES if rule.keys.get(name) == paths}
         for path in paths:

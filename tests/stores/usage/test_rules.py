@@ -1,4 +1,4 @@
-"""Usage as senders have it, in the classes that prices know: as counted by hand, and adding up whatever is sent."""
+"""Tests that usage of every sender gives the manually counted token classes, and that counts add up for any input."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def kept(summary: object) -> dict[str, Any]:
 
 
 def of_span(payload: Payload) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entry that the call of a span keeps, and the attributes that it has."""
+    """Return the entry that a span's call stores, and its attributes."""
     message = span(1, payload.sent)
     origin = Resource.of("acme/spans", {}).with_scope({"name": payload.scope})
     call = call_of(protobuf.span_of(message.SerializeToString()), origin)

@@ -1,4 +1,4 @@
-"""Whose usage a summary reports, told by how many calls it counts."""
+"""Tests that a summary's count of calls decides whether its usage is the call's own or a sum."""
 
 import pytest
 

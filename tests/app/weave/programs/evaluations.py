@@ -1,4 +1,4 @@
-"""Evaluations as programs run them with weave; run by the SDK's own Python, it prints what it saw as JSON."""
+"""Runs evaluations with weave under the SDK's own Python, and prints the results as JSON."""
 
 import asyncio
 import json

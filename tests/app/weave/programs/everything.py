@@ -1,4 +1,4 @@
-"""What programs do with weave, one after the other; run by the SDK's own Python, it prints what it saw as JSON."""
+"""Uses each feature of weave in turn under the SDK's own Python, and prints the results as JSON."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ def published() -> None:
 
 
 def shared_name() -> None:
-    """An op, and an object of its name."""
+    """Publish an op and an object with the same name."""
     op = weave.publish(add)
     weave.publish({"a": 1}, name="add")
     got = weave.ref(op.uri()).get()
@@ -114,11 +114,11 @@ def priced(call: weave.trace.call.Call) -> None:
     client.add_cost(llm_id="my-model", prompt_token_cost=0.5, completion_token_cost=2)
     costs = client.query_costs(llm_ids=["my-model"])
     [read] = client.get_calls(filter={"call_ids": [call.id]}, include_costs=True, include_feedback=True)
-    told = read.summary["weave"]
+    computed = read.summary["weave"]
     seen["costs"] = {
         "prices": [[cost.llm_id, cost.prompt_token_cost, cost.completion_token_cost] for cost in costs],
-        "of_call": told["costs"]["my-model"]["prompt_tokens_total_cost"],
-        "feedback_on_call": [each["feedback_type"] for each in told["feedback"]],
+        "of_call": computed["costs"]["my-model"]["prompt_tokens_total_cost"],
+        "feedback_on_call": [each["feedback_type"] for each in computed["feedback"]],
     }
     client.purge_costs([cost.id for cost in costs])
     seen["costs"]["left"] = len(client.query_costs(llm_ids=["my-model"]))

@@ -1,4 +1,4 @@
-"""What changes of documents mean: each event once, whatever the call is by now, and none of what is no event."""
+"""Tests that each change of a call sends one event, whatever happens to the call later, and other changes send none."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 
 
 async def since(calls: CallsStore, cursor: str, calls_filter: CallsFilter | None = None) -> list[tuple[str, str]]:
-    """All events after a cursor, up to the start of a last call, which is written for that."""
+    """Return all events after a cursor. They end at the start of a last call, which this function writes."""
     await calls.write([start(999)])
     found: list[tuple[str, str]] = []
     async with aclosing(calls.events(PROJECT, {"id"}, calls_filter, after=cursor)) as events, asyncio.timeout(TIMEOUT):
@@ -71,7 +71,7 @@ async def test_delete_events_do_not_depend_on_the_servers_clock(
         right = times.now()
         patch.setattr(times, "now", lambda: right + seconds * 1_000_000)
         await calls.delete(PROJECT, [call_id(1)])
-    await asyncio.sleep(0.002)  # MongoDB's clock has milliseconds
+    await asyncio.sleep(0.002)  # the server's clock counts in milliseconds
     await calls.rename(PROJECT, call_id(1), "Lena")
 
     assert await since(calls, cursor) == [(kind, call_id(1)) for kind in ("started", "updated", "deleted")]
@@ -113,7 +113,7 @@ async def test_end_of_a_purge_ends_no_subscription_and_sends_no_event(calls: Cal
     await calls.write([end(2)])
     await database.calls.delete_many({"project_id": PROJECT})
 
-    # Of what is gone by now only what came with the event itself is there.
+    # The start's event carries the call. The end's event would need the stored document, which no longer exists.
     assert await since(calls, cursor) == [("started", call_id(2))]
 
 

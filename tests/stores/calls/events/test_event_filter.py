@@ -1,4 +1,4 @@
-"""Which events are told: the process lets pass what the database does, and some things cannot be asked."""
+"""Tests that event filters pass the same calls as MongoDB, and which filters are refused."""
 
 import random
 from typing import Any
@@ -99,18 +99,18 @@ async def test_op_names_and_statuses_mean_the_same_in_events_and_lists(calls: Ca
     rows = await database.calls.find({}).to_list(None)
     op_name: dict[str, Any] = {"$getField": "op_name"}
 
-    def told(tree: dict[str, Any]) -> list[int]:
+    def matching(tree: dict[str, Any]) -> list[int]:
         question = EventFilter(PROJECT, None, Query({"$expr": tree}))
         return sorted(int(row["id"][-12:], 16) for row in rows if question.matches(row, DocumentValues(row)))
 
-    assert told({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
-    assert told({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]
-    assert told({"$ne": [{"$literal": "f"}, op_name]}) == [3, 4, 5, 6]
-    assert told({"$eq": [op_name, {"$literal": "weave:*"}]}) == [5, 6]
-    assert told({"$eq": [op_name, {"$literal": ops[2]}]}) == [2]
-    assert told({"$eq": [{"$getField": "status"}, {"$literal": "ERROR"}]}) == [1]
+    assert matching({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
+    assert matching({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]
+    assert matching({"$ne": [{"$literal": "f"}, op_name]}) == [3, 4, 5, 6]
+    assert matching({"$eq": [op_name, {"$literal": "weave:*"}]}) == [5, 6]
+    assert matching({"$eq": [op_name, {"$literal": ops[2]}]}) == [2]
+    assert matching({"$eq": [{"$getField": "status"}, {"$literal": "ERROR"}]}) == [1]
     with pytest.raises(BadInputError, match="it is one of success, error, running, descendant_error"):
-        told({"$eq": [{"$getField": "status"}, {"$literal": "failed"}]})
+        matching({"$eq": [{"$getField": "status"}, {"$literal": "failed"}]})
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_too_many_feedback_conditions_are_refused_before_any_event() -> None:
 
 
 def test_event_filters_are_equal_only_if_their_conditions_are() -> None:
-    def key(literal: object, **asked: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
+    def key(literal: object, **filters: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
         tree = {"$expr": {"$eq": [{"$getField": "inputs.x"}, {"$literal": literal}]}}
-        return EventFilter(PROJECT, CallsFilter(**asked), Query(tree)).key
+        return EventFilter(PROJECT, CallsFilter(**filters), Query(tree)).key
 
     assert key(1) == key(1)
     assert len({key(1), key(literal=True), key("1"), key(None), key(1, op_names=["f"]), key(1, call_ids=["f"])}) == 6

@@ -1,4 +1,4 @@
-"""What events do not tell by themselves: conditions on feedback and costs, and fields that no call stores."""
+"""Tests of events that need a lookup: conditions on feedback and costs, and fields that no call stores."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.builders import call_ref, reaction
 from tests.waiting import TIMEOUT
-from tests.watching import begun
+from tests.watching import until_subscribed
 
 Tree = Any
 
@@ -47,11 +47,11 @@ def events(calls: CallsStore, tree: Tree, after: str | None, *wanted: str) -> As
 
 
 async def since(calls: CallsStore, cursor: str, tree: Tree) -> list[tuple[str, str]]:
-    """The events after a cursor that meet a query, up to the start of a last call, which is written for that."""
+    """Return the events after a cursor that match a query. They end at the start of a last call, which this writes."""
     await calls.write([start(LAST)])
     found: list[tuple[str, str]] = []
-    async with aclosing(events(calls, {"$or": [IS_LAST, tree]}, cursor)) as told, asyncio.timeout(TIMEOUT):
-        async for event in told:
+    async with aclosing(events(calls, {"$or": [IS_LAST, tree]}, cursor)) as reader, asyncio.timeout(TIMEOUT):
+        async for event in reader:
             if event.call["id"] == call_id(LAST):
                 return found
             found.append((event.type, event.call["id"]))
@@ -104,7 +104,7 @@ async def test_equal_filters_share_one_lookup_and_each_checks_the_rest(calls: Ca
     tree = {"$and": [compared("eq", "op_name", "f"), NO_FEEDBACK]}
     streams = [events(calls, tree, None) for _ in range(20)]
     reading = [asyncio.create_task(anext(stream)) for stream in streams]
-    await begun(calls, 20)
+    await until_subscribed(calls, 20)
     commands.sent.clear()
     await calls.write([start(1, op_name="g"), start(2, op_name="f")])
     async with asyncio.timeout(TIMEOUT):
@@ -124,11 +124,11 @@ async def test_resuming_subscriber_gets_a_cursor_before_a_failed_lookup(
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
     await calls.write([start(2)])
-    told = events(calls, tree, cursor, wanted)
-    first = await asyncio.wait_for(anext(told), TIMEOUT)
+    reader = events(calls, tree, cursor, wanted)
+    first = await asyncio.wait_for(anext(reader), TIMEOUT)
 
     with failing(monkeypatch, failure), pytest.raises(UnavailableError, match=str(failure)) as ended:
-        await asyncio.wait_for(anext(told), TIMEOUT)
+        await asyncio.wait_for(anext(reader), TIMEOUT)
     again = events(calls, tree, ended.value.details["after"], wanted)
     second = await asyncio.wait_for(anext(again), TIMEOUT)
     await again.aclose()
@@ -139,9 +139,9 @@ async def test_resuming_subscriber_gets_a_cursor_before_a_failed_lookup(
 async def test_failed_first_lookup_reports_a_cursor_before_the_event(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = events(calls, NO_FEEDBACK, None)
-    reading = asyncio.create_task(anext(told))
-    await begun(calls)
+    reader = events(calls, NO_FEEDBACK, None)
+    reading = asyncio.create_task(anext(reader))
+    await until_subscribed(calls)
 
     with failing(monkeypatch, UnavailableError("away")):
         await calls.write([start(1)])
@@ -156,7 +156,7 @@ async def test_failed_first_lookup_reports_a_cursor_before_the_event(
 
 @contextmanager
 def failing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> Iterator[None]:
-    """Let the database fail whoever looks something up."""
+    """Make every lookup for events raise `failure`."""
 
     async def fail(*_given: object) -> None:
         raise failure

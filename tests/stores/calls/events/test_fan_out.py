@@ -1,4 +1,4 @@
-"""One change stream for all who watch calls: what they are told, when it opens and closes, and what breaks it."""
+"""Tests of the change stream that all subscribers share: delivered events, opening, closing and failures."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def stream(database: Database) -> AsyncIterator[FanOut]:
 
 @asynccontextmanager
 async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None = None) -> AsyncIterator[Subscriber]:
-    """A reader of all that happens in a project from now on, or after a place that is kept."""
+    """Yield a subscriber to all events of a project, from now on or after a buffered place."""
     async with stream.watch_project(project_id), asyncio.timeout(TIMEOUT):
         await stream.wait_until_covered(project_id)
         async with stream.subscribe(EventFilter(project_id), place) as subscriber:
@@ -46,26 +46,26 @@ async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None =
             yield subscriber
 
 
-async def told(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
+async def next_events(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
     async with asyncio.timeout(TIMEOUT):
         events = [await subscriber.next() for _ in range(count)]
     return [(event.type, event.call["id"]) for event in events]
 
 
 async def drain(subscriber: Subscriber) -> NoReturn:
-    """Read on until there is an error."""
+    """Read events until an error ends the subscription."""
     while True:
         await subscriber.next()
 
 
 def stages(commands: Commands) -> list[list[dict[str, Any]]]:
-    """The pipeline of each change stream that was opened."""
+    """Return the pipeline of each change stream that the server opened."""
     pipelines = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
     return [pipeline for pipeline in pipelines if "$changeStream" in pipeline[0]]
 
 
 def opened(commands: Commands) -> list[dict[str, Any]]:
-    """The stage of each change stream that was opened."""
+    """Return the `$changeStream` stage of each change stream that the server opened."""
     return [pipeline[0]["$changeStream"] for pipeline in stages(commands)]
 
 
@@ -76,8 +76,8 @@ async def test_new_subscriber_misses_no_event_and_sees_only_its_project(stream: 
             await calls.write([start(2, project_id=OTHER), end(2, project_id=OTHER)])
             await calls.write([end(1)])
 
-            assert await told(ours, 2) == [("started", call_id(1)), ("ended", call_id(1))]
-            assert await told(theirs, 1) == [("ended", call_id(2))]
+            assert await next_events(ours, 2) == [("started", call_id(1)), ("ended", call_id(1))]
+            assert await next_events(theirs, 1) == [("ended", call_id(2))]
 
 
 async def test_event_has_all_stored_call_fields(stream: FanOut, calls: CallsStore) -> None:
@@ -97,7 +97,7 @@ async def test_subscribers_share_one_stream_that_closes_and_reopens(
     async with AsyncExitStack() as stack:
         subscribers = [await stack.enter_async_context(reading(stream)) for _ in range(100)]
         await calls.write([start(1)])
-        assert [await told(subscriber, 1) for subscriber in subscribers] == [[("started", call_id(1))]] * 100
+        assert [await next_events(subscriber, 1) for subscriber in subscribers] == [[("started", call_id(1))]] * 100
         assert len(opened(commands)) == 1
         assert "killCursors" not in commands.names
 
@@ -105,7 +105,7 @@ async def test_subscribers_share_one_stream_that_closes_and_reopens(
 
     async with reading(stream) as subscriber:
         await calls.write([start(2)])
-        assert await told(subscriber, 1) == [("started", call_id(2))]
+        assert await next_events(subscriber, 1) == [("started", call_id(2))]
     assert len(opened(commands)) == 2
 
 
@@ -119,7 +119,7 @@ async def test_stream_filters_by_project_up_to_a_limit(
         for number, project in enumerate(projects):
             await calls.write([start(number, project_id=project)])
 
-        assert [await told(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
+        assert [await next_events(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
     named = [
         [each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)
     ]
@@ -133,13 +133,13 @@ async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
         async with reading(stream, OTHER):
             pass
         await calls.write([start(1)])
-        assert await told(ours, 1) == [("started", call_id(1))]
+        assert await next_events(ours, 1) == [("started", call_id(1))]
         assert len(opened(commands)) == 2
 
         monkeypatch.setattr(fan_out, "_UNWATCHED_SECONDS", 0)
         await until(lambda: len(opened(commands)) == 3)
         await calls.write([start(2)])
-        assert await told(ours, 1) == [("started", call_id(2))]
+        assert await next_events(ours, 1) == [("started", call_id(2))]
 
     [alone] = stages(commands)[-1][1]["$match"]["$or"]
     assert alone["documentKey._id"]["$gt"] == f"{PROJECT}:"
@@ -149,7 +149,7 @@ async def test_subscriber_that_follows_the_last_one_gets_all_events(stream: FanO
     for number in range(1, 4):
         async with reading(stream) as subscriber:
             await calls.write([start(number)])
-            assert await told(subscriber, 1) == [("started", call_id(number))]
+            assert await next_events(subscriber, 1) == [("started", call_id(number))]
 
 
 async def test_slow_subscriber_gets_a_resume_cursor_and_others_continue(database: Database, calls: CallsStore) -> None:
@@ -158,12 +158,12 @@ async def test_slow_subscriber_gets_a_resume_cursor_and_others_continue(database
     async with reading(stream) as slow, reading(stream) as fast:
         for number in range(4):
             await calls.write([start(number)])
-            assert await told(fast, 1) == [("started", call_id(number))]
+            assert await next_events(fast, 1) == [("started", call_id(number))]
 
         with pytest.raises(SubscriptionEndedError, match=r"lagged .* subscribe again") as lag:
             await slow.next()
         await calls.write([start(4)])
-        assert await told(fast, 1) == [("started", call_id(4))]
+        assert await next_events(fast, 1) == [("started", call_id(4))]
         with pytest.raises(SubscriptionEndedError, match="lagged"):
             await slow.next()
     await stream.close()
@@ -181,7 +181,7 @@ async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: 
         await calls.write([start(1, project_id=OTHER)])
         for number in range(12):
             await calls.write([start(number, inputs={"q": "x" * 100_000})])
-            assert await told(ours, 1) == [("started", call_id(number))]
+            assert await next_events(ours, 1) == [("started", call_id(number))]
         assert 800_000 < stream._log._bytes < 1_000_000
         with pytest.raises(SubscriptionEndedError, match="lagged"):
             await theirs.next()
@@ -233,7 +233,7 @@ async def test_evaluating_many_filters_yields_to_other_requests(
         async with another_task(of_others):
             await calls.write([start(1)])
             await until(lambda: len(answered_in) == 100)
-        events = [await told(subscriber, 1) for subscriber in joined if subscriber]
+        events = [await next_events(subscriber, 1) for subscriber in joined if subscriber]
 
     assert max(Counter(answered_in).values()) <= 10
     assert events == [[("started", call_id(1))]] * 100
@@ -249,7 +249,7 @@ async def test_close_delivers_pending_events_then_ends_all_subscriptions(
 
         await stream.close()
 
-        assert await told(early, 1) == [("started", call_id(1))]
+        assert await next_events(early, 1) == [("started", call_id(1))]
         for ended in (early.next(), waiting):
             with pytest.raises(SubscriptionEndedError, match="server is stopping") as stopped:
                 await ended
@@ -272,7 +272,7 @@ async def test_unresumable_stream_ends_with_an_error_and_a_new_one_may_start(
     async with reading(stream) as subscriber:
         await calls.write([start(2)])
 
-        assert await told(subscriber, 1) == [("started", call_id(2))]
+        assert await next_events(subscriber, 1) == [("started", call_id(2))]
     assert "which ended its change stream" in caplog.text
 
 
@@ -282,13 +282,13 @@ async def test_subscriber_during_a_stream_failure_gets_a_new_stream(stream: FanO
         await until(lambda: stream._follow_task is None)
         async with reading(stream) as subscriber:
             await calls.database.calls.drop()
-            # Without a task of its own, so that the next subscriber is there before the stream is closed.
+            # This task reads directly, so that the next subscriber arrives before the stream is closed.
             with pytest.raises(SubscriptionEndedError, match="subscribe again"):
                 await drain(subscriber)
         async with reading(stream) as subscriber:
             await calls.write([start(100 + number)])
 
-            assert await told(subscriber, 1) == [("started", call_id(100 + number))]
+            assert await next_events(subscriber, 1) == [("started", call_id(100 + number))]
 
 
 async def test_subscription_without_a_database_is_unavailable() -> None:
@@ -303,7 +303,7 @@ async def test_subscription_without_a_database_is_unavailable() -> None:
 
 @pytest.fixture
 async def own_database(commands: Commands) -> AsyncIterator[Database]:
-    """A database on a mongod of its own, which is begun again when it dies."""
+    """Start a mongod that restarts when it dies, and yield a database on it."""
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
         embedded_mongod(Path(folder), cache_gb=0.25) as uri,
@@ -317,13 +317,13 @@ async def own_database(commands: Commands) -> AsyncIterator[Database]:
 
 
 async def kill(database: Database) -> None:
-    """End the mongod at once."""
+    """Kill the mongod without a clean shutdown."""
     status = await database.calls.database.command("serverStatus")
     os.kill(status["pid"], signal.SIGKILL)
 
 
 async def write_surely(calls: CallsStore, number: int) -> None:
-    """Write until it is stored; what was stored already changes nothing."""
+    """Retry a write until it is stored; a repeated write changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:
@@ -340,7 +340,7 @@ async def test_each_event_is_delivered_once_though_mongod_is_killed(own_database
             if number % 30 == 10:
                 await kill(own_database)
 
-        assert await told(subscriber, 60) == [("started", call_id(number)) for number in range(60)]
+        assert await next_events(subscriber, 60) == [("started", call_id(number)) for number in range(60)]
         assert subscriber._number == subscriber._channel.end
     await stream.close()
 

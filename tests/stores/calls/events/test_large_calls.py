@@ -1,4 +1,4 @@
-"""Events of calls with megabytes of JSON: whoever asks what it says is answered beside all else."""
+"""Tests that filters on megabytes of JSON run in threads and so block no other request."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from stores.query import Query
 from stores.query.evaluator import LARGE_JSON_BYTES, DocumentValues
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import TIMEOUT, until
-from tests.watching import begun, told_up_to
+from tests.watching import until_event_of, until_subscribed
 
 LOW = Query(
     {
@@ -38,20 +38,20 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
-    """For each call whether it was asked for on the event loop."""
-    asked: dict[str, set[bool]] = {}
+    """Record for each call id whether its filter runs in the main thread, and return the records."""
+    on_main: dict[str, set[bool]] = {}
     holds = EventFilter.matches
 
     def record(question: EventFilter, call: Row, values: DocumentValues) -> bool:
-        asked.setdefault(call["id"], set()).add(threading.current_thread() is threading.main_thread())
+        on_main.setdefault(call["id"], set()).add(threading.current_thread() is threading.main_thread())
         return holds(question, call, values)
 
     monkeypatch.setattr(EventFilter, "matches", record)
-    return asked
+    return on_main
 
 
 async def write_some(calls: CallsStore) -> None:
-    """A small call and two large ones, of which the small one and the last meet the query."""
+    """Write a small call and two large ones; the query matches the small one and the last one."""
     await calls.write([start(1, inputs={"q": "strasse"})])
     await calls.write([start(2, inputs={"q": LARGE_TEXT})])
     await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])
@@ -63,7 +63,7 @@ EXPECTED = {call_id(1): {True}, call_id(2): {False}, call_id(3): {False}}
 async def test_large_call_is_filtered_in_a_thread(calls: CallsStore, threads: dict[str, set[bool]]) -> None:
     async with aclosing(calls.events(PROJECT, {"id"}, query=LOW)) as events, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(events))
-        await begun(calls)
+        await until_subscribed(calls)
         await write_some(calls)
         found = [(await reading).call["id"], (await anext(events)).call["id"]]
 
@@ -89,10 +89,10 @@ async def test_large_buffered_call_is_filtered_in_a_thread_for_new_filters(
     cursor = await calls.events_cursor(PROJECT)
     async with aclosing(calls.events(PROJECT, {"id"})) as every, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(every))
-        await begun(calls)
+        await until_subscribed(calls)
         await write_some(calls)
         await reading
-        await told_up_to(calls, call_id(3))
+        await until_event_of(calls, call_id(3))
         async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as events:
             found = [(await anext(events)).call["id"], (await anext(events)).call["id"]]
 
@@ -116,13 +116,13 @@ async def test_subscriber_that_starts_during_filtering_gets_the_large_call(
     monkeypatch.setattr(EventFilter, "matches", wait)
     async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as first, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(first))
-        await begun(calls)
+        await until_subscribed(calls)
         await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])
         await until(looking.is_set)
         only = CallsFilter(call_ids=[call_id(3)])
         async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as second:
             late = asyncio.create_task(anext(second))
-            await begun(calls, 2)
+            await until_subscribed(calls, 2)
             go_on.set()
             found = [(await each).call["id"] for each in (reading, late)]
 

@@ -1,4 +1,4 @@
-"""Resuming after a cursor: at any process, from what is kept or from the database, each event once."""
+"""Tests that a subscriber resumes after a cursor in any process, from the buffer or the database, each event once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.watching import begun, cursors_over, ended, told_up_to
+from tests.watching import cursors_over, until_event_of, until_subscribed, until_unsubscribed
 
 TIMEOUT = 60
 OTHER = "acme/other"
@@ -20,7 +20,7 @@ OTHER = "acme/other"
 
 @pytest.fixture
 async def elsewhere(database: Database) -> AsyncIterator[CallsStore]:
-    """The calls as another process over the same database has them."""
+    """Yield a store over the same database, as another process has it."""
     store = CallsStore(database)
     yield store
     await store.close()
@@ -32,9 +32,9 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
     await calls.close()
 
 
-async def told(store: CallsStore, count: int, after: str | None, **asked: Any) -> list[tuple[str, str, str]]:  # noqa: ANN401 -- what `events` takes
-    """Some events as a subscriber gets them: what happened, to which call, and the cursor."""
-    async with aclosing(store.events(PROJECT, {"id"}, after=after, **asked)) as events, asyncio.timeout(TIMEOUT):
+async def next_events(store: CallsStore, count: int, after: str | None, **options: Any) -> list[tuple[str, str, str]]:  # noqa: ANN401 -- what `events` takes
+    """Return the next `count` events of a new subscriber: type, call id and cursor."""
+    async with aclosing(store.events(PROJECT, {"id"}, after=after, **options)) as events, asyncio.timeout(TIMEOUT):
         found = [await anext(events) for _ in range(count)]
     return [(event.type, event.call["id"], event.cursor) for event in found]
 
@@ -53,8 +53,8 @@ async def test_cursor_returns_all_later_events_in_any_process(calls: CallsStore,
     await calls.write([end(1)])
     await calls.write([start(2)])
 
-    here = await told(calls, 3, cursor)
-    there = await told(elsewhere, 2, here[0][2])
+    here = await next_events(calls, 3, cursor)
+    there = await next_events(elsewhere, 2, here[0][2])
 
     assert [event[:2] for event in here] == [
         ("started", call_id(1)),
@@ -71,21 +71,21 @@ async def test_list_and_events_after_an_earlier_cursor_miss_nothing(calls: Calls
 
     assert await elsewhere.count(PROJECT) == 2
     await calls.write([start(3)])
-    assert ids(await told(elsewhere, 2, cursor)) == numbered(2, 3)
+    assert ids(await next_events(elsewhere, 2, cursor)) == numbered(2, 3)
 
 
 async def test_quick_reconnect_is_served_from_the_buffer(calls: CallsStore, commands: Commands) -> None:
     async with aclosing(calls.events(PROJECT, {"id"})) as events:
         reading = asyncio.create_task(anext(events))
-        await begun(calls)
+        await until_subscribed(calls)
         await calls.write([start(number) for number in range(4)])
         first = await asyncio.wait_for(reading, TIMEOUT)
-        await told_up_to(calls, call_id(3))
+        await until_event_of(calls, call_id(3))
         commands.sent.clear()
 
-        assert ids(await told(calls, 3, first.cursor)) == numbered(1, 2, 3)
+        assert ids(await next_events(calls, 3, first.cursor)) == numbered(1, 2, 3)
         only = CallsFilter(call_ids=[call_id(2)])
-        assert ids(await told(calls, 1, first.cursor, calls_filter=only)) == numbered(2)
+        assert ids(await next_events(calls, 1, first.cursor, calls_filter=only)) == numbered(2)
         assert set(commands.names) <= {"getMore"}
 
 
@@ -103,7 +103,7 @@ async def test_each_event_is_delivered_once_with_a_small_buffer(database: Databa
     found: list[str] = []
     async with asyncio.timeout(TIMEOUT):
         while len(found) < 900:
-            # Who lags behind what is kept resumes where it is told to.
+            # A subscriber that falls behind the buffer resumes at the cursor of the error.
             async with aclosing(small.events(PROJECT, {"id"}, after=cursor)) as events:
                 try:
                     async for event in events:
@@ -125,27 +125,27 @@ async def test_second_filter_reads_the_buffer_from_its_own_position(calls: Calls
     only = CallsFilter(call_ids=numbered(1, 3))
     async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as events:
         reading = asyncio.create_task(anext(events))
-        await begun(calls)
+        await until_subscribed(calls)
         await calls.write([start(number) for number in range(4)])
-        await told_up_to(calls, call_id(3))
+        await until_event_of(calls, call_id(3))
         first = await asyncio.wait_for(reading, TIMEOUT)
 
         assert first.call["id"] == call_id(1)
-        assert ids(await told(calls, 2, cursor, calls_filter=only)) == numbered(1, 3)
-        assert ids(await told(calls, 4, cursor)) == numbered(0, 1, 2, 3)
+        assert ids(await next_events(calls, 2, cursor, calls_filter=only)) == numbered(1, 3)
+        assert ids(await next_events(calls, 4, cursor)) == numbered(0, 1, 2, 3)
         assert (await asyncio.wait_for(anext(events), TIMEOUT)).call["id"] == call_id(3)
 
 
-# The last is one of before they were encrypted.
+# The last one is a cursor from before cursors were encrypted.
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AQ", "A" * 30, "é", "null", "82" * 500, "AcwWp77X9NqEgmsH6esAAAADKwIpKW4E"]
 )
 async def test_invalid_cursor_is_refused_by_argument_name(calls: CallsStore, cursor: str) -> None:
     with pytest.raises(BadInputError, match="not a cursor of this project's events") as refused:
-        await told(calls, 1, cursor)
+        await next_events(calls, 1, cursor)
 
     assert refused.value.argument == "after"
-    await ended(calls)
+    await until_unsubscribed(calls)
 
 
 @pytest.mark.parametrize("place", ["00", "8265", "826B07E9EA00000056", "FF" * 40])
@@ -159,7 +159,7 @@ async def test_invalid_resume_token_is_refused_by_argument_name(
         place = "82" + "00000001" * 2 + place
 
     with pytest.raises(BadInputError, match="use callEventsCursor") as refused:
-        await told(calls, 1, cursors.encode(PROJECT, place))
+        await next_events(calls, 1, cursors.encode(PROJECT, place))
 
     assert refused.value.argument == "after"
 
@@ -168,12 +168,12 @@ async def test_resume_token_missing_from_the_oplog_says_what_to_do(database: Dat
     cursors = await cursors_over(database)
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
-    [(_, _, found)] = await told(calls, 1, cursor)
+    [(_, _, found)] = await next_events(calls, 1, cursor)
     then = cursors.decode(PROJECT, found)
     long_ago = then[:2] + "00000001" + then[10:]
 
     with pytest.raises(BadInputError, match=r"older than the database.s oplog.*Cursor, query calls") as refused:
-        await told(calls, 1, cursors.encode(PROJECT, long_ago))
+        await next_events(calls, 1, cursors.encode(PROJECT, long_ago))
 
     assert refused.value.argument == "after"
 
@@ -182,7 +182,7 @@ async def test_resume_tokens_in_cursors_name_no_other_project(database: Database
     cursors = await cursors_over(database)
     async with aclosing(calls.events(PROJECT, {"id"})) as ours, aclosing(calls.events(OTHER, {"id"})) as theirs:
         reading = asyncio.create_task(anext(ours)), asyncio.create_task(anext(theirs))
-        await begun(calls, 2)
+        await until_subscribed(calls, 2)
         await calls.write([start(1, project_id=OTHER)])
         await asyncio.wait_for(reading[1], TIMEOUT)
         await calls.close()

@@ -1,4 +1,4 @@
-"""A store of feedback over the test's database, for calls that are asked by it."""
+"""A store of feedback over the test's database, for queries of calls by their feedback."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from stores.feedback import FeedbackStore
 
 @pytest.fixture
 def feedback(database: Database) -> FeedbackStore:
-    """A store of feedback over `database`."""
+    """Return a store of feedback over `database`."""
     return FeedbackStore(database)

@@ -1,4 +1,4 @@
-"""What queries and sorts by feedback mean, in plain Python: each comparison tries the feedback one by one."""
+"""A model of queries and sorts by feedback in plain Python: each comparison tries the feedback items one by one."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ TYPES: Final = {
     "": "",
     r"\*": "*",
 }
-"""The types that there may be, as names spell them and as they are."""
+"""Possible feedback types, by their spelling in field names."""
 
 COLUMNS: Final = ("id", "creator", "created_at", "createdAt", "wb_user_id", "feedback_type", "runnable_ref")
 CHOSEN: Final = "the one feedback that a comparison looks at"
@@ -39,7 +39,7 @@ AROUND: Final = oracle.around
 
 
 def parted(name: str) -> tuple[str, str] | None:
-    """The type, as names spell it, and the field of a name of feedback; None for others."""
+    """Return the type as spelled in a feedback name and the field after it, or None for other names."""
     for spelled in (ANY, *TYPES):
         prefix = f"feedback.[{spelled}]"
         if name == prefix or name.startswith(f"{prefix}."):
@@ -48,7 +48,7 @@ def parted(name: str) -> tuple[str, str] | None:
 
 
 def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
-    """What lies at a name: of feedback that which is looked at, or else the newest."""
+    """Return the value at a name. For feedback this is the chosen item's value, or else the newest item's."""
     parts = parted(name)
     if not parts:
         return STORED(name, row)
@@ -63,7 +63,7 @@ def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
 
 
 def around(name: str, row: Row) -> tuple[str, list[str]]:
-    """The text in which a list or object lies at a name, and the steps to it: in the payload of the chosen feedback."""
+    """Return the JSON text that holds the value at a name, and the steps to the value in it."""
     parts = parted(name)
     if not parts:
         return AROUND(name, row)
@@ -71,12 +71,12 @@ def around(name: str, row: Row) -> tuple[str, list[str]]:
 
 
 def of_type(spelled: str, row: Row) -> list[Row]:
-    """The feedback of a type on a call."""
+    """Return the feedback of a type on a call."""
     return [each for each in row[ALL] if spelled == ANY or each["feedback_type"] == TYPES[spelled]]
 
 
 def holds(node: Operand, row: Row) -> bool:
-    """Whether a query holds for a call."""
+    """Return True if the query matches the call."""
     match node:
         case And(terms):
             return all(holds(term, row) for term in terms)
@@ -93,7 +93,7 @@ def holds(node: Operand, row: Row) -> bool:
 
 
 def _meets(node: Operand, row: Row) -> bool:
-    """Whether a comparison holds for the chosen feedback; a field of feedback that is missing also equals `""`."""
+    """Return True if the comparison holds for the chosen feedback; a missing field of feedback also equals `""`."""
     pairs: list[tuple[Operand, Operand]] = []
     match node:
         case Compare(Comparison.EQ, left, right):
@@ -108,7 +108,7 @@ def _is_missing(node: Operand, row: Row) -> bool:
 
 
 def types_of(node: Operand) -> set[str]:
-    """The types, as spelled, that a comparison names by itself."""
+    """Return the feedback types, as spelled, that the comparison names."""
     match node:
         case Get(name):
             parts = parted(name)
@@ -147,7 +147,7 @@ def _with_inner_ones_done(node: Operand, row: Row) -> Operand:
 
 
 def mixes_types(node: Operand) -> bool:
-    """Whether a comparison in a query names feedback of two types."""
+    """Return True if a comparison in the query names feedback of two types."""
     match node:
         case And(terms) | Or(terms):
             return any(map(mixes_types, terms))
@@ -165,12 +165,12 @@ def _own_types(node: Operand) -> set[str]:
 
 @dataclass
 class GeneratorOfFeedback(Generator):
-    """Names mostly what is in the feedback on one of the rows."""
+    """Generates queries and sorts that mostly name feedback on one of the rows."""
 
     fields: FieldTable = NAMES
 
     def name(self, rows: Sequence[Row]) -> str:
-        """A field of feedback, or any other."""
+        """Return a field of feedback, or a field of the call."""
         if self.dice.random() < 0.35:
             return super().name(rows)
         spelled = self.dice.choice((ANY, *TYPES))
@@ -188,30 +188,30 @@ class GeneratorOfFeedback(Generator):
         return f"feedback.[{spelled}].payload" + (f".{paths.join(steps)}" if steps else "")
 
     def word(self) -> str:
-        """A text, often the empty one, which missing feedback equals."""
+        """Return a text, often the empty one, which equals missing feedback."""
         return "" if self.dice.random() < 0.1 else super().word()
 
     def feedback(self, number: int) -> Row:
-        """What one of a few users says; often at the same time as others."""
-        said: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
+        """Return random feedback by one of two users."""
+        fields: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
         if self.dice.random() < 0.5:
-            said["creator"] = self.word()
-        return said | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
+            fields["creator"] = self.word()
+        return fields | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
 
     def sort(self, rows: Sequence[Row]) -> list[SortBy]:
-        """One to three keys, each of another field."""
+        """Return one to three keys, each of another field."""
         spelled = {_plain(key.field): key for key in super().sort(rows)}
         return list(spelled.values())
 
 
 def _plain(name: str) -> str:
-    """The same for all names of one field."""
+    """Return one spelling for all names of a field."""
     parts = parted(name)
     return f"{parts[0]} {parts[1]}".replace("createdAt", "created_at") if parts else name
 
 
 def teach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the oracle of queries and the dice know the names of feedback."""
+    """Make the oracle and the generator of queries use the names of feedback."""
     prefixes = [f"feedback.[{spelled}]" for spelled in (ANY, *TYPES)]
     times = (*oracle.TIMES, *(f"{prefix}.{name}" for prefix in prefixes for name in ("created_at", "createdAt")))
     for module in (oracle, dice):
@@ -221,5 +221,5 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def feedback_of(document: Row) -> Row:
-    """Stored feedback as the model sees it: its columns, and its payload from the exact text."""
+    """Return stored feedback as the model reads it: its columns, and its payload parsed from the exact text."""
     return {**document, "payload": json.loads(document["json"]["payload"])}

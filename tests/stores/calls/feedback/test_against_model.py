@@ -1,4 +1,4 @@
-"""Random queries and sorts over random feedback: the real server agrees with the model on each of them."""
+"""Tests that random queries and sorts over random feedback give the model's results on a real server."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ FEEDBACK = 90
 QUERIES = cases(120)
 SORTS = cases(12)
 BOUNDS = (50_000, 12, 0)
-"""Of answers that are found before: all of them, some of them, next to none."""
+"""Values of `MAX_FEEDBACK` that allow all prequeries, some of them, or almost none."""
 
 AT_FIRST = (20, 5_000, 5)
-"""The same for pages at first, and of calls that are looked up to fill them."""
+"""Limits of the first attempt at a page, one for each bound: on feedback, and on calls that are looked up."""
 
 EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
 
@@ -43,17 +43,17 @@ EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
 async def fill(
     generator: GeneratorOfFeedback, calls: CallsStore, feedback: FeedbackStore, database: Database
 ) -> list[Row]:
-    """Write calls and feedback on most of them, on others and on what is no call; the calls as rows with theirs."""
+    """Write calls, and feedback on most of them and on other refs. Return the visible calls with their feedback."""
     dice = generator.dice
     await calls.write([*generator.calls(CALLS), start(CALLS), start(0, project_id="acme/other")])
     await calls.delete(PROJECT, [call_id(CALLS)])
-    said = []
+    written = []
     for number in range(FEEDBACK):
         on = call_id(dice.choice((dice.randrange(CALLS), dice.randrange(4), CALLS, 5 * CALLS)))
         ref = dice.choice((*[f"weave:///{PROJECT}/call/{on}"] * 9, f"weave:///acme/other/call/{on}", "nothing"))
-        said.append(NewFeedback(PROJECT, ref, **generator.feedback(number)))
+        written.append(NewFeedback(PROJECT, ref, **generator.feedback(number)))
     on_other = [NewFeedback("acme/other", f"weave:///acme/other/call/{call_id(0)}", **generator.feedback(0))]
-    await feedback.create([*said, *on_other])
+    await feedback.create([*written, *on_other])
     async for document in database.feedback.find({}, {"_id": 1}):
         moment = {"created_at": 1_700_000_000_000_000 + dice.randrange(4) * dice.choice((1, 1_000_000))}
         await database.feedback.update_one(document, {"$set": moment})
@@ -162,7 +162,7 @@ async def test_paging_returns_every_row_once_in_model_order(
 async def walk(
     calls: CallsStore, size: int, sort_by: Sequence[SortBy], query: Query | None = None, *, backward: bool
 ) -> list[str]:
-    """The ids of a whole list, page by page, in the order of the list."""
+    """Return the ids of a whole list, read page by page, in list order."""
     ids: list[str] = []
     cursor, more = None, True
     while more:

@@ -1,4 +1,4 @@
-"""Names of fields of feedback: which there are, how odd types are spelled, and what is refused."""
+"""Tests of the names of feedback fields: which exist, how unusual types are spelled, and which are refused."""
 
 import re
 from typing import Any
@@ -155,7 +155,7 @@ async def test_special_types_and_keys_match_exactly(
         first = await calls.page(PROJECT, PageRequest(1), {"id"}, sort_by=[SortBy(f"{prefix}.payload.{key}.inner")])
 
         assert [row["id"] for row in page.rows] == [row["id"] for row in first.rows] == [call_id(number)], feedback_type
-        # The other calls have no feedback of the type, and what is missing equals an empty text.
+        # The other calls have no feedback of the type, and a missing field equals an empty text.
         assert await calls.count(PROJECT, query=of_type) == (1 if feedback_type else len(HOSTILE))
 
 

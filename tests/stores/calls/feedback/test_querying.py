@@ -1,4 +1,4 @@
-"""Lists and counts of calls by the feedback on them: what counts, what is asked of the database, at which moment."""
+"""Tests of lists and counts of calls by their feedback: the results, the database commands, and the snapshot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,24 +45,24 @@ DOWN = compared("eq", EMOJI, "👎")
 UP = compared("eq", EMOJI, "👍")
 
 
-async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None = None, **asked: Any) -> list[int]:  # noqa: ANN401 -- as the store takes it
-    """The numbers of the calls that a list gives, which is as long as it is counted."""
+async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None = None, **options: Any) -> list[int]:  # noqa: ANN401 -- as the store takes it
+    """Return the numbers of the listed calls, and check that the count is the same."""
     query = Query({"$expr": tree}) if tree else None
-    page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query, **asked)
-    assert await calls.count(PROJECT, query=query, **asked) == len(page.rows)
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query, **options)
+    assert await calls.count(PROJECT, query=query, **options) == len(page.rows)
     return [int(row["id"][-12:], 16) for row in page.rows]
 
 
 @pytest.fixture(params=[50_000, 0], ids=["asked before", "looked up"])
 def bound(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Whether what is on feedback alone is found before, or call by call."""
+    """Set the bound so that the store reads feedback before the calls, or looks it up for each call."""
     monkeypatch.setattr(BOUND, request.param)
     return int(request.param)
 
 
 @pytest.fixture
 async def reactions(calls: CallsStore, feedback: FeedbackStore) -> None:
-    """Five calls: one praised, one blamed, one both, one with a note, one without feedback."""
+    """Write five calls: one praised, one blamed, one both, one with a note, one without feedback."""
     await calls.write([part for number in range(5) for part in (start(number), end(number, output=number))])
     batch = [("👍", 0), ("👎", 1), ("👍", 2), ("👎", 2)]
     await feedback.create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in batch])
@@ -202,8 +202,8 @@ async def test_query_without_feedback_fields_reads_no_feedback(calls: CallsStore
 async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ask_slowly(*asked: Any) -> Any:  # noqa: ANN401 -- whatever it takes and gives
-        answers = await run_prequeries(*asked)
+    async def ask_slowly(*arguments: Any) -> Any:  # noqa: ANN401 -- whatever it takes and gives
+        answers = await run_prequeries(*arguments)
         await calls.delete(PROJECT, [call_id(1)])
         await feedback.create([note("zzz", weave_ref=call_ref(2)), reaction("👎", weave_ref=call_ref(0))])
         return answers
@@ -244,12 +244,12 @@ async def test_rare_feedback_condition_drives_the_query(
     down = Query({"$expr": DOWN})
 
     plan = await calls.explain(PROJECT, query=down)
-    beside = await calls.explain(PROJECT, query=Query({"$expr": {"$or": [DOWN, compared("eq", "op_name", "none")]}}))
+    with_or = await calls.explain(PROJECT, query=Query({"$expr": {"$or": [DOWN, compared("eq", "op_name", "none")]}}))
 
     assert plan.indexes == {"_id_"}
     assert plan.returned == plan.documents_examined == 5
-    assert not any("$lookup" in stage for stage in [*plan.pipeline, *beside.pipeline])
-    assert beside.returned == 5
+    assert not any("$lookup" in stage for stage in [*plan.pipeline, *with_or.pipeline])
+    assert with_or.returned == 5
     await calls.count(PROJECT, query=Query({"$expr": {"$not": [DOWN]}}))
     counted = await explain(database.calls, commands.last("aggregate")["pipeline"])
     assert (counted.returned, counted.documents_examined) == (595, 0)

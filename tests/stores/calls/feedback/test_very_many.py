@@ -1,4 +1,4 @@
-"""What lists of calls ask for where very much feedback meets a condition, or calls are sorted by it."""
+"""Tests of the database commands when very much feedback matches a condition or sorts a list."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ CALLS = 300
 
 @pytest.fixture
 async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
-    """Calls of which all but the last ten have a reaction, every other one a thumbs-down."""
+    """Write calls of which all but the last ten have a reaction; every other one is a thumbs-down."""
     await calls.write([start(number) for number in range(CALLS)])
     await feedback.create([reaction("👎👍"[number % 2], weave_ref=call_ref(number)) for number in range(CALLS - 10)])
 
@@ -33,8 +33,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.calls.list_query._FIRST_LOOKED_UP", 50)
 
 
-def asked(commands: Commands) -> list[tuple[str, set[str]]]:
-    """The collection of each command, and its stages; those of a `find` go without saying."""
+def stages_sent(commands: Commands) -> list[tuple[str, set[str]]]:
+    """Return the collection and the pipeline stages of each command; a `find` has no stages."""
     return [
         (body[name], {name for stage in body.get("pipeline", ()) for name in stage}) for name, body in commands.sent
     ]
@@ -47,7 +47,7 @@ async def test_page_of_a_common_condition_reads_the_first_calls(calls: CallsStor
         page = await calls.page(PROJECT, PageRequest(10, backward=backward), {"id"}, query=DOWN)
 
         assert [row["id"] for row in page.rows] == [call_id(number) for number in numbers]
-        (first, _), (then, stages) = asked(commands)
+        (first, _), (then, stages) = stages_sent(commands)
         assert (first, then) == ("feedback", "calls")
         assert "$lookup" in stages
         assert commands.sent[0][1]["pipeline"][2] == {"$limit": 101}
@@ -61,8 +61,8 @@ async def test_page_not_filled_by_first_calls_is_driven_by_feedback(calls: Calls
 
     assert [row["id"] for row in page.rows] == [call_id(number) for number in range(0, 120, 2)]
     assert page.has_next
-    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls", "feedback", "calls"]
-    assert "$lookup" not in asked(commands)[-1][1]
+    assert [collection for collection, _ in stages_sent(commands)] == ["feedback", "calls", "feedback", "calls"]
+    assert "$lookup" not in stages_sent(commands)[-1][1]
     rest = await calls.page(PROJECT, PageRequest(200, page.cursor(page.rows[-1])), {"id"}, query=DOWN)
     assert [row["id"] for row in rest.rows] == [call_id(number) for number in range(120, 290, 2)]
     assert not rest.has_next
@@ -73,7 +73,7 @@ async def test_count_reads_all_matching_feedback_in_one_command(calls: CallsStor
     commands.sent.clear()
 
     assert await calls.count(PROJECT, query=DOWN) == (CALLS - 10) // 2
-    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls"]
+    assert [collection for collection, _ in stages_sent(commands)] == ["feedback", "calls"]
 
 
 def test_ids_are_encoded_once_without_traversal() -> None:
@@ -83,7 +83,7 @@ def test_ids_are_encoded_once_without_traversal() -> None:
         (found.by_key(PROJECT), "_id", [f"{PROJECT}:b", f"{PROJECT}:a"]),
     ]
     for match, path, members in matches:
-        assert not isinstance(match[path], dict)  # what walks through queries walks through those
+        assert not isinstance(match[path], dict)  # code that walks through queries would walk through a dict
         assert dict(match[path]) == {"$in": members}
     assert found.by_id is found.by_id
 
@@ -98,10 +98,10 @@ async def test_feedback_sort_looks_up_only_the_calls_of_its_page(
     page = await calls.page(PROJECT, PageRequest(10), {"id"}, sort_by=[SortBy(name, descending)])
 
     assert len(page.rows) == 10
-    assert [collection for collection, _ in asked(commands)] == ["feedback"]
+    assert [collection for collection, _ in stages_sent(commands)] == ["feedback"]
     command = {"aggregate": "feedback", "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
-    told = await database.feedback.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.feedback.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert lookup["totalDocsExamined"] == 11
 
 
@@ -118,11 +118,11 @@ async def test_calls_without_feedback_are_read_only_if_a_page_reaches_them(
     page = await calls.page(PROJECT, PageRequest(15, offset=280), {"id"}, sort_by=sort_by)
 
     assert [row["id"] for row in page.rows] == expected[280:295]
-    assert [collection for collection, _ in asked(commands)] == ["feedback", "feedback", "calls"]
+    assert [collection for collection, _ in stages_sent(commands)] == ["feedback", "feedback", "calls"]
     commands.sent.clear()
     last = await calls.page(PROJECT, PageRequest(5, backward=True), {"id"}, sort_by=sort_by)
     assert [row["id"] for row in last.rows] == expected[-5:]
-    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls"]
+    assert [collection for collection, _ in stages_sent(commands)] == ["feedback", "calls"]
     before: dict[str, Any] = {"cursor": last.cursor(last.rows[0]), "backward": True}
     page = await calls.page(PROJECT, PageRequest(10, **before), {"id"}, sort_by=sort_by)
     assert [row["id"] for row in page.rows] == expected[-15:-5]

@@ -1,4 +1,4 @@
-"""The lives of runs: ended on demand, cut off and gone on with, deleted on the way; no run ever hangs."""
+"""Tests of runs that are cancelled, interrupted and resumed, or deleted before their end; no run hangs."""
 
 import asyncio
 import threading
@@ -37,7 +37,7 @@ MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI; two rows at once."""
+    """Return all stores, with a stand-in instead of OpenAI and a limit of two rows at once."""
     return Stores.for_database(database, providers, evaluation_rows=2)
 
 
@@ -47,7 +47,7 @@ def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Gate:
-    """Lets so many requests pass, and holds up all others until it is opened."""
+    """Lets `passing` requests through and blocks all others until it is opened."""
 
     def __init__(self, stand_in: StandIn, passing: int = 0) -> None:
         self.open = threading.Event()
@@ -57,7 +57,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def hold(self, _body: Body) -> None:
-        # The stand-in answers on its one loop: whoever waits here keeps all others waiting, too.
+        # The stand-in has one event loop, so a request that waits here blocks all others too.
         with self._lock:
             self.left -= 1
             holds = self.left < 0
@@ -68,7 +68,7 @@ class Gate:
 
 @asynccontextmanager
 async def under_way(stores: Stores, call_id: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """Work on a run, until the block ends at the latest."""
+    """Execute a run in a task, and cancel the task when the block ends."""
     task = asyncio.create_task(stores.evaluation_runs.execute(PROJECT, call_id))
     try:
         yield task
@@ -108,7 +108,7 @@ async def test_run_is_canceled_with_its_callers_key(stores: Stores, stand_in: St
     assert await database.evaluation_runs.count_documents({"ordered_by": "another key"}) == 1
 
 
-async def is_over(stores: Stores, call_id: str) -> bool:
+async def has_ended(stores: Stores, call_id: str) -> bool:
     return await stores.calls.database.evaluation_runs.find_one({"call_id": call_id}) is None
 
 
@@ -130,7 +130,7 @@ async def test_canceled_run_ends_with_its_open_calls(stores: Stores, stand_in: S
     assert ended["The run was canceled by ada"] >= 3
     assert 0 < len(tree.rows()) < len(MANY)
     assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by ada")
-    assert await is_over(stores, call_id)
+    assert await has_ended(stores, call_id)
     before = await database.calls.count_documents({})
     await asyncio.sleep(0.3)
     assert await database.calls.count_documents({}) == before
@@ -143,7 +143,7 @@ async def test_queued_run_is_canceled_at_once(stores: Stores, stand_in: StandIn)
     assert await stores.evaluation_runs.cancel(PROJECT, call_id)
 
     assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by local")
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_run_of_another_process_can_be_canceled(
@@ -181,7 +181,7 @@ async def test_refused_cancellation_has_a_reason(stores: Stores, stand_in: Stand
 
 
 async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int) -> None:
-    """Work on a run until some requests are answered, and die then: nothing is given back or ended."""
+    """Execute a run until some requests are answered; then stop as a killed process does, without any cleanup."""
     gate = Gate(stand_in, passing)
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
@@ -194,7 +194,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
-    await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the lease expires
 
 
 async def test_interrupted_run_resumes_without_repaying(
@@ -213,8 +213,8 @@ async def test_interrupted_run_resumes_without_repaying(
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
     assert {call["status"] for call in tree.every()} == {"success"}
-    # What was under way when it was cut off, of two rows at once, is asked again.
-    assert 2 * len(MANY) < len(stand_in.asked) <= 2 * len(MANY) + 2
+    # The new worker repeats the requests of the at most two rows that were under way at the interruption.
+    assert 2 * len(MANY) < len(stand_in.requests) <= 2 * len(MANY) + 2
     assert await database.feedback.count_documents({}) == len(MANY)
     after = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
     assert after == before
@@ -240,9 +240,9 @@ async def test_external_writes_to_a_runs_calls_do_not_end_it(
     root = await stores.calls.one(PROJECT, call_id, ["trace_id"])
     assert root
     known = RunCalls(PROJECT, call_id, root["trace_id"], None).id_of("0/0/predict")
-    begun = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
-    await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
-    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
+    started = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
+    await stores.calls.write([started, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
+    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # the interruption came at this moment
 
     await stores.evaluation_runs.execute(PROJECT, call_id)
 
@@ -259,9 +259,9 @@ async def test_run_interrupted_at_its_end_is_finished(stores: Stores, stand_in: 
 
     await stores.evaluation_runs.execute(PROJECT, call_id)
 
-    assert await is_over(stores, call_id)
+    assert await has_ended(stores, call_id)
     assert await stores.evaluations.status(PROJECT, call_id) == Complete('{"done":true}')
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_order_interrupted_before_its_call_exists_is_deleted(
@@ -272,9 +272,9 @@ async def test_order_interrupted_before_its_call_exists_is_deleted(
 
     await stores.evaluation_runs.execute(PROJECT, call_id)
 
-    assert await is_over(stores, call_id)
+    assert await has_ended(stores, call_id)
     assert await database.calls.count_documents({}) == 0
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_timed_out_order_creates_no_run(
@@ -284,7 +284,7 @@ async def test_timed_out_order_creates_no_run(
     write = stores.calls.write
 
     async def dawdle(batch: Any) -> None:  # noqa: ANN401 -- parts of calls
-        await database.evaluation_runs.delete_many({})  # whoever took it up found no call
+        await database.evaluation_runs.delete_many({})  # as a worker does that found the run without a call
         await write(batch)
 
     monkeypatch.setattr(stores.calls, "write", dawdle)
@@ -320,7 +320,7 @@ async def test_one_of_two_workers_gets_the_run(
     both = (stores, Stores.for_database(database, providers))
     await asyncio.gather(*(each.evaluation_runs.execute(PROJECT, call_id) for each in both))
 
-    assert len(stand_in.asked) == 2 * len(MANY)
+    assert len(stand_in.requests) == 2 * len(MANY)
     assert (await orders.tree(stores, call_id)).root["status"] == "success"
 
 
@@ -346,7 +346,7 @@ async def test_run_lost_within_a_process_is_left_to_the_new_worker(
     call_id = await order(stores)
     async with under_way(stores, call_id) as loser:
         await until(lambda: gate.waiting > 0)
-        # Its lease ran out, and it may not take that up again before the next one comes.
+        # The lease has expired, and this worker cannot renew it before the next worker takes the run.
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "nobody"}, "$unset": {"held_until": ""}})
         async with under_way(stores, call_id) as next_one:
             await asyncio.wait_for(loser, TIMEOUT)
@@ -365,8 +365,8 @@ async def test_run_interrupted_too_often_fails(stores: Stores, stand_in: StandIn
 
     status = await stores.evaluations.status(PROJECT, call_id)
     assert status == Failed("The run was interrupted repeatedly without completing another row")
-    assert stand_in.asked == []
-    assert await is_over(stores, call_id)
+    assert stand_in.requests == []
+    assert await has_ended(stores, call_id)
 
 
 async def test_unexpected_error_ends_the_run_and_is_logged(
@@ -402,7 +402,7 @@ async def test_run_waits_for_an_unavailable_database(
 
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
     assert await stores.evaluation_runs.available_runs(10) == []
-    await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause is over
+    await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause ends
     assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
     await stores.evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
@@ -417,7 +417,7 @@ async def test_dataset_deleted_after_the_order_ends_the_run_with_a_reason(stores
     status = await stores.evaluations.status(PROJECT, call_id)
     assert isinstance(status, Failed)
     assert status.error.startswith("its dataset: questions:v0 was deleted at")
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
@@ -429,10 +429,10 @@ async def test_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores
         await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
 
-    assert await is_over(stores, call_id)
+    assert await has_ended(stores, call_id)
     assert await stores.evaluations.status(PROJECT, call_id) == NotFound()
     assert await stores.calls.count(PROJECT) == 0
-    assert len(stand_in.asked) <= 8
+    assert len(stand_in.requests) <= 8
 
 
 async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(
@@ -447,8 +447,8 @@ async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(
         gate.open.set()
         await asyncio.wait_for(work, TIMEOUT)
 
-    assert len(stand_in.asked) == 2 * len(MANY)
-    assert await is_over(stores, call_id)
+    assert len(stand_in.requests) == 2 * len(MANY)
+    assert await has_ended(stores, call_id)
     assert await stores.calls.count(PROJECT) == 0
 
 
@@ -466,7 +466,7 @@ async def test_run_deleted_by_retention_stops_and_leaves_nothing(stores: Stores,
     gate.open.set()
 
     assert report.counts.calls > 5
-    assert await is_over(stores, call_id)
+    assert await has_ended(stores, call_id)
     assert await stores.calls.count(PROJECT) == 1
 
 
@@ -490,7 +490,7 @@ async def test_purged_project_deletes_its_runs(
         assert await collection.count_documents({}) == 0
 
 
-async def told_by(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
+async def progress_of(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
     return [status async for status in runs.progress(PROJECT, call_id)]
 
 
@@ -499,29 +499,29 @@ async def test_progress_is_sent_on_change_until_the_end(
 ) -> None:
     call_id = await order(stores, judged=False)
     stand_in.reply = None
-    watcher = asyncio.create_task(told_by(Stores.for_database(database, providers).evaluation_runs, call_id))
+    watcher = asyncio.create_task(progress_of(Stores.for_database(database, providers).evaluation_runs, call_id))
     await asyncio.sleep(0.2)
     evaluation = await orders.evaluation(stores, [], MANY)
     slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))
-    slowly = asyncio.create_task(told_by(stores.evaluation_runs, slow))
+    slowly = asyncio.create_task(progress_of(stores.evaluation_runs, slow))
 
     await asyncio.gather(*(stores.evaluation_runs.execute(PROJECT, each) for each in (call_id, slow)))
 
-    told = await watcher
-    assert told[0] == StillRunning(0, len(MANY))
-    assert isinstance(told[-1], Complete)
-    told = await slowly
-    completed = [status.completed_rows for status in told if isinstance(status, StillRunning)]
+    statuses = await watcher
+    assert statuses[0] == StillRunning(0, len(MANY))
+    assert isinstance(statuses[-1], Complete)
+    statuses = await slowly
+    completed = [status.completed_rows for status in statuses if isinstance(status, StillRunning)]
     assert completed == sorted(set(completed))
     assert len(completed) >= 3
-    assert isinstance(told[-1], Complete)
-    assert await told_by(stores.evaluation_runs, slow) == told[-1:]
+    assert isinstance(statuses[-1], Complete)
+    assert await progress_of(stores.evaluation_runs, slow) == statuses[-1:]
 
 
 async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     await stores.calls.write([root])
-    told = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
+    reading = asyncio.create_task(progress_of(stores.evaluation_runs, str(root.id)))
     await asyncio.sleep(0.2)
     row = start(
         2,
@@ -535,7 +535,7 @@ async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     await asyncio.sleep(0.8)
     await stores.calls.write([end(1, project_id=PROJECT, output={"score": 1})])
 
-    first, *_, before, last = await told
+    first, *_, before, last = await reading
 
     assert first == StillRunning(0, 0)
     assert isinstance(before, StillRunning)
@@ -555,7 +555,7 @@ async def test_slow_progress_queries_run_less_often(stores: Stores, monkeypatch:
         return await look(*question)
 
     monkeypatch.setattr(EvaluationsStore, "status", look_slowly)
-    watcher = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
+    watcher = asyncio.create_task(progress_of(stores.evaluation_runs, str(root.id)))
     await until(lambda: len(looks) == 3)
     watcher.cancel()
 
@@ -566,14 +566,14 @@ async def test_progress_of_a_missing_run_is_an_error(stores: Stores) -> None:
     other = start(2, project_id=PROJECT)
     await stores.calls.write([other])
 
-    assert await told_by(stores.evaluation_runs, ids.new_id()) == [NotFound()]
+    assert await progress_of(stores.evaluation_runs, ids.new_id()) == [NotFound()]
     with pytest.raises(BadInputError, match="the call is not an evaluation"):
-        await told_by(stores.evaluation_runs, str(other.id))
+        await progress_of(stores.evaluation_runs, str(other.id))
 
 
 async def test_progress_subscriber_is_notified_of_shutdown(stores: Stores) -> None:
     call_id = await order(stores)
-    watcher = asyncio.create_task(told_by(stores.evaluation_runs, call_id))
+    watcher = asyncio.create_task(progress_of(stores.evaluation_runs, call_id))
     await asyncio.sleep(0.2)
 
     await stores.close()

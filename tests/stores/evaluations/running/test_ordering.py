@@ -1,4 +1,4 @@
-"""Orders of runs that are refused: nothing is run, no model is asked, and the error says what to change."""
+"""Tests of refused runs: no request goes to a model, and the error says what to change."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +17,7 @@ from tests.stores.evaluations.running.orders import PROJECT
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with a stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 
@@ -52,7 +52,7 @@ TABLE = f"weave:///{PROJECT}/table/{'0' * 64}"
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "expected"),
     [
         (having(trials=0), "its trials must be a whole number from 1 to 1,000"),
         (having(trials=True), "its trials must be a whole number"),
@@ -88,11 +88,11 @@ TABLE = f"weave:///{PROJECT}/table/{'0' * 64}"
         ),
     ],
 )
-async def test_unsupported_evaluation_is_refused(stores: Stores, make: Make, told: str) -> None:
+async def test_unsupported_evaluation_is_refused(stores: Stores, make: Make, expected: str) -> None:
     error = await refused(stores, await make(stores), await orders.model(stores))
 
     assert isinstance(error, BadInputError)
-    assert error.message.startswith(told)
+    assert error.message.startswith(expected)
     assert error.argument == "evaluation_ref"
 
 
@@ -140,7 +140,7 @@ async def test_deleted_objects_are_refused(stores: Stores, name: str, argument: 
 
 
 @pytest.mark.parametrize(
-    ("ref", "told"),
+    ("ref", "expected"),
     [
         ("", "'' is not a ref"),
         ("quality", "'quality' is not a ref"),
@@ -160,17 +160,17 @@ async def test_deleted_objects_are_refused(stores: Stores, name: str, argument: 
         (f"weave:///{PROJECT}/object/nothing:latest", "object nothing:latest not found"),
     ],
 )
-async def test_ref_of_another_kind_is_refused(stores: Stores, ref: str, told: str) -> None:
+async def test_ref_of_another_kind_is_refused(stores: Stores, ref: str, expected: str) -> None:
     await orders.evaluation(stores, [])
 
     error = await refused(stores, ref, await orders.model(stores))
 
-    assert told in error.message
+    assert expected in error.message
     assert error.argument == "evaluation_ref"
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ({"llm_model_id": ""}, "has no model name; set llm_model_id"),
         ({"default_params": {"temperature": "hot"}}, "has invalid default_params: temperature: "),
@@ -186,18 +186,18 @@ async def test_ref_of_another_kind_is_refused(stores: Stores, ref: str, told: st
         ({"llm_model_id": "acme/giant"}, None),
     ],
 )
-async def test_unusable_model_is_refused(stores: Stores, value: dict[str, Any], told: str | None) -> None:
+async def test_unusable_model_is_refused(stores: Stores, value: dict[str, Any], expected: str | None) -> None:
     evaluation = await orders.evaluation(stores, [])
     model = await orders.create(
         stores, "odd", "LLMStructuredCompletionModel", ["Model"], {"llm_model_id": "small", **value}
     )
 
-    if told is None:
+    if expected is None:
         assert await stores.evaluation_runs.start(PROJECT, evaluation, model)
         return
     error = await refused(stores, evaluation, model)
 
-    assert error.message.startswith(told)
+    assert error.message.startswith(expected)
     assert error.argument == "model_ref"
 
 
@@ -229,4 +229,4 @@ async def test_latest_is_resolved_when_ordered(stores: Stores, stand_in: StandIn
     tree = await orders.tree(stores, call_id)
     assert tree.root["inputs"] == {"self": evaluation, "model": model}
     assert tree.root["status"] == "success"
-    assert len(stand_in.asked) == 3
+    assert len(stand_in.requests) == 3

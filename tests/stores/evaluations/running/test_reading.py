@@ -1,4 +1,4 @@
-"""Runs that the server did are read as all others are: rows, scores with their calls, metrics, usage, comparisons."""
+"""Tests that the rows, scores, metrics, usage and comparisons of the server's own runs read as those of other runs."""
 
 import json
 from typing import Any
@@ -21,12 +21,12 @@ ALL = PredictionSelection(frozenset({"output", "scores", "model_call", "model_la
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with a stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 
 async def read(stores: Stores, call_id: str, sort_by: list[SortBy] | None = None) -> dict[str, list[Row]]:
-    """The predictions of a run, by the question that they are about, in the order of its rows."""
+    """Return the predictions of a run by their question, in the order of the run's rows."""
     page = await stores.evaluations.rows(PROJECT, call_id, PageRequest(), {"example"}, sort_by)
     keys = [(PROJECT, call_id, row["id"]) for row in page.rows]
     found = await stores.evaluations.predictions(keys, ALL)

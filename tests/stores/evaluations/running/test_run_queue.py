@@ -1,4 +1,4 @@
-"""Runs that the server does: what is asked of models, and the calls that are left of it."""
+"""Tests of runs that the server executes: the requests to models and the stored calls."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.stores.evaluations.running.orders import PROJECT, PROMPT, ROWS, Grade
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with a stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 
@@ -112,9 +112,9 @@ async def test_scores_are_also_feedback_on_predictions(stores: Stores, stand_in:
 
     tree = await orders.tree(stores, await orders.run(stores, evaluation, await orders.model(stores), "ada"))
 
-    told = await stores.calls.database.feedback.find({}).to_list(None)
-    assert len(told) == 2
-    for feedback in told:
+    stored = await stores.calls.database.feedback.find({}).to_list(None)
+    assert len(stored) == 2
+    for feedback in stored:
         [predict] = [call for call in tree.every() if feedback["weave_ref"].endswith(call["id"])]
         [score] = [call for call in tree.every() if feedback["call_ref"].endswith(call["id"])]
         assert predict["trace_name"] == "LLMStructuredCompletionModel.predict"
@@ -153,7 +153,7 @@ CACHED: Body = {
     "server_tool_use": {"web_search_requests": 1},
     "cost": 0.1,
 }
-"""The usage that a router states of a call: in three such calls the costs add up to 0.30000000000000004 as doubles."""
+"""Usage that a router reports for a call; as doubles, three such costs add up to 0.30000000000000004."""
 
 
 def answered(content: str) -> JSONResponse:
@@ -236,7 +236,7 @@ async def test_each_trial_is_a_row_with_its_own_id(stores: Stores, stand_in: Sta
     examples = Counter(row["inputs"]["example"] for row in tree.rows())
     assert list(examples.values()) == [3, 3, 3]
     assert tree.root["display_name"] == "thrice"
-    assert len(stand_in.asked) == 9
+    assert len(stand_in.requests) == 9
     assert tree.root["output"].keys() == {"model_latency"}
 
 
@@ -275,8 +275,8 @@ async def test_concurrent_scorers_per_row_are_limited(stores: Stores) -> None:
     call_id = await orders.run(stores, evaluation, await orders.model(stores))
 
     tree = await orders.tree(stores, call_id)
-    asked = [call for call in tree.every() if call["trace_name"] == "LLMAsAJudgeScorer.score"]
-    moments = sorted(moment for call in asked for moment in ((call["started_at"], 1), (call["ended_at"], -1)))
+    scored = [call for call in tree.every() if call["trace_name"] == "LLMAsAJudgeScorer.score"]
+    moments = sorted(moment for call in scored for moment in ((call["started_at"], 1), (call["ended_at"], -1)))
     at_once = [sum(change for _, change in moments[: at + 1]) for at in range(len(moments))]
     assert max(at_once) == 4
     [row] = tree.rows()
@@ -352,18 +352,20 @@ async def test_run_reports_that_all_rows_failed(stores: Stores, stand_in: StandI
     assert status.error.startswith("All rows failed, 3 of them; the first: openai (model status-401) answered 401")
     tree = await orders.tree(stores, call_id)
     assert tree.root["output"]["helpfulness"] is None
-    assert len(stand_in.asked) == 3
+    assert len(stand_in.requests) == 3
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "expected"),
     [
         ({"other": "Hm?"}, "There is no value for the placeholder {question}; the row has other"),
         ({"question": "Hm?", "config": {"temperature": "hot"}}, "The row's column config has invalid model parameters"),
         ({"question": "Hm?", "user_input": 5}, "The row's column user_input must be a string, a message"),
     ],
 )
-async def test_row_that_cannot_be_sent_has_a_reason(stores: Stores, stand_in: StandIn, row: Body, told: str) -> None:
+async def test_row_that_cannot_be_sent_has_a_reason(
+    stores: Stores, stand_in: StandIn, row: Body, expected: str
+) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], [*ROWS[:1], row])
 
@@ -371,26 +373,26 @@ async def test_row_that_cannot_be_sent_has_a_reason(stores: Stores, stand_in: St
 
     [bad] = [row for row in tree.rows() if row["output"]["output"] is None]
     [predict] = tree.below(bad)
-    assert predict["exception"].startswith(told)
+    assert predict["exception"].startswith(expected)
     assert tree.below(predict) == []
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
 
 
 async def test_rows_may_have_their_own_messages_and_parameters(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
-    said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    rows = [{"user_input": [*said, "And now?"], "config": {"temperature": 1, "n_times": 2}}]
+    earlier = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    rows = [{"user_input": [*earlier, "And now?"], "config": {"temperature": 1, "n_times": 2}}]
     answerer = await orders.model(stores, messages_template=[{"role": "system", "content": "Be {{kind}}."}])
 
     await orders.run(stores, await orders.evaluation(stores, [], rows), answerer)
 
-    [asked] = stand_in.bodies
-    assert asked["messages"] == [
+    [body] = stand_in.bodies
+    assert body["messages"] == [
         {"role": "system", "content": "Be {kind}."},
-        *said,
+        *earlier,
         {"role": "user", "content": "And now?"},
     ]
-    assert (asked["temperature"], asked["n"]) == (1, 2)
+    assert (body["temperature"], body["n"]) == (1, 2)
 
 
 async def test_rate_limited_provider_is_retried(stores: Stores, stand_in: StandIn) -> None:
@@ -400,7 +402,7 @@ async def test_rate_limited_provider_is_retried(stores: Stores, stand_in: StandI
 
     tree = await orders.tree(stores, call_id)
     assert tree.root["status"] == "success"
-    assert len(stand_in.asked) == 6
+    assert len(stand_in.requests) == 6
     assert tree.root["summary"]["usage"]["limited-5"]["requests"] == 1
 
 
@@ -411,7 +413,7 @@ async def test_provider_retries_are_limited(stores: Stores, stand_in: StandIn) -
 
     tree = await orders.tree(stores, call_id)
     assert "answered 429" in tree.root["exception"]
-    assert 4 <= len(stand_in.asked) <= 12
+    assert 4 <= len(stand_in.requests) <= 12
 
 
 async def test_unstorable_response_fails_its_row(stores: Stores, stand_in: StandIn) -> None:
@@ -441,7 +443,7 @@ async def test_concurrent_equal_evaluations_are_two_runs(stores: Stores, stand_i
         assert len(tree.rows()) == 3
         assert tree.root["status"] == "success"
         assert tree.root["summary"]["status_counts"] == {"success": len(tree.every()), "error": 0}
-    assert len(stand_in.asked) == 12
+    assert len(stand_in.requests) == 12
     assert await stores.calls.database.evaluation_runs.count_documents({}) == 0
 
 
@@ -482,5 +484,5 @@ async def test_inline_scorers_and_datasets_are_accepted(stores: Stores, stand_in
     assert score["inputs"]["self"] == f"{evaluation}/attr/scorers/index/0"
     assert row["inputs"]["example"].startswith(f"{evaluation}/attr/dataset/attr/rows/id/")
     assert json.loads(str((await stores.refs.values([row["inputs"]["example"]]))[0])) == ROWS[0]
-    asked = stand_in.bodies[1]["messages"][0]["content"]
-    assert asked == f"A thread.: {json.dumps(ROWS[0], separators=(',', ':'))}"
+    prompt = stand_in.bodies[1]["messages"][0]["content"]
+    assert prompt == f"A thread.: {json.dumps(ROWS[0], separators=(',', ':'))}"

@@ -1,4 +1,4 @@
-"""What runs sum up: means, counts of what is true, and what is left out of both."""
+"""Tests of run summaries: means, counts of true values, and the values that both omit."""
 
 import itertools
 import json

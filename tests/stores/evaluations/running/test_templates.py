@@ -1,4 +1,4 @@
-"""Templates: what is filled in, what is a brace, and what is out of reach."""
+"""Tests of message templates: placeholders, literal braces, and refused texts."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_too_many_placeholders_are_refused(piece: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("{answer}", r"the placeholder \{answer\}; the row has question, number, "),
         ("{deep.a.7}", r"\{deep\[a\]\[7\]\}: nothing is at '7'"),
@@ -76,8 +76,8 @@ def test_too_many_placeholders_are_refused(piece: str) -> None:
         ("{deep.a.²}", "nothing is at"),
     ],
 )
-def test_missing_value_is_reported(text: str, told: str) -> None:
-    with pytest.raises(RowError, match=told):
+def test_missing_value_is_reported(text: str, expected: str) -> None:
+    with pytest.raises(RowError, match=expected):
         Template.parse(text).fill(VALUES)
 
 
