@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 IS_ROW: Final = "IS_ROW"
 """Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
 
-_PLAIN: Final = {dict}
 
 Data = dict[str, Any]
 Location = Path | tuple[Any, str | int, str | None] | None
@@ -37,7 +36,6 @@ class Rows:
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
         self.batched = plan.batched
         self._inner: dict[int, Rows] = {}
-        self._items: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -119,7 +117,7 @@ class Rows:
         if type(value) is list and field.plain_item_type:
             if not value:
                 return []
-            return self._list(position, value, (at, field.name, field.parent.name))
+            return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
         rows = self._inner_rows(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._unusual(position, value, at)
@@ -132,31 +130,6 @@ class Rows:
             return data
         return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
-    def _list(self, position: int, items: list[Any], location: "Location") -> object:
-        """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
-        field, executor, partial = self.fields[position], self._executor, None
-        # Only rows inside another list defer their fields to that list.
-        if (
-            executor.batched_fields is not None
-            and (rows := self._rows_of_items(position))
-            and {*map(type, items)} == _PLAIN
-        ):
-            partial = PartialRows(rows)
-            if partial.add_all(items, location):
-                return partial.made
-        return self._pend(field, executor.complete_list(field, location, items, partial))
-
-    def _rows_of_items(self, position: int) -> "Rows | None":
-        """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
-        found = self._items.get(position)
-        if found is None:
-            field = self.fields[position]
-            kind = field.plain_item_type
-            found = self._executor.known_rows(kind, field.details) if kind else None
-            if found is not None:
-                self._items[position] = found
-        return found
-
     def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
@@ -166,28 +139,6 @@ class Rows:
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
-
-
-class PartialRows:
-    """The rows of the plain items at the start of a list, and the error of the next one if it failed."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.made: list[Any] = []
-        self.error: Exception | None = None
-
-    def add_all(self, items: list[Any], location: Location) -> bool:
-        """Make the rows of items; return False at the first that fails or must be awaited."""
-        rows, made, row = self.rows, self.made, self.rows.row
-        try:
-            for item in items:
-                made.append(row(item, (location, len(made), None)))
-                if rows.pending:
-                    return False
-        except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
-            self.error = error
-            return False
-        return True
 
 
 def path_at(at: Location, field: Field) -> Path:

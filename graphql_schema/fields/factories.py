@@ -73,6 +73,7 @@ def computed_field(description: str, of: Callable[[Any], object]) -> Any:  # noq
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- whatever the field's annotation says
         return of(parent)
 
+    resolve.bare = of  # type: ignore[attr-defined] # what compiled rows call
     return strawberry.field(resolver=resolve, description=description)
 
 
@@ -110,4 +111,5 @@ def json_field(source: JsonField | ValueField, description: str) -> Any:  # noqa
             raise error.prefixed("path") from None
         return None if text is None else JSON(text)
 
+    resolve.bare = source.text  # type: ignore[attr-defined] # what compiled rows call where no path is given
     return strawberry.field(resolver=resolve, description=description)
