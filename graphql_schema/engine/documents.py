@@ -27,7 +27,7 @@ from strawberry.types.graphql import OperationType
 
 from graphql_schema.engine.prepared_operation import ExecutorClass, PreparedOperation, PreparedOperations
 from graphql_schema.limits import TOO_COMPLEX, Limits
-from graphql_schema.limits.cost import Costs
+from graphql_schema.limits.cost_weights import Weights
 from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule, check_length, check_lengths
 
 LONG_DOCUMENT: Final = 500
@@ -130,7 +130,7 @@ class Documents:
         strawberry_rules = (MaybeNullValidationRule, OneOfInputValidationRule)
         rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
         self._rules = (bounding_rule(limits), *introspection_rules, *rules, *strawberry_rules)
-        self._costs = Costs(schema, limits)
+        self._weights = Weights(schema)
         self._prepared = PreparedOperations()
 
     async def prepare(
@@ -160,7 +160,7 @@ class Documents:
         node = _requested_operation(document, operation_name)
         _check_type(OperationType(node.operation.value), allowed)
         self._validate(document)
-        return PreparedOperation(text, document, node, self._schema, self._executor_class, self._costs)
+        return PreparedOperation(text, document, node, self._executor_class, self._weights, self._limits)
 
     def _parsed(self, text: str) -> DocumentNode:
         try:

@@ -12,7 +12,6 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
-    GraphQLSchema,
     OperationDefinitionNode,
     VariableNode,
     Visitor,
@@ -29,7 +28,9 @@ from strawberry.types.graphql import OperationType
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.variable_coercion import VariableCoercion
-from graphql_schema.limits.cost import CostFormula, Costs
+from graphql_schema.limits import Limits
+from graphql_schema.limits.cost import CostFormula
+from graphql_schema.limits.cost_weights import Weights
 
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
@@ -66,9 +67,9 @@ class PreparedOperation:
         text: the document's text, which identifies equal subscriptions.
         document: the document, parsed and valid.
         node: the chosen operation of the document.
-        schema: the schema of the operation.
-        kind: the class of its executors.
-        costs: counts its cost.
+        executor_class: the class of its executors.
+        weights: the weights of the fields of its schema.
+        limits: the limits of its cost.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class PreparedOperation:
         text: str,
         document: DocumentNode,
         node: OperationDefinitionNode,
-        schema: GraphQLSchema,
         executor_class: ExecutorClass,
-        costs: Costs,
+        weights: Weights,
+        limits: Limits,
     ) -> None:
         self.text = text
         self.node = node
@@ -89,9 +90,8 @@ class PreparedOperation:
             if isinstance(definition, FragmentDefinitionNode)
         }
         self._fragment_details = {name: FragmentDetails(definition) for name, definition in self.fragments.items()}
-        self._schema = schema
-        self._executor_class = executor_class
-        self._costs = costs
+        self._schema, self._executor_class = weights.schema, executor_class
+        self._weights, self._limits = weights, limits
 
     @cached_property
     def root_field(self) -> str:
@@ -139,7 +139,7 @@ class PreparedOperation:
     @cached_property
     def cost(self) -> CostFormula:
         """Its cost as a function of the values of its variables."""
-        return self._costs.formula(self.node, self.fragments)
+        return CostFormula(self._weights, self._limits, self.node, self.fragments)
 
     @cached_property
     def plans(self) -> Plans:

@@ -73,38 +73,6 @@ most results.
 """
 
 
-class SharedResults:
-    """Computes results of a schema's subscriptions, shared by equal ones."""
-
-    def __init__(self) -> None:
-        self._subscribed: Counter[bytes] = Counter()
-
-    @contextmanager
-    def subscribed(self, key: bytes) -> Iterator[None]:
-        """Context manager that counts one more subscription with the key."""
-        self._subscribed[key] += 1
-        try:
-            yield
-        finally:
-            self._subscribed[key] -= 1
-            if not self._subscribed[key]:
-                del self._subscribed[key]
-
-    async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
-        """Return the result of an event: a cached one, one that is being computed, or a new one."""
-        cached: dict[Hashable, Any] | None = getattr(event, "cache", None)
-        made = None if cached is None else cached.get(key)
-        if made is None:
-            result = execute(event)
-            if cached is None or self._subscribed[key] == 1:
-                return result if isinstance(result, ExecutionResult) else await result
-            shared = cast("SharedEvent", event)
-            if isinstance(result, ExecutionResult):
-                return _share(key, shared, result)
-            made = cached[key] = asyncio.create_task(_share_awaited(key, shared, result))
-        return made if isinstance(made, SharedResult) else await asyncio.shield(made)
-
-
 def _share(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
     """Cache a result without errors: a client that resumes must not receive an old failure."""
     if result.errors:
@@ -131,7 +99,7 @@ class EventResults:
     def __init__(self, build_executor: BuildExecutor, formatter: ResultFormatter) -> None:
         self._build_executor = build_executor
         self._formatter = formatter
-        self._shared = SharedResults()
+        self._subscribed: Counter[bytes] = Counter()
         self._time_slices = SharedTimeSlices()
 
     async def stream(self, operation: PreparedOperation, given: ExecutionInput, visible: object) -> StreamResult:
@@ -154,12 +122,12 @@ class EventResults:
                 yield self._formatter.format_rejection(source.errors or [])
                 return
             events, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
-            with self._shared.subscribed(key):
+            with self._counting(key):
                 async with aclosing(events), _FirstEvent(events, executor) as first_event:
                     if hints := await first_event.hints():
                         yield StreamHints(hints)
                     while (event := await (first_event.first() or _next(events, executor))) is not _END:
-                        result = await self._shared.result(key, event, execute)
+                        result = await self._result(key, event, execute)
                         # Every event has the same cost; only the first result states it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
                         cost, count = None, count + 1
@@ -170,6 +138,31 @@ class EventResults:
             yield self._formatter.format_rejection([error])
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
             yield self._formatter.format(graphql.ExecutionResult(None, errors_of(error)))
+
+    @contextmanager
+    def _counting(self, key: bytes) -> Iterator[None]:
+        """Context manager that counts one more subscription with the key."""
+        self._subscribed[key] += 1
+        try:
+            yield
+        finally:
+            self._subscribed[key] -= 1
+            if not self._subscribed[key]:
+                del self._subscribed[key]
+
+    async def _result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
+        """Return the result of an event: a cached one, one that is being computed, or a new one."""
+        cached: dict[Hashable, Any] | None = getattr(event, "cache", None)
+        made = None if cached is None else cached.get(key)
+        if made is None:
+            result = execute(event)
+            if cached is None or self._subscribed[key] == 1:
+                return result if isinstance(result, ExecutionResult) else await result
+            shared = cast("SharedEvent", event)
+            if isinstance(result, ExecutionResult):
+                return _share(key, shared, result)
+            made = cached[key] = asyncio.create_task(_share_awaited(key, shared, result))
+        return made if isinstance(made, SharedResult) else await asyncio.shield(made)
 
     def _execute(self, executor: Executor[Any]) -> Execute:
         """Return a function that computes the result of an event."""

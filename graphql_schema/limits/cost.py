@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
+from graphql import FragmentDefinitionNode, GraphQLError, OperationDefinitionNode, OperationType
 
 from graphql_schema.directives import flags
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
@@ -33,33 +33,22 @@ class TooCostlyError(GraphQLError):
     response_extensions: Extensions | None = None
 
 
-class Costs:
-    """The costs of a schema's operations."""
-
-    def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
-        self._schema, self._limits = schema, limits
-        self._weights = Weights(schema)
-
-    def formula(self, operation: OperationDefinitionNode, fragments: Fragments) -> "CostFormula":
-        """Return the cost of an operation of a valid document, whose fragments are given by name."""
-        return CostFormula(self._schema, self._weights, self._limits, operation, fragments)
-
-
 class CostFormula:
     """The cost of one operation as a function of its variables.
 
     It is counted once for each choice of selections by `@skip` and `@include`.
+
+    Args:
+        weights: the weights of the fields of its schema.
+        limits: the limits of costs and pages.
+        operation: an operation of a valid document.
+        fragments: the fragments of the document, by name.
     """
 
     def __init__(
-        self,
-        schema: GraphQLSchema,
-        weights: Weights,
-        limits: Limits,
-        operation: OperationDefinitionNode,
-        fragments: Fragments,
+        self, weights: Weights, limits: Limits, operation: OperationDefinitionNode, fragments: Fragments
     ) -> None:
-        self._schema, self._weights, self._limits = schema, weights, limits
+        self._weights, self._limits = weights, limits
         self._operation, self._fragments = operation, fragments
         self._flags = flags(operation, fragments.values())
         self._roots: dict[tuple[Any, ...], Selection] = {}
@@ -91,7 +80,7 @@ class CostFormula:
 
     def _count(self, values: Mapping[str, Any], *, counts_input: bool = True) -> Selection:
         counter = CostCounter(
-            *(self._schema, self._weights, self._operation, self._fragments, values, self._limits.max_page_size),
+            *(self._weights, self._operation, self._fragments, values, self._limits.max_page_size),
             counts_input=counts_input,
         )
         try:

@@ -10,7 +10,6 @@ from graphql import (
     GraphQLAbstractType,
     GraphQLCompositeType,
     GraphQLNamedType,
-    GraphQLSchema,
     InlineFragmentNode,
     NamedTypeNode,
     OperationDefinitionNode,
@@ -42,8 +41,7 @@ class CostCounter:
     """Counts one operation for the values of the variables that decide its selection.
 
     Args:
-        schema: the schema of the operation.
-        weights: the weights of the schema's fields.
+        weights: the weights of the fields of its schema.
         operation: the operation to count.
         fragments: the fragments of its document, by name.
         values: values of the variables of `@skip` and `@include`.
@@ -53,7 +51,6 @@ class CostCounter:
 
     def __init__(
         self,
-        schema: GraphQLSchema,
         weights: Weights,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
@@ -62,10 +59,10 @@ class CostCounter:
         *,
         counts_input: bool = True,
     ) -> None:
-        self._schema, self._weights, self._operation = schema, weights, operation
+        self._schema, self._weights, self._operation = weights.schema, weights, operation
         self._fragments, self._values = fragments, values
         self._max_page_size, self._counts_input = max_page_size, counts_input
-        self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
+        self._mutation = weights.schema.mutation_type if operation.operation is OperationType.MUTATION else None
         self._known: dict[tuple[Any, ...], Selection] = {}
         self._visited = 0
 

@@ -123,6 +123,7 @@ class Weights:
     """The weights of a schema's fields."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
+        self.schema = schema
         self._typical = _TypicalSizes(schema)
         self._known: dict[int, tuple[GraphQLField, Weight]] = {}
 

@@ -12,7 +12,7 @@ from graphql.execution.executor import Executor
 from graphql_schema.engine.prepared_operation import ExecutionInput, PreparedOperation
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
-from graphql_schema.limits.cost import Costs
+from graphql_schema.limits.cost_weights import Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.example_schema import CALLS
 
@@ -31,7 +31,7 @@ def prepared(
     key = schema, kind, id(document)
     if key not in _PREPARED:
         [node] = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
-        _PREPARED[key] = document, PreparedOperation("", document, node, schema, kind, Costs(schema, Limits()))
+        _PREPARED[key] = document, PreparedOperation("", document, node, kind, Weights(schema), Limits())
     return _PREPARED[key][1]
 
 
