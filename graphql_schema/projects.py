@@ -1,10 +1,9 @@
 """Projects: list, contents and storage sizes."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -15,12 +14,10 @@ from graphql_schema.costs.queries import CostQueries
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.feedback.queries import FeedbackQueries
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import ProjectId, connections, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields.connections import field_of_project, list_field
 from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.project_lists import of_project
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.queries import ObjectQueries
 from graphql_schema.objects.types import ObjSchema
@@ -28,8 +25,9 @@ from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.threads.queries import ThreadQueries
 from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter
+from stores.projects import ProjectsStore
 from stores.refs import project_ref
 
 Entity = Annotated[str, strawberry.argument(description="Entity of the project: the part of its id before the slash.")]
@@ -58,17 +56,6 @@ class ProjectsFilter:
 def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilter:
     """Return a filter restricted to the projects that the caller may read."""
     return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
-
-
-Filter = Annotated[
-    ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
-]
-Sort = Annotated[
-    list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty."
-    ),
-]
 
 
 @strawberry.type(description="Storage sizes of a project in bytes, without deleted data; computed only if selected.")
@@ -103,6 +90,18 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
         ) from error
 
 
+def _count_field(
+    description: str, count: Callable[[ProjectsStore], Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]]
+) -> Any:  # noqa: ANN401 -- a field
+    """Field with a count of a project's entities, batched over the projects of the page."""
+
+    async def resolve(info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        with _explained_timeout(info):
+            return BigInt(await info.context.loaders.load(count(info.context.stores.projects), parent["id"]))
+
+    return resolved_field(description, work=COUNT)(resolve)
+
+
 @strawberry.type(description="Project: the namespace of ids, names and digests.")
 class Project(Node):
     """Project; the source is a row of `stores.projects`."""
@@ -117,26 +116,18 @@ class Project(Node):
         "lag behind by up to 10 seconds. Null if there was none."
     )
 
-    @resolved_field(
+    call_count = _count_field(
         "Number of calls; counted from an index only if selected, about half a second per million.",
-        work=COUNT,
+        lambda projects: projects.count_calls,
     )
-    async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the calls, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
-
-    @resolved_field("Number of versions of objects and ops; counted from an index only if selected.", work=COUNT)
-    async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the versions, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
-
-    @resolved_field("Number of feedback entries; counted from an index only if selected.", work=COUNT)
-    async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the feedback, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
+    object_count = _count_field(
+        "Number of versions of objects and ops; counted from an index only if selected.",
+        lambda projects: projects.count_objects,
+    )
+    feedback_count = _count_field(
+        "Number of feedback entries; counted from an index only if selected.",
+        lambda projects: projects.count_feedback,
+    )
 
     @resolved_field(
         "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "
@@ -150,24 +141,12 @@ class Project(Node):
         with _explained_timeout(info):
             return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
-    calls = of_project("Page of the project's calls.", CallSchema, CallQueries, "calls")
-    threads = of_project(
-        "Page of the project's threads, without those of which no turn has ended yet.",
-        ThreadSchema,
-        ThreadQueries,
-        "threads",
-    )
-    objs = of_project(
-        "Page of the project's objects and ops, with one entry per version.", ObjSchema, ObjectQueries, "objs"
-    )
-    ops = of_project("Page of the project's ops, with one entry per version.", ObjSchema, ObjectQueries, "ops")
-    feedback = of_project("Page of the project's feedback.", Feedback, FeedbackQueries, "feedback")
-    costs = of_project(
-        "Page of the prices that the project set, without LoomQL's built-in prices.",
-        CostQueryOutput,
-        CostQueries,
-        "costs",
-    )
+    calls = field_of_project(CallQueries, "calls", CallSchema)
+    threads = field_of_project(ThreadQueries, "threads", ThreadSchema)
+    objs = field_of_project(ObjectQueries, "objs", ObjSchema)
+    ops = field_of_project(ObjectQueries, "ops", ObjSchema)
+    feedback = field_of_project(FeedbackQueries, "feedback", Feedback)
+    costs = field_of_project(CostQueries, "costs", CostQueryOutput)
 
 
 @strawberry.type(description="Result of `ensureProjectExists`.")
@@ -182,20 +161,17 @@ class EnsureProjectExistsRes:
 class ProjectQueries:
     """Query fields that read projects."""
 
-    @connection_field("Page of the projects: those that were created explicitly or written to.", of=Project)
-    async def projects(
-        self,
-        info: Info,
-        filter: Filter = None,  # noqa: A002 -- the API's name
-        sort_by: Sort = None,
-        *,
-        request: PageRequest,
-    ) -> Listing:
-        """Return a page of projects and a function that counts all of them."""
-        projects = info.context.stores.projects
-        which = _of_caller(info, filter)
-        page = await projects.page(request, connections.selected_node_fields(info), which, sort_keys(sort_by))
-        return Listing(page, partial(projects.count, which))
+    projects = list_field(
+        "Page of the projects: those that were created explicitly or written to.",
+        Project,
+        lambda stores: stores.projects,
+        scope={},
+        filter=Annotated[
+            ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
+        ],
+        to_filter=_of_caller,
+        sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
+    )
 
     @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:

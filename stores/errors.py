@@ -28,6 +28,12 @@ class StoreError(Exception):
         inner = self.argument and self.argument.removeprefix(prefix).removeprefix(".")
         return self._at(inner or None)
 
+    def reworded(self, message: str) -> "StoreError":
+        """Return a copy with another message."""
+        copied = copy(self)
+        copied.message = message
+        return copied
+
     def _at(self, argument: str | None) -> "StoreError":
         copied = copy(self)
         copied.argument = argument

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from app.http_connections import HTTPProtocol
+from app.server.http_protocol import HTTPProtocol
 
 
 @contextmanager

@@ -34,7 +34,7 @@ async def until_subscribed(calls: CallsStore, count: int = 1) -> None:
 
 async def until_unsubscribed(calls: CallsStore) -> None:
     """Wait until no subscription is left and the change stream is closed."""
-    await until(lambda: not fan_out_of(calls).count and fan_out_of(calls)._follow_task is None)
+    await until(lambda: not fan_out_of(calls).limiter.in_use and fan_out_of(calls)._follow_task is None)
 
 
 async def until_event_of(calls: CallsStore, call_id: str) -> None:

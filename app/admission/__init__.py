@@ -1,7 +1,6 @@
-"""Admission control of one process: operation slots, rate limits, WebSocket quotas, byte budgets."""
+"""Admission control of one process: slots, byte budgets, rate limits, and the quota keys that they count by."""
 
-from app.admission.operation_limiter import OperationLimiter
+from app.admission.limits import Admission
 from app.admission.quota_keys import quota_key_of
-from app.admission.token_buckets import RateLimiter
 
-__all__ = ["OperationLimiter", "RateLimiter", "quota_key_of"]
+__all__ = ["Admission", "quota_key_of"]

@@ -5,17 +5,12 @@ import binascii
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from starlette.responses import Response
-
-from stores.errors import StoreError, UnauthenticatedError
+from stores.errors import UnauthenticatedError
 
 _HEADER: Final = b"authorization"
 MAX_CHARACTERS: Final = 16_384
 _MESSAGE_MEMBERS: Final = ("authorization", "apikey")
 """Members of a WebSocket's first message that may hold credentials, in any letter case."""
-
-CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="LoomQL"'}
-"""Header of a 401. Basic is accepted but not offered: with it, browsers would show a password prompt over GraphiQL."""
 
 FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 """Command that creates the first key."""
@@ -32,13 +27,6 @@ def unauthenticated_error() -> UnauthenticatedError:
 def no_keys_error() -> UnauthenticatedError:
     """Return the error of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
     return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
-
-
-def with_challenge(response: Response, error: StoreError) -> Response:
-    """Add the header WWW-Authenticate to a response if `error` says that credentials are missing or invalid."""
-    if isinstance(error, UnauthenticatedError):
-        response.headers.update(CHALLENGE)
-    return response
 
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:

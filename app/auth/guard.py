@@ -1,36 +1,30 @@
 """Guard of each route: checks the caller's role before the endpoint reads the request."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.auth.callers import ACCESS, RouteAccess, caller_of
-from app.auth.credentials import with_challenge
 from app.auth.middleware import SESSION
 from app.auth.route_permissions import ANY, OPEN, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
+from app.http.errors import error_response
 from stores.errors import StoreError
-
-ErrorResponse = Callable[[Scope, StoreError], Response]
-"""A function that turns an error into the response that the clients of a path understand."""
 
 
 def guard_routes(
-    routes: Iterable[BaseRoute],
-    error_response: ErrorResponse,
-    permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS,
+    routes: Iterable[BaseRoute], permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS
 ) -> list[BaseRoute]:
-    """Put a guard before each route; `error_response` builds the responses to refused requests.
+    """Put a guard before each route.
 
     Raises:
         TypeError: a route, or one of its methods, has no permission.
     """
     guarded = list(routes)
     for route in guarded:
-        _guard(route, "", permissions, error_response)
+        _guard(route, "", permissions)
     return guarded
 
 
@@ -47,17 +41,15 @@ def permission_for(route_name: str, permissions: Mapping[str, RoutePermission] =
     return permissions[route_name]
 
 
-def _guard(
-    route: BaseRoute, prefix: str, permissions: Mapping[str, RoutePermission], error_response: ErrorResponse
-) -> None:
+def _guard(route: BaseRoute, prefix: str, permissions: Mapping[str, RoutePermission]) -> None:
     if isinstance(route, Mount) and route.routes:
         for inner in route.routes:
-            _guard(inner, f"{prefix}{route.path}", permissions, error_response)
+            _guard(inner, f"{prefix}{route.path}", permissions)
         return
     if not isinstance(route, Route | WebSocketRoute | Mount):
         raise TypeError(f"{route!r} is not an HTTP route, a WebSocket route or a mount, so it cannot have a permission")
     by_method = {method: permission_for(f"{method} {prefix}{route.path}", permissions) for method in _methods_of(route)}
-    route.app = Guard(route.app, by_method, error_response)
+    route.app = Guard(route.app, by_method)
 
 
 def _methods_of(route: Route | WebSocketRoute | Mount) -> set[str]:
@@ -78,13 +70,11 @@ class Guard:
     Args:
         app: the guarded application.
         permissions: the permission of each method.
-        error_response: builds the response to a refused request.
     """
 
-    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission], error_response: ErrorResponse) -> None:
+    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission]) -> None:
         self.app = app
         self.permissions = permissions
-        self.error_response = error_response
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse the request or pass it on; close a WebSocket at a mounted application, which has no permission."""
@@ -94,8 +84,7 @@ class Guard:
         refusal = _refusal(permission, scope)
         if refusal is None:
             return self.app(scope, receive, send)
-        response = with_challenge(self.error_response(scope, refusal), refusal)
-        return response(scope, receive, send)
+        return error_response(scope, refusal)(scope, receive, send)
 
     def _permission(self, scope: Scope) -> RoutePermission | None:
         if scope["type"] == "websocket":

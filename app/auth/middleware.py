@@ -1,17 +1,16 @@
 """Authentication middleware: the session and caller of each connection."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticator import Authenticator
-from app.auth.credentials import authorization_header, authorization_in_message, with_challenge
+from app.auth.credentials import authorization_header, authorization_in_message
 from app.auth.sessions import Ended, Session, UnrestrictedSession
-from app.http.request_body import closing
+from app.http.errors import closing, error_response
 from app.http.scope_state import CALLER
 from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
@@ -71,15 +70,11 @@ class AuthenticationMiddleware:
     Args:
         app: the application behind it.
         authenticator: finds the sessions.
-        refuse: builds the error response that clients of the path understand.
     """
 
-    def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, refuse: Callable[[Scope, StoreError], Response]
-    ) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self.app = app
         self.authenticator = authenticator
-        self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate the connection and pass it on."""
@@ -127,7 +122,7 @@ class AuthenticationMiddleware:
         except (SessionEndedError, ClientDisconnect):
             return  # the response was being streamed, so no error can be sent
         if body.refusal and not has_started:
-            await closing(with_challenge(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)
+            await closing(error_response(scope, body.refusal))(scope, receive, send)
 
 
 class _Body:

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +23,6 @@ class JobStats:
         """Count a successful run."""
         self.succeeded += 1
         self.last_success = time.time()
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the block as one run, failed if it raises."""
-        try:
-            yield
-        except Exception:
-            self.failed += 1
-            raise
-        self.success()
 
 
 class BackgroundTasks:

@@ -4,18 +4,18 @@ A page of any site can point its own host name to 127.0.0.1 after it was loaded.
 server as that page's own origin, and only the Host header shows that it is not.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.credentials import first_header
+from app.http.errors import error_response
 from app.http.loopback import is_for_this_machine
 from app.http.scope_state import CALLER
-from stores.errors import ForbiddenError, StoreError
+from stores.errors import ForbiddenError
 
 if TYPE_CHECKING:
     from stores.security.access import Caller
@@ -41,11 +41,8 @@ class HostCheckMiddleware:
     A caller with a key may use any name: pages do not have the key.
     """
 
-    def __init__(
-        self, app: ASGIApp, allowed_names: Iterable[str], error_response: Callable[[Scope, StoreError], Response]
-    ) -> None:
+    def __init__(self, app: ASGIApp, allowed_names: Iterable[str]) -> None:
         self.app = app
-        self.error_response = error_response
         self.allowed_names = frozenset(allowed_names)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -53,7 +50,7 @@ class HostCheckMiddleware:
         if scope["type"] != "lifespan" and _needs_no_credentials(scope):
             host = first_header(scope["headers"], b"host") or b""
             if not _is_allowed(self.allowed_names, host):
-                return self.error_response(scope, _host_error(host.decode("latin-1")))(scope, receive, send)
+                return error_response(scope, _host_error(host.decode("latin-1")))(scope, receive, send)
         return self.app(scope, receive, send)
 
 

@@ -1,6 +1,6 @@
 """Security headers of every response, and CORS for configured origins."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Final
 
@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.browser_security.origins import Origins
-from stores.errors import ForbiddenError, StoreError
+from app.http.errors import error_response
+from stores.errors import ForbiddenError
 
 HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -42,9 +43,8 @@ class SecurityHeadersMiddleware:
     cookies.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, error_response: Callable[[Scope, StoreError], Response]) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self.app = app
-        self.error_response = error_response
         self.origins = origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -60,7 +60,7 @@ class SecurityHeadersMiddleware:
             if self.origins and scope["type"] == "http" and _is_preflight(scope, headers):
                 handler = self._preflight(origin)
             elif self.origins.refuses(scope.get("method"), headers):
-                handler = self.error_response(scope, _origin_error(origin))
+                handler = error_response(scope, _origin_error(origin))
         if scope["type"] == "websocket":
             return handler(scope, receive, send)
         more = self._cors(origin)

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands.health import ANY_ADDRESS
-from app.exports.client import ExportClient, ExportError
+from app.exports.client import ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
-from app.exports.resume_state import ResumeFile, ResumeState
 from app.settings import Settings
 from stores.exports.columns import CURSOR
 from stores.json import codec

@@ -22,17 +22,17 @@ from app.auth.authenticator import key_policy_for
 from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
-from app.http_connections import HTTPProtocol
 from app.mongodb import data_location, mongodb
 from app.observability.audit_log import AuditFile
 from app.observability.logs import log_config
 from app.observability.worker_metrics import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.runtime.heap_trimming import keep_little
-from app.runtime.uvicorn_shutdown import WorkerSupervisor
+from app.runtime.worker_supervisor import WorkerSupervisor
 from app.server.application import create_app
+from app.server.http_protocol import HTTPProtocol
 from app.settings import Settings, variable
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 
 # On a busy machine a worker needs long for its imports; killing it would only restart them.
 STARTING_SECONDS = 60
@@ -136,7 +136,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         http=HTTPProtocol,
-        ws=HandshakeLimitProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
         # uvicorn's older protocol reads 32 messages ahead, the newer one a single one.
         ws_max_queue=1,

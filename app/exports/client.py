@@ -1,9 +1,13 @@
-"""HTTP client of a server's exports, for `loomql export`."""
+"""Client side of `loomql export`: HTTP client of a server's exports, and the saved position of an export to a file."""
 
+import hashlib
 import http.client
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -20,6 +24,8 @@ _TYPES: Final[dict[str, tuple[str, dict[str, str]]]] = {
 
 EXPORTS: Final = tuple(_TYPES)
 """Names of the lists that can be exported."""
+
+SUFFIX: Final = ".loomql-export"
 
 
 class ExportError(Exception):
@@ -102,3 +108,42 @@ def _error_message(body: bytes) -> str:
     except (ValueError, LookupError, TypeError):
         return f"the server did not return an export: {body[:200]!r}"
     return message
+
+
+@dataclass(slots=True)
+class ResumeState:
+    """The valid part of a file: its size in bytes, its rows, and the cursor of the last one."""
+
+    size: int = 0
+    count: int = 0
+    cursor: str | None = None
+
+
+class ResumeFile:
+    """The saved state of one file; `request` identifies the list and its arguments."""
+
+    def __init__(self, file: Path, request: str) -> None:
+        self.path = file.with_name(f"{file.name}{SUFFIX}")
+        self._file = file
+        self._of = hashlib.sha256(request.encode()).hexdigest()
+
+    def read(self) -> ResumeState | None:
+        """Return the state; None if it is missing, belongs to another export, or the file is shorter."""
+        try:
+            saved = json.loads(self.path.read_bytes())
+            if saved.pop("of") != self._of:
+                return None
+            state = ResumeState(**saved)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return state if self._file.stat().st_size >= state.size else None
+
+    def keep(self, state: ResumeState) -> None:
+        """Save the state; its bytes must already be in the file."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        new.write_text(json.dumps({"of": self._of, **asdict(state)}))
+        os.replace(new, self.path)  # noqa: PTH105 -- both paths are there
+
+    def delete(self) -> None:
+        """Delete the state of a complete file."""
+        self.path.unlink(missing_ok=True)

@@ -1,36 +1,70 @@
-"""The endpoint `GET /export/{concept}`."""
+"""The endpoint `GET /export/{concept}`, and streamed responses that end if the client stops reading."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Final, cast
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from app.auth.callers import caller_of
-from app.error_responses import answering_errors
-from app.exports import ndjson
-from app.exports.export import Export
-from app.exports.stall_timeout import StallTimeoutResponse
+from app.exports.export import NDJSON, Export, lines, trailer
 from app.exports.worker import Format, Job
 from app.exports.worker_processes import ExportProcessPool
+from app.http.errors import error_boundary, plain_error
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.exports import PROJECT_ID, concept_of, parse_arguments, unique_parameters
 from stores.database import Database
 from stores.errors import BadInputError
 
-_FORMATS: Final = {"ndjson": ndjson.MEDIA_TYPE, "parquet": "application/vnd.apache.parquet"}
+STALLED_SECONDS: Final = 120.0
+logger = logging.getLogger("loomql")
+_FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
 _OWN_PARAMETERS: Final = ("after", "cursors", "format")
 _BOOLEANS: Final = {"false": False, "true": True}
-
-
 _SMALL_ROWS: Final = 500
 _SMALL_BYTES: Final = 500_000
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class StallTimeoutResponse(StreamingResponse):
+    """A streamed response that produces each chunk after the previous one was sent.
+
+    It ends if the client disconnects or reads nothing for `STALLED_SECONDS`; `on_end` is called in every case.
+    """
+
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes, None],
+        headers: Mapping[str, str],
+        media_type: str,
+        on_end: Callable[[], object],
+    ) -> None:
+        super().__init__(content, headers=headers, media_type=media_type)
+        self._content = content
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+
+        async def send_with_timeout(message: Message) -> None:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await send(message)
+
+        try:
+            async with aclosing(self._content):
+                await super().__call__(scope, receive, send_with_timeout)
+        except TimeoutError:
+            logger.warning("export cancelled: the client read nothing for %g seconds", STALLED_SECONDS)
+        finally:
+            self._on_end()
 
 
 class ExportEndpoint:
@@ -43,9 +77,8 @@ class ExportEndpoint:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("/export/{concept}", self.get, methods=["GET"])]
+        return [Route("/export/{concept}", error_boundary(self.get, plain_error), methods=["GET"])]
 
-    @answering_errors
     async def get(self, request: Request) -> Response:
         """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])
@@ -79,10 +112,10 @@ class ExportEndpoint:
         first_rows = b""
         async with aclosing(job.export.pages(database)) as pages:
             async for page in pages:
-                first_rows += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
+                first_rows += lines(job.export.columns, page, with_cursors=job.with_cursors)
                 if page.has_next and (job.export.count >= _SMALL_ROWS or len(first_rows) >= _SMALL_BYTES):
                     return self._streamed(job, caller_id, first_rows)
-        return Response(first_rows + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
+        return Response(first_rows + trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
     async def _parquet(self, job: Job, database: Database, caller_id: str | None) -> Response:
         """Read the first page for its errors only, then write the file in a separate process."""

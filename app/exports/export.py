@@ -1,4 +1,4 @@
-"""The state of a running export: its list, position and trailer."""
+"""The state of a running export, and its lines as NDJSON: one for each row, and a trailer."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -11,14 +11,15 @@ from stores.exports.columns import Columns
 from stores.exports.lists import LISTS, RowSelection
 from stores.exports.pages import pages
 from stores.ids import new_id
+from stores.json import codec
 from stores.paging import Page
 
 TRAILER: Final = "loomql_export"
 """The only member of the last line of an export."""
 
 _STOPPING: Final = "the server stops; resume after the cursor when it runs again"
-
 logger = logging.getLogger("loomql")
+NDJSON: Final = "application/x-ndjson"
 
 
 @dataclass(slots=True)
@@ -72,3 +73,26 @@ def _error_body(error: Exception) -> dict[str, str]:
     logger.error("unexpected error %s in an export", error_id, exc_info=error)
     message = f"Something went wrong on the server; its log has the details under {error_id}."
     return {"message": message, "code": "INTERNAL", "id": error_id}
+
+
+async def ndjson(export: Export, database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:
+    """Yield the lines page by page; a failure is reported in the trailer."""
+    failure: Exception | None = None
+    try:
+        async for page in export.pages(database):
+            yield lines(export.columns, page, with_cursors=with_cursors)
+    except Exception as error:  # noqa: BLE001 -- the trailer reports any error to the client
+        failure = error
+    yield trailer(export, failure)
+
+
+def trailer(export: Export, failure: Exception | None = None) -> bytes:
+    """Return the trailer line."""
+    return codec.dumps(export.trailer(failure)) + b"\n"
+
+
+def lines(columns: Columns, page: Page, *, with_cursors: bool) -> bytes:
+    """Return the lines of a page, with cursors if requested; a page is too small to need yielding to the event loop."""
+    if with_cursors:
+        return b"".join([columns.line(row, page.cursor(row)) for row in page.rows])
+    return b"".join(map(columns.line, page.rows))

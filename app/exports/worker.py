@@ -15,8 +15,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
-from app.exports.export import Export
-from app.exports.ndjson import ndjson
+from app.exports.export import Export, ndjson
 from stores.database import Database
 
 _NICENESS: Final = 3

@@ -5,11 +5,11 @@ import pickle
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.concurrency.quotas import check_caller_quota
+from stores.concurrency.admission import Limiter, quota_refusal
 
 _BUFFER_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
@@ -27,19 +27,10 @@ class ExportProcessPool:
     """The worker processes of one server's exports, up to a limit."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limiter = Limiter(limit, quota_refusal("exports", "LOOMQL_MAX_EXPORTS"))
+        """Slots of the processes."""
         self._running: set[ExportProcess] = set()
         self._is_stopping = False
-
-    @property
-    def count(self) -> int:
-        """Number of running export processes."""
-        return len(self._running)
-
-    @property
-    def limit(self) -> int:
-        """Maximum number of export processes."""
-        return self._limit
 
     def start(self, caller_id: str | None = None) -> "ExportProcess":
         """Start a process, which the caller must end; a known caller may have half of the limit, at least one.
@@ -48,9 +39,9 @@ class ExportProcessPool:
             RateLimitedError: the caller has reached its half.
             UnavailableError: the limit is reached.
         """
-        callers = [running.caller_id for running in self._running]
-        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._limit, callers, caller_id)
-        process = ExportProcess(self._running.discard, caller_id)
+        with ExitStack() as slot:
+            slot.enter_context(self.limiter.slot(caller_id))
+            process = ExportProcess(self._running.discard, slot.pop_all())
         self._running.add(process)
         if self._is_stopping:
             process.stop()
@@ -66,9 +57,9 @@ class ExportProcessPool:
 class ExportProcess:
     """One worker process."""
 
-    def __init__(self, on_end: "Callable[[ExportProcess], object]", caller_id: str | None = None) -> None:
+    def __init__(self, on_end: "Callable[[ExportProcess], object]", slot: ExitStack) -> None:
         self._on_end = on_end
-        self.caller_id = caller_id
+        self._slot = slot
         self._is_stopping = self._has_job = False
         # A process group of its own keeps Ctrl-C in a terminal away from it. A session of its own would get as much
         # processor time from Linux as the server's session.
@@ -122,6 +113,7 @@ class ExportProcess:
     def end(self) -> None:
         """Kill the process if it still runs."""
         self._on_end(self)
+        self._slot.close()
         self._process.kill()
         self._process.wait()
         self._close_input()

@@ -5,7 +5,7 @@ and run no scripts.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote, unquote
@@ -15,16 +15,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.admission import quota_key_of
-from app.error_responses import answering_errors, error_response
 from app.files.byte_ranges import UnsatisfiableError, byte_range, names
-from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, iter_chunks, never
+from app.http.errors import RequestError, error_boundary, plain_error
+from app.http.request_body import FileMemory, announced_bytes, is_encoded, iter_chunks, never
 from graphql_schema.files import file_url
-from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.concurrency.admission import RequestBudget
 from stores.errors import BadInputError
-from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
+from stores.files import FilesStore, StoredFile, check_size
 
-_COPIES: Final = 2
-"""A chunk is in memory twice while it is written: here and in the driver."""
 _INLINE_TYPES: Final = re.compile(r"(image|audio|video|text)/")
 _UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
 _PARAMETER: Final = re.compile(r"""(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.DOTALL)
@@ -49,33 +47,29 @@ class FileEndpoints:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("/files/{entity}/{project}", self.put, methods=["PUT"]),
-            Route("/files/{entity}/{project}/{digest}", self.get, methods=["GET"]),
+            Route("/files/{entity}/{project}", error_boundary(self.put, plain_error), methods=["PUT"]),
+            Route("/files/{entity}/{project}/{digest}", error_boundary(self.get, plain_error), methods=["GET"]),
         ]
 
-    @answering_errors
     async def put(self, request: Request) -> Response:
         """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed."""
         project_id = _project_id(request)
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            return error_response(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
-        length = request.headers.get("content-length", "")
-        announced = int(length) if length.isdecimal() else self.max_file_bytes
-        check_size(announced, self.max_file_bytes)
+        if is_encoded(request.headers):
+            raise RequestError("Send the file without Content-Encoding; it is not decompressed.", 415)
+        announced = announced_bytes(request.headers)
+        largest = self.max_file_bytes if announced is None else announced
+        check_size(largest, self.max_file_bytes)
         with self.request_budget.reservation(quota_key_of(request.scope)) as reservation:
-            await reservation.wait_for_room(min(HELD_BYTES, _COPIES * announced))
-            async with aclosing(_reserving(iter_chunks(request, never), reservation)) as content:
-                try:
-                    digest, size, is_new = await _files(request).create(
-                        project_id, content, _requested_name(request), self.max_file_bytes
-                    )
-                except BodyTimeoutError as error:
-                    return closing(error_response(error, BODY_TIMEOUT_STATUS))
+            memory = FileMemory(reservation)
+            await memory.expect(largest)
+            async with aclosing(_content(request, memory)) as content:
+                digest, size, is_new = await _files(request).create(
+                    project_id, content, _requested_name(request), self.max_file_bytes
+                )
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
 
-    @answering_errors
     async def get(self, request: Request) -> Response:
         """Return a file or a range of it; the digest is its entity tag."""
         files = _files(request)
@@ -98,13 +92,9 @@ class FileEndpoints:
         return StreamingResponse(content, 206 if requested else 200, headers, file.content_type)
 
 
-async def _reserving(content: AsyncIterable[bytes], reservation: Reservation) -> AsyncGenerator[bytes, None]:
-    """Yield content and reserve memory for each chunk, up to the maximum that an upload holds."""
-    reserved = 0
-    async for chunk in content:
-        more = min(_COPIES * len(chunk), HELD_BYTES - reserved)
-        await reservation.reserve(more)
-        reserved += more
+async def _content(request: Request, memory: FileMemory) -> AsyncGenerator[bytes, None]:
+    async for chunk in iter_chunks(request, never):
+        await memory.hold(len(chunk))
         yield chunk
 
 

@@ -18,13 +18,14 @@ from strawberry.types import ExecutionResult
 
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import SessionEndedError, on_session_end
-from app.graphql_http.result_body import body_of
+from app.graphql_http.responses import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observability import request_record
 from graphql_schema.engine.subscription_results import SharedResult
 from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
+from stores.concurrency.admission import Reservation
 from stores.json import codec
 
 _COMMENT: Final = b":\n\n"
@@ -37,16 +38,19 @@ class EventStream(Response):
 
     Args:
         results: the results of the schema; always closed at the end.
+        reservation: memory that is released at the first result, because the client may read slowly; None if the
+            operation needs its request to the end.
     """
 
     media_type = EVENT_STREAM
     charset = "utf-8"
 
-    def __init__(self, results: StreamResult) -> None:
+    def __init__(self, results: StreamResult, reservation: Reservation | None = None) -> None:
         # X-Accel-Buffering: nginx would buffer events.
         super().__init__(headers={"Vary": "Accept", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self.results = results
+        self.reservation = reservation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the results; end at once when the client disconnects, also while there is nothing to send.
@@ -90,6 +94,8 @@ class EventStream(Response):
         async with aclosing(self.results) as results:
             try:
                 async for result in results:
+                    if self.reservation:
+                        self.reservation.release()
                     if isinstance(result, SharedResult):
                         yield _shared_event(result)
                     elif isinstance(result, StreamHints):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser, Spool
+from app.http.request_body import announced_bytes, is_encoded
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
@@ -49,24 +50,34 @@ async def read_operation(
         PayloadTooLargeError: the operation or its files are too large.
         UnavailableError: the memory or disk budget is used up.
     """
+    try:
+        _check_headers(headers, sizes)
+        parser, form = PartParser(_boundary(headers)), _Form(sizes, files, schema)
+        async for chunk in body:
+            for event in parser.feed(chunk):
+                await form.take(event)
+        return form.finished(whole=parser.ended)
+    except (BadInputError, PayloadTooLargeError) as error:
+        raise error.reworded(f"The form is invalid: {error.message}") from None
+
+
+def _check_headers(headers: Mapping[str, str], sizes: "Sizes") -> None:
     if not any(headers.get(name.lower()) for name in PREFLIGHT_HEADERS):
         raise BadInputError(
             f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
             "which proves that no form of another site sent it"
         )
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if is_encoded(headers):
         raise BadInputError("send the body without Content-Encoding; it is not decompressed")
-    length = headers.get("content-length", "")
-    if length.isdecimal():
-        check_size(int(length) - sizes.max_body_bytes, sizes.max_file_bytes)
+    if length := announced_bytes(headers):
+        check_size(length - sizes.max_body_bytes, sizes.max_file_bytes)
+
+
+def _boundary(headers: Mapping[str, str]) -> str:
     _, parameters = media_type_of(headers["content-type"])
     if not parameters.get("boundary"):
         raise BadInputError("Content-Type names no boundary")
-    parser, form = PartParser(parameters["boundary"]), _Form(sizes, files, schema)
-    async for chunk in body:
-        for event in parser.feed(chunk):
-            await form.take(event)
-    return form.finished(whole=parser.ended)
+    return parameters["boundary"]
 
 
 @dataclass(frozen=True)
@@ -87,8 +98,8 @@ class Form:
             kind = types.get(variable, UPLOAD)
             if kind != UPLOAD:
                 raise BadInputError(
-                    f"map points to {path[:_SHOWN]!r}, but ${variable[:_SHOWN]} is of type {kind}; "
-                    f"a file requires a variable of type {UPLOAD}"
+                    f"The form is invalid: map points to {path[:_SHOWN]!r}, but ${variable[:_SHOWN]} is of type "
+                    f"{kind}; a file requires a variable of type {UPLOAD}"
                 )
 
 
@@ -194,9 +205,9 @@ class _Form:
         try:
             value = await self.schema.parse_request(text, self.sizes.hold)
         except BadInputError as error:
-            raise BadInputError(f"{name} cannot be read: {error.message}") from None
+            raise error.reworded(f"{name} cannot be read: {error.message}") from None
         except PayloadTooLargeError as error:
-            raise PayloadTooLargeError(f"{name} {error.message}") from None
+            raise error.reworded(f"{name} {error.message}") from None
         if not isinstance(value, dict):
             raise BadInputError(f"{name} must be a JSON object; batches of operations are not supported")
         return value

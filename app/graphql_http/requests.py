@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from app.graphql_http.errors import STATUS_BY_CODE, TOO_LARGE, RequestError, retry_later_error
 from app.graphql_http.trusted_documents import TrustedDocuments, trusted_text
+from app.http.errors import RequestError
 from app.http.media_types import JSON, media_type_of
-from app.http.request_body import BodyReader, refusal_by
+from app.http.request_body import BodyRules, is_encoded, read_body
 from graphql_schema.engine.operations import LimitedSchema
-from stores.concurrency.request_budget import Reservation
-from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.concurrency.admission import Reservation
+from stores.errors import BadInputError, PayloadTooLargeError
 
 
 class Operation(NamedTuple):
@@ -35,76 +35,41 @@ class GraphQLRequest(Request):
 
 
 async def body_parameters(
-    request: Request, schema: LimitedSchema, reservation: Reservation, max_bytes: int
+    request: Request, schema: LimitedSchema, reservation: Reservation, rules: BodyRules
 ) -> dict[str, Any]:
     """Return the parameters of a JSON body, whose memory the reservation holds.
 
     Raises:
-        RequestError: the body is too large or not a JSON object, or the memory budget is used up.
-        BodyTimeoutError: the body arrives too slowly.
+        RequestError: the body is not a JSON object.
+        StoreError: as for `read_body`.
     """
     _require_plain_json(request)
-    parameters = await _parse_json("The body", await _read_body(request, reservation, max_bytes), schema, reservation)
+    parameters = await _parse_json("The body", await read_body(request, rules, reservation), schema, reservation)
     if not isinstance(parameters, dict):
         raise RequestError(
-            400,
-            f"The body must be a JSON object with a query, not {_kind(parameters)}; batches are not supported.",
+            f"The body must be a JSON object with a query, not {_kind(parameters)}; batches are not supported."
         )
     return parameters
-
-
-async def _read_body(request: Request, reservation: Reservation, max_bytes: int) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
-    refusal = await refusal_by(reservation.wait_for_room, int(length)) if length.isdecimal() else None
-    chunks: list[bytes] = []
-    body, size, more = BodyReader(request), 0, True
-    while more:
-        chunk, more = await body.next()
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        refusal = refusal or await refusal_by(reservation.reserve, len(chunk))
-        if refusal:
-            chunks.clear()
-            reservation.release()
-        else:
-            chunks.append(chunk)
-    if refusal:
-        raise _budget_error("The body", refusal)
-    return b"".join(chunks)
-
-
-def _too_large(max_bytes: int) -> RequestError:
-    return RequestError(
-        TOO_LARGE,
-        f"The body is larger than {max_bytes:,} bytes; send less, or raise LOOMQL_MAX_BODY_BYTES on the server.",
-        "PAYLOAD_TOO_LARGE",
-    )
-
-
-def _budget_error(what: str, error: StoreError) -> RequestError:
-    if isinstance(error, PayloadTooLargeError):
-        return RequestError(TOO_LARGE, f"{what} {error.message}.", error.code)
-    return retry_later_error(error)
 
 
 def _require_plain_json(request: Request) -> None:
     media_type, parameters = media_type_of(request.headers.get("content-type", ""))
     if media_type != JSON:
-        raise RequestError(415, f"Send the body as {JSON}, with that Content-Type.")
+        raise RequestError(f"Send the body as {JSON}, with that Content-Type.", 415)
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise RequestError(415, "Send the body in UTF-8; JSON has no other charset.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
+        raise RequestError("Send the body in UTF-8; JSON has no other charset.", 415)
+    if is_encoded(request.headers):
+        raise RequestError("Send the body without Content-Encoding; it is not decompressed.", 415)
 
 
 async def query_parameters(request: Request, schema: LimitedSchema, reservation: Reservation) -> dict[str, Any]:
     """Return the parameters of a URL.
 
     Raises:
-        RequestError: a JSON parameter is malformed or too large, or the memory budget is used up.
+        BadInputError: a JSON parameter is malformed.
+        PayloadTooLargeError: a JSON parameter is too large.
+        RateLimitedError: other requests of this caller use its half of the memory.
+        UnavailableError: the memory for requests is used up.
     """
     parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
     for name in ("variables", "extensions"):
@@ -113,24 +78,25 @@ async def query_parameters(request: Request, schema: LimitedSchema, reservation:
     return parameters
 
 
-async def _parse_json(what: str, text: bytes, schema: LimitedSchema, reservation: Reservation) -> object:
+async def _parse_json(what: str, text: bytes | bytearray, schema: LimitedSchema, reservation: Reservation) -> object:
     try:
         return await schema.parse_request(text, reservation.reserve)
     except BadInputError as error:
-        raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
-    except (PayloadTooLargeError, RateLimitedError, UnavailableError) as error:
-        raise _budget_error(what, error) from error
+        raise error.reworded(f"{what} cannot be read: {error.message}") from None
+    except PayloadTooLargeError as error:
+        raise error.reworded(f"{what} {error.message}") from None
 
 
 def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None = None) -> Operation:
     """Return the operation of a request's parameters, or the trusted document whose hash they contain.
 
     Raises:
-        RequestError: a parameter is missing or of the wrong type, or the document is unknown.
+        RequestError: a parameter is missing or of the wrong type.
+        StoreError: as for `trusted_text`.
     """
-    query = _trusted_document(parameters, trusted) or parameters.get("query")
+    query = trusted_text(parameters, trusted) or parameters.get("query")
     if query is None or query == "":
-        raise RequestError(400, 'The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
+        raise RequestError('The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
     for name, kind, expected in (
         ("query", str, "a string"),
         ("operationName", str, "a string or null"),
@@ -139,15 +105,8 @@ def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None
     ):
         value = parameters.get(name)
         if value is not None and not isinstance(value, kind):
-            raise RequestError(400, f"{name} must be {expected}, not {_kind(value)}.")
+            raise RequestError(f"{name} must be {expected}, not {_kind(value)}.")
     return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))
-
-
-def _trusted_document(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
-    try:
-        return trusted_text(parameters, trusted)
-    except StoreError as error:
-        raise RequestError(STATUS_BY_CODE.get(error.code, 400), f"{error.message}.", error.code) from error
 
 
 def _kind(value: object) -> str:

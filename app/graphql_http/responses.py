@@ -1,4 +1,4 @@
-"""HTTP responses from execution results, with a status by their errors."""
+"""Execution results as JSON: bodies of HTTP responses and events, with a status by their errors."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any, Final
 from starlette.responses import Response
 from strawberry.types import ExecutionResult
 
-from app.graphql_http.errors import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
-from app.graphql_http.result_body import body_of
+from app.http.errors import statuses_of
 from app.http.media_types import JSON
 from graphql_schema.engine.results import is_unanswered
 from graphql_schema.errors import RETRY_AFTER
 from stores.json import codec
 
+_INTERNAL: Final = 500
 _LARGE: Final = 16 * 1024
 """Size in bytes of a response whose data takes longer to free than to send."""
 
@@ -26,15 +26,28 @@ def result_response(result: ExecutionResult, media_type: str) -> Response:
     status = 200
     extensions = [error.extensions or {} for error in result.errors or ()]
     if extensions and "data" not in body:
-        status = STATUS_BY_CODE.get(extensions[0].get("code", ""), 400)
+        status = statuses_of(extensions[0].get("code", "")).result
         # A client of the older media type expects status 200 for every GraphQL response.
-        status = 200 if media_type == JSON and status < INTERNAL else status
+        status = 200 if media_type == JSON and status < _INTERNAL else status
     temporary = next((each for each in extensions if RETRY_AFTER in each), None)
     if temporary and is_unanswered(result):
         # Scripts and proxies use the status and headers, not the body, to decide about a retry.
-        status = STATUS_BY_CODE.get(temporary["code"], UNAVAILABLE)
-        return json_response(body, media_type, status, {"Retry-After": str(temporary[RETRY_AFTER])})
-    return json_response(body, media_type, status)
+        status = statuses_of(temporary["code"]).result
+        return _json_response(body, media_type, status, {"Retry-After": str(temporary[RETRY_AFTER])})
+    return _json_response(body, media_type, status)
+
+
+def body_of(result: ExecutionResult) -> dict[str, Any]:
+    """Return the members of a GraphQL response; without `data` if the operation failed before any field ran."""
+    body: dict[str, Any] = {}
+    if result.errors:
+        body["errors"] = [error.formatted for error in result.errors]
+    # Errors before the first field have no path.
+    if result.data is not None or not result.errors or any(error.path is not None for error in result.errors):
+        body["data"] = result.data
+    if result.extensions:
+        body["extensions"] = result.extensions
+    return body
 
 
 def _release_later(_held: object) -> None:
@@ -54,10 +67,9 @@ class _JsonResponse(Response):
         ]
 
 
-def json_response(
+def _json_response(
     body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a JSON response."""
     text = codec.dumps(body)
     if len(text) > _LARGE:
         # Freeing the data takes time, so let the event loop write the response first.

@@ -11,7 +11,6 @@ from typing import Any, Final
 from stores.errors import BadInputError, StoreError
 from stores.json import codec
 
-NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
 _SHA256: Final = "sha256:"
 _APOLLO: Final = "apollo-persisted-query-manifest"
 
@@ -19,7 +18,7 @@ _APOLLO: Final = "apollo-persisted-query-manifest"
 class UnknownDocumentError(StoreError):
     """A client requests a document that is not a trusted one."""
 
-    code = NOT_FOUND
+    code = "PERSISTED_QUERY_NOT_FOUND"
 
 
 class UntrustedDocumentError(StoreError):

@@ -1,1 +1,1 @@
-"""Protocol-neutral HTTP helpers, which know no endpoint."""
+"""The HTTP kit that all endpoints share: bodies, errors, media types."""

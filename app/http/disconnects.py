@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from stores.concurrency.shared_timer import SharedTimer
+from stores.concurrency.timeouts import SharedTimer
 
 LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""

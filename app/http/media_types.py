@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 _Found = TypeVar("_Found")
 
 JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 HTML: Final = "text/html"
 EVENT_STREAM: Final = "text/event-stream"

@@ -1,24 +1,36 @@
-"""Request bodies: read in chunks; a silent or slow client gets 408, because its reservations block other clients."""
+"""Request bodies: bounded, timed, decompressed, and counted in memory before they are parsed.
+
+A silent or slow client gets 408, because its reservations block other clients.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 
+from app.http.errors import BodyTimeoutError, RequestError
+from stores.concurrency.admission import Reservation
+from stores.concurrency.time_slices import TimeSlice
 from stores.concurrency.timeouts import SharedTimeout
-from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.files import HELD_BYTES
 
-BODY_TIMEOUT_STATUS: Final = 408
+_WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_RAW_DEFLATE: Final = -15
+_ZLIB_METHOD: Final = 8
+_STEP_BYTES: Final = 256 * 1024
+"""Bytes, received or decompressed, after which a thread decompresses the rest of a body."""
 
+_MAX_MEMBERS: Final = 1000
+"""Limit of gzip members in one body: even an empty member takes as long as decompressing some kilobytes."""
 
-class BodyTimeoutError(StoreError):
-    """The client sends its body too slowly, or stopped sending."""
-
-    code = "TIMEOUT"
+_FILE_COPIES: Final = 2
+"""Copies of a file's chunk in memory while it is written: here and in the driver."""
 
 
 @dataclass(frozen=True)
@@ -86,75 +98,256 @@ class TimeLeft:
         return f"arrived more slowly than {pace.bytes_per_second:,.0f} bytes/s for {pace.grace_seconds:g} seconds"
 
 
-class BodyReader:
-    """Reads one request body in chunks, at the rate that `PACE` demands; `in_memory` as in `TimeLeft`."""
-
-    __slots__ = ("_pace", "_receive", "_time_left")
-
-    def __init__(self, request: Request, in_memory: Callable[[], bool] = _always) -> None:
-        self._receive = request.receive
-        self._pace = PACE
-        self._time_left = TimeLeft(PACE, in_memory)
-
-    async def next(self) -> tuple[bytes, bool]:
-        """Return the next chunk, and True if more follow.
-
-        Raises:
-            BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
-            ClientDisconnect: the client closed the connection.
-        """
-        started_at = monotonic()
-        if self._time_left.seconds >= self._pace.grace_seconds:
-            message = await self._pace.silence.run(self._receive())
-        else:
-            try:
-                async with asyncio.timeout(self._time_left.seconds):
-                    message = await self._receive()
-            except TimeoutError:
-                raise self._too_slow() from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        if more:
-            self._time_left.spend(monotonic() - started_at, len(chunk))
-            if self._time_left.seconds <= 0:
-                raise self._too_slow()
-        return chunk, more
-
-    def _too_slow(self) -> BodyTimeoutError:
-        return BodyTimeoutError(
-            f"the body {self._time_left.reason}; send it again over a faster connection, or in smaller parts"
-        )
-
-
 async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a request body; `in_memory` as in `TimeLeft`.
+    """Yield the chunks of a request body, which must arrive at the rate of `PACE`; `in_memory` as in `TimeLeft`.
 
     Raises:
         BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
         ClientDisconnect: the client closed the connection.
     """
-    reader, more = BodyReader(request, in_memory), True
+    pace, time_left, more = PACE, TimeLeft(PACE, in_memory), True
     while more:
-        chunk, more = await reader.next()
+        started_at = monotonic()
+        if time_left.seconds >= pace.grace_seconds:
+            message = await pace.silence.run(request.receive())
+        else:
+            try:
+                async with asyncio.timeout(time_left.seconds):
+                    message = await request.receive()
+            except TimeoutError:
+                raise _too_slow(time_left) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if more:
+            time_left.spend(monotonic() - started_at, len(chunk))
+            if time_left.seconds <= 0:
+                raise _too_slow(time_left)
         if chunk:
             yield chunk
 
 
-async def refusal_by(reserve: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
-    """Return the error with which a `Reservation` refuses `size` bytes; None if it accepts them.
+def _too_slow(time_left: TimeLeft) -> BodyTimeoutError:
+    return BodyTimeoutError(f"the body {time_left.reason}; send it again over a faster connection, or in smaller parts")
 
-    Callers read and discard the rest of a refused body: a client that still sends would see a broken connection
-    instead.
+
+def announced_bytes(headers: Mapping[str, str]) -> int | None:
+    """Return the value of Content-Length; None without it."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Return True if the body has a Content-Encoding."""
+    return headers.get("content-encoding", "identity").lower() != "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRules:
+    """How an endpoint reads bodies into memory.
+
+    Args:
+        max_bytes: maximum size, compressed and decompressed.
+        advice: what the client of a larger body should do, for its error.
+        subject: the subject of the sentence in that error.
+        copies: memory that decoding takes, as a multiple of the size.
+        decompresses: True if the body may be compressed with gzip or deflate.
+        discards: multiple of `max_bytes` of a body that is too large that the server reads before it answers. Some
+            clients read no answer before they have sent everything.
     """
-    try:
-        await reserve(size)
-    except (PayloadTooLargeError, RateLimitedError, UnavailableError) as error:
-        return error
-    return None
+
+    max_bytes: int
+    advice: str
+    subject: str = "the body"
+    copies: int = 1
+    decompresses: bool = False
+    discards: int = 1
+
+    def too_large(self, when: str = "") -> PayloadTooLargeError:
+        """Return the error for a larger body; `when` says which of its sizes is meant."""
+        when = f" {when}" if self.decompresses else ""
+        return PayloadTooLargeError(
+            f"{self.subject} is larger than {self.max_bytes:,} bytes{when}; {self.advice}, or raise "
+            "LOOMQL_MAX_BODY_BYTES on the server"
+        )
 
 
-def closing(response: Response) -> Response:
-    """Add `Connection: close` to the response to an incomplete body."""
-    response.headers["Connection"] = "close"
-    return response
+async def read_body(request: Request, rules: BodyRules, reservation: Reservation) -> bytearray:
+    """Read and decompress a body, and reserve its memory as it arrives.
+
+    The rest of a body that finds no memory is read and discarded: a client that still sends would see a broken
+    connection instead of the error.
+
+    Raises:
+        PayloadTooLargeError: the body is too large.
+        RateLimitedError: other requests of this caller use its half of the memory.
+        UnavailableError: the memory for request bodies is full.
+        RequestError: the Content-Encoding is not supported.
+        BadInputError: the body does not match its Content-Encoding.
+        BodyTimeoutError: the client sends too slowly, or stops.
+        ClientDisconnect: the client closed the connection.
+    """
+    decompression = Decompression.of(request.headers) if rules.decompresses else None
+    body = _Body(rules, reservation)
+    await body.announce(announced_bytes(request.headers))
+    async with aclosing(iter_chunks(request)) as chunks:
+        async for chunk in chunks:
+            body.receive(len(chunk))
+            if body.refusal:
+                continue
+            if decompression:
+                await body.add_decompressed(decompression.parts(chunk))
+            else:
+                await body.add(chunk)
+    if decompression and not body.refusal:
+        decompression.check_end()
+    return body.whole()
+
+
+class _Body:
+    """The received part of a body, or the error that refuses it."""
+
+    def __init__(self, rules: BodyRules, reservation: Reservation) -> None:
+        self.refusal: StoreError | None = None
+        self._rules = rules
+        self._reservation = reservation
+        self._received = 0
+        self._content = bytearray()
+
+    async def announce(self, size: int | None) -> None:
+        """Check an announced size, and wait for memory."""
+        if size is not None:
+            self._check(size)
+            await self._reserve(self._reservation.wait_for_room, size)
+
+    def receive(self, size: int) -> None:
+        """Count received bytes, compressed or not: empty gzip members decompress to nothing but still count."""
+        self._received += size
+        self._check(self._received)
+
+    def _check(self, size: int) -> None:
+        rules = self._rules
+        if size > rules.max_bytes:
+            self._refuse(rules.too_large("as it is sent"))
+            if size > rules.discards * rules.max_bytes:
+                self.whole()
+
+    async def add(self, part: bytes) -> None:
+        """Append bytes, unless there is no memory for them."""
+        if len(self._content) + len(part) > self._rules.max_bytes:
+            raise self._rules.too_large("once it is decompressed")
+        await self._reserve(self._reservation.reserve, len(part))
+        if not self.refusal:
+            self._content += part
+
+    async def add_decompressed(self, parts: Iterator[bytes]) -> None:
+        """Append what a chunk decompresses to; a thread decompresses the rest of a large body."""
+        time_slice = TimeSlice()
+        while not self.refusal:
+            in_thread = max(self._received, len(self._content)) >= _STEP_BYTES
+            part = await asyncio.to_thread(next, parts, None) if in_thread else next(parts, None)
+            if part is None:
+                return
+            await self.add(part)
+            if time_slice.is_used_up():
+                await time_slice.yield_to_loop()
+
+    async def _reserve(self, reserve: Callable[[int], Awaitable[None]], size: int) -> None:
+        if self.refusal:
+            return
+        try:
+            await reserve(self._rules.copies * size)
+        except PayloadTooLargeError as error:
+            self._refuse(error.reworded(f"{self._rules.subject} {error.message}"))
+        except (RateLimitedError, UnavailableError) as error:
+            self._refuse(error)
+
+    def _refuse(self, error: StoreError) -> None:
+        self.refusal = error
+        self._content.clear()
+        self._reservation.release()
+
+    def whole(self) -> bytearray:
+        """Return the whole body, or raise the error that refuses it."""
+        if self.refusal:
+            raise self.refusal
+        return self._content
+
+
+class Decompression:
+    """Decompresses a stream of gzip, with one or several members, or of deflate, with or without zlib's header."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._stream = zlib.decompressobj(_WINDOW_BITS[encoding])
+        self._is_new = True
+        self._members = 1
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> "Decompression | None":
+        """Return the decompression of a request's body; None if it is not compressed.
+
+        Raises:
+            RequestError: the Content-Encoding is not supported.
+        """
+        encoding = headers.get("content-encoding", "identity").strip().lower() or "identity"
+        if encoding == "identity":
+            return None
+        if encoding not in _WINDOW_BITS:
+            raise RequestError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither", 415)
+        return cls(encoding)
+
+    def parts(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the decompressed bytes of a piece in chunks of at most `_STEP_BYTES`.
+
+        Raises:
+            BadInputError: the data does not match its encoding, or has too many members.
+        """
+        if self._is_new and piece and self._encoding == "deflate" and piece[0] & 0x0F != _ZLIB_METHOD:
+            self._stream = zlib.decompressobj(_RAW_DEFLATE)
+        waiting, is_full = piece, False
+        while waiting or is_full:
+            if self._stream.eof:
+                self._members += 1
+                if self._members > _MAX_MEMBERS:
+                    raise BadInputError(
+                        f"the body has more than {_MAX_MEMBERS:,} members of {self._encoding}; compress it as one"
+                    )
+                self._stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+            self._is_new = False
+            try:
+                part = self._stream.decompress(waiting, _STEP_BYTES)
+            except zlib.error as error:
+                raise BadInputError(f"the body is not {self._encoding} ({error})") from None
+            waiting = self._stream.unconsumed_tail or self._stream.unused_data
+            # A full chunk may leave more output in the decompressor.
+            is_full = len(part) == _STEP_BYTES and not self._stream.eof
+            if part:
+                yield part
+
+    def check_end(self) -> None:
+        """Check that the stream is complete.
+
+        Raises:
+            BadInputError: the stream is truncated.
+        """
+        if not self._stream.eof and not self._is_new:
+            raise BadInputError(f"the body is cut off before the end of its {self._encoding}")
+
+
+class FileMemory:
+    """Memory of a file that is stored as it arrives: two copies of each chunk, up to what an upload holds."""
+
+    def __init__(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._held = 0
+
+    async def expect(self, size: int) -> None:
+        """Wait for the memory of a file of `size` bytes; reserve nothing."""
+        await self._reservation.wait_for_room(min(HELD_BYTES, _FILE_COPIES * size))
+
+    async def hold(self, size: int) -> None:
+        """Reserve the memory of the next `size` bytes."""
+        more = min(_FILE_COPIES * size, HELD_BYTES - self._held)
+        await self._reservation.reserve(more)
+        self._held += more

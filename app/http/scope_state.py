@@ -9,4 +9,4 @@ REQUEST_RECORD: Final = "request_record"
 """The record of the request, an `app.observability.request_record.RequestRecord`."""
 
 OPEN_WEBSOCKET: Final = "open_websocket"
-"""The counted WebSocket, an `app.admission.websockets.OpenWebSocket`."""
+"""The slot of the WebSocket, a `stores.concurrency.admission.Slot`."""

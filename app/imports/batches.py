@@ -9,7 +9,7 @@ from graphql_schema.context import Stores
 from stores.calls.restore import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
-from stores.objects.restore import RestoredVersion
+from stores.objects.writes import RestoredVersion
 
 _MAX_LINES: Final = 500
 _MAX_BYTES: Final = 8 * 1024 * 1024

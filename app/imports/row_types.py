@@ -7,14 +7,12 @@ from typing import Any, Final
 from app.exports.export import TRAILER
 from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
-from stores.exports.calls_format import CALL_COLUMNS, to_restored_call
 from stores.exports.columns import CURSOR, Columns
-from stores.exports.feedback_format import FEEDBACK_COLUMNS, new_of
-from stores.exports.objects_format import OBJECT_COLUMNS, version_of
-from stores.exports.row_reader import ImportedRow
+from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS
+from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec
-from stores.objects.restore import RestoredVersion
+from stores.objects.writes import RestoredVersion
 
 _SPANS: Final = ("resourceSpans", "resource_spans")
 _CALL: Final = {"op_name", "trace_id"}
@@ -74,9 +72,9 @@ def _row(row: Mapping[str, Any], fields: ImportedRow) -> tuple[Item, list[str]]:
     if row.get("deleted_at") is not None:
         raise BadInputError("is set: deleted rows are not imported", "deleted_at")
     if names >= _OBJECT:
-        return version_of(fields), _unknown(row, OBJECT_COLUMNS)
+        return to_restored_version(fields), _unknown(row, OBJECT_COLUMNS)
     if names >= _FEEDBACK:
-        return new_of(fields), _unknown(row, FEEDBACK_COLUMNS)
+        return to_new_feedback(fields), _unknown(row, FEEDBACK_COLUMNS)
     if names >= _CALL:
         return to_restored_call(fields), _unknown(row, CALL_COLUMNS)
     if names >= _THREAD:

@@ -1,20 +1,20 @@
 """The outermost middleware: request ids and request counts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.credentials import first_header
+from app.http.errors import error_response
 from app.http.scope_state import REQUEST_RECORD
 from app.observability import endpoints
 from app.observability.counters import RequestCounters
 from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import RequestRecord
 from app.runtime.shutdown import Shutdown
-from stores.errors import StoreError, UnavailableError
+from stores.errors import UnavailableError
 
 _CLIENT_CLOSED: Final = 499
 """Status of a request whose client disconnected, as nginx logs it."""
@@ -36,12 +36,10 @@ class RequestTrackingMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        error_response: Callable[[Scope, StoreError], Response],
         counters: RequestCounters | None = None,
         shutdown: Shutdown | None = None,
     ) -> None:
         self._app = app
-        self._error_response = error_response
         self._counters = counters
         self._shutdown = shutdown
         self._new_ids = new_ids()
@@ -79,7 +77,7 @@ class RequestTrackingMiddleware:
             await self._app(scope, receive, send_with_id)
         except BaseException as error:
             if status == _CLIENT_CLOSED and scope["type"] == "http" and self._is_cut_off(error):
-                await self._error_response(scope, UnavailableError(_CUT_OFF))(scope, receive, send_with_id)
+                await error_response(scope, UnavailableError(_CUT_OFF))(scope, receive, send_with_id)
                 return
             status = _FAILED if status == _CLIENT_CLOSED else status
             raise

@@ -3,24 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
-from app.admission import OperationLimiter
-from app.admission.spool_budget import SpoolBudget
-from app.admission.websockets import WebSockets
+from app.admission import Admission
 from app.background.tasks import BackgroundTasks
 from app.observability.counters import RequestCounters
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import RequestBudget
+from stores.concurrency.admission import Limiter
 from stores.database import Database
 from stores.duration_histogram import BOUNDS, DurationHistogram
-
-if TYPE_CHECKING:
-    from app.exports.worker_processes import ExportProcessPool
 
 _Labelled = Mapping[Any, float]
 """Samples by the tuple of their label values."""
@@ -106,11 +101,8 @@ class MetricsCollector:
     counters: RequestCounters
     database: Database
     stores: Stores
-    request_budget: RequestBudget
-    operation_limiter: OperationLimiter
-    spool_space: SpoolBudget
-    websockets: WebSockets
-    exports: "ExportProcessPool"
+    admission: Admission
+    exports: Limiter
     background: BackgroundTasks
 
     def collect(self) -> Iterator[Metric]:
@@ -131,17 +123,18 @@ class MetricsCollector:
         yield IN_FLIGHT.with_values({(endpoint,): count for endpoint, count in counters.in_flight.items()})
 
     def _limits(self) -> Iterator[Metric]:
-        fan_out, completions = self.stores.calls.fan_out, self.stores.completions
-        used = {
-            ("completions",): (completions.in_flight, completions.max_concurrent),
-            ("exports",): (self.exports.count, self.exports.limit),
-            ("operations",): (self.operation_limiter.in_use, self.operation_limiter.limit),
-            ("pending_bytes",): (self.request_budget.reserved_bytes, self.request_budget.max_bytes),
-            ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
-            ("websockets",): (self.websockets.count, self.websockets.limit),
-            ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
-            ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
+        admission, fan_out = self.admission, self.stores.calls.fan_out
+        limiters = {
+            "completions": self.stores.completions.limiter,
+            "exports": self.exports,
+            "operations": admission.operations,
+            "websockets": admission.websockets,
+            "subscriptions": fan_out.limiter,
         }
+        used = {(name,): (limiter.in_use, limiter.limit) for name, limiter in limiters.items()}
+        for name, budget in (("pending_bytes", admission.memory), ("spooled_bytes", admission.disk)):
+            used[name,] = budget.reserved_bytes, budget.max_bytes
+        used["event_bytes",] = fan_out.log.size, fan_out.log.max_bytes
         in_use = {name: now for name, (now, _limit) in used.items()}
         limits = {name: limit for name, (_now, limit) in used.items()}
         yield IN_USE.with_values(in_use)
@@ -152,7 +145,8 @@ class MetricsCollector:
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
         yield CONNECTIONS.with_values(connections)
         yield WAITING.with_values({(): use.waiting})
-        yield WRITES.with_values({(): self.request_budget.writes})
+        writes = self.admission.memory.writes
+        yield WRITES.with_values({(): writes.in_use + writes.waiting})
 
     def _events(self) -> Iterator[Metric]:
         fan_out = self.stores.calls.fan_out

@@ -5,25 +5,27 @@ other errors get another status.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from starlette.requests import ClientDisconnect, Request
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.admission.quota_keys import quota_key_of
 from app.auth.callers import access_of
-from app.http.media_types import media_type_of
-from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
-from app.otlp.request_body import UnknownEncodingError, read_body
-from app.otlp.responses import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
-from graphql_schema.errors import masked_error
-from stores.concurrency.request_budget import RequestBudget, Reservation
-from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
+from app.http.errors import RequestError, error_boundary, otlp_error
+from app.http.media_types import JSON, PROTOBUF, media_type_of
+from app.http.request_body import BodyRules, read_body
+from stores.concurrency.admission import RequestBudget, Reservation
+from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.ids import check_project_id
-from stores.json import incremental
-from stores.otel import Exported, OtelStore
+from stores.json import codec, incremental
+from stores.otel import Exported
+
+if TYPE_CHECKING:
+    from stores.otel import OtelStore
 
 PROJECT_HEADER: Final = "project_id"
 PATHS: Final = ("/v1/traces", "/otel/v1/traces")
@@ -54,51 +56,42 @@ class TracesEndpoint:
     """
 
     def __init__(self, max_body_bytes: int, entity: str, request_budget: RequestBudget) -> None:
-        self.max_body_bytes = max_body_bytes
         self.entity = entity
         self.request_budget = request_budget
+        self._body_rules = {
+            media_type: BodyRules(max_body_bytes, "export fewer spans at once", copies=copies, decompresses=True)
+            for media_type, copies in COPIES.items()
+        }
 
     def routes(self) -> list[Route]:
         """Return the routes, including those that reject other signals."""
-        routes = [Route(path, self.post, methods=["POST"]) for path in PATHS]
-        return routes + [Route(path, _unstored, methods=["POST"]) for path in UNSTORED]
+        post, refuse = error_boundary(self.post, otlp_error), error_boundary(_unstored, otlp_error)
+        routes = [Route(path, post, methods=["POST"]) for path in PATHS]
+        return routes + [Route(path, refuse, methods=["POST"]) for path in UNSTORED]
 
     async def post(self, request: Request) -> Response:
         """Store the spans of a request."""
         media_type = media_type_of(request.headers.get("content-type", ""))[0]
-        if media_type not in {PROTOBUF, JSON}:
-            return failure(BadInputError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type"), 415, JSON)
-        try:
-            return success(await self._export(request, media_type), media_type)
-        except ClientDisconnect:
-            return Response(status_code=400)  # the client has disconnected
-        except BodyTimeoutError as error:
-            return closing(failure(error, BODY_TIMEOUT_STATUS, media_type))
-        except UnknownEncodingError as error:
-            return failure(error, 415, media_type)
-        except StoreError as error:
-            return failure(error, status_of(error), media_type)
-        except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
-            masked = masked_error(error, f"at {request.url.path}")
-            return failure(StoreError(masked.message), INTERNAL, media_type)
-
-    async def _export(self, request: Request, media_type: str) -> Exported:
+        if media_type not in COPIES:
+            raise RequestError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type", 415)
         store: OtelStore = request.state["stores"].otel
         project_id = project_of(request.headers.get(PROJECT_HEADER))
         check = access_of(request).check
         check_header(project_id, check)
         with self.request_budget.reservation(quota_key_of(request.scope)) as reservation:
-            # No variable here keeps the body, so that it is freed while its spans are stored.
-            body = read_body(request, self.max_body_bytes, reservation, COPIES[media_type])
+            # No variable keeps the body, so that it is freed while its spans are stored.
+            body = read_body(request, self._body_rules[media_type], reservation)
             if media_type == PROTOBUF:
-                return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
-            value = await _read(await body, reservation)
-            return await store.export_json(value, project_id, entity=self.entity, check=check)
+                exported = await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
+            else:
+                value = await _read(await body, reservation)
+                exported = await store.export_json(value, project_id, entity=self.entity, check=check)
+        return _success(exported, media_type)
 
 
 async def _unstored(request: Request) -> Response:
     """Reject with 404, which no exporter retries; some retry every status from 500 on."""
-    return refusal(NotFoundError(UNSTORED[request.scope["path"]]), request.headers.get("content-type", ""))
+    raise NotFoundError(UNSTORED[request.scope["path"]])
 
 
 async def _read(text: bytearray, reservation: Reservation) -> object:
@@ -107,7 +100,7 @@ async def _read(text: bytearray, reservation: Reservation) -> object:
         return await incremental.loads(text, MAX_VALUES, reserve=reservation.reserve)
     except PayloadTooLargeError as error:
         reason = error.message.partition(";")[0]
-        raise PayloadTooLargeError(f"the body {reason}; export fewer spans at once") from None
+        raise error.reworded(f"the body {reason}; export fewer spans at once") from None
 
 
 def check_header(project_id: str | None, check: Callable[[str], None]) -> None:
@@ -126,3 +119,23 @@ def project_of(header: str | bytes | None) -> str | None:
     """Return the project in a header, percent-decoded; None without the header."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else header
     return unquote(text).strip() if text else None
+
+
+def _success(exported: Exported, media_type: str) -> Response:
+    """Return the response to a request whose valid spans are all stored."""
+    if media_type == JSON:
+        rejected = exported.rejected_spans
+        partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
+        content = codec.dumps({"partialSuccess": partial} if rejected else {})
+    else:
+        content = response_of(exported).SerializeToString()
+    return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
+
+
+def response_of(exported: Exported) -> ExportTraceServiceResponse:
+    """Return the response message, which HTTP and gRPC share."""
+    response = ExportTraceServiceResponse()
+    if exported.rejected_spans:
+        response.partial_success.rejected_spans = exported.rejected_spans
+        response.partial_success.error_message = exported.error_message
+    return response

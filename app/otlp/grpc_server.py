@@ -6,14 +6,12 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
-from weakref import WeakValueDictionary
 
-from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -21,16 +19,14 @@ from app.admission.quota_keys import quota_key_for
 from app.auth.callers import RouteAccess
 from app.auth.guard import permission_for
 from app.auth.route_permissions import GRPC
-from app.http.request_body import BodyTimeoutError
+from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
+from app.http.media_types import PROTOBUF
 from app.http.scope_state import CALLER
 from app.observability import endpoints
 from app.observability.request_ids import HEADER, new_ids, valid_id
-from app.observability.request_record import INTERNAL, RequestRecord
-from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.otlp.responses import CODES, PROTOBUF, message_of, response_of
-from graphql_schema.errors import masked_error
-from stores.concurrency.quotas import half
-from stores.concurrency.request_budget import RequestBudget
+from app.observability.request_record import RequestRecord
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of, response_of
+from stores.concurrency.admission import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore
 from stores.security.access import Caller, Role
@@ -38,7 +34,7 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.token_buckets import RateLimiter
+    from app.admission.rates import RateLimiter
     from app.observability.counters import RequestCounters
     from app.runtime.shutdown import Shutdown
 
@@ -189,9 +185,7 @@ class _Traces:
         self._store = store
         self._entity = entity
         self._request_budget = request_budget
-        self._receiving = asyncio.Semaphore(_COMING_AT_ONCE)
-        # Weak references: a caller's semaphore exists while one of the caller's calls uses it.
-        self._receiving_by_caller = WeakValueDictionary[str, asyncio.Semaphore]()
+        self._receiving = Limiter(_COMING_AT_ONCE, _too_many_messages, wait_seconds=_SLOT_SECONDS)
 
     async def export(
         self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
@@ -203,12 +197,9 @@ class _Traces:
             try:
                 return response_of(await self._export(role, requests, context, sent, call)).SerializeToString()
             except StoreError as error:
-                call.count_error(error.code)
-                await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
+                await _refuse(context, error, call)
             except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
-                call.count_error(INTERNAL)
-                masked = masked_error(error, "in OTLP over gRPC")
-                await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
+                await _refuse(context, InternalError(error, "in OTLP over gRPC"), call)
 
     @contextmanager
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
@@ -242,32 +233,19 @@ class _Traces:
         caller.check_anywhere(role)
         project_id = project_of(sent.get(PROJECT_HEADER))
         check_header(project_id, access.check)
-        of_caller = self._receiving_by_caller.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
-        async with self._slot(of_caller):
+        async with self._receiving.slot(account):
             request = await _message(requests)
         await self._admit(_text(sent.get(_AUTHORIZATION)))  # the message took time, in which the key may have expired
         with self._request_budget.reservation(account) as reservation:
             await reservation.reserve(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
-    @asynccontextmanager
-    async def _slot(self, of_caller: asyncio.Semaphore) -> AsyncIterator[None]:
-        """Acquire one of the caller's slots and one of the server's for receiving a message.
 
-        Raises:
-            UnavailableError: no slot became free in time.
-        """
-        async with AsyncExitStack() as slots:
-            try:
-                async with asyncio.timeout(_SLOT_SECONDS):
-                    await slots.enter_async_context(of_caller)
-                    await slots.enter_async_context(self._receiving)
-            except TimeoutError:
-                raise UnavailableError(
-                    f"{_COMING_AT_ONCE} messages over gRPC are on their way, or {half(_COMING_AT_ONCE)} of yours; "
-                    "nothing of this request is stored, send it again a little later"
-                ) from None
-            yield
+def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
+    return UnavailableError(
+        f"{receiving.limit} messages over gRPC are on their way, or {receiving.caller_limit} of yours; "
+        "nothing of this request is stored, send it again a little later"
+    )
 
 
 def _text(value: str | bytes | None) -> str | None:
@@ -288,14 +266,13 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
         raise BodyTimeoutError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
-async def _refuse(
-    context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int, request_id: str
-) -> NoReturn:
-    status = Status(code=code, message=message_of(error))
+async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, call: RequestRecord) -> NoReturn:
+    call.count_error(error.code)
+    status = Status(code=statuses_of(error.code).grpc, message=reason(error))
     if (seconds := retry_after(error)) is not None:
         retry = RetryInfo()
         retry.retry_delay.seconds = seconds
         status.details.add().Pack(retry)
     codes = {known.value[0]: known for known in _grpc().StatusCode}
-    metadata = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, request_id))
-    await context.abort(codes[code], status.message, metadata)
+    metadata = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, call.request_id))
+    await context.abort(codes[status.code], status.message, metadata)

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.admission import quota_key_of
-from app.admission.rate_limit_middleware import RateLimitMiddleware
+from app.admission.rates import RateLimitMiddleware
 from app.auth import AuthenticationMiddleware, caller_of, guard_routes
 from app.auth.route_permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIONS
 from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
@@ -30,7 +30,6 @@ from app.observability.middleware import RequestTrackingMiddleware
 from app.observability.traced_schema import trace_operations
 from app.observability.tracing import TracedRequests
 from app.otlp import TracesEndpoint
-from app.protocol_errors import error_response_for_path
 from app.server.fast_routes import DirectRoutes
 from app.server.health import healthz, readyz
 from app.server.lifespan import ServerProcess
@@ -75,21 +74,21 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 def _middleware(process: ServerProcess) -> list[Middleware]:
     """Return the middleware, outermost first; limits that are off are left out."""
-    settings = process.settings
+    settings, rates = process.settings, process.admission.rates
     names = allowed_hosts(settings.host, settings.allowed_hosts)
     return [
-        Middleware(RequestTrackingMiddleware, error_response_for_path, process.counters, process.shutdown),
+        Middleware(RequestTrackingMiddleware, process.counters, process.shutdown),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
-        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins), error_response_for_path),
-        Middleware(AuthenticationMiddleware, process.authenticator, error_response_for_path),
+        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins)),
+        Middleware(AuthenticationMiddleware, process.authenticator),
         Middleware(AuditCallerMiddleware),
-        *([Middleware(HostCheckMiddleware, names, error_response_for_path)] if names is not None else []),
-        *([Middleware(RateLimitMiddleware, process.rates, error_response_for_path)] if process.rates else []),
+        *([Middleware(HostCheckMiddleware, names)] if names is not None else []),
+        *([Middleware(RateLimitMiddleware, rates)] if rates else []),
     ]
 
 
 def _routes(process: ServerProcess) -> list[BaseRoute]:
-    settings, request_budget = process.settings, process.request_budget
+    settings, admission = process.settings, process.admission
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
     if process.tracing:
         trace_operations(schema, process.tracing)
@@ -98,15 +97,11 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         Route("/graphql", over_http),
         Route("/", home),
         WebSocketRoute("/graphql", over_websocket),
-        *FileEndpoints(settings.max_file_bytes, request_budget).routes(),
+        *FileEndpoints(settings.max_file_bytes, admission.memory).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
-        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, request_budget).routes(),
+        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, admission.memory).routes(),
         WeaveDoor(
-            settings.max_body_bytes,
-            settings.max_file_bytes,
-            request_budget,
-            process.operation_limiter,
-            introspection=settings.introspection,
+            settings.max_body_bytes, settings.max_file_bytes, admission, introspection=settings.introspection
         ).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
@@ -117,9 +112,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(
-        routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE
-    )
+    return guard_routes(routes, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE)
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
@@ -128,7 +121,7 @@ def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
 
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
     """Create GraphQL over HTTP and over WebSocket, which share their limits."""
-    settings, request_budget = process.settings, process.request_budget
+    settings = process.settings
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
     def make_context(connection: HTTPConnection) -> Context:
@@ -141,10 +134,8 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         make_context,
         settings.max_body_bytes,
         partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
-        request_budget,
+        process.admission,
         settings.max_file_bytes,
-        process.spool_space,
-        process.operation_limiter,
         trusted,
     )
     over_websocket = GraphQLWebSocket(
@@ -152,10 +143,7 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         make_context,
         settings.max_body_bytes,
         max_operations=settings.max_connection_operations,
-        request_budget=request_budget,
-        websockets=process.websockets,
-        operation_limiter=process.operation_limiter,
-        rates=process.rates,
+        admission=process.admission,
         trusted=trusted,
         allowed_origins=tuple(Origins.parse(settings.cors_origins).names),
         shutdown=process.shutdown,

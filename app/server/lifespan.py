@@ -10,16 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.admission import OperationLimiter, RateLimiter
-from app.admission.spool_budget import SpoolBudget
-from app.admission.websockets import WebSockets
+from app.admission import Admission
 from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
-from app.background.evaluation_worker import run_evaluation_worker
-from app.background.maintenance import MaintenanceJobs
+from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
 from app.background.tasks import BackgroundTasks
-from app.background.upload_sweep import sweep_uploads
 from app.exports.worker_processes import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
@@ -34,8 +30,7 @@ from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.concurrency.quotas import half
-from stores.concurrency.request_budget import RequestBudget
+from stores.concurrency.admission import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
 
@@ -49,14 +44,10 @@ class ServerProcess:
     settings: Settings
     uri: str
     counters: RequestCounters | None
-    request_budget: RequestBudget
-    operation_limiter: OperationLimiter
-    spool_space: SpoolBudget
-    websockets: WebSockets
+    admission: Admission
     exports: ExportProcessPool
     authenticator: Authenticator
     tokens: OidcTokens | None
-    rates: RateLimiter | None
     tracing: Tracing | None
     shutdown: Shutdown = field(default_factory=Shutdown)
 
@@ -68,14 +59,10 @@ class ServerProcess:
             settings,
             uri,
             RequestCounters() if settings.metrics else None,
-            RequestBudget(settings.max_pending_bytes),
-            OperationLimiter(settings.max_operations, settings.max_caller_operations or half(settings.max_operations)),
-            SpoolBudget(settings.max_spooled_bytes),
-            WebSockets(settings.max_websockets),
+            Admission.from_settings(settings),
             ExportProcessPool(settings.max_exports),
             _authenticator(settings, tokens),
             tokens,
-            RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
             Tracing(otel_endpoint, settings.otel_service_name) if otel_endpoint else None,
         )
 
@@ -116,20 +103,19 @@ class ServerProcess:
         settings = self.settings
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.request_budget, listeners)
+        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
 
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
-        rows = self.settings.evaluation_rows
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        background.start("file_sweep", sweep_uploads(stores.files, "files", background.stats_of("file_sweep")))
-        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.stats_of("table_sweep")))
+        for name, store, of in (("file_sweep", stores.files, "files"), ("table_sweep", stores.tables, "tables")):
+            background.start(name, sweep_uploads(name, store, of, background.stats_of(name)))
         background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
-        if rows:
-            background.start("evaluations", run_evaluation_worker(stores.evaluation_runs, rows))
+        rows, stats = self.settings.evaluation_rows, background.stats_of("evaluations")
+        background.start("evaluations", run_evaluations(stores.evaluation_runs, rows, stats))
         return preparation
 
     @asynccontextmanager
@@ -137,8 +123,8 @@ class ServerProcess:
         if self.counters is None:
             yield
             return
-        bounds = self.request_budget, self.operation_limiter, self.spool_space, self.websockets, self.exports
-        collector = MetricsCollector(self.counters, stores.calls.database, stores, *bounds, background)
+        limits = self.admission, self.exports.limiter
+        collector = MetricsCollector(self.counters, stores.calls.database, stores, *limits, background)
         state[METRICS] = worker_metrics = WorkerMetrics.of_environment(collector.collect)
         async with worker_metrics.serve_peers():
             yield
@@ -152,9 +138,11 @@ class ServerProcess:
             return (await self.authenticator.authenticate(authorization, key_cache, settings.host)).caller
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-        bounds = settings.max_body_bytes, settings.otlp_entity, self.request_budget
+        bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
         stopping_tasks = self.shutdown, settings.shutdown_seconds
-        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.counters, *stopping_tasks)
+        return traces_over_grpc(
+            address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks
+        )
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""

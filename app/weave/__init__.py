@@ -1,5 +1,5 @@
 """API of the Weave SDK: programs instrumented with `weave` log into LoomQL without changes."""
 
-from app.weave.routes import PREFIX, WeaveDoor
+from app.weave.routes import WeaveDoor
 
-__all__ = ["PREFIX", "WeaveDoor"]
+__all__ = ["WeaveDoor"]

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.errors import answer, log, reason, refusal
+from app.http.errors import reason
+from app.weave.errors import log
 from app.weave.request_body import Body, Items
+from app.weave.responses import answer
 from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
 
@@ -83,7 +85,7 @@ class Outcome:
         if self.refused:
             self._log()
         if self._first and len(self.refused) == len(self.items):
-            return refusal(self._first[1])
+            raise self._first[1]
         return answer({"res": [self._result(position) async for position in cooperative(range(len(self.items)))]})
 
     def _result(self, position: int) -> dict[str, Any]:

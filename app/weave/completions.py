@@ -8,9 +8,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from app.http import keepalive
-from app.weave.errors import answer
 from app.weave.request_body import Body
 from app.weave.request_models import CompletionsCreateReq
+from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.completions import CompletionEvent
 from stores.json import codec

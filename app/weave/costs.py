@@ -6,10 +6,10 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.errors import answer
 from app.weave.paging import pages
 from app.weave.request_body import Body
 from app.weave.request_models import CostCreateReq, FieldsQueryReq, PurgeReq
+from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores import times
 from stores.errors import BadInputError
@@ -52,7 +52,7 @@ async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[
     names = tuple(parsed.fields or _FIELDS)
 
     async def read(request: PageRequest) -> Page:
-        return await stores.costs.page(parsed.project_id, request, names, parsed.sort_keys, parsed.where)
+        return await stores.costs.page(parsed.project_id, request, names, None, parsed.sort_keys, parsed.where)
 
     async for page in pages(read, parsed):
         for row in page.rows:

@@ -7,11 +7,12 @@ from starlette.responses import Response
 
 from app.weave import responses
 from app.weave.batches import Outcome, batch_of
-from app.weave.errors import answer, is_passing
+from app.weave.errors import is_passing
 from app.weave.feedback_encoder import FEEDBACK, feedback_fields
 from app.weave.paging import pages
 from app.weave.request_body import Body
 from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
+from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError, StoreError
@@ -113,7 +114,7 @@ async def query(stores: Stores, body: Body) -> Response:
     """Return the feedback that matches a query, or its number if only `count(*)` is requested."""
     parsed = await body.read(FieldsQueryReq)
     if parsed.fields == [_COUNT]:
-        return answer({"result": [{_COUNT: await stores.feedback.count(parsed.project_id, parsed.where)}]})
+        return answer({"result": [{_COUNT: await stores.feedback.count(parsed.project_id, query=parsed.where)}]})
     for position, name in enumerate(parsed.fields or ()):
         if name not in FEEDBACK and not name.startswith("payload."):
             raise BadInputError(
@@ -127,7 +128,7 @@ async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[
     wanted = {name.partition(".")[0] for name in names}
 
     async def read(request: PageRequest) -> Page:
-        return await stores.feedback.page(parsed.project_id, request, wanted, parsed.sort_keys, parsed.where)
+        return await stores.feedback.page(parsed.project_id, request, wanted, None, parsed.sort_keys, parsed.where)
 
     async for page in pages(read, parsed, _READ_AT_ONCE):
         for row in page.rows:

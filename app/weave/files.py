@@ -13,23 +13,23 @@ from starlette.responses import Response, StreamingResponse
 
 from app.auth.callers import access_of
 from app.graphql_http.multipart import is_multipart
+from app.http.errors import BodyTimeoutError
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser
-from app.http.request_body import BodyTimeoutError, iter_chunks, never
-from app.weave.errors import InvalidRequestError, answer
+from app.http.request_body import FileMemory, announced_bytes, iter_chunks, never
+from app.weave.errors import InvalidRequestError
 from app.weave.request_body import Body
 from app.weave.request_models import FileReq
+from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, StoreError
-from stores.files import HELD_BYTES, check_size
+from stores.files import check_size
 
 _PROJECT_ID: Final = "project_id"
 _FILE: Final = "file"
 _MAX_FIELD_BYTES: Final = 1024
 _MAX_DISCARDED_BYTES: Final = 32 * 1024 * 1024
-_COPIES: Final = 2
-"""Copies of the content in memory during a write; the driver holds the second one."""
 
 _RULE: Final = "send multipart/form-data with the field project_id, and after it the file as the part file"
 
@@ -38,12 +38,12 @@ async def create(stores: Stores, request: Request, reservation: Reservation, max
     """Store the file of a form while it arrives; return its digest."""
     if not is_multipart(request.headers):
         raise InvalidRequestError(f"the body is no form; {_RULE}")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal():
-        check_size(int(length) - _MAX_FIELD_BYTES, max_bytes)
-        await reservation.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
+    memory = FileMemory(reservation)
+    if length := announced_bytes(request.headers):
+        check_size(length - _MAX_FIELD_BYTES, max_bytes)
+        await memory.expect(length)
     async with aclosing(iter_chunks(request, never)) as body:
-        form = _Form(body, _parser(request), reservation)
+        form = _Form(body, _parser(request), memory)
         try:
             await form.read_head()
             access_of(request).check(form.project_id, _PROJECT_ID)
@@ -86,11 +86,10 @@ class _Form:
 
     body: AsyncGenerator[bytes, None]
     parser: PartParser
-    reservation: Reservation
+    memory: FileMemory
     project_id: str = ""
     name: str | None = None
     _events: list[Head | bytes | None] = field(default_factory=list)
-    _held: int = 0
 
     async def read_head(self) -> None:
         """Read the form up to the start of the file's content.
@@ -123,15 +122,10 @@ class _Form:
             if event is None:
                 is_over = True
             elif isinstance(event, bytes) and not is_over:
-                await self._hold(len(event))
+                await self.memory.hold(len(event))
                 yield event
         if not self.parser.ended:
             raise BadInputError("the body ends before its last boundary")
-
-    async def _hold(self, size: int) -> None:
-        more = min(_COPIES * size, HELD_BYTES - self._held)
-        await self.reservation.reserve(more)
-        self._held += more
 
     async def _next(self) -> "Head | bytes | _End | None":
         while not self._events:

@@ -7,16 +7,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.auth.callers import ACCESS, RouteAccess, access_of
-from app.http.request_body import iter_chunks, refusal_by
+from app.http.request_body import BodyRules, is_encoded, read_body
 from app.weave.errors import InvalidRequestError, invalid
-from stores.concurrency.request_budget import Reservation
-from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
+from stores.concurrency.admission import Reservation
+from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
 from stores.json import incremental
 
 LARGE: Final = 4 * incremental.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"
-_DISCARDED_BODIES: Final = 4
-"""Multiple of the body limit that is read and discarded, so that the client receives the error."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -168,50 +166,14 @@ def _validated(model: type[_Model], value: object, access: RouteAccess, at: str 
         raise error.prefixed(at) if at else error from None
 
 
-async def read_body(request: Request, max_bytes: int, reservation: Reservation) -> Body:
-    """Read the body of a request, and reserve its memory until the reservation is closed.
+def body_rules(max_bytes: int) -> BodyRules:
+    """Return how bodies are read: the SDK reads an error only after it sent the whole body."""
+    return BodyRules(max_bytes, "send less at once", discards=4)
 
-    The rest of a rejected body is read and discarded: a client that is still sending would only see a closed
-    connection.
 
-    Raises:
-        PayloadTooLargeError: the body is larger than `max_bytes`.
-        RateLimitedError: other requests of this caller use its half of the memory.
-        UnavailableError: the memory for request bodies is full.
-        BodyTimeoutError: the client sends too slowly, or stops.
-    """
-    refused: StoreError | None = _encoded(request)
-    text, size = bytearray(), 0
-    length = request.headers.get("content-length", "")
-    if length.isdecimal():
-        refused = refused or await refusal_by(reservation.wait_for_room, int(length))
-    async for piece in iter_chunks(request):
-        size += len(piece)
-        if size > max_bytes:
-            refused = _too_large(max_bytes)
-        if size > _DISCARDED_BODIES * max_bytes:
-            break
-        refused = refused or await refusal_by(reservation.reserve, len(piece))
-        if refused is None:
-            text += piece
-        elif text:
-            text = bytearray()
-            reservation.release()
-    if refused:
-        try:
-            raise refused
-        finally:
-            del refused  # its traceback refers to this frame, a cycle that would keep the body in memory
+async def read_sdk_body(request: Request, rules: BodyRules, reservation: Reservation) -> Body:
+    """Read the body of a request, and reserve its memory until the reservation is closed; raises as `read_body`."""
+    if is_encoded(request.headers):
+        raise InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
+    text = await read_body(request, rules, reservation)
     return Body(text, access_of(request), reservation, request.path_params, dict(request.headers))
-
-
-def _encoded(request: Request) -> StoreError | None:
-    if request.headers.get("content-encoding", "identity").lower() == "identity":
-        return None
-    return InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
-
-
-def _too_large(max_bytes: int) -> PayloadTooLargeError:
-    return PayloadTooLargeError(
-        f"the body is larger than {max_bytes:,} bytes; send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
-    )

@@ -1,16 +1,23 @@
-"""Long responses for the Weave SDK: JSON lines and JSON lists, sent page by page to limit memory."""
+"""Responses for the Weave SDK; long ones are JSON lines or a JSON list, sent page by page to limit memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
+
+from stores.json import codec
 
 Rows = AsyncGenerator[bytes, None]
 """Chunks of JSON, each a row or a section of one; a row ends in a newline."""
 
 _CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {"Cache-Control": "no-store"}
+
+
+def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return a JSON response."""
+    return Response(codec.dumps(content), status, {**_HEADERS, **(headers or {})}, "application/json")
 
 
 async def lines(rows: Rows) -> StreamingResponse:

@@ -5,13 +5,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.admission.operation_limiter import MAX_OPERATIONS, OperationLimiter
-from app.admission.quota_keys import quota_key_of
-from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.admission import Admission, quota_key_of
+from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
 from app.weave import (
     actions,
@@ -28,13 +27,9 @@ from app.weave import (
     tables,
     wandb_graphql,
 )
-from app.weave.errors import answer, failure, refusal
-from app.weave.request_body import Body, read_body
+from app.weave.request_body import Body, body_rules, read_sdk_body
+from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import RequestBudget, Reservation
-from stores.errors import StoreError
-
-PREFIX: Final = "/weave"
 
 _Endpoint = Callable[[Stores, Body], Awaitable[Response]]
 _NOT_FOUND: Final = 404
@@ -90,7 +85,7 @@ _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 class WeaveDoor:
     """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
-    A request holds one slot of `operation_limiter` until its response starts; completions have their own limit.
+    A request holds a slot of an operation until its response starts; completions have their own limit.
     `introspection` allows schema introspection in W&B lookups.
     """
 
@@ -98,15 +93,13 @@ class WeaveDoor:
         self,
         max_body_bytes: int,
         max_file_bytes: int,
-        request_budget: RequestBudget,
-        operation_limiter: OperationLimiter | None = None,
+        admission: Admission,
         *,
         introspection: bool = True,
     ) -> None:
-        self._operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
-        self._max_body_bytes = max_body_bytes
+        self._body_rules = body_rules(max_body_bytes)
         self._max_file_bytes = max_file_bytes
-        self._request_budget = request_budget
+        self._admission = admission
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
             _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
@@ -116,34 +109,33 @@ class WeaveDoor:
     def mount(self) -> Mount:
         """Return the routes under the prefix, with a JSON 404 for unknown paths."""
         routes: list[BaseRoute] = [
-            Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in self._posts.items()
+            Route(path, error_boundary(partial(self._post, endpoint), weave_error), methods=["POST"])
+            for path, endpoint in self._posts.items()
         ]
-        routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
+        create_file = error_boundary(self._create_file, weave_error)
+        routes += [Route(path, create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
         routes += [
             Route("/server_info", _server_info, methods=["GET"]),
             Route("/{path:path}", self._unknown, methods=_METHODS),
         ]
-        return Mount(PREFIX, routes=routes)
+        return Mount(WEAVE_PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
-        async def answered(reservation: Reservation) -> Response:
-            body = await read_body(request, self._max_body_bytes, reservation)
+        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            body = await read_sdk_body(request, self._body_rules, reservation)
             try:
                 if endpoint in _UNCOUNTED:
                     return await endpoint(request.state["stores"], body)
-                async with self._operation_limiter.slot(quota_key_of(request.scope)):
+                async with self._admission.operations.operation(quota_key_of(request.scope)):
                     return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
                     del body
                     await asyncio.to_thread(heap_trimming.trim_heap)
 
-        return await self._guarded(request, answered)
-
     async def _create_file(self, request: Request) -> Response:
-        return await self._guarded(
-            request, partial(files.create, request.state["stores"], request, max_bytes=self._max_file_bytes)
-        )
+        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            return await files.create(request.state["stores"], request, reservation, self._max_file_bytes)
 
     async def _unknown(self, request: Request) -> Response:
         """Redirect a link that the SDK prints to GraphiQL; answer anything else with 404.
@@ -158,20 +150,6 @@ class WeaveDoor:
         if path in self._posts:
             return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
-
-    async def _guarded(self, request: Request, answered: Callable[[Reservation], Awaitable[Response]]) -> Response:
-        """Return a response for every outcome, and release the reserved memory when it is ready to send."""
-        with self._request_budget.reservation(quota_key_of(request.scope)) as reservation:
-            try:
-                return await answered(reservation)
-            except BodyTimeoutError as error:
-                return closing(answer({"reason": error.message}, BODY_TIMEOUT_STATUS))
-            except StoreError as error:
-                return refusal(error)
-            except ClientDisconnect:
-                return Response(status_code=400)  # the client has disconnected
-            except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
-                return failure(error, f"at {request.url.path}")
 
 
 async def _server_info(_request: Request) -> Response:

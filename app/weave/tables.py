@@ -7,7 +7,6 @@ import orjson
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.errors import answer
 from app.weave.object_request_models import (
     TableAround,
     TableCreateFromDigestsReq,
@@ -19,6 +18,7 @@ from app.weave.object_request_models import (
 )
 from app.weave.paging import in_parts, pages
 from app.weave.request_body import Body, Items
+from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
 from stores.json import codec
@@ -79,7 +79,7 @@ async def _row_chunks(stores: Stores, parsed: TableQueryReq) -> AsyncGenerator[b
     """Yield the rows as JSON: read their sizes first, then as many values as fit into memory."""
 
     async def read(request: PageRequest, wanted: str) -> Page:
-        return await stores.tables.rows(
+        return await stores.tables.page(
             parsed.project_id, parsed.digest, request, [wanted], parsed.which, parsed.sort_keys, parsed.where
         )
 

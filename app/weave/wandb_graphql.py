@@ -18,9 +18,10 @@ from graphql import (
 )
 from starlette.responses import Response
 
-from app.weave.errors import answer, reason
+from app.http.errors import reason
 from app.weave.request_body import Body
 from app.weave.request_models import Lookup
+from app.weave.responses import answer
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error
 from graphql_schema.limits.document_rules import NoIntrospection, hide_names

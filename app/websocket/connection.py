@@ -12,16 +12,17 @@ from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconne
 
 from app.admission import quota_key_of
 from app.http import keepalive
-from app.websocket.handshake_limits import FIRST_BYTES, lift_handshake_limit
-from app.websocket.reserving import (
+from app.websocket.protocol import (
     CLIENT_TIMEOUT,
     ENCODED,
+    MAX_FIRST_BYTES,
     MAX_REFUSABLE_BYTES,
     RESERVATION,
     TRY_AGAIN,
+    end_handshake_limits,
     refusal_reason,
 )
-from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.concurrency.admission import FREE_BYTES, Reservation
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.json import codec
 
@@ -114,19 +115,19 @@ class Connection(ASGIWebSocketAdapter):
             self._reservation = None
 
     def _new_reservation(self) -> Reservation:
-        return self.view.request_budget.reservation(quota_key_of(self.ws.scope))
+        return self.view.admission.memory.reservation(quota_key_of(self.ws.scope))
 
     def _size_error(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
             return f"A message is larger than {self.view.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
-        if size > FIRST_BYTES and not self.is_trusted:
-            return f"A message before connection_ack is larger than {FIRST_BYTES:,} bytes."
+        if size > MAX_FIRST_BYTES and not self.is_trusted:
+            return f"A message before connection_ack is larger than {MAX_FIRST_BYTES:,} bytes."
         return None
 
     def trust(self) -> None:
         """Accept messages of any size that the server allows."""
         self.is_trusted = True
-        lift_handshake_limit(self.ws.scope, self._new_reservation)
+        end_handshake_limits(self.ws.scope, self._new_reservation)
 
     async def _receive(self) -> MutableMapping[str, Any]:
         """Return the next event; close the connection if the client does not even answer pings."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,17 +13,14 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
-from app.admission import OperationLimiter, RateLimiter, quota_key_of
-from app.admission.operation_limiter import MAX_OPERATIONS
-from app.admission.websockets import WebSockets
-from app.error_responses import error_response
+from app.admission import Admission, quota_key_of
 from app.graphql_http.trusted_documents import TrustedDocuments
+from app.http.errors import plain_error
 from app.http.scope_state import OPEN_WEBSOCKET
 from app.runtime.shutdown import Shutdown
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler
 from graphql_schema.engine.operations import LimitedSchema
-from stores.concurrency.request_budget import RequestBudget
 from stores.errors import StoreError
 
 
@@ -36,10 +33,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_message_bytes: maximum size of a message.
         max_operations: maximum number of concurrent operations of one connection.
         init_timeout_seconds: time limit for the client's connection_init.
-        request_budget: the memory budget of messages and their running operations.
-        websockets: limits open connections.
-        operation_limiter: limits concurrent queries and mutations.
-        rates: limits operations per second and caller; None for no limit.
+        admission: the limits of the process.
         trusted: documents that clients may request by hash; None if there are none.
         allowed_origins: origins whose pages may connect, in addition to the server's own.
         shutdown: the shutdown of this process.
@@ -58,10 +52,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         *,
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
-        request_budget: RequestBudget | None = None,
-        websockets: WebSockets | None = None,
-        operation_limiter: OperationLimiter | None = None,
-        rates: RateLimiter | None = None,
+        admission: Admission | None = None,
         trusted: TrustedDocuments | None = None,
         allowed_origins: Sequence[str] = (),
         shutdown: Shutdown | None = None,
@@ -75,14 +66,11 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             max_subscriptions_per_connection=None,
             allowed_origins=allowed_origins,
         )
-        self.operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
-        self.rates = rates
+        self.admission = admission or Admission()
         self.trusted = trusted
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
-        self.request_budget = request_budget or RequestBudget()
-        self.websockets = websockets or WebSockets()
         self.shutdown = shutdown or Shutdown()
         self.patience_seconds = patience_seconds
         self._handlers: set[TransportHandler] = set()
@@ -91,13 +79,13 @@ class GraphQLWebSocket(GraphQL[Any, None]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; one beyond the limit gets an HTTP error with Retry-After."""
-        try:
-            open_websocket = self.websockets.open(quota_key_of(scope))
-        except StoreError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        with open_websocket:
-            scope.setdefault("state", {})[OPEN_WEBSOCKET] = open_websocket
+        with ExitStack() as stack:
+            try:
+                slot = stack.enter_context(self.admission.websockets.slot(quota_key_of(scope)))
+            except StoreError as error:
+                await plain_error(scope, error)(scope, receive, send)
+                return
+            scope.setdefault("state", {})[OPEN_WEBSOCKET] = slot
             await super().__call__(scope, receive, send)
 
     @contextmanager

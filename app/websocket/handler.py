@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import ExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,8 +22,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from strawberry.types import ExecutionResult
 
 from app.admission import quota_key_of
-from app.admission.operation_limiter import OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription_error
+from app.admission.limits import large_subscription_error, run_in_slot
+from app.admission.rates import TokenBuckets
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.graphql_http.trusted_documents import trusted_text
@@ -31,22 +31,20 @@ from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, REQUEST_RECORD
 from app.observability import request_record
 from app.observability.audit_log import act_for
-from app.websocket import ping_limits
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.message_validation import flaw_of
-from app.websocket.reserving import TRY_AGAIN
+from app.websocket.protocol import PING_BURST, PINGS_PER_SECOND, TOO_MANY_PINGS, TOO_MANY_REASON, TRY_AGAIN
 from graphql_schema.engine.operations import LimitedSchema, Prepared
 from graphql_schema.engine.prepared_operation import PreparedOperation
 from graphql_schema.engine.subscription_results import SharedResult
 from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
-from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.concurrency.admission import FREE_BYTES, Reservation, Slot
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, clear_tracebacks
 from stores.ids import new_id
 from stores.json import codec
 
 if TYPE_CHECKING:
-    from app.admission.websockets import OpenWebSocket
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
@@ -70,7 +68,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base class's arguments
         super().__init__(*args, **kwargs)
         self._exit_stack = ExitStack()
-        self._ping_bucket = ping_limits.bucket()
+        self._ping_bucket = TokenBuckets(PINGS_PER_SECOND, PING_BURST)
         self._running = asyncio.Semaphore(MAX_RUNNING)
         self._keepalive: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
@@ -117,7 +115,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def _charge_to_caller(self) -> None:
         """Count the connection for the caller that its first message names."""
         scope = self.websocket.ws.scope
-        slot: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
+        slot: Slot = scope["state"][OPEN_WEBSOCKET]
         slot.charge_to(quota_key_of(scope))
 
     def _on_session_end(self, ended: asyncio.Future[None]) -> None:
@@ -148,7 +146,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._start_operation(message)
         elif message["type"] in {"ping", "pong"} and self._ping_bucket.try_acquire("") > 0:
-            await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
+            await self.websocket.close(TOO_MANY_PINGS, TOO_MANY_REASON)
         else:
             await self._handle(message)
 
@@ -197,8 +195,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 "connection, or raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
                 retry_after_seconds=1,
             )
-        if view.rates:
-            view.rates.check(quota_key_of(self.websocket.ws.scope))
+        if view.admission.rates:
+            view.admission.rates.check(quota_key_of(self.websocket.ws.scope))
         query = trusted_text(payload, view.trusted) or payload.get("query") or ""
         prepared = await self.schema.prepare(query, payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
@@ -238,7 +236,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 current.operation = prepared.root_field
             if not prepared.is_subscription:
                 quota_key = quota_key_of(self.websocket.ws.scope)
-                slot = self.view.operation_limiter.slot(quota_key, is_query=prepared.is_query)
+                slot = self.view.admission.operations.operation(quota_key, is_query=prepared.is_query)
                 result_source = self._run_within_limits(slot, result_source)
         # No longer needed; a client that reads slowly should not keep it in memory.
         operation.query, operation.variables = "", None
@@ -259,7 +257,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             if current is not None:
                 current.finish("200")
 
-    async def _run_within_limits(self, slot: OperationSlot, results: StreamResult) -> StreamResult:
+    async def _run_within_limits(self, slot: AbstractAsyncContextManager[None], results: StreamResult) -> StreamResult:
         """Run a query or mutation within the limits of connection and process; they count until its result is sent."""
         async with self._running, aclosing(run_in_slot(slot, results)) as slot_results:
             async for result in slot_results:

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from graphql_schema.costs.rates import with_rate_inputs
+from graphql_schema.costs.types import with_rate_inputs
 from graphql_schema.fields import optional_input, plain_field
 from graphql_schema.scalars import DateTime
 from stores import costs as store

@@ -1,17 +1,21 @@
 """Relay connections over the pages of the stores."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
-from graphql_schema.context import Info
-from graphql_schema.fields import plain_field, resolved_field
+from graphql_schema.context import Info, Stores
+from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
 from graphql_schema.fields.argument_groups import grouped_arguments, optional
+from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
@@ -42,7 +46,7 @@ Offset = Annotated[
 ]
 
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
-_REQUEST: Final = "request"
+_OF_PROJECT: Final = {"project_id": ProjectId}
 
 FEW_CHARACTERS: Final = 4_096
 """Limit of JSON characters in a page that is serialized without yielding to the event loop."""
@@ -127,7 +131,6 @@ def connection_field(
     work: int | None = None,
     indexed: IndexedFields | None = None,
     ids: str | None = None,
-    scans: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
     """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
 
@@ -139,18 +142,83 @@ def connection_field(
         work: cost of the field in the database, if it is more than one lookup.
         indexed: fields that `query` and `sort_by` may use without a scan.
         ids: name of the argument whose ids bound the size.
+    """
+    make = resolved_field(description, cast("Any", Connection)[of], work=work, indexed=indexed, ids=ids)
+    paged = grouped_arguments("request", optional(_PAGING), page_request)
+    return lambda resolver: make(paged(resolver))
+
+
+def list_field(
+    description: str,
+    of: object,
+    store: Callable[[Stores], Any],
+    *,
+    sort: str,
+    filter: object = None,  # noqa: A002 -- the argument's name
+    query: str | None = None,
+    scope: Mapping[str, object] = _OF_PROJECT,
+    to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
+    indexed: IndexedFields | None = None,
+    scans: bool = False,
+) -> Any:  # noqa: ANN401 -- a field
+    """Field with a page of a store's entities: a connection of nodes `of` a type.
+
+    Its arguments are those in `scope`, `filter`, `query`, `sortBy` and the five paging arguments.
+
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the nodes.
+        store: picks the store, whose `page` takes the values of `scope`, a page request, the selected fields, a filter,
+            the sort keys and, with `query`, a query. Its `count` takes the values of `scope`, a filter and a query.
+        sort: description of the argument `sortBy`.
+        filter: annotated type of the argument `filter`; None if the list has no filter.
+        query: description of the argument `query`; None if the list has no query.
+        scope: required arguments that name the list, by name: their annotated types.
+        to_filter: converts the argument `filter` to the store's filter.
+        indexed: fields that `query` and `sortBy` may use without a scan.
         scans: True if the field always scans.
     """
+    narrowing = {
+        "filter": filter,
+        "query": query and Annotated[QueryInput | None, strawberry.argument(description=query)],
+        "sort_by": Annotated[list[SortBy] | None, strawberry.argument(description=sort)],
+    }
+
+    async def resolve(info: Info, **arguments: Any) -> Listing:  # noqa: ANN401 -- the list's arguments
+        entities, key = store(info.context.stores), [arguments[name] for name in scope]
+        request, order = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
+        which = to_filter(info, arguments.get("filter"))
+        where = [to_store(arguments.get("query"))] if query else []
+        page = await entities.page(*key, request, selected_node_fields(info), which, order, *where)
+        return Listing(page, partial(entities.count, *key, which, *where))
+
+    required = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in scope.items()]
+    further = optional({name: kind for name, kind in narrowing.items() if kind} | _PAGING)
+    _declare(resolve, [*required, *further])
+    return resolved_field(description, cast("Any", Connection)[of], indexed=indexed, scans=scans)(resolve)
+
+
+def _declare(resolver: Callable[..., Any], arguments: Iterable[Parameter]) -> None:
+    """Replace the keyword arguments in a resolver's signature, from which Strawberry reads the field's arguments."""
+    own = [each for each in signature(resolver).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    declared = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in arguments]
+    resolver.__signature__ = Signature([*own, *declared])  # type: ignore[attr-defined] # of functions in general
+
+
+def field_of_project(queries: type, name: str, of: object) -> Any:  # noqa: ANN401 -- a field
+    """Field of a project with one of its lists of nodes `of` a type: the field `name` of `queries`, of this project."""
+    root = cast("Any", queries).__strawberry_definition__.get_field(name)
+    list_of = root.base_resolver.wrapped_func
+    list_of = partial(list_of, None) if root.base_resolver.self_parameter else list_of
+
+    async def resolve(info: Info, parent: strawberry.Parent[Row], **arguments: Any) -> Listing:  # noqa: ANN401 -- the list's arguments
+        found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
+        return found
+
+    parameters = signature(list_of).parameters.values()
+    _declare(resolve, [each for each in parameters if each.name not in {"info", "project_id"}])
     kind = cast("Any", Connection)[of]
-
-    paged = grouped_arguments(_REQUEST, optional(_PAGING), page_request)
-
-    def make(resolver: Callable[..., Awaitable[Listing | None]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved_field(description, returns=kind, work=work, indexed=indexed, ids=ids, scans=scans)(
-            paged(resolver)
-        )
-
-    return make
+    return strawberry.field(resolver=resolve, description=root.description, graphql_type=kind, metadata=root.metadata)
 
 
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:

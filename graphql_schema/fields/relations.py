@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from graphql_schema.evaluations.runs import EvaluationRun
     from graphql_schema.files import FileContentReadRes
     from graphql_schema.objects.types import ObjSchema
-    from graphql_schema.tables.types import Table, TableRowSchema
+    from graphql_schema.tables.types import Table
     from graphql_schema.threads.types import ThreadSchema
     from graphql_schema.traces.types import Trace
 
 TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables.types")]
-TableRow = Annotated["TableRowSchema", strawberry.lazy("graphql_schema.tables.types")]
 Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
 Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects.types")]
 ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads.types")]

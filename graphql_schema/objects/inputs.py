@@ -38,6 +38,12 @@ class OpVersionFilter:
     op_names: list[str] | None = optional_input("Names of the ops, at most 1,000.")
     latest_only: bool | None = optional_input("True if only the latest version of each op matches.")
 
+    def to_store(self) -> store.ObjectsFilter:
+        """Convert to a filter of `stores.objects` that only ops match."""
+        return store.ObjectsFilter(
+            object_ids=self.op_names, latest_only=self.latest_only, is_op=True, ids_argument="op_names"
+        )
+
 
 @strawberry.input(
     description="Version of an object or op, identified by the digest of its value. An existing version keeps its "

@@ -32,13 +32,8 @@ class ObjCreateRes:
 
 
 @strawberry.type(description="Result of `opCreate`.")
-class OpCreateRes:
+class OpCreateRes(ObjCreateRes):
     """Digest and ref of the version."""
-
-    digest: str = plain_field("Digest of the value.")
-    ref: strawberry.ID = plain_field(
-        "Ref of the version. Calls and objects refer to the version by it, and node resolves it."
-    )
 
 
 @strawberry.type(description="Result of `objDelete`.")
@@ -49,10 +44,8 @@ class ObjDeleteRes:
 
 
 @strawberry.type(description="Result of `opDelete`.")
-class OpDeleteRes:
+class OpDeleteRes(ObjDeleteRes):
     """Number of deleted versions."""
-
-    num_deleted: int = plain_field("Number of versions deleted by this request.")
 
 
 async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:

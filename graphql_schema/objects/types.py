@@ -8,7 +8,7 @@ from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, key_of, to_many, to_one
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.objects.linked_content import files_of, table_key
+from stores.objects.documents import files_of, table_key
 from stores.paging import Row
 from stores.refs import object_ref
 from stores.row_fields import JsonField
@@ -16,7 +16,7 @@ from stores.row_fields import JsonField
 
 @strawberry.type(description="File of an object or op.")
 class ObjFile:
-    """File; the source is one of `stores.objects.linked_content.files_of`."""
+    """File; the source is one of `stores.objects.documents.files_of`."""
 
     name: str = plain_field("Name of the file in the object, such as obj.py.")
     digest: str = plain_field("Digest of the file's content.")

@@ -25,7 +25,10 @@ def guard_root_fields(schema: GraphQLSchema, permissions: RootPermissions) -> No
             continue
         root_permissions = permissions[kind.name]
         if differing := kind.fields.keys() ^ root_permissions.keys():
-            raise TypeError(f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(differing))}")
+            raise TypeError(
+                f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(differing))}; name the role of "
+                "each root field in graphql_schema/permissions/field_permissions.py"
+            )
         attribute = "subscribe" if kind is schema.subscription_type else "resolve"
         for name, definition in kind.fields.items():
             setattr(definition, attribute, _guarded(getattr(definition, attribute), definition, root_permissions[name]))

@@ -1,19 +1,16 @@
 """Queries that read tables."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
-from graphql_schema.fields.connections import Listing, connection_field
-from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields import ProjectId, found_or_null, resolved_field
+from graphql_schema.fields.connections import list_field
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.tables.inputs import TableRowFilter
 from graphql_schema.tables.types import TableRowSchema, TableStatsRow
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.tables.rows import INDEXED_ROW_FIELDS
 
 Digest = Annotated[str, strawberry.argument(description="Digest of the table, as tableCreate returns it.")]
@@ -21,49 +18,26 @@ Digests = Annotated[
     list[str] | None,
     strawberry.argument(description="Digests of the tables, at most 1,000; unknown digests are ignored."),
 ]
-Filter = Annotated[TableRowFilter | None, strawberry.argument(description="Filter of the rows; all rows if omitted.")]
-Where = Annotated[
-    QueryInput | None,
-    strawberry.argument(
-        description="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted."
-    ),
-]
-Sort = Annotated[
-    list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted "
-        "or empty; the cost of a page then does not depend on its position. A sort reads all rows."
-    ),
-]
 
 
 @strawberry.type
 class TableQueries:
     """Query fields that read tables."""
 
-    @connection_field(
+    table_rows = list_field(
         "Page of the rows of a table; empty if the table is missing. A row that was never stored counts but is not "
         "returned.",
-        of=TableRowSchema,
+        TableRowSchema,
+        lambda stores: stores.tables,
+        scope={"project_id": ProjectId, "digest": Digest},
+        filter=Annotated[
+            TableRowFilter | None, strawberry.argument(description="Filter of the rows; all rows if omitted.")
+        ],
+        query="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted.",
+        sort="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted or empty; "
+        "the cost of a page then does not depend on its position. A sort reads all rows.",
         indexed=INDEXED_ROW_FIELDS,
     )
-    async def table_rows(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        digest: Digest,
-        filter: Filter = None,  # noqa: A002 -- the API's name
-        query: Where = None,
-        sort_by: Sort = None,
-        *,
-        request: PageRequest,
-    ) -> Listing:
-        """Return a page of rows and a function that counts all of them."""
-        tables = info.context.stores.tables
-        which, where = to_store(filter), to_store(query)
-        wanted = connections.selected_node_fields(info)
-        page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
-        return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
 
     @resolved_field("Statistics of a table; null if it is missing.", returns=TableStatsRow | None)
     async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
-from stores.objects.builtin.actions import LlmJudgeActionConfig
+from stores.objects.builtin import LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
 from stores.row_fields import JsonField

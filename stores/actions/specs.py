@@ -9,9 +9,9 @@ from stores import refs
 from stores.errors import BadInputError, StoreError
 from stores.json import codec
 from stores.objects import ObjectsStore
-from stores.objects.builtin.actions import ActionSpec
+from stores.objects.builtin import ActionSpec
 from stores.objects.classes import OBJECT, classes_of
-from stores.objects.versions import named
+from stores.objects.documents import named
 from stores.row_fields import JsonField
 
 MAX_SPEC: Final = 256 * 1024

@@ -15,7 +15,7 @@ from stores.feedback import FeedbackStore
 from stores.ids import check_call_id, check_project_id
 from stores.input_checks import MAX_NAME, check_length
 from stores.objects import ObjectsStore
-from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
+from stores.objects.builtin import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from stores.costs.decimals import plus
+from stores.costs.pricing import plus
 from stores.usage.counts import added, class_fields
 
 Row = dict[str, Any]

@@ -13,8 +13,7 @@ from stores.json import codec, paths
 from stores.paging import Row
 from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
-from stores.refs.resolver import resolve
-from stores.refs.store import inner_ref
+from stores.refs.store import inner_ref, resolve
 from stores.refs.targets import MAX_CHARACTERS, Budget, TargetReader
 
 MAX_COLUMNS: Final = 20

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ValidationError
 from stores import refs
 from stores.errors import NotFoundError, ObjectDeletedError
 from stores.objects import ObjectsStore
-from stores.objects.builtin.providers import Provider, ProviderModel
+from stores.objects.builtin import Provider, ProviderModel
+from stores.objects.documents import LATEST
 from stores.objects.inputs import MAX_OBJECT_ID
-from stores.objects.versions import LATEST
 from stores.providers import Endpoint, ProviderError, Providers
 from stores.row_fields import JsonField
 

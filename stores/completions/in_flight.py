@@ -16,7 +16,7 @@ from stores import times
 from stores.calls import CallEnd
 from stores.calls.writes import end_if_running
 from stores.database import Database
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.leases import EXPIRED, LEASE_SECONDS, lease_fields, new_holder
 from stores.errors import StoreError
 
 SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
@@ -44,7 +44,7 @@ class InFlightCalls:
         lease_id = f"{_PREFIX}{key}"
         self._lease_ids.add(lease_id)
         self._renew_task = self._renew_task or asyncio.create_task(self._renew())
-        update = [{"$set": lease_update(self._holder, self._lease_seconds)}]
+        update = [{"$set": lease_fields(self._holder, self._lease_seconds)}]
         await self._database.run(self._database.leases.update_one({"_id": lease_id}, update, upsert=True))
 
     def abandon(self, key: str) -> None:
@@ -64,20 +64,20 @@ class InFlightCalls:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             match = {"_id": {"$in": list(self._lease_ids)}, "holder": self._holder}
-            update = [{"$set": lease_update(self._holder, self._lease_seconds)}]
+            update = [{"$set": lease_fields(self._holder, self._lease_seconds)}]
             with suppress(StoreError, PyMongoError):
                 await self._database.run(self._database.leases.update_many(match, update))
 
 
 async def find_abandoned(database: Database) -> list[str]:
     """Return the ids of expired leases, whose calls may still be marked as running."""
-    cursor = database.leases.find({"_id": {"$regex": f"^{_PREFIX}"}, **available_to("")}, {"_id": 1}, limit=_MAX_FOUND)
+    cursor = database.leases.find({"_id": {"$regex": f"^{_PREFIX}"}, **EXPIRED}, {"_id": 1}, limit=_MAX_FOUND)
     return [lease["_id"] async for lease in cursor]
 
 
 async def end_abandoned(database: Database, lease_id: str) -> None:
     """End the call of an expired lease if it still runs, and delete the lease."""
-    match = {"_id": lease_id, **available_to("")}
+    match = {"_id": lease_id, **EXPIRED}
     if await database.leases.find_one(match):
         project_id, _, call_id = lease_id.removeprefix(_PREFIX).partition(":")
         await end_if_running(

@@ -1,7 +1,7 @@
 """Store of completions: it sends requests to providers and stores the results as calls."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -12,7 +12,7 @@ from stores.completions.in_flight import InFlightCalls
 from stores.completions.inputs import CompletionInputs
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall, UntrackedCall
-from stores.concurrency.quotas import check_caller_quota
+from stores.concurrency.admission import Limiter, Slot, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database
@@ -82,18 +82,8 @@ class CompletionsStore:
         self._providers = providers
         self._writes = BackgroundWrites()
         self._calls_in_flight = InFlightCalls(database)
-        self._max_concurrent = max_concurrent
-        self._callers: list[str | None] = []
-
-    @property
-    def in_flight(self) -> int:
-        """Number of client completions in flight."""
-        return len(self._callers)
-
-    @property
-    def max_concurrent(self) -> int:
-        """Limit on concurrent client completions."""
-        return self._max_concurrent
+        self.limiter = Limiter(max_concurrent, quota_refusal("completions", "LOOMQL_MAX_COMPLETIONS"))
+        """Slots of client completions."""
 
     async def close(self) -> None:
         """Wait until all pending writes of calls are done."""
@@ -219,16 +209,9 @@ class CompletionsStore:
         endpoint = replace(model.endpoint, parameters=parsed.url_parameters, timeout_seconds=parsed.timeout_seconds)
         return replace(model, endpoint=endpoint)
 
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Reserve one of the slots for client completions."""
-        caller = audit.known_caller()
-        check_caller_quota("completions", "LOOMQL_MAX_COMPLETIONS", self._max_concurrent, self._callers, caller)
-        self._callers.append(caller)
-        try:
-            yield
-        finally:
-            self._callers.remove(caller)
+    def _slot(self) -> Slot:
+        """Return a slot for a client completion."""
+        return self.limiter.slot(audit.known_caller())
 
 
 def _request(model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:

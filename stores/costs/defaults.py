@@ -1,6 +1,7 @@
 """Default prices of popular models, shipped with LoomQL; the file names its sources and date.
 
-They are in US dollars, and a project's own prices override them. `build_default_prices` builds the file.
+They are in US dollars, and a project's own prices override them. `tests.stores.costs.build_default_prices` builds
+the file.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,5 @@
 """Fields of costs for queries and sorting."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from stores.costs.price_timeline import RATE_FIELDS
@@ -25,8 +24,3 @@ COST_FIELDS: Final = FieldTable(
 )
 
 INDEXED_COST_FIELDS: Final = IndexedFields(COST_FIELDS, "costs")
-
-
-def paths_of(wanted: Iterable[str]) -> list[str]:
-    """Return the document paths of the selected fields, without duplicates."""
-    return list(dict.fromkeys(path for name in wanted for path in (("project_id", "id") if name == "ref" else (name,))))

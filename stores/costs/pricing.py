@@ -3,28 +3,40 @@
 The cost of a usage entry (`stores.usage.entries`) is the sum over its token classes: count times rate in US dollars, in
 the tier that `tier_tokens` selects. Classes priced in another currency are excluded, because a sum must not mix
 currencies. A call's cost is the sum over its models; it is null, not 0, if nothing is priced in dollars. Sums are of
-decimal numbers (`stores.costs.decimals`) and converted to a double at the end.
+decimal numbers and converted to a double at the end.
+
+Decimal arithmetic is that of MongoDB's Decimal128, so Python and pipelines compute identical digits. A double such as
+0.000001 is rarely the decimal number it is written as: five times it prints as 0.0000049999999999999996. So costs are
+computed from the decimal text of rates.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache, reduce
 from itertools import groupby
 from typing import Final, NamedTuple
 
 import bson
+from bson import Decimal128
 from bson.raw_bson import RawBSONDocument
 
-from stores.costs.decimals import ZERO, exact, in_pipeline, minus, plus, times
 from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.price_timeline import Price, tier_tokens, timelines
 from stores.database.content_store import batches
+from stores.paging import Row
 from stores.query.value_expressions import Expression, let_v
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
-from stores.usage.counts import STORED
-from stores.usage.entries import SUMS_UP, Usage, has_several_requests
+from stores.usage.counts import STORED, by_class, class_fields
+from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_requests
+
+_DECIMAL128: Final = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, clamp=1)
+
+ZERO: Final = Decimal(0)
+plus: Final = _DECIMAL128.add
+minus: Final = _DECIMAL128.subtract
+times: Final = _DECIMAL128.multiply
 
 _MAX_EXACT_DIGITS: Final = 15
 """Digits up to which the product of a rate and any count is exact in 34 digits, so terms may be reordered."""
@@ -34,6 +46,19 @@ UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
 
 _NAMES_PER_LIST: Final = 16
 """Model names per list; MongoDB compares them one by one."""
+
+_STATED: Final = "stated_cost"
+
+
+@lru_cache(10_000)
+def exact(number: float) -> Decimal:
+    """Return the decimal number of a double's shortest text."""
+    return Decimal(repr(number))
+
+
+def in_pipeline(number: Decimal) -> Decimal128:
+    """Convert a number to a BSON value."""
+    return Decimal128(number)
 
 
 class Prices:
@@ -289,3 +314,56 @@ def is_usd(unit: str) -> bool:
 
 def _encoded(expression: Expression) -> Expression:
     return RawBSONDocument(bson.encode(expression)) if isinstance(expression, dict) else expression
+
+
+def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
+    """Return a cost row for each model of a call's usage; a model without a price has only counts.
+
+    Components are the classes with counts, in table order; their costs add up to the model's cost. The result is empty
+    if no model has a price and no sender stated a cost.
+    """
+    priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
+    if not any(price or entry.get(_STATED) is not None for entry, price in priced):
+        return []
+    return [_cost_row(entry, price) for entry, price in priced]
+
+
+def _cost_row(entry: Usage, price: Price | None) -> Row:
+    prompt_tokens, completion_tokens = entry["prompt_tokens"], entry["completion_tokens"]
+    row: Row = {
+        "model": entry["model"],
+        "prompt_tokens": prompt_tokens,
+        "input_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "output_tokens": completion_tokens,
+        "requests": entry["requests"],
+        "total_tokens": 0 if entry.get(TOTAL_IS_SUM) else entry["total_tokens"],
+        **class_fields(prompt_tokens, entry.get("classes")),
+        _STATED: entry.get(_STATED),
+        "components": [],
+    }
+    return row if price is None else row | _costs_at(entry, price)
+
+
+def _costs_at(entry: Usage, price: Price) -> Row:
+    """Return the costs of an entry at a price, and the price's fields."""
+    rates = price.rates_for(tier_tokens(entry))
+    components: list[Row] = []
+    prompt = completion = total = ZERO
+    for name, tokens in by_class(entry).items():
+        rate, side = rates[name], BY_NAME[name].side
+        cost = times(tokens, exact(rate))
+        components.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
+        total = plus(total, cost)
+        if side is Side.INPUT:
+            prompt = plus(prompt, cost)
+        elif side is Side.OUTPUT:
+            completion = plus(completion, cost)
+    return price.fields | {
+        "components": components,
+        "total_cost": float(total) if price.has_one_currency else None,
+        "prompt_tokens_total_cost": float(prompt),
+        "completion_tokens_total_cost": float(completion),
+        "prompt_token_cost": rates[INPUT],
+        "completion_token_cost": rates[OUTPUT],
+    }

@@ -98,22 +98,18 @@ class _Project:
             return pricing if await asyncio.to_thread(_fits, encode, pricing) else None
 
 
-class _Cache:
-    """Cached prices and model names of the projects priced last."""
-
-    def __init__(self) -> None:
-        self._by_project: OrderedDict[str, _Project] = OrderedDict()
-
-    def of(self, project_id: str) -> _Project:
-        """Return the cache entry of a project, creating it if needed."""
-        project = self._by_project.setdefault(project_id, _Project())
-        self._by_project.move_to_end(project_id)
-        if len(self._by_project) > _MAX_PROJECTS:
-            self._by_project.popitem(last=False)
-        return project
+_CACHES: Final[WeakKeyDictionary[Database, OrderedDict[str, _Project]]] = WeakKeyDictionary()
+"""Cached prices and model names of the projects priced last."""
 
 
-_CACHES: Final[WeakKeyDictionary[Database, _Cache]] = WeakKeyDictionary()
+def _cached(database: Database, project_id: str) -> _Project:
+    """Return the cache entry of a project, creating it if needed."""
+    by_project = _CACHES.setdefault(database, OrderedDict())
+    project = by_project.setdefault(project_id, _Project())
+    by_project.move_to_end(project_id)
+    if len(by_project) > _MAX_PROJECTS:
+        by_project.popitem(last=False)
+    return project
 
 
 async def prices_of(database: Database, project_id: str) -> Prices:
@@ -122,7 +118,7 @@ async def prices_of(database: Database, project_id: str) -> Prices:
     Raises:
         BadInputError: the project has more than `MAX_PRICES`, or model names of more than `MAX_BYTES`.
     """
-    project = _CACHES.setdefault(database, _Cache()).of(project_id)
+    project = _cached(database, project_id)
     async with project.turn:  # concurrent queries read once
         mark = await _read_fingerprint(database, project_id)
         if project.prices is None or project.mark != mark:
@@ -157,7 +153,7 @@ async def pricing_of_found(
         NewModelError: the pipeline met an unknown model.
     """
     prices = await prices_of(database, project_id)
-    project = _CACHES[database].of(project_id)
+    project = _cached(database, project_id)
     models = None
     if project.models is None or monotonic() < project.reading_until:
         models = await _models_of(database, found, session)

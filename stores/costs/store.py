@@ -1,12 +1,11 @@
 """Store of costs: the prices of a project's models."""
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from stores import paging, times
-from stores.concurrency.scan_slots import in_scan_slot
+from stores import times
 from stores.costs.defaults import of_model
-from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
+from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.model_names import spellings
 from stores.costs.price_timeline import Price
@@ -15,16 +14,12 @@ from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
 from stores.database.snapshot_reads import find_all, find_first
 from stores.database.transactions import Session
+from stores.document_list import DocumentList
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_project_id, new_id
 from stores.input_checks import check_length
-from stores.paging import Page, PageRequest
 from stores.query import Query
-from stores.query.id_queries import named_ids
-from stores.query.match_compiler import Match
-from stores.query.sort import SortBy, compile_sort
 from stores.relations import ManyToOne
-from stores.security import audit
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,22 +30,19 @@ MAX_AT_ONCE: Final = 1_000
 FEW: Final = 100
 """Maximum costs of a project that are read before the models are known."""
 
-_OLDEST_FIRST: Final = (SortBy("created_at"),)
-
 Models = tuple[str, tuple[str, ...]]
 """Project id and model names."""
 
 
-class CostsStore:
-    """Reads and writes the costs that projects set in MongoDB; shipped prices are in a file.
+class CostsStore(DocumentList[None]):
+    """Reads and writes the costs that projects set in MongoDB; shipped prices are in a file."""
 
-    Rows are dicts of the document's own fields.
-    """
+    indexed = INDEXED_COST_FIELDS
+    reads: ClassVar = {"ref": ("project_id", "id")}
 
     def __init__(self, database: Database) -> None:
-        self.database = database
-        self._costs = database.costs
-        self.by_keys = ManyToOne(database, self._costs, "id", paths_of).rows
+        super().__init__(database, database.costs)
+        self.by_keys = ManyToOne(database, database.costs, "id", self.paths_of).rows
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:
@@ -70,36 +62,11 @@ class CostsStore:
 
         async def create(session: Session) -> None:
             await self.database.ensure_projects_listed([project_id])
-            await self._costs.insert_many(documents, session=session)
+            await self._documents.insert_many(documents, session=session)
 
         if documents:
             await self.database.transaction(create)
         return [document["id"] for document in documents]
-
-    @in_scan_slot(INDEXED_COST_FIELDS.needs_scan)
-    @database_query
-    async def page(
-        self,
-        project_id: str,
-        request: PageRequest,
-        wanted: Iterable[str],
-        sort_by: Sequence[SortBy] | None = None,
-        query: Query | None = None,
-    ) -> Page:
-        """Return the selected fields of a page of costs; the default order is oldest first.
-
-        Raises:
-            BadInputError: the query, sort or cursor is invalid.
-        """
-        match = _match(project_id, query)
-        order = compile_sort(sort_by or _OLDEST_FIRST, COST_FIELDS)
-        return await paging.find_page(self._costs, match, order, request, paths_of(wanted))
-
-    @in_scan_slot(INDEXED_COST_FIELDS.needs_scan)
-    @database_query
-    async def count(self, project_id: str, query: Query | None = None) -> int:
-        """Count the costs of the project that match the query."""
-        return await self._costs.count_documents(_match(project_id, query))
 
     @database_write
     async def purge(self, project_id: str, query: Query) -> int:
@@ -108,15 +75,7 @@ class CostsStore:
         Raises:
             BadInputError: the query does not name ids in one of the three supported forms.
         """
-        check_project_id(project_id)
-        ids = list(named_ids(query, COST_FIELDS, allow_in=True))
-        keys = [_key(project_id, cost_id) for cost_id in ids]
-        if not keys:
-            return 0
-        with audit.record_removal("cost.purge", project_id, done="cost.purged", ids=ids) as outcome:
-            deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-            outcome["num_purged"] = deleted.deleted_count
-        return deleted.deleted_count
+        return await self._purge("cost", project_id, query, allow_in=True)
 
     @database_query
     async def prices(self, keys: Sequence[Models]) -> dict[Models, Prices]:
@@ -164,10 +123,6 @@ async def prices_of_models(
     return Prices([*map(Price.of_project, rows), *shipped])
 
 
-def _key(project_id: str, cost_id: str) -> str:
-    return f"{project_id}:{cost_id}"
-
-
 def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_id: str | None) -> Document:
     try:
         checked = cost.checked(made)
@@ -175,7 +130,7 @@ def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_
         raise error.prefixed(f"costs.{position}") from None
     cost_id = new_id()
     return {
-        "_id": _key(project_id, cost_id),
+        "_id": f"{project_id}:{cost_id}",
         "project_id": project_id,
         "id": cost_id,
         **{name: getattr(checked, name) for name in NewCost.__dataclass_fields__ if name != "rates"},
@@ -183,14 +138,3 @@ def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_
         "created_at": made,
         "created_by": wb_user_id or LOCAL_USER,
     }
-
-
-def _match(project_id: str, query: Query | None) -> Match:
-    """Build the MongoDB filter of a project's costs that match a query; a query cannot reach another project.
-
-    Raises:
-        BadInputError: the query is invalid.
-    """
-    check_project_id(project_id)
-    own: Match = {"project_id": project_id}
-    return own | ({"$and": [query.match(COST_FIELDS)]} if query else {})

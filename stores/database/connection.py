@@ -15,8 +15,8 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS
-from stores.concurrency.request_budget import RequestBudget
-from stores.concurrency.scan_slots import ScanSlots
+from stores.concurrency.admission import RequestBudget
+from stores.concurrency.scan_slots import scan_limiter
 from stores.concurrency.timeouts import SharedTimeout
 from stores.database import indexes
 from stores.database.cancellation import OperationKiller, TrackingPool
@@ -63,7 +63,7 @@ class Database(Collections):
     ) -> None:
         self.request_budget = request_budget or RequestBudget()
         self.control_client = control_client or ControlClient(client.delegate, name)
-        self.scans = ScanSlots()
+        self.scans = scan_limiter()
         self._registry = ProjectRegistry()
         self._blocked_reason = ""
         self._client = client
@@ -199,7 +199,7 @@ class Database(Collections):
         """
 
         async def in_slot() -> _R:
-            async with self.request_budget.write_slot():
+            async with self.request_budget.writes.slot():
                 return await operation()
 
         return await self.run(in_slot())

@@ -1,16 +1,149 @@
-"""Leases: work that one process does at a time. The lease of a dead process expires."""
+"""Leases: work that one process does at a time. If the process dies, another continues when the lease has expired.
 
+The lease lies in the document with the state of the work:
+
+    holder        random id of the process that has the lease
+    held_until    end of the lease by MongoDB's clock
+
+Every change of the state renews the lease, and fails if the lease is lost. A transaction that changes the state
+therefore writes nothing after the loss. A writer that resets or replaces the document takes the lease from its holder.
+"""
+
+import asyncio
 import uuid
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, Never, TypeVar
 
-from pymongo.errors import DuplicateKeyError
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from stores.database import Collection
+from stores.database.transactions import Session
+from stores.errors import StoreError
 
 LEASE_SECONDS: Final = 15.0
 """Duration of a lease, longer than a step on a slow database; a dead holder blocks others for this long."""
 
 _Document = dict[str, Any]
+_Result = TypeVar("_Result")
+
+EXPIRED: Final[_Document] = {"$expr": {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}}
+"""Match for documents whose lease is free or expired."""
+
+
+class LeaseLostError(Exception):
+    """The work has ended or was reset, or another process acquired the lease."""
+
+
+class Lease:
+    """One process's lease on one piece of work.
+
+    Args:
+        documents: the collection of states.
+        match: the key of the state, and conditions without which there is no work.
+        seconds: duration of the lease after each change.
+    """
+
+    def __init__(self, documents: Collection, match: _Document, seconds: float = LEASE_SECONDS) -> None:
+        self._documents = documents
+        self._match = match
+        self._seconds = seconds
+        self._holder = new_holder()
+        self.state: _Document = {}
+        """The document as of this process's last change."""
+
+    async def acquire(self, fields: _Document | None = None) -> bool:
+        """Acquire or renew the lease and set fields by their expressions.
+
+        Returns False if another process has the lease, or there is no work.
+        """
+        is_available = {"$or": [{"holder": self._holder}, EXPIRED]}
+        return await self._update({"$and": [self._match, is_available]}, fields or {})
+
+    async def insert(self, document: _Document) -> bool:
+        """Insert a new state with the lease acquired; False if the state exists already."""
+        match = {**self._match, "holder": self._holder}
+        try:
+            return await self._update(match, _values(document), upsert=True)
+        except DuplicateKeyError:
+            return False
+
+    async def advance(
+        self,
+        changes: Mapping[str, object] | None = None,
+        counts: Mapping[str, int] | None = None,
+        session: Session | None = None,
+    ) -> None:
+        """Store changes (None removes a field), add to counts, and renew the lease.
+
+        Raises:
+            LeaseLostError: if the lease is lost; a surrounding transaction must abort.
+        """
+        added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
+        if not await self._update(self._held, {**added, **_values(changes or {})}, session):
+            raise LeaseLostError
+
+    async def release(self, changes: Mapping[str, object] | None = None, pause_seconds: float = 0) -> bool:
+        """Store changes, and let other processes acquire the lease after a pause; False if the lease was lost."""
+        free = {"holder": "$$REMOVE", "held_until": _end(pause_seconds) if pause_seconds else "$$REMOVE"}
+        done = await self._documents.update_one(self._held, [{"$set": {**_values(changes or {}), **free}}])
+        return done.matched_count == 1
+
+    async def remove(self) -> None:
+        """Delete the document, because the work has ended; no effect if the lease is lost."""
+        await self._documents.delete_one(self._held)
+
+    async def run(
+        self,
+        work: Coroutine[Any, Any, _Result],
+        renew: Callable[[], Awaitable[object]],
+        pause_seconds: float | None = None,
+        wake: asyncio.Event | None = None,
+    ) -> _Result:
+        """Run `work` and return its result; call `renew` meanwhile, after each pause (by default a third of the lease).
+
+        Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again. The lease counts as
+        lost if that takes as long as the lease. An error of `renew` cancels the work.
+
+        Raises:
+            LeaseLostError: if the lease is lost; the work is cancelled then.
+        """
+        work_task = asyncio.create_task(work)
+        keep_task = asyncio.create_task(self._keep(renew, pause_seconds or self._seconds / 3, wake or asyncio.Event()))
+        try:
+            await asyncio.wait({work_task, keep_task}, return_when=asyncio.FIRST_COMPLETED)
+            return await (work_task if work_task.done() else keep_task)
+        finally:
+            work_task.cancel()
+            keep_task.cancel()
+            await asyncio.gather(work_task, keep_task, return_exceptions=True)
+
+    async def _keep(self, renew: Callable[[], Awaitable[object]], pause_seconds: float, wake: asyncio.Event) -> Never:
+        renewed_at = monotonic()
+        while monotonic() - renewed_at < self._seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), pause_seconds)
+            wake.clear()
+            with suppress(StoreError, PyMongoError):
+                await renew()
+                renewed_at = monotonic()
+        raise LeaseLostError
+
+    @property
+    def _held(self) -> _Document:
+        return {**self._match, "holder": self._holder}
+
+    async def _update(
+        self, match: _Document, fields: _Document, session: Session | None = None, *, upsert: bool = False
+    ) -> bool:
+        update = [{"$set": {**lease_fields(self._holder, self._seconds), **fields}}]
+        found = await self._documents.find_one_and_update(
+            match, update, upsert=upsert, return_document=ReturnDocument.AFTER, session=session
+        )
+        self.state = found or self.state
+        return found is not None
 
 
 def new_holder() -> str:
@@ -18,41 +151,14 @@ def new_holder() -> str:
     return uuid.uuid4().hex
 
 
-def available_to(holder: str) -> _Document:
-    """Return the match for documents whose lease is expired or belongs to `holder`."""
-    is_expired = {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}
-    return {"$or": [{"holder": holder}, {"$expr": is_expired}]}
+def lease_fields(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
+    """Return the expressions of the fields that give `holder` the lease from now on."""
+    return {"holder": holder, "held_until": _end(seconds)}
 
 
-def lease_update(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
-    """Return the `$set` fields that give `holder` the lease from now on; 0 seconds free it."""
-    return {"holder": holder, "held_until": {"$add": ["$$NOW", int(seconds * 1000)]}}
+def _end(seconds: float) -> _Document:
+    return {"$add": ["$$NOW", int(seconds * 1000)]}
 
 
-class Lease:
-    """The lease on one piece of work, from the view of one process."""
-
-    def __init__(self, leases: Collection, name: str, seconds: float = LEASE_SECONDS) -> None:
-        self._leases = leases
-        self._name = name
-        self._seconds = seconds
-        self._holder = new_holder()
-
-    async def acquire(self) -> bool:
-        """Acquire or renew the lease; False if another process has it."""
-        if await self._try_acquire():
-            return True
-        try:
-            await self._leases.insert_one({"_id": self._name})
-        except DuplicateKeyError:  # the document exists, and its lease is another's
-            return False
-        return await self._try_acquire()
-
-    async def _try_acquire(self) -> bool:
-        match = {"_id": self._name, **available_to(self._holder)}
-        done = await self._leases.update_one(match, [{"$set": lease_update(self._holder, self._seconds)}])
-        return done.matched_count == 1
-
-    async def release(self) -> None:
-        """Release the lease if this process has it."""
-        await self._leases.update_one({"_id": self._name, "holder": self._holder}, {"$unset": {"held_until": ""}})
+def _values(changes: Mapping[str, object]) -> _Document:
+    return {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}

@@ -1,11 +1,11 @@
 """Long work in small steps, with pauses that leave the database to other requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from time import monotonic
 from typing import Final
 
-from stores.database import Database
+from stores.database import Database, Document
 
 WorkSteps = AsyncGenerator[None, None]
 
@@ -47,3 +47,22 @@ async def run_paced(database: Database, steps: WorkSteps, pause: float, deadline
 
 async def _advance(steps: WorkSteps) -> object:
     return await anext(steps, _DONE)
+
+
+def key_range(project_id: str, after: str = "") -> Document:
+    """Return the condition on the `_id`s of a project's documents, of all or of those after a key."""
+    return {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
+
+
+def weighted_batches(documents: Sequence[Document], weight: str, limit: int) -> Iterator[list[Document]]:
+    """Split documents into batches whose fields `weight` add up to at most `limit`; a heavier document is alone."""
+    batch: list[Document] = []
+    total = 0
+    for document in documents:
+        if batch and total + document[weight] > limit:
+            yield batch
+            batch, total = [], 0
+        batch.append(document)
+        total += document[weight]
+    if batch:
+        yield batch

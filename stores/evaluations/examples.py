@@ -16,6 +16,8 @@ from stores.refs.targets import Budget
 _EARLIEST_FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 
 EXAMPLE: Final = "example"
+EXAMPLE_FIELDS: Final = frozenset({EXAMPLE, "example_ref"})
+"""Fields of a row that `add_examples` adds."""
 
 
 Key = tuple[str, str]
@@ -27,7 +29,7 @@ async def add_examples(
 ) -> None:
     """Add `example_ref` and the JSON text `json.example` to rows, if known.
 
-    With `of_each` every row has a `run_id` and gets the example of that run. Otherwise a row gets the example of the
+    With `per_run` every row has a `run_id` and gets the example of that run. Otherwise a row gets the example of the
     earliest prediction in any of the runs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Runs of evaluations as clients log them: the calls of a run and how to match them.
+"""Runs of evaluations as clients log them: the calls of a run, how to match them, and the headers of runs.
 
     Evaluation.evaluate                     the run: inputs self (the evaluation) and model; output is the summary
         Evaluation.predict_and_score        a prediction, one per example and trial: inputs model and example;
@@ -17,6 +17,9 @@ from typing import Any, Final
 from stores.calls import documents
 from stores.database import Database, Document
 from stores.errors import BadInputError, NotFoundError
+from stores.evaluations.definitions import Definition
+from stores.paging import Row
+from stores.refs import is_ref
 
 EVALUATE: Final = "Evaluation.evaluate"
 """Substring of the op name of every run."""
@@ -25,6 +28,18 @@ BATCH: Final = 2_000
 """Documents per MongoDB batch. Larger batches block the event loop while they are decoded."""
 
 Match = dict[str, Any]
+
+DEFINITION_FIELDS: Final = frozenset({"dataset", "scorers", "trials"})
+"""Fields of a run's header that need the definition of its evaluation."""
+
+_ALWAYS_READ: Final = ("id", "project_id", "trace_id", "parent_id", "status", "started_at")
+_READS: Final = {
+    "evaluation": ("inputs.self",),
+    "model": ("inputs.model",),
+    "output": ("json.output",),
+    **dict.fromkeys(DEFINITION_FIELDS, ("inputs.self",)),
+}
+_STATUSES: Final = {"running": "running", "error": "failed"}
 
 
 async def find_run(
@@ -71,3 +86,38 @@ def predictions_of(project_id: str, run_ids: Sequence[str], digests: Sequence[st
 def if_text(path: str) -> Document:
     """Build the expression of the input at `path` if it is a string, such as a ref; otherwise the field is missing."""
     return {"$cond": [{"$eq": [{"$type": f"$inputs.{path}"}, "string"]}, f"$inputs.{path}", "$$REMOVE"]}
+
+
+def summary_text(run: Document) -> str:
+    """Return the JSON text of a run's summary; `{}` if its output is not an object."""
+    text: str = run["json"].get("output", "")
+    return text if text.startswith("{") else "{}"
+
+
+def paths_of(wanted: Iterable[str]) -> set[str]:
+    """Return the paths of a run's call that the selected header fields need."""
+    return {*_ALWAYS_READ, *(path for name in wanted for path in _READS.get(name, (name,)))}
+
+
+def evaluation_of(call: Document) -> object:
+    """Return the evaluation of a run: a ref or a value."""
+    return call.get("inputs", {}).get("self")
+
+
+def header(call: Document, definition: Definition | None = None) -> Row:
+    """Build the header of a run from the paths read; refs become dicts of `project_id` and `ref`."""
+    row = {name: value for name, value in call.items() if name not in ("inputs", "json")}
+    row["status"] = _STATUSES.get(call["status"], "complete")
+    if "output" in call.get("json", {}):
+        row["json"] = {"output": summary_text(call)}
+    row["evaluation"] = _ref(call, evaluation_of(call))
+    row["model"] = _ref(call, call.get("inputs", {}).get("model"))
+    if definition:
+        row["dataset"] = _ref(call, definition.dataset_ref)
+        row["scorers"] = [_ref(call, scorer) for scorer in definition.scorers]
+        row["trials"] = definition.trials
+    return row
+
+
+def _ref(call: Document, value: object) -> Row | None:
+    return {"project_id": call["project_id"], "ref": value} if isinstance(value, str) and is_ref(value) else None

@@ -8,6 +8,7 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
+from stores.database.content_store import batches
 from stores.evaluations.logged_runs import BATCH, EVALUATE
 from stores.paging import Row
 
@@ -20,8 +21,8 @@ async def find_calls(
 ) -> AsyncIterator[Document]:
     """Yield `paths` of the visible calls with the given ids, in no particular order."""
     projection = {"_id": 0} | dict.fromkeys(paths, 1)
-    for start in range(0, len(ids), BATCH):
-        keys = [documents.key_fields(project_id, each)["_id"] for each in ids[start : start + BATCH]]
+    for batch in batches(ids, BATCH):
+        keys = [documents.key_fields(project_id, each)["_id"] for each in batch]
         match = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
         async for call in cooperative_async(database.calls.find(match, projection, batch_size=BATCH + 1)):
             yield call

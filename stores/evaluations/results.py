@@ -1,4 +1,4 @@
-"""Result rows of a run: one row per example, grouped from its predictions."""
+"""Result rows: one row per example, grouped from the predictions of one run or of several runs to compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from stores.evaluations.scores import (
     TEXT_BY_EITHER_NAME,
     number_at,
 )
+from stores.ids import check_call_id
 from stores.paging import Order
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
+from stores.query.value_expressions import Expression
 
 Stages = list[dict[str, Any]]
 
@@ -24,6 +26,10 @@ Numbers = dict[str, tuple[str, Access]]
 """Numbers to sort by: field name to the row path of its mean, and the access to the number."""
 
 EVERY_ROW: Final[dict[str, Any]] = {}
+
+MIN_RUNS: Final = 2
+MAX_RUNS: Final = 10
+"""Limits on the runs of one comparison."""
 
 BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 """The order of an index that groups the predictions of each example, oldest first."""
@@ -44,31 +50,46 @@ class RowListQuery:
 
 
 def row_list_query(
-    project_id: str, run_id: str, sort_by: Sequence[SortBy] | None = None, query: Query | None = None
+    project_id: str,
+    run_ids: Sequence[str],
+    sort_by: Sequence[SortBy] | None = None,
+    query: Query | None = None,
+    *,
+    only_common: bool = False,
 ) -> RowListQuery:
-    """Compile the list query over a run's rows; the default order is by start time.
+    """Compile the list query over the rows of runs; the default order is by start time.
+
+    With `only_common` it returns only examples that all runs have. A sort by a number sorts by the mean; for several
+    runs, by the mean in the last run minus the mean in the first.
 
     Raises:
         BadInputError: the sort or the query is invalid.
     """
-    means = sort_numbers(sort_by or ())
-    source = [
-        *matching_predictions(project_id, [run_id], query, means),
+    numbers = sort_numbers(sort_by or ())
+    first, last = run_ids[0], run_ids[-1]
+    means = {path: _mean_in(first, access) for path, access in numbers.values()}
+    if first != last:
+        means |= {f"{path}_last": _mean_in(last, access) for path, access in numbers.values()}
+    changes = {path: {"$subtract": [f"${path}_last", f"${path}"]} for path, _ in numbers.values()}
+    source: Stages = [
+        *matching_predictions(project_id, run_ids, query, numbers),
         {
             "$group": {
                 "_id": "$example_digest",
                 "id": {"$first": "$example_digest"},
                 _STARTED_AT: {"$first": "$started_at"},
-                **{path: {"$avg": number_at(access)} for path, access in means.values()},
+                **({"runs": {"$addToSet": "$parent_id"}} if only_common else {}),
+                **means,
             }
         },
+        *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
+        *([{"$set": changes}] if changes and first != last else ()),
     ]
-    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in means.items()}))
+    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()}))
 
 
-def rows_to_count(project_id: str, run_id: str, query: Query | None = None) -> Stages:
-    """Build the stages that output one document per row, for counting."""
-    return [*matching_predictions(project_id, [run_id], query), {"$group": {"_id": "$example_digest"}}]
+def _mean_in(run_id: str, access: Access) -> Expression:
+    return {"$avg": {"$cond": [{"$eq": ["$parent_id", {"$literal": run_id}]}, number_at(access), None]}}
 
 
 def matching_predictions(
@@ -119,3 +140,17 @@ def order_by(sort_by: Sequence[SortBy] | None, paths: dict[str, str]) -> Order:
     """
     numbers = (Field(name, path, Kind.NUMBER) for name, path in paths.items())
     return compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *numbers]))
+
+
+def check_runs(call_ids: Sequence[str]) -> None:
+    """Validate the run ids of a comparison.
+
+    Raises:
+        BadInputError: there are fewer than `MIN_RUNS` or more than `MAX_RUNS`, an id is repeated, or is not a call id.
+    """
+    if not MIN_RUNS <= len(call_ids) <= MAX_RUNS:
+        raise BadInputError(f"has {len(call_ids):,} runs; compare {MIN_RUNS} to {MAX_RUNS} runs", "call_ids")
+    for position, call_id in enumerate(call_ids):
+        check_call_id(call_id, f"call_ids.{position}")
+        if call_id in call_ids[:position]:
+            raise BadInputError(f"{call_id[:64]} is repeated; list each run once", f"call_ids.{position}")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
-from stores.evaluations.examples import EXAMPLE, add_examples
+from stores.evaluations.examples import EXAMPLE_FIELDS, add_examples
 from stores.evaluations.predictions import Predictions, PredictionSelection
 from stores.evaluations.results import order_by
 from stores.ids import group_by_project
@@ -53,28 +53,23 @@ class RunRows:
         pages = await self._relation.pages(keys, frozenset(), request)
         for project_id, run_ids in group_by_project(keys):
             rows = [row for run_id in run_ids for row in pages[project_id, run_id].rows]
-            await self._complete(project_id, run_ids, rows, wanted, of_predictions)
+            for row in rows:
+                row["example_digest"] = row["id"]
+            await self.complete(project_id, rows, wanted, of_predictions)
         return pages
 
     async def count(self, keys: Sequence[RunKey]) -> dict[RunKey, int]:
         """Count the rows of each run."""
         return await self._relation.count(keys)
 
-    async def _complete(
-        self,
-        project_id: str,
-        run_ids: Sequence[str],
-        rows: Sequence[Row],
-        wanted: frozenset[str],
-        of_predictions: PredictionSelection,
+    async def complete(
+        self, project_id: str, rows: Sequence[Row], wanted: frozenset[str], of_predictions: PredictionSelection
     ) -> None:
-        if not rows:
-            return
-        for row in rows:
-            row["example_digest"] = row["id"]
-        if not wanted.isdisjoint({EXAMPLE, "example_ref"}):
+        """Add the selected examples and predictions to rows, each of which has a `run_id`."""
+        if rows and not EXAMPLE_FIELDS.isdisjoint(wanted):
+            run_ids = list(dict.fromkeys(row["run_id"] for row in rows))
             await add_examples(self.database, project_id, run_ids, rows, per_run=True)
-        if of_predictions.fields:
+        if rows and of_predictions.fields:
             predictions = await self._predictions.find([_key(project_id, row) for row in rows], of_predictions)
             async for row in cooperative(rows):
                 row["predictions"] = predictions[_key(project_id, row)]

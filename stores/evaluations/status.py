@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.database import Database, Document
 from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.logged_runs import find_run, predictions_of
+from stores.evaluations.logged_runs import find_run, predictions_of, summary_text
 
 _READ: Final = ("status", "exception", "inputs.self", "json.output")
 
@@ -64,9 +64,3 @@ async def _running(database: Database, project_id: str, call_id: str, run: Docum
     else:
         definition = Definition.from_value(evaluation)
     return Running(completed, max(completed, await definitions.count_rows(project_id, definition) or 0))
-
-
-def summary_text(run: Document) -> str:
-    """Return the JSON text of a run's summary; `{}` if its output is not an object."""
-    text: str = run["json"].get("output", "")
-    return text if text.startswith("{") else "{}"

@@ -5,20 +5,32 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores import paging
-from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
 from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query
-from stores.evaluations import comparison, metrics
+from stores.evaluations import metrics
 from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.examples import EXAMPLE, add_examples
-from stores.evaluations.logged_runs import EVALUATE, check_is_run, find_run, run_not_found
+from stores.evaluations.examples import EXAMPLE_FIELDS, add_examples
+from stores.evaluations.logged_runs import (
+    DEFINITION_FIELDS,
+    EVALUATE,
+    check_is_run,
+    evaluation_of,
+    find_run,
+    header,
+    paths_of,
+    run_not_found,
+)
 from stores.evaluations.predictions import Key, Predictions, PredictionSelection
 from stores.evaluations.related_calls import find_calls, find_runs_above
-from stores.evaluations.results import EVERY_ROW, RowListQuery, row_list_query, rows_to_count
-from stores.evaluations.run_headers import DEFINITION_FIELDS, evaluation_of, header, paths_of
+from stores.evaluations.results import (
+    EVERY_ROW,
+    RowListQuery,
+    check_runs,
+    row_list_query,
+)
 from stores.evaluations.run_rows import RunKey, RunRows
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
@@ -84,12 +96,10 @@ class EvaluationsStore:
             NotFoundError: a run does not exist.
         """
         check_project_id(project_id)
-        comparison.check_runs(call_ids)
+        check_runs(call_ids)
         wanted = set(wanted)
-        keys = [documents.key_fields(project_id, call_id)["_id"] for call_id in call_ids]
-        match = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
-        paths = dict.fromkeys([*paths_of(wanted), "op_trace_name"], 1)
-        calls = {call["id"]: call async for call in self._calls.find(match, {"_id": 0} | paths)}
+        found = find_calls(self.database, project_id, call_ids, {*paths_of(wanted), "op_trace_name"})
+        calls = {call["id"]: call async for call in found}
         for position, call_id in enumerate(call_ids):
             if call_id not in calls:
                 raise run_not_found(call_id, f"call_ids.{position}")
@@ -153,20 +163,17 @@ class EvaluationsStore:
         check_project_id(project_id)
         if await find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
             raise run_not_found(run_id, "evaluation_call_id")
-        search = row_list_query(project_id, run_id, sort_by, query)
-        page = await self._page(project_id, [run_id], search, request, wanted)
-        if of_predictions.fields:
-            predictions = await self._predictions.find(
-                [(project_id, run_id, row["id"]) for row in page.rows], of_predictions
-            )
-            async for row in cooperative(page.rows):
-                row["predictions"] = predictions[project_id, run_id, row["id"]]
+        search = row_list_query(project_id, [run_id], sort_by, query)
+        page = await self._page(search, request)
+        for row in page.rows:
+            row["run_id"] = run_id
+        await self.rows_by_run.complete(project_id, page.rows, frozenset(wanted), of_predictions)
         return page
 
     @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
         """Count the rows of a run that match the query."""
-        return await paging.count(self._calls, rows_to_count(project_id, run_id, query))
+        return await paging.count(self._calls, row_list_query(project_id, [run_id], query=query).source)
 
     @database_query
     async def joined_rows(
@@ -189,8 +196,10 @@ class EvaluationsStore:
         Raises:
             BadInputError: the sort or cursor is invalid, or there are more predictions than one response may have.
         """
-        search = comparison.joined_rows(project_id, run_ids, sort_by, only_common=only_common)
-        page = await self._page(project_id, run_ids, search, request, wanted)
+        search = row_list_query(project_id, run_ids, sort_by, only_common=only_common)
+        page = await self._page(search, request)
+        if page.rows and not EXAMPLE_FIELDS.isdisjoint(wanted):
+            await add_examples(self.database, project_id, run_ids, page.rows)
         digests = [row["id"] for row in page.rows]
         keys = [(project_id, run_id, digest) for digest in digests for run_id in run_ids]
         predictions = await self._predictions.find(keys, of_predictions) if of_predictions.fields else {}
@@ -205,18 +214,12 @@ class EvaluationsStore:
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
         """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(
-            self._calls, comparison.joined_rows(project_id, run_ids, only_common=only_common).source
-        )
+        return await paging.count(self._calls, row_list_query(project_id, run_ids, only_common=only_common).source)
 
-    async def _page(
-        self, project_id: str, run_ids: Sequence[str], search: RowListQuery, request: PageRequest, wanted: Iterable[str]
-    ) -> Page:
+    async def _page(self, search: RowListQuery, request: PageRequest) -> Page:
         page = await paging.find_page(self._calls, EVERY_ROW, search.order, request, ["id"], search.source)
         for row in page.rows:
             row["example_digest"] = row["id"]
-        if page.rows and not {EXAMPLE, "example_ref"}.isdisjoint(wanted):
-            await add_examples(self.database, project_id, run_ids, page.rows)
         return page
 
     @database_query
@@ -228,8 +231,7 @@ class EvaluationsStore:
     async def metrics(self, keys: Sequence[RunKey]) -> dict[RunKey, list[Row]]:
         """Return the metrics of each run's scores, sorted by name."""
         result: dict[RunKey, list[Row]] = {}
-        for project_id in {project_id: None for project_id, _ in keys}:
-            run_ids = [run_id for project, run_id in keys if project == project_id]
+        for project_id, run_ids in group_by_project(keys):
             rows = await metrics.find_metrics(self.database, project_id, run_ids, "call_id")
             result |= {(project_id, run_id): rows[run_id] for run_id in run_ids}
         return result

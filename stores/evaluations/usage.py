@@ -7,11 +7,10 @@ from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.usage_totals import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
 from stores.costs import CostsStore
-from stores.costs.decimals import exact
+from stores.costs.pricing import exact
 from stores.database import Database, Document
 from stores.paging import Row
 from stores.usage.counts import FIELDS, STORED
-from stores.usage.entries import Usage
 from stores.usage.scopes import SUM
 
 _COUNTS = frozenset(
@@ -36,23 +35,24 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
     prices = (await CostsStore(database).prices([models]))[models]
     if is_trace and prices.hides_tiers(usage, started_at):
         return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
-    return usage_row({entry["model"]: _tally_of_entry(entry, prices.exact_cost(entry, started_at)) for entry in usage})
+    tallies = {}
+    for entry in usage:
+        cost = prices.exact_cost(entry, started_at)
+        unpriced = entry["total_tokens"] if cost is None else 0
+        tallies[entry["model"]] = _tally(entry, unpriced, cost, entry.get("classes", {}))
+    return usage_row(tallies)
 
 
 async def _usage_of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
     in_trace = CallsFilter(trace_ids=[trace_id])
     groups = await AggregatesStore(database).calls(project_id, Grouping((GroupBy.MODEL,)), _COUNTS, in_trace)
-    return {row["model"]: _tally_of_row(row) for row in groups.rows if row["model"] is not None}
-
-
-def _tally_of_row(row: Row) -> Tally:
-    cost = None if row["cost"] is None else exact(row["cost"])
-    classes = {name: count for name in STORED if (count := row[FIELDS[name]])}
-    return _tally(row, row["unpriced_tokens"], cost, classes)
-
-
-def _tally_of_entry(entry: Usage, cost: Decimal | None) -> Tally:
-    return _tally(entry, entry["total_tokens"] if cost is None else 0, cost, entry.get("classes", {}))
+    tallies = {}
+    for row in groups.rows:
+        if row["model"] is not None:
+            cost = None if row["cost"] is None else exact(row["cost"])
+            classes = {name: count for name in STORED if (count := row[FIELDS[name]])}
+            tallies[row["model"]] = _tally(row, row["unpriced_tokens"], cost, classes)
+    return tallies
 
 
 def _tally(counts: Row, unpriced: int, cost: Decimal | None, classes: Mapping[str, int]) -> Tally:

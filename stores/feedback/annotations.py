@@ -11,7 +11,7 @@ from stores.feedback.inputs import NewFeedback
 from stores.feedback.kinds import is_annotation
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
-from stores.objects.builtin.annotations import AnnotationSpec
+from stores.objects.builtin import AnnotationSpec
 from stores.objects.classes import classes_of
 from stores.refs.targets import Budget, Content, TargetReader
 

@@ -1,6 +1,5 @@
-"""Fields of feedback for queries and sorting, and the paths that each one needs."""
+"""Fields of feedback for queries and sorting."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
@@ -24,16 +23,3 @@ FEEDBACK_FIELDS: Final = FieldTable(
 )
 
 INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
-
-_READS: Final[dict[str, tuple[str, ...]]] = {
-    "payload": ("json.payload",),
-    "ref": ("project_id", "id"),
-    "call": ("project_id", "call_id"),
-    "annotation": ("project_id", "annotation_ref"),
-    "on": ("project_id", "weave_ref"),
-}
-
-
-def paths_of(wanted: Iterable[str]) -> list[str]:
-    """Return the document paths of the selected fields, without duplicates."""
-    return list(dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,))))

@@ -1,19 +1,21 @@
 """Feedback types with validation rules, and the refs that each may have; other types have no rules."""
 
+import re
 from collections.abc import Container
 from typing import Any, Final
 
+import emoji
+
 from stores import refs
 from stores.errors import BadInputError, StoreError
-from stores.feedback import reactions
 
+MAX_REACTION: Final = 1024
+_SKIN_TONES: Final = re.compile("[\U0001f3fb-\U0001f3ff]")
 REACTION: Final = "wandb.reaction.1"
 NOTE: Final = "wandb.note.1"
 ANNOTATION: Final = "wandb.annotation"
 RUNNABLE: Final = "wandb.runnable"
-
 MAX_NOTE: Final = 1024
-
 _NOT_DIGESTS: Final = ("latest", "*")
 _RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
 
@@ -21,6 +23,33 @@ Refs = dict[str, str]
 """Optional refs of feedback, by field name."""
 
 _Parsed = dict[str, refs.Ref]
+
+_KINDS: Final[dict[str, Container[str]]] = {
+    "annotation_ref": ("object",),
+    "runnable_ref": ("object", "op"),
+    "call_ref": ("call",),
+    "trigger_ref": ("object", "op", "table", "call"),
+}
+
+
+def _completed_reaction(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload with `alias`, `detoned` and `detoned_alias` of its `emoji`; other keys stay.
+
+    One emoji may be several characters, such as a flag, a family or a skin tone. Surrounding text is allowed.
+
+    Raises:
+        BadInputError: there is not exactly one emoji.
+    """
+    text = payload.get("emoji")
+    if not isinstance(text, str):
+        raise BadInputError("is required: a string with one emoji", "payload.$.emoji")
+    if len(text) > MAX_REACTION:
+        raise BadInputError(f"has {len(text):,} characters; the limit is {MAX_REACTION:,}", "payload.$.emoji")
+    count = sum(1 for _ in emoji.analyze(text, join_emoji=True))
+    if count != 1:
+        raise BadInputError(f"has {count} emoji; send exactly one", "payload.$.emoji")
+    detoned = _SKIN_TONES.sub("", text) or text
+    return payload | {"alias": emoji.demojize(text), "detoned": detoned, "detoned_alias": emoji.demojize(detoned)}
 
 
 def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any], given: Refs) -> dict[str, Any]:
@@ -32,7 +61,7 @@ def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any]
         BadInputError: the payload or a ref is invalid for the type.
     """
     if feedback_type == REACTION:
-        payload = reactions.completed(payload)
+        payload = _completed_reaction(payload)
     elif feedback_type == NOTE:
         _check_note(payload)
     parsed = _parsed(given)
@@ -105,14 +134,6 @@ def _check_name(ref: refs.Ref, name: str, feedback_type: str, argument: str) -> 
     if ref.name != name:
         message = f"leads to {ref.name[:128]!r}, but feedbackType {feedback_type[:200]!r} names {name[:128]!r}"
         raise BadInputError(message, argument)
-
-
-_KINDS: Final[dict[str, Container[str]]] = {
-    "annotation_ref": ("object",),
-    "runnable_ref": ("object", "op"),
-    "call_ref": ("call",),
-    "trigger_ref": ("object", "op", "table", "call"),
-}
 
 
 def _parsed(given: Refs) -> _Parsed:

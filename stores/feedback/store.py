@@ -1,33 +1,26 @@
 """Store of feedback; each operation is within one project."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 from bson import encode as bson_encode
 
-from stores import paging
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query, database_write
-from stores.database.connection import IN_PYTHON
 from stores.database.error_translation import translate_driver_errors
-from stores.database.transactions import Session
+from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
-from stores.feedback.documents import key, new_document
-from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, paths_of
+from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
 from stores.feedback.inputs import NewFeedback, check_id
-from stores.feedback.writes import restore, write
-from stores.ids import check_project_id
+from stores.feedback.writes import key, new_document, restore, write
 from stores.input_checks import MAX_MEMBERS
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Row
 from stores.query import Query
-from stores.query.id_queries import named_ids
-from stores.query.in_python import python_assisted_match
-from stores.query.sort import SortBy, compile_sort
+from stores.query.sort import compile_sort
 from stores.refs.targets import TargetReader
 from stores.relations import ManyToOne, OneToMany
 from stores.security import audit
@@ -40,8 +33,6 @@ MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
 
 MAX_TYPES: Final = 1_000
 
-_OLDEST_FIRST = (SortBy("created_at"),)
-
 
 @dataclass(frozen=True, slots=True)
 class FeedbackStats:
@@ -51,24 +42,28 @@ class FeedbackStats:
     types: list[Row]
 
 
-class FeedbackStore:
-    """Reads and writes feedback in MongoDB.
+class FeedbackStore(DocumentList[None]):
+    """Reads and writes feedback in MongoDB."""
 
-    Rows are dicts with the selected fields of the document: times are microseconds since the epoch, the payload is text
-    under `json`, and null fields are absent.
-    """
+    indexed = INDEXED_FEEDBACK_FIELDS
+    reads: ClassVar = {
+        "payload": ("json.payload",),
+        "ref": ("project_id", "id"),
+        "call": ("project_id", "call_id"),
+        "annotation": ("project_id", "annotation_ref"),
+        "on": ("project_id", "weave_ref"),
+    }
 
     def __init__(self, database: Database) -> None:
-        self.database = database
-        self._feedback = database.feedback
+        super().__init__(database, database.feedback)
         self._sources = TargetReader(database)
-        order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
-        self.of_calls = OneToMany(database, self._feedback, "call_id", order, _of_types, paths_of)
+        order = compile_sort(OLDEST_FIRST, FEEDBACK_FIELDS)
+        self.of_calls = OneToMany(database, self._documents, "call_id", order, _of_types, self.paths_of)
         """Relation from a project and a call id to the feedback on the call, oldest first.
 
         The argument is a set of feedback types; an empty set means all.
         """
-        self.by_keys = ManyToOne(database, self._feedback, "id", paths_of).rows
+        self.by_keys = ManyToOne(database, self._documents, "id", self.paths_of).rows
 
     @database_write
     async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
@@ -142,45 +137,7 @@ class FeedbackStore:
         Raises:
             BadInputError: the query filters by anything but ids.
         """
-        check_project_id(project_id)
-        ids = list(named_ids(query, FEEDBACK_FIELDS, allow_in=False))
-        keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
-        if not keys:
-            return 0
-        with audit.record_removal("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
-            result = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-            outcome["num_purged"] = result.deleted_count
-        return result.deleted_count
-
-    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
-    @database_query
-    async def page(
-        self,
-        project_id: str,
-        request: PageRequest,
-        wanted: Iterable[str],
-        sort_by: Sequence[SortBy] | None = None,
-        query: Query | None = None,
-    ) -> Page:
-        """Return the selected fields of a page of feedback; the default order is oldest first.
-
-        Raises:
-            BadInputError: the query, sort or cursor is invalid.
-        """
-        order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
-        question = [_match(project_id, query)] if IN_PYTHON.get() else ()
-        paths = paths_of(wanted)
-        async with self._matching(project_id, query) as (match, session):
-            return await paging.find_page(
-                self._feedback, match, order, request, paths, cursor_scope=question, session=session
-            )
-
-    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
-    @database_query
-    async def count(self, project_id: str, query: Query | None = None) -> int:
-        """Count the feedback that matches the query."""
-        async with self._matching(project_id, query) as (match, session):
-            return await self._feedback.count_documents(match, session=session)
+        return await self._purge("feedback", project_id, query, allow_in=False)
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
@@ -197,16 +154,11 @@ class FeedbackStore:
             {"$limit": MAX_TYPES + 1},
             {"$project": {"_id": 0, "feedback_type": "$_id", "count": 1, "last_created_at": 1}},
         ]
-        async with self._matching(project_id, query) as (match, session):
-            types = await self._feedback.aggregate([{"$match": match}, *stages], session=session).to_list(None)
+        async with self._matching(project_id, None, query) as (match, session):
+            types = await self._documents.aggregate([{"$match": match}, *stages], session=session).to_list(None)
         if len(types) > MAX_TYPES:
             raise BadInputError(f"there are more than {MAX_TYPES:,} types of feedback; narrow the query", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
-
-    def _matching(
-        self, project_id: str, query: Query | None
-    ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
-        return python_assisted_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
 
 
 def check_number(number: int) -> None:
@@ -274,11 +226,6 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
                 "batch",
             )
     return documents
-
-
-def _match(project_id: str, query: Query | None) -> Document:
-    check_project_id(project_id)
-    return {"project_id": project_id, **({"$and": [query.match(FEEDBACK_FIELDS)]} if query else {})}
 
 
 def _of_types(project_id: str, types: frozenset[str]) -> Document:

@@ -1,16 +1,47 @@
-"""Feedback writes: all or none, and an existing id may be reused only by its owner."""
+"""Feedback documents and their writes: all or none, and an existing id may be reused only by its owner."""
 
 from collections.abc import Mapping, Sequence
 
 from pymongo import ReplaceOne, UpdateOne
 
+from stores import refs, times
 from stores.database import Database, Document
 from stores.database.transactions import Session
 from stores.errors import IdTakenError, NotFoundError
+from stores.feedback.inputs import NewFeedback
+from stores.json.bson_copy import to_bson
 
 _OWNER = ("weave_ref", "wb_user_id")
+
 _REPLACES = "replaces"
 """Field with the id that a replacement replaced; it identifies a retried replacement."""
+
+
+def key(project_id: str, feedback_id: str) -> Document:
+    """Build the identifying fields; project ids contain no colon, so each `_id` is unique."""
+    return {"_id": f"{project_id}:{feedback_id}", "project_id": project_id, "id": feedback_id}
+
+
+def new_document(new: NewFeedback) -> Document:
+    """Build the document of validated feedback; `created_at` defaults to the current time."""
+    optional = {"creator": new.creator, **new.refs, "call_id": call_of(new.project_id, new.weave_ref)}
+    return {
+        **key(new.project_id, str(new.id)),
+        "weave_ref": new.weave_ref,
+        "feedback_type": new.feedback_type,
+        "created_at": times.now() if new.created_at is None else new.created_at,
+        "wb_user_id": new.wb_user_id,
+        **{name: text for name, text in optional.items() if text is not None},
+        "json": {"payload": new.text},
+        "payload": to_bson(new.payload),
+    }
+
+
+def call_of(project_id: str, weave_ref: str) -> str | None:
+    """Return the call id if the text is the ref of a call in the project; otherwise None."""
+    if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
+        return None
+    return refs.parse(weave_ref).name
 
 
 async def write(
@@ -54,7 +85,7 @@ async def write(
                 )
         if last:
             marked = {_REPLACES: freed["id"]} if freed else {}
-            replaced = [ReplaceOne(_key(document), document | marked, upsert=True) for document in last]
+            replaced = [ReplaceOne(_identity(document), document | marked, upsert=True) for document in last]
             await database.feedback.bulk_write(replaced, session=session)
         if new:
             await database.feedback.insert_many(new, session=session)
@@ -76,18 +107,18 @@ async def restore(database: Database, named: Mapping[str, Document]) -> None:
 
     async def work(session: Session) -> None:
         await _check_owners(database, named, session)
-        added = [UpdateOne(_key(document), {"$setOnInsert": _rest(document)}, upsert=True) for document in first]
+        added = [UpdateOne(_identity(document), {"$setOnInsert": _rest(document)}, upsert=True) for document in first]
         await database.feedback.bulk_write(added, session=session)
 
     await database.transaction(work)
 
 
 def _rest(document: Document) -> Document:
-    key = _key(document)
+    key = _identity(document)
     return {name: value for name, value in document.items() if name not in key}
 
 
-def _key(document: Document) -> Document:
+def _identity(document: Document) -> Document:
     return {name: document[name] for name in ("_id", "project_id", "id")}
 
 

@@ -3,11 +3,11 @@
 Deleted files stay in a list until all of their content is deleted, so another process can resume after a crash.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from stores.database import Database, Document
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
 
 FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
@@ -29,9 +29,9 @@ async def remove(database: Database, session: Session, files: Sequence[Document]
 
 async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
     """Delete the content of removed files, of one project or of all, in steps."""
-    match = {} if project_id is None else {"_id": {"$gt": f"{project_id}:", "$lt": f"{project_id};"}}
+    match = {} if project_id is None else {"_id": key_range(project_id)}
     while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_FILE_BATCH).to_list(None):
-        for files in _groups(removed):
+        for files in weighted_batches(removed, "chunks", _CHUNK_BATCH):
             keys = {"$in": [file["_id"] for file in files]}
             for last in range(_CHUNK_BATCH, files[0]["chunks"], _CHUNK_BATCH):
                 await database.file_chunks.delete_many({"files_id": keys, "n": {"$lt": last}})
@@ -39,15 +39,3 @@ async def discard_removed(database: Database, project_id: str | None = None) -> 
             await database.file_chunks.delete_many({"files_id": keys})
             await database.doomed_files.delete_many({"_id": keys})
             yield
-
-
-def _groups(files: Sequence[Document]) -> Iterator[list[Document]]:
-    """Group files so that each group has at most `_CHUNK_BATCH` chunks; a larger file is alone."""
-    group: list[Document] = []
-    for file in files:
-        if group and sum(each["chunks"] for each in group) + file["chunks"] > _CHUNK_BATCH:
-            yield group
-            group = []
-        group.append(file)
-    if group:
-        yield group

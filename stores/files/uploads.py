@@ -6,7 +6,7 @@ nobody touches that document any more, and `sweep` discards the upload.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,11 @@ from stores.database.transactions import Session
 from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
-from stores.files.touch import touch_existing
+
+TOUCHED_SECONDS: Final = 3_600
+"""A file stored or touched within this time is not touched again; retention deletes no file so recent."""
+
+_FIELDS: Final = {"_id": 0, "digest": 1, "created_at": 1, "touched_at": 1}
 
 CHUNK_BYTES: Final = 255 * 1024
 """Chunk size of GridFS."""
@@ -36,14 +40,34 @@ HELD_BYTES: Final = 2 * _BUFFER_BYTES
 _MAX_BUFFERED_CHUNKS: Final = 1000
 _FILE_BATCH: Final = 1000
 _ATTEMPTS: Final = 10
-
 MAX_FILE_BYTES: Final = 2 * 1024**3
-
 _TOUCH_SECONDS: Final = 30
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
-
 Content = AsyncIterable[bytes]
 _R = TypeVar("_R")
+
+
+def stored_before(timestamp: int) -> dict[str, object]:
+    """Build the filter of files last stored or touched before a time in microseconds since the epoch."""
+    return {"created_at": {"$lt": timestamp}, "$or": [{"touched_at": None}, {"touched_at": {"$lt": timestamp}}]}
+
+
+async def touch_existing(database: Database, project_id: str, digests: Iterable[str]) -> set[str]:
+    """Return the digests of the files that exist, which retention then keeps for at least a day."""
+    match = {"project_id": project_id, "digest": {"$in": list(digests)}}
+    now = times.now()
+    stale_since = now - TOUCHED_SECONDS * times.SECOND
+    # One read: a file deleted between two reads would count as existing and fresh.
+    files = await database.files.find(match, _FIELDS).to_list(None)
+    if all(_last_stored(file) >= stale_since for file in files):
+        return {file["digest"] for file in files}
+    await database.files.update_many({**match, **stored_before(stale_since)}, {"$set": {"touched_at": now}})
+    return set(await database.files.distinct("digest", match))
+
+
+def _last_stored(file: Document) -> int:
+    """Return when a file was last stored or touched."""
+    return max(int(file["created_at"]), int(file.get("touched_at") or 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ Servers of an older version must not write during the backfill.
 """
 
 import logging
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import encode as bson_encode
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
@@ -21,7 +22,7 @@ from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.errors import StoreError
 from stores.json import codec
 from stores.otel.usage import usage_of_stored
@@ -35,8 +36,6 @@ _UPDATES_BYTES: Final = 4_000_000
 _ALWAYS_FITS: Final = MAX_BYTES // MAX_GROWTH
 
 _ID: Final = f"calls:{DERIVED_VERSION}"
-_USAGE_FIELDS: Final = ("usage", "total_tokens", "usage_scope")
-_EXAMPLE_FIELD: Final = "example_digest"
 _TOKEN_FIELDS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 _HAS_USAGE: Final = {"$regex": '"usage":'}
 """Matches the text of every summary with such a key, so that most other summaries need not be read."""
@@ -49,8 +48,6 @@ _SPAN_ATTRIBUTES: Final[Document] = {
     ]
 }
 """The attributes of a call that may come from a span: they contain parts of its usage that its summary lacks."""
-
-_DERIVED_FROM: Final = {"summary": "usage", "inputs": "example"}
 
 _NO_ROOM: Final = "the document would exceed MongoDB's maximum size"
 
@@ -84,8 +81,7 @@ class CallsBackfill:
         self._calls = database.calls
         self._upgrades = database.upgrades
         self._step = step
-        self._lease_seconds = lease_seconds
-        self._holder = new_holder()
+        self._lease = Lease(database.upgrades, {"_id": _ID, "is_done": False}, lease_seconds)
 
     async def advance(self) -> Progress | None:
         """Process one batch of calls, unless another process holds the lease; return the progress, None when done.
@@ -99,19 +95,16 @@ class CallsBackfill:
         state = await self._upgrades.find_one({"_id": _ID}) or await self._start()
         if state["is_done"]:
             return None
-        leased = await self._update_and_renew({})
-        if leased is None:
+        if not await self._lease.acquire():
             return _progress(state, is_ours=False)
-        cursor = self._calls.find({"_id": {"$gt": leased["position"]}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
+        position = self._lease.state["position"]
+        cursor = self._calls.find({"_id": {"$gt": position}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
         keys = [document["_id"] async for document in cursor]
-        changed = await self._backfill({"_id": {"$gt": leased["position"], "$lte": keys[-1]}}) if keys else 0
-        advanced = {
-            "position": {"$literal": keys[-1] if keys else leased["position"]},
-            "looked_at": {"$add": ["$looked_at", len(keys)]},
-            "changed": {"$add": ["$changed", changed]},
-            "is_done": len(keys) < self._step,
-        }
-        return _progress(await self._update_and_renew(advanced) or leased, is_ours=True)
+        changed = await self._backfill({"_id": {"$gt": position, "$lte": keys[-1]}}) if keys else 0
+        advanced = {"position": keys[-1] if keys else position, "is_done": len(keys) < self._step}
+        with suppress(LeaseLostError):  # another process repeats this batch, which does no harm
+            await self._lease.advance(advanced, {"looked_at": len(keys), "changed": changed})
+        return _progress(self._lease.state, is_ours=True)
 
     async def _start(self) -> Document:
         new = {"position": "", "looked_at": 0, "changed": 0, "is_done": False}
@@ -119,55 +112,31 @@ class CallsBackfill:
         await self._upgrades.update_one({"_id": _ID}, {"$setOnInsert": new}, upsert=True)
         return new
 
-    async def _update_and_renew(self, changes: Document) -> Document | None:
-        """Change the state and renew the lease; None, without a change, if another process has the lease."""
-        return await self._upgrades.find_one_and_update(
-            {"_id": _ID, "is_done": False, **available_to(self._holder)},
-            [{"$set": {**changes, **lease_update(self._holder, self._lease_seconds)}}],
-            return_document=ReturnDocument.AFTER,
-        )
-
     async def _backfill(self, range_match: Document) -> int:
         """Backfill a range of calls; return the number of changes."""
         differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [TURN_OF, None]}]}
         turns = await self._calls.update_many({**range_match, "$expr": differs}, [{"$set": {"turn_of": TURN_OF}}])
-        return (
-            turns.modified_count + await self._backfill_usage(range_match) + await self._backfill_examples(range_match)
-        )
+        return turns.modified_count + sum([await self._backfill_each(range_match, each) for each in _DERIVATIONS])
 
-    async def _backfill_usage(self, range_match: Document) -> int:
-        wanted: Document = dict.fromkeys((*KEY_FIELDS, *_USAGE_FIELDS, "json.summary"), 1) | {
-            "json.attributes": _SPAN_ATTRIBUTES
-        }
-        return await self._backfill_each(
-            self._calls.find({**range_match, "json.summary": _HAS_USAGE}, wanted), "summary", _update
-        )
-
-    async def _backfill_examples(self, range_match: Document) -> int:
-        wanted = dict.fromkeys((*KEY_FIELDS, _EXAMPLE_FIELD, "op_trace_name", "json.inputs"), 1)
-        predictions = {**range_match, "op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}}
-        return await self._backfill_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
-
-    async def _backfill_each(
-        self, calls: AsyncIterable[Document], text: str, update_of: Callable[[Document], UpdateOne | None]
-    ) -> int:
-        """Write the updates that `update_of` derives from one text of each call; return the number of changes."""
+    async def _backfill_each(self, range_match: Document, derivation: "_Derivation") -> int:
+        """Write the fields that derive from one text of each call; return the number of changes."""
+        wanted = dict.fromkeys((*KEY_FIELDS, *derivation.fields, f"json.{derivation.text}"), 1) | derivation.also_read
         changed = 0
         pending: list[UpdateOne] = []
         pending_bytes = 0
         time_slice = TimeSlice()
-        async for call in calls:
+        async for call in self._calls.find({**range_match, **derivation.match}, wanted):
             if time_slice.is_used_up():
                 await time_slice.yield_to_loop()
-            if update := update_of(call):
+            if update := derivation.update(call):
                 pending.append(update)
-                pending_bytes += len(call["json"][text])
+                pending_bytes += len(call["json"][derivation.text])
             if pending_bytes > _UPDATES_BYTES:
-                changed += await self._write(pending)
+                changed += await self._write(pending, derivation)
                 pending, pending_bytes = [], 0
-        return changed + await self._write(pending)
+        return changed + await self._write(pending, derivation)
 
-    async def _write(self, updates: list[UpdateOne]) -> int:
+    async def _write(self, updates: list[UpdateOne], derivation: "_Derivation") -> int:
         if not updates:
             return 0
         try:
@@ -178,28 +147,46 @@ class CallsBackfill:
             if details.get("writeConcernErrors") or any(failure["code"] not in TOO_LARGE for failure in failures):
                 raise
             for failure in failures:
-                found_by = failure["op"]["q"]
-                _warn_skipped(found_by["_id"], _NO_ROOM, "inputs" if "json.inputs" in found_by else "summary")
+                derivation.warn_skipped(failure["op"]["q"]["_id"], _NO_ROOM)
             return int(details["nModified"])
 
 
-def _update(call: Document) -> UpdateOne | None:
-    """Return the update of a call's usage, valid if its summary is unchanged; None if nothing changes."""
-    text = call["json"]["summary"]
-    try:
-        usage_fields = _usage_fields(call, codec.loads(text.encode()))
-    except StoreError as error:
-        _warn_skipped(call["_id"], f"its summary cannot be read ({error})", "summary")
-        return None
-    if usage_fields == {name: call[name] for name in _USAGE_FIELDS if name in call}:
-        return None
-    if len(text) > _ALWAYS_FITS and len(bson_encode(usage_fields)) > MAX_BYTES:
-        _warn_skipped(call["_id"], _NO_ROOM, "summary")
-        return None
-    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
-    absent = {name: "" for name in _USAGE_FIELDS if name not in usage_fields}
-    change = {**({"$set": usage_fields} if usage_fields else {}), **({"$unset": absent} if absent else {})}
-    return UpdateOne({**found_by, "json.summary": text}, change)
+@dataclass(frozen=True, slots=True)
+class _Derivation:
+    """Fields of a call that derive from one of its JSON texts.
+
+    `match` finds the calls that may have them. `derive` returns the fields from the call, with `also_read`, and from
+    the value of the text.
+    """
+
+    text: str
+    noun: str
+    fields: tuple[str, ...]
+    match: Document
+    also_read: Document
+    derive: Callable[[Document, object], Document]
+
+    def update(self, call: Document) -> UpdateOne | None:
+        """Return the update of a call, valid if its text is unchanged; None if nothing changes."""
+        text = call["json"][self.text]
+        try:
+            derived = self.derive(call, codec.loads(text.encode()))
+        except StoreError as error:
+            self.warn_skipped(call["_id"], f"its {self.text} cannot be read ({error})")
+            return None
+        if derived == {name: call[name] for name in self.fields if name in call}:
+            return None
+        if len(text) > _ALWAYS_FITS and len(bson_encode(derived)) > MAX_BYTES:
+            self.warn_skipped(call["_id"], _NO_ROOM)
+            return None
+        found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
+        absent = {name: "" for name in self.fields if name not in derived}
+        change = {**({"$set": derived} if derived else {}), **({"$unset": absent} if absent else {})}
+        return UpdateOne({**found_by, f"json.{self.text}": text}, change)
+
+    def warn_skipped(self, key: str, reason: str) -> None:
+        """Log that a call stays without the fields."""
+        logger.warning("call %s is stored without its %s: %s", key, self.noun, reason)
 
 
 def _usage_fields(call: Document, summary: object) -> Document:
@@ -219,22 +206,30 @@ def _without_parts(counts: Document) -> Document:
     return {name: counts.get(name) for name in _TOKEN_FIELDS}
 
 
-def _update_of_inputs(call: Document) -> UpdateOne | None:
-    """Return the update of a prediction's example, valid if its inputs are unchanged; None if nothing changes."""
-    text = call["json"]["inputs"]
-    try:
-        digest = example_digest(call["op_trace_name"], codec.loads(text.encode()))
-    except StoreError as error:
-        _warn_skipped(call["_id"], f"its inputs cannot be read ({error})", "inputs")
-        return None
-    if digest is None or digest == call.get(_EXAMPLE_FIELD):
-        return None
-    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
-    return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_EXAMPLE_FIELD: digest}})
+def _example_fields(call: Document, inputs: object) -> Document:
+    """Return the digest of a prediction's example; a call keeps the digest that it has if its inputs have none."""
+    digest = example_digest(call["op_trace_name"], inputs) or call.get("example_digest")
+    return {"example_digest": digest} if digest else {}
 
 
-def _warn_skipped(key: str, reason: str, text: str) -> None:
-    logger.warning("call %s is stored without its %s: %s", key, _DERIVED_FROM[text], reason)
+_DERIVATIONS: Final = (
+    _Derivation(
+        "summary",
+        "usage",
+        ("usage", "total_tokens", "usage_scope"),
+        {"json.summary": _HAS_USAGE},
+        {"json.attributes": _SPAN_ATTRIBUTES},
+        _usage_fields,
+    ),
+    _Derivation(
+        "inputs",
+        "example",
+        ("example_digest",),
+        {"op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}},
+        {"op_trace_name": 1},
+        _example_fields,
+    ),
+)
 
 
 def _progress(state: Document, *, is_ours: bool) -> Progress:

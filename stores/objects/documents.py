@@ -1,22 +1,68 @@
-"""Documents of object versions: content, and position among the versions of the name."""
+"""Documents of object versions, names of versions, and the content that values refer to."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from bson import encode as bson_encode
 
 from stores import digests, ids, refs, times
 from stores.database import Document
-from stores.errors import PayloadTooLargeError, StoreError
+from stores.errors import NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
-from stores.objects.classes import Kind
+from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.inputs import ObjectVersion
+from stores.paging import Row
+
+LATEST: Final = "latest"
+NAMING: Final = ("digest", "version_index", "is_latest")
+_INDEX: Final = re.compile(r"v([0-9]{1,18})")
 
 MAX_BYTES: Final = 15_700_000
 """Limit on a value in BSON with its text and refs; it leaves room for the other fields within 16 MiB."""
 
 _MAX_WHOLE: Final = 256 * 1024
 """A value with more characters is digested in pieces."""
+
+CONTENT: Final = ("json", "val", "refs", "size_bytes")
+"""Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
+
+EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
+
+_CODE: Final = re.compile("%([0-9A-F]{2})")
+
+
+def naming(version: str) -> tuple[str, object]:
+    """Return the field, one of `NAMING`, and the value that identify the version."""
+    if version == LATEST:
+        return "is_latest", 1
+    index = _INDEX.fullmatch(version)
+    return ("version_index", int(index[1])) if index else ("digest", version)
+
+
+def named(version: str) -> dict[str, Any]:
+    """Build the filter of the version among the versions of its name."""
+    return dict([naming(version)])
+
+
+def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
+    """Choose between an object and an op of the same name and version: the object, even if it is deleted.
+
+    Raises:
+        ObjectDeletedError: the chosen version is deleted.
+    """
+    row = min(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
+    if not row["visible"]:
+        when = times.to_text(row["deleted_at"])
+        name = f"{'Op ' if noun == OP else ''}{object_id}:v{row['version_index']}"
+        raise ObjectDeletedError.since(when, f"{name} was deleted at {when}")
+    return row
+
+
+def version_not_found(object_id: str, version: str, noun: str, argument: str) -> NotFoundError:
+    """Create the error for a version that does not exist."""
+    return NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)
 
 
 def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
@@ -85,7 +131,31 @@ def _content(value: object) -> Document:
     return content
 
 
-CONTENT: Final = ("json", "val", "refs", "size_bytes")
-"""Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
+def table_key(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return project id and digest of the table with a dataset's rows; None for other values."""
+    text = _member(row, "rows")
+    if not isinstance(text, str) or not text.startswith(f"{refs.SCHEME}{row['project_id']}/table/"):
+        return None
+    return (row["project_id"], refs.parse(text).name) if refs.is_ref(text) else None
 
-EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
+
+def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return `name` and `digest` of the files of a custom-type value, such as an op's code."""
+    files = _member(row, "files")
+    if not isinstance(files, dict):
+        return []
+    return [
+        {"project_id": row["project_id"], "name": _unescaped(name), "digest": digest}
+        for name, digest in files.items()
+        if isinstance(digest, str)
+    ]
+
+
+def _member(row: Mapping[str, Any], name: str) -> object:
+    value = row.get("val")
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _unescaped(key: str) -> str:
+    """Return a key as sent by the client, from its BSON copy (`stores.json.bson_copy`)."""
+    return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

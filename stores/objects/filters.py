@@ -1,4 +1,4 @@
-"""Filter of objects: a version must match every condition; a list matches if any member does."""
+"""Fields and filter of objects: a version must match every condition; a list matches if any member does."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -6,8 +6,31 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.objects.classes import OBJECT, OP
-from stores.objects.fields import OBJECT_FIELDS
-from stores.query import Query
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
+
+OBJECT_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("object_id", "object_id", optional=False),
+        Field("digest", "digest", optional=False),
+        Field("kind", "kind", optional=False, low_cardinality=True, values=("object", "op")),
+        Field("version_index", "version_index", Kind.NUMBER, optional=False),
+        Field("is_latest", "is_latest", Kind.NUMBER, optional=False),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("deleted_at", "deleted_at", Kind.TIME),
+        Field("base_object_class", "base_object_class", low_cardinality=True),
+        Field("leaf_object_class", "leaf_object_class"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+        Field("size_bytes", "size_bytes", Kind.NUMBER, optional=False),
+        Field("val", "val", Kind.JSON, text_path="json.val"),
+        Field("refs", "refs", Kind.JSON),
+    ]
+)
+
+INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
+
 
 Match = dict[str, Any]
 
@@ -58,15 +81,3 @@ class ObjectsFilter:
             if isinstance(members, list) and len(members) > MAX_MEMBERS:
                 argument = self.ids_argument if field.name == "object_ids" else field.name
                 raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{argument}")
-
-
-def objects_match(project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None) -> Match:
-    """Build the MongoDB filter of a project's undeleted versions that match a filter and a query.
-
-    Raises:
-        BadInputError: the filter or the query is invalid.
-    """
-    clauses = objects_filter.clauses("filter") if objects_filter else []
-    clauses += [query.match(OBJECT_FIELDS)] if query else []
-    visible: Match = {"project_id": project_id, "visible": True}
-    return visible | ({"$and": clauses} if clauses else {})

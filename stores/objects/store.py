@@ -2,29 +2,25 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 from weakref import WeakValueDictionary
 
-from stores import paging, refs
-from stores.concurrency.scan_slots import in_scan_slot
+from stores import refs
 from stores.database import Database, Document, content_store, database_query, database_write
-from stores.database.connection import IN_PYTHON
 from stores.database.snapshot_reads import find_all
 from stores.database.transactions import Session
+from stores.document_list import DocumentList
 from stores.errors import BadInputError
 from stores.ids import check_project_id
-from stores.objects import documents, versions
+from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.fields import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, paths_of
-from stores.objects.filters import ObjectsFilter, objects_match
+from stores.objects.filters import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, ObjectsFilter
 from stores.objects.inputs import ObjectVersion
-from stores.objects.restore import Name, RestoredVersion, by_name
-from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
-from stores.paging import Page, PageRequest, Row
-from stores.query import Query
-from stores.query.in_python import python_assisted_match
+from stores.objects.writes import Name, NameWriter, RestoredVersion, doomed_rows, group_by_name, not_found, versions_of
+from stores.paging import Row
+from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 from stores.security import audit
@@ -34,24 +30,27 @@ MAX_DELETED_AT_ONCE: Final = 100
 Key = tuple[str, str]
 """Project id and ref."""
 
-_OLDEST_FIRST = (SortBy("created_at"),)
 _BY_INDEX = (SortBy("version_index"),)
 
 
-class ObjectsStore:
+class ObjectsStore(DocumentList[ObjectsFilter]):
     """Reads and writes objects and ops in MongoDB.
 
-    Rows are dicts of the document's own fields, like those of calls, and always identify the version. Where one version
-    is named by a digest, `latest` or an index such as `v3` works too.
+    Rows always identify the version. Where one version is named by a digest, `latest` or an index such as `v3` works
+    too. Lists have only undeleted versions.
     """
 
+    indexed = INDEXED_OBJECT_FIELDS
+    scope: ClassVar = {"visible": True}
+    always_read = ("project_id", "kind", "object_id", "digest")
+    reads: ClassVar = {"val": ("json.val",), "table": ("val.rows",), "files": ("val.files",)}
+
     def __init__(self, database: Database) -> None:
-        self.database = database
-        self._objects = database.objects
+        super().__init__(database, database.objects)
         # Writers of one name queue here in the process, so that their transactions do not conflict in the database.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
-        self.versions = OneToMany(database, self._objects, "object_id", by_index, _all_of, paths_of)
+        self.versions = OneToMany(database, self._documents, "object_id", by_index, _all_of, self.paths_of)
         """Relation from a project, a kind and a name to the undeleted versions, by index."""
 
     @database_write
@@ -91,7 +90,7 @@ class ObjectsStore:
             PayloadTooLargeError: a value does not fit into a document.
             ConflictError: other processes kept writing the same name.
         """
-        names = await by_name(batch)
+        names = await group_by_name(batch)
         for name, members in names.items():
             async with self._lock(documents.head_id(*name)):
                 await self.database.transaction(partial(self._restore, name, members))
@@ -189,55 +188,18 @@ class ObjectsStore:
         """
         check_project_id(project_id)
         kinds = [kind] if kind else [OBJECT, OP]
-        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **versions.named(version)}
-        paths = [*paths_of(wanted), "visible", "deleted_at", "version_index"]
-        rows = await self._objects.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
+        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **documents.named(version)}
+        paths = [*self.paths_of(wanted), "visible", "deleted_at", "version_index"]
+        rows = await self._documents.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
         noun = OP if kind == OP else OBJECT
         if rows:
-            return versions.chosen(rows, object_id, noun)
+            return documents.chosen(rows, object_id, noun)
         is_known = any([await self._ever_existed(project_id, each, object_id) for each in kinds])
-        raise versions.not_found(object_id, version, noun, "digest" if is_known else "object_id")
+        raise documents.version_not_found(object_id, version, noun, "digest" if is_known else "object_id")
 
-    @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
-    @database_query
-    async def page(
-        self,
-        project_id: str,
-        request: PageRequest,
-        wanted: Iterable[str],
-        objects_filter: ObjectsFilter | None = None,
-        sort_by: Sequence[SortBy] | None = None,
-        query: Query | None = None,
-    ) -> Page:
-        """Return the selected fields of a page of undeleted versions; the default order is oldest first.
-
-        Raises:
-            BadInputError: the filter, query, sort or cursor is invalid.
-        """
-        check_project_id(project_id)
-        order = compile_sort(sort_by or _OLDEST_FIRST, OBJECT_FIELDS)
-        question = [objects_match(project_id, objects_filter, query)] if IN_PYTHON.get() else ()
-        paths = paths_of(wanted)
-        async with self._matching(project_id, objects_filter, query) as (match, session):
-            return await paging.find_page(
-                self._objects, match, order, request, paths, cursor_scope=question, session=session
-            )
-
-    @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
-    @database_query
-    async def count(
-        self, project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None
-    ) -> int:
-        """Count the undeleted versions that match the filter and the query."""
-        check_project_id(project_id)
-        async with self._matching(project_id, objects_filter, query) as (match, session):
-            return await self._objects.count_documents(match, session=session)
-
-    def _matching(
-        self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None
-    ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
-        match_of = partial(objects_match, project_id, objects_filter)
-        return python_assisted_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
+    def clauses(self, list_filter: ObjectsFilter) -> list[Match]:
+        """Return the MongoDB conditions of a filter."""
+        return list_filter.clauses("filter")
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
@@ -247,10 +209,10 @@ class ObjectsStore:
         """
         ids = {key: _version_id(*key) for key in keys}
         visible = {"project_id": {"$in": list({project_id for project_id, _ in keys})}, "visible": True}
-        projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
+        projection = dict.fromkeys(["_id", *self.paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
         for batch in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
-            rows = await find_all(self._objects, {"_id": {"$in": batch}, **visible}, projection, len(batch))
+            rows = await find_all(self._documents, {"_id": {"$in": batch}, **visible}, projection, len(batch))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 

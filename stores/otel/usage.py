@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import Any, Final
 
-from stores.costs.decimals import ZERO, exact, plus
+from stores.costs.pricing import ZERO, exact, plus
 from stores.otel.attribute_nesting import Candidate, Layout
 from stores.otel.conventions import (
     AGENT_OPERATIONS,

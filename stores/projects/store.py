@@ -2,15 +2,16 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from stores import ids, paging, times
-from stores.database import Collection, Database, database_query, database_write, project_registry
+from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
+from stores.database.error_translation import translate_index_build_error
+from stores.database.snapshot_reads import SNAPSHOT
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
-from stores.projects.index_sums import sum_each
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import starting_with
@@ -28,10 +29,33 @@ PROJECT_FIELDS: Final = FieldTable(
 _STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
 _BY_ID = (SortBy("id"),)
 _BATCH_SIZE: Final = 1_000
+
 _PROJECTS_PER_COMMAND: Final = 25
 """Projects per count or sum command, so that no command reads the keys of too many projects."""
 
 _VISIBLE: Final[dict[str, object]] = {"visible": True}
+
+
+async def sum_each(
+    collection: Collection, match: Mapping[str, object], project_ids: Sequence[str], path: str
+) -> dict[str, int]:
+    """Return per project the sum of `path` over its matching documents, 0 without any; one command for all.
+
+    It reads only an index that starts with `project_id` and the matched fields and includes `path`.
+
+    Raises:
+        UnavailableError: if MongoDB builds an index at this moment.
+    """
+    group: dict[str, object] = {"_id": "$project_id", "sum": {"$sum": f"${path}"}}
+    stages: list[dict[str, object]] = [
+        {"$match": {"project_id": {"$in": list(project_ids)}, **match}},
+        {"$group": group},
+    ]
+    # Without a snapshot, an entry that moves within the index is counted twice or not at all.
+    snapshot = collection.with_options(read_concern=SNAPSHOT)
+    with translate_index_build_error():
+        cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
+        return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +172,7 @@ class ProjectsStore:
     async def _count_each(
         self, collection: Collection, project_ids: Sequence[str], match: dict[str, Any]
     ) -> dict[str, int]:
-        return {
-            project_id: number
-            for batch in _batches(project_ids)
-            for project_id, number in (await paging.count_each(collection, "project_id", batch, match)).items()
-        }
+        return await _in_batches(project_ids, lambda batch: paging.count_each(collection, "project_id", batch, match))
 
     @database_query
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
@@ -171,11 +191,7 @@ class ProjectsStore:
 
     async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
         collection, match, path = self._sizes[name]
-        return {
-            project_id: size
-            for batch in _batches(project_ids)
-            for project_id, size in (await sum_each(collection, match, batch, path)).items()
-        }
+        return await _in_batches(project_ids, lambda batch: sum_each(collection, match, batch, path))
 
     @database_write
     async def list_unlisted(self) -> int:
@@ -227,12 +243,14 @@ def normalised_id(entity: str, name: str) -> str:
     return f"{_check_entity(entity)}/{_normalise_name(name)}"
 
 
-def _batches(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Split the projects into batches, one per command."""
-    return (
-        project_ids[start : start + _PROJECTS_PER_COMMAND]
-        for start in range(0, len(project_ids), _PROJECTS_PER_COMMAND)
-    )
+async def _in_batches(
+    project_ids: Sequence[str], find: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
+) -> dict[str, int]:
+    """Return what `find` returns for the projects, one command per batch."""
+    found: dict[str, int] = {}
+    for batch in content_store.batches(project_ids, _PROJECTS_PER_COMMAND):
+        found |= await find(batch)
+    return found
 
 
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:

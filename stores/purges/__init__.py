@@ -1,6 +1,5 @@
 """Purges: deletion of whole projects with all their data."""
 
-from stores.purges.reports import PurgeReport, Removed
-from stores.purges.store import PurgesStore
+from stores.purges.store import PurgeReport, PurgesStore, Removed
 
 __all__ = ["PurgeReport", "PurgesStore", "Removed"]

@@ -1,4 +1,4 @@
-"""The purge of one project: marked, leased to one process at a time, and done in steps.
+"""The purge of one project: marked, leased to one process at a time (`stores.database.leases`), and done in steps.
 
 The mark lies in the project's registry entry, which writers check only every few seconds (`project_registry`). The
 purge therefore deletes everything, waits until no writer can have missed the mark, and deletes what was stored
@@ -11,12 +11,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from pymongo import ReturnDocument
-
 from stores import ids, times
 from stores.database import Collection, Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
-from stores.database.paced_steps import WorkSteps
+from stores.database.leases import LEASE_SECONDS, Lease
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
 from stores.errors import ConflictError
 from stores.files.deletion import FIELDS, discard_removed, remove
@@ -27,10 +25,6 @@ QUIET_SECONDS: Final = 120
 """Time without writes to a project after which every process, whatever its clock, checks the mark before it writes."""
 _MARGIN_SECONDS: Final = 30
 """Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
-
-
-class PurgeLostError(Exception):
-    """The purge is finished, or another process took it over."""
 
 
 async def start_purge(database: Database, project_id: str, created_at: int) -> bool:
@@ -57,42 +51,37 @@ async def start_purge(database: Database, project_id: str, created_at: int) -> b
 class Purge:
     """A running purge, leased to this process."""
 
-    def __init__(self, database: Database, document: Document, holder: str) -> None:
+    def __init__(self, database: Database, project_id: str, lease: Lease) -> None:
         self._database = database
-        self._started_at: int = document["started_at"]
-        self.project_id: str = document["_id"]
-        self.purge_id: str = document["purge_id"]
-        self._holder = holder
-        self._lease_match = {"_id": self.project_id, "purge_id": self.purge_id, "holder": holder, "is_done": False}
-        self.is_waiting = False
+        self._project_id = project_id
+        self._started_at: int = lease.state["started_at"]
+        self.lease = lease
 
     @classmethod
     async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
         """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
-        holder = new_holder()
-        document = await database.purges.find_one_and_update(
-            {"_id": project_id, "is_done": False, **available_to(holder)},
-            [{"$set": lease_update(holder, lease_seconds)}],
-            return_document=ReturnDocument.AFTER,
-        )
-        return None if document is None else cls(database, document, holder)
+        lease = Lease(database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
+        return cls(database, project_id, lease) if await lease.acquire() else None
 
-    async def release(self) -> None:
-        """Release the lease, so that another process can continue at once."""
-        await self._database.purges.update_one(self._lease_match, {"$unset": {"holder": "", "held_until": ""}})
-
-    async def steps(self) -> WorkSteps:
+    async def steps(self, *, waits: bool = True) -> WorkSteps:
         """Delete everything in steps, and the registry entry last.
 
+        Without `waits` it ends where it would wait for processes that may not have seen the mark.
+
         Raises:
-            PurgeLostError: if the purge is finished, or another process took it over.
+            LeaseLostError: if the purge is finished, or another process took it over.
         """
         if until := await self._last_writes_at():
             with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():
                     yield
-            async for _ in self._wait_for_writers(until):
+            while (remaining := (until - times.now()) / times.SECOND) > 0:
+                await self.lease.advance({"waits_until": until})
+                if not waits:
+                    return
                 yield
+                await asyncio.sleep(min(remaining, 1))
+            await self.lease.advance({"waits_until": None})
         while True:
             async for _ in self._remove_all():
                 yield
@@ -102,14 +91,14 @@ class Purge:
     async def _remove_all(self) -> WorkSteps:
         """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
-            after = f"{self.project_id}:"
+            after = ""
             while last := await self._database.transaction(
                 partial(self._remove_batch, name=name, collection=collection, after=after)
             ):
                 after = last  # continue behind deleted keys, which MongoDB would skip one by one
                 yield
-        async for _ in discard_removed(self._database, self.project_id):
-            await self._advance()
+        async for _ in discard_removed(self._database, self._project_id):
+            await self.lease.advance()
             yield
 
     def _collections(self) -> list[tuple[str, Collection]]:
@@ -131,36 +120,20 @@ class Purge:
             ("search_words", database.search_words),
         ]
 
-    @property
-    def _keys(self) -> Document:
-        """The range of all keys of the project."""
-        return {"$gt": f"{self.project_id}:", "$lt": f"{self.project_id};"}
-
-    @property
-    def _match(self) -> Document:
-        return {"_id": self._keys, "project_id": self.project_id}
+    def _match(self, after: str = "") -> Document:
+        return {"_id": key_range(self._project_id, after), "project_id": self._project_id}
 
     async def _last_writes_at(self) -> int | None:
         """Return the time after which no process writes without having seen the mark; None if it has passed."""
-        entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
+        entry = await self._database.projects.find_one({"_id": self._project_id}) or {}
         if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
             return None
         until = int(self._started_at + (project_registry.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
         return until if until > times.now() else None
 
-    async def _wait_for_writers(self, until: int) -> WorkSteps:
-        """Wait until every writing process has seen the mark."""
-        while (remaining := (until - times.now()) / times.SECOND) > 0:
-            await self._advance(waits_until=until)
-            self.is_waiting = True
-            yield
-            await asyncio.sleep(min(remaining, 1))
-        self.is_waiting = False
-        await self._advance(waits_until=None)
-
     async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
         """Delete the next documents after a key; return the last deleted key, None if there are no more."""
-        match = {**self._match, "_id": {**self._keys, "$gt": after}}
+        match = self._match(after)
         paths = FIELDS if name == "files" else {"_id": 1}
         cursor = collection.find(match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, session=session)
         documents: list[Document] = await cursor.to_list(None)
@@ -169,29 +142,20 @@ class Purge:
         if name == "files":
             await remove(self._database, session, documents)
         else:
-            keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self.project_id}
+            keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self._project_id}
             await collection.delete_many(keys, session=session)
-        await self._advance({name: len(documents)}, session)
+        await self.lease.advance(counts={name: len(documents)}, session=session)
         last: str = documents[-1]["_id"]
         return last
 
     async def _finish(self, session: Session) -> bool:
         """Finish the purge if nothing is left; from then on the project can be created anew."""
         for _, collection in self._collections():
-            if await collection.find_one(self._match, {"_id": 1}, session=session):
+            if await collection.find_one(self._match(), {"_id": 1}, session=session):
                 return False
-        await self._database.retention.delete_one({"_id": self.project_id}, session=session)
-        await self._database.search_indexes.delete_one({"_id": self.project_id}, session=session)
-        entry = {"_id": self.project_id, project_registry.PURGING: self.purge_id}
+        await self._database.retention.delete_one({"_id": self._project_id}, session=session)
+        await self._database.search_indexes.delete_one({"_id": self._project_id}, session=session)
+        entry = {"_id": self._project_id, project_registry.PURGING: self.lease.state["purge_id"]}
         await self._database.projects.delete_one(entry, session=session)
-        await self._advance(session=session, is_done=True, ended_at=times.now(), waits_until=None)
+        await self.lease.advance({"is_done": True, "ended_at": times.now(), "waits_until": None}, session=session)
         return True
-
-    async def _advance(
-        self, counts: dict[str, int] | None = None, session: Session | None = None, **changes: object
-    ) -> None:
-        """Update counters and state and renew the lease; raise PurgeLostError if the lease is lost."""
-        added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
-        update = [{"$set": {**lease_update(self._holder), **added, **changes}}]
-        if not (await self._database.purges.update_one(self._lease_match, update, session=session)).matched_count:
-            raise PurgeLostError

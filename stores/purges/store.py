@@ -1,22 +1,63 @@
 """The store of purges: starts, runs and reports deletions of whole projects."""
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import asdict
-from typing import Final
+from dataclasses import asdict, dataclass, fields
+from typing import Final, Self
 
 from stores.database import Database, Document, database_query
-from stores.database.paced_steps import WorkSteps, deadline_in, is_past, run_paced
+from stores.database.leases import LeaseLostError
+from stores.database.paced_steps import deadline_in, is_past, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
-from stores.purges.purge import Purge, PurgeLostError, start_purge
-from stores.purges.reports import PurgeReport
+from stores.purges.purge import Purge, start_purge
 from stores.security import audit
 
 PAUSE: Final = 0.5
 """Pause after each step, as a multiple of the step's duration, in which the database serves other requests."""
 
 _POLL_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Number of deleted items per concept; calls, feedback and object versions include those deleted before."""
+
+    calls: int = 0
+    feedback: int = 0
+    objects: int = 0
+    tables: int = 0
+    table_rows: int = 0
+    files: int = 0
+    costs: int = 0
+
+
+REMOVED = tuple(field.name for field in fields(Removed))
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReport:
+    """The last purge of a project; times are microseconds since the epoch.
+
+    `ended_at` is None while it is running. `waits_until` is the end of its wait for processes that may not have seen
+    it; None if it does not wait.
+    """
+
+    project_id: str
+    started_at: int
+    ended_at: int | None
+    removed: Removed
+    waits_until: int | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """True if everything is deleted."""
+        return self.ended_at is not None
+
+    @classmethod
+    def from_document(cls, purge: Document) -> Self:
+        """Create the report from a purge's document."""
+        removed = Removed(*(int(purge.get(name, 0)) for name in REMOVED))
+        return cls(purge["_id"], purge["started_at"], purge.get("ended_at"), removed, purge.get("waits_until"))
 
 
 class PurgesStore:
@@ -82,12 +123,11 @@ class PurgesStore:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _run(self, project_id: str, purge: Purge, deadline: float | None, *, waits: bool) -> None:
-        steps = purge.steps() if waits else _until_waiting(purge)
         try:
-            if not await run_paced(self.database, steps, PAUSE, deadline) or purge.is_waiting:
-                await self.database.run(purge.release())
-                return
-        except PurgeLostError:
+            is_over = await run_paced(self.database, purge.steps(waits=waits), PAUSE, deadline)
+        except LeaseLostError:
+            return
+        if await self.database.run(purge.lease.release()) or not is_over:
             return
         done = await self.last(project_id)
         if done and done.is_done:
@@ -104,15 +144,6 @@ class PurgesStore:
     async def unfinished(self) -> list[str]:
         """Return the projects with an unfinished purge."""
         return await self.database.purges.distinct("_id", {"is_done": False})
-
-
-async def _until_waiting(purge: Purge) -> WorkSteps:
-    """Run the steps until the purge waits for other processes, or all of them if it does not."""
-    async with aclosing(purge.steps()) as steps:
-        async for _ in steps:
-            if purge.is_waiting:
-                return
-            yield
 
 
 def _no_project(project_id: str) -> NotFoundError:

@@ -38,7 +38,7 @@ class IndexedFields:
     def __init__(self, table: FieldTable, collection: str) -> None:
         indexes = [index for index in INDEXES if index.collection == collection and index.keys[0][0] == "project_id"]
         keys = {index.name: _after_scope(index.keys) for index in indexes}
-        self._table = table
+        self.table = table
         self._leading = {index_keys[0][0] for index_keys in keys.values() if index_keys}
         self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]
         self._orders = [keys[index.name] for index in indexes if not index.only]
@@ -69,7 +69,7 @@ class IndexedFields:
         wanted: Keys = []
         for key in sort_by:
             try:
-                field = self._table[key.field].field
+                field = self.table[key.field].field
             except BadInputError:
                 return True
             # Nulls sort last: an ascending sort of an optional field uses a computed key, which no index has.
@@ -134,7 +134,7 @@ class IndexedFields:
         if not isinstance(name, str):
             return None
         try:
-            field = self._table[name].field
+            field = self.table[name].field
         except BadInputError:
             return None
         is_indexed = field.kind is not Kind.JSON and field.path in self._leading

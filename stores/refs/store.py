@@ -1,16 +1,25 @@
-"""The store of ref targets."""
+"""Resolution of refs in batches: each hop reads the targets of all refs together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from stores import ids
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
 from stores.errors import BadInputError, NotFoundError
+from stores.json import codec
 from stores.refs import grammar
-from stores.refs.grammar import Ref
-from stores.refs.resolver import Resolved, resolve
-from stores.refs.targets import Budget, TargetReader
+from stores.refs.grammar import SCHEME, Ref, is_ref, parse
+from stores.refs.targets import Budget, Content, RowKey, Target, TargetReader
+
+Step = tuple[str, str]
+"""A step's name and value."""
+
+_MAX_INDEX_LENGTH: Final = 12
+
+MAX_HOPS: Final = 32
+"""Maximum refs on the path from a ref to its value, itself included."""
 
 MAX_REFS: Final = 1000
 
@@ -19,6 +28,121 @@ Key = tuple[str, str]
 
 _MAX_LISTED: Final = 20
 _NO_DIGESTS: Final = ("latest", "*")
+
+
+def follow(value: object, steps: tuple[Step, ...]) -> tuple[object, tuple[Step, ...]]:
+    """Follow the steps; return the final value, or the first ref on the path with the remaining steps.
+
+    Missing values are None, and so is everything inside them.
+
+    Raises:
+        BadInputError: if a step does not apply to the value.
+    """
+    for at, step in enumerate(steps):
+        if isinstance(value, str) and value.startswith(SCHEME) and is_ref(value):
+            return value, steps[at:]
+        value = _step(value, *step)
+    return value, ()
+
+
+def _step(value: object, step: str, name: str) -> object:
+    match value, step:
+        case None, _:
+            return None
+        case dict(), "key" | "attr":
+            return value.get(name)
+        case dict(), "index":
+            raise BadInputError(f"index/{name[:64]} applies to lists, but the value is an object; use key or attr")
+        case list(), "index":
+            return _member(value, name)
+        case _, "id":
+            raise BadInputError(f"id/{name[:64]} applies to tables, but the value is not a table")
+        case _:
+            return None
+
+
+def _member(members: list[object], index: str) -> object:
+    """Return the member at an index, negative ones from the end; None beyond either end."""
+    at = int(index) if len(index) <= _MAX_INDEX_LENGTH else len(members)
+    return members[at] if -len(members) <= at < len(members) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The result of a ref: JSON text, or None for null and deleted values.
+
+    Otherwise `missing` names the entity that does not exist, or `problem` says why the ref cannot be followed.
+    """
+
+    text: str | None = None
+    missing: str | None = None
+    problem: str | None = None
+
+
+async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+    """Resolve refs to objects and ops, in at most four commands per hop; all hops share one budget.
+
+    Raises:
+        BadInputError: if the texts that are read or returned exceed the budget.
+    """
+    budget = budget or Budget()
+    walks = {ref: _Walk(ref.project_id, replace(ref, steps=()), ref.steps) for ref in refs}
+    known: dict[Target, Content] = {}
+    pending = list(walks.values())
+    for _ in range(MAX_HOPS):
+        new = {walk.target for walk in pending if walk.target not in known}
+        known |= await reader.read_targets(new, budget) if new else {}
+        async for walk in cooperative(pending):
+            walk.advance(known.get(walk.target))
+            budget.count_returned(walk.result.text if walk.result else None)
+        pending = [walk for walk in pending if not walk.result]
+        if not pending:
+            break
+    too_many_hops = Resolved(problem=f"leads through more than {MAX_HOPS} refs, perhaps in a cycle")
+    return {ref: walk.result or too_many_hops for ref, walk in walks.items()}
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The progress of one ref: its next target, the remaining steps, and the result once known."""
+
+    project_id: str
+    target: Target
+    steps: tuple[Step, ...]
+    result: Resolved | None = field(default=None)
+
+    def advance(self, content: Content | None) -> None:
+        """Set the result, or the next target."""
+        if content is None:
+            self.result = Resolved(missing=self._target_ref)
+        elif content.text is None or not self.steps:
+            self.result = Resolved(content.text)
+        else:
+            try:
+                self._follow(*follow(content.value, self.steps))
+            except BadInputError as error:
+                self.result = Resolved(problem=error.message)
+
+    def _follow(self, value: object, remaining: tuple[Step, ...]) -> None:
+        if not remaining:
+            self.result = Resolved(None if value is None else codec.encode(value))
+            return
+        ref = parse(str(value))
+        if ref.project_id != self.project_id or ref.kind == "call":
+            self.result = Resolved()
+        elif ref.kind == "table":
+            (step, digest), *inner_steps = remaining
+            if step != "id":
+                raise BadInputError(f"{step} does not apply to a table; use id and the digest of a row")
+            self.target, self.steps = RowKey(self.project_id, ref.name, digest), tuple(inner_steps)
+        else:
+            self.target, self.steps = replace(ref, steps=()), (*ref.steps, *remaining)
+
+    @property
+    def _target_ref(self) -> str:
+        if isinstance(self.target, Ref):
+            return str(self.target)
+        return f"{Ref(self.target.project_id, 'table', self.target.table)}/id/{self.target.digest}"
 
 
 class RefsStore:

@@ -9,7 +9,7 @@ import re2
 
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range
 
 DIGEST_LENGTH: Final = 43
 """Letters and digits of a file's digest (`stores.digests`)."""
@@ -42,7 +42,7 @@ async def remove_referenced(
     decide. It ends early if no digest is left.
     """
     for collection, paths in _sources(database):
-        after = f"{project_id}:"
+        after = ""
         while digests:
             previous, after = after, await _search_batch(collection, project_id, after, paths, digests, is_doomed)
             yield
@@ -64,7 +64,7 @@ async def _search_batch(
     collection: Collection, project_id: str, after: str, paths: dict[str, Any], digests: set[str], is_doomed: IsDoomed
 ) -> str:
     """Search the next batch of documents; return the key of the last one, or `after` if there are no more."""
-    match = {"_id": {"$gt": after, "$lt": f"{project_id};"}, "project_id": project_id}
+    match = {"_id": key_range(project_id, after), "project_id": project_id}
     time_slice = TimeSlice()
     async for document in collection.find(
         match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, batch_size=_BATCH_SIZE + 1

@@ -80,7 +80,7 @@ class Retention:
         found = document or {}
         return cls(
             project_id,
-            Rule(found.get("keep_days"), found.get("keep_calls")),
+            Rule.from_document(found),
             found.get("set_at"),
             found.get("due_at"),
             Report.from_document(found["sweep"]) if "sweep" in found else None,

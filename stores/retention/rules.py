@@ -1,10 +1,10 @@
 """The retention rule of a project, and its limits at a point in time."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from stores import times
-from stores.database import Database
+from stores.database import Database, Document
 from stores.errors import BadInputError
 
 MAX_DAYS: Final = 36_500
@@ -25,6 +25,11 @@ class Rule:
 
     keep_days: int | None = None
     keep_calls: int | None = None
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """Read the rule from a project's document."""
+        return cls(document.get("keep_days"), document.get("keep_calls"))
 
     def __bool__(self) -> bool:
         return self.keep_days is not None or self.keep_calls is not None

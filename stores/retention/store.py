@@ -12,7 +12,7 @@ from stores.retention import sweep_state
 from stores.retention.preview import Preview
 from stores.retention.reports import Counts, Outcome, Report, Retention
 from stores.retention.rules import GracePeriods, Rule
-from stores.retention.sweep import PAUSE, Sweep
+from stores.retention.sweep import PAUSE, run_sweep
 from stores.retention.sweep_state import SweepLease
 from stores.retention.trace_sweep import LARGE_TRACE
 from stores.security import audit
@@ -96,16 +96,17 @@ class RetentionStore:
         check_project_id(project_id)
         # Log the last sweep before this one replaces its report.
         await self.database.run(self._log_finished(project_id))
-        lease = await self.database.run(SweepLease.acquire(self.database, project_id))
-        if lease is not None:
+        lease = SweepLease(self.database, project_id)
+        is_ours = await self.database.run(lease.start())
+        if is_ours:
             try:
-                await Sweep(self.database, lease, self._grace_periods, self._large).run(seconds, pause)
+                await run_sweep(lease, self._grace_periods, self._large, seconds, pause)
             finally:
                 await self.database.run(self._log_finished(project_id))
         retention = await self.one(project_id)
         if retention is None:
             raise _no_project(project_id)
-        if retention.report is None or (lease is None and not retention.rule):
+        if retention.report is None or (not is_ours and not retention.rule):
             raise BadInputError(f"{project_id} has no rule; set one with retentionSet", "project_id")
         return retention.report
 

@@ -5,15 +5,16 @@ unchanged. A change of the rule, a takeover or a purge therefore either stops th
 exactly what was deleted, even after a crash.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from pymongo import ReturnDocument
 
 from stores import ids, times
 from stores.database import Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.transactions import Session
-from stores.retention.reports import COUNTS, Outcome
+from stores.retention.reports import Outcome
 from stores.retention.rules import Rule
 
 PAUSE: Final = 3_600_000_000
@@ -21,10 +22,6 @@ PAUSE: Final = 3_600_000_000
 PAUSE_AFTER_FAILURE: Final = 60_000_000
 
 _IS_RUNNING: Final = {"$eq": ["$sweep.outcome", str(Outcome.RUNNING)]}
-
-
-class SupersededError(Exception):
-    """The rule was changed, the project was purged, or another process took over the sweep."""
 
 
 async def set_rule(database: Database, project_id: str, rule: Rule) -> Document | None:
@@ -65,73 +62,38 @@ async def set_rule(database: Database, project_id: str, rule: Rule) -> Document 
     return await database.transaction(operation)
 
 
-class SweepLease:
+class SweepLease(Lease):
     """The lease on the sweep of one project."""
 
-    def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
-        self._retention = database.retention
-        self.state = state
-        self.project_id: str = state["_id"]
-        self.rule = Rule(state.get("keep_days"), state.get("keep_calls"))
-        self._holder = holder
-        self._lease_seconds = lease_seconds
-        self._lease_match = {"_id": self.project_id, "holder": holder, "rule_id": state["rule_id"]}
+    def __init__(self, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
+        super().__init__(database.retention, {"_id": project_id, **has_rule}, lease_seconds)
+        self.database = database
+        self.project_id = project_id
 
-    @classmethod
-    async def acquire(
-        cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
-    ) -> "SweepLease | None":
+    async def start(self) -> bool:
         """Acquire the lease and start a sweep, or continue an interrupted one.
 
-        Returns None if there is no rule, or another process has the lease.
+        Returns False if there is no rule, or another process has the lease.
         """
-        holder = new_holder()
-        has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
         new = {"outcome": str(Outcome.RUNNING), "started_at": times.now()}
-        changes = {
-            **lease_update(holder, lease_seconds),
-            "sweep": {"$cond": [_IS_RUNNING, "$sweep", {"$literal": new}]},
-        }
-        state = await database.retention.find_one_and_update(
-            {"_id": project_id, "$and": [has_rule, available_to(holder)]},
-            [{"$set": changes}],
-            return_document=ReturnDocument.AFTER,
-        )
-        return None if state is None else cls(database, state, holder, lease_seconds)
+        return await self.acquire({"sweep": {"$cond": [_IS_RUNNING, "$sweep", {"$literal": new}]}})
 
-    async def advance(self, counts: Document | None = None, session: Session | None = None, **changes: object) -> None:
-        """Add to the counts, store other changes (None removes a field), and renew the lease.
+    async def count(self, counts: Mapping[str, int], session: Session) -> None:
+        """Add to the counts of the report, in the transaction that deletes.
 
         Raises:
-            SupersededError: if the lease is lost; a surrounding transaction must abort.
+            LeaseLostError: if the lease is lost; the transaction must abort.
         """
-        added = {
-            f"sweep.{name}": {"$add": [{"$ifNull": [f"$sweep.{name}", 0]}, number]}
-            for name, number in (counts or {}).items()
-            if name in COUNTS
-        }
-        values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **added, **values}}]
-        done = await self._retention.update_one(self._lease_match, update, session=session)
-        if not done.matched_count:
-            raise SupersededError
+        await self.advance(counts={f"sweep.{name}": number for name, number in counts.items()}, session=session)
 
     async def finish(self, error: str | None = None) -> None:
         """Store the outcome and the time of the next sweep; no effect if the lease is lost."""
         now = times.now()
         outcome = Outcome.DONE if error is None else Outcome.FAILED
-        outcome_fields = {
-            "sweep.outcome": str(outcome),
-            "sweep.ended_at": now,
-            **({"sweep.error": error} if error else {}),
-        }
-        due_at = now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)
-        lease_fields = {"holder": "", "held_until": ""}
-        await self._retention.update_one(
-            self._lease_match, {"$set": {**outcome_fields, "due_at": due_at}, "$unset": lease_fields}
-        )
+        changes = {"sweep.outcome": str(outcome), "sweep.ended_at": now, "sweep.error": error}
+        await self.release({**changes, "due_at": now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)})
 
-    async def release(self) -> None:
+    async def pause(self) -> None:
         """Release the lease, so that another process can continue at once."""
-        lease_fields = {"holder": "", "held_until": ""}
-        await self._retention.update_one(self._lease_match, {"$set": {"due_at": times.now()}, "$unset": lease_fields})
+        await self.release({"due_at": times.now()})

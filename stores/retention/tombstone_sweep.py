@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from stores import times
-from stores.database import Database, Document
+from stores.database import Document
 from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.objects.documents import EMPTY
@@ -19,8 +19,8 @@ _OBJECTS_PER_BATCH: Final = 50
 class TombstoneSweep:
     """Deletes a project's tombstones after their grace periods."""
 
-    def __init__(self, database: Database, lease: SweepLease, grace_periods: GracePeriods) -> None:
-        self._database = database
+    def __init__(self, lease: SweepLease, grace_periods: GracePeriods) -> None:
+        self._database = lease.database
         self._lease = lease
         now = times.now()
         self._deleted_before = now - grace_periods.deleted
@@ -48,7 +48,7 @@ class TombstoneSweep:
         cursor = self._database.calls.find(match, paths, sort=[("deleted_at", 1)], limit=_BATCH_SIZE, session=session)
         calls: list[Document] = await cursor.to_list(None)
         call_ids = [call["id"] for call in calls]
-        await remove_calls(self._database, self._lease, session, call_ids, {"hidden_calls": len(call_ids)})
+        await remove_calls(self._lease, session, call_ids, {"hidden_calls": len(call_ids)})
         return calls[-1] if calls else None
 
     def _unstarted_match(self) -> Document:
@@ -91,14 +91,12 @@ class TombstoneSweep:
         order = [("created_at", 1), ("id", 1)]
         while rows := await feedback.find(match, paths, sort=order, limit=_BATCH_SIZE).to_list(None):
             on_calls = {row["_id"]: row["call_id"] for row in rows if "call_id" in row}
-            orphans = await orphans_of(self._database, self._lease.project_id, on_calls)
+            orphans = await orphans_of(self._lease, on_calls)
             if orphans:
-                await self._database.transaction(
-                    partial(remove_orphaned, self._database, self._lease, on_calls=orphans)
-                )
+                await self._database.transaction(partial(remove_orphaned, self._lease, on_calls=orphans))
             created_range["$gte"] = at = rows[-1]["created_at"]
             match["$or"] = [{"created_at": {"$gt": at}}, {"created_at": at, "id": {"$gt": rows[-1]["id"]}}]
-            await self._lease.advance(feedback_checked_until=at)
+            await self._lease.advance({"feedback_checked_until": at})
             yield
 
 

@@ -5,12 +5,12 @@ the transaction is retried. An end that arrives for one of the calls conflicts w
 is retried.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from stores.database import Database, Document
-from stores.database.paced_steps import WorkSteps
+from stores.database import Document
+from stores.database.paced_steps import WorkSteps, weighted_batches
 from stores.database.transactions import Session
 from stores.retention.rules import Limits, Pipeline
 from stores.retention.sweep_state import SweepLease
@@ -40,9 +40,9 @@ class _TraceGrewError(Exception):
 class TracesSweep:
     """Deletes the old traces of a project."""
 
-    def __init__(self, database: Database, lease: SweepLease, limits: Limits | None, large: int = LARGE_TRACE) -> None:
-        self._database = database
-        self._calls = database.calls
+    def __init__(self, lease: SweepLease, limits: Limits | None, large: int = LARGE_TRACE) -> None:
+        self._database = lease.database
+        self._calls = lease.database.calls
         self._lease = lease
         self._limits = limits
         self._large = large
@@ -59,7 +59,7 @@ class TracesSweep:
         position: Document = {}
         while calls := await self._next_calls(self._limits, position):
             position = calls[-1]
-            for doomed_traces in _batches(await self._doomed_traces(self._limits, calls)):
+            for doomed_traces in weighted_batches(await self._doomed_traces(self._limits, calls), "calls", BATCH_SIZE):
                 async for _ in self._remove(self._limits, doomed_traces):
                     yield
             yield
@@ -138,7 +138,7 @@ class TracesSweep:
         if not rows:
             return None
         doomed = {"trace_id": trace_id, "before": limits.before}
-        await self._lease.advance({"traces": 1}, session, doomed=doomed)
+        await self._lease.advance({"doomed": doomed}, {"sweep.traces": 1}, session)
         if await self._calls.aggregate(stages, hint=_BY_TRACE).to_list(None) != rows:
             raise _TraceGrewError
         return doomed
@@ -152,7 +152,7 @@ class TracesSweep:
         match = {**self._visible, "trace_id": {"$in": [row["_id"] for row in rows]}}
         call_ids = [call["id"] async for call in self._calls.find(match, {"id": 1}, session=session, hint=_BY_TRACE)]
         counts = {"traces": len(rows), "trace_bytes": sum(row["bytes"] for row in rows)}
-        await remove_calls(self._database, self._lease, session, call_ids, counts | {"calls": len(call_ids)})
+        await remove_calls(self._lease, session, call_ids, counts | {"calls": len(call_ids)})
         present = {call["id"] async for call in self._calls.find(match, {"id": 1}, hint=_BY_TRACE)}
         if not present <= set(call_ids):
             raise _TraceGrewError
@@ -164,7 +164,7 @@ class TracesSweep:
         feedback = await self._database.feedback.find(match, {"call_id": 1}).to_list(None)
         if feedback:
             on_calls = {one["_id"]: one["call_id"] for one in feedback}
-            await self._database.transaction(partial(remove_orphaned, self._database, self._lease, on_calls=on_calls))
+            await self._database.transaction(partial(remove_orphaned, self._lease, on_calls=on_calls))
 
     async def _remove_large(self, doomed: Document) -> WorkSteps:
         """Delete the calls of a trace that had started when its deletion was decided."""
@@ -175,7 +175,7 @@ class TracesSweep:
             started_range["$lte"] = rows[-1]["started_at"]
             await self._remove_late_feedback([row["id"] for row in rows])
             yield
-        await self._lease.advance(doomed=None)
+        await self._lease.advance({"doomed": None})
 
     async def _remove_large_batch(self, session: Session, match: Document) -> list[Document]:
         """Delete the newest remaining calls of a large trace; return their fields."""
@@ -184,54 +184,37 @@ class TracesSweep:
         cursor = self._calls.find(match, paths, sort=order, limit=BATCH_SIZE, session=session, hint=_BY_TRACE)
         rows: list[Document] = await cursor.to_list(None)
         counts = {"calls": len(rows), "trace_bytes": sum(row["storage_size_bytes"] for row in rows)}
-        await remove_calls(self._database, self._lease, session, [row["id"] for row in rows], counts)
+        await remove_calls(self._lease, session, [row["id"] for row in rows], counts)
         return rows
 
 
-async def remove_calls(
-    database: Database, lease: SweepLease, session: Session, call_ids: Sequence[str], counts: dict[str, int]
-) -> None:
+async def remove_calls(lease: SweepLease, session: Session, call_ids: Sequence[str], counts: dict[str, int]) -> None:
     """Delete calls, visible or not, with their feedback, and count that in the report.
 
     Raises:
-        SupersededError: if the lease is lost.
+        LeaseLostError: if the lease is lost.
     """
-    project_id = lease.project_id
+    database, project_id = lease.database, lease.project_id
     if not call_ids:
         return
     keys: list[Any] = [f"{project_id}:{call_id}" for call_id in call_ids]
     await database.calls.delete_many({"_id": {"$in": keys}, "project_id": project_id}, session=session)
     on_these_calls = {"project_id": project_id, "call_id": {"$in": list(call_ids)}}
     feedback = await database.feedback.delete_many(on_these_calls, session=session)
-    counts = {**counts, "feedback": feedback.deleted_count}
-    await lease.advance(counts, session)
+    await lease.count({**counts, "feedback": feedback.deleted_count}, session)
 
 
-def _batches(doomed_traces: Sequence[Document]) -> Iterator[list[Document]]:
-    """Group the traces into batches for one transaction each; a very large trace forms a batch of its own."""
-    batch: list[Document] = []
-    for trace in doomed_traces:
-        if batch and sum(each["calls"] for each in batch) + trace["calls"] > BATCH_SIZE:
-            yield batch
-            batch = []
-        batch.append(trace)
-    if batch:
-        yield batch
-
-
-async def remove_orphaned(database: Database, lease: SweepLease, session: Session, on_calls: Mapping[str, str]) -> None:
+async def remove_orphaned(lease: SweepLease, session: Session, on_calls: Mapping[str, str]) -> None:
     """Delete feedback (by key, with the ids of its calls) whose calls do not exist."""
-    orphans = await orphans_of(database, lease.project_id, on_calls, session)
+    orphans = await orphans_of(lease, on_calls, session)
     keys = {"_id": {"$in": list(orphans)}, "project_id": lease.project_id}
-    done = await database.feedback.delete_many(keys, session=session)
-    await lease.advance({"feedback": done.deleted_count}, session)
+    done = await lease.database.feedback.delete_many(keys, session=session)
+    await lease.count({"feedback": done.deleted_count}, session)
 
 
-async def orphans_of(
-    database: Database, project_id: str, on_calls: Mapping[str, str], session: Session | None = None
-) -> dict[str, str]:
+async def orphans_of(lease: SweepLease, on_calls: Mapping[str, str], session: Session | None = None) -> dict[str, str]:
     """Return the feedback whose calls do not exist, not even as tombstones."""
-    keys = list({f"{project_id}:{call_id}" for call_id in on_calls.values()})
-    match = {"_id": {"$in": keys}, "project_id": project_id}
-    present = {call["id"] async for call in database.calls.find(match, {"id": 1}, session=session)}
+    keys = list({f"{lease.project_id}:{call_id}" for call_id in on_calls.values()})
+    match = {"_id": {"$in": keys}, "project_id": lease.project_id}
+    present = {call["id"] async for call in lease.database.calls.find(match, {"id": 1}, session=session)}
     return {key: call_id for key, call_id in on_calls.items() if call_id not in present}

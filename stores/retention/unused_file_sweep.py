@@ -1,6 +1,6 @@
 """Deletion of a project's files that nothing references any more.
 
-A file stays for a day after it was last stored or read (`stores.files.touch`), so that references may arrive later. It
+A file stays for a day after it was last stored or read, so that references may arrive later. It
 also stays while its digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding
 out means reading all of these, so only projects with files of that age are scanned; if a scan takes long, not in every
 sweep.
@@ -12,10 +12,10 @@ from typing import Final
 from stores import times
 from stores.database import Database, Document
 from stores.database.content_store import batches
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.touch import stored_before
+from stores.files.uploads import stored_before
 from stores.retention.file_references import remove_referenced
 from stores.retention.rules import GracePeriods
 from stores.retention.sweep_state import SweepLease
@@ -34,8 +34,8 @@ _REPEAT_FACTOR: Final = 20
 class UnusedFilesSweep:
     """Deletes a project's unused files."""
 
-    def __init__(self, database: Database, lease: SweepLease, grace_periods: GracePeriods) -> None:
-        self._database = database
+    def __init__(self, lease: SweepLease, grace_periods: GracePeriods) -> None:
+        self._database = lease.database
         self._lease = lease
         self._before = times.now() - grace_periods.files
 
@@ -51,7 +51,7 @@ class UnusedFilesSweep:
             async for _ in self._remove_unused({digest for digest, _ in candidates.values()}, candidates):
                 yield
         now = times.now()
-        await self._lease.advance(files_looked_for={"at": now, "took": now - started_at})
+        await self._lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
 
     def _is_due(self) -> bool:
         last: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
@@ -75,12 +75,11 @@ class UnusedFilesSweep:
         if files:
             await remove(self._database, session, files)
             counts = {"files": len(files), "file_bytes": sum(file["length"] for file in files)}
-            await self._lease.advance(counts, session)
+            await self._lease.count(counts, session)
 
 
 async def next_files(database: Database, project_id: str, before: int, after: str = "") -> dict[str, tuple[str, int]]:
     """Return digest and size by key of a project's next files after a key, last stored or read before a time."""
-    keys = {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
-    match: Document = {"_id": keys, "project_id": project_id, **stored_before(before)}
+    match: Document = {"_id": key_range(project_id, after), "project_id": project_id, **stored_before(before)}
     rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_MAX_CANDIDATES)
     return {row["_id"]: (row["digest"], row["length"]) async for row in rows}

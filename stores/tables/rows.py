@@ -7,7 +7,7 @@ from typing import Final, Self
 import bson
 
 from stores import digests, refs
-from stores.database import Collection, Document, content_store
+from stores.database import Database, Document, content_store
 from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.json import codec
@@ -87,9 +87,9 @@ class RowContent:
 
 
 async def sizes_of(
-    rows: Collection, project_id: str, row_digests: Iterable[str], session: Session | None = None
+    database: Database, project_id: str, row_digests: Iterable[str], session: Session | None = None
 ) -> dict[str, int]:
     """Return the JSON sizes of stored rows in bytes, by digest."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    documents = content_store.find_each(rows, project_id, row_digests, projection, session=session)
+    documents = content_store.find_each(database.table_rows, project_id, row_digests, projection, session=session)
     return {row["digest"]: row["size_bytes"] async for row in documents}

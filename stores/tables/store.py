@@ -1,6 +1,6 @@
 """Store of tables; each operation is within one project."""
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from stores.concurrency.scan_slots import in_scan_slot
@@ -15,13 +15,10 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
-from stores.tables.batch_reads import Span, placed_row, read_layouts, read_spans
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
-from stores.tables.relations import RowsOfTables
-from stores.tables.row_scan import Walk
+from stores.tables.reads import RowsOfTables, Span, Walk, placed_row, read_layouts, read_spans, sorted_page
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
-from stores.tables.sorted_rows import sorted_page
 from stores.tables.updates import Edit
 
 MAX_TABLES_AT_ONCE: Final = 1000
@@ -47,8 +44,6 @@ class TablesStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._tables = database.tables
-        self._chunks = database.table_chunks
-        self._rows = database.table_rows
         self.rows_of = RowsOfTables(database)
 
     @database_write
@@ -59,17 +54,11 @@ class TablesStore:
             BadInputError: a row is not a JSON object; the argument is `table.rows.<position>`.
             PayloadTooLargeError: a row does not fit into a document.
         """
-        check_project_id(project_id, "table.project_id")
-        contents: dict[str, RowContent] = {}
-        row_digests = []
-        async for position, row in cooperative(enumerate(rows)):
-            content = RowContent.of(row, f"table.rows.{position}")
-            row_digests.append(contents.setdefault(content.digest, content).digest)
-        size = sum(contents[digest].size_bytes for digest in row_digests)
-        builder = await _build(project_id, row_digests)
-        async with uploads.upload(self.database, project_id) as upload:
-            await upload.add(contents.values())
-            return await upload.publish(builder, size), row_digests
+
+        async def whole() -> AsyncIterator[Sequence[object]]:
+            yield rows
+
+        return await self._create(project_id, whole())
 
     @database_write
     async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
@@ -77,6 +66,9 @@ class TablesStore:
 
         If a part fails or is rejected, no table is stored.
         """
+        return await self._create(project_id, parts)
+
+    async def _create(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
         size = 0
@@ -108,7 +100,7 @@ class TablesStore:
 
             async def measure(session: Session) -> int | None:
                 await upload.keep(row_digests, session)
-                return _sum(row_digests, await sizes_of(self._rows, project_id, row_digests, session))
+                return _sum(row_digests, await sizes_of(self.database, project_id, row_digests, session))
 
             return await upload.publish(builder, None, measure)
 
@@ -124,7 +116,7 @@ class TablesStore:
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id)
-        edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
+        edit = Edit(self.database, await self._layout(project_id, base_digest, "base_digest"))
         registered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
@@ -144,7 +136,7 @@ class TablesStore:
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
-    async def rows(
+    async def page(
         self,
         project_id: str,
         digest: str,
@@ -185,20 +177,20 @@ class TablesStore:
         """Return the selected fields of the row at each position; None if there is none."""
         result: dict[RowKey, Row | None] = dict.fromkeys(keys)
         for project_id, positions in group_by_project((project_id, (digest, at)) for project_id, digest, at in keys):
-            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in positions})
+            layouts = await read_layouts(self.database, project_id, {digest for digest, _ in positions})
             spans = [
                 Span(layouts[digest], at, at + 1)
                 for digest, at in positions
                 if digest in layouts and at < layouts[digest].count
             ]
-            for rows in await read_spans(self._chunks, self._rows, project_id, spans, paths_of(wanted)):
+            for rows in await read_spans(self.database, project_id, spans, paths_of(wanted)):
                 for row in rows:
                     result[project_id, row["table_digest"], row["original_index"]] = row
         return result
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
-    async def count_rows(
+    async def count(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
     ) -> int:
         """Count the rows that match the filter and the query; without these, all rows of the table."""
@@ -256,7 +248,7 @@ class TablesStore:
         members = row_filter.members() if row_filter else None
         match = query.match(ROW_FIELDS) if query else {}
         layout = await Layout.read(self._tables, project_id, digest) or Layout(project_id, digest, 0, (), ())
-        return Walk(self._chunks, self._rows, layout, match, members)
+        return Walk(self.database, layout, match, members)
 
     async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
         layout = await Layout.read(self._tables, project_id, digest)
@@ -268,7 +260,8 @@ class TablesStore:
         if edit.base.storage_size_bytes is None:
             return None
         added = {digest: row.size_bytes for digest, row in edit.added.items()}
-        known = added | await sizes_of(self._rows, edit.base.project_id, [row for row in edit.went if row not in added])
+        removed = [digest for digest in edit.went if digest not in added]
+        known = added | await sizes_of(self.database, edit.base.project_id, removed)
         came, went = _sum(edit.came, known), _sum(edit.went, known)
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stores.concurrency.time_slices import TimeSlice, cooperative
-from stores.database import Collection, content_store
+from stores.database import Database, content_store
 from stores.errors import BadInputError
-from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
-from stores.tables.layout import Builder, Layout
+from stores.tables.layout import MAX_ROWS, Builder, Layout, read_chunks
 from stores.tables.rows import RowContent
 
 _READ_BATCH: Final = 16
@@ -29,7 +28,7 @@ class _Range:
 class Edit:
     """Edits a table: collects rows added and removed, and the digest that each update concerns."""
 
-    chunks: Collection
+    database: Database
     base: Layout
     added: dict[str, RowContent] = field(default_factory=dict)
     came: list[str] = field(default_factory=list)
@@ -68,7 +67,7 @@ class Edit:
         time_slice = TimeSlice()
         for batch in content_store.batches(self._ranges, _READ_BATCH):
             unread = [stretch.chunk for stretch in batch if stretch.chunk and stretch.row_digests is None]
-            chunks_read = await read_chunks(self.chunks, self.base.project_id, unread)
+            chunks_read = await read_chunks(self.database, self.base.project_id, unread)
             for stretch in batch:
                 row_digests = chunks_read[stretch.chunk or ""] if stretch.row_digests is None else stretch.row_digests
                 builder.add(row_digests, stretch.chunk)
@@ -102,7 +101,8 @@ class Edit:
         number, at = self._locate(index)
         stretch = self._ranges[number]
         if stretch.row_digests is None and stretch.chunk:
-            stretch.row_digests = (await read_chunks(self.chunks, self.base.project_id, [stretch.chunk]))[stretch.chunk]
+            chunks_read = await read_chunks(self.database, self.base.project_id, [stretch.chunk])
+            stretch.row_digests = chunks_read[stretch.chunk]
         row_digests = stretch.row_digests or []
         if len(row_digests) >= _MAX_RANGE:
             # Split long ranges, because each change of a range costs time in proportion to its length.

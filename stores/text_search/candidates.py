@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
+from stores.database.content_store import batches
 from stores.text_search.indexing import IS_MARKED
 from stores.text_search.search_terms import Term, Terms
 from stores.text_search.searched_fields import PATHS, WEIGHTS, possibly_matching, words_by_field
@@ -150,17 +151,13 @@ async def candidates_of(database: Database, project_id: str, by_segment: Mapping
             chunk, at = chunk_of(number)
             chunks.setdefault(document_id(project_id, segment, chunk), (segment, []))[1].append((at, score))
     results: list[Candidate] = []
-    for keys in _batches(list(chunks)):
-        match = {"_id": {"$in": keys}, "project_id": project_id}
+    for keys in batches(list(chunks), _CHUNKS):
+        match = {"_id": {"$in": list(keys)}, "project_id": project_id}
         async for chunk in database.search_words.find(match, {"ids": 1, "started": 1}, batch_size=_CHUNKS + 1):
             segment, hits = chunks[chunk["_id"]]
             ids, started = chunk["ids"], chunk["started"]
             results += [Candidate(-score, -started[at], ids[at], segment) for at, score in hits]
     return results
-
-
-def _batches(keys: list[str]) -> Iterator[list[str]]:
-    return (keys[at : at + _CHUNKS] for at in range(0, len(keys), _CHUNKS))
 
 
 async def _words(

@@ -5,7 +5,6 @@ therefore scans all calls immediately, and again when every writer must know. Ca
 their index marks, and the second scan sets them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,17 +12,13 @@ from pymongo import ReturnDocument
 
 from stores import ids, times
 from stores.database import Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.transactions import Session
 
 QUIET_SECONDS: Final = 120
 """Time without writes to a project after which every process checks the registry before its next write."""
 MARGIN_SECONDS: Final = 30
 """Maximum duration of one write."""
-
-
-class IndexLostError(Exception):
-    """The index was switched or its project purged, or another worker took over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +48,8 @@ class SearchIndex:
         return self.ready_at is not None
 
     @classmethod
-    def from_document(cls, project_id: str, document: Document | None) -> Self:
-        """Create the state from a project's document; without a document the index is off."""
+    def from_document(cls, project_id: str, document: Document | None, waiting: int, sums: Document) -> Self:
+        """Create the state from a project's document (off without one), waiting calls, and sums over segments."""
         state = document or {}
         return cls(
             project_id,
@@ -65,6 +60,9 @@ class SearchIndex:
             total=state.get("total", 0),
             has_passed=state.get("has_passed", False),
             is_under_way=not state.get("is_done", True) and "ready_at" not in state,
+            waiting=waiting,
+            cut=sums.get("cut", 0),
+            size_bytes=sums.get("size", 0),
         )
 
 
@@ -104,57 +102,6 @@ def _new_state(generation: str | None, entry: Document, total: int) -> Document:
     return state | ({"generation": generation} if generation else {})
 
 
-class IndexLease:
-    """The lease on the work on one project's index."""
-
-    def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
-        self._indexes = database.search_indexes
-        self.state = state
-        self.project_id: str = state["_id"]
-        self.generation: str | None = state.get("generation")
-        self._holder = holder
-        self._lease_seconds = lease_seconds
-        self._lease_match = {"_id": self.project_id, "holder": holder, "set_at": state["set_at"]}
-
-    @classmethod
-    async def acquire(
-        cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
-    ) -> "IndexLease | None":
-        """Acquire the lease; None if there is no work, or another worker has it."""
-        holder = new_holder()
-        state = await database.search_indexes.find_one_and_update(
-            {"_id": project_id, "is_done": False, **available_to(holder)},
-            [{"$set": lease_update(holder, lease_seconds)}],
-            return_document=ReturnDocument.AFTER,
-        )
-        return None if state is None else cls(database, state, holder, lease_seconds)
-
-    async def renew(self, session: Session) -> None:
-        """Renew the lease within a transaction, which then depends on it.
-
-        Raises:
-            IndexLostError: if the lease is lost.
-        """
-        await self._update({}, session)
-
-    async def advance(self, **changes: object) -> None:
-        """Store changes (None removes a field) and renew the lease.
-
-        Raises:
-            IndexLostError: if the lease is lost.
-        """
-        await self._update(changes)
-
-    async def _update(self, changes: Mapping[str, object], session: Session | None = None) -> None:
-        values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **values}}]
-        state = await self._indexes.find_one_and_update(
-            self._lease_match, update, return_document=ReturnDocument.AFTER, session=session
-        )
-        if state is None:
-            raise IndexLostError
-        self.state = state
-
-    async def release(self) -> None:
-        """Release the lease, so that another worker can continue at once."""
-        await self._indexes.update_one(self._lease_match, {"$unset": {"holder": "", "held_until": ""}})
+def index_lease(database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Lease:
+    """Create the lease on the work on one project's index."""
+    return Lease(database.search_indexes, {"_id": project_id, "is_done": False}, lease_seconds)

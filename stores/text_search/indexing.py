@@ -5,9 +5,9 @@ from typing import Final
 
 from stores import ids, times
 from stores.database import Database, Document
-from stores.database.paced_steps import WorkSteps
+from stores.database.leases import Lease
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.text_search import segments
-from stores.text_search.index_state import IndexLease
 from stores.text_search.searched_fields import PATHS
 from stores.text_search.segments import MAX_CALLS, Segment
 
@@ -27,22 +27,23 @@ IS_MARKED: Final = {"$gt": ""}
 class Indexer:
     """The work on one index, done by the holder of its lease."""
 
-    def __init__(self, database: Database, lease: IndexLease) -> None:
+    def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._calls = database.calls
         self._lease = lease
-        self._project_id = lease.project_id
+        self._project_id: str = lease.state["_id"]
+        self._generation: str | None = lease.state.get("generation")
 
     async def steps(self) -> WorkSteps:
         """Do all work that is possible now, in steps.
 
         Raises:
-            IndexLostError: if the index was switched, or another worker took over.
+            LeaseLostError: if the index was switched, or another worker took over.
         """
         async for _ in self._remove_stale():
             yield
         if "ready_at" not in self._lease.state:
-            async for _ in self._scan_calls(self._remove_marks if self._lease.generation is None else self._mark):
+            async for _ in self._scan_calls(self._remove_marks if self._generation is None else self._mark):
                 yield
         async for _ in self._index_marked():
             yield
@@ -57,31 +58,29 @@ class Indexer:
         began_at = state.get("began_at", times.now())
         position, looked_at = state.get("position", f"{self._project_id}:"), state["looked_at"]
         while keys := await self._keys_after(position):
-            await self._lease.advance(began_at=began_at)
+            await self._lease.advance({"began_at": began_at})
             await update({"_id": {"$gt": position, "$lte": keys[-1]}, "project_id": self._project_id})
             position, looked_at = keys[-1], looked_at + len(keys)
-            await self._lease.advance(position=position, looked_at=looked_at)
+            await self._lease.advance({"position": position, "looked_at": looked_at})
             yield
             async for _ in self._index_marked():
                 yield
         is_last = began_at >= state["settled_at"]
-        finished = {"is_done": True} if self._lease.generation is None else {"ready_at": times.now()}
+        finished = {"is_done": True} if self._generation is None else {"ready_at": times.now()}
         if is_last:
             async for _ in self._remove_stale():  # segments by workers that did not know of the change
                 yield
-        kept_count = looked_at if is_last else 0
-        await self._lease.advance(
-            position=None, began_at=None, looked_at=kept_count, has_passed=True, **(finished if is_last else {})
-        )
+        passed = {"position": None, "began_at": None, "looked_at": looked_at if is_last else 0, "has_passed": True}
+        await self._lease.advance({**passed, **(finished if is_last else {})})
 
     async def _keys_after(self, position: str) -> list[str]:
-        match = {"_id": {"$gt": position, "$lt": f"{self._project_id};"}, "project_id": self._project_id}
+        match = {"_id": key_range(self._project_id, position), "project_id": self._project_id}
         cursor = self._calls.find(match, {"_id": 1}, sort=[("_id", 1)], limit=_BATCH_SIZE, batch_size=_BATCH_SIZE + 1)
         return [call["_id"] async for call in cursor]
 
     async def _mark(self, call_range: Document) -> None:
         """Mark the calls of a range that the index does not contain."""
-        unknown = {"search_due": None, "search_segment": {"$not": segments.of_generation(str(self._lease.generation))}}
+        unknown = {"search_due": None, "search_segment": {"$not": segments.of_generation(str(self._generation))}}
         marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
         await self._calls.update_many({**call_range, **unknown, "deleted_at": None}, marks)
 
@@ -92,13 +91,13 @@ class Indexer:
 
     async def _index_marked(self) -> WorkSteps:
         """Index marked calls in segments, while there are enough of them."""
-        while self._lease.generation and (count := await next_segment_size(self._database, self._project_id)):
+        while self._generation and (count := await next_segment_size(self._database, self._project_id)):
             of_project = {"project_id": self._project_id, "search_due": IS_MARKED}
             paths = {"id": 1, "started_at": 1, "search_due": 1, **PATHS}
             cursor = self._calls.find(of_project, paths, sort=[("search_due", 1)], limit=count, batch_size=count + 1)
             calls = [call async for call in cursor]
-            segment = await Segment.build(self._project_id, self._lease.generation, calls)
-            await segment.store(self._database, self._lease.renew)
+            segment = await Segment.build(self._project_id, self._generation, calls)
+            await segment.store(self._database, self._lease)
             await self._store_segment_id(segment, calls)
             yield
 
@@ -111,7 +110,7 @@ class Indexer:
 
     async def _remove_stale(self) -> WorkSteps:
         """Delete the segments of earlier indexes."""
-        generation = self._lease.generation
+        generation = self._generation
         stale = {"segment": {"$not": segments.of_generation(generation)}} if generation else {}
         match = {"project_id": self._project_id, **stale}
         while heads := await self._database.search_segments.find(

@@ -11,7 +11,7 @@ import asyncio
 import sys
 import zlib
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from bson import encode as bson_encode
 
 from stores import ids, times
 from stores.database import Database, Document
+from stores.database.leases import Lease
 from stores.database.transactions import Session
 from stores.text_search.searched_fields import words_by_field
 
@@ -66,8 +67,12 @@ class Segment:
                 entry.append(number << _BITS | bits)
         return segment
 
-    async def store(self, database: Database, advance: Callable[[Session], Awaitable[object]]) -> None:
-        """Write the segment in one transaction with `advance`, which raises if the worker's lease is lost."""
+    async def store(self, database: Database, lease: Lease) -> None:
+        """Write the segment in one transaction.
+
+        Raises:
+            LeaseLostError: if the worker's lease is lost.
+        """
         words, size = await asyncio.to_thread(self._documents)
         head: Document = {
             "_id": f"{self.project_id}:{self.id}",
@@ -80,7 +85,7 @@ class Segment:
         }
 
         async def write(session: Session) -> None:
-            await advance(session)
+            await lease.advance(session=session)
             await database.search_segments.insert_one(head, session=session)
             await database.search_words.insert_many(words, session=session)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
@@ -12,13 +11,14 @@ from stores.calls.filters import CallsFilter
 from stores.calls.list_query import calls_list_query
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
+from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
-from stores.text_search.index_state import IndexLease, IndexLostError, SearchIndex, switch
+from stores.text_search.index_state import SearchIndex, index_lease, switch
 from stores.text_search.indexing import IS_MARKED, Indexer, has_work
 from stores.text_search.ranked import ranked_count, ranked_page
 from stores.text_search.results import FoundPage, Method, TextQuery, cursor_error
@@ -59,7 +59,9 @@ class TextSearchStore:
         """
         check_project_id(project_id)
         terms = parse(text)
-        _check_highlights(highlights)
+        if highlights is not None and not 0 <= highlights <= MAX_HIGHLIGHTS:
+            problem = f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call"
+            raise BadInputError(problem, "max_highlights")
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
@@ -146,13 +148,13 @@ class TextSearchStore:
             UnavailableError: if the database is unreachable; the work continues when it is back.
         """
         check_project_id(project_id)
-        lease = await self.database.run(IndexLease.acquire(self.database, project_id))
-        if lease is None:
+        lease = index_lease(self.database, project_id)
+        if not await self.database.run(lease.acquire()):
             return
         try:
             await run_paced(self.database, Indexer(self.database, lease).steps(), pause, deadline_in(seconds))
             await self.database.run(lease.release())
-        except IndexLostError:
+        except LeaseLostError:
             return
 
     @database_query
@@ -166,13 +168,7 @@ class TextSearchStore:
         of_project: list[Document] = [{"$match": {"project_id": project_id}}, {"$group": {"_id": None, **sums}}]
         counted = await self.database.search_segments.aggregate(of_project).to_list(1)
         waiting = await self.database.calls.count_documents({"project_id": project_id, "search_due": IS_MARKED})
-        index = replace(SearchIndex.from_document(project_id, document), waiting=waiting)
-        return replace(index, cut=counted[0]["cut"], size_bytes=counted[0]["size"]) if counted else index
-
-
-def _check_highlights(highlights: int | None) -> None:
-    if highlights is not None and not 0 <= highlights <= MAX_HIGHLIGHTS:
-        raise BadInputError(f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call", "max_highlights")
+        return SearchIndex.from_document(project_id, document, waiting, counted[0] if counted else {})
 
 
 def _generation(state: Document | None, terms: Terms, method: Method | None) -> str | None:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from stores.paging import Order
 from stores.threads import percentiles
-from stores.threads.fields import ACCUMULATORS, LAST_TURN, LAST_UPDATED
-from stores.threads.filters import Match, ThreadsFilter
+from stores.threads.filters import ACCUMULATORS, LAST_TURN, LAST_UPDATED, Match, ThreadsFilter
 from stores.threads.percentiles import PERCENTILES
 
 Stages = list[dict[str, Any]]

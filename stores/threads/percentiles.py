@@ -8,7 +8,7 @@ several times as long; other threads still use their collected durations.
 from collections.abc import Iterable
 from typing import Any, Final
 
-from stores.threads.fields import P50, P99
+from stores.threads.filters import P50, P99
 
 Stages = list[dict[str, Any]]
 Expression = Any

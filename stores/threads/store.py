@@ -16,8 +16,7 @@ from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
-from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
-from stores.threads.filters import Period, ThreadsFilter
+from stores.threads.filters import LAST_UPDATED, THREAD_FIELDS, Period, ThreadsFilter
 from stores.threads.list_query import HAS_FINISHED_TURN, ListQuery
 from stores.threads.percentiles import TOO_MANY
 

@@ -96,22 +96,21 @@ class TracesStore:
         self, project_id: str, pages: dict[TraceKey, Page], trace_ids: Iterable[str], wanted: frozenset[str]
     ) -> None:
         """Add the selected fields to the pages' rows; drop calls that were deleted since the tree was read."""
-        paths = {*paths_of(wanted), "project_id"}
         trace_pages = [pages[project_id, trace_id] for trace_id in trace_ids]
-        if not paths - {*TREE_FIELDS, "project_id"}:
+        rows = [row for page in trace_pages for row in page.rows]
+        for row in rows:
+            row["project_id"] = project_id
+        paths = {*paths_of(wanted)} - {*TREE_FIELDS, "project_id"}
+        if paths:
+            match = calls_match(project_id) | {
+                "_id": {"$in": [key_fields(project_id, row["id"])["_id"] for row in rows]}
+            }
+            stages = [{"$match": match}, {"$project": {"_id": 0} | dict.fromkeys([*paths, "id"], 1)}]
+            fields_by_id = {row["id"]: row for row in await all_rows(self._calls, stages, len(rows) + 1)}
             for page in trace_pages:
-                for row in page.rows:
-                    row["project_id"] = project_id
-            return
-        ids = [row["id"] for page in trace_pages for row in page.rows]
-        match = calls_match(project_id) | {"_id": {"$in": [key_fields(project_id, each)["_id"] for each in ids]}}
-        stages = [{"$match": match}, {"$project": {"_id": 0} | dict.fromkeys([*paths, "id"], 1)}]
-        fields_by_id = {row["id"]: row for row in await all_rows(self._calls, stages, len(ids) + 1)}
-        for page in trace_pages:
-            page.rows[:] = [row | fields_by_id[row["id"]] for row in page.rows if row["id"] in fields_by_id]
-        await add_computed_fields(
-            self.database, project_id, [row for page in trace_pages for row in page.rows], {*wanted}
-        )
+                page.rows[:] = [row | fields_by_id[row["id"]] for row in page.rows if row["id"] in fields_by_id]
+            rows = [row for page in trace_pages for row in page.rows]
+        await add_computed_fields(self.database, project_id, rows, {*wanted})
 
     @database_query
     async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:

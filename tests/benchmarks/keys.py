@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import KEY_CACHE, AuthenticationMiddleware, Authenticator, KeyCache, guard_routes
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
-from app.protocol_errors import error_response_for_path
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -57,9 +56,9 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
 
 def _endpoint(tokens: OidcTokens | None = None) -> ASGIApp:
     """Return the endpoint as the server builds it: authentication, then the guard of a route."""
-    [route] = guard_routes([Route("/graphql", _Nothing())], error_response_for_path)
+    [route] = guard_routes([Route("/graphql", _Nothing())])
     assert isinstance(route, Route)
-    return AuthenticationMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens), error_response_for_path)
+    return AuthenticationMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens))
 
 
 class _Nothing:

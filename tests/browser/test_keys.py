@@ -8,7 +8,7 @@ import pytest
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.keys import KeysStore
@@ -34,7 +34,7 @@ class Locked(NamedTuple):
 async def locked(mongodb_uri: str, database: Database, database_name: str) -> AsyncIterator[Locked]:
     made = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
-    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as host:
         yield Locked(f"http://{host}", made.text)
 
 

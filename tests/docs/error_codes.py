@@ -5,14 +5,10 @@ from typing import Final, NamedTuple
 
 from google.rpc.code_pb2 import Code
 
-from app import error_responses
-from app.graphql_http import errors as graphql_http
-from app.graphql_http.trusted_documents import NOT_FOUND as UNKNOWN_DOCUMENT
-from app.otlp import responses as otlp
-from app.weave import errors as weave
+from app.graphql_http.trusted_documents import UnknownDocumentError
+from app.http.errors import statuses_of
 from graphql_schema.limits.bounds import TOO_COMPLEX
 from stores.errors import StoreError
-from stores.providers import ProviderError
 
 INTERNAL: Final = StoreError.code
 
@@ -33,7 +29,7 @@ CODES: Final = {
     "FORBIDDEN": _Code("The caller lacks a role in the project, or a setting forbids the request.", "no"),
     "NOT_FOUND": _Code("The named entity does not exist.", "no"),
     "OBJECT_DELETED": _Code("The object version was deleted; `deletedAt` has the time.", "no", on_others=False),
-    UNKNOWN_DOCUMENT: _Code(
+    UnknownDocumentError.code: _Code(
         "The server has no trusted document with this hash.", "no", on_weave=False, on_others=False
     ),
     "CONFLICT": _Code("Another writer changed the same data first, or the id belongs to another entity.", "yes"),
@@ -63,16 +59,10 @@ def error_codes() -> str:
 
 def _rows() -> Iterator[list[str]]:
     for code, meaning in CODES.items():
-        error = _errors().get(code, StoreError)("")
-        on_graphql = graphql_http.STATUS_BY_CODE.get(code, 400)
-        others = [error_responses.error_response(error).status_code, weave.status_of(error), otlp.status_of(error)]
-        shown = [meaning.on_others, meaning.on_weave, meaning.on_others]
-        statuses = [str(status) if is_shown else "" for status, is_shown in zip(others, shown, strict=True)]
-        grpc = Code.Name(otlp.CODES.get(code, Code.INTERNAL)) if meaning.on_others else ""
-        yield [f"`{code}`", meaning.meaning, str(on_graphql), *statuses, grpc, meaning.retry]
-
-
-def _errors() -> dict[str, type[StoreError]]:
-    """Return one class for each code of the stores."""
-    kinds: list[type[StoreError]] = [*StoreError.__subclasses__(), ProviderError]
-    return {kind.code: kind for kind in kinds}
+        on_graphql, plain, weave, otlp, grpc = statuses_of(code)
+        others = [
+            str(status) if is_shown else ""
+            for status, is_shown in ((plain, meaning.on_others), (weave, meaning.on_weave), (otlp, meaning.on_others))
+        ]
+        grpc_name = Code.Name(grpc) if meaning.on_others else ""
+        yield [f"`{code}`", meaning.meaning, str(on_graphql), *others, grpc_name, meaning.retry]

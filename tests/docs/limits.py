@@ -4,21 +4,20 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission import operation_limiter
+from app.admission.limits import MAX_QUERIES, WAIT_SECONDS
 from app.graphql_http.multipart import MAX_FILES
 from app.http import keepalive
-from app.http_connections import header_limits, write_timeout
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
+from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
 from app.settings import PREFIX, Settings, text
-from app.websocket import handler, ping_limits
+from app.websocket import handler, protocol
 from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency import scan_slots
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
 
-_BUSY: Final = f"503 `UNAVAILABLE` after {operation_limiter.WAIT_SECONDS:g} s"
-_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {operation_limiter.WAIT_SECONDS:g} s"
-_QUERIES: Final = operation_limiter.MAX_QUERIES
+_BUSY: Final = f"503 `UNAVAILABLE` after {WAIT_SECONDS:g} s"
+_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {WAIT_SECONDS:g} s"
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -32,7 +31,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     "Requests and connections": (
         (
             "Request head: request line, headers and trailers",
-            f"{header_limits.MAX_BYTES // 1024} KiB, {header_limits.MAX_HEADERS} headers, {header_limits.SECONDS:g} s",
+            f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} headers, {HEAD_SECONDS:g} s",
             "431 or 408, then the server closes the connection",
         ),
         ("Body, WebSocket message", "MAX_BODY_BYTES", f"{_TOO_LARGE}; WebSocket close code 1009"),
@@ -45,7 +44,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{write_timeout.SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
+            f"{WRITE_SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),
@@ -86,8 +85,8 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     "Concurrent work": (
         ("Queries and mutations", "MAX_OPERATIONS", _BUSY),
         ("Queries and mutations of one caller", "MAX_CALLER_OPERATIONS", _CALLER_BUSY),
-        ("Queries", f"{_QUERIES}", _BUSY),
-        ("Queries of one caller", f"{_QUERIES // 2}", _CALLER_BUSY),
+        ("Queries", f"{MAX_QUERIES}", _BUSY),
+        ("Queries of one caller", f"{MAX_QUERIES // 2}", _CALLER_BUSY),
         ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
@@ -121,8 +120,8 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ),
         (
             "Pings and pongs, and fragments below 128 bytes",
-            f"{ping_limits.PER_SECOND} a second, {ping_limits.BURST} at once",
-            f"close code {ping_limits.TOO_MANY}",
+            f"{protocol.PINGS_PER_SECOND} a second, {protocol.PING_BURST} at once",
+            f"close code {protocol.TOO_MANY_PINGS}",
         ),
         ("Subscriptions", "MAX_SUBSCRIPTIONS", "`RATE_LIMITED`"),
         ("Subscriptions of one caller", "MAX_CALLER_SUBSCRIPTIONS", "`RATE_LIMITED`"),

@@ -26,7 +26,7 @@ def test_every_section_is_on_one_page() -> None:
         name for page in PAGES.values() for name in re.findall(r"^\[//\]: # \(generated: (\w+)\)$", page, re.MULTILINE)
     ]
 
-    assert sorted(names) == sorted(SECTIONS)
+    assert sorted(names) == sorted(SECTIONS), "a page and SECTIONS in tests/docs/reference.py differ"
 
 
 def test_only_the_generated_section_of_a_page_is_written(tmp_path: Path) -> None:
@@ -53,9 +53,11 @@ def test_page_starts_with_a_title_and_a_summary(page: str) -> None:
 def test_every_setting_and_root_field_is_in_the_reference() -> None:
     settings, permissions = PAGES["reference/settings.md"], PAGES["reference/permissions.md"]
 
-    assert [name for name in Settings.model_fields if f"| `{variable(name)}` |" not in settings] == []
+    missing = [name for name in Settings.model_fields if f"| `{variable(name)}` |" not in settings]
+    assert not missing, f"run `{COMMAND}`: {missing}"
     fields = [name for each in FIELD_PERMISSIONS.values() for name in each]
-    assert [name for name in fields if f"`{name}`" not in permissions] == []
+    missing = [name for name in fields if f"`{name}`" not in permissions]
+    assert not missing, f"run `{COMMAND}`: {missing}"
 
 
 def test_every_error_code_has_a_row() -> None:

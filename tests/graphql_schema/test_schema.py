@@ -13,7 +13,9 @@ COMMITTED = Path(module.__file__).with_name("schema.graphql")
 
 
 def test_committed_sdl_matches_the_schema() -> None:
-    assert COMMITTED.read_text() == sdl(), "run: loomql schema > graphql_schema/schema.graphql"
+    assert COMMITTED.read_text() == sdl(), (
+        "graphql_schema/schema.graphql is stale; run: loomql schema > graphql_schema/schema.graphql"
+    )
 
 
 def test_sdl_is_valid_for_other_tools() -> None:
@@ -40,7 +42,8 @@ def test_everything_in_the_schema_has_a_description(schema: LoomSchema) -> None:
     places = dict(described(schema))
 
     assert len(places) > 100
-    assert [place for place, text in places.items() if not text] == []
+    undescribed = [place for place, text in places.items() if not text]
+    assert not undescribed, f"describe these where graphql_schema defines them: {undescribed}"
 
 
 def test_optional_arguments_have_no_default_of_null() -> None:

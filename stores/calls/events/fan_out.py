@@ -22,6 +22,7 @@ from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
 from stores.calls.events.resume_tokens import is_bare_timestamp, token_after_timestamp
 from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
+from stores.concurrency.admission import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection
@@ -49,6 +50,18 @@ _FILTER_FAILED_MESSAGE: Final = "the filter or the query failed for a call; chan
 logger = logging.getLogger("loomql")
 
 
+def _too_many_subscriptions(limiter: Limiter, _caller: str | None) -> RateLimitedError:
+    if limiter.in_use >= limiter.limit:
+        return RateLimitedError(
+            f"this server process has {limiter.limit:,} subscriptions to events, the limit; end some, use another "
+            "server, or raise LOOMQL_MAX_SUBSCRIPTIONS"
+        )
+    return RateLimitedError(
+        f"you have {limiter.caller_limit:,} subscriptions to events at this server process, the limit; end some, or "
+        "raise LOOMQL_MAX_CALLER_SUBSCRIPTIONS"
+    )
+
+
 class FanOut:
     """The change stream of a calls collection and its subscribers."""
 
@@ -63,9 +76,9 @@ class FanOut:
     ) -> None:
         self._calls = calls
         self._cursors = cursors
-        self._max_subscribers = max_subscribers
-        self._max_each = max_subscribers if max_per_caller is None else max_per_caller
-        self._by_quota_key: Counter[str] = Counter()
+        max_per_caller = max_subscribers if max_per_caller is None else max_per_caller
+        self.limiter = Limiter(max_subscribers, _too_many_subscriptions, max_per_caller)
+        """Slots of subscriptions."""
         self._log = EventLog(max_events, max_bytes)
         self.lag = DurationHistogram()
         """Seconds between changes and the delivery of their events."""
@@ -87,16 +100,6 @@ class FanOut:
         self._is_closed = False
 
     @property
-    def count(self) -> int:
-        """Number of subscriptions."""
-        return sum(self._watchers.values())
-
-    @property
-    def max_subscribers(self) -> int:
-        """Limit of subscriptions."""
-        return self._max_subscribers
-
-    @property
     def log(self) -> EventLog:
         """The kept events."""
         return self._log
@@ -112,23 +115,10 @@ class FanOut:
             RateLimitedError: if the process or the caller has too many subscriptions.
         """
         self.check_open()
-        self._check_limits(quota_key)
-        with _counted(self._watchers, project_id), _counted(self._by_quota_key, quota_key):
+        with self.limiter.slot(quota_key), _counted(self._watchers, project_id):
             if self._follow_task is None:
                 self._follow_task = asyncio.create_task(self._follow())
             yield
-
-    def _check_limits(self, quota_key: str) -> None:
-        if self.count >= self._max_subscribers:
-            raise RateLimitedError(
-                f"this server process has {self._max_subscribers:,} subscriptions to events, the limit; end some, use "
-                "another server, or raise LOOMQL_MAX_SUBSCRIPTIONS"
-            )
-        if self._by_quota_key[quota_key] >= self._max_each:
-            raise RateLimitedError(
-                f"you have {self._max_each:,} subscriptions to events at this server process, the limit; end some, or "
-                "raise LOOMQL_MAX_CALLER_SUBSCRIPTIONS"
-            )
 
     async def wait_until_covered(self, project_id: str) -> None:
         """Wait until the stream covers a project, so that every later event is delivered.

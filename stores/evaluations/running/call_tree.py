@@ -11,7 +11,7 @@ from typing import Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.costs.decimals import exact, plus
+from stores.costs.pricing import exact, plus
 from stores.providers import JsonObject
 from stores.usage.counts import added
 from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stated_entry

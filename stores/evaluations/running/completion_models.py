@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from stores.errors import BadInputError, StoreError
 from stores.evaluations.running.templates import RowError, Template
 from stores.json import codec
-from stores.objects.builtin.models import LLMStructuredCompletionModelDefaultParams as Params
+from stores.objects.builtin import LLMStructuredCompletionModelDefaultParams as Params
 from stores.providers import JsonObject
 
 CLASS: Final = "LLMStructuredCompletionModel"

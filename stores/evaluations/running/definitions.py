@@ -5,7 +5,8 @@ The objects are those of Weave's client. They refer to one another by refs, or c
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,18 +101,14 @@ class Definitions:
         Raises:
             StoreError: a ref leads to a missing or invalid object; the error names the argument and the path below it.
         """
-        try:
+        with _argument("evaluation_ref"):
             evaluation = await self._object(evaluation_ref, EVALUATION)
             dataset = await self._dataset(evaluation)
             judges = await self._judges(evaluation)
             trials = _trials(evaluation.value)
             _check_runnable(evaluation.value)
-        except StoreError as error:
-            raise _with_argument(error, "evaluation_ref") from None
-        try:
-            model = await self._model(model_ref)
-        except StoreError as error:
-            raise _with_argument(error, "model_ref") from None
+        with _argument("model_ref"):
+            model = await _completion_model(await self._object(model_ref, completion_models.CLASS))
         ops = {method: evaluation.value.get(method) for method in ("evaluate", "predict_and_score", "summarize")}
         return Definition(evaluation.ref, _run_name(evaluation.value), dataset, tuple(judges), trials, model, ops)
 
@@ -134,12 +131,8 @@ class Definitions:
             return await self._object(value, kind)
         return _loaded(_ref_inside(parent.ref, *edges), value, kind)
 
-    async def _model(self, text: str) -> CompletionModel:
-        loaded = await self._object(text, completion_models.CLASS)
-        return await _completion_model(loaded)
-
     async def _dataset(self, evaluation: _LoadedObject) -> Dataset:
-        with _ErrorSubject("its dataset"):
+        with _subject("its dataset"):
             loaded = await self._object_at(evaluation, DATASET, ("attr", "dataset"))
             text = loaded.value.get("rows")
             table = refs.parse(text) if isinstance(text, str) else None
@@ -156,7 +149,7 @@ class Definitions:
             raise BadInputError(f"its scorers must be a list of at most {MAX_SCORERS}")
         judges: dict[str, Judge] = {}
         for position in range(len(scorers)):
-            with _ErrorSubject(f"its scorers.{position}"):
+            with _subject(f"its scorers.{position}"):
                 judge = await self._judge(evaluation, position)
                 if judge.name in judges:
                     raise BadInputError(f"has the name {judge.name} of another scorer; give it a unique name")
@@ -174,7 +167,7 @@ class Definitions:
             template = await asyncio.to_thread(Template.parse, prompt)
         except StoreError as error:
             raise BadInputError(f"has a scoring_prompt in which {error.message}") from None
-        with _ErrorSubject("its model"):
+        with _subject("its model"):
             model = await self._object_at(scorer, completion_models.CLASS, ("attr", "model"))
             completion_model = await _completion_model(model)
         columns = scorer.value.get("column_map") or {}
@@ -183,23 +176,23 @@ class Definitions:
         return Judge(_scorer_name(scorer), scorer.ref, completion_model, template, columns, scorer.value.get("score"))
 
 
-class _ErrorSubject:
-    """Context manager that prefixes the messages of store errors with their subject."""
-
-    def __init__(self, subject: str) -> None:
-        self._what = subject
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, StoreError):
-            error.message = f"{self._what}: {error.message}"
+@contextmanager
+def _subject(subject: str) -> Iterator[None]:
+    """Prefix the messages of store errors in the block with their subject."""
+    try:
+        yield
+    except StoreError as error:
+        error.message = f"{subject}: {error.message}"
+        raise
 
 
-def _with_argument(error: StoreError, argument: str) -> StoreError:
-    """Return the error with `argument` as its argument, whichever it had."""
-    return error.relative_to(error.argument or "").prefixed(argument)
+@contextmanager
+def _argument(argument: str) -> Iterator[None]:
+    """Raise store errors of the block with `argument` as their argument, whichever they had."""
+    try:
+        yield
+    except StoreError as error:
+        raise error.relative_to(error.argument or "").prefixed(argument) from None
 
 
 async def _completion_model(loaded: _LoadedObject) -> CompletionModel:

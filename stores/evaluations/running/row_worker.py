@@ -4,27 +4,43 @@ A resumed run keeps the steps that have ended and does not repeat their requests
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, TypeVar
 
+from stores import refs
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
+from stores.costs import defaults
+from stores.database import Database
 from stores.database.content_store import batches
-from stores.errors import UnavailableError
+from stores.errors import (
+    BadInputError,
+    ConflictError,
+    PayloadTooLargeError,
+    StoreError,
+    StoreTimeoutError,
+    UnavailableError,
+)
 from stores.evaluations.running.call_tree import RunCalls, Step, Tally, without_content
 from stores.evaluations.running.completion_models import output_of
 from stores.evaluations.running.definitions import Definition, Judge
-from stores.evaluations.running.model_requests import complete_with_retry
 from stores.evaluations.running.ops import COMPLETION, RunOps
-from stores.evaluations.running.score_feedback import store_score
 from stores.evaluations.running.templates import RowError
-from stores.feedback import FeedbackStore
+from stores.feedback import FeedbackStore, NewFeedback
+from stores.files import FilesStore
 from stores.json import codec
+from stores.objects import ObjectsStore
 from stores.paging import Row
-from stores.providers import JsonObject
+from stores.providers import JsonObject, ProviderError
+from stores.tables import TablesStore
+
+logger = logging.getLogger("loomql")
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """Fields to read of calls that are already stored."""
@@ -36,7 +52,31 @@ _CONCURRENT_JUDGES: Final = 4
 _READ_BATCH: Final = 10
 """Calls read together. Each may be as large as a document can be."""
 _RETRY_SECONDS: Final = 1.0
+_FEEDBACK_TYPE: Final = "wandb.runnable"
+
+ATTEMPTS: Final = 4
+"""Maximum attempts, each of several requests if the provider asks for a short wait."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""Longest wait that a provider may ask for; after a longer one, the request fails."""
+
+_TOO_BUSY: Final = (429, 503)
+_DATABASE_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError)
+"""Errors of the database, not of the request."""
+
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The stores that a run reads and writes, and the completions store that sends its requests."""
+
+    database: Database
+    calls: CallsStore
+    feedback: FeedbackStore
+    objects: ObjectsStore
+    files: FilesStore
+    tables: TablesStore
+    models: CompletionsStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +117,7 @@ class CallResult:
 class RunContext:
     """Stores and settings that all rows of one run share."""
 
-    calls: CallsStore
-    feedback: FeedbackStore
-    models: CompletionsStore
+    sources: Sources
     run: RunCalls
     ops: RunOps
     definition: Definition
@@ -94,7 +132,7 @@ class RunContext:
         keys = {name: (self.run.project_id, self.run.id_of(name)) for name in names}
         results: dict[str, CallResult] = {}
         for batch in batches(list(keys.items()), _READ_BATCH):
-            rows = await self.calls.by_keys([key for _, key in batch], FIELDS)
+            rows = await self.sources.calls.by_keys([key for _, key in batch], FIELDS)
             results |= await asyncio.to_thread(_results, {name: rows[key] for name, key in batch})
         return results
 
@@ -103,11 +141,11 @@ class RunContext:
 
         Returns the problem of each rejected item by position.
         """
-        rejected = await self.retry(lambda: self.calls.write_partly(items))
+        rejected = await self.retry(lambda: self.sources.calls.write_partly(items))
         problems = {position: f"The value cannot be stored: {error.message}" for position, error in rejected.items()}
         if problems:
             stripped = [without_content(items[position], problem) for position, problem in problems.items()]
-            await self.retry(lambda: self.calls.write(stripped))
+            await self.retry(lambda: self.sources.calls.write(stripped))
         return problems
 
     async def retry(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
@@ -171,9 +209,32 @@ class RowWorker:
             name, context.ops.score[judge.name], inputs, lambda: judge.model.request_for_text(judge.prompt.fill(values))
         )
         if ended.exception is None:
-            predict = self._name("predict")
-            await context.retry(lambda: store_score(context.feedback, context.run, judge, predict, name, ended.output))
+            await context.retry(lambda: self._store_score(judge, name, ended.output))
         return ended
+
+    async def _store_score(self, judge: Judge, name: str, output: object) -> None:
+        """Store a score as feedback on the model's call, as Weave's client does; repeated calls store it once.
+
+        It stores nothing if the scorer is inside the evaluation object, because feedback needs an object name. A score
+        too large for feedback is only in its call.
+        """
+        scorer, run = refs.parse(judge.ref), self._context.run
+        if scorer.steps:
+            return
+        score = NewFeedback(
+            run.project_id,
+            str(refs.Ref(run.project_id, "call", run.id_of(self._name("predict")))),
+            f"{_FEEDBACK_TYPE}.{scorer.name}",
+            {"output": output},
+            id=run.id_of(f"{name}/feedback"),
+            runnable_ref=judge.ref,
+            call_ref=str(refs.Ref(run.project_id, "call", run.id_of(name))),
+            wb_user_id=run.wb_user_id,
+        )
+        try:
+            await self._context.sources.feedback.create_one(score)
+        except (BadInputError, PayloadTooLargeError) as error:
+            logger.info("a score of run %s is not stored as feedback, only in its call: %s", run.call_id, error)
 
     async def _stored_or_new(
         self, name: str, op_name: str, inputs: JsonObject, make_request: Callable[[], JsonObject]
@@ -198,7 +259,7 @@ class RowWorker:
             problem = problems[min(problems)]
             return await self._end_call(call, started, None, problem, completion.end(None, problem, call.tally))
         try:
-            response = await complete_with_retry(self._context.models, self._context.run.project_id, request)
+            response = await complete_with_retry(self._context.sources.models, self._context.run.project_id, request)
         except RowError as error:
             end = completion.end({"error": str(error)}, _truncated(str(error)), call.tally)
             return await self._end_call(call, started, None, str(error), end)
@@ -223,14 +284,65 @@ class RowWorker:
         return CallResult(None if failure else output, failure, seconds, call.tally)
 
 
-async def run_all(coroutines: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
-    """Run coroutines concurrently and return their results; if one fails, cancel the rest and raise its error."""
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Context manager of a task group that raises the first error of its tasks instead of an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in coroutines]
+            yield group
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def run_all(coroutines: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    """Run coroutines concurrently and return their results; if one fails, cancel the rest and raise its error."""
+    async with task_group() as group:
+        tasks = [group.create_task(work) for work in coroutines]
     return [task.result() for task in tasks]
+
+
+async def complete_with_retry(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
+    """Send a completion request and return the response.
+
+    Raises:
+        RowError: the provider rejected the request or stayed overloaded.
+        UnavailableError, StoreTimeoutError, ConflictError: the database is unreachable or overloaded.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return await models.complete(project_id, request)
+        except ProviderError as error:
+            wait = _wait(error, attempt)
+            if wait is None:
+                raise RowError(error.message) from None
+        except _DATABASE_ERRORS:
+            raise
+        except StoreError as error:
+            raise RowError(error.message) from None
+        await asyncio.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+async def billed_as(models: CompletionsStore, project_id: str, model: str) -> str:
+    """Return the model name under which usage is counted: as requested, or the provider's if only that is priced.
+
+    Completions use the same rule.
+    """
+    try:
+        endpoint = await models.endpoints.resolve(project_id, model)
+    except ProviderError:
+        return model
+    return defaults.priced_name(model, endpoint.model)
+
+
+def _wait(error: ProviderError, attempt: int) -> float | None:
+    """Return the seconds to wait before the next attempt; None if there is none."""
+    if error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
+        return None
+    wait_seconds = error.retry_after_seconds
+    if wait_seconds is None:
+        return float(2**attempt) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
+    return wait_seconds + random.uniform(0, 0.25) if wait_seconds <= MAX_WAIT_SECONDS else None  # noqa: S311 -- as above
 
 
 def _completion_end(completion: Step, model: str, response: JsonObject, above: Tally) -> CallEnd:

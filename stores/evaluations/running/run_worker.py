@@ -5,35 +5,33 @@ One process works on a run and keeps its lease; another resumes it if that proce
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from itertools import accumulate
-from time import monotonic
 from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
 from stores import ids, times
-from stores.calls import CallEnd, CallsStore
-from stores.completions import CompletionsStore
-from stores.database import Database, Document
-from stores.database.leases import LEASE_SECONDS
+from stores.calls import CallEnd
+from stores.database import Document
+from stores.database.leases import LeaseLostError
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
-from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Dataset, Definition, Definitions
-from stores.evaluations.running.model_requests import billed_as
-from stores.evaluations.running.row_worker import CallResult, Example, RowWorker, RunContext
-from stores.evaluations.running.run_queue import LeaseLostError, RunLease
+from stores.evaluations.running.row_worker import (
+    CallResult,
+    Example,
+    RowWorker,
+    RunContext,
+    Sources,
+    billed_as,
+    task_group,
+)
+from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, RunLease
 from stores.evaluations.running.summaries import RunSummary
-from stores.feedback import FeedbackStore
-from stores.files import FilesStore
 from stores.json import codec
-from stores.objects import ObjectsStore
 from stores.paging import PageRequest, Row
-from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
 
@@ -49,29 +47,12 @@ _CALL_BATCH: Final = 1_000
 _TRANSIENT_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError, PyMongoError)
 
 
-class _Stop(Enum):
-    """Why the worker stops before the run is complete."""
-
-    CANCELED = "cancelled by a user"
-    DELETED = "call deleted"
-    LOST = "lease lost"
+class _FailedError(Exception):
+    """The run failed or was cancelled; the message is for the user who ordered it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The stores that a run reads and writes, and the completions store that sends its requests."""
-
-    database: Database
-    calls: CallsStore
-    feedback: FeedbackStore
-    objects: ObjectsStore
-    files: FilesStore
-    tables: TablesStore
-    models: CompletionsStore
-
-
-class FailedError(Exception):
-    """The run failed; the message is for the user who ordered it."""
+class _DeletedError(Exception):
+    """The run's call was deleted."""
 
 
 class RunWorker:
@@ -84,9 +65,8 @@ class RunWorker:
         self._sources = sources
         self._lease = lease
         self._rows = rows
-        order = lease.order
-        self._run = RunCalls(order.project_id, order.call_id, order.trace_id, order.wb_user_id)
-        self._root = self._run.root(ops.EVALUATE, {}, order.created_at, order.display_name)
+        self._order = order = lease.order
+        self._root = order.root(ops.EVALUATE, {}, order.created_at, order.display_name)
         self._summary = RunSummary([])
         self._succeeded = 0
         self._failure: str | None = None
@@ -105,135 +85,103 @@ class RunWorker:
             LeaseLostError: another worker has the run.
             StoreError: the end could not be stored; another worker resumes the run later.
         """
-        work_task = asyncio.create_task(self._work())
-        lease_task = asyncio.create_task(self._keep_lease())
         try:
-            await asyncio.wait({work_task, lease_task}, return_when=asyncio.FIRST_COMPLETED)
-            stop = lease_task.result() if lease_task.done() and not work_task.done() else None
-            await _cancel_and_wait(work_task)
-            # The lease is still renewed while the end is written.
-            await (self._handle_stop(stop) if stop else self._finish(work_task))
+            await self._run_and_end()
         except asyncio.CancelledError:
-            await asyncio.shield(self._stop_and_release(work_task))
+            await asyncio.shield(self._hand_over())
             raise
-        finally:
-            await _cancel_and_wait(lease_task, work_task)
 
-    async def _stop_and_release(self, working: "asyncio.Task[None]") -> None:
-        await _cancel_and_wait(working)
-        with suppress(StoreError, PyMongoError):
-            await self._sources.database.run(self._lease.release(is_vain=False))
-
-    async def _keep_lease(self) -> _Stop:
-        """Renew the lease until the run must stop or the lease is lost."""
-        renewed_at = monotonic()
-        while monotonic() - renewed_at < LEASE_SECONDS:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _RENEW_SECONDS)
-            self._wake.clear()
-            try:
-                if stop := await self._renew_lease():
-                    return stop
-                renewed_at = monotonic()
-            except LeaseLostError:
-                return _Stop.LOST
-            except _TRANSIENT_ERRORS as error:
-                logger.debug("could not renew the lease of run %s, retrying: %s", self._lease.order.call_id, error)
-        return _Stop.LOST
-
-    async def _renew_lease(self) -> _Stop | None:
-        database, order = self._sources.database, self._lease.order
-        await database.run(self._lease.renew(self._summary.rows))
-        if self._lease.canceled_by:
-            return _Stop.CANCELED
-        # A purge waits for listed projects, so that nothing is written after it.
-        await database.run(database.ensure_projects_listed([order.project_id]))
-        return None if await self._call_exists() else _Stop.DELETED
-
-    async def _handle_stop(self, stop: _Stop) -> None:
-        match stop:
-            case _Stop.CANCELED:
-                await self._end_all(f"{CANCELED} {self._lease.canceled_by}")
-            case _Stop.DELETED:
-                await self._close()
-            case _Stop.LOST:
-                pass
-
-    async def _finish(self, working: "asyncio.Task[None]") -> None:
-        """Store the outcome of the work."""
-        order = self._lease.order
+    async def _run_and_end(self) -> None:
+        lease, database, order = self._lease, self._sources.database, self._order
+        end: Coroutine[Any, Any, object]
         try:
-            working.result()
-        except FailedError as error:
-            await self._end_all(str(error))
+            await lease.run(self._work(), self._check_run, _RENEW_SECONDS, self._wake)
+        except LeaseLostError:
+            raise
+        except _DeletedError:
+            end = self._close()
+        except _FailedError as error:
+            end = self._end_all(str(error))
         except _TRANSIENT_ERRORS as error:
             logger.warning(
                 "run %s in %s paused, it resumes in a few seconds: %s", order.call_id, order.project_id, error
             )
-            await self._sources.database.run(self._lease.release(_PAUSE_SECONDS))
+            end = database.run(lease.release(pause_seconds=_PAUSE_SECONDS))
         except StoreError as error:
-            await self._end_all(error.message)
+            end = self._end_all(error.message)
         except Exception:
             error_id = ids.new_id()
             logger.exception("unexpected error %s in run %s in %s", error_id, order.call_id, order.project_id)
-            await self._end_all(f"Internal error; the server log has the details under {error_id}.")
+            end = self._end_all(f"Internal error; the server log has the details under {error_id}.")
         else:
-            await self._close()
+            end = self._close()
+        # The lease is still renewed while the end is written.
+        await lease.run(end, lambda: database.run(lease.advance()), _RENEW_SECONDS)
+
+    async def _hand_over(self) -> None:
+        with suppress(StoreError, PyMongoError):
+            await self._sources.database.run(self._lease.hand_over())
+
+    async def _check_run(self) -> None:
+        """Renew the lease.
+
+        Raises:
+            LeaseLostError: another worker has the run.
+            _FailedError: a user cancelled the run.
+            _DeletedError: the run's call was deleted.
+        """
+        database = self._sources.database
+        await database.run(self._lease.store_progress(self._summary.rows))
+        self._check_not_canceled()
+        # A purge waits for listed projects, so that nothing is written after it.
+        await database.run(database.ensure_projects_listed([self._order.project_id]))
+        if await self._root_call() is None:
+            raise _DeletedError
+
+    def _check_not_canceled(self) -> None:
+        if canceled_by := self._lease.state.get("canceled_by"):
+            raise _FailedError(f"{CANCELED} {canceled_by}")
 
     async def _work(self) -> None:
         """Execute the run from start to end.
 
         Raises:
-            FailedError, StoreError: the run cannot be completed.
+            _FailedError, StoreError: the run cannot be completed.
         """
-        lease, sources = self._lease, self._sources
-        if lease.canceled_by:
-            raise FailedError(f"{CANCELED} {lease.canceled_by}")
-        if await self._has_ended():
+        sources, order, state = self._sources, self._order, self._lease.state
+        self._check_not_canceled()
+        root = await self._root_call()
+        if root is None or "ended_at" in root:  # another worker died before it deleted the document
             return
-        if lease.is_hopeless:
-            raise FailedError("The run was interrupted repeatedly without completing another row")
-        order = lease.order
+        if state["vain_takes"] > MAX_TAKES_WITHOUT_PROGRESS:
+            raise _FailedError("The run was interrupted repeatedly without completing another row")
         definitions = Definitions(sources.objects, sources.tables, order.project_id)
         definition = await definitions.read(order.evaluation_ref, order.model_ref)
-        run_ops = ops.RunOps.choose(order.project_id, definition)
         names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
-        billed_names = {name: await billed_as(sources.models, order.project_id, name) for name in names}
         context = RunContext(
-            sources.calls,
-            sources.feedback,
-            sources.models,
-            self._run,
-            run_ops,
+            sources,
+            order,
+            ops.RunOps.choose(order.project_id, definition),
             definition,
-            lease.is_resumed,
-            billed_names,
+            is_resumed=state["takes"] > 1,
+            billed_as={name: await billed_as(sources.models, order.project_id, name) for name in names},
         )
         self._summary = RunSummary([judge.name for judge in definition.judges])
         await self._run_rows(context)
         await self._store_summary(context)
 
-    async def _has_ended(self) -> bool:
-        """Return True if the run's call has ended or is deleted; a worker may die before it deletes the document."""
-        order = self._lease.order
-        root = await self._sources.calls.one(order.project_id, order.call_id, ["ended_at"])
-        return root is None or "ended_at" in root
-
     async def _run_rows(self, context: RunContext) -> None:
         """Execute every row that is not done, as many concurrently as `_rows` allows."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                async for examples in self._pages(context.definition):
-                    done = await context.stored_results(example.name for example in examples)
-                    for example in examples:
-                        if example.name in done:
-                            self._count(done[example.name])
-                            continue
-                        await self._rows.acquire()
-                        row = group.create_task(self._run_row(context, example))
-                        row.add_done_callback(lambda _: self._rows.release())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        async with task_group() as group:
+            async for examples in self._pages(context.definition):
+                done = await context.stored_results(example.name for example in examples)
+                for example in examples:
+                    if example.name in done:
+                        self._count(done[example.name])
+                        continue
+                    await self._rows.acquire()
+                    row = group.create_task(self._run_row(context, example))
+                    row.add_done_callback(lambda _: self._rows.release())
 
     async def _run_row(self, context: RunContext, example: Example) -> None:
         self._count(await RowWorker(context, self._root, example).run())
@@ -249,13 +197,13 @@ class RunWorker:
 
     async def _pages(self, definition: Definition) -> AsyncIterator[list[Example]]:
         """Yield pages of the dataset, trial by trial; a page of long rows has fewer rows."""
-        dataset, project_id, tables = definition.dataset, self._run.project_id, self._sources.tables
+        dataset, project_id, tables = definition.dataset, self._order.project_id, self._sources.tables
         for trial in range(definition.trials):
             cursor, has_next = None, True
             while has_next:
-                sizes = await tables.rows(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
+                sizes = await tables.page(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
                 request = PageRequest(_count_fitting(row["size_bytes"] for row in sizes.rows), cursor)
-                page = await tables.rows(project_id, dataset.table, request, ["digest", "val"])
+                page = await tables.page(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
@@ -264,7 +212,7 @@ class RunWorker:
         """Store the summary, and the end of the run."""
         summary = self._summary
         if not summary.rows:
-            raise FailedError("The dataset has no rows left")
+            raise _FailedError("The dataset has no rows left")
         output, left_out = summary.summary(), summary.key_budget.left_out
         inputs = {"self": context.definition.evaluation_ref, "rows": summary.rows}
         step = self._root.step(
@@ -278,8 +226,8 @@ class RunWorker:
 
     async def _end_all(self, exception: str) -> None:
         """End the run, and all its running calls, with an exception."""
-        order, calls = self._lease.order, self._sources.calls
-        await self._sources.database.run(self._lease.renew(self._summary.rows))
+        order, calls = self._order, self._sources.calls
+        await self._sources.database.run(self._lease.store_progress(self._summary.rows))
         summary = {"status_counts": {"success": 0, "error": 1}}
         while call_ids := await self._find_call_ids({"status": "running", "id": {"$ne": order.call_id}}):
             now = times.now()
@@ -289,18 +237,18 @@ class RunWorker:
 
     async def _close(self) -> None:
         """Remove the run from the queue; if its call was deleted, delete the calls written below it since."""
-        order, calls = self._lease.order, self._sources.calls
-        if not await self._call_exists():
+        order, calls = self._order, self._sources.calls
+        if await self._root_call() is None:
             while call_ids := await self._find_call_ids({}):
                 await calls.delete(order.project_id, call_ids, order.wb_user_id)
         await self._sources.database.run(self._lease.remove())
 
-    async def _call_exists(self) -> bool:
-        order = self._lease.order
-        return await self._sources.calls.one(order.project_id, order.call_id, ["id"]) is not None
+    async def _root_call(self) -> Row | None:
+        """Return the run's call; None if it was deleted."""
+        return await self._sources.calls.one(self._order.project_id, self._order.call_id, ["ended_at"])
 
     async def _find_call_ids(self, match: Document) -> list[str]:
-        order, database = self._lease.order, self._sources.database
+        order, database = self._order, self._sources.database
         criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
         return [call["id"] for call in await database.query(_read_all(cursor))]
@@ -324,10 +272,3 @@ def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example
         )
         for row in rows
     ]
-
-
-async def _cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel tasks and wait until they have ended, ignoring their results."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)

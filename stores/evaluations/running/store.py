@@ -15,14 +15,14 @@ from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
 from stores.database import Database
+from stores.database.leases import LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.evaluations.running import ops, run_queue
-from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.run_queue import LeaseLostError, RunLease, RunOrder
-from stores.evaluations.running.run_worker import CANCELED, RunWorker, Sources
-from stores.evaluations.status import Failed, NotFound, Status
-from stores.evaluations.status import Running as StillRunning
+from stores.evaluations.running.row_worker import Sources
+from stores.evaluations.running.run_queue import RunLease, RunOrder
+from stores.evaluations.running.run_worker import CANCELED, RunWorker
+from stores.evaluations.status import Failed, NotFound, Running, Status
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
@@ -88,13 +88,16 @@ class EvaluationRunsStore:
         await ops.ensure_server_ops(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
-        lease = await self.database.run(RunLease.add(self._runs, order))
-        run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
+        lease = RunLease(self._runs, project_id, order.call_id)
+        await self.database.run(lease.add(order))
         op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
-        await sources.calls.write([run.root(op_name, inputs, order.created_at, order.display_name).start()])
+        await sources.calls.write([order.root(op_name, inputs, order.created_at, order.display_name).start()])
         if not await self.database.run(lease.release()):
-            await self._end_dropped(order)
+            # Another worker dropped the run before its call was stored.
+            failed = {"status_counts": {"success": 0, "error": 1}}
+            end = CallEnd(project_id, order.call_id, times.now(), failed, "The run could not start")
+            await sources.calls.write([end])
             raise UnavailableError("the database was too slow to start the run; retry")
         self._order_event.set()
         return order.call_id
@@ -107,12 +110,6 @@ class EvaluationRunsStore:
                 await self._sources.models.endpoints.resolve(project_id, model.llm_model_id)
             except ProviderError as error:
                 raise BadInputError(f"cannot use {model.ref}: {error.message}", argument) from None
-
-    async def _end_dropped(self, order: RunOrder) -> None:
-        """End the call of a run that another worker dropped before the call was stored."""
-        failed = {"status_counts": {"success": 0, "error": 1}}
-        why = "The run could not start"
-        await self._sources.calls.write([CallEnd(order.project_id, order.call_id, times.now(), failed, why)])
 
     async def cancel(self, project_id: str, call_id: str, wb_user_id: str | None = None) -> bool:
         """Cancel a run and its running calls; False if it had already ended.
@@ -127,11 +124,11 @@ class EvaluationRunsStore:
         status = await self._evaluations.status(project_id, call_id)
         if isinstance(status, NotFound):
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
-        if not isinstance(status, StillRunning):
+        if not isinstance(status, Running):
             return False
         if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
             new_status = await self._evaluations.status(project_id, call_id)
-            if isinstance(new_status, StillRunning):
+            if isinstance(new_status, Running):
                 raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
             return _is_canceled(new_status)
         await self._wait_for_end(project_id, call_id)
@@ -163,8 +160,8 @@ class EvaluationRunsStore:
 
         If the task is cancelled, the run is released for other workers.
         """
-        lease = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
-        if lease is None:
+        lease = RunLease(self._runs, project_id, call_id)
+        if not await self.database.run(lease.take()):
             return
         worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
         try:
@@ -192,7 +189,7 @@ class EvaluationRunsStore:
             seconds = monotonic() - started_at
             if status != last_status:
                 yield status
-            if not isinstance(status, StillRunning):
+            if not isinstance(status, Running):
                 return
             last_status = status
             await self._pause(max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
@@ -208,11 +205,7 @@ class EvaluationRunsStore:
         """Return a run's status; for a run in the queue, without counting its calls."""
         ids.check_project_id(project_id)
         progress = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
-        return (
-            StillRunning(progress.completed, progress.rows)
-            if progress
-            else await self._evaluations.status(project_id, call_id)
-        )
+        return progress or await self._evaluations.status(project_id, call_id)
 
 
 def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
@@ -221,14 +214,14 @@ def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder
     return RunOrder(
         project_id,
         call_id,
-        ids.new_id(),
-        definition.evaluation_ref,
-        definition.model.ref,
-        name[:MAX_DISPLAY_NAME],
-        wb_user_id,
-        times.now(),
-        definition.rows,
-        audit.CALLER.get(),
+        trace_id=ids.new_id(),
+        wb_user_id=wb_user_id,
+        evaluation_ref=definition.evaluation_ref,
+        model_ref=definition.model.ref,
+        display_name=name[:MAX_DISPLAY_NAME],
+        created_at=times.now(),
+        rows=definition.rows,
+        ordered_by=audit.CALLER.get(),
     )
 
 

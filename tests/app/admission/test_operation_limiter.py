@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.admission.operation_limiter import OperationLimiter
+from app.admission.limits import OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.endpoints import TYPENAME, Server, answered, serving
 from tests.app.graphql_http.test_cancellation import COUNT as SLOW_COUNT
@@ -102,29 +102,31 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 1)
+    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 1)
     operation_limiter = OperationLimiter(3, wait_seconds=0.01)
-    async with operation_limiter.slot("a", is_query=True):
+    async with operation_limiter.operation("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server already runs 1 queries; this operation did not start"):
-            await operation_limiter.acquire("b", is_query=True)
+            async with operation_limiter.operation("b", is_query=True):
+                pass
         async with operation_limiter.slot("b"):
             assert operation_limiter.in_use == 2
-    async with operation_limiter.slot("b", is_query=True):
+    async with operation_limiter.operation("b", is_query=True):
         assert operation_limiter.in_use == 1
     assert operation_limiter.in_use == 0
 
 
 async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 4)
+    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 4)
     operation_limiter = OperationLimiter(10, wait_seconds=0.01)
     async with (
-        operation_limiter.slot("a", is_query=True),
-        operation_limiter.slot("a", is_query=True),
+        operation_limiter.operation("a", is_query=True),
+        operation_limiter.operation("a", is_query=True),
         operation_limiter.slot("a"),
     ):
         with pytest.raises(RateLimitedError, match="you already run 2 queries, the limit of one caller"):
-            await operation_limiter.acquire("a", is_query=True)
-        async with operation_limiter.slot("b", is_query=True):
+            async with operation_limiter.operation("a", is_query=True):
+                pass
+        async with operation_limiter.operation("b", is_query=True):
             assert operation_limiter.in_use == 4
     assert operation_limiter.in_use == 0
 
@@ -151,7 +153,7 @@ async def test_slots_are_all_free_after_many_operations() -> None:
 
 @pytest.fixture
 def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.limits.WAIT_SECONDS", 0.05)
     yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
 
 
@@ -200,7 +202,7 @@ async def test_http_response_without_a_slot_has_retry_after(
     code: str,
     setting: str,
 ) -> None:
-    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.limits.WAIT_SECONDS", 0.05)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 

@@ -13,12 +13,13 @@ from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from app.admission import Admission
 from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import admission as intake_module
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
 from tests.live_server import live_server
 from tests.waiting import until
@@ -120,7 +121,7 @@ class Exchange:
 
 @pytest.mark.parametrize(("accept", "takes"), [("application/json", 1), (EVENTS, 2)])
 async def test_unread_response_keeps_no_reservation(request_budget: RequestBudget, accept: str, takes: int) -> None:
-    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
+    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
 
     unread = Exchange(app, asking("length"), accept, takes)
     await until(lambda: unread.status == 200 and not is_full(request_budget))
@@ -132,7 +133,7 @@ async def test_unread_response_keeps_no_reservation(request_budget: RequestBudge
 @pytest.mark.parametrize("accept", ["application/json", EVENTS])
 async def test_operation_keeps_its_reservation_until_its_result(request_budget: RequestBudget, accept: str) -> None:
     go = asyncio.Event()
-    app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, request_budget=request_budget)
+    app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, admission=Admission(request_budget))
 
     waiting = Exchange(app, asking("waiting"), accept)
     await until(lambda: is_full(request_budget))
@@ -150,7 +151,7 @@ async def test_operation_keeps_its_reservation_until_its_result(request_budget: 
 
 
 async def test_large_sse_subscription_request_is_refused(request_budget: RequestBudget) -> None:
-    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
+    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
 
     large, small = Exchange(app, asking("forever", FREE_BYTES), EVENTS), Exchange(app, asking("forever", 9_000), EVENTS)
     await large.task
@@ -168,7 +169,7 @@ async def test_large_sse_subscription_request_is_refused(request_budget: Request
 
 
 async def test_websocket_reservations_end_with_the_result(request_budget: RequestBudget) -> None:
-    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
+    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]
         async with connect(f"ws://{host}/graphql", subprotocols=protocols, compression=None) as socket:

@@ -9,7 +9,7 @@ from google.rpc.status_pb2 import Status
 from websockets.exceptions import InvalidStatus
 
 from app.admission.quota_keys import network_of, quota_key_of
-from app.admission.token_buckets import RateLimiter, TokenBuckets
+from app.admission.rates import RateLimiter, TokenBuckets
 from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command

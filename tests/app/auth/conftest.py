@@ -7,7 +7,7 @@ import pytest
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.keys import KeysStore
@@ -69,7 +69,7 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
         await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
     port = free_port()
     app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name, otlp_grpc_port=port))
-    with live_server(app, lifespan="on", ws=HandshakeLimitProtocol, ws_max_size=1_000_000) as host:
+    with live_server(app, lifespan="on", ws=WebSocketProtocol, ws_max_size=1_000_000) as host:
         yield Keyed(f"http://{host}", f"127.0.0.1:{port}", database, texts)
     database.close()
     databases.release(name)

@@ -26,11 +26,10 @@ from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, Rout
 from app.auth.sessions import UnrestrictedSession
 from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
-from app.protocol_errors import error_response_for_path
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.request_budget import RequestBudget
+from stores.concurrency.admission import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
@@ -270,7 +269,7 @@ async def _watch(*_given: object) -> None:
 )
 def test_route_without_permission_fails_startup(route: BaseRoute, endpoint: str) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape(endpoint)}.* has no permission"):
-        guard_routes([route], error_response_for_path)
+        guard_routes([route])
 
 
 async def test_each_method_of_a_route_has_its_own_permission() -> None:
@@ -280,9 +279,7 @@ async def test_each_method_of_a_route_has_its_own_permission() -> None:
         f"DELETE {path}": replace(reader, role=Role.ADMIN),
         f"OPTIONS {path}": OPEN,
     }
-    routes = guard_routes(
-        [Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], error_response_for_path, rulings
-    )
+    routes = guard_routes([Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], rulings)
 
     async def statuses(session: object) -> list[int]:
         state = {SESSION: session, CALLER: getattr(session, "caller", None)}
@@ -308,7 +305,7 @@ class _Within(httpx.ASGITransport):
 
 
 def test_mounted_application_rejects_websockets() -> None:
-    routes = guard_routes([Mount("/graphiql", _watch)], error_response_for_path)
+    routes = guard_routes([Mount("/graphiql", _watch)])
 
     with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
         pytest.fail("it is opened")

@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import pytest
 
-from app.background.maintenance import MaintenanceJobs
+from app.background import jobs
+from app.background.jobs import Job, MaintenanceJobs
+from app.background.tasks import JobStats
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
+from stores.database.leases import Lease
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -298,7 +302,7 @@ async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     await upkeep.run_due()
     assert await CallsStore(database).count(PROJECT) == 0
-    assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
+    assert [lease async for lease in database.leases.find({})] == [{"_id": "sweeping"}]
 
 
 async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -340,3 +344,29 @@ async def test_retention_guide_matches_the_sweep(mongodb_uri: str, database: Dat
 
 async def is_gone(database: Database, project_id: str) -> bool:
     return await CallsStore(database).count(project_id) == 0
+
+
+async def test_job_that_lost_its_lease_stops_before_the_next_item(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs, "Lease", partial(Lease, seconds=0.3))
+    within, processed, stats = asyncio.Event(), list[str](), JobStats()
+
+    async def find_due() -> list[str]:
+        return ["one", "two"]
+
+    async def process(item: str) -> None:
+        processed.append(item)
+        within.set()
+        await asyncio.Event().wait()
+
+    job = Job("waiting", find_due, process, stats, database)
+    with caplog.at_level(logging.INFO, "loomql"):
+        running = asyncio.ensure_future(job.run_due())
+        await within.wait()
+        await database.leases.update_one({"_id": "waiting"}, {"$set": {"holder": "another"}})
+        await asyncio.wait_for(running, 30)
+
+    assert processed == ["one"]
+    assert (stats.succeeded, stats.failed) == (1, 0)
+    assert [record.getMessage() for record in caplog.records] == ["waiting continues in another process"]

@@ -26,11 +26,11 @@ PRICE = ("llm_id", "effective_date", "prompt_token_cost", "completion_token_cost
 
 
 async def all_feedback(stores: Stores) -> list[Row]:
-    return (await stores.feedback.page(PROJECT, PageRequest(size=10_000), SAID, [SortBy("id")])).rows
+    return (await stores.feedback.page(PROJECT, PageRequest(size=10_000), SAID, sort_by=[SortBy("id")])).rows
 
 
 async def all_prices(stores: Stores) -> list[Row]:
-    return (await stores.costs.page(PROJECT, PageRequest(size=100), PRICE, [SortBy("llm_id")])).rows
+    return (await stores.costs.page(PROJECT, PageRequest(size=100), PRICE, sort_by=[SortBy("llm_id")])).rows
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ async def content(stores: Stores, digest: str) -> bytes:
 async def table_rows(loaded: Loaded) -> dict[str, Any]:
     """Return the rows of the dataset by digest."""
     table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
-    page = await loaded.stores.tables.rows(PROJECT, table.name, PageRequest(size=1000), ["val"])
+    page = await loaded.stores.tables.page(PROJECT, table.name, PageRequest(size=1000), ["val"])
     return {row["digest"]: payload(row, "val") for row in page.rows}
 
 

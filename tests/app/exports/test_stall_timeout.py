@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.exports import stall_timeout
-from app.exports.stall_timeout import StallTimeoutResponse
+from app.exports import endpoint
+from app.exports.endpoint import StallTimeoutResponse
 
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
 
@@ -52,7 +52,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
 
 @pytest.mark.parametrize("is_gone", [True, False])
 async def test_no_chunk_is_produced_before_the_client_reads(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
-    monkeypatch.setattr(stall_timeout, "STALLED_SECONDS", 30 if is_gone else 0.01)
+    monkeypatch.setattr(endpoint, "STALLED_SECONDS", 30 if is_gone else 0.01)
     content = Content()
 
     ended = await answer(content, is_gone=is_gone)

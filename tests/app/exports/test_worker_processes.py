@@ -54,7 +54,7 @@ async def test_export_cancelled_during_start_releases_its_slot() -> None:
 
     await asyncio.to_thread(leave_often)
 
-    assert processes.count == 0
+    assert processes.limiter.in_use == 0
 
 
 async def test_modules_in_the_working_directory_are_not_imported(

@@ -9,10 +9,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from app.admission import Admission
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from tests.app.example_api import Mutation, Query, Subscription, agent_of, client_of, schema
 
 ROOM = 4_000_000
@@ -28,7 +29,7 @@ def request_budget() -> RequestBudget:
 
 @pytest.fixture
 async def client(request_budget: RequestBudget) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, admission=Admission(request_budget))) as client:
         yield client
 
 
@@ -63,7 +64,7 @@ def memory() -> Iterator[list[int]]:
 async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: bool) -> None:
     text, request_budget = request(b"[" + b"{}," * 10_000_000 + b"{}]"), RequestBudget()
 
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, admission=Admission(request_budget))) as client:
         with memory() as most:
             answer = await send(client, text, as_form=as_form)
 
@@ -77,7 +78,7 @@ async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: b
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_json_within_the_value_limit_but_over_memory_is_refused(*, as_form: bool) -> None:
     request_budget = RequestBudget()
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, admission=Admission(request_budget))) as client:
         answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
 
     [error] = answer.json()["errors"]
@@ -90,7 +91,7 @@ async def test_json_within_the_value_limit_but_over_memory_is_refused(*, as_form
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_largest_body_of_emoji_is_accepted(*, as_form: bool) -> None:
     text = "🍵 " * 6_000_000
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=RequestBudget())) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, admission=Admission(RequestBudget()))) as client:
         answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
 
     assert (answer.status_code, answer.json()["data"]) == (200, {"echo": text})

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 import graphql_schema.hints
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Context, Stores
 from graphql_schema.hints import StreamHints
 from graphql_schema.limits import Limits
@@ -50,7 +50,7 @@ CALLS = """
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
             yield client
 

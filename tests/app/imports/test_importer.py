@@ -14,7 +14,7 @@ from app.imports.sources import Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.errors import BadInputError, ConflictError, UnavailableError
-from stores.exports.calls_format import CALL_COLUMNS
+from stores.exports.lists import CALL_COLUMNS
 from stores.otel import OtelStore
 from stores.paging import PageRequest
 from tests.app.imports.conftest import Import

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.admission.operation_limiter import OperationLimiter
+from app.admission.limits import OperationLimiter
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
@@ -92,7 +92,7 @@ async def test_operation_over_the_websocket_limit_is_counted_as_refused(
     served: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
 ) -> None:
     if is_full:
-        monkeypatch.setattr(OperationLimiter, "slot", no_place)
+        monkeypatch.setattr(OperationLimiter, "operation", no_place)
     address = f"{served.base_url.copy_with(scheme='ws')}/graphql"
     async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         await socket.send('{"type": "connection_init"}')

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.admission.operation_limiter import MAX_OPERATIONS
+from app.admission.limits import MAX_OPERATIONS
 from app.background.tasks import BackgroundTasks
 from app.observability.request_record import CURRENT
 from app.server.application import create_app

@@ -20,12 +20,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
+from app.http.request_body import Decompression
 from app.otlp import endpoint
-from app.otlp.request_body import Decompression
 from app.server.application import create_app
 from app.settings import Settings
-from stores.concurrency import request_budget
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
@@ -238,7 +237,7 @@ async def test_large_body_is_decompressed_in_a_thread(
         assert answer.status_code == 200
         return len(threads)
 
-    monkeypatch.setattr("app.otlp.request_body.Decompression", Watched)
+    monkeypatch.setattr("app.http.request_body.Decompression", Watched)
 
     assert await threads_for(100_000) == 1
     assert await threads_for(1_000_000) > 1
@@ -302,7 +301,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_sender_over_the_limit_gets_retry_after(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("stores.concurrency.admission._WAIT_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

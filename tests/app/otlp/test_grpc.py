@@ -19,8 +19,8 @@ from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import admission as intake_module
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver

@@ -9,13 +9,15 @@ import httpx
 import pytest
 
 from app.auth.callers import RouteAccess
+from app.http.errors import reason, weave_status
 from app.weave import batches, call_writes, feedback
+from app.weave.errors import InvalidRequestError
 from app.weave.request_body import Body, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.concurrency.admission import RequestBudget, Reservation
 from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
@@ -359,9 +361,11 @@ async def test_batch_of_many_invalid_items_blocks_no_other_request(
     turns = Turns()
 
     async with another_task(turns):
-        answer = await create(Stores.for_database(database), body)
+        with pytest.raises(InvalidRequestError) as refused_whole:
+            await create(Stores.for_database(database), body)
 
-    assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
+    error = refused_whole.value
+    assert (weave_status(error), reason(error)[:9]) == (422, "batch.0: ")
     assert turns.count >= 3_000
     assert "3000 of 3000 items" in caplog.text
 

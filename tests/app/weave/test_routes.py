@@ -9,11 +9,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from app.admission import Admission
 from app.server.application import create_app
 from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.database import Database
 from tests.app.weave.asking import end, posted, refused, start, started, streamed
 from tests.live_server import live_server
@@ -173,7 +174,7 @@ def narrow(database: Database, request_budget: RequestBudget) -> Iterator[httpx.
         own = Database(database._client, database.calls.database.name, request_budget=request_budget)
         yield {"stores": Stores.for_database(own)}
 
-    weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, request_budget)
+    weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, Admission(request_budget))
     app = Starlette(routes=[weave_api.mount()], lifespan=lifespan)
     with live_server(app, lifespan="on") as address, httpx.Client(base_url=f"http://{address}/weave") as client:
         yield client

@@ -18,16 +18,17 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.admission.websockets import WebSockets
+from app.admission import Admission
+from app.admission.limits import websocket_limiter
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket import GraphQLWebSocket, reserving
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket import GraphQLWebSocket, protocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget, Reservation
+from stores.concurrency import admission as intake_module
+from stores.concurrency.admission import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -67,7 +68,7 @@ class FromCaller:
         await self._app(scope, receive, send)
 
 
-class QueueWatch(HandshakeLimitProtocol):
+class QueueWatch(WebSocketProtocol):
     """The server's protocol, which also records the longest queue of any connection."""
 
     longest = 0
@@ -87,7 +88,7 @@ async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
 @pytest.fixture
 def address(request_budget: RequestBudget) -> Iterator[str]:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 2 * BUDGET, request_budget=request_budget, websockets=WebSockets(40)
+        schema, lambda _: None, 2 * BUDGET, admission=Admission(request_budget, websockets=websocket_limiter(40))
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
@@ -251,7 +252,7 @@ async def test_disconnect_releases_an_unfinished_message(address: str, request_b
 async def test_slow_message_closes_the_connection(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
     async with opened(address) as client:
         send_fragment(client, "x" * (200_000 if is_large else 10))
         async with asyncio.timeout(TIMEOUT):
@@ -268,7 +269,7 @@ async def test_slow_message_closes_the_connection(
 async def test_message_has_a_deadline_at_any_rate(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
     async with opened(address) as client:
         send_fragment(client, "x" * 100_000)
         async with asyncio.timeout(TIMEOUT):
@@ -283,10 +284,10 @@ async def test_message_has_a_deadline_at_any_rate(
 
 async def test_message_refused_for_its_size_is_released(request_budget: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 100_000, request_budget=request_budget, websockets=WebSockets(40)
+        schema, lambda _: None, 100_000, admission=Admission(request_budget, websockets=websocket_limiter(40))
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
-    with live_server(app, ws=HandshakeLimitProtocol, ws_max_size=BUDGET) as host:
+    with live_server(app, ws=WebSocketProtocol, ws_max_size=BUDGET) as host:
         async with opened(f"ws://{host}/graphql") as client:
             await client.send(asking(200_000))
             code, _ = await closed(client)
@@ -325,7 +326,7 @@ async def test_message_over_the_callers_limit_is_refused(address: str, request_b
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
     whole = asking(200_000)
     async with opened(address) as client:
         send_fragment(client, whole[:20_000])
@@ -374,10 +375,10 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
 
 
 async def test_one_caller_may_use_half_of_the_connections() -> None:
-    websockets = WebSockets(4)
-    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
+    websockets = websocket_limiter(4)
+    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, admission=Admission(websockets=websockets))
     with live_server(
-        FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=HandshakeLimitProtocol
+        FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WebSocketProtocol
     ) as host:
         address = f"ws://{host}/graphql"
         async with AsyncExitStack() as stack:
@@ -386,7 +387,7 @@ async def test_one_caller_may_use_half_of_the_connections() -> None:
             one_too_many = await refusal_of(address, "192.0.2.1")
             await stack.enter_async_context(opened(address, "192.0.2.2"))
             no_more = await refusal_of(address, "192.0.2.3")
-        await until(lambda: websockets.count == 0)
+        await until(lambda: websockets.in_use == 0)
         async with opened(address) as client:
             assert await length_of(client, 10) == 10
 
@@ -409,7 +410,7 @@ async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: s
     name = database.calls.database.name
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])).text for _ in range(2)]
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_websockets=2, keys="required")
-    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as host:
         async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
             await first.send(init_with(keys[0]))
             acknowledged = await received(first)

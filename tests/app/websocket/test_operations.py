@@ -18,9 +18,8 @@ from websockets.typing import Subprotocol
 
 from app.http import keepalive
 from app.websocket import GraphQLWebSocket
-from app.websocket.handshake_limits import HandshakeLimitProtocol
 from app.websocket.message_validation import flaw_of
-from app.websocket.ping_limits import BURST
+from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
@@ -467,9 +466,9 @@ async def test_client_that_reads_nothing_is_disconnected(address: str, monkeypat
 async def test_server_close_ends_subscriptions_without_errors(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
-    monkeypatch.setattr("app.runtime.uvicorn_shutdown._CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("app.websocket.protocol._CLOSE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
-    options = {"ws": HandshakeLimitProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
+    options = {"ws": WebSocketProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
         async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:
             for number in range(20):
@@ -499,7 +498,7 @@ async def test_completed_operation_frees_its_id_at_once(address: str) -> None:
 async def test_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
     async with client_of(address) as client:
         with suppress(ConnectionClosed):
-            for _ in range(BURST * 3):
+            for _ in range(PING_BURST * 3):
                 await client.send({"type": kind})
         with suppress(ConnectionClosed):
             while True:
@@ -511,7 +510,7 @@ async def test_flood_of_pings_closes_the_connection(address: str, kind: str) -> 
 
 async def test_pings_within_the_limit_are_answered(address: str) -> None:
     async with client_of(address) as client:
-        for _ in range(BURST - 10):
+        for _ in range(PING_BURST - 10):
             await client.send({"type": "ping"})
-        for _ in range(BURST - 10):
+        for _ in range(PING_BURST - 10):
             assert await client.receive() == {"type": "pong"}

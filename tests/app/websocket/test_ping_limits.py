@@ -14,8 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.websocket.handshake_limits import HandshakeLimitProtocol
-from app.websocket.ping_limits import BURST
+from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
@@ -39,7 +38,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=HandshakeLimitProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=WebSocketProtocol) as host:
         name, _, port = host.partition(":")
         yield name, int(port)
 
@@ -73,10 +72,10 @@ def answered(client: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     "flood",
     [
-        frame(PING, b"x") * (BURST + 10),
-        frame(PONG) * (BURST + 10),
-        frame(TEXT) + frame(CONTINUED) * (BURST + 10),
-        frame(TEXT) + frame(CONTINUED, b"x") * (BURST + 10),
+        frame(PING, b"x") * (PING_BURST + 10),
+        frame(PONG) * (PING_BURST + 10),
+        frame(TEXT) + frame(CONTINUED) * (PING_BURST + 10),
+        frame(TEXT) + frame(CONTINUED, b"x") * (PING_BURST + 10),
     ],
     ids=["pings", "pongs", "empty fragments", "tiny fragments"],
 )
@@ -105,9 +104,9 @@ def test_flooding_client_that_reads_nothing_is_disconnected(address: tuple[str, 
 
 def test_pings_within_the_limit_are_answered(address: tuple[str, int]) -> None:
     with opened(address) as client:
-        client.sendall(frame(PING, b"a") * (BURST - 10))
+        client.sendall(frame(PING, b"a") * (PING_BURST - 10))
         client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))
-        expected = b"\x8a\x01a" * (BURST - 10) + b"\x81\x0dwhole message"
+        expected = b"\x8a\x01a" * (PING_BURST - 10) + b"\x81\x0dwhole message"
         received = b""
         while len(received) < len(expected):
             received += client.recv(65_536)

@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.admission import OperationLimiter
+from app.admission import Admission
+from app.admission.limits import OperationLimiter
 from app.websocket import GraphQLWebSocket
 from app.websocket.handler import MAX_RUNNING
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.websocket.test_operations import Client, client_of, complete, next_of
@@ -52,8 +53,10 @@ def operation_limiter() -> OperationLimiter:
 def address(operation_limiter: OperationLimiter) -> Iterator[str]:
     Made.count = 0
     schema = LoomSchema(Query, limits=Limits())
-    endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, operation_limiter=operation_limiter)
-    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=HandshakeLimitProtocol) as host:
+    endpoint = GraphQLWebSocket(
+        schema, lambda _connection: None, 4000, admission=Admission(operations=operation_limiter)
+    )
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WebSocketProtocol) as host:
         yield f"ws://{host}/graphql"
 
 

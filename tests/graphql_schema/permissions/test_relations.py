@@ -30,6 +30,7 @@ OURS, THEIRS = "acme/chat", "rival/chat"
 US = Caller("us", (Grant(OURS, Role.ADMIN),))
 OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
 LIMITS = Limits(max_aliases=100_000)
+NO_VALUE = "give these edges a value in tests/graphql_schema/permissions/twins.py"
 UNSTEADY = ("explain", "callEventsCursor")
 """Fields of Query whose answers differ each time."""
 
@@ -115,7 +116,9 @@ def is_unsteady(document: str) -> bool:
 
 
 def test_every_relation_has_a_permission(schema: LimitedSchema) -> None:
-    assert edges(schema._schema) == ruled()
+    differing = edges(schema._schema) ^ ruled()
+
+    assert not differing, f"say in tests/graphql_schema/permissions/relations.py where these lead: {sorted(differing)}"
 
 
 async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSchema, stores: Stores) -> None:
@@ -134,7 +137,8 @@ async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSc
     assert not contains_time(text)
     changed = [document for document, found in together.items() if found != alone[document]]
     assert [document for document in changed if not is_unsteady(document)] == []
-    assert ruled(written=False) - reached(list(together.values())) == set()
+    unreached = ruled(written=False) - reached(list(together.values()))
+    assert not unreached, f"{NO_VALUE}: {sorted(unreached)}"
 
 
 async def forget(database: Database, project_id: str) -> None:
@@ -227,7 +231,8 @@ async def test_mutation_results_lead_only_to_own_entities(
     assert HIDDEN not in text
     assert THEIRS not in text
     assert not contains_time(text)
-    assert ruled(written=True) - reached([written, watched]) == set()
+    unreached = ruled(written=True) - reached([written, watched])
+    assert not unreached, f"select these in WRITES of this file, or in `followed`: {sorted(unreached)}"
 
 
 async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
 from stores.costs.inputs import NewCost
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.feedback import NewFeedback
 from stores.objects import ObjectVersion
 from stores.retention import Rule
@@ -44,7 +45,10 @@ class Builder:
         await self._objects(file, table)
         await self._calls(rows[0])
         await self._feedback()
-        await self.stores.costs.create(self.project_id, [NewCost("priced", 0.5, 1.0, provider_id=self.words)])
+        await self.stores.costs.create(
+            self.project_id,
+            [NewCost("priced", 0.5, 1.0, provider_id=self.words, rates=dict.fromkeys(RATE_FIELDS, 0.5))],
+        )
         await self._upkeep()
         return Twin(file, table, rows[0], self.refs)
 
@@ -102,6 +106,8 @@ class Builder:
                 attributes=words,
                 inputs=given.get("inputs", words | refs),
                 wb_user_id=self.words,
+                wb_run_id="run",
+                wb_run_step=1,
             ),
             end(
                 number,
@@ -109,6 +115,7 @@ class Builder:
                 output=given.get("output", words | refs),
                 summary=_USED | words,
                 exception=None if exception is None else self.words,
+                wb_run_step_end=2,
             ),
         ]
 
@@ -119,7 +126,17 @@ class Builder:
         # The server accepts an annotation only if its spec is in the same project.
         spec = self.refs["grade"].replace(self.to, self.project_id)
         graded = NewFeedback(self.project_id, call, "wandb.annotation.grade", {"value": 1}, annotation_ref=spec)
-        await self.stores.feedback.create([replace(new, id=call_id(900 + n)) for n, new in enumerate([*plain, graded])])
+        produced = NewFeedback(
+            self.project_id,
+            call,
+            "wandb.runnable.answer",
+            {"output": 1},
+            runnable_ref=self.refs["answer"],
+            call_ref=call,
+            trigger_ref=call,
+        )
+        batch = [replace(new, id=call_id(900 + n)) for n, new in enumerate([*plain, graded, produced])]
+        await self.stores.feedback.create(batch)
 
     async def _upkeep(self) -> None:
         await self.stores.text_search.set_index(self.project_id, is_on=True)

@@ -12,7 +12,7 @@ from stores.aggregates.usage_totals import Tally
 from stores.aggregates.usage_tree import usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
-from stores.costs.decimals import exact
+from stores.costs.pricing import exact
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands

@@ -7,7 +7,7 @@ from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query
@@ -194,7 +194,7 @@ async def test_index_sizes_are_reported_while_writes_are_blocked(indexes: UserIn
     await indexes.add(CUSTOMER)
     database.request_budget = RequestBudget(FREE_BYTES)
 
-    async with database.request_budget.write_slot():
+    async with database.request_budget.writes.slot():
         with pytest.raises(UnavailableError):
             await indexes.add(AMOUNT)
         assert list(await indexes.sizes()) == [CUSTOMER]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.background.maintenance import MaintenanceJobs
+from app.background.jobs import MaintenanceJobs
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore, in_flight
@@ -104,7 +104,7 @@ async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsSto
     for call_id in (completion.call_id, "purged-meanwhile"):
         lease_id = f"completions:{PROJECT}:{call_id}"
         await database.leases.update_one(
-            {"_id": lease_id}, [{"$set": leases.lease_update("who is gone", 0)}], upsert=True
+            {"_id": lease_id}, [{"$set": leases.lease_fields("who is gone", 0)}], upsert=True
         )
 
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()

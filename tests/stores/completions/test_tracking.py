@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
+from stores.concurrency.admission import Limiter, quota_refusal
 from stores.database import Database, project_registry
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.json import codec
@@ -264,7 +265,7 @@ async def test_project_purged_meanwhile_gets_no_call(
 
 
 async def test_concurrent_completions_are_limited(completions: CompletionsStore, database: Database) -> None:
-    completions._max_concurrent = 2
+    completions.limiter = Limiter(2, quota_refusal("completions", "LOOMQL_MAX_COMPLETIONS"))
     slow = {"model": "slow-1", "messages": HELLO}
     asking = [asyncio.create_task(completions.create(PROJECT, slow)) for _ in range(2)]
     await until_found(lambda: _are_two(database))
@@ -278,7 +279,7 @@ async def test_concurrent_completions_are_limited(completions: CompletionsStore,
 
 
 async def test_authenticated_caller_may_use_half_of_the_completions(completions: CompletionsStore) -> None:
-    completions._max_concurrent = 3
+    completions.limiter = Limiter(3, quota_refusal("completions", "LOOMQL_MAX_COMPLETIONS"))
     slow = {"model": "slow-1", "messages": HELLO}
     acting = audit.CALLER.set("a key")
     asking = [asyncio.create_task(completions.create(PROJECT, slow))]

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from stores.calls import CallsStore
-from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import admission as intake_module
+from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, start
@@ -245,7 +245,7 @@ async def test_writes_over_the_limit_are_refused_until_others_end() -> None:
     go = asyncio.Event()
 
     async def write() -> None:
-        async with request_budget.write_slot():
+        async with request_budget.writes.slot():
             await go.wait()
 
     waiting = [asyncio.create_task(write()) for _ in range(3)]

@@ -7,7 +7,8 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.scan_slots import MAX_SCANS, QUOTA_KEY, ScanSlots
+from stores.concurrency.admission import Limiter
+from stores.concurrency.scan_slots import MAX_SCANS, scan_limiter
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
@@ -27,14 +28,13 @@ INDEXED = Query({"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "x"}]}
 class Scan:
     """A scan of a caller that runs until the test ends it."""
 
-    def __init__(self, slots: ScanSlots, caller: str) -> None:
+    def __init__(self, slots: Limiter, caller: str) -> None:
         self.over = asyncio.Event()
         self.runs = False
         self.task = asyncio.create_task(self._run(slots, caller))
 
-    async def _run(self, slots: ScanSlots, caller: str) -> None:
-        QUOTA_KEY.set(caller)
-        async with slots.slot():
+    async def _run(self, slots: Limiter, caller: str) -> None:
+        async with slots.slot(caller):
             self.runs = True
             await self.over.wait()
         self.runs = False
@@ -45,7 +45,7 @@ class Scan:
         await asyncio.sleep(0)  # The scan that gets the slot starts.
 
 
-async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:
+async def scans(slots: Limiter, *callers: str) -> list[Scan]:
     """Start one scan for each caller, in order."""
     made = [Scan(slots, caller) for caller in callers]
     await asyncio.sleep(0)
@@ -53,20 +53,20 @@ async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:
 
 
 async def test_caller_may_use_half_of_the_slots() -> None:
-    slots = ScanSlots(4)
+    slots = scan_limiter(4)
 
     one = await scans(slots, "a", "a", "a", "a")
     other = await scans(slots, "b", "b", "b")
 
     assert [scan.runs for scan in (*one, *other)] == [True, True, False, False, True, True, False]
-    assert (slots.running, slots.waiting) == (4, 3)
+    assert (slots.in_use, slots.waiting) == (4, 3)
     for scan in (*one, *other):
         await scan.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 async def test_free_slot_goes_to_the_first_eligible_waiter() -> None:
-    slots = ScanSlots(4)
+    slots = scan_limiter(4)
     first, second, third = await scans(slots, "a", "a", "a")
     others = await scans(slots, "b", "b", "c")
 
@@ -78,11 +78,11 @@ async def test_free_slot_goes_to_the_first_eligible_waiter() -> None:
     assert third.runs
     for scan in (second, third, *others[1:]):
         await scan.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 async def test_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
-    slots = ScanSlots(4)
+    slots = scan_limiter(4)
     greedy = [*await scans(slots, *"aabb"), *await scans(slots, *"aaaabbbb")]
     [third] = await scans(slots, "c")
 
@@ -95,23 +95,23 @@ async def test_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
     assert [scan.runs for scan in greedy] == [False, True, True, True, True, *[False] * 7]
     for scan in greedy[1:]:
         await scan.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 async def test_scan_without_a_slot_times_out() -> None:
-    slots = ScanSlots(2, wait_seconds=0.01)
+    slots = scan_limiter(2, wait_seconds=0.01)
     runs, waits = await scans(slots, "a", "a")
 
     with pytest.raises(UnavailableError, match=r"within 0\.01 s; 2 run at once, 1 per caller; retry later"):
         await waits.task
 
-    assert (runs.runs, slots.running, slots.waiting) == (True, 1, 0)
+    assert (runs.runs, slots.in_use, slots.waiting) == (True, 1, 0)
     await runs.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 async def test_cancelled_scan_releases_its_slot_and_queue_position() -> None:
-    slots = ScanSlots(2)
+    slots = scan_limiter(2)
     runs, leaves, called = await scans(slots, "a", "a", "a")
 
     leaves.task.cancel()
@@ -123,11 +123,11 @@ async def test_cancelled_scan_releases_its_slot_and_queue_position() -> None:
 
     assert called.runs
     await called.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 async def test_slot_granted_to_a_cancelled_scan_is_passed_on() -> None:
-    slots = ScanSlots(2)
+    slots = scan_limiter(2)
     first, second, third = await scans(slots, "a", "a", "a")
 
     first.over.set()
@@ -139,7 +139,7 @@ async def test_slot_granted_to_a_cancelled_scan_is_passed_on() -> None:
 
     assert third.runs
     await third.end()
-    assert (slots.running, slots.waiting) == (0, 0)
+    assert (slots.in_use, slots.waiting) == (0, 0)
 
 
 Read = Callable[[Database], Awaitable[object]]
@@ -186,7 +186,7 @@ async def test_scan_waits_while_its_caller_uses_all_its_slots(database: Database
 
     for scan in held[1:]:
         await scan.end()
-    assert (database.scans.running, database.scans.waiting) == (0, 0)
+    assert (database.scans.in_use, database.scans.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("read", SMALL.values(), ids=SMALL)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stores.concurrency.shared_timer import SharedTimer
+from stores.concurrency.timeouts import SharedTimer
 from tests.waiting import until
 
 

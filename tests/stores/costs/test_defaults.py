@@ -4,9 +4,9 @@ import json
 from importlib.resources import files
 
 from stores import times
-from stores.costs.build_default_prices import merged, written
 from stores.costs.defaults import FILE, all_models, of_model
 from stores.usage.classes import BY_NAME, CLASSES
+from tests.stores.costs.build_default_prices import merged, written
 
 TEXT = (files("stores.costs") / FILE).read_text()
 

@@ -51,9 +51,9 @@ async def test_list_is_read_by_an_index(
     *,
     deep: bool,
 ) -> None:
-    page = await stock.page(PROJECT, PageRequest(size=20), {"creator"}, sort_by, query)
+    page = await stock.page(PROJECT, PageRequest(size=20), {"creator"}, None, sort_by, query)
     if deep and page.has_next:
-        await stock.page(PROJECT, PageRequest(20, page.cursor(page.rows[-1])), {"creator"}, sort_by, query)
+        await stock.page(PROJECT, PageRequest(20, page.cursor(page.rows[-1])), {"creator"}, None, sort_by, query)
 
     plan = await explain(database.feedback, commands.last_pipeline)
 

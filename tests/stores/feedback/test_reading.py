@@ -88,7 +88,7 @@ async def test_query_finds_the_matching_feedback(stock: FeedbackStore, tree: obj
     page = await stock.page(PROJECT, PageRequest(), {"id"}, query=Query({"$expr": tree}))
 
     assert "".join(row["id"] for row in page.rows) == expected
-    assert await stock.count(PROJECT, Query({"$expr": tree})) == len(expected)
+    assert await stock.count(PROJECT, query=Query({"$expr": tree})) == len(expected)
     assert (await stock.stats(PROJECT, Query({"$expr": tree}))).count == len(expected)
 
 
@@ -101,7 +101,7 @@ async def test_payload_too_complex_for_mongodb_is_matched_in_python(stock: Feedb
     rest = await stock.page(PROJECT, PageRequest(cursor=first.end_cursor), {"id"}, query=query)
 
     assert [row["id"] for row in first.rows + rest.rows] == ["a", "complex x"]
-    assert await stock.count(PROJECT, query) == 2
+    assert await stock.count(PROJECT, query=query) == 2
     assert [row["count"] for row in (await stock.stats(PROJECT, query)).types] == [1, 1]
 
 
@@ -120,7 +120,7 @@ async def test_payload_too_complex_for_mongodb_is_matched_in_python(stock: Feedb
 async def test_sort_orders_by_columns_and_paths(
     stock: FeedbackStore, sort_by: list[SortBy] | None, expected: str
 ) -> None:
-    page = await stock.page(PROJECT, PageRequest(), {"id"}, sort_by)
+    page = await stock.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by)
 
     assert "".join(row["id"] for row in page.rows) == expected
 
@@ -138,7 +138,7 @@ async def test_pages_in_both_directions_have_each_row_once(store: FeedbackStore,
     for fields in (["created_at"], ["feedback_type"], ["payload.v"], ["creator", "payload.v"], ["feedback_type", "id"]):
         for descending in (False, True):
             sort_by = [SortBy(name, descending) for name in fields]
-            whole = await store.page(PROJECT, PageRequest(100), {"id"}, sort_by)
+            whole = await store.page(PROJECT, PageRequest(100), {"id"}, sort_by=sort_by)
             expected = [row["id"] for row in whole.rows]
             assert len(expected) == 60
             for backward in (False, True):
@@ -149,7 +149,7 @@ async def walk(store: FeedbackStore, size: int, sort_by: Sequence[SortBy], *, ba
     ids: list[str] = []
     cursor, more = None, True
     while more:
-        page = await store.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by)
+        page = await store.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by=sort_by)
         here = [row["id"] for row in page.rows]
         ids = here + ids if backward else ids + here
         more = page.has_previous if backward else page.has_next

@@ -5,7 +5,7 @@ from typing import Any
 from stores import times
 from stores.database import Database
 from stores.files import FilesStore, NewFile
-from stores.files.touch import TOUCHED_SECONDS, touch_existing
+from stores.files.uploads import TOUCHED_SECONDS, touch_existing
 from tests.commands import Commands
 from tests.stores.files.test_store import EMPTY, HELLO, PROJECT
 

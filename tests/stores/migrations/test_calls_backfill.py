@@ -270,8 +270,8 @@ asyncio.run(run())
 class Killed(CallsBackfill):
     """An upgrade that stops after it writes to calls and before it stores its progress."""
 
-    async def _write(self, updates: list[UpdateOne]) -> int:
-        await super()._write(updates)
+    async def _write(self, *arguments: Any) -> int:  # noqa: ANN401 -- as it is
+        await super()._write(*arguments)
         raise InterruptedError
 
 
@@ -323,9 +323,9 @@ class Outrun(CallsBackfill):
         super().__init__(database)
         self._between = parts
 
-    async def _write(self, updates: list[UpdateOne]) -> int:
+    async def _write(self, updates: list[UpdateOne], *others: Any) -> int:  # noqa: ANN401 -- as it is
         await CallsStore(self._database).write(self._between)
-        return await super()._write(updates)
+        return await super()._write(updates, *others)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from stores import times
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.database import Database, project_registry
+from stores.database.leases import LeaseLostError
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
@@ -16,7 +17,7 @@ from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, Removed, purge
-from stores.purges.purge import Purge, PurgeLostError, start_purge
+from stores.purges.purge import Purge, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -112,7 +113,7 @@ async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Data
     anew = await counted(database, PROJECT)
     # then
     assert report.removed.calls == 600
-    with pytest.raises(PurgeLostError):
+    with pytest.raises(LeaseLostError):
         await anext(steps)
     assert await counted(database, PROJECT) == anew
     # a caller that requested the purge earlier and starts it only now deletes nothing either

@@ -275,4 +275,4 @@ def test_table_rows_have_no_indexes() -> None:
 
 def test_index_without_the_project_prefix_is_not_used() -> None:
     assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": compared("wb_user_id")}))
-    assert IndexedFields(INDEXED_CALL_FIELDS._table, "projects").needs_scan([SortBy("id")])
+    assert IndexedFields(INDEXED_CALL_FIELDS.table, "projects").needs_scan([SortBy("id")])

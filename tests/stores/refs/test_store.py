@@ -10,8 +10,7 @@ from stores.errors import BadInputError, NotFoundError
 from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.objects.classes import OP
-from stores.refs.resolver import MAX_HOPS
-from stores.refs.store import RefsStore
+from stores.refs.store import MAX_HOPS, RefsStore
 from stores.tables import TablesStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id
@@ -344,7 +343,7 @@ async def test_result_texts_count_towards_the_limit(
         made_texts.append(encode(value))
         return made_texts[-1]
 
-    monkeypatch.setattr("stores.refs.resolver.codec.encode", counted)
+    monkeypatch.setattr("stores.refs.store.codec.encode", counted)
     monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_200)
     spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
 

@@ -13,8 +13,7 @@ from stores.digests import bytes_digest
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
 from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.touch import TOUCHED_SECONDS
-from stores.files.uploads import CHUNK_BYTES
+from stores.files.uploads import CHUNK_BYTES, TOUCHED_SECONDS
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule

@@ -10,6 +10,7 @@ import pytest
 from stores import times
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.database.leases import LeaseLostError
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -140,10 +141,10 @@ async def test_large_trace_with_a_new_call_during_the_check_is_kept(
     await log(calls, range(6), 9, **ALL)
     advance = sweep_state.SweepLease.advance
 
-    async def add_a_child_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
-        if changes.get("doomed") and await calls.count(PROJECT) == 6:
+    async def add_a_child_first(hold: sweep_state.SweepLease, changes: Any = None, *others: Any, **named: Any) -> None:  # noqa: ANN401 -- as it is
+        if changes and changes.get("doomed") and await calls.count(PROJECT) == 6:
             await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
-        await advance(hold, *arguments, **changes)
+        await advance(hold, changes, *others, **named)
 
     monkeypatch.setattr(sweep_state.SweepLease, "advance", add_a_child_first)
     retention = RetentionStore(database, large=3)
@@ -247,13 +248,12 @@ async def test_abandoned_sweep_resumes_with_its_counts(
 async def test_sweeper_that_lost_its_lease_deletes_nothing_more(calls: CallsStore, database: Database) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    slow = await sweep_state.SweepLease.acquire(database, PROJECT, lease_seconds=0)
-    other = await sweep_state.SweepLease.acquire(database, PROJECT)
+    slow = sweep_state.SweepLease(database, PROJECT, lease_seconds=0)
+    assert await slow.start()
+    assert await sweep_state.SweepLease(database, PROJECT).start()
 
-    assert slow
-    assert other
-    with pytest.raises(sweep_state.SupersededError):
-        await slow.advance({"calls": 1})
+    with pytest.raises(LeaseLostError):
+        await slow.advance(counts={"sweep.calls": 1})
     await slow.finish()
     found = await RetentionStore(database).one(PROJECT)
     assert found

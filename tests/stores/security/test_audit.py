@@ -65,7 +65,7 @@ async def test_purge_with_a_lost_response_is_logged(
     costs, feedback = CostsStore(database), FeedbackStore(database)
     [cost_id] = await costs.create(PROJECT, [NewCost("m", 1e-6, 2e-6, effective_date=0)])
     await feedback.create([note(id="old")])
-    for collection in (costs._costs, feedback._feedback):
+    for collection in (costs._documents, feedback._documents):
         monkeypatch.setattr(collection, "delete_many", losing_its_answer(collection.delete_many))
 
     for purge in (costs.purge(PROJECT, by_id(cost_id)), feedback.purge(PROJECT, by_id("old"))):
@@ -156,9 +156,9 @@ async def failing_steps(_: TombstoneSweep) -> WorkSteps:
 
 async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
     """Return the lease of a sweep that has deleted seven calls and stops there."""
-    hold = await sweep_state.SweepLease.acquire(swept.database, PROJECT)
-    assert hold
-    await hold.advance({"calls": 7})
+    hold = sweep_state.SweepLease(swept.database, PROJECT)
+    assert await hold.start()
+    await hold.advance(counts={"sweep.calls": 7})
     return hold
 
 

@@ -16,4 +16,4 @@ def values(page: Page) -> list[tuple[int, Any]]:
 
 async def read_all(tables: TablesStore, digest: str, **options: Any) -> list[tuple[int, Any]]:  # noqa: ANN401 -- any argument of `rows`
     """Return the positions and the rows of a table, in one page."""
-    return values(await tables.rows(PROJECT, digest, PageRequest(10_000), ["val"], **options))
+    return values(await tables.page(PROJECT, digest, PageRequest(10_000), ["val"], **options))

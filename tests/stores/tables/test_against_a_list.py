@@ -117,15 +117,15 @@ async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind:
     found: list[tuple[int, Any]] = []
     cursor, size = None, chance.choice([4, 7, 40])
     for _ in range(200):
-        page = await tables.rows(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **options)
+        page = await tables.page(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **options)
         found = values(page) + found if backward else found + values(page)
         if not (page.has_previous if backward else page.has_next):
             break
         cursor = page.cursor(page.rows[0 if backward else -1])
     # then
     assert found == expected
-    assert await tables.count_rows(PROJECT, digest, options.get("row_filter"), options.get("query")) == len(expected)
-    skipped = await tables.rows(PROJECT, digest, PageRequest(5, offset=20), ["val"], **options)
+    assert await tables.count(PROJECT, digest, options.get("row_filter"), options.get("query")) == len(expected)
+    skipped = await tables.page(PROJECT, digest, PageRequest(5, offset=20), ["val"], **options)
     assert values(skipped) == expected[20:25]
 
 
@@ -139,7 +139,7 @@ async def test_table_of_many_chunks_is_read_and_changed_anywhere(tables: TablesS
         rows.insert(at, {"new": at})
         digest, _ = await tables.update(PROJECT, digest, [Insert(at, {"new": at})])
     for at in chance.sample(range(6_000), 20):
-        page = await tables.rows(PROJECT, digest, PageRequest(300, offset=at), ["val"])
+        page = await tables.page(PROJECT, digest, PageRequest(300, offset=at), ["val"])
         assert values(page) == list(enumerate(rows))[at : at + 300]
 
 

@@ -59,7 +59,7 @@ async def test_rows_are_read_as_written(tables: TablesStore) -> None:
 
     digest, _ = await tables.create(PROJECT, [json.loads(text)])
 
-    page = await tables.rows(PROJECT, digest, PageRequest(), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(), ["val"])
     assert page.rows[0]["json"]["val"] == text
 
 
@@ -101,10 +101,10 @@ async def test_append_writes_only_new_rows_and_chunks(
 async def test_page_reads_the_same_amount_at_any_offset(tables: TablesStore, commands: Commands, depth: int) -> None:
     rows = [{"i": number % 1_000} for number in range(90_000)]
     digest, _ = await tables.create(PROJECT, rows)
-    at = await tables.rows(PROJECT, digest, PageRequest(1, offset=depth), [])
+    at = await tables.page(PROJECT, digest, PageRequest(1, offset=depth), [])
     commands.sent.clear()
 
-    page = await tables.rows(PROJECT, digest, PageRequest(100, at.cursor(at.rows[0])), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(100, at.cursor(at.rows[0])), ["val"])
 
     assert values(page) == list(enumerate(rows))[depth + 1 : depth + 101]
     assert commands.names == ["find"] * 3
@@ -118,7 +118,7 @@ async def test_filtered_page_reads_only_the_values_it_returns(tables: TablesStor
     one = Query({"$expr": {"$eq": [{"$getField": "val.i"}, {"$literal": 11_000}]}})
     commands.sent.clear()
 
-    page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"], query=one)
+    page = await tables.page(PROJECT, digest, PageRequest(1), ["val"], query=one)
 
     assert (values(page), page.has_next) == ([(11_000, {"i": 11_000})], False)
     filters = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
@@ -138,8 +138,8 @@ async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -
         (1, {"i": 1}),
         (5, {"i": 1}),
     ]
-    assert await tables.count_rows(PROJECT, digest) == 6
-    assert await tables.count_rows(PROJECT, digest, RowFilter([one, UNKNOWN])) == 2
+    assert await tables.count(PROJECT, digest) == 6
+    assert await tables.count(PROJECT, digest, RowFilter([one, UNKNOWN])) == 2
     sizes = await tables.stats_of_one(PROJECT, digest, BOTH)
     assert sizes == {"digest": digest, "count": 6, "storage_size_bytes": 3 * len('{"i": 1}')}
     # when
@@ -148,16 +148,16 @@ async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -
     assert (2, {"late": True}) in await read_all(tables, digest)
     assert (await tables.stats_of_one(PROJECT, digest, BOTH))["storage_size_bytes"] == 3 * 8 + len('{"late": true}')
     # a page continues after missing rows
-    page = await tables.rows(PROJECT, digest, PageRequest(2), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(2), ["val"])
     assert (values(page), page.has_next) == ([(1, {"i": 1}), (2, {"late": True})], True)
-    page = await tables.rows(PROJECT, digest, PageRequest(1, page.cursor(page.rows[-1])), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(1, page.cursor(page.rows[-1])), ["val"])
     assert (values(page), page.has_next) == ([(4, {"i": 2})], True)
 
 
 async def test_table_whose_rows_never_arrived_has_an_empty_page(tables: TablesStore) -> None:
     digest = await tables.create_from_digests(PROJECT, [UNKNOWN] * 5_000)
 
-    page = await tables.rows(PROJECT, digest, PageRequest(10), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(10), ["val"])
 
     assert (page.rows, page.has_next) == ([], False)
     updated, [popped] = await tables.update(PROJECT, digest, [Pop(17)])
@@ -175,14 +175,14 @@ async def test_projects_do_not_share_rows(tables: TablesStore) -> None:
     other = await tables.create_from_digests("acme/other", row_digests)
 
     assert other == digest
-    assert (await tables.rows("acme/other", digest, PageRequest(), ["val"])).rows == []
+    assert (await tables.page("acme/other", digest, PageRequest(), ["val"])).rows == []
     assert await tables.stats("acme/none", [digest], BOTH) == []
 
 
 async def test_unknown_table_has_no_rows_stats_or_updates(tables: TablesStore) -> None:
     assert await read_all(tables, "none") == []
     assert await read_all(tables, "none", sort_by=[SortBy("a")]) == []
-    assert await tables.count_rows(PROJECT, "none") == 0
+    assert await tables.count(PROJECT, "none") == 0
     with pytest.raises(NotFoundError, match="no table 'none'") as stats:
         await tables.stats_of_one(PROJECT, "none", BOTH)
     with pytest.raises(NotFoundError, match="no table 'none'") as update:
@@ -300,7 +300,7 @@ async def test_sort_without_a_path_is_refused(tables: TablesStore, path: str) ->
     digest, _ = await tables.create(PROJECT, ROWS)
 
     with pytest.raises(BadInputError, match="not a path into rows") as refused:
-        await tables.rows(PROJECT, digest, PageRequest(), ["val"], sort_by=[SortBy("a"), SortBy(path)])
+        await tables.page(PROJECT, digest, PageRequest(), ["val"], sort_by=[SortBy("a"), SortBy(path)])
 
     assert refused.value.argument == "sort_by.1.field"
 
@@ -326,17 +326,17 @@ async def test_unknown_field_and_too_long_filter_are_refused(tables: TablesStore
 async def test_cursor_is_valid_only_for_its_list(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
     other, _ = await tables.create(PROJECT, ROWS[:3])
-    page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"])
+    page = await tables.page(PROJECT, digest, PageRequest(1), ["val"])
     request = PageRequest(1, page.cursor(page.rows[0]))
 
-    assert values(await tables.rows(PROJECT, digest, request, ["val"])) == [(1, ROWS[1])]
+    assert values(await tables.page(PROJECT, digest, request, ["val"])) == [(1, ROWS[1])]
     for table, options in (
         (other, {}),
         (digest, {"row_filter": RowFilter(row_digests)}),
         (digest, {"sort_by": [SortBy("a")]}),
     ):
         with pytest.raises(BadInputError, match="not a cursor of this query"):
-            await tables.rows(PROJECT, table, request, ["val"], **options)
+            await tables.page(PROJECT, table, request, ["val"], **options)
 
 
 async def test_writers_of_equal_content_do_not_conflict(database: Database, tables: TablesStore) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -9,11 +11,12 @@ from stores import times
 from stores.calls import CallsStore
 from stores.calls.restore import RestoredCall
 from stores.database import Database, project_registry
+from stores.database.leases import Lease, LeaseLostError
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
 from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
-from stores.text_search.index_state import IndexLease, IndexLostError
+from stores.text_search.index_state import index_lease
 from stores.text_search.indexing import Indexer
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -153,14 +156,14 @@ async def test_indexing_resumes_after_a_kill(
     await store.set_index(PROJECT, is_on=True)
 
     # The process dies within a step, after it stores a segment and before it updates the segment's call.
-    hold = await IndexLease.acquire(database, PROJECT, lease_seconds=0)
-    assert hold
+    hold = index_lease(database, PROJECT, lease_seconds=0)
+    assert await hold.acquire()
     steps = Indexer(database, hold).steps()
     for _ in range(2):
         await anext(steps)
     await steps.aclose()
     [waiting] = await database.calls.find({"search_due": indexing.IS_MARKED}, limit=1).to_list(None)
-    await (await segments.Segment.build(PROJECT, str(hold.generation), [waiting])).store(database, hold.renew)
+    await (await segments.Segment.build(PROJECT, hold.state["generation"], [waiting])).store(database, hold)
     looked_at = (await store.index(PROJECT)).looked_at  # type: ignore[union-attr]
 
     await index()
@@ -176,11 +179,11 @@ async def test_indexer_that_lost_its_lease_writes_nothing_more(
 ) -> None:
     await store_some(calls)
     await store.set_index(PROJECT, is_on=True)
-    slow = await IndexLease.acquire(database, PROJECT, lease_seconds=0)
-    assert slow
-    await until_found(lambda: IndexLease.acquire(database, PROJECT))
+    slow = index_lease(database, PROJECT, lease_seconds=0)
+    assert await slow.acquire()
+    await until_found(index_lease(database, PROJECT).acquire)
 
-    with pytest.raises(IndexLostError):
+    with pytest.raises(LeaseLostError):
         await anext(Indexer(database, slow).steps())
 
     assert set((await marks(database)).values()) == {""}
@@ -341,8 +344,13 @@ async def test_purge_during_a_segment_write_leaves_nothing(
         if is_before:
             await run(*arguments)
 
-    keep = IndexLease.renew
-    monkeypatch.setattr(IndexLease, "renew", lambda hold, session: purge_beside(keep, hold, session))
+    advance = Lease.advance
+
+    async def advance_beside(hold: Lease, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 -- as it is
+        keep = partial(advance, hold, *arguments, **named)
+        await (purge_beside(keep) if "session" in named and "generation" in hold.state else keep())
+
+    monkeypatch.setattr(Lease, "advance", advance_beside)
     await store.work(PROJECT, pause=0)
     await asyncio.gather(*purging)
 

@@ -196,7 +196,7 @@ async def test_subscriptions_over_the_process_limit_name_the_setting(database: D
             async with stream.watch_project(PROJECT):
                 pass
     async with reading(stream):
-        assert stream.count == 1
+        assert stream.limiter.in_use == 1
     await stream.close()
 
 
@@ -208,9 +208,9 @@ async def test_subscriptions_over_the_callers_limit_are_refused(database: Databa
             async with stream.watch_project(PROJECT, "a"):
                 pass
         async with stream.watch_project(PROJECT, "b"):
-            assert stream.count == 3
+            assert stream.limiter.in_use == 3
     async with stream.watch_project(PROJECT, "a"):
-        assert (stream.count, dict(stream._by_quota_key)) == (1, {"a": 1})
+        assert (stream.limiter.in_use, dict(stream.limiter._by_caller)) == (1, {"a": 1})
     await stream.close()
 
 

@@ -167,4 +167,4 @@ async def test_only_calls_have_feedback_fields(calls: CallsStore, feedback: Feed
     with pytest.raises(BadInputError, match="there is no field 'feedback"):
         CALL_FIELDS["feedback.[wandb.reaction.1].payload.emoji"]
     with pytest.raises(BadInputError, match="there is no field 'feedback"):
-        await feedback.count(PROJECT, equal("feedback.[wandb.reaction.1].payload.emoji", "👍"))
+        await feedback.count(PROJECT, query=equal("feedback.[wandb.reaction.1].payload.emoji", "👍"))

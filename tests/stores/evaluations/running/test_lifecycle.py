@@ -190,7 +190,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             async def die(*_: object, **__: object) -> bool:
                 return True
 
-            patch.setattr("stores.evaluations.running.run_queue.RunLease.release", die)
+            patch.setattr("stores.evaluations.running.run_queue.RunLease.hand_over", die)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()

@@ -288,14 +288,14 @@ async def test_long_table_is_read_in_pages_with_few_large_rows_in_memory(
 ) -> None:
     stand_in.reply = Grader()
     characters: list[int] = []
-    rows_of = TablesStore.rows
+    rows_of = TablesStore.page
 
     async def rows(self: TablesStore, project_id: str, digest: str, *request: Any) -> Any:  # noqa: ANN401 -- a page
         page = await rows_of(self, project_id, digest, *request)
         characters.append(sum(len(row.get("json", {"val": ""})["val"]) for row in page.rows))
         return page
 
-    monkeypatch.setattr(TablesStore, "rows", rows)
+    monkeypatch.setattr(TablesStore, "page", rows)
     monkeypatch.setattr(run_module, "_PAGE_BYTES", 30_000)
     table = [{"question": f"{number}"} for number in range(90)]
     table += [{"question": f"{number}: {'long ' * 1000}"} for number in range(25)]

@@ -1,0 +1,194 @@
+"""Periodic jobs of a server process: purges, retention sweeps, text indexing, evaluation runs, and clean-ups.
+
+The jobs run independently of each other. Some run in one process per database at a time; if it dies, another one takes
+over a quarter of a minute later. The items of the others have leases of their own, or may be processed twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+from pymongo.errors import PyMongoError
+
+from app.background.tasks import BackgroundTasks, JobStats
+from graphql_schema.context import Stores
+from stores.database import Database
+from stores.database.leases import Lease, LeaseLostError
+from stores.errors import StoreError
+from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
+from stores.files import FilesStore
+from stores.retention import Outcome
+from stores.tables import TablesStore
+
+logger = logging.getLogger("loomql")
+
+_PAUSE_SECONDS: Final = 5.0
+_UPLOAD_PAUSE_SECONDS: Final = 60.0
+_RUN_PAUSE_SECONDS: Final = 2.0
+"""Maximum time in seconds before this process notices a run that another process queued."""
+_PURGE_SECONDS: Final = 20.0
+"""Maximum time in seconds of one purge before the next project's: all writers to these projects wait."""
+_INDEX_SECONDS: Final = 20.0
+"""Maximum time in seconds of work on one text index before the next project's."""
+
+_Item = TypeVar("_Item")
+
+
+class Job(Generic[_Item]):
+    """A periodic job, which processes all items that are due, one after the other.
+
+    Args:
+        name: the job's name in log lines and in the collection of leases.
+        find_due: returns the due items.
+        process: processes one item.
+        stats: counts the runs of the job.
+        database: holds the job's lease; without it every process runs the job.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        find_due: Callable[[], Awaitable[Sequence[_Item]]],
+        process: Callable[[_Item], Awaitable[None]],
+        stats: JobStats,
+        database: Database | None = None,
+    ) -> None:
+        self._name = name
+        self._find_due = find_due
+        self._process = process
+        self._stats = stats
+        self._database = database
+        self._failures: set[str] = set()
+        self._logged_failures: set[str] = set()
+
+    async def run(self, pause: Callable[[], Awaitable[object]]) -> None:
+        """Run the job with pauses until cancelled; retry what failed."""
+        while True:
+            await self.run_due()
+            await pause()
+
+    async def run_due(self) -> None:
+        """Process all that is due, unless another process does; one failure does not stop the rest."""
+        self._logged_failures, self._failures = self._failures, set()
+        with self._logging_failures(self._name):
+            if self._database is None:
+                await self._process_due()
+            elif await self._find_due():  # without due work no lease is written
+                await self._process_leased(self._database)
+        if not self._failures:
+            self._stats.success()
+
+    async def _process_leased(self, database: Database) -> None:
+        lease = Lease(database.leases, {"_id": self._name})
+        if not (await database.run(lease.acquire()) or await database.run(lease.insert({}))):
+            return
+        try:
+            await lease.run(self._process_due(), lambda: database.run(lease.advance()))
+        except LeaseLostError:
+            logger.info("%s continues in another process", self._name)
+        finally:
+            with suppress(StoreError, PyMongoError):
+                await database.run(lease.release())
+
+    async def _process_due(self) -> None:
+        # Another process may have finished the work before this one had the lease.
+        for item in await self._find_due():
+            with self._logging_failures(f"{self._name} {item}"):
+                await self._process(item)
+
+    @contextmanager
+    def _logging_failures(self, subject: str) -> Iterator[None]:
+        """Count and log a failure in the block, once while it stays the same; the job is retried."""
+        try:
+            yield
+        except (StoreError, PyMongoError) as error:
+            failure = f"{subject} failed; it is tried again: {error}"
+            if failure not in self._logged_failures | self._failures:
+                logger.warning(failure)
+        except Exception:
+            failure = f"{subject} failed; it is tried again"
+            logger.exception(failure)
+        else:
+            return
+        self._stats.failed += 1
+        self._failures.add(failure)
+
+
+class MaintenanceJobs:
+    """The jobs that one process per database runs: purges, sweeps, indexing, and completions cut off by a crash."""
+
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        pause_seconds: float = _PAUSE_SECONDS,
+        background: BackgroundTasks | None = None,
+    ) -> None:
+        self._stores = stores
+        self._pause = partial(asyncio.sleep, pause_seconds)
+        stats_of = (background or BackgroundTasks()).stats_of
+        self._jobs = [
+            Job(name, find_due, process, stats_of(name), database)
+            for name, find_due, process in (
+                ("purging", stores.purges.unfinished, self._purge),
+                ("sweeping", stores.retention.due, self._sweep),
+                ("indexing", stores.text_search.due, self._index),
+                ("ending", stores.completions.find_abandoned, stores.completions.end_abandoned),
+            )
+        ]
+
+    async def run(self) -> None:
+        """Run due jobs periodically until cancelled; retry failed ones."""
+        await asyncio.gather(*(job.run(self._pause) for job in self._jobs))
+
+    async def run_due(self) -> None:
+        """Run the jobs that are due now, except those that another process runs."""
+        await asyncio.gather(*(job.run_due() for job in self._jobs))
+
+    async def _purge(self, project_id: str) -> None:
+        report = await self._stores.purges.run(project_id, _PURGE_SECONDS)
+        if report.is_done:
+            logger.info("purged %s; removed %s", project_id, report.removed)
+
+    async def _index(self, project_id: str) -> None:
+        await self._stores.text_search.work(project_id, _INDEX_SECONDS)
+
+    async def _sweep(self, project_id: str) -> None:
+        report = await self._stores.retention.sweep(project_id)
+        if report.outcome is Outcome.DONE and any((report.counts.calls, report.counts.hidden_calls)):
+            logger.info("swept %s; removed %s", project_id, report.counts)
+
+
+async def sweep_uploads(name: str, store: FilesStore | TablesStore, of: str, stats: JobStats) -> None:
+    """Remove unfinished uploads periodically until cancelled; `of` names their kind in the log."""
+
+    async def find_due() -> Sequence[str]:
+        return [of]
+
+    async def sweep(of: str) -> None:
+        if count := await store.sweep():
+            logger.info("removed %d unfinished uploads of %s", count, of)
+
+    await Job(name, find_due, sweep, stats).run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
+
+
+async def run_evaluations(
+    runs: EvaluationRunsStore, rows: int, stats: JobStats, pause_seconds: float = _RUN_PAUSE_SECONDS
+) -> None:
+    """Run queued evaluations until cancelled, up to `CONCURRENT_RUNS` at a time; with 0 `rows`, run none.
+
+    Each run is in one process at a time. Cancellation releases the runs of this process.
+    """
+
+    async def find_due() -> Sequence[tuple[str, str]]:
+        return await runs.available_runs(CONCURRENT_RUNS)
+
+    async def execute(run: tuple[str, str]) -> None:
+        await runs.execute(*run)
+
+    if rows:
+        workers = [Job("evaluations", find_due, execute, stats) for _ in range(CONCURRENT_RUNS)]
+        await asyncio.gather(*(worker.run(lambda: runs.wait_for_order(pause_seconds)) for worker in workers))

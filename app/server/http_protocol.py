@@ -1,0 +1,295 @@
+"""Uvicorn's HTTP protocol without the faults that its version in pyproject.toml has.
+
+- It drops the body of a request that offers another protocol, such as HTTP/2 (RFC 9110, 7.8). Java's HttpClient and
+  `curl --http2` make such offers. `HTTPProtocol` parses the head again without the offer; only a GET for a WebSocket
+  is upgraded.
+- It answers a malformed request before the earlier requests of the connection, and closes the socket with unread
+  bytes, so that the client sees a reset in place of the answer.
+- It bounds neither the size nor the duration of a head, which clients send before they are authenticated.
+- It never closes an idle connection after stray bytes outside of a request.
+- It treats a client that closes its sending half and still reads, such as `nc -N`, as gone.
+- It waits forever for a client that does not read its response.
+- It writes the head and the body of a response separately: two system calls take twice the time.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.browser_security.security_headers import HEADERS
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Maximum size of a head, and of the bytes between two chunks of a body or after it."""
+
+MAX_HEADERS: Final = 100
+HEAD_SECONDS: Final = 30.0
+"""Time for a connection's first head since the connection opened, and for each later head."""
+
+WRITE_SECONDS: Final = 120.0
+"""Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
+
+_WRITE_CHECKS: Final = 10
+"""Number of checks within that time."""
+
+_LINGER_SECONDS: Final = 1.0
+"""Time to discard incoming data after a refusal: a client that still sends would see a broken connection instead."""
+
+_INVALID: Final = "Invalid HTTP request received."
+_TOO_LARGE: Final = (431, f"The head of a request is limited to {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers.")
+_LATE: Final = (408, f"The head of a request must arrive within {HEAD_SECONDS:g} seconds.")
+_SECURITY_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
+_STATUS_LINE_START: Final = b"HTTP/1.1 "
+
+
+class _TooLargeError(Exception):
+    """The head is too large; aborts the parser."""
+
+
+class HTTPProtocol(HttpToolsProtocol):
+    """One connection: `data_received` feeds the parser, which calls the `on_...` methods."""
+
+    _in_head = False
+    _head_without_offer = b""
+    """Head to parse again, without its offer of another protocol."""
+
+    _is_refused = False
+    """True if the server reads nothing more from the connection."""
+
+    _unbound_bytes = 0
+    """Number of received bytes since the last end of a head or chunk of a body."""
+
+    _has_progressed = False
+    """True if the bytes that are parsed completed a head or contained a chunk of a body."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Start the timeout of the first head."""
+        super().connection_made(cast("asyncio.Transport", _JoiningTransport(transport, self.loop)))
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel all timers."""
+        self._stop_head_timer()
+        self._stop_write_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes; refuse the request if it is malformed, or if too many bytes belong to no body."""
+        if self._is_refused:
+            return
+        self._unset_keepalive_if_required()
+        self._has_progressed = False
+        self._unbound_bytes += len(data)
+        try:
+            self._parse(data)
+        except HttpParserError as error:
+            is_too_large = isinstance(error.__context__, _TooLargeError)
+            self.logger.warning(_INVALID)
+            self._refuse(*(_TOO_LARGE if is_too_large else (400, _INVALID)))
+        if self._has_progressed:
+            self._unbound_bytes = 0
+        elif self._unbound_bytes > MAX_HEAD_BYTES and not self._is_refused:
+            self._refuse(*_TOO_LARGE)
+        if self._is_refused:
+            self._stop_head_timer()
+        elif self._head_timer is None and (self._in_head or self._has_stray_bytes()):
+            self._start_head_timer()
+
+    def _parse(self, rest: bytes | memoryview) -> None:
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as upgrade:
+                if not self._head_without_offer:
+                    self.handle_websocket_upgrade()
+                    return
+                rest = memoryview(rest)[upgrade.args[0] :]
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                head, self._head_without_offer = self._head_without_offer, b""
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def on_message_begin(self) -> None:
+        """Note the start of a head."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless its head is too large or must be parsed again."""
+        self._has_progressed = True
+        self._stop_head_timer()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
+            raise _TooLargeError
+        self._in_head = False
+        if not self.parser.should_upgrade() or self._should_upgrade():
+            super().on_headers_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise HttpParserError
+        else:
+            request_line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+            headers = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+            self._head_without_offer = b"\r\n".join((b"%b %b HTTP/%b" % request_line, *headers, b"", b""))
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a chunk of the body."""
+        self._has_progressed = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Pass on the end of the request, unless its head must be parsed again."""
+        self._has_progressed = True
+        if not self._head_without_offer:
+            super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
+        """Return True if requests that arrived in full are still to be answered; `receive` reports a disconnect."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        for cycle in [cycle for cycle, _app in self.pipeline] or [self.cycle]:
+            event, cycle.message_event = cycle.message_event, _LastMessage(cycle)
+            event.set()
+        return True
+
+    def pause_writing(self) -> None:
+        """Check from now on that the client reads: the write buffer is full."""
+        super().pause_writing()
+        self._schedule_write_check(self.transport.get_write_buffer_size(), 0)
+
+    def resume_writing(self) -> None:
+        """Stop the checks."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _should_upgrade(self) -> bool:
+        """Return True if the head opens a WebSocket; uvicorn would drop the body of another method than GET."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+
+    def _has_stray_bytes(self) -> bool:
+        return not self._has_progressed and self.cycle is not None and self.cycle.response_complete
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Read nothing more; send the error after the responses to earlier requests, then close the connection."""
+        self._is_refused = True
+        if self.cycle is not None and self.cycle.more_body and not self._in_head:
+            self._refuse_body(status, reason)
+        elif self.cycle is None or self.cycle.response_complete:
+            self._send_error(status, reason)
+        else:
+            self.cycle.keep_alive = False
+
+    def _refuse_body(self, status: int, reason: str) -> None:
+        if self.pipeline:
+            # The request with the bad body waits in the pipeline.
+            refusal = PlainTextResponse(reason, status, {"connection": "close"})
+            refusal.raw_headers.extend(HEADERS)
+            self.pipeline[0] = (self.cycle, cast("ASGI3Application", refusal))
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._send_error(status, reason)
+
+    def _send_error(self, status: int, reason: str) -> None:
+        headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
+        self.transport.write(STATUS_LINE[status] + _SECURITY_HEADERS + headers + b"\r\n\r\n" + reason.encode())
+        self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_late_head)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_late_head(self) -> None:
+        self._head_timer = None
+        if self.pipeline:
+            self._start_head_timer()  # the server reads nothing until it has answered the earlier requests
+        elif self._in_head:
+            self._refuse(*_LATE)
+        else:
+            self.transport.close()
+
+    def _schedule_write_check(self, unread: int, failed_checks: int) -> None:
+        self._write_timer = self.loop.call_later(
+            WRITE_SECONDS / _WRITE_CHECKS, self._check_write, unread, failed_checks
+        )
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _check_write(self, before: int, failed_checks: int) -> None:
+        unread = self.transport.get_write_buffer_size()
+        failed_checks = failed_checks + 1 if unread >= before else 0
+        if unread and failed_checks == _WRITE_CHECKS:
+            self.transport.abort()
+        elif unread:
+            self._schedule_write_check(unread, failed_checks)
+
+
+class _LastMessage(asyncio.Event):
+    """The event that `receive` waits for; after the body it reports a disconnect."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        super().__init__()
+        self._cycle = cycle
+        if cycle.message_event.is_set():
+            self.set()
+
+    async def wait(self) -> Literal[True]:
+        if not self.is_set():
+            self._cycle.disconnected = True
+            self._cycle.transport.close()
+        return True
+
+
+class _JoiningTransport:
+    """A transport that holds back the head of a response until its body, or until the next event loop iteration."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write data; hold back a head."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif data.startswith(_STATUS_LINE_START):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection after all data was written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)

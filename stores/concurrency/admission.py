@@ -1,0 +1,530 @@
+"""Admission: slots for concurrent work, and budgets of bytes that requests reserve. One caller may use half of each.
+
+Work that finds no slot or no bytes waits for a while. After that it is refused, before any of it is decoded or stored.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Self
+
+from stores import THREADS
+from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+FREE_BYTES: Final = 16 * 1024
+"""Bytes of a request that do not count, so that small requests always run; a write counts as this much."""
+
+_MAX_WRITERS: Final = THREADS // 2
+"""Maximum writes in flight at once; the other threads serve reads."""
+_WAIT_SECONDS: Final = 2.0
+"""Total time that a request waits for others to release bytes."""
+
+_LARGE_FRACTION: Final = 0.25
+"""Fraction of the budget above which a request gets a large slot, so that it does not fill the budget."""
+
+_LARGE_SLOTS: Final = 2
+"""Number of large slots, for two callers: a client that sends a large request slowly does not delay another caller."""
+
+_REQUEST_BUDGETS: Final = 4
+"""Maximum of one request as a multiple of the budget: 32 MiB of OTLP JSON, or full of emoji, take 128 MiB."""
+
+_SETTING: Final = "LOOMQL_MAX_PENDING_BYTES"
+
+
+def half(limit: int) -> int:
+    """Return the part of a limit that one caller may use: half, at least 1."""
+    return max(1, limit // 2)
+
+
+Refusal = Callable[["Limiter", str | None], StoreError]
+"""Returns the error for a caller's work that gets no slot."""
+
+
+class Limiter:
+    """Slots for concurrent work of one kind. A free slot goes to the waiting caller that uses the fewest.
+
+    Args:
+        limit: number of slots.
+        refusal: returns the error for work without a slot.
+        caller_limit: slots of one caller; half of them by default. A caller that is None may use all.
+        wait_seconds: how long work waits for a slot; None for any time.
+        max_waiting: how many may wait; more are refused at once.
+        max_caller_waiting: how many of one caller may wait.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        refusal: Refusal,
+        caller_limit: int | None = None,
+        *,
+        wait_seconds: float | None = None,
+        max_waiting: int | None = None,
+        max_caller_waiting: int | None = None,
+    ) -> None:
+        self.limit = limit
+        self.caller_limit = half(limit) if caller_limit is None else caller_limit
+        self.wait_seconds = wait_seconds
+        self.in_use = 0
+        """Number of slots in use."""
+        self._refusal = refusal
+        self._max_waiting = max_waiting
+        self._max_caller_waiting = max_caller_waiting
+        self._by_caller: Counter[str | None] = Counter()
+        self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Number of those that wait for a slot."""
+        return sum(map(len, self._queues.values()))
+
+    def slot(self, caller: str | None = None) -> "Slot":
+        """Return a slot: `async with` waits for it, `with` takes it at once, and the end of the block releases it."""
+        return Slot(self, caller)
+
+    def acquire_now(self, caller: str | None = None) -> None:
+        """Take a slot without waiting.
+
+        Raises:
+            StoreError: there is none for this caller.
+        """
+        if not self._is_free_for(caller):
+            raise self._refusal(self, caller)
+        self._grant(caller)
+
+    async def acquire(self, caller: str | None = None) -> None:
+        """Take a slot; wait for it at most `wait_seconds`.
+
+        Raises:
+            StoreError: no slot became free in time, or too many wait.
+        """
+        if self._is_free_for(caller):
+            self._grant(caller)
+            return
+        queue = self._queues.get(caller, ())
+        if _is_reached(self._max_waiting, self.waiting) or _is_reached(self._max_caller_waiting, len(queue)):
+            raise self._refusal(self, caller)
+        granted = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(caller, deque()).append(granted)
+        try:
+            async with asyncio.timeout(self.wait_seconds):
+                await granted
+        except TimeoutError:
+            if not _was_granted(granted):
+                raise self._refusal(self, caller) from None
+        except asyncio.CancelledError:
+            if _was_granted(granted):
+                self.release(caller)
+            raise
+        finally:
+            if not _was_granted(granted):
+                self._leave_queue(caller, granted)
+
+    def release(self, caller: str | None = None) -> None:
+        """Release a slot; it goes to one that waits."""
+        self.in_use -= 1
+        _decrement(self._by_caller, caller)
+        while self._queues and self.in_use < self.limit:
+            callers = [waiting for waiting in self._queues if self._is_free_for(waiting)]
+            if not callers:
+                return
+            caller = min(callers, key=self._by_caller.__getitem__)
+            granted = self._queues[caller][0]
+            self._leave_queue(caller, granted)
+            if not granted.done():  # otherwise it was cancelled
+                self._grant(caller)
+                granted.set_result(None)
+
+    def _leave_queue(self, caller: str | None, granted: "asyncio.Future[None]") -> None:
+        queue = self._queues.get(caller, deque())
+        with suppress(ValueError):
+            queue.remove(granted)
+        if not queue:
+            self._queues.pop(caller, None)
+
+    def _is_free_for(self, caller: str | None) -> bool:
+        return self.in_use < self.limit and not self.is_at_limit(caller)
+
+    def is_at_limit(self, caller: str | None) -> bool:
+        """True if a caller uses all slots that it may."""
+        return caller is not None and self._by_caller[caller] >= self.caller_limit
+
+    def _grant(self, caller: str | None) -> None:
+        self.in_use += 1
+        self._by_caller[caller] += 1
+
+
+class Slot:
+    """A slot of a limiter for one caller, held during a block."""
+
+    __slots__ = ("_caller", "_is_held", "_limiter")
+
+    def __init__(self, limiter: Limiter, caller: str | None) -> None:
+        self._limiter = limiter
+        self._caller = caller
+        self._is_held = False
+
+    def __enter__(self) -> Self:
+        self._limiter.acquire_now(self._caller)
+        self._is_held = True
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._limiter.release(self._caller)
+
+    async def __aenter__(self) -> Self:
+        await self._limiter.acquire(self._caller)
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self.__exit__()
+
+    def charge_to(self, caller: str) -> None:
+        """Count the slot for another caller.
+
+        Raises:
+            StoreError: that caller has no slot left; then this one is released.
+        """
+        if caller != self._caller:
+            self.__exit__()
+            self._caller = caller
+            self.__enter__()
+
+
+def quota_refusal(what: str, setting: str) -> Refusal:
+    """Return the refusal of work that never waits.
+
+    Args:
+        what: plural noun of the work.
+        setting: the environment variable that sets the limit.
+    """
+
+    def refusal(limiter: Limiter, caller: str | None) -> StoreError:
+        if limiter.is_at_limit(caller):
+            return RateLimitedError(
+                f"you already have {limiter.caller_limit} {what}, the maximum for one caller (half of {setting}); "
+                "retry when one ends",
+                retry_after_seconds=1,
+            )
+        return UnavailableError(
+            f"this server process already has {limiter.limit} {what}, its maximum ({setting}); retry when one ends"
+        )
+
+    return refusal
+
+
+def _is_reached(limit: int | None, count: int) -> bool:
+    return limit is not None and count >= limit
+
+
+def _was_granted(granted: "asyncio.Future[None]") -> bool:
+    return granted.done() and not granted.cancelled()
+
+
+def _decrement(counter: Counter[str | None], name: str | None) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
+
+
+class ByteBudget:
+    """Bytes that requests in flight reserve. One known caller may reserve half; a lone request may reserve more.
+
+    Args:
+        max_bytes: the size of the budget.
+        setting: the environment variable that sets it.
+        use: what the bytes are used for, for the error messages.
+        free_bytes: bytes of each request that do not count.
+        large_slots: number of large requests in flight at once, in addition to the budget; a caller may have one.
+        max_request_bytes: maximum bytes of one request, in a large slot or alone; None without a maximum.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        setting: str,
+        use: str,
+        *,
+        free_bytes: int = 0,
+        large_slots: int = 0,
+        max_request_bytes: int | None = None,
+    ) -> None:
+        self.max_bytes: Final = max_bytes
+        self.free_bytes: Final = free_bytes
+        self._setting = setting
+        self._use = use
+        self._large_slots = large_slots
+        self._max_request_bytes = max_request_bytes
+        self._max_caller_bytes = half(max_bytes)
+        self._reserved = 0
+        self._by_caller: Counter[str | None] = Counter()
+        self._large: dict[str, int] = {}  # the bytes of each caller's large request
+        self._released = asyncio.Event()
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes of requests in flight, including large ones."""
+        return self._reserved + sum(self._large.values())
+
+    def reservation(self, caller: str = "") -> "Reservation":
+        """Create the reservation of one request; it is released at the end of its `with` block.
+
+        Args:
+            caller: the client's quota key, `app.admission.quota_key_of(scope)`; empty if unknown.
+        """
+        return Reservation(self, caller)
+
+    def is_large(self, size: int) -> bool:
+        """True if a request of `size` bytes takes a large slot."""
+        return size > _LARGE_FRACTION * self.max_bytes
+
+    def has_large_slot(self, caller: str) -> bool:
+        """True if a large slot is free and the caller has no large request in flight."""
+        return len(self._large) < self._large_slots and caller not in self._large
+
+    def fits(self, more: int, own: int, caller: str) -> bool:
+        """True if a request that has reserved `own` bytes can reserve `more` within the budget, or is alone."""
+        is_alone = not self._large and self._reserved <= own
+        return is_alone or (self._reserved + more <= self.max_bytes and not self._exceeds_half(more, caller))
+
+    def _exceeds_half(self, more: int, caller: str) -> bool:
+        return bool(caller) and self._by_caller[caller] + more > self._max_caller_bytes
+
+    def check(self, more: int, own: int, caller: str) -> None:
+        """Check that the bytes fit into the budget.
+
+        Raises:
+            PayloadTooLargeError: if one request may not take so many.
+            RateLimitedError: if the caller's other requests use the rest of its half, or its large slot.
+            UnavailableError: if the budget is full.
+        """
+        self.check_request(more + own)
+        if not self.fits(more, own, caller):
+            raise self._refusal(more, own, caller)
+
+    def check_request(self, size: int) -> None:
+        """Check that one request may take `size` bytes.
+
+        Raises:
+            PayloadTooLargeError: if it may not. The message lacks its subject, which the caller prepends.
+        """
+        if self._max_request_bytes is not None and size > self._max_request_bytes:
+            raise PayloadTooLargeError(
+                f"takes {size:,} bytes of memory, and one request may take {self._max_request_bytes:,}, "
+                f"{_REQUEST_BUDGETS} times {self._setting}; send less at once, or raise the setting"
+            )
+
+    def _refusal(self, more: int, own: int, caller: str) -> StoreError:
+        """Return the error for bytes that do not fit: `RateLimitedError` if the caller's other requests are why."""
+        others = self._by_caller[caller] - own
+        if not self._exceeds_half(more, caller):
+            return UnavailableError(
+                f"{self._use} of all requests in flight would exceed {self.max_bytes:,} bytes ({self._setting}); "
+                "nothing was stored, send it again a little later"
+            )
+        if caller in self._large and self.is_large(own + more):
+            return RateLimitedError(
+                f"one of your requests in flight takes more than a quarter of {self._setting} ({self.max_bytes:,} "
+                "bytes); nothing was stored, send it again when that one is finished",
+                retry_after_seconds=1,
+            )
+        if others > 0:
+            return RateLimitedError(
+                f"your requests in flight would take {own + others + more:,} bytes of {self._use}; one caller may use "
+                f"{self._max_caller_bytes:,}, half of {self._setting}; nothing was stored, send it again when "
+                "another request of yours is finished",
+                retry_after_seconds=1,
+            )
+        return UnavailableError(
+            f"this request would take {own + more:,} bytes of {self._use}; while other callers have requests in "
+            f"flight, one may take {self._max_caller_bytes:,}, half of {self._setting}; nothing was stored, "
+            "send it again a little later"
+        )
+
+    async def wait_for_release(self) -> None:
+        """Wait until a request releases bytes."""
+        await self._released.wait()
+
+    def add(self, size: int, caller: str) -> None:
+        """Reserve bytes of the budget, or release them if negative. The calling method has checked that they fit."""
+        self._reserved += size
+        if caller and size:
+            self._by_caller[caller] += size
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]
+        if size < 0:
+            self._notify()
+
+    def add_large(self, size: int, caller: str) -> None:
+        """Add bytes to the caller's large request, which occupies a slot from now on; negative bytes are released."""
+        self._large[caller] = self._large.get(caller, 0) + size
+
+    def end_large(self, caller: str) -> None:
+        """Release the slot of the caller's large request."""
+        del self._large[caller]
+        self._notify()
+
+    def _notify(self) -> None:
+        self._released.set()
+        self._released = asyncio.Event()
+
+
+class RequestBudget(ByteBudget):
+    """The memory and the writes of requests in flight.
+
+    Args:
+        max_bytes: the budget of all requests.
+        large_slots: number of large requests in flight at once.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS) -> None:
+        super().__init__(
+            max_bytes,
+            _SETTING,
+            "the memory",
+            free_bytes=FREE_BYTES,
+            large_slots=large_slots,
+            max_request_bytes=_REQUEST_BUDGETS * max_bytes,
+        )
+        max_writes = max(1, max_bytes // FREE_BYTES)
+        writers = min(_MAX_WRITERS, max_writes)
+        self.writes = Limiter(writers, _too_many_writes, max_waiting=max_writes - writers)
+        """Slots of the writes in flight."""
+
+
+def _too_many_writes(_limiter: Limiter, _caller: str | None) -> StoreError:
+    return UnavailableError(
+        f"too many mutations wait for the database ({_SETTING} sets the limit); nothing was stored, send it again a "
+        "little later"
+    )
+
+
+class Reservation:
+    """The memory that one request has reserved, until it is released.
+
+    `reserve` and `reserve_now` count any memory: body bytes as they arrive, and the lists and objects that parsing
+    creates. Reserve before allocating. The first 16 KiB (`FREE_BYTES`) of a request are free.
+
+    They raise `RateLimitedError` if the caller's other requests use the rest of its half, and `UnavailableError` if the
+    requests of all callers fill the budget. Both messages name the setting. A request above a quarter of the budget
+    takes a large slot. In a large slot or alone, it may grow to four times the budget; beyond that,
+    `PayloadTooLargeError` is raised.
+    """
+
+    def __init__(self, budget: ByteBudget, caller: str = "") -> None:
+        self._budget = budget
+        self._caller = caller
+        self._size = 0
+        self._counted = 0
+        self._is_large = False
+        self._wait_seconds = _WAIT_SECONDS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.release()
+
+    @property
+    def size(self) -> int:
+        """All bytes that the request has reserved, including the free ones."""
+        return self._size
+
+    @property
+    def is_counted(self) -> bool:
+        """True if the request exceeds its free bytes."""
+        return self._counted > 0
+
+    @property
+    def is_large(self) -> bool:
+        """True if the request occupies a large slot."""
+        return self._is_large
+
+    async def wait_for_room(self, size: int) -> None:
+        """Check that `size` bytes would fit before they arrive; wait up to two seconds, reserve nothing.
+
+        Raises:
+            PayloadTooLargeError: if one request may not take so many.
+            RateLimitedError: if the caller's other requests use the rest of its half.
+            UnavailableError: if the budget is full.
+        """
+        more = self._more(size)
+        self._budget.check_request(self._counted + more)
+        if more > 0 and not self._budget.is_large(self._counted + more):
+            await self._wait(more, is_large=False)
+            self._budget.check(more, self._counted, self._caller)
+
+    async def reserve(self, size: int) -> None:
+        """Reserve `size` more bytes; wait up to two seconds in total for other requests to release theirs.
+
+        Raises:
+            PayloadTooLargeError: if one request may not take so many.
+            RateLimitedError: if the caller's other requests use the rest of its half.
+            UnavailableError: if the budget is full.
+        """
+        more = self._more(size)
+        self._budget.check_request(self._counted + more)
+        if more > 0 and not self._is_large:
+            is_large = self._budget.is_large(self._counted + more)
+            await self._wait(more, is_large=is_large)
+            if is_large and self._budget.has_large_slot(self._caller):
+                self._is_large = True
+                self._budget.add_large(self._counted, self._caller)
+                self._budget.add(-self._counted, self._caller)
+        self.reserve_now(size)
+
+    async def _wait(self, more: int, *, is_large: bool) -> None:
+        """Wait for room in the budget or a large slot, within the rest of the two seconds; return even without room."""
+        budget, counted, caller = self._budget, self._counted, self._caller
+        if budget.fits(more, counted, caller):
+            return
+        started_at = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_seconds):
+                while not (budget.fits(more, counted, caller) or (is_large and budget.has_large_slot(caller))):
+                    await budget.wait_for_release()
+        self._wait_seconds -= time.monotonic() - started_at
+
+    def reserve_now(self, size: int) -> None:
+        """Reserve `size` more bytes without waiting and without a large slot; `reserve` may find room where this fails.
+
+        Raises:
+            PayloadTooLargeError: if one request may not take so many.
+            RateLimitedError: if the caller's other requests use the rest of its half.
+            UnavailableError: if the budget is full.
+        """
+        more = self._more(size)
+        if self._is_large:
+            self._budget.check_request(self._counted + more)
+            self._budget.add_large(more, self._caller)
+        elif more:
+            self._budget.check(more, self._counted, self._caller)
+            self._budget.add(more, self._caller)
+        self._size += size
+        self._counted += more
+
+    def _more(self, size: int) -> int:
+        return max(0, self._size + size - self._budget.free_bytes) - self._counted
+
+    def release_to(self, size: int) -> None:
+        """Release all bytes beyond the first `size`; a large request keeps its slot."""
+        counted = max(0, size - self._budget.free_bytes)
+        if counted < self._counted:
+            add = self._budget.add_large if self._is_large else self._budget.add
+            add(counted - self._counted, self._caller)
+            self._counted = counted
+        self._size = min(self._size, size)
+
+    def release(self) -> None:
+        """Release everything; repeated calls have no effect."""
+        if self._is_large:
+            self._budget.end_large(self._caller)
+        elif self._counted:
+            self._budget.add(-self._counted, self._caller)
+        self._size, self._counted, self._is_large = 0, 0, False

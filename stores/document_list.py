@@ -1,0 +1,156 @@
+"""The documents of one collection as a list per project: pages, counts and purges."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import ClassVar, Final, Generic, TypeVar
+
+from stores import paging
+from stores.concurrency.admission import Slot
+from stores.concurrency.scan_slots import QUOTA_KEY
+from stores.database import Collection, Database, Document, database_query
+from stores.database.connection import IN_PYTHON
+from stores.database.transactions import Session
+from stores.ids import check_project_id
+from stores.paging import Page, PageRequest
+from stores.query import Query
+from stores.query.id_queries import named_ids
+from stores.query.in_python import python_assisted_match
+from stores.query.index_use import IndexedFields
+from stores.query.match_compiler import Match
+from stores.query.sort import SortBy, compile_sort
+from stores.security import audit
+
+OLDEST_FIRST: Final = (SortBy("created_at"),)
+"""Order of a list if the client names none."""
+
+Filter = TypeVar("Filter")
+
+
+class DocumentList(Generic[Filter]):
+    """Reads the documents of one collection; each operation is within one project.
+
+    Rows are dicts of the selected fields of a document: times are microseconds since the epoch, JSON is text under
+    `json`, and null fields are absent. A subclass states its fields, and its filter in `clauses`.
+    """
+
+    indexed: ClassVar[IndexedFields]
+    """Fields that clients filter and sort by."""
+
+    scope: ClassVar[Match] = {}
+    """Condition on all documents of the list, besides their project."""
+
+    always_read: ClassVar[Sequence[str]] = ()
+    """Document paths that every row has."""
+
+    reads: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Document paths of the fields that are not stored under their own name."""
+
+    def __init__(self, database: Database, documents: Collection) -> None:
+        self.database = database
+        self._documents = documents
+
+    @classmethod
+    def paths_of(cls, wanted: Iterable[str]) -> list[str]:
+        """Return the document paths of the selected fields, without duplicates."""
+        return list(
+            dict.fromkeys([*cls.always_read, *(path for name in wanted for path in cls.reads.get(name, (name,)))])
+        )
+
+    def clauses(self, _list_filter: Filter) -> list[Match]:
+        """Return the MongoDB conditions of a filter.
+
+        Raises:
+            BadInputError: if the filter is invalid.
+        """
+        return []
+
+    def match(self, project_id: str, list_filter: Filter | None, query: Query | None) -> Match:
+        """Build the MongoDB filter of a project's documents that match a filter and a query.
+
+        A query cannot reach another project.
+
+        Raises:
+            BadInputError: if the project id, the filter or the query is invalid.
+        """
+        check_project_id(project_id)
+        clauses = [] if list_filter is None else self.clauses(list_filter)
+        clauses += [query.match(self.indexed.table)] if query else []
+        return {"project_id": project_id, **self.scope, **({"$and": clauses} if clauses else {})}
+
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        list_filter: Filter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Page:
+        """Return the selected fields of a page of documents; the default order is oldest first.
+
+        Raises:
+            BadInputError: if the filter, the query, the sort or the cursor is invalid.
+        """
+        async with self._scan_slot(list_filter, sort_by, query):
+            return await self._page(project_id, request, wanted, list_filter, sort_by, query)
+
+    @database_query
+    async def _page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        list_filter: Filter | None,
+        sort_by: Sequence[SortBy] | None,
+        query: Query | None,
+    ) -> Page:
+        order = compile_sort(sort_by or OLDEST_FIRST, self.indexed.table)
+        # The match that Python assists contains ids, which may change between pages.
+        cursor_scope = [self.match(project_id, list_filter, query)] if IN_PYTHON.get() else ()
+        paths = self.paths_of(wanted)
+        async with self._matching(project_id, list_filter, query) as (match, session):
+            return await paging.find_page(
+                self._documents, match, order, request, paths, cursor_scope=cursor_scope, session=session
+            )
+
+    async def count(self, project_id: str, list_filter: Filter | None = None, query: Query | None = None) -> int:
+        """Count the documents that match the filter and the query.
+
+        Raises:
+            BadInputError: if the filter or the query is invalid.
+        """
+        async with self._scan_slot(list_filter, query):
+            return await self._count(project_id, list_filter, query)
+
+    @database_query
+    async def _count(self, project_id: str, list_filter: Filter | None, query: Query | None) -> int:
+        async with self._matching(project_id, list_filter, query) as (match, session):
+            return await self._documents.count_documents(match, session=session)
+
+    def _scan_slot(self, *arguments: object) -> Slot | nullcontext[None]:
+        """Provide a slot for a scan if no index serves the arguments; the query time limit starts in the slot."""
+        return self.database.scans.slot(QUOTA_KEY.get()) if self.indexed.needs_scan(*arguments) else nullcontext()
+
+    def _matching(
+        self, project_id: str, list_filter: Filter | None, query: Query | None
+    ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
+        """Provide the match of a filter and a query, and the session to read the matching documents in."""
+        match_of = partial(self.match, project_id, list_filter)
+        return python_assisted_match(self.database, self._documents, match_of, query, self.indexed.table)
+
+    async def _purge(self, noun: str, project_id: str, query: Query, *, allow_in: bool) -> int:
+        """Permanently delete the documents whose ids the query names; return their number.
+
+        Raises:
+            BadInputError: if the query does not name ids.
+        """
+        check_project_id(project_id)
+        ids = named_ids(query, self.indexed.table, allow_in=allow_in)
+        if not ids:
+            return 0
+        keys = [f"{project_id}:{each}" for each in ids]
+        with audit.record_removal(f"{noun}.purge", project_id, done=f"{noun}.purged", ids=ids) as outcome:
+            deleted = await self._documents.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+            outcome["num_purged"] = deleted.deleted_count
+        return deleted.deleted_count

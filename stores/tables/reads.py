@@ -1,0 +1,294 @@
+"""Reads of table rows: by position for many tables at once, in table order from any depth, and sorted by content."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stores.database import Database, content_store, database_query
+from stores.database.transactions import Session
+from stores.ids import group_by_project
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, find_page, scope_of
+from stores.tables.layout import Layout, read_chunks, table_match
+from stores.tables.rows import paths_of
+
+_ORDER: Final = Order({}, (SortKey("id"),))
+
+_MAX_BATCH: Final = 16_384
+"""Limit on the positions read together."""
+
+_RowAt = tuple[int, str]
+"""Position in the table, and digest of the row there."""
+
+Pipeline = list[dict[str, Any]]
+
+Key = tuple[str, str]
+"""Project id and digest of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The positions from `low` up to, not including, `high`; the table must have all of them."""
+
+    layout: Layout
+    low: int
+    high: int
+
+
+async def read_layouts(database: Database, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
+    """Read the tables that exist, by digest."""
+    documents = content_store.find_each(database.tables, project_id, digests, {"_id": 0})
+    return {row["digest"]: Layout(**row) async for row in documents}
+
+
+async def read_spans(
+    database: Database, project_id: str, spans: Sequence[Span], paths: Iterable[str]
+) -> list[list[Row]]:
+    """Return the rows of each span, with the given document paths; rows without content are left out."""
+    names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
+    members = await read_chunks(database, project_id, names) if names else {}
+    digests_by_span = [_digests_of(span, members) for span in spans]
+    wanted = {digest for each in digests_by_span for digest in each}
+    projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
+    rows_by_digest = {
+        row["digest"]: row async for row in content_store.find_each(database.table_rows, project_id, wanted, projection)
+    }
+    return [
+        [
+            placed_row(rows_by_digest[digest], span.layout, at)
+            for at, digest in enumerate(each, span.low)
+            if digest in rows_by_digest
+        ]
+        for span, each in zip(spans, digests_by_span, strict=True)
+    ]
+
+
+def placed_row(row: Row, layout: Layout, at: int) -> Row:
+    """Build the row at a position of a table from a row document."""
+    position = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
+    return row | position
+
+
+def _numbers(span: Span) -> range:
+    return span.layout.chunks_between(span.low, span.high) if span.low < span.high else range(0)
+
+
+def _digests_of(span: Span, members: dict[str, list[str]]) -> list[str]:
+    """Return the row digests of a span."""
+    numbers = _numbers(span)
+    if not numbers:
+        return []
+    start = span.layout.starts[numbers[0]]
+    digests = [digest for number in numbers for digest in members.get(span.layout.chunks[number], ())]
+    return digests[span.low - start : span.high - start]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Rows of a table in table order that match `match` and whose digest is in `members` (None: any)."""
+
+    database: Database
+    layout: Layout
+    match: dict[str, Any] = field(default_factory=dict)
+    members: frozenset[str] | None = None
+
+    async def page(self, request: PageRequest, paths: Sequence[str]) -> Page:
+        """Return a page of rows with the given document paths; rows without content are skipped.
+
+        If every row matches, `offset` counts table positions.
+
+        Raises:
+            BadInputError: the cursor does not belong to this list.
+        """
+        low, high, skip = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
+        rows: list[Row] = []
+        async for positions in self._batches(low, high, request.size + 1, backward=request.backward):
+            selected, needed = positions, request.size + 1 - len(rows)
+            if self._has_conditions or len(positions) > needed:
+                # Values are read only for returned rows, not for all rows scanned.
+                matching = await self._matching(positions)
+                selected, skip = matching[skip : skip + needed], max(0, skip - len(matching))
+            rows += await self._rows(selected, paths)
+            if len(rows) > request.size:
+                break
+        return self.build_page(rows, request)
+
+    def build_page(self, found: list[Row], request: PageRequest) -> Page:
+        """Build the page from the rows found: one more than the page if there are more, in reverse if backward."""
+        return build_page(found, request, _ORDER, self._scope)
+
+    def bounds(self, request: PageRequest) -> tuple[int, int]:
+        """Return the positions of a page's rows, plus one if there are more, assuming that every row matches.
+
+        Raises:
+            BadInputError: the cursor does not belong to this list.
+        """
+        low, high, _ = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
+        limit = request.size + 1
+        return (max(low, high - limit), high) if request.backward else (min(low, high), min(low + limit, high))
+
+    async def count(self) -> int:
+        """Count the matching rows; without conditions the table's count, including rows without content."""
+        if not self._has_conditions:
+            return self.layout.count
+        count = 0
+        async for positions in self._batches(0, self.layout.count, _MAX_BATCH, backward=False):
+            count += len(await self._matching(positions))
+        return count
+
+    async def total_size(self, session: Session) -> tuple[int, bool]:
+        """Return the JSON size of the stored rows in bytes, and True if no row is missing.
+
+        A row counts once per occurrence in the table.
+        """
+        total = count = 0
+        async for positions in self._batches(0, self.layout.count, _MAX_BATCH, backward=False):
+            times = Counter(digest for _, digest in positions)
+            projection = {"_id": 0, "digest": 1, "size_bytes": 1}
+            documents = content_store.find_each(
+                self.database.table_rows, self.layout.project_id, times, projection, session=session
+            )
+            async for row in documents:
+                total += times[row["digest"]] * row["size_bytes"]
+                count += times[row["digest"]]
+        return total, count == self.layout.count
+
+    @property
+    def _scope(self) -> bytes:
+        return scope_of(self.layout.project_id, self.layout.digest, self.match, sorted(self.members or ()))
+
+    @property
+    def _has_conditions(self) -> bool:
+        return bool(self.match) or self.members is not None
+
+    def _bounds(self, position: list[object] | None, request: PageRequest) -> tuple[int, int, int]:
+        """Return the range of positions of the page, and the number of matching rows to skip."""
+        low, high = 0, self.layout.count
+        if position is not None:
+            at = position[0] if isinstance(position[0], int) else 0
+            low, high = (low, min(at, high)) if request.backward else (max(at + 1, low), high)
+        return (low, high, request.offset) if self._has_conditions else (low + request.offset, high, 0)
+
+    async def _batches(self, low: int, high: int, length: int, *, backward: bool) -> AsyncIterator[list[_RowAt]]:
+        """Yield batches of positions in scan order, each twice as long as the last."""
+        length = min(length, _MAX_BATCH)
+        while low < high:
+            start, end = (max(low, high - length), high) if backward else (low, min(low + length, high))
+            positions = await self._rows_between(start, end)
+            yield positions[::-1] if backward else positions
+            low, high = (low, start) if backward else (end, high)
+            length = min(2 * length, _MAX_BATCH)
+
+    async def _rows_between(self, low: int, high: int) -> list[_RowAt]:
+        numbers = self.layout.chunks_between(low, high)
+        names = [self.layout.chunks[number] for number in numbers]
+        chunks = await read_chunks(self.database, self.layout.project_id, names)
+        start = self.layout.starts[numbers[0]]
+        row_digests = [digest for name in names for digest in chunks[name]]
+        return list(enumerate(row_digests[low - start : high - start], low))
+
+    async def _matching(self, positions: Iterable[_RowAt]) -> list[_RowAt]:
+        rows = await self._rows(positions, ())
+        return [(row["id"], row["digest"]) for row in rows]
+
+    async def _rows(self, positions: Iterable[_RowAt], paths: Sequence[str]) -> list[Row]:
+        """Return the matching rows at some positions, in order."""
+        selected = [position for position in positions if self.members is None or position[1] in self.members]
+        projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
+        wanted = (digest for _, digest in selected)
+        documents = content_store.find_each(
+            self.database.table_rows, self.layout.project_id, wanted, projection, self.match
+        )
+        rows = {row["digest"]: row async for row in documents}
+        return [placed_row(rows[digest], self.layout, at) for at, digest in selected if digest in rows]
+
+
+async def sorted_page(
+    database: Database,
+    layout: Layout,
+    match: dict[str, Any],
+    members: frozenset[str] | None,
+    order: Order,
+    request: PageRequest,
+    paths: Sequence[str],
+) -> Page:
+    """Return a sorted page of the matching rows whose digest is in `members` (None: any); `id` is the position.
+
+    Raises:
+        BadInputError: the cursor does not belong to this list.
+    """
+    source = _rows_of(database, layout, members)
+    return await find_page(database.tables, match, order, request, paths, source)
+
+
+def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:
+    """Build the pipeline of a table's row documents, one per position, which is the `id`."""
+    chosen = [{"$match": {"row_digest": {"$in": sorted(members)}}}] if members else []
+    return [
+        {"$match": table_match(layout.project_id, layout.digest)},
+        {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
+        {"$project": {"start": {"$arrayElemAt": ["$starts", "$number"]}, "key": _key(layout, "$chunks")}},
+        *_join(database.table_chunks.name, "chunk"),
+        {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
+        {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
+        *chosen,
+        {"$project": {"id": 1, "key": _key(layout, "$row_digest")}},
+        *_join(database.table_rows.name, "row"),
+        {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
+    ]
+
+
+def _key(layout: Layout, digest: str) -> dict[str, Any]:
+    return {"$concat": [{"$literal": content_store.key(layout.project_id, "")}, digest]}
+
+
+def _join(collection: str, name: str) -> Pipeline:
+    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
+    return [{"$lookup": by_key}, {"$unwind": f"${name}"}]
+
+
+@dataclass(eq=False, slots=True)
+class RowsOfTables:
+    """The rows of tables in table order; none for a table that does not exist."""
+
+    database: Database
+
+    @database_query
+    async def pages(self, keys: Sequence[Key], wanted: frozenset[str], request: PageRequest) -> dict[Key, Page]:
+        """Return a page of rows for each table, with three commands per project.
+
+        Raises:
+            BadInputError: the cursor does not belong to a list of table rows.
+        """
+        pages: dict[Key, Page] = {}
+        paths = paths_of([*wanted, "digest"])
+        for project_id, digests in group_by_project(keys):
+            scans = await self._walks(project_id, digests)
+            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
+            rows_of_spans = await read_spans(self.database, project_id, list(spans.values()), paths)
+            for (digest, span), members in zip(spans.items(), rows_of_spans, strict=True):
+                page = await self._page(scans[digest], span, members, request, paths)
+                pages[project_id, digest] = page
+        return pages
+
+    async def _page(self, walk: Walk, span: Span, rows: list[Row], request: PageRequest, paths: Sequence[str]) -> Page:
+        """Build the page of the rows read; if content is missing, read again to fill the page."""
+        if len(rows) < span.high - span.low:
+            return await walk.page(request, paths)
+        return walk.build_page(rows[::-1] if request.backward else rows, request)
+
+    @database_query
+    async def count(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """Return the number of rows of each table."""
+        return {
+            (project_id, digest): walk.layout.count
+            for project_id, digests in group_by_project(keys)
+            for digest, walk in (await self._walks(project_id, digests)).items()
+        }
+
+    async def _walks(self, project_id: str, digests: Sequence[str]) -> dict[str, Walk]:
+        layouts = await read_layouts(self.database, project_id, digests)
+        return {
+            digest: Walk(self.database, layouts.get(digest) or Layout(project_id, digest, 0, (), ()))
+            for digest in digests
+        }
