@@ -35,6 +35,7 @@ class Rows:
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
         self.batched = plan.batched
+        self._inner: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -95,6 +96,16 @@ class Rows:
             return None
         return self._below(position, value, at)
 
+    def _inner_rows(self, position: int) -> "Rows | None":
+        """Return the rows of a field's objects; None if there are none."""
+        found = self._inner.get(position)
+        if found is None:
+            field = self.fields[position]
+            found = self._executor.rows(field.object_type, field.details) if field.object_type else None
+            if found is not None:
+                self._inner[position] = found
+        return found
+
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
@@ -107,8 +118,7 @@ class Rows:
             if not value:
                 return []
             return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
-        kind = field.object_type if type(value) is dict or hasattr(type(value), IS_ROW) else None
-        rows = executor.rows(kind, field.details) if kind else None
+        rows = self._inner_rows(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._unusual(position, value, at)
         try:
