@@ -1,19 +1,21 @@
 """Realistic demo data: two weeks of a support agent's traces with objects, prices and feedback."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from random import Random
 from typing import Final
 
-from app.demo import evaluation, feedback, nightly, prices, support
+from app.demo import assistant, evaluation, feedback, nightly
+from app.demo.company import COMPANY
 from app.demo.library import Library
-from app.demo.span import Span, TimedPart
-from app.demo.world import DAYS, HOUR, World
+from app.demo.simulation import DAY, DAYS, HOUR, World
 from graphql_schema.context import Stores
 from stores import times
-from stores.calls import CallsStore, CallStart
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.costs import CostsStore, NewCost
 from stores.feedback import NewFeedback
+from stores.paging import PageRequest
+from stores.query import Query
 
 PROJECT_ID: Final = "demo/assistant"
 _THREADS: Final = 145
@@ -34,17 +36,15 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
         progress: called with the number of written calls and the total.
         now: end of the two weeks in microseconds since the epoch; by default the current time.
     """
-    now = times.now() if now is None else now
-    data = _generate(Library(project_id), now)
+    data = _DemoData(project_id, times.now() if now is None else now)
     await data.library.write(stores)
-    await prices.write(stores.costs, project_id, now)
+    await data.write_prices(stores.costs)
     await stores.feedback.create(list(data.feedback()))
     parts = data.parts()
-    total = _starts(parts)
-    done = 0
+    total, done = _starts(parts), 0
     for at in range(0, len(parts), _BATCH):
         batch = parts[at : at + _BATCH]
-        await stores.calls.write([part for _, part in batch])
+        await stores.calls.write(batch)
         done += _starts(batch)
         progress(done, total)
     return total
@@ -67,10 +67,10 @@ async def complete(stores: Stores, project_id: str) -> None:
     now = None if has_prices and has_feedback else await _loaded_at(stores.calls, project_id)
     if now is None:
         return
+    data = _DemoData(project_id, now)
     if not has_prices:
-        await prices.write(stores.costs, project_id, now)
+        await data.write_prices(stores.costs)
     if not has_feedback:
-        data = _generate(Library(project_id), now)
         await data.library.write(stores)
         await stores.feedback.create(list(data.feedback()))
 
@@ -78,49 +78,57 @@ async def complete(stores: Stores, project_id: str) -> None:
 async def _loaded_at(calls: CallsStore, project_id: str) -> int | None:
     """Return the `now` of the last load of a project; None if no load is complete."""
     now = times.now()
-    last_at, last = _generate(Library(project_id), now).parts()[-1]
-    timestamp = "started_at" if isinstance(last, CallStart) else "ended_at"
-    row = await calls.one(project_id, str(last.id), [timestamp])
+    last = _DemoData(project_id, now).parts()[-1]
+    name, last_at = ("started_at", last.started_at) if isinstance(last, CallStart) else ("ended_at", last.ended_at)
+    row = await calls.one(project_id, str(last.id), [name])
     # The last call has the same distance from `now` in every load.
-    return row[timestamp] + now - last_at if row and timestamp in row else None
+    return row[name] + now - last_at if row and name in row else None
 
 
-def _starts(parts: list[TimedPart]) -> int:
-    return sum(isinstance(part, CallStart) for _, part in parts)
+def _starts(parts: list[CallStart | CallEnd]) -> int:
+    return sum(isinstance(part, CallStart) for part in parts)
 
 
-@dataclass(frozen=True, slots=True)
 class _DemoData:
-    """All traces of the demo data, by their root spans."""
+    """The demo data of a project as of `now`: its traces by their root spans, and what they refer to."""
 
-    library: Library
-    turns: list[Span]
-    nights: list[Span]
-    evaluations: list[Span]
+    def __init__(self, project_id: str, now: int) -> None:
+        self.library = Library(project_id)
+        self.now = now
+        world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
+        examples = evaluation.examples(world)
+        self.turns = [turn for _ in range(_THREADS) for turn in assistant.thread(world)]
+        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in assistant.live_thread(world)]
+        self.nights = [nightly.night(world, days_ago) for days_ago in range(DAYS)]
+        before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
+        self.evaluations = [evaluation.evaluate(world, examples, timestamp) for timestamp in (before, after)]
 
-    def parts(self) -> list[TimedPart]:
+    def parts(self) -> list[CallStart | CallEnd]:
         """Return all starts and ends, sorted by time."""
-        roots = [*self.turns, *self.nights, *self.evaluations]
-        return sorted((part for root in roots for part in root.parts()), key=itemgetter(0))
+        timed = list[tuple[int, CallStart | CallEnd]]()
+        for root in (*self.turns, *self.nights, *self.evaluations):
+            for span in root.walk():
+                timed += span.parts()
+        return [part for _, part in sorted(timed, key=itemgetter(0))]
 
     def feedback(self) -> Iterator[NewFeedback]:
         """Yield the feedback on all traces."""
-        yield from feedback.on_turns(self.turns)
+        for turn in self.turns:
+            if turn.ended_at is not None:
+                yield from feedback.on_turn(turn)
         for run in self.evaluations:
             yield from feedback.on_evaluation(run)
 
-
-def _generate(library: Library, now: int) -> _DemoData:
-    """Generate the demo data as of `now`; this adds the files of calls to the library."""
-    world = World(library, Random(library.project_id), now)  # noqa: S311 -- demo data, not a secret
-    data = evaluation.examples(world)
-    before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
-    return _DemoData(
-        library,
-        [
-            *(turn for _ in range(_THREADS) for turn in support.thread(world)),
-            *(turn for _ in range(_LIVE_THREADS) for turn in support.live_thread(world)),
-        ],
-        [nightly.night(world, days_ago) for days_ago in range(DAYS)],
-        [evaluation.evaluate(world, data, timestamp) for timestamp in (before, after)],
-    )
+    async def write_prices(self, costs: CostsStore) -> None:
+        """Set the prices of models that have none in the project; existing prices do not change."""
+        midnight = self.now - self.now % DAY
+        models = [model for model in COMPANY["models"].values() if "price" in model]
+        ours = Query({"in": [{"getField": "llm_id"}, [{"literal": model["name"]} for model in models]]}, typed=True)
+        page = await costs.page(self.library.project_id, PageRequest(size=1000), ["llm_id"], query=ours)
+        there = {row["llm_id"] for row in page.rows}
+        prices = [
+            NewCost(model["name"], effective_date=midnight - model["price_days"] * DAY, **model["price"])
+            for model in models
+            if model["name"] not in there
+        ]
+        await costs.create(self.library.project_id, prices, COMPANY["developers"][1])

@@ -1,123 +1,85 @@
 """Evaluations of the assistant on rows of the dataset, structured like those of Weave's client."""
 
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
 import orjson
 
-from app.demo import models, vocabulary
-from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGED_BY, SAMPLE
-from app.demo.span import Json, Span, StepError
-from app.demo.world import World
+from app.demo.company import COMPANY, Json
+from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGE_PROMPT, PROMPT, SAMPLE
+from app.demo.simulation import Span, Trace, World, chat
 from stores.times import SECOND
 
 _AT_ONCE: Final = 4
-_EVASIONS: Final = (
-    "I'm not sure about that. Please look into the help centre.",
-    "Could you tell me more about it?",
-    "Our colleagues will get back to you.",
-)
-_GRADES: Final = ("does not help at all", "misses the question", "helps in part", "answers it", "answers it completely")
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A row of the dataset: its ref, a question with the expected answer, and an evasive answer."""
-
-    ref: str
-    question: str
-    expected: str
-    evasion: str
-
-
-_QUALITY: Final = {"2.3.1": 0.62, "2.4.0": 0.87}
-"""Probability of a good answer by release, from 0 to 1."""
-
-
-def examples(world: World) -> list[Example]:
-    """Return the rows of the dataset that both evaluation runs use."""
+def examples(world: World) -> list[Json]:
+    """Return the rows of the dataset that both evaluation runs use, each with its ref and an evasive answer."""
     rows = world.rng.sample(list(zip(world.library.row_refs(), world.library.rows, strict=True)), SAMPLE)
-    return [Example(ref, row["question"], row["expected"], world.rng.choice(_EVASIONS)) for ref, row in rows]
+    evasions = COMPANY["evaluation"]["evasions"]
+    return [{**row, "ref": ref, "evasion": world.rng.choice(evasions)} for ref, row in rows]
 
 
-def evaluate(world: World, data: list[Example], started_at: int) -> Span:
+def evaluate(world: World, data: list[Json], started_at: int) -> Span:
     """Run one evaluation over all examples, four at a time; an example whose model fails has no scores."""
-    trace = world.trace(started_at, "staging", "eu-central-1", "mara.lind")
+    trace = Trace(world, started_at, "staging", "eu-central-1", {"wb_user_id": "mara.lind"})
     inputs = {"self": trace.ref(EVALUATION), "model": trace.ref(ASSISTANT)}
-    name = f"support quality: release {trace.release}"
-    with trace.root(trace.ref("Evaluation.evaluate"), inputs, started_at, name) as run:
+    with Span(trace, "Evaluation.evaluate", inputs, started_at) as run:
+        run.display_name = f"support quality: release {trace.release['name']}"
         lanes = [run.clock] * _AT_ONCE
-        results = []
         for example in data:
             lanes.sort()
-            call = _predict_and_score(run, example, lanes[0])
-            lanes[0] = call.clock
-            results.append(call.output)
-        run.output = _summarise(run, [result for result in results if isinstance(result, dict)])
+            lanes[0] = _predict_and_score(run, example, lanes[0])
+        run.output = _summarise(run, [call.output for call in run.children])
     return run
 
 
-def _predict_and_score(run: Span, example: Example, at: int) -> Span:
-    call = run.step(run.trace.ref("Evaluation.predict_and_score"), {**run.inputs, "example": example.ref}, at)
-    with call:
+def _predict_and_score(run: Span, example: Json, at: int) -> int:
+    """Return the time of the end."""
+    with run.step("Evaluation.predict_and_score", {**run.inputs, "example": example["ref"]}, at) as call:
         answer = _predict(call, example)
         seconds = round((call.clock - call.started_at) / SECOND, 3)
-        scores = {"answer_overlap": _overlap(call, example, answer), "helpfulness": _judge(call, example, answer)}
+        scores = {
+            "answer_overlap": answer and _overlap(call, example["expected"], answer),
+            "helpfulness": answer and _judge(call, example, answer),
+        }
         call.output = {"output": answer, "scores": scores, "model_latency": seconds}
-    return call
+    return call.clock
 
 
-def _predict(parent: Span, example: Example) -> str | None:
-    trace = parent.trace
-    answer = example.expected if trace.rng.random() < _QUALITY[trace.release] else example.evasion
-    inputs = {"self": parent.inputs["model"], "question": example.question}
-    try:
-        with parent.step(trace.ref("SupportAssistant.predict"), inputs) as call:
-            prompt = vocabulary.SYSTEM_PROMPTS[trace.release]
-            messages = [models.message("system", prompt), models.message("user", example.question)]
-            call.output = models.chat(call, models.LARGE, messages, answer)
-    except StepError:
-        return None
-    else:
-        return answer
+def _predict(parent: Span, example: Json) -> str | None:
+    trace, question = parent.trace, example["question"]
+    answer: str = example["expected" if parent.rng.random() < trace.release["good_answers"] else "evasion"]
+    inputs = {"self": parent.inputs["model"], "question": question}
+    with parent.step("SupportAssistant.predict", inputs, optional=True) as call:
+        call.output = chat(call, "large", trace.prompt(PROMPT), question, answer)
+    return None if call.exception else answer
 
 
-def _overlap(parent: Span, example: Example, answer: str | None) -> Json | None:
+def _overlap(parent: Span, expected: str, answer: str) -> Json:
     """Score the fraction of expected words in the answer, from 0 to 1."""
-    if answer is None:
-        return None
-    with parent.step(parent.trace.ref("answer_overlap"), {"expected": example.expected, "output": answer}) as call:
+    with parent.step("answer_overlap", {"expected": expected, "output": answer}) as call:
         call.work(0.0008)
-        expected = set(example.expected.lower().split())
-        recall = round(len(expected & set(answer.lower().split())) / len(expected), 3)
+        words = set(expected.lower().split())
+        recall = round(len(words & set(answer.lower().split())) / len(words), 3)
         score = {"recall": recall, "passed": recall > 1 / 2}
         call.output = score
     return score
 
 
-def _judge(parent: Span, example: Example, answer: str | None) -> Json | None:
-    if answer is None:
-        return None
-    trace = parent.trace
-    grade = trace.rng.choice((4, 5, 5) if answer == example.expected else (1, 2, 2, 3))
-    inputs = {"self": trace.ref(JUDGE), "question": example.question, "output": answer}
-    verdict = {"grade": grade, "reason": f"The answer {_GRADES[grade - 1]}."}
-    try:
-        with parent.step(trace.ref("HelpfulnessScorer.score"), inputs) as call:
-            asked = f"Question: {example.question}\nAnswer: {answer}"
-            messages = [models.message("system", vocabulary.JUDGE_PROMPTS[JUDGED_BY]), models.message("user", asked)]
-            models.chat(call, models.SMALL, messages, orjson.dumps(verdict).decode())
-            call.output = verdict
-    except StepError:
-        return None
-    else:
-        return verdict
+def _judge(parent: Span, example: Json, answer: str) -> Json | None:
+    grade = parent.rng.choice((4, 5, 5) if answer == example["expected"] else (1, 2, 2, 3))
+    verdict = {"grade": grade, "reason": f"The answer {COMPANY['evaluation']['grades'][grade - 1]}."}
+    inputs = {"self": parent.trace.ref(JUDGE), "question": example["question"], "output": answer}
+    with parent.step("HelpfulnessScorer.score", inputs, optional=True) as call:
+        asked = f"Question: {example['question']}\nAnswer: {answer}"
+        chat(call, "small", parent.trace.prompt(JUDGE_PROMPT), asked, orjson.dumps(verdict).decode())
+        call.output = verdict
+    return None if call.exception else verdict
 
 
 def _summarise(run: Span, results: list[Json]) -> Json:
-    inputs = {"self": run.inputs["self"], "rows": len(results)}
-    with run.step(run.trace.ref("Evaluation.summarize"), inputs) as call:
+    with run.step("Evaluation.summarize", {"self": run.inputs["self"], "rows": len(results)}) as call:
         call.work(0.004)
         overlaps = [overlap for result in results if (overlap := result["scores"]["answer_overlap"])]
         grades = [verdict["grade"] for result in results if (verdict := result["scores"]["helpfulness"])]

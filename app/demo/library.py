@@ -3,14 +3,14 @@
 Digests depend on content only, so refs are known before anything is written.
 """
 
-from typing import Final
+from random import Random
+from typing import Final, cast
 
-from app.demo import dataset, models, op_code, reviews, vocabulary
-from app.demo.span import Json
+from app.demo.company import COMPANY, TOPICS, Json, draw_case
 from graphql_schema.context import Stores
-from stores import digests, refs
+from stores import digests
 from stores.files import NewFile
-from stores.objects import ObjectVersion
+from stores.objects import ObjectVersion, builtin
 from stores.objects.classes import kind_of
 from stores.refs import Ref
 
@@ -18,16 +18,17 @@ ASSISTANT: Final = "support-assistant"
 PROMPT: Final = "support-prompt"
 JUDGE_PROMPT: Final = "judge-prompt"
 JUDGE: Final = "helpfulness"
+DATASET: Final = "support-questions"
 EVALUATION: Final = "support-quality"
 SAMPLE: Final = 40
 """Number of dataset rows that an evaluation run uses."""
 
-JUDGED_BY: Final = "2.3.1"
-"""Release of the judge that grades the answers of every run."""
+_ROWS: Final = 200
+_RELEASE: Final = "2.3.1"
+"""Release that introduced the evaluation with its dataset, and the review forms."""
 
-_FIRST: Final = "2.1.0"
-_OF_ASSISTANT: Final = ("2.2.0", "2.3.1", "2.4.0")
-"""Releases that changed the assistant."""
+_CODE_FILE: Final = "obj.py"
+"""File name of an op's code in Weave's client."""
 
 
 class Library:
@@ -36,13 +37,22 @@ class Library:
     def __init__(self, project_id: str) -> None:
         self.project_id = project_id
         self.versions: dict[str, ObjectVersion] = {}
-        self.rows = dataset.rows()
+        self.rows = _dataset_rows()
         self.files: list[NewFile] = []
         self._refs: dict[str, dict[str, str]] = {}
-        self._add_ops()
-        self._add_assistant()
+        for op, codes in COMPANY["ops"].items():
+            for since, code in codes.items():
+                self._add_op(op, since, code)
+        for name, versions in COMPANY["objects"].items():
+            for since, fields in versions["versions"].items():
+                linked = {field: self.ref(other, since) for field, other in versions["refs"].items()}
+                description = versions["description"].format(release=since)
+                self._add_instance(name, since, versions["classes"], description, {**fields, **linked})
         self._add_evaluation()
         self._add_review_forms()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._refs
 
     def ref(self, name: str, release: str) -> str:
         """Return the ref of the object or op version that a release uses."""
@@ -51,11 +61,8 @@ class Library:
 
     def row_refs(self) -> list[str]:
         """Return the refs of the dataset's rows, in order."""
-        whole = refs.parse(self.ref(dataset.NAME, _FIRST))
-        return [
-            str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (("attr", "rows"), ("id", digest))))
-            for digest in map(digests.object_digest, self.rows)
-        ]
+        dataset = self.ref(DATASET, _RELEASE)
+        return [f"{dataset}/attr/rows/id/{digests.object_digest(row)}" for row in self.rows]
 
     async def write(self, stores: Stores) -> None:
         """Store all objects, rows and files that do not exist yet."""
@@ -70,67 +77,56 @@ class Library:
 
     def _add(self, name: str, since: str, value: Json) -> None:
         ref = str(Ref(self.project_id, kind_of(value), name, digests.object_digest(value)))
-        self.versions[ref] = ObjectVersion(self.project_id, name, value, wb_user_id=vocabulary.DEVELOPERS[0])
+        self.versions[ref] = ObjectVersion(self.project_id, name, value, wb_user_id=COMPANY["developers"][0])
         self._refs.setdefault(name, {})[since] = ref
 
-    def _add_ops(self) -> None:
-        for name, releases in op_code.CODE.items():
-            for since, code in releases.items():
-                file = NewFile.of(code.encode(), op_code.OBJ_FILE)
-                self.files.append(file)
-                op = {"weave_type": {"type": "Op"}, "files": {op_code.OBJ_FILE: file.digest}}
-                self._add(name, since, {"_type": "CustomWeaveType", **op})
+    def _add_op(self, name: str, since: str, code: str) -> None:
+        file = NewFile.of(code.encode(), _CODE_FILE)
+        self.files.append(file)
+        op = {"weave_type": {"type": "Op"}, "files": {_CODE_FILE: file.digest}}
+        self._add(name, since, {"_type": "CustomWeaveType", **op})
 
-    def _add_assistant(self) -> None:
-        for since, text in vocabulary.SYSTEM_PROMPTS.items():
-            self._add(PROMPT, since, _prompt(PROMPT, "What the assistant is told of its task.", text))
-        for since in _OF_ASSISTANT:
-            value = {
-                "model": models.LARGE.name,
-                "fallback": models.OPEN.name,
-                "temperature": 0.2,
-                "max_tokens": 800,
-                "prompt": self.ref(PROMPT, since),
-            }
-            about = f"The assistant of {vocabulary.COMPANY}, release {since}."
-            self._add(ASSISTANT, since, _instance("SupportAssistant", "Model", ASSISTANT, about, value))
+    def _add_instance(self, name: str, since: str, classes: list[str], description: str, fields: Json) -> None:
+        """Add a value with the structure that Weave's client uses for an instance of its own or the user's class.
+
+        The first of `classes` is that of the instance, the others are its bases.
+        """
+        kind, *bases = classes
+        marks = {"_class_name": kind, "_bases": [*bases, "Object", "BaseModel"]}
+        self._add(name, since, {"_type": kind, "name": name, "description": description, **fields, **marks})
 
     def _add_evaluation(self) -> None:
-        for since, text in vocabulary.JUDGE_PROMPTS.items():
-            self._add(JUDGE_PROMPT, since, _prompt(JUDGE_PROMPT, "How a model grades an answer.", text))
-        judge = {
-            "model": models.SMALL.name,
-            "prompt": self.ref(JUDGE_PROMPT, JUDGED_BY),
-            "score": self.ref("HelpfulnessScorer.score", JUDGED_BY),
-        }
-        about = "Grades how helpful an answer is."
-        self._add(JUDGE, _FIRST, _instance("HelpfulnessScorer", "Scorer", JUDGE, about, judge))
-        table = Ref(self.project_id, "table", digests.table_digest(map(digests.object_digest, self.rows)))
+        table = digests.table_digest(map(digests.object_digest, self.rows))
+        dataset = {"rows": str(Ref(self.project_id, "table", table))}
         about = "Questions of customers, with the answers that are hoped for."
-        self._add(dataset.NAME, _FIRST, _instance("Dataset", None, dataset.NAME, about, {"rows": str(table)}))
+        self._add_instance(DATASET, _RELEASE, ["Dataset"], about, dataset)
+        steps = ("evaluate", "predict_and_score", "summarize")
         evaluation = {
-            "dataset": self.ref(dataset.NAME, _FIRST),
-            "scorers": [self.ref("answer_overlap", _FIRST), self.ref(JUDGE, _FIRST)],
+            "dataset": self.ref(DATASET, _RELEASE),
+            "scorers": [self.ref("answer_overlap", _RELEASE), self.ref(JUDGE, _RELEASE)],
             "preprocess_model_input": None,
             "trials": 1,
             "metadata": {"sample": SAMPLE},
             "evaluation_name": None,
-            **{step: self.ref(f"Evaluation.{step}", _FIRST) for step in ("evaluate", "predict_and_score", "summarize")},
+            **{step: self.ref(f"Evaluation.{step}", _RELEASE) for step in steps},
         }
-        about = "How well the assistant answers."
-        self._add(EVALUATION, _FIRST, _instance("Evaluation", None, EVALUATION, about, evaluation))
+        self._add_instance(EVALUATION, _RELEASE, ["Evaluation"], "How well the assistant answers.", evaluation)
 
     def _add_review_forms(self) -> None:
-        for name, spec in reviews.specs(list(self._refs["assistant.answer"].values())).items():
-            self._add(name, _FIRST, spec)
+        ops = list(self._refs["assistant.answer"].values())
+        for name, form in COMPANY["forms"].items():
+            spec = builtin.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
+            self._add(name, _RELEASE, cast("Json", spec))
 
 
-def _prompt(name: str, description: str, text: str) -> Json:
-    return _instance("StringPrompt", "Prompt", name, description, {"content": text})
-
-
-def _instance(kind: str, base: str | None, name: str, description: str, fields: Json) -> Json:
-    """Return a value with the structure that Weave's client uses for an instance of its own or the user's class."""
-    bases = [*([base] if base else []), "Object", "BaseModel"]
-    named = {"_type": kind, "name": name, "description": description}
-    return {**named, **fields, "_class_name": kind, "_bases": bases}
+def _dataset_rows() -> list[Json]:
+    """Return the dataset's rows, identical in every project; questions of different areas alternate."""
+    rng = Random(DATASET)  # noqa: S311 -- demo data, not a secret
+    rows = []
+    for number in range(_ROWS):
+        case, topic = draw_case(rng), TOPICS[number % len(TOPICS)]
+        question, expected = (text.format_map(case) for text in rng.choice(topic["exchanges"]))
+        kind = {"id": f"q-{number + 1:03}", "area": topic["area"], "intent": topic["intent"]}
+        customer = {"tier": case["tier"], "country": case["country"]}
+        rows.append({**kind, "question": question, "expected": expected, "customer": customer})
+    return rows

@@ -6,12 +6,15 @@ from typing import Any
 import orjson
 
 from app import demo
+from app.demo.company import COMPANY
+from app.demo.library import PROMPT
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore
 from stores.paging import PageRequest, Row
 
 PROJECT = demo.PROJECT_ID
+PROMPT_TEXTS = [version["content"] for version in COMPANY["objects"][PROMPT]["versions"].values()]
 NOW = times.parse("2026-03-14T10:30:00Z")
 IDS = ("id", "trace_id", "parent_id", "thread_id", "turn_id", "wb_user_id")
 OUTCOME = ("op_name", "display_name", "started_at", "ended_at", "latency_ms", "status", "exception")

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from app.demo import PROJECT_ID
-from app.demo.vocabulary import SYSTEM_PROMPTS
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS
+from tests.app.demo_data import PROMPT_TEXTS
 from tests.app.event_stream import all_of, first_of, next_of, results_of, streaming
 from tests.docs.conftest import WEFT, answer
 from tests.docs.pages import page
@@ -61,7 +61,7 @@ def test_one_query_leads_from_calls_to_their_prompts(exploring: httpx.Client) ->
         [taken] = node["inputRefs"]
         [prompt] = [ref["prompt"] for ref in taken["model"]["refs"]]
         assert (taken["model"]["objectId"], prompt["objectId"]) == ("support-assistant", "support-prompt")
-        assert [version["text"] for version in prompt["versions"]["nodes"]] == list(SYSTEM_PROMPTS.values())
+        assert [version["text"] for version in prompt["versions"]["nodes"]] == PROMPT_TEXTS
         assert node["question"]
 
 

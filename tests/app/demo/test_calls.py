@@ -9,7 +9,7 @@ import pytest
 
 from app import demo
 from app.demo.library import SAMPLE
-from app.demo.world import DAY, HOUR
+from app.demo.simulation import DAY, HOUR
 from graphql_schema.context import Stores
 from stores import ids
 from stores.calls import CallsFilter

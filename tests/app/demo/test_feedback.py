@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from app import demo
-from app.demo import reviews
 from app.demo.library import JUDGE
 from graphql_schema.context import Stores
 from stores import refs, times
@@ -106,13 +105,13 @@ async def test_reviews_are_objects_of_three_forms(loaded: Loaded, feedback_rows:
         values.setdefault(row["feedback_type"], []).append(payload(row, "payload")["value"])
     forms = {
         name: payload(await loaded.stores.objects.one(PROJECT, name, "latest", ["val"]), "val")
-        for name in (reviews.RATING, reviews.PROBLEM, reviews.FOLLOW_UP)
+        for name in ("answer-rating", "answer-problem", "needs-follow-up")
     }
 
     assert {len(found) for found in values.values()} == {len(values["wandb.annotation.answer-rating"])}
     assert set(values["wandb.annotation.answer-rating"]) == {1, 2, 3, 4, 5}
     assert set(values["wandb.annotation.needs-follow-up"]) == {True, False}
-    problem = forms[reviews.PROBLEM]["field_schema"]["enum"]
+    problem = forms["answer-problem"]["field_schema"]["enum"]
     assert set(values["wandb.annotation.answer-problem"]) == set(problem)
     assert values["wandb.annotation.answer-problem"].count("none") == sum(
         rating >= 4 for rating in values["wandb.annotation.answer-rating"]

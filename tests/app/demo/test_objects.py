@@ -10,15 +10,14 @@ import orjson
 import pytest
 
 from app import demo
-from app.demo import dataset, vocabulary
-from app.demo.library import ASSISTANT, EVALUATION, PROMPT
+from app.demo.library import ASSISTANT, DATASET, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
 from stores.files.weave_content import CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref
-from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of
+from tests.app.demo_data import NOW, PROJECT, PROMPT_TEXTS, Loaded, ignore, payload, rows_of
 
 PLACE = ("kind", "version_index", "is_latest", "created_at", "val")
 
@@ -40,7 +39,7 @@ async def content(stores: Stores, digest: str) -> bytes:
 @pytest.fixture(scope="module")
 async def table_rows(loaded: Loaded) -> dict[str, Any]:
     """Return the rows of the dataset by digest."""
-    table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
+    table = refs.parse((await one(loaded.stores, DATASET))["rows"])
     page = await loaded.stores.tables.page(PROJECT, table.name, PageRequest(size=1000), ["val"])
     return {row["digest"]: payload(row, "val") for row in page.rows}
 
@@ -48,7 +47,7 @@ async def table_rows(loaded: Loaded) -> dict[str, Any]:
 async def test_each_prompt_text_is_a_version_and_the_last_is_the_latest(loaded: Loaded) -> None:
     found = await versions(loaded.stores, PROMPT)
 
-    assert [payload(row, "val")["content"] for row in found] == list(vocabulary.SYSTEM_PROMPTS.values())
+    assert [payload(row, "val")["content"] for row in found] == PROMPT_TEXTS
     assert [row["version_index"] for row in found] == [0, 1, 2, 3]
     assert [row["is_latest"] for row in found] == [0, 0, 0, 1]
 
@@ -81,7 +80,7 @@ async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_ro
     assert {(start, name) for start, (name, _) in edges} == {(("attr", "rows"), "id")}
     assert {digest for _, (_, digest) in edges} < set(table_rows)
     assert [ref.name for ref in found if ref.kind == "table"] == [
-        refs.parse((await one(loaded.stores, dataset.NAME))["rows"]).name
+        refs.parse((await one(loaded.stores, DATASET))["rows"]).name
     ]
 
 

@@ -12,13 +12,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app import graphiql
-from app.demo.vocabulary import SYSTEM_PROMPTS
 from graphql_schema.context import Context
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema as build_loom_schema
 from graphql_schema.schema import sdl
 from stores.json import codec
-from tests.app.demo_data import Loaded
+from tests.app.demo_data import PROMPT_TEXTS, Loaded
 
 TABS = Path(graphiql.__file__).parent / "tabs"
 
@@ -159,7 +158,7 @@ async def test_one_tab_follows_calls_to_their_models_prompt_and_versions(
         [prompt] = [ref["prompt"] for ref in taken["model"]["refs"]]
         versions = prompt["versions"]["nodes"]
         assert (prompt["objectId"], prompt["versionIndex"]) == ("support-prompt", 3)
-        assert [version["content"] for version in versions] == list(SYSTEM_PROMPTS.values())
+        assert [version["content"] for version in versions] == PROMPT_TEXTS
         assert [version["isLatest"] for version in versions] == [0, 0, 0, 1]
         assert call["question"]
 

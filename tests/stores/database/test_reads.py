@@ -1,0 +1,148 @@
+"""Tests of reads that need one command, and of reads that the driver does itself."""
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pymongo
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
+
+from stores.database import Database, Document
+from stores.database.reads import all_rows, find_all, find_first, one_row
+from tests.commands import Commands
+
+MANY = 80
+LARGE = "x" * 500_000
+
+
+@pytest.fixture
+async def rows(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a collection
+    """Insert documents for three MongoDB batches of 16 MiB each; a half of the documents needs two batches."""
+    collection = database.calls.database["stretches"]
+    await collection.insert_many([{"_id": number, "kind": number % 2, "text": LARGE} for number in range(MANY)])
+    commands.sent.clear()
+    return collection
+
+
+async def test_read_without_a_session_is_one_command(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+    with pymongo.timeout(30):
+        assert await one_row(rows, {"_id": 7}, {"kind": 1}) == {"_id": 7, "kind": 1}
+
+    [(name, body)] = commands.sent
+    assert name == "find"
+    assert 29_000 < body.pop("maxTimeMS") <= 30_000
+    assert {key: body[key] for key in ("filter", "projection", "limit")} == {
+        "filter": {"_id": 7},
+        "projection": {"kind": 1},
+        "limit": 1,
+    }
+    assert "lsid" not in body
+
+
+async def test_missing_row_is_none(rows: Any) -> None:  # noqa: ANN401
+    assert await one_row(rows, {"_id": -1}, {"kind": 1}) is None
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"$match": {"kind": 1}}, {"$sort": {"_id": -1}}],
+        [{"$match": {"kind": 1}}, {"$sort": {"_id": -1}}, {"$set": {"more": 1}}],
+    ],
+    ids=["find", "aggregate"],
+)
+async def test_large_result_is_read_in_several_batches(
+    rows: Any,  # noqa: ANN401
+    commands: Commands,
+    stages: list[dict[str, Any]],
+) -> None:
+    found = await all_rows(rows, stages, MANY)
+
+    assert [row["_id"] for row in found] == list(range(MANY - 1, 0, -2))
+    assert all(row["text"] == LARGE for row in found)
+    assert commands.names[0] in {"find", "aggregate"}
+    assert set(commands.names[1:]) == {"getMore"}
+    first = commands.sent[0][1]
+    assert (first["readConcern"], first["allowDiskUse"]) == ({"level": "snapshot"}, True)
+
+
+async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+    assert len(await find_first(rows, {"kind": 0}, 4)) == 4
+    assert {row["_id"] for row in await find_all(rows, {"_id": {"$in": [1, 2, -3]}}, {"_id": 1}, 3)} == {1, 2}
+    assert commands.names == ["find", "find"]
+
+
+async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, commands: Commands) -> None:  # noqa: ANN401
+    async with database.snapshot_session() as session:
+        commands.sent.clear()
+        found = await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)
+
+    assert [row["_id"] for row in found] == [3]
+    assert "lsid" in commands.last("find")
+
+
+async def test_invalid_query_is_not_retried(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+    with pytest.raises(OperationFailure, match="unknown operator"):
+        await one_row(rows, {"_id": {"$nonsense": 1}}, {})
+
+    assert commands.names == ["find"]
+
+
+async def test_slow_read_times_out(rows: Any) -> None:  # noqa: ANN401
+    slow = {"$where": "sleep(1000) || true"}
+
+    with pymongo.timeout(0.2), pytest.raises((ExecutionTimeout, NetworkTimeout)):
+        await all_rows(rows, [{"$match": slow}], MANY)
+
+
+@pytest.fixture
+async def own(mongodb_uri: str, database_name: str) -> AsyncIterator[AsyncIOMotorClient[Document]]:
+    """Yield a separate client, whose connections the test may break."""
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri)
+    await client[database_name]["stretches"].insert_one({"_id": 1, "text": "there"})
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "command", "lsid"),
+    [("readConcernLevel=majority", {"readConcern": {"level": "majority"}}, False), ("retryReads=false", {}, True)],
+)
+async def test_read_options_in_the_uri_apply(
+    mongodb_uri: str, database_name: str, option: str, command: dict[str, Any], *, lsid: bool
+) -> None:
+    heard = Commands()
+    uri = f"{mongodb_uri}{'&' if '?' in mongodb_uri else '/?'}{option}"
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, event_listeners=[heard])
+
+    assert await one_row(client[database_name]["stretches"], {"_id": 1}, {}) is None
+    client.close()
+
+    body = heard.last("find")
+    assert command.items() <= body.items()
+    assert ("lsid" in body) is lsid
+
+
+async def test_server_selection_waits_once() -> None:
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient("mongodb://127.0.0.1:1/", serverSelectionTimeoutMS=700)
+    began = time.monotonic()
+
+    with pytest.raises(ServerSelectionTimeoutError):
+        await one_row(client["nowhere"]["rows"], {}, {})
+    client.close()
+
+    assert 0.6 < time.monotonic() - began < 1.3
+
+
+async def test_read_is_retried_after_a_broken_connection(own: AsyncIOMotorClient[Document], database_name: str) -> None:
+    rows = own[database_name]["stretches"]
+    assert await one_row(rows, {"_id": 1}, {}) == {"_id": 1, "text": "there"}
+    [server] = own.delegate._get_topology()._servers.values()
+    assert server.pool.conns
+    for connection in server.pool.conns:
+        connection.conn.get_conn.shutdown(socket.SHUT_RDWR)
+
+    assert await one_row(rows, {"_id": 1}, {}) == {"_id": 1, "text": "there"}
