@@ -8,7 +8,7 @@ Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 
 
-_NAMES: Final = {"files": "files.files", "file_chunks": "files.chunks"}
+NAMES: Final = {"files": "files.files", "file_chunks": "files.chunks"}
 """Collections whose names differ from their attributes: GridFS prescribes them."""
 
 
@@ -69,4 +69,4 @@ class Collections:
     def __init__(self, database: "AsyncIOMotorDatabase[Document]") -> None:
         self._database = database
         for attribute in Collections.__annotations__:
-            setattr(self, attribute, database[_NAMES.get(attribute, attribute)])
+            setattr(self, attribute, database[NAMES.get(attribute, attribute)])
