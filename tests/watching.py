@@ -12,7 +12,7 @@ from tests.waiting import until
 
 def fan_out_of(calls: CallsStore) -> FanOut:
     """Return the object that distributes events to the subscriptions of a store."""
-    return calls._call_events._fan_out
+    return calls.fan_out
 
 
 async def cursors_over(database: Database) -> Cursors:

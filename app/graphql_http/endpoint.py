@@ -88,17 +88,12 @@ class GraphQLHTTP:
         if media_type is None:
             raise RequestError(f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; no other media types exist.", 406)
         if request.method == "GET":
-            return await self._respond_to(
-                request, await query_parameters(request, self.schema, reservation), media_type, reservation
-            )
-        if is_multipart(request.headers):
+            parameters = await query_parameters(request, self.schema, reservation)
+        elif is_multipart(request.headers):
             return await self._respond_to_form(request, media_type, reservation)
-        return await self._respond_to(
-            request,
-            await body_parameters(request, self.schema, reservation, self._body_rules),
-            media_type,
-            reservation,
-        )
+        else:
+            parameters = await body_parameters(request, self.schema, reservation, self._body_rules)
+        return await self._respond_to(request, parameters, media_type, reservation)
 
     async def _respond_to(
         self, request: Request, parameters: dict[str, Any], media_type: str, reservation: Reservation

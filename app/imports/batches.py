@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from app.imports.row_types import Item, Spans
 from graphql_schema.context import Stores
-from stores.calls.restore import RestoredCall
+from stores.calls.writes import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
 from stores.objects.writes import RestoredVersion

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.exports.export import TRAILER
-from stores.calls.restore import RestoredCall
+from stores.calls.writes import RestoredCall
 from stores.errors import BadInputError
 from stores.exports.columns import CURSOR, Columns
 from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS

@@ -10,7 +10,7 @@ from app.weave.feedback_encoder import FEEDBACK_ON_CALLS, feedback_json
 from app.weave.request_models import CallReadReq, CallsQueryReq
 from graphql_schema.context import Stores
 from stores import times
-from stores.calls.computed_fields import PRICES
+from stores.calls.fields import PRICES
 from stores.calls.summaries import SUMMARY
 from stores.costs import bill
 from stores.json import codec

@@ -1,51 +1,46 @@
 """GraphQL inputs that filter and write calls."""
 
+from enum import Enum
+from typing import Any, TypeVar, get_type_hints
+
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.types import TraceStatus
+from graphql_schema.calls.types import type_of_values
 from graphql_schema.fields import optional_input, plain_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores import calls as store
+from stores.calls.filters import FILTER_FIELDS, Flag, Texts
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _with_filter_fields(cls: _Class) -> _Class:
+    """Class decorator, applied below `strawberry.input`: add a field for each field of the store's filter."""
+    for name, hint in get_type_hints(store.CallsFilter).items():
+        row = FILTER_FIELDS[name]
+        kind: Any = bool if hint == Flag else type_of_values(row.column)
+        cls.__annotations__[name] = list[kind] | None if hint == Texts else kind | None
+        setattr(cls, name, optional_input(row.description))
+    return cls
 
 
 @strawberry.input(
     description="Filter of calls. A call matches if each non-empty list contains its value and all other conditions "
     "hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
 )
+@_with_filter_fields
 class CallsFilter:
-    """Filter of calls; `to_store` converts it to `stores.calls.CallsFilter`."""
-
-    op_names: list[str] | None = optional_input(
-        "Op names: a plain name or `name:*` matches that name and every version of the op, as `traceName` and "
-        "`callsAggregate` show it. A ref matches one version, and `weave:///entity/project/op/name:*` every version."
-    )
-    input_refs: list[str] | None = optional_input(
-        "Refs of which at least one is in the inputs; each is compared as a whole."
-    )
-    output_refs: list[str] | None = optional_input(
-        "Refs of which at least one is in the output; each is compared as a whole."
-    )
-    parent_ids: list[strawberry.ID] | None = optional_input("Ids of parent calls.")
-    trace_ids: list[strawberry.ID] | None = optional_input("Ids of traces.")
-    call_ids: list[strawberry.ID] | None = optional_input("Ids of calls.")
-    thread_ids: list[str] | None = optional_input("Ids of threads.")
-    turn_ids: list[strawberry.ID] | None = optional_input("Ids of turns.")
-    trace_roots_only: bool | None = optional_input("True if only calls without a parent match.")
-    wb_user_ids: list[str] | None = optional_input("Users who wrote the calls.")
-    wb_run_ids: list[str] | None = optional_input("W&B runs of the calls, as entity/project/run.")
-    statuses: list[TraceStatus] | None = optional_input("Statuses of calls.")
-    models: list[str] | None = optional_input("Exact names of models of which the calls report usage.")
-    started_after: DateTime | None = optional_input("Exclusive lower bound of startedAt.")
-    started_before: DateTime | None = optional_input("Exclusive upper bound of startedAt.")
-    errors_only: bool | None = optional_input(
-        "True if only calls with the status ERROR match: those that ended with an exception."
-    )
+    """Filter of calls; `to_store` converts it to `stores.calls.CallsFilter`, which declares its fields."""
 
     def to_store(self) -> store.CallsFilter:
         """Convert to the filter of `stores.calls`."""
-        statuses = [status.value for status in self.statuses] if self.statuses else None
-        return store.CallsFilter(**vars(self) | {"statuses": statuses})
+        return store.CallsFilter(**{name: _stored(value) for name, value in vars(self).items()})
+
+
+def _stored(value: Any) -> Any:  # noqa: ANN401 -- any value of the filter
+    """Replace enum members by their values."""
+    return [each.value if isinstance(each, Enum) else each for each in value] if isinstance(value, list) else value
 
 
 _SUMMARY = "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."

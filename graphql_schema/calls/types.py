@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import strawberry
 from strawberry.scalars import JSON
@@ -11,7 +11,7 @@ from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
 from graphql_schema.execution import BATCH_RESOLVER
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import json_field, plain_field, resolved_field
+from graphql_schema.fields import computed_field, json_field, plain_field, resolved_field
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
 from graphql_schema.fields.token_counts import with_class_counts
@@ -19,20 +19,22 @@ from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.calls.computed_fields import PRICES
-from stores.calls.summaries import SUMMARY, usage
+from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type
+from stores.calls.summaries import usage
 from stores.costs import bill
 from stores.paging import Row
 from stores.refs import call_ref
 from stores.row_fields import JsonField
 from stores.threads import Period
-from stores.traces.totals import CALLS_AND_ERRORS, TOKENS_AND_COST
+from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
 
 Types = Annotated[
     list[str] | None,
     strawberry.argument(description="Types of feedback, at most 1,000; all types if omitted or empty."),
 ]
 
+
+_Class = TypeVar("_Class", bound=type)
 
 _ALL_TIMES: Final = Period()
 
@@ -90,51 +92,49 @@ class LLMUsageSchema:
     total_tokens: BigInt | None = plain_field("Number of tokens in total, as the provider counts them.")
 
 
-@strawberry.type(description="Call: one step of a trace, with a start and an end.")
-class CallSchema(Node):
-    """A call; the source is a row of `stores.calls`."""
+_COLUMNS: Final = {column.name: column for column in CALL_COLUMNS}
+_TYPES: Final = {
+    Type.ID: strawberry.ID,
+    Type.TEXT: str,
+    Type.STATUS: TraceStatus,
+    Type.INTEGER: BigInt,
+    Type.NUMBER: float,
+    Type.TIME: DateTime,
+    Type.JSON: JSON,
+}
 
-    id: strawberry.ID = plain_field("Id of the call, unique in its project.")
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    op_name: str = plain_field("Name of the op, or ref of its version.")
-    display_name: str | None = plain_field("Display name of the call; null if none was set.")
-    trace_id: strawberry.ID = plain_field("Id of the trace.")
-    parent_id: strawberry.ID | None = plain_field("Id of the parent call; null for a root.")
-    thread_id: str | None = plain_field("Id of the thread; null if the call is in none.")
-    turn_id: strawberry.ID | None = plain_field(
-        "Id of the call that started the turn of the thread; null if the call is in none."
-    )
-    started_at: DateTime = plain_field("Start time of the call.")
-    ended_at: DateTime | None = plain_field("End time of the call; null while it runs.")
-    exception: str | None = plain_field("Text of the exception that ended the call; null for none.")
-    wb_user_id: str | None = plain_field("User who wrote the call.")
-    wb_run_id: str | None = plain_field("W&B run of the call, as entity/project/run; null for none.")
-    wb_run_step: BigInt | None = plain_field("Step of the W&B run at the start; null if none was sent.")
-    wb_run_step_end: BigInt | None = plain_field("Step of the W&B run at the end; null if none was sent.")
-    deleted_at: DateTime | None = plain_field(
-        "Deletion time, in an event of a deletion; null otherwise, because queries do not return deleted calls."
-    )
-    status: TraceStatus = plain_field("Status of the call; equal to summary.weave.status.")
-    latency_ms: BigInt | None = plain_field("Duration of the call in whole milliseconds; null while it runs.")
-    trace_name: str = plain_field("Display name of the call, or the op's name if none was set.")
-    total_tokens: BigInt | None = plain_field(
-        "Number of tokens that the call reports, over all models; null without usage. A parent that reports the sum "
-        "of its descendants includes theirs."
-    )
-    storage_size_bytes: BigInt | None = plain_field(
-        "Size of the attributes, inputs, output and summary as JSON text, in bytes."
-    )
-    total_storage_size_bytes: BigInt | None = plain_field(
-        "Sum of storageSizeBytes over the trace, in bytes; null unless the call is a root."
-    )
-    attributes: JSON | None = json_field(JsonField("attributes"), "Metadata of the call, as a JSON object.")
-    inputs: JSON | None = json_field(JsonField("inputs"), "Arguments of the call, as a JSON object.")
-    output: JSON | None = json_field(JsonField("output"), "Result of the call: any JSON value; null while it runs.")
-    summary: JSON | None = json_field(
-        SUMMARY,
-        "Summary that the client sent (usage by model, status_counts and other keys). LoomQL adds status, latency_ms, "
-        "and display_name or trace_name under weave.",
-    )
+
+def type_of_values(column: str) -> Any:  # noqa: ANN401 -- a type
+    """Return the GraphQL type of one value of a column; text for a list of refs, and if there is no such column."""
+    known = _COLUMNS.get(column)
+    return _TYPES[known.type] if known and known.type is not Type.JSON else str
+
+
+def _type_of(column: Column) -> Any:  # noqa: ANN401 -- a type
+    return _TYPES[column.type] | None if column.is_nullable else _TYPES[column.type]
+
+
+def _column_field(column: Column) -> Any:  # noqa: ANN401 -- a field
+    if isinstance(column.value, JsonField):
+        return json_field(column.value, column.description)
+    if column.value:
+        return computed_field(column.description, column.value, _type_of(column))
+    return plain_field(column.description)
+
+
+def _with_columns(cls: _Class) -> _Class:
+    """Class decorator, applied below `strawberry.type`: add a field for each column that the class does not declare."""
+    for column in CALL_COLUMNS:
+        if column.name not in vars(cls):
+            cls.__annotations__[column.name] = _type_of(column)
+            setattr(cls, column.name, _column_field(column))
+    return cls
+
+
+@strawberry.type(description="Call: one step of a trace, with a start and an end.")
+@_with_columns
+class CallSchema(Node):
+    """A call; the source is a row of `stores.calls`. Its columns are those of `stores.calls.fields`."""
 
     @resolved_field(
         "Usage by model, from the call's summary; counts that are not 64-bit integers are null.",
@@ -157,16 +157,7 @@ class CallSchema(Node):
         used = parent.get("usage")
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
-    @resolved_field(
-        "Cost of the usage that the call reports, in US dollars; null if no model has a price in US dollars. Prices "
-        "in other currencies are left out. A parent that reports the sum of its descendants includes their cost."
-    )
-    def total_cost(self, parent: strawberry.Parent[Row]) -> float | None:
-        """Return the cost in US dollars; None without usage or a price."""
-        used = parent.get("usage")
-        cost: float | None = parent[PRICES].total_cost(used, parent["started_at"]) if used else None
-        return cost
-
+    total_cost = _column_field(_COLUMNS["total_cost"])
     trace_cost = _of_trace(
         "Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is "
         "a root, or if no model has a price in US dollars. totalCost is the cost of the usage that the root itself "

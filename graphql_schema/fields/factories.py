@@ -67,14 +67,14 @@ def subscription_field(description: str, of: object) -> Callable[[_Resolver], _R
     return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
 
 
-def computed_field(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN401 -- as above
-    """Field whose value is `of(source)`."""
+def computed_field(description: str, of: Callable[[Any], object], returns: object = None) -> Any:  # noqa: ANN401 -- as above
+    """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- whatever the field's annotation says
         return of(parent)
 
     resolve.bare = of  # type: ignore[attr-defined] # what compiled rows call
-    return strawberry.field(resolver=resolve, description=description)
+    return strawberry.field(resolver=resolve, description=description, graphql_type=returns)
 
 
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says

@@ -1,6 +1,6 @@
 """Own usage of calls, so that usage reported by a call and again by its parent counts once.
 
-A call's own usage depends on its scope (`stores.usage.scopes`). It is the reported usage if the call reports only for
+A call's own usage depends on its scope (`stores.usage.entries`). It is the reported usage if the call reports only for
 itself, and nothing if it sums up its descendants. If the scope is unclear, it is the excess over the children's usage
 per model, or all of it if the call reports less than they do.
 
@@ -23,7 +23,7 @@ from stores.database.transactions import Session
 from stores.query.value_expressions import Expression
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, STORED
-from stores.usage.scopes import SUM, UNCLEAR
+from stores.usage.entries import SUM, UNCLEAR
 
 Pipeline = list[dict[str, Any]]
 

@@ -1,7 +1,7 @@
 """Usage summed up the call tree of a trace: each call's own usage, and that of its subtree.
 
 A call's own usage is the reported usage if it reports only for itself, and nothing if it sums up. If the scope is
-unclear (`stores.usage.scopes`), it is the excess over the usage reported below it per model. It is all of it if the
+unclear (`stores.usage.entries`), it is the excess over the usage reported below it per model. It is all of it if the
 call reports less than that, because a sum cannot be less than its parts. Classes are subtracted as in `own_usage`.
 """
 
@@ -17,7 +17,7 @@ from stores.costs import Prices
 from stores.errors import BadInputError
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, added
-from stores.usage.scopes import OWN, SUM
+from stores.usage.entries import OWN, SUM
 
 Row = dict[str, Any]
 

@@ -4,14 +4,23 @@ Each update sets its own fields, then recomputes the fields derived from several
 any order and any number of times. A call is `visible` once it has started and until it is deleted.
 """
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
-from stores.calls.example_digests import example_digest
-from stores.calls.inputs import CallEnd, CallStart, op_trace_name
-from stores.calls.payloads import Payload
+from bson import encode as bson_encode
+
+from stores import digests, refs
+from stores.calls.data_urls import extract_data_urls, may_hold_data_urls
+from stores.calls.inputs import CallEnd, CallStart, CallWrite, op_trace_name
+from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
-from stores.usage.entries import kept_usage
-from stores.usage.scopes import SUM, usage_scope
+from stores.json import codec
+from stores.json.bson_copy import to_bson
+from stores.json.inspection import traits_of
+from stores.usage.entries import SUM, kept_usage, usage_scope
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
@@ -34,6 +43,23 @@ FIELDS_WITHOUT_EVENTS: Final = (*DERIVED_FIELDS, *SEARCH_FIELDS)
 
 DERIVED_VERSION: Final = 5
 """Version of `DERIVED_FIELDS`. Raise it when they change: `calls_backfill` updates older calls to the new version."""
+
+MAX_BYTES: Final = 7_700_000
+"""BSON bytes of one start's or end's JSON; both fit into MongoDB's 16 MiB with the rest of the document."""
+
+MAX_GROWTH: Final = 21
+"""Factor by which text, BSON copy, refs and usage together may exceed the text; models without counts come closest."""
+
+MAX_QUICK_LENGTH: Final = 256 * 1024
+"""Characters of a value that may be prepared on the event loop; longer or odd values need a thread."""
+
+PREDICTION_OPS: Final = r"(^|[.-])predict(_and_s|AndS)core$"
+"""Op names of prediction calls, as Weave's Python and TypeScript clients generate them."""
+
+_IS_PREDICTION: Final = re.compile(PREDICTION_OPS)
+_ROW: Final = re.compile(r"/id/([0-9A-Za-z]{43})$")
+_COMMON_TO_SCHEMES: Final = ":///"
+_SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 TURN_OF: Final[Document] = {
     "$cond": [
@@ -123,33 +149,118 @@ def _update(fields: Document, optional: tuple[str, ...], computed: Document | No
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
-def stored_fields(call_part: CallStart | CallEnd, *, fast_only: bool = False) -> tuple[Document, list[NewFile]]:
-    """Return the fields of a checked start or end and the files in it; empty display names and exceptions are dropped.
+@dataclass(slots=True)
+class StoredPart:
+    """The stored fields of a start or an end, and the files in its JSON."""
+
+    fields: Document
+    files: list[NewFile]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the part's JSON as text."""
+        return int(self.fields.get("start_size_bytes") or self.fields.get("end_size_bytes") or 0)
+
+
+def quick_texts(write: CallWrite) -> tuple[dict[str, str], bool]:
+    """Encode the JSON values of a write that orjson can encode; True if the write may be prepared on the event loop."""
+    texts: dict[str, str] = {}
+    is_quick = True
+    for name, value in write.json_values.items():
+        text = codec.encode_plain(value)
+        if text is not None:
+            texts[name] = text
+        is_quick = is_quick and text is not None and len(text) <= MAX_QUICK_LENGTH
+    return texts, is_quick
+
+
+def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({})) -> StoredPart:
+    """Convert a checked start or end to its stored fields; empty display names and exceptions are dropped.
+
+    Args:
+        write: the start or the end.
+        texts: its JSON texts, as far as they are encoded already.
 
     Raises:
-        TakesLongError: if `fast_only`, and the JSON is too large to process on the event loop.
         PayloadTooLargeError: if the JSON exceeds its part of a document.
-        BadInputError: if a string in the JSON uses the reserved ref scheme.
+        BadInputError: if a value exceeds `stores.json.limits`, or if a string in it uses the reserved ref scheme.
     """
-    if isinstance(call_part, CallStart):
-        values = {"attributes": call_part.attributes, "inputs": call_part.inputs}
-        payload = Payload.unchecked(values, ("inputs",), fast_only=fast_only)
-        payload.check_size()
-        return start_fields(call_part, payload), payload.files
-    payload = Payload.unchecked(
-        {"output": call_part.output, "summary": call_part.summary}, ("output",), fast_only=fast_only
-    )
-    usage_fields = summary_usage_fields(call_part.summary)
+    payload = _Payload({}, {}, {}, {}, [])
+    for name, value in write.json_values.items():
+        payload.add(name, value, texts.get(name), write)
+    if isinstance(write, CallStart):
+        payload.check_size({})
+        return StoredPart(_start_fields(write, payload), payload.files)
+    usage_fields = summary_usage_fields(write.summary, write.usage_scope)
     payload.check_size(usage_fields)
-    return end_fields(call_part, payload, usage_fields), payload.files
+    return StoredPart(_end_fields(write, payload, usage_fields), payload.files)
 
 
-def start_fields(start: CallStart, payload: Payload) -> Document:
-    """Return the fields of a checked start with its prepared payload.
+@dataclass(slots=True)
+class _Payload:
+    """The JSON values of a start or an end in their stored forms, by name."""
 
-    Raises:
-        BadInputError: if the op name is invalid.
-    """
+    values: dict[str, object]
+    texts: dict[str, str]
+    bson_copies: dict[str, object]
+    refs: dict[str, list[str]]
+    files: list[NewFile]
+    size_bytes: int = 0
+
+    def add(self, name: str, value: object, text: str | None, write: CallWrite) -> None:
+        """Add a value with its text, if that is known; long data URLs become files."""
+        text = _encode(name, value) if text is None else text
+        traits = write.traits.get(name) if write.traits else None
+        if name in write.values_with_files and may_hold_data_urls(text):
+            value, extracted = extract_data_urls(value)
+            text, traits = _encode(name, value), None
+            self.files += extracted
+        traits = traits or traits_of(value)
+        self.values[name] = value
+        self.texts[name] = text
+        self.bson_copies[name] = to_bson(value, traits)
+        self.refs[name] = _refs(name, value, text) if _COMMON_TO_SCHEMES in text else []
+        self.size_bytes += traits.default_length(value, text)
+
+    def check_size(self, other_fields: dict[str, object]) -> None:
+        """Check the size in BSON, including further stored fields.
+
+        Raises:
+            PayloadTooLargeError: if it exceeds `MAX_BYTES`.
+        """
+        texts = self.texts
+        length = sum(map(len, texts.values()))
+        if length * MAX_GROWTH <= MAX_BYTES:
+            return
+        # If the texts alone exceed the limit, skip the encoding, which blocks all threads.
+        stored = {**self.bson_copies, "json": texts, "refs": self.refs, **other_fields}
+        size = length if length > MAX_BYTES else len(bson_encode(stored))
+        if size > MAX_BYTES:
+            number = f"{size:,}" if size > length else f"more than {length:,}"
+            raise PayloadTooLargeError(
+                f"{' and '.join(texts)} take {number} bytes as stored (text, refs and the copy for queries); the limit "
+                f"is {MAX_BYTES:,}; store large content elsewhere and send a reference",
+                max(texts, key=lambda name: len(texts[name])),
+            )
+
+
+def _encode(name: str, value: object) -> str:
+    try:
+        return codec.encode(value)
+    except StoreError as error:
+        raise error.prefixed(name) from None
+
+
+def _refs(name: str, value: object, text: str) -> list[str]:
+    if not any(scheme in text for scheme in _SCHEMES):
+        return []
+    try:
+        return refs.collect(value)
+    except StoreError as error:
+        raise error.prefixed(name) from None
+
+
+def _start_fields(start: CallStart, payload: _Payload) -> Document:
     trace_name = op_trace_name(start.op_name)
     return {
         **key_fields(start.project_id, str(start.id)),
@@ -180,8 +291,7 @@ def _turn_of(start: CallStart) -> str | None:
     return start.thread_id or None if start.turn_id == start.id else None
 
 
-def end_fields(end: CallEnd, payload: Payload, usage_fields: Document) -> Document:
-    """Return the fields of a checked end with its prepared payload and the usage fields of its summary."""
+def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Document:
     return {
         **key_fields(end.project_id, end.id),
         "ended_at": end.ended_at,
@@ -203,6 +313,27 @@ def summary_usage_fields(summary: object, scope: str | None = None) -> Document:
     scope = scope or usage_scope(summary)
     usage = kept_usage(summary, sums_up=scope == SUM)
     return usage | {"usage_scope": scope} if usage else {}
+
+
+def example_digest(op_trace_name: str, inputs: object) -> str | None:
+    """Return the digest of the dataset example in a prediction's inputs; None for any other call.
+
+    Evaluations group their results by it. An example is either a ref to a table row, which ends in the row's digest, or
+    an inline value. An inline value gets the digest that it would have as a row, so equal examples match across runs
+    and datasets. The exception are examples with long data URLs: calls store these as files, rows do not.
+    """
+    if not _IS_PREDICTION.search(op_trace_name) or not isinstance(inputs, dict) or "example" not in inputs:
+        return None
+    example = inputs["example"]
+    return row_digest(example) or digests.object_digest(example)
+
+
+def row_digest(example: object) -> str | None:
+    """Return the row digest at the end of a ref to a row; None for any other value."""
+    if not isinstance(example, str) or not example.startswith(refs.SCHEME):
+        return None
+    match = _ROW.search(example)
+    return match[1] if match else None
 
 
 def _without_nulls(**fields: object) -> Document:

@@ -1,12 +1,14 @@
 """Input of call writes: the start and the end of a call, with their validation."""
 
 import functools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from stores import ids, refs
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME, check_length, check_object
+from stores.json.inspection import JsonTraits
 
 MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024
@@ -15,7 +17,13 @@ MAX_EXCEPTION: Final = 262_144
 
 @dataclass(slots=True)
 class CallStart:
-    """The start of a call. Times are microseconds since the epoch; attributes and inputs are JSON objects."""
+    """The start of a call. Times are microseconds since the epoch; attributes and inputs are JSON objects.
+
+    Attributes:
+        is_large: True if preparing the JSON takes so long that a thread should do it.
+        traits: known traits of the JSON values by name, which save a traversal.
+        values_with_files: names of the JSON values whose long data URLs become files.
+    """
 
     project_id: str
     op_name: str
@@ -32,7 +40,13 @@ class CallStart:
     wb_run_id: str | None = None
     wb_run_step: int | None = None
     is_large: bool = False
-    """True if preparing the JSON takes so long that a thread should do it."""
+    traits: Mapping[str, JsonTraits] | None = None
+    values_with_files: Collection[str] = ("inputs",)
+
+    @property
+    def json_values(self) -> dict[str, object]:
+        """The JSON values by name."""
+        return {"attributes": self.attributes, "inputs": self.inputs}
 
     def checked(self) -> "CallStart":
         """Validate the start, fill in missing ids, and return it.
@@ -62,7 +76,11 @@ class CallStart:
 
 @dataclass(slots=True)
 class CallEnd:
-    """The end of a call. `output` is any JSON value, `summary` a JSON object."""
+    """The end of a call. `output` is any JSON value, `summary` a JSON object.
+
+    `usage_scope` is that of the summary's usage (`stores.usage.entries`); if it is None, the summary shows it. For the
+    further attributes see `CallStart`.
+    """
 
     project_id: str
     id: str
@@ -72,6 +90,14 @@ class CallEnd:
     output: object = None
     wb_run_step_end: int | None = None
     is_large: bool = False
+    traits: Mapping[str, JsonTraits] | None = None
+    values_with_files: Collection[str] = ("output",)
+    usage_scope: str | None = None
+
+    @property
+    def json_values(self) -> dict[str, object]:
+        """The JSON values by name."""
+        return {"output": self.output, "summary": self.summary}
 
     def checked(self) -> "CallEnd":
         """Validate the end and return it.
@@ -85,6 +111,10 @@ class CallEnd:
         check_object(self.summary, "summary")
         check_step(self.wb_run_step_end, "wb_run_step_end")
         return self
+
+
+CallWrite = CallStart | CallEnd
+"""A write of a call. GraphQL, OTLP, Weave, imports and completions all produce these."""
 
 
 @functools.lru_cache(1024)  # programs call few distinct ops; errors are not cached

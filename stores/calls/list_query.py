@@ -1,4 +1,4 @@
-"""List queries of calls: filter, query and sort compiled into pipeline stages."""
+"""List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Final
 
 from stores import paging
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.feedback import (
     FIRST_MAX_FEEDBACK,
     MAX_FEEDBACK,
@@ -21,18 +22,15 @@ from stores.calls.feedback import (
     run_prequeries,
 )
 from stores.calls.feedback.field_names import FeedbackAccess
-from stores.calls.fields import CALL_FIELDS, TOTAL_COST
+from stores.calls.fields import CALL_FIELDS, TOTAL_COST, paths_of
 from stores.calls.filters import CallsFilter, Match, calls_match
-from stores.calls.op_names import compile_calls_query, expand_prefixes, op_names, searched_prefixes
-from stores.calls.op_versions import Names, OpVersions
+from stores.calls.op_names import Names, OpVersions, compile_calls_query, expand_prefixes, op_names, searched_prefixes
 from stores.calls.ref_expansion import Expansion
-from stores.calls.ref_fields import MAX_CONDITIONS, RefFieldTable
-from stores.calls.ref_lookups import Collections, Pipeline
+from stores.calls.ref_lookups import MAX_CONDITIONS, Collections, Pipeline, RefFieldTable
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database
 from stores.database.connection import IN_PYTHON
-from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.paging import Order, Page, PageRequest
@@ -42,6 +40,7 @@ from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import And, Get, Operand, iter_gets
+from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
@@ -103,7 +102,6 @@ async def calls_list_query(
     Raises:
         BadInputError: if the filter, the query, the sort or a column is invalid, or if the query has more than
             `MAX_CONDITIONS` fields behind refs or conditions on feedback.
-        UnavailableError: if an index was built during the read.
     """
     parsed = _ParsedListQuery(Collections.from_database(database), project_id, calls_filter, query, sort_by, expansion)
     filter_stages = [{"$match": calls_match(project_id, calls_filter)}]
@@ -113,7 +111,6 @@ async def calls_list_query(
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        stack.enter_context(translate_index_build_error())
         session = await stack.enter_async_context(database.snapshot_session())
         if parsed.needs_cost:
             encode = Prices.total_cost_expression
@@ -157,7 +154,6 @@ async def fetch_page(calls: Collection, list_query: ListQuery, request: PageRequ
 
     Raises:
         BadInputError: if the cursor belongs to another list.
-        UnavailableError: if an index was built during the read.
     """
     if list_query.calls_by_feedback:
         scope = paging.scope_of(calls.name, *list_query.cursor_scope, list_query.order)
@@ -391,3 +387,16 @@ def cost_stages(prices: Prices | None) -> Pipeline:
 def conjuncts(operation: Operand) -> tuple[Operand, ...]:
     """Return the terms of a conjunction, or the operation itself."""
     return operation.terms if isinstance(operation, And) else (operation,)
+
+
+def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:
+    """Build the relation to the visible calls that have a value in a field, or in a member of a list field."""
+    return OneToMany(
+        database,
+        database.calls,
+        field,
+        compile_sort(OLDEST_FIRST, CALL_FIELDS),
+        match,
+        paths_of,
+        finish=add_computed_fields,
+    )

@@ -1,13 +1,12 @@
 """Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs
-from stores.calls.deletes import delete_calls
+from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs, total_size
+from stores.calls.documents import StoredPart
 from stores.calls.events import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,
@@ -15,22 +14,27 @@ from stores.calls.events import (
     CallEvents,
     Cursors,
     EventFilter,
-    EventLookups,
     FanOut,
 )
 from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
-from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart
-from stores.calls.list_query import calls_list_query, explain_query, fetch_page
-from stores.calls.partial_batches import Rejected, write_partly
+from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
+from stores.calls.list_query import calls_by, calls_list_query, explain_query, fetch_page
 from stores.calls.ref_expansion import Expansion
-from stores.calls.relations import calls_by
-from stores.calls.restore import RestoredCall, restore_calls
-from stores.calls.trace_sizes import total_size
-from stores.calls.writes import PreparedCall, upsert, write_batch, write_prepared_calls, write_upserts
+from stores.calls.writes import (
+    Rejected,
+    RestoredCall,
+    delete_calls,
+    restore_calls,
+    store_parts,
+    upsert,
+    write_batch,
+    write_partly,
+    write_upserts,
+)
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
-from stores.database.snapshot_reads import find_all, one_row
+from stores.database.reads import find_all, one_row
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length
@@ -81,7 +85,6 @@ class CallsStore:
             self._calls, cursors, max_subscribers, max_event_bytes, max_per_caller=max_subscribers_per_caller
         )
         self._call_events = CallEvents(database, fan_out, cursors)
-        self._lookups = EventLookups(database)
 
     @property
     def fan_out(self) -> FanOut:
@@ -93,7 +96,7 @@ class CallsStore:
         await self._call_events.close()
 
     @database_write
-    async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
+    async def write(self, batch: Sequence[CallWrite]) -> None:
         """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
 
         Raises:
@@ -103,12 +106,12 @@ class CallsStore:
         await write_batch(self.database, batch)
 
     @database_write
-    async def write_prepared(self, whole_calls: Sequence[PreparedCall]) -> None:
-        """Store validated and prepared calls. An empty list does nothing."""
-        await write_prepared_calls(self.database, whole_calls)
+    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
+        """Store starts and ends in their stored form. An empty list does nothing."""
+        await store_parts(self.database, parts)
 
     @database_write
-    async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Rejected:
+    async def write_partly(self, batch: Sequence[CallWrite]) -> Rejected:
         """Store the valid starts and ends; return the errors of the others by position."""
         return await write_partly(self.database, batch)
 
@@ -125,7 +128,7 @@ class CallsStore:
         await restore_calls(self.database, batch)
 
     @database_write
-    async def write_one(self, part: CallStart | CallEnd) -> None:
+    async def write_one(self, part: CallWrite) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
         try:
             await write_batch(self.database, [part])
@@ -305,19 +308,7 @@ class CallsStore:
             event_filter, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
         except BadInputError as error:
             return _raise_on_first_read(error)  # raised on the first read, like all other errors of the stream
-        if event_filter.needs_lookup or needs_computed_fields(fields):
-            return self._complete_events(event_filter, after, fields, quota_key)
-        return self._call_events.events(event_filter, after, quota_key)
-
-    async def _complete_events(
-        self, event_filter: EventFilter, after: str | None, wanted: frozenset[str], quota_key: str
-    ) -> AsyncGenerator[CallEvent, None]:
-        async with aclosing(self._call_events.events(event_filter, after, quota_key)) as events:
-            async for event in events:
-                completed = await self._lookups.complete(event, event_filter, wanted, after)
-                if completed:
-                    yield completed
-                after = event.cursor
+        return self._call_events.events(event_filter, fields, after, quota_key)
 
     async def events_cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in the project so far, for `after` of `events`."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores import refs
-from stores.calls.example_digests import row_digest
+from stores.calls.documents import row_digest
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, content_store
 from stores.evaluations.logged_runs import BATCH, if_text, predictions_of

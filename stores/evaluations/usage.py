@@ -11,7 +11,7 @@ from stores.costs.pricing import exact
 from stores.database import Database, Document
 from stores.paging import Row
 from stores.usage.counts import FIELDS, STORED
-from stores.usage.scopes import SUM
+from stores.usage.entries import SUM
 
 _COUNTS = frozenset(
     {"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens", *FIELDS.values()}

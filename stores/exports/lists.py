@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.calls import CallsStore
-from stores.calls.computed_fields import PRICES
+from stores.calls.fields import total_cost
 from stores.calls.summaries import SUMMARY
 from stores.database import Database
 from stores.exports.columns import Column, Columns, Kind
@@ -59,13 +59,6 @@ def _tokens(name: str) -> Callable[[Row], int | None]:
     return tokens
 
 
-def _total_cost(row: Row) -> float | None:
-    """Return the cost of a row's usage in US dollars, by the prices at the time of the export."""
-    usage = row.get("usage")
-    cost: float | None = row[PRICES].total_cost(usage, row["started_at"]) if usage else None
-    return cost
-
-
 CALL_COLUMNS: Final = Columns(
     [
         Column("project_id"),
@@ -94,7 +87,7 @@ CALL_COLUMNS: Final = Columns(
         Column("prompt_tokens", Kind.INTEGER, optional=True, source=_tokens("prompt_tokens")),
         Column("completion_tokens", Kind.INTEGER, optional=True, source=_tokens("completion_tokens")),
         Column("total_tokens", Kind.INTEGER, optional=True),
-        Column("total_cost", Kind.NUMBER, optional=True, source=_total_cost),
+        Column("total_cost", Kind.NUMBER, optional=True, source=total_cost),
     ]
 )
 

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.restore import RestoredCall
+from stores.calls.writes import RestoredCall
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.objects import ObjectVersion

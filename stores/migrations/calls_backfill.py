@@ -16,9 +16,16 @@ from bson import encode as bson_encode
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
-from stores.calls.example_digests import PREDICTION_OPS, example_digest
-from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
+from stores.calls.documents import (
+    DERIVED_VERSION,
+    KEY_FIELDS,
+    MAX_BYTES,
+    MAX_GROWTH,
+    PREDICTION_OPS,
+    TURN_OF,
+    example_digest,
+    summary_usage_fields,
+)
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE

@@ -1,25 +1,25 @@
 """Conversion of a span to a call, from its attributes by the tables of `conventions`."""
 
+import hashlib
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import end_fields, start_fields, summary_usage_fields
-from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
-from stores.calls.payloads import Payload
-from stores.calls.writes import PreparedCall
+from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
 from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
-from stores.otel import conventions, op_names, span_events
+from stores.otel import conventions
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
-from stores.usage.scopes import SUM
+from stores.usage.entries import SUM
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """Separators of `otel_span`, its context and its status."""
@@ -27,6 +27,17 @@ _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 _EMPTY: Final = {"summary": JsonTraits()}
 _NO_TRAITS: Final = JsonTraits()
 _NO_MESSAGE: Final = "the span ended with status ERROR and without a message"
+
+
+_HASH_DIGITS: Final = 4
+
+_WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
+"""A word with its preceding delimiters, the same ones as in Weave."""
+
+Event = dict[str, Any]
+
+Decode = Callable[[str], Any]
+"""Decodes a string that starts like JSON."""
 
 
 class _DecodedAttributes:
@@ -67,28 +78,24 @@ def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
-def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> PreparedCall:
-    """Convert a span to a call.
+def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[CallStart, CallEnd | None]:
+    """Convert a span to the start and, if it has ended, the end of a call.
 
     Raises:
         BadInputError: it has too many or too deep attributes, or is not a valid call.
-        PayloadTooLargeError: it does not fit into a document.
     """
     read = _DecodedAttributes(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or span_events.inputs_of(span.events, read.decode)
-        output = output or span_events.output_of(span.events, read.decode)
+        inputs = inputs or _inputs_of_events(span.events, read.decode)
+        output = output or _output_of_events(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
         noted.pop("otel_span", None)  # the span's own attributes still have it
-    start, files = _start(span, origin, read, noted, inputs, wb_user_id)
-    if not span.ended_at:
-        return PreparedCall(start, None, files)
-    end, end_files = _end(span, origin, read, output, usage)
-    return PreparedCall(start, end, files + end_files)
+    start = _start(span, origin, read, noted, inputs, wb_user_id)
+    return start, _end(span, origin, read, output, usage) if span.ended_at else None
 
 
 def _start(
@@ -98,21 +105,15 @@ def _start(
     noted: dict[str, Any],
     inputs: dict[str, Any],
     wb_user_id: str | None,
-) -> tuple[dict[str, Any], list[Any]]:
+) -> CallStart:
     thread_id, is_turn = _thread(span, read)
     display_name = _text(read.pick(conventions.DISPLAY_NAME))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
-    attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
-    payload = Payload.from_values(
-        {"attributes": attributes, "inputs": inputs},
-        with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
-        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
-    )
-    start = CallStart(
+    return CallStart(
         project_id=origin.project_id,
-        op_name=op_names.shortened(span.name),
+        op_name=shortened(span.name),
         started_at=_time(read, conventions.START_TIME, span.started_at),
-        attributes=attributes,
+        attributes={**noted, "otel_span": _otel_span(span, origin, read)},
         inputs=inputs,
         id=span.span_id,
         trace_id=span.trace_id,
@@ -121,8 +122,9 @@ def _start(
         thread_id=thread_id,
         turn_id=span.span_id if is_turn else None,
         wb_user_id=wb_user_id or LOCAL_USER,
+        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
+        values_with_files=("attributes", "inputs"),  # the span's own attributes contain the inputs too
     )
-    return start_fields(start, payload), payload.files
 
 
 def _end(
@@ -131,27 +133,20 @@ def _end(
     read: _DecodedAttributes,
     output: Any,  # noqa: ANN401 -- JSON
     usage: dict[str, Any],
-) -> tuple[dict[str, Any], list[Any]]:
-    summary: dict[str, Any] = {"usage": usage} if usage else {}
+) -> CallEnd:
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
-    kept = summary_usage_fields(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
-    payload = Payload.from_values(
-        {"output": output, "summary": summary},
-        with_files=["output"],
-        other_fields=kept,
-        traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
-    )
-    end = CallEnd(
+    return CallEnd(
         project_id=origin.project_id,
         id=span.span_id,
         ended_at=_time(read, conventions.END_TIME, span.ended_at),
-        summary=summary,
+        summary={"usage": usage} if usage else {},
         exception=exception,
         output=output,
+        traits={"output": _payload_traits(output, read), **({} if usage else _EMPTY)},
+        usage_scope=SUM if does_sum else None,
     )
-    return end_fields(end, payload, kept), payload.files
 
 
 def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- JSON
@@ -246,7 +241,77 @@ def _time(read: _DecodedAttributes, role: str, nanoseconds: int) -> int:
 
 def _exception(span: Span, read: _DecodedAttributes) -> str | None:
     if span.status_code == ERROR:
-        return span.status_message or span_events.exception_of(span.events) or _NO_MESSAGE
+        return span.status_message or _recorded_exception(span.events) or _NO_MESSAGE
     if read.pick(conventions.LEVEL) == "ERROR":
-        return _text(read.pick(conventions.LEVEL_MESSAGE)) or span_events.exception_of(span.events) or _NO_MESSAGE
+        return _text(read.pick(conventions.LEVEL_MESSAGE)) or _recorded_exception(span.events) or _NO_MESSAGE
     return None
+
+
+def shortened(name: str) -> str:
+    """Return the name; a too long one becomes its first words and four digits of its SHA-256.
+
+    The call's attributes keep the whole name as `otel_span.name`.
+    """
+    if len(name) <= MAX_OP_NAME:
+        return name
+    room = MAX_OP_NAME - 1 - _HASH_DIGITS
+    end = 0
+    for word in _WORD.finditer(name, 0, room):
+        if word.end() == room:  # Weave cuts before a word that fills the limit exactly
+            break
+        end = word.end()
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{name[: end or room]}:{digest}"
+
+
+def _inputs_of_events(events: list[Event], decode: Decode) -> dict[str, Any]:
+    """Return the inputs under their key; empty if no event has them."""
+    inputs = _attribute_of_event(events, conventions.EVENT_INPUTS, decode)
+    messages = _messages(events, conventions.INPUT_MESSAGE_EVENTS, decode)
+    return inputs or ({conventions.INPUT_MESSAGES: messages} if messages else {})
+
+
+def _output_of_events(events: list[Event], decode: Decode) -> dict[str, Any]:
+    """Return the output under its key; empty if no event has it."""
+    output = _attribute_of_event(events, conventions.EVENT_OUTPUTS, decode)
+    messages = _messages(events, conventions.OUTPUT_MESSAGE_EVENTS, decode)
+    return output or ({conventions.OUTPUT_MESSAGES: messages} if messages else {})
+
+
+def _recorded_exception(events: list[Event]) -> str | None:
+    """Return the last recorded exception as `type: message`; None if there is none."""
+    for event in reversed(events):
+        exception = event["attributes"].get("exception") if event["name"] == "exception" else None
+        if isinstance(exception, dict):
+            parts = [str(exception[name]) for name in ("type", "message") if exception.get(name)]
+            return ": ".join(parts) or None
+    return None
+
+
+def _attribute_of_event(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str, Any]:
+    for event in events:
+        key = keys.get(event["name"])
+        value = _at(event["attributes"], key, decode) if key else None
+        if value:
+            return {str(key): value}
+    return {}
+
+
+def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> list[dict[str, Any]]:
+    """Build one message for each message event, from its attributes."""
+    return [
+        {"role": roles[event["name"]], **{key: _decoded(value, decode) for key, value in event["attributes"].items()}}
+        for event in events
+        if event["name"] in roles
+    ]
+
+
+def _at(attributes: dict[str, Any], key: str, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+    value: Any = attributes
+    for step in key.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return _decoded(value, decode)
+
+
+def _decoded(value: Any, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+    return decode(value) if isinstance(value, str) and value.startswith(OPENING) else value

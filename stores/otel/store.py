@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from stores.calls import CallsStore
-from stores.calls.writes import PreparedCall
+from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
@@ -44,7 +44,7 @@ class _Rejected:
     error: StoreError
 
 
-_SizedTask = tuple[int, Callable[[], PreparedCall | _Rejected]]
+_SizedTask = tuple[int, Callable[[], list[StoredPart] | _Rejected]]
 
 
 @dataclass(slots=True)
@@ -138,16 +138,16 @@ class OtelStore:
                 async with self._decode_lock:
                     ready, is_done = await _part(made, exported)
                 if ready:
-                    await self._calls.write_prepared(ready)
+                    await self._calls.write_parts([part for parts in ready for part in parts])
                     exported.stored_spans += len(ready)
         if exported.forbidden and not exported.stored_spans:
             raise exported.forbidden
         return exported
 
 
-async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[PreparedCall], bool]:
+async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[list[StoredPart]], bool]:
     """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
-    ready: list[PreparedCall] = []
+    ready: list[list[StoredPart]] = []
     number = size = 0
     async for size_bytes, make in cooperative(made, _SLICE_SECONDS):
         # A thread lets other tasks run meanwhile, at some cost.
@@ -158,7 +158,7 @@ async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[Pr
             size += size_bytes
         else:
             ready.append(one)
-            size += one.size_bytes
+            size += sum(part.size_bytes for part in one)
         if number >= _MAX_PART_CALLS or size >= _MAX_PART_BYTES:
             return ready, False
     return ready, True
@@ -186,14 +186,14 @@ def _tasks(
 
 def _call(
     message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> PreparedCall | _Rejected:
-    """Convert a span to a call, or return the reason for its rejection."""
+) -> list[StoredPart] | _Rejected:
+    """Convert a span to the stored parts of its call, or return the reason for its rejection."""
     span = None
     try:
         if isinstance(origin, StoreError):
             raise origin
         span = span_of(message)
-        return call_of(span, origin, wb_user_id)
+        return [stored_part(write) for write in call_of(span, origin, wb_user_id) if write]
     except StoreError as error:
         return _Rejected(_reason(span, error), error)
 

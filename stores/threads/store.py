@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 from stores import paging
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
-from stores.calls.relations import calls_by
+from stores.calls.list_query import calls_by
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
 from stores.ids import check_project_id

@@ -1,6 +1,6 @@
 """Store of traces: all reads of traces within one project. Traces are derived from calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
@@ -8,15 +8,13 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
-from stores.calls.relations import calls_by
+from stores.calls.list_query import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
-from stores.traces import totals
 from stores.traces.tree import TREE_FIELDS, Tree
 
 MAX_CALLS: Final = 100_000
@@ -27,6 +25,27 @@ TraceKey = tuple[str, str]
 
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 _ROOTS: Final = {"parent_id": None}
+
+
+USAGE: Final = "usage"
+
+COST: Final = frozenset({"cost", "unpriced_tokens"})
+
+TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
+
+CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
+
+_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
+    "num_calls": {"$sum": 1},
+    "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},
+    "num_running": {"$sum": {"$cond": [{"$eq": ["$status", "running"]}, 1, 0]}},
+    "started_at": {"$min": "$started_at"},
+    "ended_at": {"$max": "$ended_at"},
+}
+
+_INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
+
+NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
 
 
 class TracesStore:
@@ -128,22 +147,22 @@ class TracesStore:
         Raises:
             BadInputError: if usage is selected and the traces have more than `MAX_CALLS` calls.
         """
-        totals_by_key: dict[TraceKey, Row] = {each: dict(totals.NO_CALLS) for each in keys}
-        accumulators = totals.count_accumulators(wanted)
+        totals_by_key: dict[TraceKey, Row] = {each: dict(NO_CALLS) for each in keys}
+        accumulators = _count_accumulators(wanted)
         for project_id, trace_ids in group_by_project(keys):
             if accumulators:
                 stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": accumulators}]
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
-                    totals_by_key[project_id, row.pop("_id")] |= totals.with_duration(row)
-            if totals.USAGE in wanted:
+                    totals_by_key[project_id, row.pop("_id")] |= _with_duration(row)
+            if USAGE in wanted:
                 for trace_id, usage in (await self._usage(project_id, trace_ids, wanted)).items():
-                    totals_by_key[project_id, trace_id][totals.USAGE] = usage
+                    totals_by_key[project_id, trace_id][USAGE] = usage
         return totals_by_key
 
     async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
         rows = await self._read(project_id, trace_ids, {*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ})
         prices = None
-        if not totals.COST.isdisjoint(wanted):
+        if not COST.isdisjoint(wanted):
             models = {model for calls in rows.values() for model in models_of(calls)}
             prices = await prices_of_models(self.database, project_id, models)
         return {trace_id: await usage_of_trace(calls, prices) for trace_id, calls in rows.items()}
@@ -156,8 +175,7 @@ class TracesStore:
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        with translate_index_build_error():
-            rows = await all_rows(self._calls, stages, self._max_calls + 2)
+        rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(
                 f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "
@@ -176,3 +194,16 @@ def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
 def _check_depth(max_depth: int | None) -> None:
     if max_depth is not None and max_depth < 0:
         raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+
+
+def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:
+    """Return the `$group` stage's body for the selected counts per trace; None if none is selected."""
+    names = {input_ for name in wanted for input_ in _INPUTS.get(name, {name})}
+    accumulators = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names}
+    return {"_id": "$trace_id", **accumulators} if accumulators else None
+
+
+def _with_duration(row: Row) -> Row:
+    """Add the duration in whole milliseconds to a row of counts, if a call has ended."""
+    started, ended = row.get("started_at"), row.get("ended_at")
+    return row if started is None or ended is None else row | {"duration_ms": (ended - started) // 1000}

@@ -16,8 +16,16 @@ A call stores one entry under `usage` for each model in its summary:
 Counts are integers from 0 to 2^63 - 1. Other values count as missing, and larger sums are clamped. If the total was not
 sent, `total_is_sum` is true and costs report the total as sent, 0. `stores.usage.rules` defines how each sender's
 counts are read. `total_tokens` of the call is the sum over its models.
+
+The scope of a call's usage says whether it is the call's own, or that of its whole subtree. Weave's Python client sums
+up: a call with child calls reports the sum of their usage and nothing of its own. Its `status_counts` reveal this,
+because each call counts itself: a sum above one means that the call sums up, one that it reports only for itself.
+Without these counts the scope is unclear. Most OpenTelemetry spans report only for themselves, but those of some agents
+sum up (some state it, see `stores.otel.usage`), and so does Weave's TypeScript client. Unclear scopes are resolved by
+comparison with the children's usage: see `stores.aggregates.own_usage`.
 """
 
+import math
 from typing import Any, Final, TypeGuard
 
 from stores.json.inspection import INT64
@@ -34,6 +42,13 @@ SUMS_UP: Final = "sums_up"
 
 _PLAIN: Final = frozenset(COUNTS)
 """Keys of a usage that needs no rule."""
+
+
+OWN: Final = "own"
+
+SUM: Final = "sum"
+
+UNCLEAR: Final = "unclear"
 
 
 def by_model(summary: object) -> dict[str, dict[str, Any]]:
@@ -126,3 +141,18 @@ def _is_whole(value: object) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value == value // 1 and -INT64 <= value < INT64
+
+
+def usage_scope(summary: object) -> str:
+    """Return the scope of a summary's usage: `OWN`, `SUM` or `UNCLEAR`; accepts any value."""
+    counts = summary.get("status_counts") if isinstance(summary, dict) else None
+    if not isinstance(counts, dict):
+        return UNCLEAR
+    calls = math.fsum(number for number in counts.values() if _is_count(number))
+    if calls == 1:
+        return OWN
+    return SUM if calls > 1 else UNCLEAR
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 63

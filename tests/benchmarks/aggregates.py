@@ -13,7 +13,7 @@ from bson import Decimal128
 
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
 from stores.calls import CallsStore
-from stores.calls.computed_fields import PRICES
+from stores.calls.fields import PRICES
 from stores.costs import CostsStore, NewCost
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest

@@ -10,7 +10,7 @@ from pymongo import UpdateOne
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import KEY_FIELDS, stored_fields, whole_call
+from stores.calls.documents import KEY_FIELDS, stored_part, whole_call
 from stores.database import Document
 from tests.benchmarks.bench import MANY, Bench, row_of
 from tests.benchmarks.report import Must, Row, Section
@@ -96,7 +96,7 @@ def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
     """Return the floor's writes of the same calls: documents in LoomQL's form, and updates that end them if apart."""
-    fields = [(stored_fields(start.checked())[0], stored_fields(end)[0]) for start, end in pairs]
+    fields = [(stored_part(start.checked()).fields, stored_part(end).fields) for start, end in pairs]
     whole = [whole_call(start, None if apart else end) for start, end in fields]
     ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
     return whole, ends

@@ -73,7 +73,7 @@ async def test_plain_field_selected_alone_equals_the_field_among_all_others(data
     unfilled = plain_fields_of_entities(schema._schema) - ALWAYS_NULL - filled
 
     assert not differing, (
-        "name the document paths that these fields need in `reads` of their store, or for calls in `_READS` of "
-        f"stores/calls/fields.py: {differing}"
+        "name the document paths that these fields need in `reads` of their store, or for calls in their row "
+        f"of stores/calls/fields.py: {differing}"
     )
     assert not unfilled, f"give these fields a value in tests/graphql_schema/permissions/twins.py: {sorted(unfilled)}"

@@ -4,7 +4,6 @@ from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES as MAX_EVENT_BYTES
-from stores.calls.events.event_lookups import EventLookups
 from stores.calls.events.fan_out import MAX_SUBSCRIBERS, FanOut
 from stores.calls.events.service import CallEvents
 
@@ -15,6 +14,5 @@ __all__ = [
     "CallEvents",
     "Cursors",
     "EventFilter",
-    "EventLookups",
     "FanOut",
 ]

@@ -1,9 +1,12 @@
-"""Cursors of events: opaque, encrypted positions in a project's events.
+"""Positions in a project's events: resume tokens of change streams, and the cursors that encrypt them for clients.
 
-A cursor is valid for any filter and query over its project, and at every server of the same database.
+A cursor is valid for any filter and query over its project, and at every server of the same database. A resume token
+contains MongoDB's timestamp, which advances with writes to any project. Cursors are therefore encrypted and padded, and
+no two are equal; otherwise equal cursors would reveal that no project was written to.
 
-A resume token contains MongoDB's timestamp, which advances with writes to any project. Cursors are therefore encrypted
-and padded, and no two are equal; otherwise equal cursors would reveal that no project was written to.
+Tokens are hexadecimal texts that sort lexically. After one byte for the type come the seconds and the counter of the
+timestamp, then the format version (2B..). A 0 (29) follows if the token is a bare timestamp, which sorts before all
+changes of that timestamp.
 """
 
 import base64
@@ -11,6 +14,7 @@ import binascii
 import os
 from typing import Final
 
+from bson.timestamp import Timestamp
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
@@ -25,6 +29,17 @@ _END: Final = b"\x80"
 
 CURSOR_ARGUMENT: Final = "after"
 """Name of the argument that takes a cursor."""
+
+
+_TYPE: Final = "82"
+
+_SECONDS: Final = slice(2, 10)
+
+_COUNTER: Final = slice(10, 18)
+
+_VERSION: Final = slice(18, 20)
+
+_KIND: Final = slice(22, 24)
 
 
 class Cursors:
@@ -78,3 +93,30 @@ class Cursors:
 def _padded(content: bytes, block: int) -> bytes:
     """Pad the content with an end marker and zeros to a multiple of `block`."""
     return content + _END + bytes(-len(content + _END) % block)
+
+
+def is_known_format(token: str) -> bool:
+    """Return True if the token has the known format; tokens of other formats are only compared."""
+    return token[:2] == _TYPE and token[_VERSION] == "2B"
+
+
+def is_bare_timestamp(token: str) -> bool:
+    """Return True if the token is a bare timestamp; any other token reveals whose change it is."""
+    return is_known_format(token) and token[_KIND] == "29"
+
+
+def timestamp_of(token: str) -> Timestamp | None:
+    """Return the token's timestamp; None if its format is unknown."""
+    return Timestamp(int(token[_SECONDS], 16), int(token[_COUNTER], 16)) if is_known_format(token) else None
+
+
+def token_at(timestamp: Timestamp) -> str:
+    """Return the token before all changes of a timestamp, in the oldest format, which every MongoDB accepts."""
+    return f"{_TYPE}{timestamp.time:08X}{timestamp.inc:08X}2B0229296E04"
+
+
+def token_after_timestamp(token: str) -> str:
+    """Return the token after all changes of a bare timestamp; any other token unchanged."""
+    if not is_bare_timestamp(token):
+        return token
+    return f"{token[: _COUNTER.start]}{int(token[_COUNTER], 16) + 1:08X}{token[_COUNTER.stop :]}"

@@ -5,8 +5,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from stores.calls.events.cursors import Cursors
-from stores.calls.events.resume_tokens import timestamp_of, token_at
+from stores.calls.events.cursors import Cursors, timestamp_of, token_at
 from stores.paging import Row
 from stores.query.evaluator import LARGE_JSON_BYTES
 

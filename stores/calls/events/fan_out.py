@@ -14,14 +14,11 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores.calls.events.change_stream import Change, Stream, is_transient, open_stream
-from stores.calls.events.changes import age_seconds, to_event, token_of
-from stores.calls.events.cursors import Cursors
+from stores.calls.events.change_stream import Change, Stream, age_seconds, is_transient, open_stream, to_event, token_of
+from stores.calls.events.cursors import Cursors, is_bare_timestamp, token_after_timestamp
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
-from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
-from stores.calls.events.resume_tokens import is_bare_timestamp, token_after_timestamp
-from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
+from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog, Subscriber, SubscriptionEndedError
 from stores.concurrency.admission import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.concurrency.time_slices import TimeSlice, cooperative

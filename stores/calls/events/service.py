@@ -1,20 +1,36 @@
-"""Subscriptions to events: catch up from the oplog if the client asks for it, then read live events."""
+"""Subscriptions to events: catch up from the oplog if the client asks for it, then read live events.
+
+Feedback, costs and computed fields are looked up at delivery time, once for all subscribers.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
+from contextlib import aclosing
+from typing import Any, Final
 
-from stores.calls.events.change_stream import current_token, read_changes_after
-from stores.calls.events.changes import to_event
+from stores.calls import documents
+from stores.calls.computed_fields import add_computed_fields, needs_computed_fields
+from stores.calls.events.change_stream import current_token, read_changes_after, to_event
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import EventFilter
+from stores.calls.events.event_filter import EventFilter, needs_lookup
+from stores.calls.events.event_log import SubscriptionEndedError
 from stores.calls.events.fan_out import FanOut
+from stores.calls.feedback import Conditions, condition_lookup
+from stores.calls.list_query import cost_stages, uses_cost
+from stores.calls.ref_lookups import Collections
+from stores.costs.project_prices import prices_of_found
 from stores.database import Database
-from stores.query.evaluator import DocumentValues
+from stores.errors import StoreTimeoutError, UnavailableError
+from stores.query.evaluator import DocumentValues, compile_test
+from stores.query.match_compiler import compile_match
+from stores.query.syntax_tree import And, Literal, Not, Operand, Or, map_operands
 
 MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""
+
+MAX_LOOKUPS: Final = 8
+"""Events looked up concurrently per process; subscribers that wait too long lag."""
 
 
 class CallEvents:
@@ -22,39 +38,57 @@ class CallEvents:
 
     def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
         self._database = database
-        self.fan_out = self._fan_out = fan_out
+        self.fan_out = fan_out
         self._cursors = cursors
+        self._lookup_slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._catch_up_slots = asyncio.Semaphore(MAX_CATCH_UP_READS)
 
     async def close(self) -> None:
         """End every subscription with an error that contains its resume cursor."""
-        await self._fan_out.close()
+        await self.fan_out.close()
 
     async def cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in a project so far."""
         await self._cursors.open()
         return self._cursors.encode(project_id, await self._database.query(current_token(self._database.calls)))
 
-    async def events(
-        self, event_filter: EventFilter, after: str | None, quota_key: str = ""
+    def events(
+        self, event_filter: EventFilter, wanted: frozenset[str], after: str | None, quota_key: str = ""
     ) -> AsyncGenerator[CallEvent, None]:
         """Yield the events that pass a filter, once and in order, after a cursor or from now on.
 
-        Conditions of the filter that need a lookup are left to the caller. `quota_key` names the caller whose quota
-        counts.
+        The calls of the events have the selected fields. `quota_key` names the caller whose quota counts.
 
         Raises:
             BadInputError: if the cursor belongs to another project, or if it is older than the oplog.
             RateLimitedError: if there are too many subscriptions.
             UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
+        if event_filter.needs_lookup or needs_computed_fields(wanted):
+            return self._complete_events(event_filter, wanted, after, quota_key)
+        return self._stored_events(event_filter, after, quota_key)
+
+    async def _complete_events(
+        self, event_filter: EventFilter, wanted: frozenset[str], after: str | None, quota_key: str
+    ) -> AsyncGenerator[CallEvent, None]:
+        async with aclosing(self._stored_events(event_filter, after, quota_key)) as events:
+            async for event in events:
+                completed = await self._complete(event, event_filter, wanted, after)
+                if completed:
+                    yield completed
+                after = event.cursor
+
+    async def _stored_events(
+        self, event_filter: EventFilter, after: str | None, quota_key: str
+    ) -> AsyncGenerator[CallEvent, None]:
+        """Yield the events that pass the conditions that need no lookup."""
         project_id = event_filter.project_id
         await self._cursors.open()
         token = None if after is None else self._cursors.decode(project_id, after)
-        async with self._fan_out.watch_project(project_id, quota_key):
+        async with self.fan_out.watch_project(project_id, quota_key):
             while True:
-                await self._database.run(self._fan_out.wait_until_covered(project_id))
-                async with self._fan_out.subscribe(event_filter, token) as subscriber:
+                await self._database.run(self.fan_out.wait_until_covered(project_id))
+                async with self.fan_out.subscribe(event_filter, token) as subscriber:
                     while subscriber:
                         yield await subscriber.next()
                 if token is None:
@@ -63,13 +97,45 @@ class CallEvents:
                 async with self._catch_up_slots:
                     batch = await self._database.query(read_changes_after(self._database.calls, project_id, token))
                 for change in batch.changes:
-                    await self._fan_out.time_slices.acquire()
+                    await self.fan_out.time_slices.acquire()
                     event = to_event(change, self._cursors)
                     if event and await _matches(event_filter, event):
-                        self._fan_out.check_open(self._cursors.encode(project_id, token))
+                        self.fan_out.check_open(self._cursors.encode(project_id, token))
                         yield event
                         token = event.token
                 token = batch.token
+
+    async def _complete(
+        self, event: CallEvent, event_filter: EventFilter, wanted: frozenset[str], after: str | None
+    ) -> CallEvent | None:
+        """Return an event with the selected fields of its call; None if it does not pass the filter.
+
+        Raises:
+            SubscriptionEndedError: if the database fails; its cursor, `after` or one just before the event, resumes
+                with the event.
+        """
+        try:
+            if event_filter.needs_lookup:
+                key = "holds", event_filter.key
+                if not await event.cached(key, lambda: self._passes_lookups(event, event_filter)):
+                    return None
+            return (
+                await event.cached(wanted, lambda: self._with_fields(event, wanted))
+                if needs_computed_fields(wanted)
+                else event
+            )
+        except (UnavailableError, StoreTimeoutError) as error:
+            raise SubscriptionEndedError(error.message, after or event.cursor_before) from error
+
+    async def _passes_lookups(self, event: CallEvent, event_filter: EventFilter) -> bool:
+        async with self._lookup_slots:
+            return await self._database.query(_holds(self._database, event, event_filter))
+
+    async def _with_fields(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
+        row = dict(event.call)
+        async with self._lookup_slots:
+            await self._database.query(add_computed_fields(self._database, row["project_id"], [row], wanted))
+        return event.with_call(row)
 
 
 async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
@@ -77,3 +143,29 @@ async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
     if event.is_large:
         return await asyncio.to_thread(event_filter.matches, event.call, values)
     return event_filter.matches(event.call, values)
+
+
+async def _holds(database: Database, event: CallEvent, event_filter: EventFilter) -> bool:
+    """Return True if an event passes by current feedback and prices, even if its call was deleted."""
+    project_id = event_filter.project_id
+    remaining = await asyncio.to_thread(_with_event_results, And(event_filter.needs_lookup), DocumentValues(event.call))
+    conditions = Conditions(remaining)
+    found: list[dict[str, Any]] = [{"$match": documents.key_fields(project_id, event.call["id"])}]
+    prices = await prices_of_found(database, project_id, found) if uses_cost(remaining) else None
+    stages = [*found, *cost_stages(prices)]
+    for condition in conditions.without_result({}):
+        stages += condition_lookup(Collections.from_database(database).feedback, project_id, condition)
+    stages += [{"$match": compile_match(conditions.operation(project_id, {}))}, {"$project": {"_id": 1}}]
+    return bool(await database.calls.aggregate(stages).to_list(1))
+
+
+def _with_event_results(node: Operand, values: DocumentValues) -> Operand:
+    """Evaluate every condition that needs no lookup with the event's values, and keep the others.
+
+    MongoDB might find the call's payload too complex, or changed since the event.
+    """
+    if not needs_lookup(node):
+        return Literal(compile_test(node)(values))
+    return (
+        map_operands(node, lambda term: _with_event_results(term, values)) if isinstance(node, And | Or | Not) else node
+    )

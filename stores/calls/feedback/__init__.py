@@ -5,11 +5,9 @@ without feedback counts as having a single feedback of nulls. `$not` is the exac
 satisfy two comparisons. A sort uses the newest feedback of the type, by `created_at`, then `id`.
 """
 
-from stores.calls.feedback.conditions import Conditions
-from stores.calls.feedback.feedback_sort import CallsByFeedback
+from stores.calls.feedback.conditions import Conditions, condition_lookup
+from stores.calls.feedback.feedback_sort import CallsByFeedback, NewestFeedbackTable
 from stores.calls.feedback.field_names import FeedbackFieldTable
-from stores.calls.feedback.latest_feedback import NewestFeedbackTable
-from stores.calls.feedback.lookups import condition_lookup
 from stores.calls.feedback.prequeries import (
     FIRST_MAX_FEEDBACK,
     MAX_FEEDBACK,

@@ -4,9 +4,15 @@
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, get_type_hints
 
+import strawberry
 from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, GraphQLSchema
+from strawberry.utils.str_converters import to_camel_case
+
+from graphql_schema.calls.types import type_of_values
+from stores.calls import CallsFilter
+from stores.calls.filters import FILTER_FIELDS, Texts
 
 GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
 ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"
@@ -27,6 +33,17 @@ _BY: Final = {SAID: "wbUserId"}
 _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
 _COMPLETION: Final = {SAID: "wbUserId", SHAPE: "trackLlmCall"}
 _CONDITION: Final = "and or not eq ne gt gte lt lte startsWith isNull exists in contains convert"
+
+_TEXTS: Final = {
+    name
+    for name, hint in get_type_hints(CallsFilter).items()
+    if hint == Texts and type_of_values(FILTER_FIELDS[name].column) in {str, strawberry.ID}
+}
+_CALLS_FILTER: Final = {
+    NAMES: " ".join(to_camel_case(name) for name in FILTER_FIELDS if name in _TEXTS),
+    ROWS: " ".join(to_camel_case(name) for name in FILTER_FIELDS if name not in _TEXTS),
+}  # fmt: skip
+"""A field of texts may name something, so each is probed; times, flags and enums name nothing."""
 
 RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
@@ -96,10 +113,7 @@ RULED: Final[_Ruled] = {
     "Project.threads": _SORTED | {NAMES: "filter"},
     "Trace.tree": _LIST | {SHAPE: "maxDepth"},
     "CallBatchMode": {GATED: "start end"},
-    "CallsFilter": {
-        NAMES: "opNames inputRefs outputRefs parentIds traceIds callIds threadIds turnIds wbUserIds wbRunIds",
-        ROWS: "traceRootsOnly statuses models startedAfter startedBefore errorsOnly",
-    },
+    "CallsFilter": _CALLS_FILTER,
     "CompletedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id traceId parentId threadId turnId opName inputs output",
         SAID: "startedAt attributes displayName wbUserId wbRunId wbRunStep endedAt summary exception wbRunStepEnd",

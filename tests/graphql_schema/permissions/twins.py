@@ -106,7 +106,7 @@ class Builder:
                 attributes=words,
                 inputs=given.get("inputs", words | refs),
                 wb_user_id=self.words,
-                wb_run_id="acme/chat/run",
+                wb_run_id=f"{self.project_id}/run",
                 wb_run_step=1,
             ),
             end(

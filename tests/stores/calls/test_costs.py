@@ -10,7 +10,7 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.calls.computed_fields import PRICES
+from stores.calls.fields import PRICES
 from stores.costs import CostsStore, NewCost, Prices, bill, project_prices
 from stores.costs.project_prices import prices_of
 from stores.costs.store import FEW

@@ -9,7 +9,7 @@ import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.data_urls import MAX_INLINE_LENGTH
-from stores.calls.payloads import MAX_BYTES
+from stores.calls.documents import MAX_BYTES
 from stores.database import Database
 from stores.digests import bytes_digest
 from stores.errors import BadInputError, PayloadTooLargeError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.example_digests import example_digest
+from stores.calls.documents import example_digest
 from stores.database import Database
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, call_id, end, start

@@ -1,42 +1,29 @@
 """Tests that a filter matches any value within a list and all lists together, within one project."""
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_type_hints
 
 import pytest
 
-from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.events import EventFilter
+from stores.calls.filters import FILTER_FIELDS
+from stores.database import Database
+from stores.database.indexes import INDEXES
 from stores.errors import BadInputError
 from stores.paging import PageRequest
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from stores.query.evaluator import DocumentValues
+from stores.query.index_use import UNINDEXED_FILTERS
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, start, trace_id
+from tests.stores.calls.cases import FILTER_CASES, OP, REF, six_calls
 
-REF = "weave:///acme/chat/object/prompt:"
-OP = "weave:///acme/chat/op/foo:"
-LISTS = [field.name for field in fields(CallsFilter) if field.type == list[str] | None]
-ONE_MODEL: dict[str, Any] = {"usage": {"gpt-4o": {"total_tokens": 5}}}
-TWO_MODELS: dict[str, Any] = {"usage": {"gpt-4o": {}, "o3": {"total_tokens": 7}}}
+LISTS = [name for name, hint in get_type_hints(CallsFilter).items() if hint == list[str] | None]
 
 
 @pytest.fixture
 async def some_calls(calls: CallsStore) -> None:
     """Write six calls that differ in every filtered field, and copies of them in another project."""
-    parts: list[CallStart | CallEnd] = [
-        start(1, op_name="foo:v1", thread_id="t1", turn_id=call_id(1), wb_user_id="ann", wb_run_id="acme/chat/r1"),
-        start(2, op_name="foo:v2", parent_id=call_id(1), inputs={"a": f"{REF}v1"}, thread_id="t1", turn_id=call_id(1)),
-        start(
-            3,
-            op_name="foobar:v1",
-            parent_id=call_id(2),
-            inputs={"a": [f"{REF}v1", f"{REF}v2"]},
-            wb_run_id="acme/chat/r2",
-        ),
-        start(4, op_name=f"{OP}v1", trace_id=trace_id(1), thread_id="t2", wb_user_id="bob"),
-        start(5, op_name=f"{OP}v2", trace_id=trace_id(1), parent_id=call_id(4)),
-        start(6, op_name="foo"),
-        end(6, output={"deep": [f"{REF}v2"]}, summary=ONE_MODEL),
-        end(4, exception="broken", summary=TWO_MODELS),
-        end(1, summary={"status_counts": {"error": 1}}),
-    ]
+    parts = six_calls()
     await calls.write(parts)
     for part in parts:
         part.project_id = "acme/other"
@@ -110,6 +97,40 @@ async def test_filter_finds_calls_that_match_every_list(
     calls: CallsStore, calls_filter: CallsFilter, numbers: list[int]
 ) -> None:
     assert await found(calls, calls_filter) == numbers
+
+
+@pytest.mark.usefixtures("some_calls")
+@pytest.mark.parametrize("name", FILTER_FIELDS)
+async def test_each_field_matches_its_case_in_lists_and_events(
+    calls: CallsStore, database: Database, name: str
+) -> None:
+    assert name in FILTER_CASES, f"add a value of {name} to FILTER_CASES in tests/stores/calls/cases.py"
+    value, numbers = FILTER_CASES[name]
+    calls_filter = CallsFilter(**{name: value})
+    event_filter = EventFilter(PROJECT, calls_filter)
+
+    documents = await database.calls.find({"project_id": PROJECT}).to_list(None)
+    passing = [each["id"] for each in documents if event_filter.matches(each, DocumentValues(each))]
+
+    assert await found(calls, calls_filter) == numbers, f"see the match of {name} in stores/calls/filters.py"
+    assert sorted(passing) == [call_id(number) for number in numbers], (
+        f"see the test of {name} in stores/calls/filters.py, which subscriptions use"
+    )
+
+
+def test_fields_without_an_index_count_as_scans() -> None:
+    """Check that the cost limit knows each field whose column leads no index of calls."""
+    indexed = {"_id", "id"} | {
+        next(path for path, _ in index.keys if path not in {"project_id", "visible"})
+        for index in INDEXES
+        if index.collection == "calls" and len(index.keys) > 2
+    }
+    unindexed = {name for name, row in FILTER_FIELDS.items() if row.column and row.column not in indexed}
+
+    assert unindexed == {name for name in UNINDEXED_FILTERS if name in FILTER_FIELDS}, (
+        "name these filters in UNINDEXED_FILTERS of stores/query/index_use.py, or add an index to "
+        "stores/database/indexes.py"
+    )
 
 
 @pytest.mark.usefixtures("some_calls")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStore, op_versions
-from stores.calls.op_versions import MAX_PREFIXES, OpVersions
+from stores.calls import CallsFilter, CallsStore, op_names
+from stores.calls.op_names import MAX_PREFIXES, OpVersions
 from stores.database import Database
 from stores.database.transactions import Session
 from stores.feedback import FeedbackStore, NewFeedback
@@ -217,7 +217,7 @@ async def test_page_by_refs_or_another_sort_reads_no_versions(calls: CallsStore,
 async def test_too_many_versions_are_counted_once_and_pages_are_complete(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.calls.op_versions.MAX_VERSIONS", 1)
+    monkeypatch.setattr("stores.calls.op_names.MAX_VERSIONS", 1)
     pages = []
     for _ in range(2):
         commands.sent.clear()
@@ -232,7 +232,7 @@ async def test_too_many_versions_are_counted_once_and_pages_are_complete(
 async def test_list_continues_by_cursor_when_versions_become_too_many(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.calls.op_versions.MAX_VERSIONS", 2)
+    monkeypatch.setattr("stores.calls.op_names.MAX_VERSIONS", 2)
     first = await calls.page(PROJECT, PageRequest(10), {"id"}, **named("answer"))
     await calls.write([start(30, op_name=f"{ANSWER}:v3")])
     rest = await calls.page(PROJECT, PageRequest(10, first.end_cursor), {"id"}, **named("answer"))
@@ -263,7 +263,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
 
     assert list(map(numbers, pages)) == [[]] * 4
     looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
-    assert list(op_versions._CACHES[database]) == [(PROJECT, looked_for)]
+    assert list(op_names._CACHES[database]) == [(PROJECT, looked_for)]
     [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
     assert long not in repr(distinct)
 
@@ -271,7 +271,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
 async def test_op_name_cache_evicts_the_least_recently_used(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.calls.op_versions._MAX_CACHED", 2)
+    monkeypatch.setattr("stores.calls.op_names._MAX_CACHED", 2)
     read = []
     for name in ("answer", "plain", "answer", "other", "answer", "plain"):
         commands.sent.clear()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallEnd, CallsStore, CallStart, documents
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.documents import MAX_BYTES, stored_part
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.calls.payloads import MAX_BYTES
-from stores.calls.writes import prepare_fields
+from stores.calls.writes import prepared
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -133,7 +133,7 @@ async def test_slow_preparation_yields_to_other_requests(part: CallStart | CallE
     part.checked()
 
     async def make() -> None:
-        assert await prepare_fields(part) == documents.stored_fields(part)
+        assert await prepared(part) == stored_part(part)
 
     assert (await loop_turns_during(make()) > 1) is lets_others_in
 

@@ -1,7 +1,7 @@
 """Tests of how a span becomes a call: the conventions for attributes, and the rules for calls."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import stored_fields
-from stores.calls.writes import PreparedCall
+from stores.calls.documents import Document, stored_part
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
@@ -21,11 +20,19 @@ ORIGIN = Resource.of("acme/spans", {"attributes": {"service": {"name": "é"}}}).
 NO_COUNTS = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"))
 
 
-def call(message: Message, origin: Origin = ORIGIN) -> PreparedCall:
-    return call_of(protobuf.span_of(message.SerializeToString()), origin)
+class Stored(NamedTuple):
+    """The stored fields of a span's start and end."""
+
+    start: Document
+    end: Document | None = None
 
 
-def payloads(whole: PreparedCall) -> dict[str, Any]:
+def call(message: Message, origin: Origin = ORIGIN) -> Stored:
+    writes = call_of(protobuf.span_of(message.SerializeToString()), origin)
+    return Stored(*(stored_part(write).fields for write in writes if write))
+
+
+def payloads(whole: Stored) -> dict[str, Any]:
     texts = whole.start["json"] | (whole.end["json"] if whole.end else {})
     return {name: json.loads(text) for name, text in texts.items()}
 
@@ -469,8 +476,8 @@ def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_
     end = CallEnd("acme/spans", span_id(1), (NOON + 2 * SECOND) // 1000, found["summary"], output=found["output"])
     start.id, start.trace_id = span_id(1), TRACE
     start.thread_id, start.turn_id = whole.start.get("thread_id"), whole.start.get("turn_id")
-    assert whole.start == stored_fields(start.checked())[0]
-    assert whole.end == stored_fields(end.checked())[0]
+    assert whole.start == stored_part(start.checked()).fields
+    assert whole.end == stored_part(end.checked()).fields
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.calls.inputs import MAX_OP_NAME
-from stores.otel.op_names import shortened
+from stores.otel.mapping import shortened
 
 
 @pytest.mark.parametrize("name", ["", "answer", "x" * (MAX_OP_NAME - 1), "x" * MAX_OP_NAME])

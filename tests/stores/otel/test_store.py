@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.writes import PreparedCall
+from stores.calls.documents import StoredPart
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
@@ -252,9 +252,9 @@ class NotedCalls(CallsStore):
         self.requests: list[asyncio.Task[Exported]] = []
         self.waiting: list[int] = []
 
-    async def write_prepared(self, calls: Sequence[PreparedCall]) -> None:
+    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
         self.waiting.append(sum(not request.done() for request in self.requests))
-        await super().write_prepared(calls)
+        await super().write_parts(parts)
 
 
 async def test_rejected_request_does_not_block_others(database: Database, stored: Stored) -> None:

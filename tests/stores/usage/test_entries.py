@@ -7,7 +7,7 @@ import bson
 import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
+from stores.calls.documents import MAX_BYTES, MAX_GROWTH
 from stores.costs import Prices
 from stores.costs.defaults import of_model
 from stores.database import Database

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.database.indexes import INDEXES
-from stores.usage.scopes import OWN, SUM, UNCLEAR, usage_scope
+from stores.usage.entries import OWN, SUM, UNCLEAR, usage_scope
 
 
 @pytest.mark.parametrize(

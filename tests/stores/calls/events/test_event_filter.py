@@ -7,12 +7,13 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
-from stores.calls.filters import calls_match
+from stores.calls.filters import FILTER_FIELDS, calls_match
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.evaluator import DocumentValues
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from tests.stores.calls.cases import FILTER_CASES
 from tests.stores.query.generator import Generator
 
 SEED = 7
@@ -49,24 +50,28 @@ async def test_event_filter_passes_the_same_calls_as_mongodb(calls: CallsStore, 
     matched = 0
 
     for _ in range(ROUNDS):
-        calls_filter = CallsFilter(
-            op_names=some(dice, [*ops, f"weave:///{PROJECT}/op/f:*", "g:*"]),
-            input_refs=some(dice, refs),
-            output_refs=some(dice, refs),
-            parent_ids=some(dice, [call_id(1), call_id(9)]),
-            trace_ids=some(dice, [trace_id(1), trace_id(2)]),
-            call_ids=some(dice, [call_id(number) for number in range(50)]),
-            thread_ids=some(dice, ["t", "u", "v"]),
-            turn_ids=some(dice, [call_id(3)]),
-            trace_roots_only=dice.choice((None, None, False, True)),
-            wb_user_ids=some(dice, ["ann", "bob"]),
-            wb_run_ids=some(dice, [f"{PROJECT}/r"]),
-            statuses=some(dice, ["success", "error", "running"]),
-            models=some(dice, models),
-            started_after=dice.choice((None, None, NOON + 9 * SECOND)),
-            started_before=dice.choice((None, None, NOON + 30 * SECOND)),
-            errors_only=dice.choice((None, None, False, True)),
-        )
+        values: dict[str, Any] = {
+            "op_names": some(dice, [*ops, f"weave:///{PROJECT}/op/f:*", "g:*"]),
+            "input_refs": some(dice, refs),
+            "output_refs": some(dice, refs),
+            "parent_ids": some(dice, [call_id(1), call_id(9)]),
+            "trace_ids": some(dice, [trace_id(1), trace_id(2)]),
+            "call_ids": some(dice, [call_id(number) for number in range(50)]),
+            "thread_ids": some(dice, ["t", "u", "v"]),
+            "turn_ids": some(dice, [call_id(3)]),
+            "trace_roots_only": dice.choice((None, None, False, True)),
+            "wb_user_ids": some(dice, ["ann", "bob"]),
+            "wb_run_ids": some(dice, [f"{PROJECT}/r"]),
+            "statuses": some(dice, ["success", "error", "running"]),
+            "models": some(dice, models),
+            "started_after": dice.choice((None, None, NOON + 9 * SECOND)),
+            "started_before": dice.choice((None, None, NOON + 30 * SECOND)),
+            "errors_only": dice.choice((None, None, False, True)),
+        }
+        others = {
+            name: dice.choice((None, None, FILTER_CASES[name][0])) for name in FILTER_FIELDS if name not in values
+        }
+        calls_filter = CallsFilter(**values, **others)
         question = EventFilter(PROJECT, calls_filter)
         found = {row["id"] async for row in database.calls.find(calls_match(PROJECT, calls_filter), {"id": 1})}
 

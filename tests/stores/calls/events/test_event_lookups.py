@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEvent, CallsStore
-from stores.calls.events import event_lookups
+from stores.calls.events import service
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
@@ -162,6 +162,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> Iterator[Non
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(event_lookups, "add_computed_fields", fail)
-        patch.setattr(event_lookups, "_holds", fail)
+        patch.setattr(service, "add_computed_fields", fail)
+        patch.setattr(service, "_holds", fail)
         yield
