@@ -52,7 +52,7 @@ def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Cal
     async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
         keys = [None if parent.get("parent_id") else (parent["project_id"], parent["trace_id"]) for parent in parents]
         roots = [key for key in keys if key]
-        found = await info.context.loaders.load_all(info.context.stores.traces.store, roots, wanted) if roots else {}
+        found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
         return [value(found[key]) if key else None for key in keys]
 
     async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- what `kind` says

@@ -111,7 +111,7 @@ class Trace(Node):
     async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """Read the selected totals, batched over all traces of the page."""
         wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))
-        return await info.context.loaders.load(info.context.stores.traces.store, _KEY(parent), wanted)
+        return await info.context.loaders.load(info.context.stores.traces.totals, _KEY(parent), wanted)
 
 
 async def _tree(
