@@ -26,6 +26,9 @@ Number = int | None
 """Types of the filter's values. A null, an empty list and a false flag set no condition."""
 
 
+_COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
+
+
 @dataclass(frozen=True, slots=True)
 class FilterField:
     """One field of the filter: the only declaration of its meaning.
@@ -58,12 +61,13 @@ def _flag(match: Match, test: Test, description: str) -> FilterField:
     return FilterField("", description, lambda _value, _project, _names: match, lambda _value, _project: test)
 
 
-def _bound(column: str, operator: str, compare: Callable[[Any, Any], bool], description: str) -> FilterField:
+def _bound(column: str, comparison: str, description: str) -> FilterField:
     """Condition that a column has a value, and that this compares with the given one."""
+    compare = _COMPARISONS[comparison]
     return FilterField(
         column,
         description,
-        lambda bound, _project, _names: {column: {operator: bound}},
+        lambda bound, _project, _names: {column: {comparison: bound}},
         lambda bound, _project: lambda call: call.get(column) is not None and compare(call[column], bound),
     )
 
@@ -151,12 +155,8 @@ class CallsFilter:
     wb_run_ids: Annotated[Texts, _any_of("wb_run_id", "W&B runs of the calls, as entity/project/run.")] = None
     statuses: Annotated[Texts, _any_of("status", "Statuses of calls.")] = None
     models: Annotated[Texts, _any_of("usage.model", "Exact names of models of which the calls report usage.")] = None
-    started_after: Annotated[
-        Number, _bound("started_at", "$gt", operator.gt, "Exclusive lower bound of startedAt.")
-    ] = None
-    started_before: Annotated[
-        Number, _bound("started_at", "$lt", operator.lt, "Exclusive upper bound of startedAt.")
-    ] = None
+    started_after: Annotated[Number, _bound("started_at", "$gt", "Exclusive lower bound of startedAt.")] = None
+    started_before: Annotated[Number, _bound("started_at", "$lt", "Exclusive upper bound of startedAt.")] = None
     errors_only: Annotated[
         Flag,
         _flag(
