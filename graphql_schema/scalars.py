@@ -26,8 +26,9 @@ from graphql import (
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-from stores import strict_base64, times
+from stores import times
 from stores.errors import BadInputError
+from stores.files import strict_base64
 from stores.json.limits import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)

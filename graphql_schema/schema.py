@@ -25,11 +25,11 @@ from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
 from graphql_schema.costs import CostMutations, CostQueries
-from graphql_schema.engine.input_coercion import coerce_to_inputs
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import assign_codes
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
+from graphql_schema.execution.direct_resolvers import coerce_to_inputs
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.fields.connections import ConnectionNames
 from graphql_schema.fields.node_interface import skip_type_checks

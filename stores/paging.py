@@ -14,9 +14,7 @@ import bson.errors
 
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
-from stores.database.bounded_reads import read_rows_up_to
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT, all_rows
+from stores.database.reads import SNAPSHOT, all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 
@@ -217,7 +215,6 @@ async def find_page(
 
     Raises:
         BadInputError: if the cursor belongs to another query.
-        UnavailableError: if MongoDB builds an index at this moment.
     """
     scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
     position = decode_cursor(request, scope, len(order.keys))
@@ -252,7 +249,6 @@ async def find_pages(
     Raises:
         BadInputError: if the cursor belongs to none of the values' pages. A cursor belongs to one value's page, so
             several values with a cursor always raise.
-        UnavailableError: if MongoDB builds an index at this moment.
     """
     if request.cursor is not None or len(values) == 1:
         return {
@@ -270,9 +266,8 @@ async def find_pages(
         source, last = _split_match(match, transform)
         pipeline = [*source, *page_pipeline(last, order, request, projection)]
         found = {value: [] for value in values}
-        with translate_index_build_error():
-            async for row in cooperative_async(_pipeline_per_value(collection, field, values, pipeline)):
-                found[row["value"]].append(row["rows"])
+        async for row in cooperative_async(_pipeline_per_value(collection, field, values, pipeline)):
+            found[row["value"]].append(row["rows"])
     empty_page = build_page([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
     pages = dict.fromkeys(found, empty_page)
     async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
@@ -302,8 +297,7 @@ async def _find_few(
         {"$limit": limit + 1},
         {"$project": projected},
     ]
-    with translate_index_build_error():
-        rows = await all_rows(collection, stages, limit + 2)
+    rows = await all_rows(collection, stages, limit + 2)
     if len(rows) > limit:
         return None
     found: dict[str, list[Row]] = {value: [] for value in values}
@@ -350,8 +344,7 @@ async def count_each(
     `transform` stages turn the documents into others before the count. Values without documents count 0.
     """
     counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
-    with translate_index_build_error():
-        found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
+    found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
 
 
@@ -395,10 +388,9 @@ async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
     """Run the pipeline; return its rows, and True if they stop early at `max_characters`."""
-    with translate_index_build_error():
-        if request.max_characters is None:
-            return await all_rows(collection, pipeline, request.size + 2, session), False
-        return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
+    if request.max_characters is None:
+        return await all_rows(collection, pipeline, request.size + 2, session), False
+    return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
 
 
 def scope_of(*parts: object) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from stores import paging
 from stores.concurrency.time_slices import cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.snapshot_reads import find_all
+from stores.database.reads import find_all
 from stores.paging import Order, Page, PageRequest, Row
 
 Key = tuple[Any, ...]

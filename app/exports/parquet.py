@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from app.exports.export import TRAILER, Export
 from stores.database import Database
-from stores.database.bounded_reads import json_characters
+from stores.database.reads import json_characters
 from stores.exports.columns import CURSOR, Columns, Kind
 from stores.json import codec
 from stores.paging import Page

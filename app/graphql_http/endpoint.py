@@ -4,12 +4,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Final
 
-from graphql import GraphQLError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.admission import Admission, quota_key_of
@@ -24,7 +24,9 @@ from app.http.errors import RequestError, error_boundary, graphql_error
 from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.http.request_body import BodyRules, iter_chunks
 from app.observability import request_record
-from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.engine.operations import LimitedSchema, Prepared
+from graphql_schema.engine.prepared_operation import PreparedOperation
+from graphql_schema.engine.results import cause_of
 from stores.concurrency.admission import Reservation
 from stores.files import MAX_FILE_BYTES
 
@@ -86,17 +88,12 @@ class GraphQLHTTP:
         if media_type is None:
             raise RequestError(f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; no other media types exist.", 406)
         if request.method == "GET":
-            return await self._respond_to(
-                request, await query_parameters(request, self.schema, reservation), media_type, reservation
-            )
-        if is_multipart(request.headers):
+            parameters = await query_parameters(request, self.schema, reservation)
+        elif is_multipart(request.headers):
             return await self._respond_to_form(request, media_type, reservation)
-        return await self._respond_to(
-            request,
-            await body_parameters(request, self.schema, reservation, self._body_rules),
-            media_type,
-            reservation,
-        )
+        else:
+            parameters = await body_parameters(request, self.schema, reservation, self._body_rules)
+        return await self._respond_to(request, parameters, media_type, reservation)
 
     async def _respond_to(
         self, request: Request, parameters: dict[str, Any], media_type: str, reservation: Reservation
@@ -105,7 +102,8 @@ class GraphQLHTTP:
         request_record.set_operation_name(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, reservation)
-        return result_response(await self._execute(request, operation), media_type)
+        prepared = await self._prepare(request, operation)
+        return result_response(await self._execute(request, operation, prepared), media_type)
 
     async def _respond_to_form(self, request: Request, media_type: str, reservation: Reservation) -> Response:
         if media_type == EVENT_STREAM:
@@ -118,56 +116,57 @@ class GraphQLHTTP:
             form = await read_operation(request.headers, body, sizes, files, self.schema)
             operation = operation_of(form.parameters, self.trusted)
             request_record.set_operation_name(operation.operation_name)
-            form.check_types(await self.schema.variable_types(operation.query, operation.operation_name))
-            return result_response(await self._execute(request, operation), media_type)
+            prepared = await self._prepare(request, operation)
+            if isinstance(prepared, PreparedOperation):
+                form.check_types(prepared.variable_types)
+            return result_response(await self._execute(request, operation, prepared), media_type)
 
-    async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
-        await self.schema.prepare(operation.query, operation.operation_name)
-        try:
-            async with self._slot(request, operation):
-                with CancelOnDisconnect(
-                    request, lambda: self.schema.is_query(operation.query, operation.operation_name)
-                ):
-                    result = await self.schema.execute(
-                        operation.query,
-                        variable_values=operation.variables,
-                        context_value=self.make_context(request),
-                        operation_name=operation.operation_name,
-                        allowed_operation_types=_ALLOWED[request.method],
-                        operation_extensions=operation.extensions,
-                    )
-            request_record.record_operation(
-                self.schema.executed_root_field(operation.query, operation.operation_name), result.errors
-            )
-            return result  # noqa: TRY300 -- the result belongs to the executed operation
-        except CannotGetOperationTypeError as error:
-            reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
-            return ExecutionResult(data=None, errors=[reason])
-        except InvalidOperationTypeError as error:
-            raise _not_here(error.operation_type) from error
+    async def _prepare(self, request: Request, operation: Operation) -> Prepared:
+        prepared = await self.schema.prepare(operation.query, operation.operation_name, _ALLOWED[request.method])
+        if isinstance(prepared, PreExecutionError) and isinstance(
+            cause := cause_of(prepared), InvalidOperationTypeError
+        ):
+            raise _not_here(cause.operation_type)
+        return prepared
 
-    def _slot(self, request: Request, operation: Operation) -> AbstractAsyncContextManager[None]:
-        is_query = self.schema.is_query(operation.query, operation.operation_name)
-        return self.admission.operations.operation(quota_key_of(request.scope), is_query=is_query)
+    async def _execute(self, request: Request, operation: Operation, prepared: Prepared) -> ExecutionResult:
+        if isinstance(prepared, PreExecutionError):
+            request_record.record_operation("", prepared.errors)
+            return prepared
+        async with self._slot(request, prepared):
+            with CancelOnDisconnect(request, lambda: prepared.is_query):
+                result = await self.schema.execute(
+                    prepared,
+                    variable_values=operation.variables,
+                    context_value=self.make_context(request),
+                    operation_name=operation.operation_name,
+                    operation_extensions=operation.extensions,
+                )
+        request_record.record_operation(prepared.root_field, result.errors)
+        return result
+
+    def _slot(self, request: Request, operation: PreparedOperation) -> AbstractAsyncContextManager[None]:
+        return self.admission.operations.operation(quota_key_of(request.scope), is_query=operation.is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
-        await self.schema.prepare(operation.query, operation.operation_name)
-        if reservation.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
+        allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
+        prepared = await self.schema.prepare(operation.query, operation.operation_name, allowed)
+        if isinstance(prepared, PreExecutionError):
+            request_record.mark_stream("")
+            return EventStream(await self.schema.stream(prepared), reservation)
+        if reservation.is_counted and prepared.is_open_ended_subscription:
             raise large_subscription_error()
         results = await self.schema.stream(
-            operation.query,
+            prepared,
             variable_values=operation.variables,
             context_value=self.make_context(request),
             operation_name=operation.operation_name,
-            allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        request_record.mark_stream(self.schema.root_field(operation.query, operation.operation_name))
-        if not self.schema.is_subscription(operation.query, operation.operation_name):
-            results = run_in_slot(self._slot(request, operation), results)
-        keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
-            operation.query, operation.operation_name
-        )
+        request_record.mark_stream(prepared.root_field)
+        if not prepared.is_subscription:
+            results = run_in_slot(self._slot(request, prepared), results)
+        keeps_request = reservation.is_counted and prepared.is_finite_subscription
         return EventStream(results, None if keeps_request else reservation)
 
 

@@ -7,12 +7,8 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from stores.concurrency.timeouts import SharedTimer
-
 LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""
-
-_TIMER: Final = SharedTimer(LOOK_SECONDS)
 
 
 class CancelOnDisconnect:
@@ -35,12 +31,11 @@ class CancelOnDisconnect:
     def __enter__(self) -> None:
         """Schedule the check."""
         self._task = asyncio.current_task()
-        _TIMER.schedule(self._start_watching)
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._start_watching)
 
-    def _start_watching(self) -> bool:
+    def _start_watching(self) -> None:
         if self._may_cancel():
             self._watcher = asyncio.create_task(self._watch())
-        return False
 
     async def _watch(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
@@ -57,7 +52,7 @@ class CancelOnDisconnect:
         Raises:
             ClientDisconnect: the client has disconnected.
         """
-        _TIMER.cancel(self._start_watching)
+        self._timer.cancel()
         if self._watcher:
             self._watcher.cancel()
         if self._is_disconnected and self._task and isinstance(error, asyncio.CancelledError):

@@ -140,12 +140,6 @@ def record_result(result: ExecutionResult) -> None:
         current.finish_with_result(result)
 
 
-def record_rejection(error: GraphQLError) -> None:
-    """Count the current request as answered by an error alone."""
-    if (current := CURRENT.get()) is not None:
-        current.finish_with_error(error)
-
-
 def record_error(code: str) -> None:
     """Count an error code of the current request."""
     if (current := CURRENT.get()) is not None:

@@ -15,10 +15,9 @@ def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
     """Trace each operation of a schema: queries and mutations until they end, streams until they start."""
 
     @contextmanager
-    def traced(query: str | None, name: str | None) -> Iterator[OnResult]:
-        root = schema.root_field(query, name) if isinstance(query, str) else ""
-        attributes = {"graphql.operation.root": root, **({"graphql.operation.name": name[:128]} if name else {})}
-        with tracing.span(root or _UNNAMED, "INTERNAL", attributes) as span:
+    def traced(root_field: str, name: str | None) -> Iterator[OnResult]:
+        attributes = {"graphql.operation.root": root_field, **({"graphql.operation.name": name[:128]} if name else {})}
+        with tracing.span(root_field or _UNNAMED, "INTERNAL", attributes) as span:
 
             def tell(result: ExecutionResult) -> None:
                 if result.errors:

@@ -45,8 +45,6 @@ _REQUEST_ID: Final = HEADER.decode()
 Admit = Callable[[str | None], Awaitable[Caller]]
 """Returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are invalid."""
 
-_Method = Callable[[Role, AsyncIterator[bytes], Any], Awaitable[bytes]]
-
 _COMING_AT_ONCE: Final = 4
 """Limit of messages received concurrently; a caller may have half. Their size is known and reserved only at the end."""
 
@@ -136,7 +134,11 @@ async def traces_over_grpc(
         TypeError: a method has no permission.
     """
     grpc = _grpc()
-    handlers = _handlers(grpc, {"Export": _Traces(store, entity, request_budget, admit, rates, counters).export})
+    traces = _Traces(store, entity, request_budget, admit, rates, counters)
+    role = permission_for(f"{GRPC} /{SERVICE}/Export").role
+    # To a client this looks like a unary call. A unary handler would read the message before the caller is
+    # authenticated.
+    handlers = {"Export": grpc.stream_unary_rpc_method_handler(partial(traces.export, role))}
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -153,17 +155,6 @@ async def traces_over_grpc(
         yield
     finally:
         await asyncio.gather(server.stop(grace_seconds), *ending)
-
-
-def _handlers(grpc: Any, methods: Mapping[str, _Method]) -> dict[str, Any]:  # noqa: ANN401 -- the module, and its own
-    """Return the handlers of a service's methods; each method gets the role that its permission requires."""
-    # To a client this looks like a unary call. A unary handler would read the message before the caller is
-    # authenticated.
-    handler = grpc.stream_unary_rpc_method_handler
-    return {
-        name: handler(partial(method, permission_for(f"{GRPC} /{SERVICE}/{name}").role))
-        for name, method in methods.items()
-    }
 
 
 class _Traces:

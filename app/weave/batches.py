@@ -5,18 +5,17 @@ gets 200, and the result of each rejected item is an `error`. A batch of which n
 whole, so that the program's log shows the reason. The server logs one line for each batch with rejected items.
 """
 
-from copy import copy
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.http.errors import reason
-from app.weave.errors import log
+from app.http.errors import reason, weave_status
 from app.weave.request_body import Body, Items
 from app.weave.responses import answer
 from stores.concurrency.time_slices import cooperative
-from stores.errors import PayloadTooLargeError, StoreError
+from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 
 MAX_ITEMS: Final = 100_000
 """Limit of items. The SDK sends fewer: its batches are at most 31 MiB, and an item has some hundred bytes."""
@@ -26,6 +25,9 @@ _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items
 
 _BATCH: Final = "batch"
 _LOGGED: Final = 3
+_SERVERS_FAULT: Final = 500
+
+_log: Final = logging.getLogger("loomql")
 
 
 async def batch_of(body: Body) -> Items:
@@ -39,6 +41,11 @@ async def batch_of(body: Body) -> Items:
     if len(items) > MAX_ITEMS:
         raise PayloadTooLargeError(f"has {len(items):,} items; the limit is {MAX_ITEMS:,}; send fewer at once", _BATCH)
     return items
+
+
+def is_passing(error: StoreError) -> bool:
+    """True if the item may be stored when the client sends it again."""
+    return weave_status(error) >= _SERVERS_FAULT or isinstance(error, RateLimitedError)
 
 
 @dataclass
@@ -66,11 +73,9 @@ class Outcome:
         if not claim or not self.is_partly_stored:
             return error
         # The error comes from code that does not know about earlier items of the batch.
-        partly = copy(error)
-        partly.message = (
+        return error.reworded(
             f"{cause}; items before {self.items.at(position)} may be stored, send the whole batch again a little later"
         )
-        return partly
 
     def refuse(self, position: int, error: StoreError) -> None:
         """Record why an item is not stored; the first reason of an item is kept."""
@@ -97,7 +102,7 @@ class Outcome:
         reasons = "; ".join(self.refused[position] for position in sorted(self.refused)[:_LOGGED])
         more = "; and so on" if len(self.refused) > _LOGGED else ""
         count, total = len(self.refused), len(self.items)
-        log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
+        _log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
 
 
 def _without_traceback(error: StoreError) -> StoreError:

@@ -7,9 +7,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.weave.batches import Outcome, batch_of
-from app.weave.errors import InvalidRequestError, is_passing
-from app.weave.request_body import LARGE, Body, Items
+from app.weave.batches import Outcome, batch_of, is_passing
+from app.weave.request_body import LARGE, Body, InvalidRequestError, Items
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
 from app.weave.responses import answer
 from graphql_schema.context import Stores

@@ -7,10 +7,9 @@ from starlette.responses import Response
 
 from app.weave import responses
 from app.weave.call_encoder import Shape, call_json
-from app.weave.paging import in_parts, pages
 from app.weave.request_body import Body
 from app.weave.request_models import CallReadReq, CallsDeleteReq, CallsQueryReq, CallUpdateReq
-from app.weave.responses import answer
+from app.weave.responses import answer, in_parts, pages
 from graphql_schema.context import Stores
 from stores.calls import Expansion
 from stores.paging import Page, PageRequest, Row

@@ -6,13 +6,11 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.batches import Outcome, batch_of
-from app.weave.errors import is_passing
+from app.weave.batches import Outcome, batch_of, is_passing
 from app.weave.feedback_encoder import FEEDBACK, feedback_fields
-from app.weave.paging import pages
 from app.weave.request_body import Body
 from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
-from app.weave.responses import answer
+from app.weave.responses import answer, pages
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError, StoreError

@@ -17,8 +17,7 @@ from app.http.errors import BodyTimeoutError
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser
 from app.http.request_body import FileMemory, announced_bytes, iter_chunks, never
-from app.weave.errors import InvalidRequestError
-from app.weave.request_body import Body
+from app.weave.request_body import Body, InvalidRequestError
 from app.weave.request_models import FileReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores

@@ -9,9 +9,8 @@ from starlette.responses import Response
 
 from app.weave import responses
 from app.weave.object_request_models import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
-from app.weave.paging import in_parts, pages
 from app.weave.request_body import Body
-from app.weave.responses import answer
+from app.weave.responses import answer, in_parts, pages
 from graphql_schema.context import Stores
 from stores import times
 from stores.errors import StoreError

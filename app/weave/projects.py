@@ -6,10 +6,9 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.paging import pages
 from app.weave.request_body import Body
 from app.weave.request_models import OfProject, ThreadsQueryReq
-from app.weave.responses import answer
+from app.weave.responses import answer, pages
 from graphql_schema.context import Stores
 from stores import times
 from stores.json import codec

@@ -7,16 +7,25 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.auth.callers import ACCESS, RouteAccess, access_of
+from app.http.errors import HttpError
 from app.http.request_body import BodyRules, is_encoded, read_body
-from app.weave.errors import InvalidRequestError, invalid
 from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
 from stores.json import incremental
 
 LARGE: Final = 4 * incremental.SMALL
+_SHOWN: Final = 5
+"""Number of invalid fields that one error names."""
+
 _RETRY_ID: Final = "x-weave-retry-id"
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+class InvalidRequestError(HttpError, BadInputError):
+    """A required field of the request is missing or has the wrong type."""
+
+    status = 422
 
 
 @dataclass
@@ -161,9 +170,27 @@ def _validated(model: type[_Model], value: object, access: RouteAccess, at: str 
     try:
         return model.model_validate(value, context={ACCESS: access})
     except ValidationError as error:
-        raise invalid(error, at) from None
+        raise _invalid(error, at) from None
     except ForbiddenError as error:
         raise error.prefixed(at) if at else error from None
+
+
+def _invalid(error: ValidationError, at: str = "") -> InvalidRequestError:
+    """Convert pydantic's validation error; its argument is the first invalid field.
+
+    Args:
+        error: the validation error.
+        at: location of the validated value in the request.
+    """
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    messages = [f"{_location(problem['loc'], at)}: {problem['msg']}" for problem in problems[:_SHOWN]]
+    more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    first = messages[0].partition(": ")
+    return InvalidRequestError("; ".join([first[2], *messages[1:]]) + more, first[0])
+
+
+def _location(steps: tuple[int | str, ...], at: str) -> str:
+    return ".".join(map(str, (*([at] if at else ()), *steps))) or "the body"
 
 
 def body_rules(max_bytes: int) -> BodyRules:

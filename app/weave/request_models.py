@@ -1,11 +1,11 @@
 """Requests of the Weave SDK, with the class names of its API; unknown fields are ignored."""
 
+import logging
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.auth.callers import ACCESS
-from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
@@ -17,6 +17,8 @@ from stores.images import ImageInputs
 from stores.query import Query
 from stores.query.sort import SortBy, check_key_count
 from stores.threads.filters import ThreadsFilter
+
+_log: Final = logging.getLogger("loomql")
 
 
 def _micros(value: object) -> object:
@@ -106,7 +108,7 @@ class End(OfProject):
         length = len(self.exception or "")
         if self.exception is None or length <= MAX_EXCEPTION:
             return self.exception
-        log.warning(
+        _log.warning(
             "the exception of call %.100s of %.300s has %d characters and is cut to %d",
             *(self.id, self.project_id, length, MAX_EXCEPTION),
         )

@@ -16,9 +16,8 @@ from app.weave.object_request_models import (
     TableUpdateReq,
     UpdateSpec,
 )
-from app.weave.paging import in_parts, pages
 from app.weave.request_body import Body, Items
-from app.weave.responses import answer
+from app.weave.responses import answer, in_parts, pages
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
 from stores.json import codec

@@ -34,8 +34,9 @@ from app.observability.audit_log import act_for
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.message_validation import flaw_of
 from app.websocket.protocol import PING_BURST, PINGS_PER_SECOND, TOO_MANY_PINGS, TOO_MANY_REASON, TRY_AGAIN
-from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.engine.shared_results import SharedResult
+from graphql_schema.engine.operations import LimitedSchema, Prepared
+from graphql_schema.engine.prepared_operation import PreparedOperation
+from graphql_schema.engine.subscription_results import SharedResult
 from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
 from stores.concurrency.admission import FREE_BYTES, Reservation, Slot
@@ -180,7 +181,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 operation.task.add_done_callback(lambda _task: release())
 
     async def _check(self, message: SubscribeMessage) -> None:
-        """Check that an operation may start, and put the trusted document that it requests into its payload.
+        """Check that an operation may start, and replace the document in its payload by the prepared operation.
 
         Raises:
             StoreError: it may not.
@@ -196,11 +197,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             )
         if view.admission.rates:
             view.admission.rates.check(quota_key_of(self.websocket.ws.scope))
-        payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
-        await self.schema.prepare(payload["query"], payload.get("operationName"))
+        query = trusted_text(payload, view.trusted) or payload.get("query") or ""
+        prepared = await self.schema.prepare(query, payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
-        if is_large and self.schema.is_open_ended_subscription(payload["query"], payload.get("operationName")):
+        if is_large and isinstance(prepared, PreparedOperation) and prepared.is_open_ended_subscription:
             raise large_subscription_error()
+        # Strawberry passes it on to `LimitedSchema.stream`.
+        payload["query"] = cast("str", prepared)
 
     @property
     def _record(self) -> request_record.RequestRecord | None:
@@ -225,18 +228,19 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         reservation = _reservation.get()
-        keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
-            operation.query, operation.operation_name
-        )
+        prepared, keeps_request = cast("Prepared", operation.query), False
         current = request_record.CURRENT.get()
-        if current is not None:
-            current.operation = self.schema.root_field(operation.query, operation.operation_name)
-        if not self.schema.is_subscription(operation.query, operation.operation_name):
-            is_query = self.schema.is_query(operation.query, operation.operation_name)
-            slot = self.view.admission.operations.operation(quota_key_of(self.websocket.ws.scope), is_query=is_query)
-            result_source = self._run_within_limits(slot, result_source)
+        if isinstance(prepared, PreparedOperation):
+            keeps_request = reservation.is_counted and prepared.is_finite_subscription
+            if current is not None:
+                current.operation = prepared.root_field
+            if not prepared.is_subscription:
+                quota_key = quota_key_of(self.websocket.ws.scope)
+                slot = self.view.admission.operations.operation(quota_key, is_query=prepared.is_query)
+                result_source = self._run_within_limits(slot, result_source)
         # No longer needed; a client that reads slowly should not keep it in memory.
         operation.query, operation.variables = "", None
+        del prepared
         try:
             async with (
                 aclosing(result_source) as results,

@@ -10,7 +10,7 @@ from strawberry.types.execution import PreExecutionError
 
 from graphql_schema.engine.documents import InvalidDocumentError
 from graphql_schema.limits.cost import Extensions, TooCostlyError
-from graphql_schema.limits.introspection import hide_names
+from graphql_schema.limits.document_rules import hide_names
 
 
 class PartialFailure(ExecutionResult):
@@ -64,6 +64,11 @@ def errors_of(error: Exception) -> list[GraphQLError]:
             return [GraphQLError(f"A {error.operation_type.value} cannot be run here.", original_error=error)]
         case _:
             return [GraphQLError(str(error), original_error=error)]
+
+
+def cause_of(rejection: PreExecutionError) -> Exception | None:
+    """Return the exception for which an operation was rejected; None for an error of the document."""
+    return rejection.errors[0].original_error if rejection.errors else None
 
 
 def is_unanswered(result: ExecutionResult) -> bool:

@@ -65,14 +65,13 @@ class BatchedFields:
     async def _resolved(self, rows: "Rows", position: int, deferred: Deferred) -> list[Any]:
         """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
-        resolver = field.batch_resolver
-        if resolver is None:
+        resolve, plain_field = field.batch_resolver, field.plain_field
+        if resolve is None or plain_field is None:
             raise TypeError("only fields with a batch resolver are resolved for all rows at once")
-        arguments = field.read_arguments(executor.variable_values)
         info = executor.strawberry_schema.config.info_class(
-            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=resolver.field
+            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=plain_field
         )
-        return await resolver.of_all(info, [source for source, _, _ in deferred], **arguments)
+        return await resolve(info, [source for source, _, _ in deferred], **field.arguments(executor.variable_values))
 
     async def _put(
         self,
@@ -84,11 +83,10 @@ class BatchedFields:
     ) -> None:
         """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
         time_slice, pairs, name = TimeSlice(), iter(zip(deferred, values, strict=True)), rows.fields[position].name
-        completed = _Values(rows, position).completed
         while True:
             with self.gathering():
                 for (_, at, data), value in pairs:
-                    data[name] = completed(value, at)
+                    data[name] = rows.completed(position, value, at)
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
@@ -97,34 +95,6 @@ class BatchedFields:
                 else:
                     return
             await time_slice.yield_to_loop()
-
-
-class _Values:
-    """Completes the values of one field, each value once: many rows may have the same related row."""
-
-    def __init__(self, rows: "Rows", position: int) -> None:
-        self._rows, self._position = rows, position
-        self._inner: Rows | None = None
-        self._made: dict[int, object] = {}
-
-    def completed(self, value: object, at: "Location") -> object:
-        """Complete a value at a location.
-
-        Raises:
-            GraphQLError: if it must not be null, and is null or failed.
-        """
-        found = self._made.get(id(value))
-        if found is not None:
-            return found
-        if type(value) is not dict:
-            return self._rows.completed(self._position, value, at)
-        inner = self._inner = self._inner or self._rows.inner(self._position)
-        num_unusual = inner.num_unusual if inner else 0
-        made = self._rows.completed(self._position, value, at)
-        # A value with an unusual part may contain an error with a path, or an awaitable, so it is not reused.
-        if inner and inner.is_flat and inner.num_unusual == num_unusual:
-            self._made[id(value)] = made
-        return made
 
 
 async def _put_awaited(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:

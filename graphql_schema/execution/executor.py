@@ -1,9 +1,8 @@
 """The executor: graphql-core's, with compiled functions for rows of objects."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
     ExecutionResult,
@@ -15,22 +14,20 @@ from graphql import (
     get_nullable_type,
     is_composite_type,
     is_introspection_type,
-    located_error,
 )
-from graphql.execution.collect_fields import CollectedFields, DeferUsage, FieldDetailsList, collect_fields
-from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
+from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
+from graphql.execution.executor import Executor, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.execution.types import ExperimentalIncrementalExecutionResults
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
-from graphql_schema.execution import plans
-from graphql_schema.execution.executor_template import TemplateExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
-from graphql_schema.execution.rows import Location, PartialRows, Rows, path_of
-from stores.concurrency.time_slices import ReleasedItems, TimeSlice
+from graphql_schema.execution.roots import LimitedRootsExecutor
+from graphql_schema.execution.rows import Location, Rows, path_of
+from stores.concurrency.time_slices import ReleasedItems
 
 if TYPE_CHECKING:
     from graphql_schema.execution.batched_fields import BatchedFields
@@ -45,7 +42,7 @@ _ROOT: Final = 0, 0
 """Key of the root's rows, which no type and selection have."""
 
 
-class CompilingExecutor(TemplateExecutor):
+class CompilingExecutor(LimitedRootsExecutor):
     """Returns the same data, errors, paths and nulls as graphql-core, several times faster.
 
     graphql-core takes about four microseconds per leaf, mostly to look up what earlier rows have looked up.
@@ -54,19 +51,12 @@ class CompilingExecutor(TemplateExecutor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
-        middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
         self.batched_fields: BatchedFields | None = None
-        self._compiles = self.abort_signal is None and not middlewares
-
-    def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
-        """Return a copy of this executor for another request, without rows."""
-        made = super().for_request(*request)
-        vars(made).update(batched_fields=None, _rows={})
-        return made
 
     @cached_property
-    def _plans(self) -> Plans:
-        return plans.PLAN_CACHE.of(self.operation, self.fragment_definitions.values())
+    def plans(self) -> Plans:
+        """The plans of the operation; its prepared operation shares them among its requests."""
+        return Plans(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -80,8 +70,8 @@ class CompilingExecutor(TemplateExecutor):
         kept = self._rows.get(key)
         if kept is not None:
             return kept[1]
-        entry = self._plans.find(self, kind, details) if self._compiles else None
-        if entry is None or not entry.is_known:
+        entry = self.plans.find(self, kind, details)
+        if not entry.is_known:
             return None
         rows = Rows.of(self, entry.plan) if entry.plan else None
         # Keeping the details keeps their id unique.
@@ -103,7 +93,7 @@ class CompilingExecutor(TemplateExecutor):
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Result]:  # noqa: FBT001 -- the base's own
         """Execute the operation; the root of a query or of an event is completed like a row."""
-        rows = self._root() if self._compiles and not serially else None
+        rows = None if serially else self._root()
         if rows is None:
             return super().execute_operation(serially)
         try:
@@ -119,14 +109,10 @@ class CompilingExecutor(TemplateExecutor):
         kind = self.schema.get_root_type(self.operation.operation)
         if self.operation.operation is OperationType.MUTATION or kind is None:
             return None
-        plan = self._plans.root(self, kind).plan
+        plan = self.plans.root(self, kind).plan
         rows = Rows.of(self, plan) if plan else None
         self._rows[_ROOT] = ([], rows)
         return rows
-
-    def collect_root_fields(self, kind: GraphQLObjectType) -> CollectedFields:
-        """Return the operation's own selection on its root type."""
-        return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
 
     def build_response(self, data: dict[str, Any] | None) -> Result:
         """Build the response, and release the rows."""
@@ -154,8 +140,7 @@ class CompilingExecutor(TemplateExecutor):
     ) -> AwaitableOrValue[dict[str, Any]]:
         """Return the data of one object."""
         # Introspection runs in a thread, which must not change the plans that all requests share.
-        compiles = position_context is None and not is_introspection_type(return_type)
-        rows = self.rows(return_type, field_details_list) if compiles else None
+        rows = None if is_introspection_type(return_type) else self.rows(return_type, field_details_list)
         if rows is None:
             return super().collect_and_execute_subfields(
                 return_type, field_details_list, path, result, position_context
@@ -172,28 +157,9 @@ class CompilingExecutor(TemplateExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
         """Complete the items of a list."""
-        target = item_type, field_details_list, info, path
-        if not self._may_compile(item_type, position_context):
-            return super().complete_iterable_value(*target, items, position_context)
-        return self.complete_rows(item_type, field_details_list, lambda: info, path, items)
-
-    def complete_rows(
-        self,
-        kind: GraphQLOutputType,
-        details: FieldDetailsList,
-        info: Callable[[], Info],
-        path: Location,
-        items: Iterable[Any],
-    ) -> AwaitableOrValue[list[Any]]:
-        """Complete the items of a list of plain objects."""
-        rows = RowList(self, kind, details, path, info)
-        iterator = iter(items)
-        try:
-            rows.add(iterator)
-        except Exception:
-            self.track_async_work([*rows.waiting(), *collect_iterator_awaitables(iterator, self.is_awaitable)])
-            raise
-        return rows.all()
+        if not is_composite_type(get_nullable_type(item_type)):
+            return super().complete_iterable_value(item_type, field_details_list, info, path, items, position_context)
+        return RowList(self, item_type, field_details_list, path, lambda: info).complete(items)
 
     def complete_list_value(
         self,
@@ -205,88 +171,23 @@ class CompilingExecutor(TemplateExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
         """Complete the items of a list, in time slices if the resolver returned `ReleasedItems`."""
-        if isinstance(result, ReleasedItems) and self._may_compile(return_type.of_type, position_context):
-            return self._complete_in_time_slices(
-                RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
-            )
+        if isinstance(result, ReleasedItems) and is_composite_type(get_nullable_type(return_type.of_type)):
+            return RowList(self, return_type.of_type, field_details_list, path, lambda: info).complete_in_slices(result)
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _complete_in_time_slices(self, rows: RowList, turns: ReleasedItems[Any]) -> list[Any]:
-        """Complete the items of a list in time slices."""
-        time_slice, items, release = TimeSlice(), iter(turns.items), turns.release
-
-        def is_enough(item: object) -> bool:
-            release(item)
-            return time_slice.is_used_up()
-
-        try:
-            while rows.add(items, is_enough):
-                await time_slice.yield_to_loop()
-        except Exception:
-            self.track_async_work(rows.waiting())
-            raise
-        found = rows.all()
-        return found if isinstance(found, list) else await found
-
-    async def complete_async_iterator_value(
-        self,
-        item_type: GraphQLOutputType,
-        field_details_list: FieldDetailsList,
-        info: Info,
-        path: Path,
-        async_iterator: AsyncIterator[Any],
-        position_context: Position,
-    ) -> list[Any]:
-        """Complete the items of an async iterator."""
-        target = item_type, field_details_list, info, path
-        if not self._may_compile(item_type, position_context):
-            return await super().complete_async_iterator_value(*target, async_iterator, position_context)
-        rows = RowList(self, item_type, field_details_list, path, lambda: info)
-        try:
-            while True:
-                try:
-                    item = await anext(async_iterator)
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    raise located_error(error, to_nodes(field_details_list), path.as_list()) from error
-                rows.add(iter((item,)))
-        except Exception:
-            await _close(async_iterator)
-            self.track_async_work(rows.waiting())
-            raise
-        found = rows.all()
-        return found if isinstance(found, list) else await found
-
-    def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
-        return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
-
-    def complete_list(
-        self, field: Field, at: Location, items: list[Any], partial: PartialRows | None
-    ) -> AwaitableOrValue[object]:
-        """Complete a field whose value is a list of plain objects, some of which `begun` may contain already."""
-        kind, info = field.item_type, lambda: self.info(field, path_of(at))
+    def complete_list(self, field: Field, at: Location, items: list[Any]) -> AwaitableOrValue[object]:
+        """Complete a field whose value is a list of plain objects."""
+        kind = field.item_type
         if kind is None:
             raise TypeError("only a field of a list type has items")
-
-        def complete() -> AwaitableOrValue[list[Any]]:
-            if partial is None:
-                return self.complete_rows(kind, field.details, info, at, items)
-            rows = RowList(self, kind, field.details, at, info)
-            try:
-                rows.continue_from(partial, items)
-            except Exception:
-                self.track_async_work(rows.waiting())
-                raise
-            return rows.all()
-
-        return self._completed(field, at, complete)
+        rows = RowList(self, kind, field.details, at, lambda: self.info(field, path_of(at)))
+        return self._completed(field, at, lambda: rows.complete(items))
 
     def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
         """Resolve and complete a field of a plan."""
         resolve = field.definition.resolve or self.field_resolver
         try:
-            value = resolve(source, self.info(field, path), **field.read_arguments(self.variable_values))
+            value = resolve(source, self.info(field, path), **field.arguments(self.variable_values))
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
@@ -344,11 +245,3 @@ class CompilingExecutor(TemplateExecutor):
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, kind, details, path)
             return None
-
-
-async def _close(iterator: AsyncIterator[Any]) -> None:
-    """Close an iterator early if it has `aclose`, ignoring its errors."""
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        with suppress(Exception):
-            await close()

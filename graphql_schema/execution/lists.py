@@ -1,28 +1,60 @@
 """Lists of objects: completion of the items one by one, and awaitable items."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from graphql import GraphQLOutputType, GraphQLResolveInfo
+from graphql import (
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    get_nullable_type,
+    is_abstract_type,
+)
 from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.executor import collect_iterator_awaitables
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
+from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import get_strawberry_type_cast
 
 from graphql_schema.execution.batched_fields import BatchedFields
 from graphql_schema.execution.fields import plain_object
 from graphql_schema.execution.rows import path_of
 from graphql_schema.execution.staggered_tasks import gather
-from graphql_schema.execution.type_resolution import has_type_by_class, type_by_class
+from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Location, PartialRows, Rows
+    from graphql_schema.execution.rows import Location, Rows
+
+
+def has_type_by_class(item: object) -> bool:
+    """Return True if every value of the item's class has one type: the class is a type of the schema, and not cast."""
+    definition = getattr(type(item), "__strawberry_definition__", None)
+    if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
+        return False
+    return get_strawberry_type_cast(item) is None and not hasattr(item, "__await__")
+
+
+def type_by_class(
+    kind: GraphQLOutputType, item: object, schema: GraphQLSchema, info: Callable[[], Any]
+) -> GraphQLObjectType | None:
+    """Return the object type of a value whose class determines it; None if graphql-core must resolve it."""
+    named = get_nullable_type(kind)
+    if not is_abstract_type(named):
+        return plain_object(kind)
+    if named.resolve_type is None:
+        return None
+    try:
+        name = named.resolve_type(item, info(), named)
+    except Exception:  # noqa: BLE001 -- graphql-core reports it
+        return None
+    found = schema.get_type(name) if isinstance(name, str) else None
+    is_one = isinstance(found, GraphQLObjectType) and schema.is_sub_type(named, found)
+    return plain_object(found) if is_one and isinstance(found, GraphQLObjectType) else None
+
 
 Info = GraphQLResolveInfo[Any]
-
-
-def _never(_item: object) -> bool:
-    return False
 
 
 class RowList:
@@ -35,6 +67,11 @@ class RowList:
         path: location of the list.
         info: returns the info of the list's field, which only unusual items need.
     """
+
+    __slots__ = (
+        *("_awaited", "_batched_fields", "_by_class", "_completed", "_details", "_executor", "_info", "_items"),
+        *("_kind", "_path"),
+    )
 
     def __init__(
         self,
@@ -55,30 +92,40 @@ class RowList:
         self._batched_fields: BatchedFields | None = None
         self._items: list[Any] = []
 
-    def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
-        """Add items until `is_enough` is true for one; return whether it was.
+    def complete(self, items: Iterable[Any]) -> AwaitableOrValue[list[Any]]:
+        """Complete all items.
 
         Raises:
             GraphQLError: if an item fails and must not be null.
         """
-        if self._executor.batched_fields is not None:
-            return self._add(items, is_enough)
-        batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
-        with batched_fields.gathering():
-            return self._add(self._stored(items, batched_fields), is_enough)
+        self._add(iter(items))
+        return self._all()
 
-    def continue_from(self, partial: "PartialRows", items: Sequence[Any]) -> None:
-        """Add items of which some are already made.
+    async def complete_in_slices(self, released: ReleasedItems[Any]) -> list[Any]:
+        """Complete the items in time slices, and release each; raises as `complete` does."""
+        time_slice, items = TimeSlice(), iter(released.items)
 
-        Raises:
-            GraphQLError: if an item fails and must not be null.
-        """
-        self._completed = partial.made
-        if partial.error:
-            self._add_failed(partial.rows, partial.error)
-        else:
-            self._await_last(partial.rows)
-        self.add(iter(items[len(self._completed) :]))
+        def is_enough(item: object) -> bool:
+            released.release(item)
+            return time_slice.is_used_up()
+
+        while self._add(items, is_enough):
+            await time_slice.yield_to_loop()
+        found = self._all()
+        return found if isinstance(found, list) else await found
+
+    def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None = None) -> bool:
+        """Add items until `is_enough` is true for one; return whether it was."""
+        try:
+            if self._executor.batched_fields is not None:
+                return self._add_each(items, is_enough)
+            batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
+            with batched_fields.gathering():
+                return self._add_each(self._stored(items, batched_fields), is_enough)
+        except Exception:
+            remaining = collect_iterator_awaitables(items, self._executor.is_awaitable)
+            self._executor.track_async_work([*self._waiting(), *remaining])
+            raise
 
     def _stored(self, items: Iterator[Any], batched_fields: BatchedFields) -> Iterator[Any]:
         """Yield the items, and store them in case all must be completed again."""
@@ -89,7 +136,7 @@ class RowList:
                 # If the first row resolves its own fields, the others can join its lookups, so they need no gathering.
                 batched_fields.gathers = False
 
-    def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool]) -> bool:
+    def _add_each(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None) -> bool:
         completed, path, by_class = self._completed, self._path, self._by_class
         for item in items:
             rows = by_class.get(type(item)) or self._find_rows(item)
@@ -102,7 +149,7 @@ class RowList:
                     self._add_failed(rows, error)
                 if rows.pending:
                     self._await_last(rows)
-            if is_enough(item):
+            if is_enough and is_enough(item):
                 return True
         return False
 
@@ -148,7 +195,7 @@ class RowList:
         elif executor.complete_list_item_value(item, self._completed, *target):
             self._awaited.append(position)
 
-    def all(self) -> AwaitableOrValue[list[Any]]:
+    def _all(self) -> AwaitableOrValue[list[Any]]:
         """Return all items, or an awaitable of them."""
         if self._batched_fields and self._batched_fields.deferred:
             return self._with_batched_fields(self._batched_fields)
@@ -166,12 +213,7 @@ class RowList:
         """Complete all items again without batching, because a field failed whose error spreads to other fields."""
         rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
         with BatchedFields(self._executor, gathers=False).gathering():
-            try:
-                rows.add(iter(self._items))
-            except Exception:
-                self._executor.track_async_work(rows.waiting())
-                raise
-        found = rows.all()
+            found = rows.complete(self._items)
         return found if isinstance(found, list) else await found
 
     async def _gathered(self) -> list[Any]:
@@ -179,11 +221,11 @@ class RowList:
             [position] = self._awaited
             self._completed[position] = await self._completed[position]
         else:
-            found = await gather(self.waiting())
+            found = await gather(self._waiting())
             for position, data in zip(self._awaited, found, strict=True):
                 self._completed[position] = data
         return self._completed
 
-    def waiting(self) -> list[Any]:
+    def _waiting(self) -> list[Any]:
         """Return the items that must still be awaited."""
         return [self._completed[position] for position in self._awaited]

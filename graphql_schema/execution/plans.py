@@ -1,7 +1,10 @@
-"""Compiled selections, cached across requests."""
+"""Plans: selections compiled to row functions in Python, shared by the requests of an operation.
 
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+A row function is straight-line code that reads, checks and encodes the fields of one object. No client input becomes
+code: it contains numbers, names of the schema, and response names as string literals.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,20 +15,92 @@ from graphql import (
     GraphQLObjectType,
     OperationDefinitionNode,
 )
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, collect_fields
 
 from graphql_schema.directives import flags
-from graphql_schema.execution.fields import Field
-from graphql_schema.execution.row_codegen import RowMaker, argument_positions, row_maker
+from graphql_schema.execution.fields import Attribute, Call, Field, reader
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
+RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
+"""Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows`, and the arguments of calls by position.
+
+Returns the row function.
+"""
+
+
+def row_maker(fields: Sequence[Field]) -> RowMaker:
+    """Compile the factory of row functions for a selection."""
+    names: dict[str, Any] = {"reader": reader}
+    for position, field in enumerate(fields):
+        names |= field.leaf.names if field.leaf else {}
+        if isinstance(field.reading, Call):
+            names[f"call{position}"] = field.reading.function
+    exec(_source(fields), names)  # noqa: S102 -- generated below, from names of the schema
+    maker: RowMaker = names["make"]
+    return maker
+
+
+def _source(fields: Sequence[Field]) -> str:
+    lines = ["def make(odd, below, ordinary, linked, arguments):"]
+    lines += [f"    given{position} = arguments[{position}]" for position in argument_positions(fields)]
+    lines += ["    def row(source, at):"]
+    if any(isinstance(field.reading, Attribute) for field in fields):
+        lines += ["        get = source.get if type(source) is dict else reader(source)"]
+    for position, field in enumerate(fields):
+        lines += [f"        {line}" for line in _field(position, field)]
+    entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
+    if any(field.batch_resolver for field in fields):
+        lines += [f"        data = {{{entries}}}", "        linked(source, at, data)", "        return data"]
+    else:
+        lines += [f"        return {{{entries}}}"]
+    return "\n".join([*lines, "    return row"])
+
+
+def argument_positions(fields: Sequence[Field]) -> list[int]:
+    """Return the positions of fields whose resolvers are called directly with arguments."""
+    readings = [field.reading for field in fields]
+    return [position for position, found in enumerate(readings) if isinstance(found, Call) and found.has_arguments]
+
+
+def _field(position: int, field: Field) -> Iterator[str]:
+    if field.is_typename:
+        yield f"f{position} = {field.parent.name!r}"
+        return
+    if field.batch_resolver:
+        yield f"f{position} = None"
+        return
+    match field.reading:
+        case None:
+            yield f"f{position} = ordinary({position}, source, at)"
+            return
+        case Attribute(name):
+            yield f"v = get({name!r})"
+        case Call(_, source, has_arguments):
+            given = [source] if source else []
+            given += [f"**given{position}"] if has_arguments else []
+            yield f"try: v = call{position}({', '.join(given)})"
+            yield "except Exception as error: v = error"
+    yield f"f{position} = {_written(position, field)}"
+
+
+def _written(position: int, field: Field) -> str:
+    odd = f"odd({position}, v, at)"
+    if field.leaf:
+        found = f"{field.leaf.written} if {field.leaf.condition} else {odd}"
+    elif field.object_type or field.item_type:
+        found = f"below({position}, v, at)"
+    else:
+        found = odd
+    return f"None if v is None else {found}" if field.is_nullable else found
+
+
 MAX_FIELDS: Final = 500
 """Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
 
-MAX_CACHED_FIELDS: Final = 20_000
-"""Maximum number of fields in all plans together, each of about one kilobyte."""
+MAX_PLANNED_FIELDS: Final = 5_000
+"""Maximum number of fields in all plans of an operation, each of about one kilobyte; beyond it they start anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +108,19 @@ class Plan:
     """The fields of a selection on an object type, and the factory of its row function.
 
     `with_arguments` are positions of fields with arguments whose resolvers are called directly, `links` those of fields
-    with batch resolvers. If it `is_flat`, a source has the same result at any location, unless a value is unusual.
+    with batch resolvers.
     """
 
     fields: tuple[Field, ...]
     make_row: RowMaker
     with_arguments: tuple[int, ...]
     batched: tuple[int, ...]
-    is_flat: bool
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> "Plan":
         """Build the plan of some fields."""
         links = tuple(position for position, field in enumerate(fields) if field.batch_resolver)
-        is_flat = all(field.is_typename or (field.leaf and field.reading) for field in fields)
-        return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links, is_flat)
+        return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links)
 
 
 @dataclass(slots=True)
@@ -63,17 +136,15 @@ class Entry:
 
 
 class Plans:
-    """The plans of the selections of one operation, and the cached selections of its fields.
+    """The plans of the selections of one operation.
 
     A selection is compiled on its second use, in the second row of a list or the second request of a cached document:
     compiling takes as long as about twenty rows do in graphql-core.
     """
 
-    def __init__(self, flags: tuple[str, ...], grow: Callable[[int], None]) -> None:
-        self._flags = flags
-        self._grow = grow
+    def __init__(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> None:
+        self._flags = flags(operation, fragments)
         self._entries: dict[tuple[Any, ...], Entry] = {}
-        self._selected: dict[tuple[Any, ...], tuple[Sequence[FieldNode], frozenset[str]]] = {}
         self.size = 0
 
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
@@ -83,7 +154,8 @@ class Plans:
 
     def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
         """Return the entry of the operation's root selection."""
-        return self._entry(executor, kind, (), lambda: executor.collect_root_fields(kind))
+        selection = executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
+        return self._entry(executor, kind, (), lambda: collect_fields(*selection))
 
     def _entry(
         self,
@@ -104,61 +176,11 @@ class Plans:
             self._add(len(entry.plan.fields) if entry.plan else 0)
         return entry
 
-    def selected(
-        self,
-        paths: tuple[str, ...],
-        nodes: Sequence[FieldNode],
-        variables: Mapping[str, Any],
-        find: Callable[[], frozenset[str]],
-    ) -> frozenset[str]:
-        """Return the selected names at some paths below some nodes; computed once."""
-        key = (paths, *map(id, nodes), *map(variables.get, self._flags))
-        kept = self._selected.get(key)
-        if kept is None:
-            # Keeping the nodes keeps their ids unique.
-            kept = self._selected[key] = nodes, find()
-            self._add(1)
-        return kept[1]
-
     def _add(self, size: int) -> None:
         self.size += size
-        self._grow(size)
-
-
-class PlanCache:
-    """The plans of all operations of cached documents; cleared when they become too large."""
-
-    def __init__(self, limit: int = MAX_CACHED_FIELDS) -> None:
-        self._most = limit
-        self.size = 0
-        self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
-
-    def __len__(self) -> int:
-        """Return the number of operations with plans."""
-        return len(self._by_operation)
-
-    def of(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode] = ()) -> Plans:
-        """Return the plans of an operation; they are removed with it."""
-        key = id(operation)
-        kept = self._by_operation.get(key)
-        if kept is None:
-            plans = Plans(flags(operation, fragments), self.grow)
-            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._remove(key)), plans
-        return kept[1]
-
-    def _remove(self, key: int) -> None:
-        _, plans = self._by_operation.pop(key)
-        self.size -= plans.size
-
-    def grow(self, size: int) -> None:
-        """Add to the size of all plans, and clear them if it exceeds the limit."""
-        self.size += size
-        if self.size > self._most:
-            self._by_operation.clear()
+        if self.size > MAX_PLANNED_FIELDS:
+            self._entries.clear()
             self.size = 0
-
-
-PLAN_CACHE: Final = PlanCache()
 
 
 def _plan(

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final
 
-from graphql import FieldNode, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
+from graphql import FieldNode, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo, GraphQLResolveInfoHelpers
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -54,6 +54,15 @@ class _Owner(Coroutine[Any, Any, Any]):
 
 class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
     """Executes as graphql-core does, but runs at most `MAX_CONCURRENT_ROOT_FIELDS` async root fields concurrently."""
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """Return new helpers each time: stored ones would form a cycle with the executor."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, _made: GraphQLResolveInfoHelpers) -> None:
+        pass
 
     @cached_property
     def root_slots(self) -> asyncio.Semaphore | None:

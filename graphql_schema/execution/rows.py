@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
-from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.fields import Field
 from graphql_schema.execution.plans import Plan
-from graphql_schema.execution.resolvers import shared_arguments
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 IS_ROW: Final = "IS_ROW"
 """Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
 
-_PLAIN: Final = {dict}
 
 Data = dict[str, Any]
 Location = Path | tuple[Any, str | int, str | None] | None
@@ -36,11 +34,8 @@ class Rows:
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
-        self.batched, self.is_flat = plan.batched, plan.is_flat
-        self.num_unusual = 0
-        """Number of unusual values."""
+        self.batched = plan.batched
         self._inner: dict[int, Rows] = {}
-        self._items: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -48,10 +43,7 @@ class Rows:
         arguments = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
-            node = field.details[0].node
-            arguments[position] = shared_arguments(
-                field.definition, node, executor.variable_values, executor.strawberry_schema
-            )
+            arguments[position] = field.shared_arguments(executor.variable_values, executor.strawberry_schema)
             if arguments[position] is None:
                 return None
         return cls(executor, plan, arguments)
@@ -104,7 +96,7 @@ class Rows:
             return None
         return self._below(position, value, at)
 
-    def inner(self, position: int) -> "Rows | None":
+    def _inner_rows(self, position: int) -> "Rows | None":
         """Return the rows of a field's objects; None if there are none."""
         found = self._inner.get(position)
         if found is None:
@@ -117,7 +109,6 @@ class Rows:
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
-        self.num_unusual += 1
         return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Location) -> object:
@@ -126,8 +117,8 @@ class Rows:
         if type(value) is list and field.plain_item_type:
             if not value:
                 return []
-            return self._list(position, value, (at, field.name, field.parent.name))
-        rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
+            return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
+        rows = self._inner_rows(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._unusual(position, value, at)
         try:
@@ -139,31 +130,6 @@ class Rows:
             return data
         return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
-    def _list(self, position: int, items: list[Any], location: "Location") -> object:
-        """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
-        field, executor, partial = self.fields[position], self._executor, None
-        # Only rows inside another list defer their fields to that list.
-        if (
-            executor.batched_fields is not None
-            and (rows := self._rows_of_items(position))
-            and {*map(type, items)} == _PLAIN
-        ):
-            partial = PartialRows(rows)
-            if partial.add_all(items, location):
-                return partial.made
-        return self._pend(field, executor.complete_list(field, location, items, partial))
-
-    def _rows_of_items(self, position: int) -> "Rows | None":
-        """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
-        found = self._items.get(position)
-        if found is None:
-            field = self.fields[position]
-            kind = field.item_type and plain_object(field.item_type)
-            found = self._executor.known_rows(kind, field.details) if kind else None
-            if found is not None:
-                self._items[position] = found
-        return found
-
     def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
@@ -173,28 +139,6 @@ class Rows:
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
-
-
-class PartialRows:
-    """The rows of the plain items at the start of a list, and the error of the next one if it failed."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.made: list[Any] = []
-        self.error: Exception | None = None
-
-    def add_all(self, items: list[Any], location: Location) -> bool:
-        """Make the rows of items; return False at the first that fails or must be awaited."""
-        rows, made, row = self.rows, self.made, self.rows.row
-        try:
-            for item in items:
-                made.append(row(item, (location, len(made), None)))
-                if rows.pending:
-                    return False
-        except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
-            self.error = error
-            return False
-        return True
 
 
 def path_at(at: Location, field: Field) -> Path:

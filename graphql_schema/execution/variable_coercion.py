@@ -3,24 +3,19 @@
 graphql-core coerces unusual values and reports errors.
 """
 
-import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from graphql import (
-    DocumentNode,
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLSchema,
-    OperationDefinitionNode,
     Undefined,
+    VariableDefinitionNode,
 )
-from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
@@ -38,85 +33,57 @@ class UnusualError(Exception):
     """A value that the compiled function does not accept: it is invalid, or valid in a rare form."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(NamedTuple):
     """A variable of an operation, its coercion, and whether it may be omitted without a default."""
 
     signature: GraphQLVariableSignature
     coerce: Coerce
-    may_be_left_out: bool
+    is_optional: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """The declarations of an operation, computed once for all its requests.
+class VariableCoercion:
+    """Counts and coerces the values of an operation's variables.
 
-    `variables` is None if some of them are invalid. `counts` are the value counters of variables that may have members.
-    `fragments` are those of the document, by name; `executors` caches the executor templates.
+    Args:
+        schema: the schema of the operation.
+        definitions: the definitions of its variables.
     """
 
-    schema: GraphQLSchema
-    variables: tuple[_Variable, ...] | None
-    counts: dict[str, Count]
-    fragments: dict[str, FragmentDetails]
-    executors: dict[object, Any] = field(default_factory=dict)
+    def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
+        signatures = [get_variable_signature(schema, node) for node in definitions]
+        valid = [each for each in signatures if not isinstance(each, GraphQLError)]
+        counts = {each.name: counter(each.type) for each in valid}
+        self.counts: dict[str, Count] = {name: count for name, count in counts.items() if count}
+        """Value counters of the variables that may have members."""
+        self._are_valid = len(valid) == len(signatures)
+        self._variables = [
+            _Variable(signature, _coerce_as(signature.type), _is_optional(node, signature))
+            for signature, node in zip(valid, definitions, strict=self._are_valid)
+        ]
 
-
-_DECLARED: Final[dict[int, tuple[weakref.ref[OperationDefinitionNode], Declared]]] = {}
-"""Declarations by the ids of the operations, which live as long as their cached documents."""
-
-
-def declared(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Declared:
-    """Return the declarations of an operation of a document."""
-    key = id(operation)
-    kept = _DECLARED.get(key)
-    if kept is None or kept[1].schema is not schema:
-        found = Declared(schema, _variables(schema, operation), _counts(schema, operation), _fragments(document))
-        kept = _DECLARED[key] = weakref.ref(operation, lambda _: _DECLARED.pop(key, None)), found
-    return kept[1]
-
-
-def _variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tuple[_Variable, ...] | None:
-    found = []
-    for node in operation.variable_definitions or ():
-        signature = get_variable_signature(schema, node)
-        if isinstance(signature, GraphQLError):
+    def coerce_plain(self, raw: Mapping[str, Any]) -> VariableValues | None:
+        """Return the values of the variables; None if graphql-core must coerce them, or report their errors."""
+        if not self._are_valid:
             return None
-        may_be_left_out = node.default_value is None and not isinstance(signature.type, GraphQLNonNull)
-        found.append(_Variable(signature, _coerce_as(signature.type), may_be_left_out))
-    return tuple(found)
-
-
-def _counts(schema: GraphQLSchema, operation: OperationDefinitionNode) -> dict[str, Count]:
-    signatures = [get_variable_signature(schema, node) for node in operation.variable_definitions or ()]
-    found = {each.name: counter(each.type) for each in signatures if not isinstance(each, GraphQLError)}
-    return {name: count for name, count in found.items() if count}
-
-
-def _fragments(document: DocumentNode) -> dict[str, FragmentDetails]:
-    nodes = (node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
-    return {node.name.value: FragmentDetails(node) for node in nodes}
-
-
-def coerced(declared: Declared, raw: Mapping[str, Any]) -> VariableValues | None:
-    """Return the values of the variables; None if graphql-core must coerce them, or report their errors."""
-    if declared.variables is None:
-        return None
-    sources: dict[str, VariableValueSource] = {}
-    values: dict[str, Any] = {}
-    for variable in declared.variables:
-        name = variable.signature.name
-        if name in raw:
-            try:
-                values[name] = variable.coerce(raw[name])
-            except UnusualError:
+        sources: dict[str, VariableValueSource] = {}
+        values: dict[str, Any] = {}
+        for signature, coerce, is_optional in self._variables:
+            name = signature.name
+            if name in raw:
+                try:
+                    values[name] = coerce(raw[name])
+                except UnusualError:
+                    return None
+                sources[name] = VariableValueSource(signature, raw[name])
+            elif is_optional:
+                sources[name] = VariableValueSource(signature)
+            else:
                 return None
-            sources[name] = VariableValueSource(variable.signature, raw[name])
-        elif variable.may_be_left_out:
-            sources[name] = VariableValueSource(variable.signature)
-        else:
-            return None
-    return VariableValues(sources, values)
+        return VariableValues(sources, values)
+
+
+def _is_optional(node: VariableDefinitionNode, signature: GraphQLVariableSignature) -> bool:
+    return node.default_value is None and not isinstance(signature.type, GraphQLNonNull)
 
 
 def _coerce_as(kind: GraphQLInputType) -> Coerce:

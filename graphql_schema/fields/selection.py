@@ -10,7 +10,6 @@ from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
 from graphql_schema.directives import is_included
-from graphql_schema.execution import plans
 
 RawInfo = Any
 """Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
@@ -35,18 +34,13 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
     the selection of the current field itself is returned.
     """
     raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
-    kept = plans.PLAN_CACHE.of(raw.operation, raw.fragments.values())
-    return set(kept.selected(paths, raw.field_nodes, raw.variable_values, lambda: _selected(raw, paths or ("",))))
-
-
-def _selected(raw: RawInfo, paths: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
-    for path in paths:
+    for path in paths or ("",):
         nodes: Sequence[FieldNode] = raw.field_nodes
         for step in filter(None, path.split(".")):
             nodes = [node for node in _children(nodes, raw) if node.name.value == step]
         found |= {_python_name(node.name.value) for node in _children(nodes, raw)}
-    return frozenset(found)
+    return found
 
 
 def selected_fields_of_types(info: Info, *types: str) -> set[str]:

@@ -10,7 +10,6 @@ from graphql import (
     GraphQLAbstractType,
     GraphQLCompositeType,
     GraphQLNamedType,
-    GraphQLSchema,
     InlineFragmentNode,
     NamedTypeNode,
     OperationDefinitionNode,
@@ -23,10 +22,8 @@ from graphql import (
 )
 
 from graphql_schema.directives import is_included
-from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
+from graphql_schema.limits.cost_tree import CostedField, Selection, Size, requested_size, scan
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
-from graphql_schema.limits.list_sizes import requested_size
-from graphql_schema.limits.scans import scan
 
 MAX_VISITED: Final = 50_000
 """Limit of visited selections; each is visited once for each path of equal names that leads to it."""
@@ -44,8 +41,7 @@ class CostCounter:
     """Counts one operation for the values of the variables that decide its selection.
 
     Args:
-        schema: the schema of the operation.
-        weights: the weights of the schema's fields.
+        weights: the weights of the fields of its schema.
         operation: the operation to count.
         fragments: the fragments of its document, by name.
         values: values of the variables of `@skip` and `@include`.
@@ -55,7 +51,6 @@ class CostCounter:
 
     def __init__(
         self,
-        schema: GraphQLSchema,
         weights: Weights,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
@@ -64,15 +59,14 @@ class CostCounter:
         *,
         counts_input: bool = True,
     ) -> None:
-        self._schema, self._weights, self._operation = schema, weights, operation
+        self._schema, self._weights, self._operation = weights.schema, weights, operation
         self._fragments, self._values = fragments, values
         self._max_page_size, self._counts_input = max_page_size, counts_input
-        self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
+        self._mutation = weights.schema.mutation_type if operation.operation is OperationType.MUTATION else None
         self._known: dict[tuple[Any, ...], Selection] = {}
-        self._varying: list[Selection] = []
         self._visited = 0
 
-    def counted(self) -> Counted:
+    def root(self) -> Selection:
         """Count the cost of the operation.
 
         Raises:
@@ -80,10 +74,9 @@ class CostCounter:
         """
         kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
         try:
-            root = self._selection(kind, (self._operation.selection_set,), None, in_list=False)
+            return self._selection(kind, (self._operation.selection_set,), None, in_list=False)
         except RecursionError as error:
             raise TooManySelectionsError from error
-        return Counted(root, tuple(self._varying))
 
     def _selection(
         self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
@@ -95,7 +88,6 @@ class CostCounter:
             known = Selection(
                 tuple(tuple(self._costed_fields(each, sets, inherited, in_list=in_list)) for each in kinds)
             )
-            known.precompute(self._varying)
             self._known[key] = known
         return known
 
@@ -134,16 +126,10 @@ class CostCounter:
         input_size = stated if kind is self._mutation and not isinstance(weight.size, int | None) else None
         if below is not None:
             if input_size is not None:
-                below = self._with(below, CostedField("input", input_size, 1, 0, is_list=True))
+                below = _with(below, CostedField("input", input_size, 1, 0, is_list=True))
             if scans := scan(nodes[0], weight.indexed) if weight.indexed else int(weight.scans):
-                below = self._with(below, _scan_field(below, scans))
+                below = _with(below, _scan_field(below, scans))
         return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_chosen, is_inherited)
-
-    def _with(self, below: Selection, extra: CostedField) -> Selection:
-        """Return a selection with an additional cost: the input of a mutation, or scans."""
-        both = Selection(tuple((extra, *fields) for fields in below.kinds))
-        both.precompute(self._varying)
-        return both
 
     def _stated_size(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
         """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
@@ -213,6 +199,11 @@ class CostCounter:
         self._visited += 1
         if self._visited > MAX_VISITED:
             raise TooManySelectionsError
+
+
+def _with(below: Selection, extra: CostedField) -> Selection:
+    """Return a selection with an additional cost: the input of a mutation, or scans."""
+    return Selection(tuple((extra, *fields) for fields in below.kinds))
 
 
 def _scan_field(below: Selection, scans: Size) -> CostedField:

@@ -3,18 +3,23 @@
 Defaults follow from a field's type, arguments and resolver; a declaration overrides them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
+    GraphQLEnumType,
     GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNamedType,
     GraphQLNonNull,
+    GraphQLObjectType,
     GraphQLSchema,
     get_named_type,
     get_nullable_type,
+    is_abstract_type,
     is_introspection_type,
     is_leaf_type,
     is_list_type,
@@ -22,7 +27,6 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graphql_schema.limits.introspection_sizes import TypicalSizes
 from stores.query.index_use import IndexedFields
 
 PAGE: Final = 100
@@ -119,7 +123,8 @@ class Weights:
     """The weights of a schema's fields."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
-        self._typical = TypicalSizes(schema)
+        self.schema = schema
+        self._typical = _TypicalSizes(schema)
         self._known: dict[int, tuple[GraphQLField, Weight]] = {}
 
     def of(self, parent: GraphQLNamedType, name: str, definition: GraphQLField) -> Weight:
@@ -175,3 +180,35 @@ def _is_number(definition: GraphQLField, path: str) -> bool:
 def _work(field: object) -> int:
     resolver = field.base_resolver if isinstance(field, StrawberryField) else None
     return LOOKUP if resolver and resolver.is_async else 0
+
+
+class _TypicalSizes:
+    """Lengths of introspection's lists; those of types are averages over all types, so that totals are right."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        kinds = list(schema.type_map.values())
+        with_fields = [kind for kind in kinds if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)]
+        fields = [field for kind in with_fields for field in kind.fields.values()]
+        inputs = [kind for kind in kinds if isinstance(kind, GraphQLInputObjectType)]
+        enums = [kind for kind in kinds if isinstance(kind, GraphQLEnumType)]
+        abstract = [kind for kind in kinds if is_abstract_type(kind)]
+        self._sizes = {
+            ("__Schema", "types"): len(kinds),
+            ("__Schema", "directives"): len(schema.directives),
+            ("__Directive", "args"): _average((directive.args for directive in schema.directives), schema.directives),
+            ("__Field", "args"): _average((field.args for field in fields), fields),
+            ("__Type", "fields"): _average((kind.fields for kind in with_fields), kinds),
+            ("__Type", "inputFields"): _average((kind.fields for kind in inputs), kinds),
+            ("__Type", "enumValues"): _average((kind.values for kind in enums), kinds),
+            ("__Type", "interfaces"): _average((kind.interfaces for kind in with_fields), kinds),
+            ("__Type", "possibleTypes"): _average((schema.get_possible_types(kind) for kind in abstract), kinds),
+        }
+
+    def of(self, kind: str, field: str) -> int | None:
+        """Return the length of an introspection type's list field; None for other fields, and short name lists."""
+        return self._sizes.get((kind, field))
+
+
+def _average(lists: Iterable[Collection[object]], among: Collection[object]) -> int:
+    """Return the mean length, rounded up."""
+    return -(-sum(map(len, lists)) // len(among)) if among else 0

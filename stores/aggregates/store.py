@@ -19,8 +19,8 @@ from stores.calls.list_query import ListQuery, calls_list_query
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
-from stores.database.error_translation import TOO_LARGE, translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.error_translation import TOO_LARGE
+from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
@@ -139,11 +139,8 @@ class AggregatesStore:
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
         snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)
         limit = self._max_calls + 1
-        with translate_index_build_error():
-            cursor = snapshot_calls.find(
-                match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)]
-            )
-            rows = await cursor.limit(limit).to_list(None)
+        cursor = snapshot_calls.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
+        rows = await cursor.limit(limit).to_list(None)
         if len(rows) == limit:
             raise BadInputError(
                 f"this trace has more than {self._max_calls:,} calls, the limit; use callsAggregate with "
@@ -158,9 +155,8 @@ class AggregatesStore:
         if search.session:
             yield search.session
             return
-        with translate_index_build_error():
-            async with self.database.snapshot_session() as session:
-                yield session
+        async with self.database.snapshot_session() as session:
+            yield session
 
     async def _rows(
         self,

@@ -13,8 +13,7 @@ from typing import Any, Final
 from stores.calls.fields import PRICES, TOTAL_COST, TOTAL_STORAGE_SIZE
 from stores.costs.store import prices_of_models, start_reading_costs
 from stores.database import Collection, Database, Document
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.paging import Row
 
@@ -72,9 +71,8 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
     grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
     snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
-    with translate_index_build_error():
-        groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
-        sizes = {group["_id"]: group["size"] async for group in groups}
+    groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
+    sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
 
@@ -109,6 +107,5 @@ async def total_size(
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
     snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
-    with translate_index_build_error():
-        groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
+    groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

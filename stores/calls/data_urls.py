@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from stores import strict_base64
-from stores.files import NewFile
+from stores.files import NewFile, strict_base64
 from stores.files.weave_content import WeaveContent, value_of
 
 MAX_INLINE_LENGTH: Final = 1024

@@ -31,7 +31,6 @@ from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database
 from stores.database.connection import IN_PYTHON
-from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.paging import Order, Page, PageRequest
@@ -103,7 +102,6 @@ async def calls_list_query(
     Raises:
         BadInputError: if the filter, the query, the sort or a column is invalid, or if the query has more than
             `MAX_CONDITIONS` fields behind refs or conditions on feedback.
-        UnavailableError: if an index was built during the read.
     """
     parsed = _ParsedListQuery(Collections.from_database(database), project_id, calls_filter, query, sort_by, expansion)
     filter_stages = [{"$match": calls_match(project_id, calls_filter)}]
@@ -113,7 +111,6 @@ async def calls_list_query(
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        stack.enter_context(translate_index_build_error())
         session = await stack.enter_async_context(database.snapshot_session())
         if parsed.needs_cost:
             encode = Prices.total_cost_expression
@@ -157,7 +154,6 @@ async def fetch_page(calls: Collection, list_query: ListQuery, request: PageRequ
 
     Raises:
         BadInputError: if the cursor belongs to another list.
-        UnavailableError: if an index was built during the read.
     """
     if list_query.calls_by_feedback:
         scope = paging.scope_of(calls.name, *list_query.cursor_scope, list_query.order)

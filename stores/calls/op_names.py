@@ -17,8 +17,7 @@ from weakref import WeakKeyDictionary
 
 from stores.calls.fields import OP_NAME
 from stores.database import Database
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
@@ -198,17 +197,12 @@ class OpVersions:
         return self._cache[self._key]
 
     async def read(self, session: Session | None = None) -> Names | None:
-        """Read the current names, or those of a session's snapshot; None without prefixes, or if there are too many.
-
-        Raises:
-            UnavailableError: if an index was built during the read.
-        """
+        """Read the current names, or those of a session's snapshot; None without prefixes, or if there are too many."""
         if not self._is_readable or self._cache.get(self._key, ()) is None:
             return None
         if not self._prefixes:
             return ()
-        with translate_index_build_error():
-            rows = await all_rows(self._calls, self._distinct_stages, MAX_VERSIONS + 2, session)
+        rows = await all_rows(self._calls, self._distinct_stages, MAX_VERSIONS + 2, session)
         names = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
         self._cache[self._key] = names
         self._cache.move_to_end(self._key)
@@ -217,11 +211,7 @@ class OpVersions:
         return names
 
     async def has_others(self, names: Names) -> bool:
-        """Return True if a call has a name with one of the prefixes that is not among `names`.
-
-        Raises:
-            UnavailableError: if an index was built during the read.
-        """
+        """Return True if a call has a name with one of the prefixes that is not among `names`."""
         if not self._prefixes:
             return False
         others = [
@@ -234,8 +224,7 @@ class OpVersions:
             {"$project": {"_id": 0, OP_NAME.path: 1}},
         ]
         # Read like pages, which exclude writes that a majority has not stored yet.
-        with translate_index_build_error():
-            return bool(await all_rows(self._calls, stages, 2))
+        return bool(await all_rows(self._calls, stages, 2))
 
     @property
     def _distinct_stages(self) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from stores.calls.writes import (
 )
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
-from stores.database.snapshot_reads import find_all, one_row
+from stores.database.reads import find_all, one_row
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length

@@ -420,9 +420,11 @@ class Reservation:
     def __init__(self, budget: ByteBudget, caller: str = "") -> None:
         self._budget = budget
         self._caller = caller
-        self._size = 0
+        self.size = 0
+        """All bytes that the request has reserved, including the free ones."""
+        self.is_large = False
+        """True if the request occupies a large slot."""
         self._counted = 0
-        self._is_large = False
         self._wait_seconds = _WAIT_SECONDS
 
     def __enter__(self) -> Self:
@@ -432,19 +434,9 @@ class Reservation:
         self.release()
 
     @property
-    def size(self) -> int:
-        """All bytes that the request has reserved, including the free ones."""
-        return self._size
-
-    @property
     def is_counted(self) -> bool:
         """True if the request exceeds its free bytes."""
         return self._counted > 0
-
-    @property
-    def is_large(self) -> bool:
-        """True if the request occupies a large slot."""
-        return self._is_large
 
     async def wait_for_room(self, size: int) -> None:
         """Check that `size` bytes would fit before they arrive; wait up to two seconds, reserve nothing.
@@ -470,11 +462,11 @@ class Reservation:
         """
         more = self._more(size)
         self._budget.check_request(self._counted + more)
-        if more > 0 and not self._is_large:
+        if more > 0 and not self.is_large:
             is_large = self._budget.is_large(self._counted + more)
             await self._wait(more, is_large=is_large)
             if is_large and self._budget.has_large_slot(self._caller):
-                self._is_large = True
+                self.is_large = True
                 self._budget.add_large(self._counted, self._caller)
                 self._budget.add(-self._counted, self._caller)
         self.reserve_now(size)
@@ -500,31 +492,31 @@ class Reservation:
             UnavailableError: if the budget is full.
         """
         more = self._more(size)
-        if self._is_large:
+        if self.is_large:
             self._budget.check_request(self._counted + more)
             self._budget.add_large(more, self._caller)
         elif more:
             self._budget.check(more, self._counted, self._caller)
             self._budget.add(more, self._caller)
-        self._size += size
+        self.size += size
         self._counted += more
 
     def _more(self, size: int) -> int:
-        return max(0, self._size + size - self._budget.free_bytes) - self._counted
+        return max(0, self.size + size - self._budget.free_bytes) - self._counted
 
     def release_to(self, size: int) -> None:
         """Release all bytes beyond the first `size`; a large request keeps its slot."""
         counted = max(0, size - self._budget.free_bytes)
         if counted < self._counted:
-            add = self._budget.add_large if self._is_large else self._budget.add
+            add = self._budget.add_large if self.is_large else self._budget.add
             add(counted - self._counted, self._caller)
             self._counted = counted
-        self._size = min(self._size, size)
+        self.size = min(self.size, size)
 
     def release(self) -> None:
         """Release everything; repeated calls have no effect."""
-        if self._is_large:
+        if self.is_large:
             self._budget.end_large(self._caller)
         elif self._counted:
             self._budget.add(-self._counted, self._caller)
-        self._size, self._counted, self._is_large = 0, 0, False
+        self.size, self._counted, self.is_large = 0, 0, False

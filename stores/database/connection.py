@@ -9,27 +9,24 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
-from stores import THREADS
 from stores.concurrency.admission import RequestBudget
 from stores.concurrency.scan_slots import scan_limiter
 from stores.concurrency.timeouts import SharedTimeout
 from stores.database import indexes
-from stores.database.cancellation import OperationKiller, TrackingPool
 from stores.database.collections import Collection, Collections, Document
-from stores.database.control_client import ControlClient
+from stores.database.driver import ControlClient, PoolStats, open_clients, pool_stats
 from stores.database.error_translation import RETRY_LATER, TOO_SLOW, translate_driver_errors
-from stores.database.pool_stats import PoolStats, pool_stats
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
 
 if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
     from pymongo.topology_description import TopologyDescription
 
 __all__ = ["Collection", "Database", "Document", "database_query", "database_write"]
@@ -67,7 +64,6 @@ class Database(Collections):
         self._registry = ProjectRegistry()
         self._blocked_reason = ""
         self._client = client
-        self._operation_killer = OperationKiller(self.control_client)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
         self._server_timeout = SharedTimeout(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._is_reachable)
@@ -105,10 +101,7 @@ class Database(Collections):
             "event_listeners": list(listeners),
         }
         try:
-            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-                uri, _pool_class=TrackingPool, maxPoolSize=THREADS, **options
-            )
-            control_client = ControlClient.open(uri, name, **options)
+            client, control_client = open_clients(uri, name, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
         return cls(client, name, timeout_seconds, query_timeout_seconds, request_budget, control_client)
@@ -221,7 +214,7 @@ class Database(Collections):
         now = time.monotonic()
         deadline = (now if started_at is None else started_at) + self._query_timeout_seconds
         # The driver reads 0 as no limit.
-        with pymongo.timeout(max(deadline - now, _MIN_SECONDS)), self._operation_killer.cancellable_read():
+        with pymongo.timeout(max(deadline - now, _MIN_SECONDS)), self.control_client.cancellable_read():
             try:
                 # A plain read has nothing to roll back when it times out.
                 with translate_driver_errors():

@@ -1,8 +1,7 @@
 """Translation of driver errors into store errors."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Any, Final
 
 from bson.errors import InvalidDocument
@@ -39,6 +38,9 @@ TRANSIENT_CODES: Final = frozenset(
 )
 """MongoDB's codes for transient failures. The driver labels none of them if it does not retry the command itself."""
 
+_SNAPSHOT_UNAVAILABLE: Final = 246
+"""MongoDB's code for a snapshot read during an index build; a transaction that fails with it is retried."""
+_OF_TRANSACTION: Final = "TransientTransactionError"
 _UNKNOWN: Final = 8
 _NO_SPACE: Final = "28: No space left on device"
 """MongoDB's message, under its code for unknown errors, if the disk is full while it writes an index."""
@@ -49,35 +51,26 @@ TOO_SLOW: Final = (
 )
 
 
-class _Translation:
-    """Stateless context manager behind `translate_driver_errors`; one instance serves all blocks."""
-
-    def __enter__(self) -> None:
-        """Do nothing: errors are translated on exit."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is not None and (translated := _translate(error)) is not None:
-            raise translated from error
-
-
-_TRANSLATION: Final = _Translation()
-
-
-def translate_driver_errors() -> AbstractContextManager[None]:
-    """Return a context manager that raises driver errors as store errors, with messages of LoomQL.
+@contextmanager
+def translate_driver_errors() -> Iterator[None]:
+    """Context manager that raises driver errors as store errors, with messages of LoomQL.
 
     Raises:
-        UnavailableError: if no usable server was reached, or a majority did not confirm a write.
+        UnavailableError: if no usable server was reached, a majority did not confirm a write, or MongoDB builds an
+            index during a snapshot read.
         StoreTimeoutError: if MongoDB ended the command at its time limit.
         PayloadTooLargeError: if a document exceeds MongoDB's maximum.
         TooComplexError: if MongoDB cannot extract a path because a payload has too many parts.
     """
-    return _TRANSLATION
+    try:
+        yield
+    except Exception as error:
+        if translated := _translate(error):
+            raise translated from error
+        raise
 
 
-def _translate(error: BaseException) -> StoreError | None:
+def _translate(error: Exception) -> StoreError | None:
     """Return the store error for a driver error; None if there is none."""
     match error:
         case ConnectionFailure() | ConfigurationError() | WriteConcernError():
@@ -90,6 +83,8 @@ def _translate(error: BaseException) -> StoreError | None:
             return PayloadTooLargeError("the data is too large for one database operation; send less at once")
         case OperationFailure() if TOO_COMPLEX in _codes(error):
             return TooComplexError()
+        case OperationFailure() if error.code == _SNAPSHOT_UNAVAILABLE and not error.has_error_label(_OF_TRANSACTION):
+            return UnavailableError("the database is building an index; retry shortly")
         case OperationFailure() if _is_transient(error):
             return UnavailableError(RETRY_LATER)
         case _:
@@ -98,7 +93,7 @@ def _translate(error: BaseException) -> StoreError | None:
 
 def _is_transient(error: OperationFailure) -> bool:
     """True if a retry may succeed."""
-    if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
+    if error.has_error_label("RetryableWriteError") or error.has_error_label(_OF_TRANSACTION):
         return True
     details: dict[str, Any] = dict(error.details or {}) if isinstance(error, BulkWriteError) else {}
     is_unconfirmed = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
@@ -120,21 +115,3 @@ def _failures(error: OperationFailure) -> list[Mapping[str, Any]]:
     if isinstance(error, BulkWriteError):
         return list(details.get("writeErrors", ()))
     return [{"code": error.code, "errmsg": details.get("errmsg")}]
-
-
-_SNAPSHOT_UNAVAILABLE: Final = 246
-
-
-@contextmanager
-def translate_index_build_error() -> Iterator[None]:
-    """Context manager for snapshot reads, which MongoDB refuses while it builds an index.
-
-    Raises:
-        UnavailableError: if that happens.
-    """
-    try:
-        yield
-    except OperationFailure as error:
-        if error.code == _SNAPSHOT_UNAVAILABLE:
-            raise UnavailableError("the database is building an index; retry shortly") from error
-        raise

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 LAG_SECONDS: Final = 10
 """Maximum lag of a project's stored last activity."""
 
+QUIET_SECONDS: Final = 120
+"""Time without writes to a project after which every process, whatever its clock, checks the registry before it writes.
+"""
+MARGIN_SECONDS: Final = 30
+"""Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
+
 PURGING: Final = "purging"
 """Field of a project's document: the id of the running purge."""
 
@@ -126,6 +132,13 @@ async def _find_listed(projects: "Collection", project_ids: Iterable[str]) -> di
             raise UnavailableError(f"{row['_id']} is being purged; nothing was stored, send it again after the purge")
         listed[row["_id"]] = row
     return listed
+
+
+def settled_at(entry: dict[str, Any], changed_at: int) -> int:
+    """Return the time from which every write to a project knows of a change of its document at `changed_at`."""
+    if entry.get("last_activity_at", 0) < changed_at - QUIET_SECONDS * times.SECOND:
+        return changed_at
+    return int(changed_at + (LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
 
 
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:

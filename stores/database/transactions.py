@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import times
-from stores.database.cancellation import stop_sending_on_failure
+from stores.database.driver import stop_sending_on_failure
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession

@@ -35,7 +35,7 @@ async def add_calls(
     ids = [row[id_field] async for row in cooperative(rows) if row.get(id_field)]
     cursor = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
     calls = {call["id"]: call async for call in cursor}
-    await add_computed_fields(database, project_id, list(calls.values()), wanted)
+    await add_computed_fields(database, project_id, list(calls.values()), set(wanted))
     async for row in cooperative(rows):
         row[target] = calls.get(row.get(id_field))
 

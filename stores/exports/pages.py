@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
-from stores.database.bounded_reads import json_characters
+from stores.database.reads import json_characters
 from stores.paging import Page, PageRequest, Row
 
 ReadPage = Callable[[PageRequest], Awaitable[Page]]

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import strict_base64
-from stores.files import NewFile
+from stores.files import NewFile, strict_base64
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.weave_content import WeaveContent, value_of
 from stores.paging import Row

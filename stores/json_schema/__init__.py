@@ -5,9 +5,8 @@ References therefore stay inside the schema, patterns use RE2, which is linear i
 or schema checks the time limit.
 """
 
-from stores.json_schema.patterns import MAX_PATTERNS, MAX_STATES
+from stores.json_schema.limits import MAX_PATTERNS, MAX_SECONDS, MAX_STATES, SchemaFaultError, bounded_time
 from stores.json_schema.schemas import JsonSchema, check_schema
-from stores.json_schema.time_limit import MAX_SECONDS, SchemaFaultError, bounded_time
 
 __all__ = [
     "MAX_PATTERNS",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from jsonschema import ValidationError
 
-from stores.json_schema.patterns import matches
+from stores.json_schema.limits import matches
 
 _MAX_SHOWN: Final = 100
 

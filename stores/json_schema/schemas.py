@@ -1,23 +1,32 @@
-"""A JSON Schema that values are checked against."""
+"""A JSON Schema that values are checked against: its draft, its references and its errors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from typing import Any, Final
 
+import attrs
 from jsonschema import ValidationError
 from jsonschema.protocols import Validator
+from jsonschema.validators import Draft3Validator, Draft202012Validator, extend, validator_for
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import specification_with
 
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.json_schema.drafts import draft_of
-from stores.json_schema.patterns import Patterns, current_patterns
-from stores.json_schema.reference_check import check_references
-from stores.json_schema.time_limit import SchemaFaultError
+from stores.json_schema.keywords import OWN
+from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns
 
 _MAX_SHOWN: Final = 300
+_REFS: Final = ("$ref", "$dynamicRef")
+_MAX_REF_SHOWN: Final = 200
+
+
+Draft = Any
+"""A validator class; jsonschema's protocol lacks attributes that are used here."""
 
 
 class JsonSchema:
@@ -33,7 +42,7 @@ class JsonSchema:
         if _keys(schema) >= {"patternProperties", "unevaluatedProperties"}:
             raise SchemaFaultError("combines unevaluatedProperties with patternProperties, which is not supported")
         self._patterns = Patterns()
-        check_references(draft, schema, self._patterns, lambda target: _check_target(draft, target))
+        _check_references(draft, schema, self._patterns, lambda target: _check_target(draft, target))
         self._validator = draft(schema, registry=Registry())
         try:
             self._first_error(None)
@@ -78,7 +87,7 @@ def _check_draft(schema: object) -> tuple[type[Validator], dict[str, Any]]:
     """Return the draft of a schema, and the schema if it is valid in that draft."""
     if not isinstance(schema, dict):
         raise SchemaFaultError("is not a JSON Schema: it must be an object")
-    draft = draft_of(schema)
+    draft = _draft_of(schema)
     fault = _draft_error(draft, schema)
     if fault:
         raise SchemaFaultError(f"is not a JSON Schema{fault}")
@@ -122,3 +131,107 @@ def _keys(schema: object) -> set[str]:
         inner = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
         level = list(chain.from_iterable(inner))
     return names
+
+
+def _draft_of(schema: dict[str, Any]) -> type[Validator]:
+    """Return the validator class for a schema's `$schema`, by default for draft 2020-12.
+
+    Raises:
+        SchemaFaultError: if `$schema` is no URI, or names draft 3.
+    """
+    try:
+        draft = validator_for(schema, default=Draft202012Validator) if "$schema" in schema else Draft202012Validator
+    except (ValueError, AttributeError, TypeError):
+        raise SchemaFaultError("is not a JSON Schema: its $schema is not the URI of a draft") from None
+    if draft is Draft3Validator:
+        raise SchemaFaultError("uses draft 3, which is not supported; use a later draft")
+    return _bounded(draft)
+
+
+@cache
+def _bounded(draft: type[Validator]) -> type[Validator]:
+    own = {name: OWN[name] for name in OWN if name in draft.VALIDATORS}
+    bounded: Any = extend(draft, own)  # type: ignore[no-untyped-call]
+    descend = bounded.descend
+
+    def evolve(validator: Validator, **changes: Any) -> Validator:  # noqa: ANN401 -- as jsonschema calls it
+        # Replaces jsonschema's method, which uses the unlimited validator for an inner schema with its own $schema.
+        check_time_limit()
+        return attrs.evolve(validator, **changes)  # type: ignore[misc] # it is one of attrs, which the protocol hides
+
+    def descend_limited(
+        validator: Validator,
+        instance: Any,  # noqa: ANN401 -- any JSON
+        schema: Any,  # noqa: ANN401 -- as above
+        path: str | int | None = None,
+        **locations: Any,  # noqa: ANN401 -- as jsonschema calls it
+    ) -> Iterator[ValidationError]:
+        if schema is not False:
+            return descend(validator, instance, schema, path, **locations)  # type: ignore[no-any-return]
+        # For a false schema jsonschema puts the whole value into each error, but no path.
+        check_time_limit()
+        return iter([ValidationError("no value is allowed here", path=[] if path is None else [path])])
+
+    def is_valid(validator: Validator, instance: Any) -> bool:  # noqa: ANN401 -- any JSON
+        return validator.schema is not False and next(validator.iter_errors(instance), None) is None
+
+    bounded.evolve, bounded.descend, bounded.is_valid = evolve, descend_limited, is_valid
+    kind: type[Validator] = bounded
+    return kind
+
+
+def _check_references(
+    draft: Draft, schema: dict[str, Any], patterns: Patterns, check: Callable[[object], None]
+) -> None:
+    """Check that all references resolve inside the schema, and check its patterns against the limits.
+
+    `check` validates reference targets that lie outside of the places for subschemas.
+
+    Raises:
+        SchemaFaultError: if a reference or an `$id` does not resolve to a schema, or a pattern exceeds a limit.
+    """
+    for part in _reachable(draft, schema, check):
+        names = part.get("patternProperties", ())
+        for pattern in (*names, part.get("pattern")):
+            if isinstance(pattern, str):
+                patterns.compile(pattern)
+
+
+def _reachable(draft: Draft, schema: dict[str, Any], check: Callable[[object], None]) -> Iterator[dict[str, Any]]:
+    specification = specification_with(draft.ID_OF(draft.META_SCHEMA))
+    seen: set[int] = set()
+    parts = [(schema, REGISTRY.resolver_with_root(specification.create_resource(schema)))]
+    refs: list[tuple[Any, str]] = []
+    while parts or refs:
+        check_time_limit()
+        if not parts:
+            target = _resolved(*refs.pop())
+            if id(target.contents) not in seen:
+                check(target.contents)
+                parts.append((target.contents, target.resolver))
+            continue
+        part, resolver = parts.pop()
+        if not isinstance(part, dict) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        refs += [(resolver, part[name]) for name in _REFS if isinstance(part.get(name), str)]
+        inner = (each for each in specification.subresources_of(part) if isinstance(each, dict))
+        parts.extend((each, _in_subresource(resolver, specification.create_resource(each))) for each in inner)
+
+
+def _in_subresource(resolver: Any, resource: Any) -> Any:  # noqa: ANN401 -- referencing's, of any schema
+    try:
+        return resolver.in_subresource(resource)
+    except ValueError:
+        raise SchemaFaultError(f"has the $id {resource.id()[:_MAX_REF_SHOWN]!r}, which is not a URI") from None
+
+
+def _resolved(resolver: Any, ref: str) -> Any:  # noqa: ANN401 -- as above
+    try:
+        return resolver.lookup(ref)
+    except (Unresolvable, ValueError, LookupError, TypeError, AttributeError):
+        # The last four come from malformed URIs, and from paths into values without members.
+        raise SchemaFaultError(
+            f"has the $ref {ref[:_MAX_REF_SHOWN]!r}, which does not resolve inside the schema"
+        ) from None

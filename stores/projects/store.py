@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from stores import ids, paging, times
 from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.reads import SNAPSHOT
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
@@ -42,9 +41,6 @@ async def sum_each(
     """Return per project the sum of `path` over its matching documents, 0 without any; one command for all.
 
     It reads only an index that starts with `project_id` and the matched fields and includes `path`.
-
-    Raises:
-        UnavailableError: if MongoDB builds an index at this moment.
     """
     group: dict[str, object] = {"_id": "$project_id", "sum": {"$sum": f"${path}"}}
     stages: list[dict[str, object]] = [
@@ -53,9 +49,8 @@ async def sum_each(
     ]
     # Without a snapshot, an entry that moves within the index is counted twice or not at all.
     snapshot = collection.with_options(read_concern=SNAPSHOT)
-    with translate_index_build_error():
-        cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
-        return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}
+    cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
+    return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}
 
 
 @dataclass(frozen=True, slots=True)

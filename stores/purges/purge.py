@@ -21,11 +21,6 @@ from stores.files.deletion import FIELDS, discard_removed, remove
 
 _BATCH_SIZE: Final = 250
 
-QUIET_SECONDS: Final = 120
-"""Time without writes to a project after which every process, whatever its clock, checks the mark before it writes."""
-_MARGIN_SECONDS: Final = 30
-"""Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
-
 
 async def start_purge(database: Database, project_id: str, created_at: int) -> bool:
     """Mark a project for a purge, if it is still the one first listed at `created_at`; False otherwise.
@@ -71,7 +66,9 @@ class Purge:
         Raises:
             LeaseLostError: if the purge is finished, or another process took it over.
         """
-        if until := await self._last_writes_at():
+        entry = await self._database.projects.find_one({"_id": self._project_id}) or {}
+        until = project_registry.settled_at(entry, self._started_at)
+        if until > times.now():
             with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():
                     yield
@@ -122,14 +119,6 @@ class Purge:
 
     def _match(self, after: str = "") -> Document:
         return {"_id": key_range(self._project_id, after), "project_id": self._project_id}
-
-    async def _last_writes_at(self) -> int | None:
-        """Return the time after which no process writes without having seen the mark; None if it has passed."""
-        entry = await self._database.projects.find_one({"_id": self._project_id}) or {}
-        if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
-            return None
-        until = int(self._started_at + (project_registry.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
-        return until if until > times.now() else None
 
     async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
         """Delete the next documents after a key; return the last deleted key, None if there are no more."""

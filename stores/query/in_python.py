@@ -11,7 +11,6 @@ from typing import Any, Final
 from stores.database import Database
 from stores.database.collections import Collection, Document
 from stores.database.connection import IN_PYTHON
-from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import TooComplexError
 from stores.query import Query
@@ -71,10 +70,9 @@ async def python_assisted_match(
         yield match_of(query), None
         return
     match, operation = match_of(None), query.operation(fields)
-    with translate_index_build_error():
-        async with database.snapshot_session() as session:
-            assisted = await python_assisted_operation(collection, match, operation, lambda _get: True, session)
-            yield {"$and": [match, compile_match(assisted)]}, session
+    async with database.snapshot_session() as session:
+        assisted = await python_assisted_operation(collection, match, operation, lambda _get: True, session)
+        yield {"$and": [match, compile_match(assisted)]}, session
 
 
 async def python_assisted_operation(

@@ -6,7 +6,7 @@ their index marks, and the second scan sets them.
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 from pymongo import ReturnDocument
 
@@ -14,11 +14,6 @@ from stores import ids, times
 from stores.database import Database, Document, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.transactions import Session
-
-QUIET_SECONDS: Final = 120
-"""Time without writes to a project after which every process checks the registry before its next write."""
-MARGIN_SECONDS: Final = 30
-"""Maximum duration of one write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +75,26 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         state = await database.search_indexes.find_one({"_id": project_id}, session=session)
         if (project_registry.SEARCH in entry) == is_on:
             return state or {}
-        generation = ids.new_id()
+        now, generation = times.now(), ids.new_id()
         change = {"$set": {project_registry.SEARCH: generation}} if is_on else {"$unset": {project_registry.SEARCH: ""}}
+        new: Document = {
+            "set_at": now,
+            "settled_at": project_registry.settled_at(entry, now),
+            "looked_at": 0,
+            "total": total,
+            "is_done": False,
+            **({"generation": generation} if is_on else {}),
+        }
         await database.projects.update_one({"_id": project_id}, change, session=session)
         return await database.search_indexes.find_one_and_replace(
             {"_id": project_id},
-            _new_state(generation if is_on else None, entry, total),
+            new,
             upsert=True,
             return_document=ReturnDocument.AFTER,
             session=session,
         )
 
     return await database.transaction(operation)
-
-
-def _new_state(generation: str | None, entry: Document, total: int) -> Document:
-    now = times.now()
-    is_quiet = entry.get("last_activity_at", 0) < now - QUIET_SECONDS * times.SECOND
-    settled_at = now if is_quiet else now + int((project_registry.LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
-    state: Document = {"set_at": now, "settled_at": settled_at, "looked_at": 0, "total": total, "is_done": False}
-    return state | ({"generation": generation} if generation else {})
 
 
 def index_lease(database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Lease:

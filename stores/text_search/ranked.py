@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.paging import PageRequest, Row
 from stores.text_search.candidates import Candidate, candidates_of, find_candidates, indexed_hits, unindexed_candidates
 from stores.text_search.results import SCORE, FoundPage, Method, TextQuery, build_page

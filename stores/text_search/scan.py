@@ -4,7 +4,7 @@ from time import monotonic
 from typing import Any, Final
 
 from stores import paging
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.paging import PageRequest, Row
 from stores.text_search.results import ORDERS, SCORE, FoundPage, Method, TextQuery, build_page
 from stores.text_search.searched_fields import hit, matching, score

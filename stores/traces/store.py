@@ -11,8 +11,7 @@ from stores.calls.filters import calls_match
 from stores.calls.list_query import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
-from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
@@ -176,8 +175,7 @@ class TracesStore:
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        with translate_index_build_error():
-            rows = await all_rows(self._calls, stages, self._max_calls + 2)
+        rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(
                 f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "

@@ -5,10 +5,13 @@ All other text of a page is written by hand.
 """
 
 import argparse
+import ast
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +26,7 @@ from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl
 from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS
-from stores.database.collections import Collections
+from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
 from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
@@ -227,9 +230,14 @@ def _field(field: Field, indexed: IndexedFields | None) -> tuple[str, str, str, 
 
 def collections() -> str:
     """Return the table of MongoDB collections."""
-    of_class = ((name, each) for name, each in vars(Collections).items() if isinstance(each, property))
-    names = {"files": "files.files", "file_chunks": "files.chunks"}
-    rows = ((f"`{names.get(name, name)}`", " ".join((inspect.getdoc(each) or "").split())) for name, each in of_class)
+    [declared] = ast.parse(textwrap.dedent(inspect.getsource(Collections))).body
+    assert isinstance(declared, ast.ClassDef)
+    rows = []
+    for attribute, text in pairwise(declared.body):
+        if isinstance(attribute, ast.AnnAssign) and isinstance(attribute.target, ast.Name):
+            assert isinstance(text, ast.Expr), f"describe {attribute.target.id} in {inspect.getfile(Collections)}"
+            name = NAMES.get(attribute.target.id, attribute.target.id)
+            rows.append((f"`{name}`", " ".join(ast.literal_eval(text.value).split())))
     return _table(("Collection", "Content"), rows)
 
 

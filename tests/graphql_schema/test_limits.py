@@ -8,9 +8,11 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, get_introspection_query, parse
 from strawberry.types import ExecutionResult as OperationResult
 
-from graphql_schema.engine.documents import OperationChoiceError, ValidDocuments
+from graphql_schema.engine.documents import OperationChoiceError
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.limits import Limits, measure
+from graphql_schema.engine.prepared_operation import PreparedOperation, PreparedOperations
+from graphql_schema.limits import Limits
+from graphql_schema.limits.document_rules import measure
 
 
 @strawberry.type
@@ -37,7 +39,7 @@ class Subscription:
             yield number
 
 
-def schema_with(**limits: Any) -> strawberry.Schema:  # noqa: ANN401 -- any limit
+def schema_with(**limits: Any) -> LimitedSchema:  # noqa: ANN401 -- any limit
     return LimitedSchema(Query, subscription=Subscription, limits=Limits(**limits))
 
 
@@ -303,19 +305,47 @@ async def test_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) ->
     assert parsed == ["{ node { name } }"]
 
 
-def test_document_cache_evicts_the_least_recently_used() -> None:
-    documents = ValidDocuments(max_characters=40)
-    texts = [f"{{ a{number}aaaa }}" for number in range(4)]
-    for text in texts:
-        assert len(text) == 10
-        documents.add(text, parse(text))
+LONG = "{ __typename }" + " " * 12
 
-    documents.get(texts[0])
-    documents.add("{ bbbbbb }", parse("{ bbbbbb }"))
-    documents.add("{ too_long_for_it }", parse("{ too_long_for_it }"))
 
-    kept = [text for text in [*texts, "{ bbbbbb }", "{ too_long_for_it }"] if documents.get(text)]
-    assert kept == [texts[0], texts[2], texts[3], "{ bbbbbb }"]
+async def test_cache_evicts_the_least_recently_used_operation() -> None:
+    schema, cache = schema_with(), PreparedOperations(max_characters=100)
+    texts = [f"{{ a{number}: __typename }}" + " " * 6 for number in range(5)]
+    operations = [await schema.prepare(text) for text in [*texts, LONG]]
+    assert {len(text) for text in texts} == {24}
+    for operation in operations[:4]:
+        assert isinstance(operation, PreparedOperation)
+        cache.add(None, operation)
+
+    cache.get(texts[0], None)
+    for operation in operations[4:]:
+        assert isinstance(operation, PreparedOperation)
+        cache.add(None, operation)
+
+    kept = [number for number, text in enumerate(texts) if cache.get(text, None)]
+    assert kept == [0, 2, 3, 4]
+    assert cache.get(LONG, None) is None  # too long for it
+
+
+async def test_operations_of_one_document_are_prepared_by_their_names() -> None:
+    schema = schema_with()
+    document = "query A($a: Int = 1) { node(key: $a) { name } } subscription B { count(to: 3) } query C { ...F } "
+    document += "fragment F on Query { node { name } }"
+
+    first, second, third = [await prepared(schema, document, name) for name in "ABC"]
+
+    assert [each.is_query for each in (first, second, third)] == [True, False, True]
+    assert [each.root_field for each in (first, second, third)] == ["node", "count", "several"]
+    assert [each.variable_types for each in (first, second, third)] == [{"a": "Int"}, {}, {}]
+    assert second.is_open_ended_subscription
+    assert not second.is_finite_subscription
+    assert await prepared(schema, document, "A") is first
+
+
+async def prepared(schema: LimitedSchema, document: str, name: str | None) -> PreparedOperation:
+    found = await schema.prepare(document, name)
+    assert isinstance(found, PreparedOperation)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
 from graphql_schema.engine.documents import LONG_DOCUMENT
+from graphql_schema.engine.prepared_operation import PreparedOperation
 from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.limits import Limits
@@ -70,51 +71,25 @@ async def test_long_document_gives_the_same_result(schema: LoomSchema, run: Run)
         assert [error.message for error in long.errors or ()] == [error.message for error in short.errors]
 
 
-async def test_operation_type_of_a_long_document_is_known_before_validation(schema: LoomSchema) -> None:
-    query, invalid, watching = padded(SHORT), padded("{ greting }"), padded("subscription { count }")
-    for _ in range(2):
-        assert [schema.is_query(text, None) for text in (query, invalid, watching, padded("{"))] == [
-            True,
-            True,
-            False,
-            False,
-        ]
-        assert [schema.is_open_ended_subscription(text, None) for text in (query, invalid, watching)] == [
-            False,
-            False,
-            True,
-        ]
+async def test_long_document_is_prepared_in_a_thread_and_cached(schema: LoomSchema) -> None:
+    text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
+
+    assert await loop_turns_during(schema.prepare(text)) > 5
+    assert await loop_turns_during(schema.prepare(text)) == 0
+    prepared = await schema.prepare(text)
+    assert isinstance(prepared, PreparedOperation)
+    assert prepared.is_query
+    assert prepared.variable_types == {"a": "Boolean"}
 
 
-async def test_inspection_of_a_long_document_yields_and_is_cached(schema: LoomSchema) -> None:
-    text = padded("{ " + MISSPELT + " }")
-
-    assert await loop_turns_during(schema.prepare(text, None)) > 5
-    assert await loop_turns_during(schema.prepare(text, None)) == 0
-    assert schema.is_query(text, None)
-
-
-async def test_documents_over_the_limit_are_inspected_in_no_time(schema: LoomSchema) -> None:
+async def test_documents_over_the_limit_are_rejected_in_no_time(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
-    assert await loop_turns_during(schema.prepare(text, None)) == 0
-    assert not schema.is_query(text, None)
-    assert schema._documents._heads == {}
+    assert await loop_turns_during(schema.prepare(text)) == 0
     errors = (await executed(schema, text)).errors or []
     assert [error.message.split(". ")[0] for error in errors] == [
         "The document has 540,002 characters; the limit is 500,000"
     ]
-
-
-async def test_variable_types_of_a_long_document_are_read_cooperatively(schema: LoomSchema) -> None:
-    text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
-    found: list[dict[str, str]] = []
-
-    async def read() -> None:
-        found.append(await schema.variable_types(text, None))
-
-    assert await loop_turns_during(read()) > 5
-    assert found == [{"a": "Boolean"}]
 
 
 @pytest.mark.parametrize("kind", [LimitedRootsExecutor, CompilingExecutor])
@@ -134,11 +109,13 @@ async def test_introspection_yields_to_other_requests(kind: type[LimitedRootsExe
         assert [field["name"] for field in kinds["Query"]["fields"]] == ["greeting"]
 
 
-def test_operation_names_are_distinguished_and_take_no_memory(schema: LoomSchema) -> None:
+async def test_operation_names_are_distinguished_and_wrong_ones_take_no_memory(schema: LoomSchema) -> None:
     text = padded("query a { greeting } subscription b { count }")
     names = ["a", "b", "", None, "x" * 100_000]
 
-    found = [(schema.is_query(text, name), schema.is_subscription(text, name)) for name in names]
+    found = [await schema.prepare(text, name) for name in names]
 
-    assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
-    assert sum(map(len, schema._documents._heads)) == len(names) * 16
+    assert [isinstance(each, PreparedOperation) and each.kind.value for each in found] == [
+        *("query", "subscription", False, False, False)
+    ]
+    assert [name for _, name in schema._documents._prepared._kept] == ["a", "b"]

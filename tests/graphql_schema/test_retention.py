@@ -7,7 +7,6 @@ from graphql_schema.schema import LoomSchema
 from stores import times
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
-from stores.purges import purge
 from stores.retention.rules import DAY
 from stores.security.access import ANONYMOUS_ADMIN
 from tests.graphql_schema.conftest import Answer, Run
@@ -88,7 +87,7 @@ async def test_rule_is_previewed_set_applied_and_removed(administer: Run, run: R
 @pytest.mark.usefixtures("logged")
 async def test_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     last = (
         '{ lastPurge(projectId: "acme/chat") { isDone endedAt waitsUntil calls } '
         'project(projectId: "acme/chat") { id } }'

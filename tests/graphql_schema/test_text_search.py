@@ -7,7 +7,6 @@ from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
 from stores.security.access import ANONYMOUS_ADMIN
-from stores.text_search import index_state
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -120,7 +119,7 @@ async def test_only_administrators_switch_an_index(
     schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")
     stores = Stores.for_database(database)

@@ -1,13 +1,15 @@
-"""Verification of an issuer's tokens."""
+"""Verification of an issuer's tokens, and a cache of verified ones, so that a request need not verify again."""
 
 import importlib
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 from app.auth.oidc.claim_grants import ClaimGrant
 from app.auth.oidc.issuer_keys import Issuer
-from app.auth.oidc.token_cache import TokenCache
 from app.auth.sessions import TokenSession
 from stores import times
 from stores.security.access import Caller
@@ -18,6 +20,10 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
 _LEEWAY_SECONDS: Final = 30
 _REQUIRED: Final = ["exp", "iss", "aud", "sub"]
+
+_MAX_CACHED_SECONDS: Final = 300.0
+_MAX_CACHED_TOKENS: Final = 4_096
+"""Number of tokens kept, in some 3 MB; beyond that the least recently used one is dropped and verified again."""
 
 _logger = logging.getLogger("loomql")
 
@@ -88,3 +94,43 @@ def _library() -> Any:  # noqa: ANN401 -- a module
         return importlib.import_module("jwt")
     except ImportError as error:
         raise OidcError("LOOMQL_OIDC_ISSUER is set, but PyJWT is not installed: pip install 'loomql[oidc]'") from error
+
+
+class TokenCache:
+    """Sessions of verified tokens by the SHA-256 of the token; cleared when the issuer's keys change."""
+
+    def __init__(self, limit: int = _MAX_CACHED_TOKENS) -> None:
+        self._limit = limit
+        self._version = 0
+        self._kept: OrderedDict[bytes, tuple[float, TokenSession]] = OrderedDict()
+
+    def find(self, token: str, version: int) -> TokenSession | None:
+        """Return the session of a token verified under this version of the keys; None if unknown or expired."""
+        self._clear_if_other_version(version)
+        digest = _digest(token)
+        until, session = self._kept.get(digest, (0.0, None))
+        if session is None or time.monotonic() >= until or not session.is_valid():
+            self._kept.pop(digest, None)
+            return None
+        self._kept.move_to_end(digest)
+        return session
+
+    def keep(self, token: str, version: int, session: TokenSession) -> None:
+        """Keep the session of a token that was verified under this version of the keys."""
+        self._clear_if_other_version(version)
+        self._kept[_digest(token)] = (time.monotonic() + _MAX_CACHED_SECONDS, session)
+        if len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+
+    def _clear_if_other_version(self, version: int) -> None:
+        if version != self._version:
+            self._kept.clear()
+            self._version = version
+
+    def __len__(self) -> int:
+        """Return the number of tokens kept."""
+        return len(self._kept)
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode(errors="surrogatepass")).digest()

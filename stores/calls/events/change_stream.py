@@ -13,7 +13,7 @@ from stores.calls.documents import FIELDS_WITHOUT_EVENTS
 from stores.calls.events.cursors import CURSOR_ARGUMENT, Cursors, timestamp_of, token_at
 from stores.calls.events.event import CallEvent
 from stores.database import Collection, Document
-from stores.database.thread_pool import run_in_driver_thread
+from stores.database.driver import run_in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:

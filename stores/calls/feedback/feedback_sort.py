@@ -16,7 +16,7 @@ from stores.calls.feedback.prequeries import FeedbackPrequery, FoundCalls, Pipel
 from stores.calls.filters import Match
 from stores.calls.ref_lookups import Collections, paths_projection
 from stores.database import Collection, Database
-from stores.database.bounded_reads import json_characters, read_rows_up_to
+from stores.database.reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 from stores.query.fields import Access, FieldTable, Kind

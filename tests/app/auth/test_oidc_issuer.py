@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.issuer_keys import Issuer
 from app.auth.oidc.json_fetch import IssuerError, fetch_json
-from app.auth.oidc.token_cache import TokenCache
-from app.auth.oidc.tokens import OidcTokens
+from app.auth.oidc.tokens import OidcTokens, TokenCache
 from app.auth.sessions import TokenSession
 from stores import times
 from stores.errors import UnavailableError

@@ -27,7 +27,7 @@ from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
 from stores.retention.rules import DAY
-from stores.text_search import Method, TextSearchStore, index_state, segments
+from stores.text_search import Method, TextSearchStore, segments
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
 from tests.docs.pages import page
@@ -56,7 +56,7 @@ def own(mongodb_uri: str, database: Database) -> dict[str, str]:
 
 async def test_server_runs_text_indexing(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await fill(database, 20)
     search = TextSearchStore(database)
     await search.set_index(PROJECT, is_on=True)

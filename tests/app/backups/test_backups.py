@@ -24,7 +24,6 @@ from stores.errors import BadInputError
 from stores.migrations import schema_version
 from stores.migrations.calls_backfill import CallsBackfill
 from stores.objects import ObjectVersion
-from stores.purges import purge
 from stores.security.shared_secrets import CURSORS, shared_secret
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start
@@ -149,7 +148,7 @@ async def test_running_purge_continues_after_restore(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     stores = await filled(database)
     await stores.calls.write([start(number) for number in range(100, 2_100)])
     purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))

@@ -14,7 +14,6 @@ from app.commands import projects
 from stores import times
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
-from stores.purges import purge
 from stores.retention.rules import DAY
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 
@@ -98,7 +97,7 @@ def test_purge_needs_the_project_id_twice(
 
 def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "300")
@@ -114,7 +113,7 @@ def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monk
 
 def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
     monkeypatch.setattr(projects, "_LINE_SECONDS", 0.5)
 
     code, _, err = command("project", "purge", PROJECT, "--confirm", PROJECT)

@@ -8,7 +8,6 @@ import pytest
 from app.cli import main
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
-from stores.text_search import index_state
 from tests.stores.calls.builders import PROJECT, end, start
 
 Command = Callable[..., tuple[int, str, str]]
@@ -23,7 +22,7 @@ async def command(
     It returns the exit code, stdout and stderr.
     """
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 1)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)

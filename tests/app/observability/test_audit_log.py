@@ -17,7 +17,6 @@ import pytest
 from app.observability.audit_log import AuditFile
 from stores.calls import CallsStore
 from stores.database import project_registry
-from stores.purges import purge
 from stores.security import audit
 from tests.app.command import loomql, run_in_process
 from tests.app.command import serving as serving_process
@@ -39,7 +38,7 @@ CREATE = f"""mutation {{
 def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     # A purge waits for late writers, and this test has none.
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     yield from serving(mongodb_uri, database_name, admin=True)
 
 

@@ -11,8 +11,7 @@ import pytest
 from app.auth.callers import RouteAccess
 from app.http.errors import reason, weave_status
 from app.weave import batches, call_writes, feedback
-from app.weave.errors import InvalidRequestError
-from app.weave.request_body import Body, Items
+from app.weave.request_body import Body, InvalidRequestError, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes

@@ -198,8 +198,8 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
     seen: list[object] = []
 
     @contextmanager
-    def observe(query: str | None, name: str | None) -> Iterator[OnResult]:
-        seen.append((query, name))
+    def observe(root_field: str, name: str | None) -> Iterator[OnResult]:
+        seen.append((root_field, name))
         yield seen.append
         seen.append("over")
 
@@ -210,9 +210,9 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
     await streamed("subscription { down(start: 1) }")
 
     assert seen == [
-        *[("query Two { half(of: 2) }", "Two"), result, "over"],
-        *[("{ nothing }", None), refused, "over"],
-        *[("subscription { down(start: 1) }", None), "over"],
+        *[("half", "Two"), result, "over"],
+        *[("", None), refused, "over"],
+        *[("down", None), "over"],
     ]
     assert messages(refused)
 

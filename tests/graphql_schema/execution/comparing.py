@@ -3,16 +3,50 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
-from graphql import DocumentNode, ExecutionResult, GraphQLError, execute
+from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, execute
+from graphql.execution.executor import Executor
 
+from graphql_schema.engine.prepared_operation import ExecutionInput, PreparedOperation
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.limits import Limits
+from graphql_schema.limits.cost_weights import Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.example_schema import CALLS
 
 _TICKS_TO_SETTLE = 12
 """Iterations of the event loop in which unfinished work behind an answer makes its remaining calls."""
+
+
+_PREPARED: Final[dict[tuple[object, ...], tuple[DocumentNode, PreparedOperation]]] = {}
+"""Operations with their documents, by schema, executor and document."""
+
+
+def prepared(
+    schema: GraphQLSchema, document: DocumentNode, kind: type[CompilingExecutor] = CompilingExecutor
+) -> PreparedOperation:
+    """The only operation of a document as the server prepares it, the same one each time."""
+    key = schema, kind, id(document)
+    if key not in _PREPARED:
+        [node] = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+        _PREPARED[key] = document, PreparedOperation("", document, node, kind, Weights(schema), Limits())
+    return _PREPARED[key][1]
+
+
+def run(
+    schema: GraphQLSchema,
+    kind: type[Executor[Any]],
+    document: DocumentNode,
+    root: object = None,
+    variables: Mapping[str, Any] | None = None,
+) -> Any:  # noqa: ANN401 -- a result, or an awaitable of one
+    """Execute a document: by our executor as the server does, by another as graphql-core does."""
+    if not issubclass(kind, CompilingExecutor):
+        return execute(schema, document, root, variable_values=dict(variables or {}), executor_class=kind)
+    executor = prepared(schema, document, kind).executor(ExecutionInput(dict(variables or {}), None, root))
+    return ExecutionResult(None, executor) if isinstance(executor, list) else executor.execute_operation()
 
 
 class Outcome(NamedTuple):
@@ -30,13 +64,7 @@ async def outcome(
     calls: list[Any] = []
     token = CALLS.set(calls)
     try:
-        running = execute(
-            schema._schema,
-            document,
-            root,
-            variable_values=dict(variables or {}),
-            executor_class=schema.execution_context_class,
-        )
+        running = run(schema._schema, schema.execution_context_class, document, root, variables)
         result = await running if isawaitable(running) else running
         # A failed field does not wait for its siblings, but the calls that they still make count, too.
         for _ in range(_TICKS_TO_SETTLE):

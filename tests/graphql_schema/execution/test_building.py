@@ -1,56 +1,44 @@
-"""Executors built from a template: equal to those of graphql-core, and without shared mutable state."""
+"""Executors of prepared operations: equal to those of graphql-core, and without shared mutable state."""
 
 import gc
 import weakref
-from typing import Any
 
 from graphql import DocumentNode, parse
 
+from graphql_schema.engine.prepared_operation import ExecutionInput, is_awaitable
 from graphql_schema.execution import CompilingExecutor
-from graphql_schema.execution.executor_template import _LAZY_ATTRIBUTES, TemplateExecutor
 from graphql_schema.schema import LoomSchema
+from tests.graphql_schema.execution import comparing
 
 ASKED = "query ($id: ID!) { call(projectId: $id, id: $id) { id } }"
 SHARED = {
-    "schema",
-    "operation",
-    "fragments",
-    "fragment_definitions",
-    "field_resolver",
-    "type_resolver",
-    "subscribe_field_resolver",
-    "is_awaitable",
-    "is_async_iterable",
-    "context_value",
+    *("schema", "operation", "fragments", "fragment_definitions", "field_resolver", "type_resolver"),
+    *("subscribe_field_resolver", "is_awaitable", "is_async_iterable", "context_value", "plans"),
 }
 """Attributes whose values two executors of one operation may share, besides constants."""
 CONSTANTS = (bool, type(None), str, int)
 
 
-def build(schema: LoomSchema, document: DocumentNode, **more: Any) -> CompilingExecutor:  # noqa: ANN401 -- whatever it takes
-    executor = CompilingExecutor.build(schema._schema, document, None, "context", {"id": "x"}, **more)
+def build(schema: LoomSchema, document: DocumentNode) -> CompilingExecutor:
+    executor = comparing.prepared(schema._schema, document).executor(ExecutionInput({"id": "x"}, "context"))
     assert isinstance(executor, CompilingExecutor)
     return executor
 
 
 def test_built_executor_has_all_attributes_of_a_stock_one(schema: LoomSchema) -> None:
     document = parse(ASKED)
-    executor = build(schema, document)
-    made = vars(executor) | {name: getattr(executor, name) for name in _LAZY_ATTRIBUTES}
-    # This is the build of graphql-core, without our override.
-    ordinary = vars(
-        super(TemplateExecutor, CompilingExecutor).build(
-            schema._schema, document, None, "context", {"id": "x"}, operation_extensions=None
-        )
+    made = vars(build(schema, document))
+    stock = CompilingExecutor.build(
+        schema._schema, document, None, "context", {"id": "x"}, is_awaitable=is_awaitable, operation_extensions=None
     )
+    ordinary = vars(stock)
 
-    assert made.keys() == ordinary.keys()
-    assert {name: type(value) for name, value in made.items()} == {
-        name: type(value) for name, value in ordinary.items()
-    }
+    assert made.keys() - {"plans"} == ordinary.keys()
+    assert {name: type(made[name]) for name in ordinary} == {name: type(value) for name, value in ordinary.items()}
+    assert made["variable_values"].coerced == ordinary["variable_values"].coerced
 
 
-def test_executors_share_no_mutable_state(schema: LoomSchema) -> None:
+def test_executors_share_no_mutable_state_except_plans(schema: LoomSchema) -> None:
     document = parse(ASKED)
     first, second = vars(build(schema, document)), vars(build(schema, document))
 
@@ -59,12 +47,15 @@ def test_executors_share_no_mutable_state(schema: LoomSchema) -> None:
     assert common <= SHARED
 
 
-def test_documents_are_freed_with_their_operation(schema: LoomSchema) -> None:
-    document = parse(ASKED)
-    build(schema, document)
-    gone = weakref.ref(document.definitions[0])
+async def test_evicted_operation_is_freed_at_once(schema: LoomSchema) -> None:
+    for _ in range(3):
+        assert not (await schema.execute("{ __typename }")).errors
+    gone = weakref.ref(await schema.prepare("{ __typename }"))
+    assert gone() is not None
 
-    del document
-    gc.collect()
-
-    assert gone() is None
+    gc.disable()
+    try:
+        schema._documents._prepared._kept.clear()
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import strawberry
-from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute, parse
+from graphql import DocumentNode, ExecutionResult, parse
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.execution import CompilingExecutor, field_of, plans, row_codegen
-from graphql_schema.execution.plans import PlanCache
+from graphql_schema.execution import CompilingExecutor, field_of, plans
 from graphql_schema.fields import resolved_field
+from tests.graphql_schema.execution import comparing
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
 
@@ -37,21 +37,18 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Record the number of fields of each compiled row function."""
     made: list[int] = []
 
-    def row_maker(fields: list[Any]) -> row_codegen.RowMaker:
+    original = plans.row_maker
+
+    def row_maker(fields: list[Any]) -> plans.RowMaker:
         made.append(len(fields))
-        return row_codegen.row_maker(fields)
+        return original(fields)
 
     monkeypatch.setattr(plans, "row_maker", row_maker)
     return made
 
 
 def run(document: DocumentNode, count: int, **variables: object) -> list[dict[str, Any]]:
-    result = execute(
-        SCHEMA._schema,
-        document,
-        variable_values={"count": count, **variables},
-        executor_class=CompilingExecutor,
-    )
+    result = comparing.run(SCHEMA._schema, CompilingExecutor, document, None, {"count": count, **variables})
     assert isinstance(result, ExecutionResult)
     assert result.errors is None
     assert result.data is not None
@@ -93,22 +90,6 @@ def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
     assert compiled == []
 
 
-def operation_of(parsed: DocumentNode) -> OperationDefinitionNode:
-    [operation] = parsed.definitions
-    assert isinstance(operation, OperationDefinitionNode)
-    return operation
-
-
-def test_plans_are_freed_with_their_document() -> None:
-    kept, parsed = PlanCache(), document("name")
-    assert kept.of(operation_of(parsed)) is kept.of(operation_of(parsed))
-    assert len(kept) == 1
-
-    del parsed
-
-    assert len(kept) == 0
-
-
 def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
     parsed = document("name", "$count: Int!, $spare: Boolean")
 
@@ -119,8 +100,7 @@ def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
 
 
 def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = PlanCache(limit=100)
-    monkeypatch.setattr(plans, "PLAN_CACHE", kept)
+    monkeypatch.setattr(plans, "MAX_PLANNED_FIELDS", 100)
     flags = [f"f{number}" for number in range(8)]
     selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
     parsed = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
@@ -128,18 +108,15 @@ def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> No
     for variant in range(256):
         rows = run(parsed, 2, **{flag: bool(variant >> bit & 1) for bit, flag in enumerate(flags)})
         assert len(rows[1]) == 1 + variant.bit_count()
-        assert kept.size <= 100
+        assert comparing.prepared(SCHEMA._schema, parsed).plans.size <= 100
 
 
-def test_plans_are_discarded_over_the_memory_limit() -> None:
-    kept, documents = PlanCache(limit=10), [document("name"), document("color")]
-    first, second = (operation_of(each) for each in documents)
-    plans_of_first = kept.of(first)
-    kept.of(second)
+def test_plans_count_as_memory_of_their_operation() -> None:
+    parsed = document("name color")
+    operation = comparing.prepared(SCHEMA._schema, parsed)
+    sizes = [operation.size]
+    for _ in range(3):
+        run(parsed, 2)
+        sizes.append(operation.size)
 
-    kept.grow(10)
-    assert kept.of(first) is plans_of_first
-    kept.grow(1)
-
-    assert len(kept) == 0
-    assert kept.of(first) is not plans_of_first
+    assert sizes[0] < sizes[1] < sizes[2] == sizes[3]

@@ -6,7 +6,8 @@ from graphql import GraphQLSchema, parse, validate
 from graphql.execution.executor import Executor
 
 from graphql_schema.limits import Limits
-from graphql_schema.limits.cost import Costs, TooCostlyError
+from graphql_schema.limits.cost import CostFormula, TooCostlyError
+from graphql_schema.limits.cost_weights import Weights
 
 PROJECT = 'projectId: "acme/chat"'
 UNLIMITED = 10**1000
@@ -36,12 +37,14 @@ class Pricing:
 
     def __init__(self, schema: GraphQLSchema, max_cost: int = UNLIMITED, max_page_size: int = 10_000) -> None:
         self.schema = schema
-        self.costs = Costs(schema, Limits(max_cost=max_cost, max_page_size=max_page_size))
+        self.weights = Weights(schema)
+        self.limits = Limits(max_cost=max_cost, max_page_size=max_page_size)
 
     def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
         """Return the cost that an answer would state."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
-        found = self.costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+        formula = CostFormula(self.weights, self.limits, executor.operation, executor.fragment_definitions)
+        found = formula.extensions(executor.variable_values.coerced)
         assert found is not None
         cost: int = found["cost"]["requested"]
         return cost

@@ -1,6 +1,5 @@
 """The cost counts selections as execution does: fragments, names, directives, types, and bombs of all of these."""
 
-import gc
 from random import Random
 from typing import Any
 
@@ -24,7 +23,7 @@ from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
 from graphql.execution.values import get_argument_values
 
-from graphql_schema.limits.cost_explanation import MAX_NUMBER
+from graphql_schema.limits.cost import MAX_NUMBER, CostFormula
 from graphql_schema.limits.cost_weights import INNER, UNINDEXED, Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.random_documents import RandomDocument
@@ -112,21 +111,13 @@ def test_document_with_many_flags_is_counted_correctly_each_time(things: Pricing
     document = f"query ({' '.join(f'$f{each}: Boolean!' for each in flags)}) {{ thing {{ "
     document += " ".join(f"a{each}: children(first: {2**each}) @include(if: $f{each}) {{ name }}" for each in flags)
     executor = prepared(things.schema, document + " } }", {f"f{each}": True for each in flags})
+    formula = CostFormula(things.weights, things.limits, executor.operation, executor.fragment_definitions)
 
     for number in [*range(256), *range(256)]:
         values = {f"f{each}": bool(number & 2**each) for each in flags}
-        found = things.costs.of(executor.operation, executor.fragment_definitions, values)
+        found = formula.extensions(values)
         assert found is not None
         assert found["cost"]["requested"] == 1 + number
-
-
-def test_cost_caches_are_freed_with_their_document(things: Pricing) -> None:
-    gc.collect()
-    known = len(things.costs._kept)
-
-    assert things.of("{ thing { children(first: 3) { name } } }") == 4
-    gc.collect()
-    assert len(things.costs._kept) == known
 
 
 def test_fragment_bomb_is_counted_without_expanding_it(things: Pricing) -> None:

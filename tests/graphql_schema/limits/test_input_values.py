@@ -13,7 +13,7 @@ from strawberry.types import ExecutionResult
 
 from app.settings import Settings
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine import executor_factory
+from graphql_schema.engine import operations
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
@@ -181,7 +181,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
         counting.append(threading.current_thread())
         check_values(*given)
 
-    monkeypatch.setattr(executor_factory, "check_values", noted)
+    monkeypatch.setattr(operations, "check_values", noted)
     schema = schema_of(limit, compiled=True)
 
     await executed(schema, trees=[], members=[0] * MAX_INLINE_VALUES)

@@ -13,7 +13,7 @@ from stores.database import Database, project_registry
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.json import codec
 from stores.paging import Row
-from stores.purges import PurgesStore, purge
+from stores.purges import PurgesStore
 from stores.security import audit
 from tests.stand_in_provider import KEY, USAGE, StandIn
 from tests.waiting import until, until_found
@@ -249,7 +249,7 @@ async def test_project_purged_meanwhile_gets_no_call(
     completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     asking = asyncio.create_task(completions.create(PROJECT, {"model": "held", "messages": HELLO}))
     await until(lambda: bool(stand_in.requests))
 

@@ -66,7 +66,7 @@ async def test_cancelled_task_cancels_its_work() -> None:
     assert ended.is_set()
 
 
-async def test_each_waiter_has_the_full_timeout_with_one_shared_timer() -> None:
+async def test_each_waiter_has_the_full_timeout() -> None:
     patience, order = SharedTimeout(10 * SECONDS, GivenUpError), []
     first_began = asyncio.get_running_loop().time()
 

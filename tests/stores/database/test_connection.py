@@ -243,6 +243,7 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
         (OperationFailure("secret", 14031), UnavailableError),
         (CursorNotFound("secret", 43), UnavailableError),
+        (OperationFailure("secret", 246), UnavailableError),
         # The driver does not retry updates of many documents, so such a failure has no retry label.
         (WriteConcernError("secret", 189), UnavailableError),
         (BulkWriteError({"writeErrors": [{"code": 189, "errmsg": "secret"}]}), UnavailableError),
@@ -267,6 +268,16 @@ def test_driver_failures_are_reported_without_driver_messages(raised: Exception,
         raise raised
 
     assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [([], "the database is building an index; retry shortly"), (["TransientTransactionError"], "is unreachable")],
+    ids=["read", "transaction"],
+)
+def test_snapshot_read_during_an_index_build_is_named(labels: list[str], says: str) -> None:
+    with pytest.raises(UnavailableError, match=says), translate_driver_errors():
+        raise OperationFailure("secret", 246, {"errorLabels": labels})
 
 
 async def test_retries_of_a_query_share_one_time_limit(

@@ -84,23 +84,25 @@ async def test_state_is_inserted_once_and_removed_by_its_holder(database: Databa
 async def test_released_work_can_rest_first(work: Database) -> None:
     lease = Lease(work.leases, KEY)
     await lease.acquire()
-    await lease.release(pause_seconds=0.3)
+    await lease.release(pause_seconds=60)
 
     assert not await lease.acquire()
-    await asyncio.sleep(0.35)
+    await work.leases.update_one(KEY, [{"$set": {"held_until": "$$NOW"}}])
     assert await lease.acquire()
 
 
 async def test_run_renews_until_the_work_is_done(work: Database) -> None:
-    lease, other = Lease(work.leases, KEY, seconds=0.4), Lease(work.leases, KEY)
+    lease = Lease(work.leases, KEY)
     await lease.acquire()
+    ends = {lease.state["held_until"]}
 
-    async def wait() -> str:
-        await asyncio.sleep(1)
+    async def wait_for_renewals() -> str:
+        while len(ends) < 3:
+            await asyncio.sleep(0.01)
+            ends.add(lease.state["held_until"])
         return "done"
 
-    assert await lease.run(wait(), lease.advance, pause_seconds=0.05) == "done"
-    assert not await other.acquire()
+    assert await lease.run(wait_for_renewals(), lease.advance, pause_seconds=0.02) == "done"
 
 
 async def test_run_cancels_the_work_when_the_lease_is_lost(work: Database) -> None:
@@ -122,7 +124,7 @@ async def test_run_cancels_the_work_when_the_lease_is_lost(work: Database) -> No
 
 
 async def test_run_tries_renewals_again_for_as_long_as_the_lease(work: Database) -> None:
-    lease = Lease(work.leases, KEY, seconds=0.3)
+    lease = Lease(work.leases, KEY, seconds=1)
     await lease.acquire()
     attempts = 0
 
@@ -132,5 +134,5 @@ async def test_run_tries_renewals_again_for_as_long_as_the_lease(work: Database)
         raise UnavailableError("away")
 
     with pytest.raises(LeaseLostError):
-        await lease.run(asyncio.Event().wait(), fail, pause_seconds=0.02)
+        await lease.run(asyncio.Event().wait(), fail, pause_seconds=0.01)
     assert attempts > 3

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from stores.json_schema import SchemaFaultError, bounded_time
-from stores.json_schema.patterns import PatternCache
+from stores.json_schema.limits import PatternCache
 from tests.stores.json_schema.verdicts import DOUBLING, DRAFT_7, verdict
 
 HOSTILE = "^(a+)+$"

@@ -16,7 +16,7 @@ from stores.files import FilesStore, NewFile
 from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
-from stores.purges import PurgesStore, Removed, purge
+from stores.purges import PurgesStore, Removed
 from stores.purges.purge import Purge, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
@@ -33,7 +33,7 @@ OTHER = "acme/chat2"
 def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a purge start deleting at once, and make writers check the register before each write."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 100)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in total
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", -95)  # five seconds in total
     calls = CallsStore(database)
     await fill(database, PROJECT)
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -256,7 +256,7 @@ async def test_purge_does_not_wait_without_recent_writes(
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 10_000)
     await fill(database, PROJECT)
-    long_ago = times.now() - (purge.QUIET_SECONDS + 1) * 1_000_000
+    long_ago = times.now() - (project_registry.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
 
     assert (await purges.purge(PROJECT, PROJECT)).is_done
@@ -266,7 +266,7 @@ async def test_acknowledged_writes_after_a_purge_are_kept(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0.2)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0.5)
     stored: list[tuple[int, int]] = []
     is_over = False
 

@@ -18,7 +18,7 @@ from stores.objects.classes import OBJECT
 from stores.objects.documents import head_id
 from stores.objects.writes import RestoredVersion
 from stores.projects import ProjectsStore
-from stores.purges import PurgesStore, purge
+from stores.purges import PurgesStore
 from stores.purges.purge import start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
@@ -37,7 +37,7 @@ ROWS = [{"n": number} for number in range(7)]
 async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register a project, make writers check the register before each write, and let purges start at once."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(content_store, "BATCH", 3)
     await CallsStore(database).write([start(1)])
 

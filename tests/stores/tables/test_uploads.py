@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database, content_store
+from stores.database import Database, content_store, project_registry
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
-from stores.purges import PurgesStore, purge
+from stores.purges import PurgesStore
 from stores.tables import Append, TablesStore, uploads
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
@@ -291,7 +291,7 @@ async def test_table_size_is_stored_only_after_its_rows(database: Database, tabl
 async def test_purge_deletes_unfinished_tables(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -10)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", -10)
     torn = await tear(database, numbered(40))
 
     assert (await PurgesStore(database).purge(PROJECT, PROJECT)).removed.table_rows == 40

@@ -6,7 +6,7 @@ import pytest
 
 from stores.database import Database, project_registry
 from stores.paging import PageRequest
-from stores.text_search import FoundPage, Method, TextSearchStore, index_state, segments
+from stores.text_search import FoundPage, Method, TextSearchStore, segments
 from stores.text_search import indexing as work
 from tests.stores.calls.builders import PROJECT
 
@@ -25,7 +25,7 @@ def store(database: Database) -> TextSearchStore:
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Return a function that builds a project's index completely; each write checks if an index exists."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(segments, "CHUNK", 2)
 

@@ -14,8 +14,8 @@ from stores.database import Database, project_registry
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
-from stores.purges import PurgesStore, purge
-from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
+from stores.purges import PurgesStore
+from stores.text_search import Method, TextSearchStore, indexing, segments
 from stores.text_search.index_state import index_lease
 from stores.text_search.indexing import Indexer
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -110,7 +110,7 @@ async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
     """Check writers that have just registered the project; for ten seconds they do not check if it has an index."""
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
 
@@ -134,7 +134,7 @@ async def test_indexing_a_quiet_project_does_not_wait(
     calls: CallsStore, store: TextSearchStore, database: Database
 ) -> None:
     await store_some(calls)
-    long_ago = times.now() - (index_state.QUIET_SECONDS + 1) * 1_000_000
+    long_ago = times.now() - (project_registry.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
 
     await store.set_index(PROJECT, is_on=True)
@@ -151,7 +151,7 @@ async def test_indexing_resumes_after_a_kill(
     monkeypatch.setattr(indexing, "_BATCH_SIZE", 2)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
@@ -278,7 +278,7 @@ async def test_segments_without_calls_are_deleted(
 async def test_purge_deletes_the_index(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls)
     await index()
 
@@ -297,7 +297,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(indexing, "MAX_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])
     await store_some(calls, 2, 4)
@@ -329,7 +329,7 @@ async def test_purge_during_a_segment_write_leaves_nothing(
     is_before: bool,
 ) -> None:
     """Check a purge that starts before or just after the worker confirms its lease."""
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls)
     await index()
     await store_some(calls, 5, 8)

@@ -474,7 +474,7 @@ async def test_purged_project_deletes_its_runs(
     stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
-    monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
+    monkeypatch.setattr("stores.database.project_registry.MARGIN_SECONDS", 1)
     monkeypatch.setattr("stores.evaluations.running.row_worker._RETRY_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)

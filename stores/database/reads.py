@@ -1,16 +1,15 @@
-"""Reads that return all rows at once: one hop to a driver thread, one step of the event loop.
+"""Reads that return all rows at once, or as many as fit into a memory bound: one hop to a driver thread.
 
 A Motor cursor takes several hops to start, and hands its rows over one by one on the event loop.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection, Document
-from stores.database.direct_cursor import open_cursor
-from stores.database.thread_pool import run_in_driver_thread
+from stores.database.driver import open_cursor, run_in_driver_thread
 from stores.database.transactions import Session
 
 if TYPE_CHECKING:
@@ -32,22 +31,16 @@ _FIND_STAGES: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 """Stages that `find` can express, in this order."""
 
 
-def one_row(collection: Collection, match: dict[str, Any], projection: dict[str, Any]) -> Awaitable[Document | None]:
+async def one_row(collection: Collection, match: dict[str, Any], projection: dict[str, Any]) -> Document | None:
     """Read one matching document with the projected fields; None if none matches."""
-    return run_in_driver_thread(_one, collection.delegate, match, projection)
-
-
-def _one(
-    collection: "DriversCollection[Document]", match: dict[str, Any], projection: dict[str, Any]
-) -> Document | None:
-    rows = _find(collection, match, projection, 1, limit=1)
+    rows = await run_in_driver_thread(_find, collection.delegate, match, projection, 1, limit=1)
     return rows[0] if rows else None
 
 
 def find_all(
     collection: Collection, match: dict[str, Any], projection: dict[str, Any], max_rows: int
 ) -> Awaitable[list[Document]]:
-    """Read all matching documents with the projected fields; at most `limit` may exist."""
+    """Read all matching documents with the projected fields; at most `max_rows` may exist."""
     return run_in_driver_thread(_find, collection.delegate, match, projection, max_rows)
 
 
@@ -91,10 +84,10 @@ def all_rows(
 def _read(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> list[Document]:
-    return open_snapshot_cursor(collection, stages, batch_size, session).to_list()
+    return _open_snapshot_cursor(collection, stages, batch_size, session).to_list()
 
 
-def open_snapshot_cursor(
+def _open_snapshot_cursor(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> "Cursor[Document] | CommandCursor[Document]":
     """Open a snapshot cursor over the stages' rows, in a driver thread."""
@@ -130,3 +123,41 @@ def as_find(stages: Stages) -> dict[str, Any] | None:
         "skip": arguments.get("$skip", 0),
         "limit": arguments.get("$limit", 0),
     }
+
+
+def read_rows_up_to(
+    collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: Session | None
+) -> Awaitable[tuple[list[Document], bool]]:
+    """Read rows until they hold `max_characters` of JSON text; return them, and True if more rows follow.
+
+    If more follow, the last returned row lies beyond the bound and only proves that.
+    """
+    driver_session = session.delegate if session else None
+    return run_in_driver_thread(_read_up_to, collection.delegate, stages, batch_size, max_characters, driver_session)
+
+
+def _read_up_to(
+    collection: "DriversCollection[Document]",
+    stages: Stages,
+    batch_size: int,
+    max_characters: int,
+    session: "ClientSession | None",
+) -> tuple[list[Document], bool]:
+    with _open_snapshot_cursor(collection, stages, batch_size, session) as cursor:
+        return _rows_up_to(cursor, max_characters)
+
+
+def _rows_up_to(cursor: Iterable[Document], max_characters: int) -> tuple[list[Document], bool]:
+    rows: list[Document] = []
+    characters = 0
+    for row in cursor:
+        rows.append(row)
+        if characters >= max_characters:
+            return rows, True
+        characters += json_characters(row)
+    return rows, False
+
+
+def json_characters(row: Document) -> int:
+    """Return the number of characters of JSON text in a row."""
+    return sum(map(len, row["json"].values())) if "json" in row else 0

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from stores.database.thread_pool import ThreadPool, run_in_driver_thread
+from stores.database.driver import ThreadPool, run_in_driver_thread
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 

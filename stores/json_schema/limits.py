@@ -1,6 +1,12 @@
-"""The patterns of schemas: compiled by RE2, limited in number and size, cached within a memory limit."""
+"""Limits of untrusted schemas: the CPU time of all checks, and the number, size and memory of patterns.
 
+RE2 compiles the patterns, and a cache keeps them within a memory limit.
+"""
+
+import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any, Final
@@ -8,7 +14,41 @@ from typing import Any, Final
 import re2
 
 from stores.errors import BadInputError
-from stores.json_schema.time_limit import SchemaFaultError, check_time_limit
+
+MAX_SECONDS: Final = 2.0
+"""CPU seconds for all checks of one operation."""
+
+_deadline: ContextVar[float] = ContextVar("thread time of the deadline")
+
+
+class SchemaFaultError(BadInputError):
+    """A schema is invalid, unsupported or too slow, whatever the value.
+
+    The message is a predicate: callers put the schema's name in front.
+    """
+
+
+@contextmanager
+def bounded_time(seconds: float = MAX_SECONDS) -> Iterator[None]:
+    """Context manager: limit the CPU time of this thread's checks in the block. Not for the event loop's thread."""
+    token = _deadline.set(time.thread_time() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def check_time_limit() -> None:
+    """Check that time is left.
+
+    Raises:
+        SchemaFaultError: if the time limit expired.
+    """
+    if time.thread_time() > _deadline.get():
+        raise SchemaFaultError(
+            f"takes more than {MAX_SECONDS:g} seconds to check; simplify the schema, or send less per request"
+        )
+
 
 MAX_PATTERNS: Final = 100
 """Maximum different patterns in a schema."""

@@ -1,5 +1,8 @@
-"""Depth and number of aliases of a document, limited by a validation rule."""
+"""Limits of a document itself: its length, depth and aliases, whether it may introspect, and what errors reveal."""
 
+import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
@@ -11,24 +14,32 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLError,
     OperationDefinitionNode,
+    Token,
+    TokenKind,
 )
+from graphql.pyutils.suggestion_list import LexicalDistance
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 
+MAX_LENGTH: Final = 1000
+"""Maximum length in characters: Python parses no number of more than 4,300 digits, and suggestions for long names are
+slow.
+"""
+
+_BARE: Final = {TokenKind.NAME: "name", TokenKind.INT: "number", TokenKind.FLOAT: "number"}
+
 _UNCOUNTED: Final = -1_000_000
 _MAX_COUNT: Final = 1_000_000
 _MAX_COMPARISONS: Final = 50_000
+_SUGGESTION: Final = re.compile(r" ?Did you mean [^?]*\?")
+_INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type"})
 
 
-def bound_comparisons() -> None:
-    """Lower graphql-core's limit of compared fields, process-wide: its default lets 50 kB of document take seconds."""
-    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MAX_COMPARISONS
-
-
-def rule(limits: Limits) -> type[ASTValidationRule]:
+def bounding_rule(limits: Limits) -> type[ASTValidationRule]:
     """Return the validation rule for depth and aliases, in linear time even for fragment bombs.
 
     It aborts the validation at the first operation that exceeds a limit, before the slow rules.
@@ -108,3 +119,79 @@ def _own_nesting(definition: ExecutableDefinitionNode) -> Nesting:
             if nested := getattr(selection, "selection_set", None):
                 waiting.append((nested, inner))
     return nesting
+
+
+def check_length(text: str, limits: Limits) -> None:
+    """Check the length of a document: parsing one of some megabytes would block the event loop for seconds.
+
+    Raises:
+        GraphQLError: if it exceeds the limit.
+    """
+    if len(text) > limits.max_characters:
+        raise GraphQLError(
+            f"The document has {len(text):,} characters; the limit is {limits.max_characters:,}. "
+            "Move literals into variables, or raise LOOMQL_MAX_QUERY_CHARACTERS on the server.",
+            extensions={
+                "code": TOO_COMPLEX,
+                "limit": limits.max_characters,
+                "found": len(text),
+                "setting": "LOOMQL_MAX_QUERY_CHARACTERS",
+            },
+        )
+
+
+def check_lengths(document: DocumentNode) -> None:
+    """Check the length of names and numbers of a document; strings may have any length.
+
+    Raises:
+        GraphQLError: if one exceeds the limit.
+    """
+    token: Token | None = document.loc.start_token if document.loc else None
+    while token:
+        length = token.end - token.start
+        if length > MAX_LENGTH and token.kind in _BARE:
+            raise GraphQLError(
+                f"A {_BARE[token.kind]} in the document has {length:,} characters; the limit is {MAX_LENGTH:,}.",
+                extensions={"code": TOO_COMPLEX, "limit": MAX_LENGTH, "found": length},
+            )
+        token = token.next
+
+
+class NoIntrospection(ASTValidationRule):
+    """Refuses `__schema` and `__type` at any depth; `__typename` reveals nothing new."""
+
+    def enter_field(self, node: FieldNode, *_args: object) -> None:
+        """Report an error for an introspection field."""
+        if node.name.value in _INTROSPECTION_FIELDS:
+            self.report_error(
+                GraphQLError(
+                    f"{node.name.value} is refused: introspection is off (LOOMQL_INTROSPECTION=false). The schema is "
+                    "in schema.graphql of LoomQL's source, and `loomql schema` prints it.",
+                    node,
+                    extensions={"code": "FORBIDDEN"},
+                )
+            )
+
+
+def hide_names(errors: Iterable[GraphQLError]) -> None:
+    """Remove name suggestions from errors in place, including those for variables."""
+    for error in errors:
+        error.message = _SUGGESTION.sub("", error.message)
+
+
+class CaseFoldSafeDistance(LexicalDistance):
+    """A distance with room for the lower-case name, which may be longer: dotted capital I becomes two characters."""
+
+    def __init__(self, input_: str) -> None:
+        super().__init__(input_.lower())
+
+
+def patch_graphql_core() -> None:
+    """Mend two faults of graphql-core, process-wide.
+
+    Its limit of compared fields lets 50 kB of document take seconds, and a name that grows in lower case is an internal
+    error when a variable has it.
+    """
+    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MAX_COMPARISONS
+    # The package exports a function of the same name as the module, so the module is only in `sys.modules`.
+    vars(sys.modules[LexicalDistance.__module__])["LexicalDistance"] = CaseFoldSafeDistance

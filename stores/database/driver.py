@@ -1,0 +1,347 @@
+"""Parts of the synchronous driver under Motor: threads, cursors, cancellation, a second client and the pool's use.
+
+Motor and the driver do everything else. The table shows how much more CPU time a query takes without a part. A part
+that saves less than a twentieth of a small query has no place here. The variants took turns in one process on one core,
+with the server's time excluded. A `find` by id takes 230 microseconds, `call(…) { id opName status }` in GraphQL
+without HTTP 400, and a GraphQL list of 50 calls with their inputs 1,010.
+
+| Part | Instead of it | find by id | call | list of 50 |
+| --- | --- | ---: | ---: | ---: |
+| `ThreadPool` | `ThreadPoolExecutor` | 17 % | 9 % | 3 % |
+| `open_cursor` | cursors of the driver | 35 % | 22 % | 10 % |
+| both, in `stores.database.reads` | cursors of Motor | 61 % | 38 % | 18 % |
+| `_TrackingPool` | a command listener | 17 % | 6 % | 0 % |
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import pymongo
+from motor.frameworks import asyncio as motor_asyncio
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import MongoClient
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
+from pymongo.synchronous.command_cursor import CommandCursor
+from pymongo.synchronous.pool import Connection, Pool
+
+from stores import THREADS, times
+from stores.database.collections import Document
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection as DriversCollection
+    from pymongo.read_concern import ReadConcern
+
+_CONTROL_CONNECTIONS: Final = 4
+_KILL_COMMAND_SECONDS: Final = 5.0
+_KILL_POLL_SECONDS: Final = 0.25
+"""Interval between checks for operations that started late or did not end at once."""
+_KILL_SECONDS: Final = 60.0
+"""Time limit for killing a block's operations."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_C = TypeVar("_C")
+_Operation = Callable[[], None]
+
+_log = logging.getLogger("loomql")
+
+
+class ThreadPool:
+    """At most `max_threads` threads, started on demand; they live until the process ends.
+
+    The most recently used idle thread runs next, because its CPU cache is warm.
+    """
+
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._count = 0
+        self._idle: list[SimpleQueue[_Operation]] = []  # one queue for each idle thread
+        self._waiting: deque[_Operation] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Number of operations that wait for a thread."""
+        return len(self._waiting)
+
+    def run(self, operation: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
+        """Run a function in a thread, in the caller's context; return its future result."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_R] = loop.create_future()
+        context = copy_context()
+
+        def do() -> None:
+            if future.cancelled():
+                return
+            try:
+                result = context.run(operation, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- the waiting task receives it
+                _call_unless_done(loop, future, future.set_exception, error)
+            else:
+                _call_unless_done(loop, future, future.set_result, result)
+
+        self.submit(do)
+        return future
+
+    def submit(self, operation: _Operation) -> None:
+        """Run an operation in a thread, or queue it if all are busy. It must not raise."""
+        with self._lock:
+            if self._idle:
+                self._idle.pop().put(operation)
+            elif self._count < self._max_threads:
+                self._count += 1
+                threading.Thread(target=self._work, args=(operation,), name="driver", daemon=True).start()
+            else:
+                self._waiting.append(operation)
+
+    def _work(self, operation: _Operation) -> None:
+        own: SimpleQueue[_Operation] = SimpleQueue()
+        while True:
+            operation()
+            with self._lock:
+                if self._waiting:
+                    operation = self._waiting.popleft()
+                    continue
+                self._idle.append(own)
+            operation = own.get()
+
+
+def _call_unless_done(
+    loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", set_outcome: Callable[[_R], None], outcome: _R
+) -> None:
+    def call() -> None:
+        if not future.done():
+            set_outcome(outcome)
+
+    with suppress(RuntimeError):  # the loop was closed, so no task waits
+        loop.call_soon_threadsafe(call)
+
+
+_THREADS: Final = ThreadPool(THREADS)
+run_in_driver_thread: Final = _THREADS.run
+
+
+def open_cursor(
+    collection: "DriversCollection[Document]",
+    command: dict[str, Any],
+    batch_size: int,
+    fallback: Callable[[], _C],
+    read_concern: "ReadConcern | None" = None,
+) -> "CommandCursor[Document] | _C":
+    """Run a cursor command and return its cursor; the command sets the first batch size, `batch_size` the later ones.
+
+    The command goes over a connection of the driver's pool, once. The driver would start a session and a retry loop.
+
+    Args:
+        collection: the collection that the command reads.
+        command: the command with all its options.
+        batch_size: rows per later batch.
+        fallback: runs the same read through the driver, for a retry.
+        read_concern: the collection's own if None.
+    """
+    client = collection.database.client
+    # Behind a load balancer a cursor pins its connection, which the driver must track.
+    if client.options.load_balanced or not client.options.retry_reads:
+        return fallback()
+    try:
+        checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
+        with checkout as (connection, preference):
+            reply = connection.command(
+                collection.database.name,
+                command,
+                preference,
+                collection.codec_options,
+                read_concern=read_concern or collection.read_concern,
+                client=client,
+            )
+    except ServerSelectionTimeoutError:
+        raise
+    except ConnectionFailure:
+        return fallback()
+    except OperationFailure as error:
+        if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
+            raise
+        return fallback()
+    return CommandCursor(collection, reply["cursor"], connection.address, batch_size)
+
+
+class CommandCancelledError(PyMongoError):
+    """The command was not sent because its caller was cancelled or failed."""
+
+
+class _Commands:
+    """The ids of the connections that the commands of one block use; `is_stopped` once the block has failed."""
+
+    __slots__ = ("connections", "is_stopped")
+
+    def __init__(self) -> None:
+        self.connections: set[int] = set()
+        self.is_stopped = False
+
+
+_COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=None)
+"""The block that a driver thread works for; the thread runs in the caller's context."""
+
+
+@contextmanager
+def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: None) -> Iterator[None]:
+    """Context manager that sends no command once its block fails or is cancelled; sent ones finish.
+
+    A thread may be waiting for a server or a connection. Otherwise it would send its command after the end of the
+    block's transaction, and the command would take effect alone.
+    """
+    commands = _Commands()
+    token = _COMMANDS.set(commands)
+    try:
+        yield
+    except BaseException as error:
+        commands.is_stopped = True
+        if isinstance(error, asyncio.CancelledError):
+            on_cancel(commands)
+        raise
+    finally:
+        _COMMANDS.reset(token)
+
+
+class _TrackingPool(Pool):
+    """A driver connection pool that records which connections each block uses."""
+
+    def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
+        commands = _COMMANDS.get()
+        if commands is None:
+            return super()._get_conn(*args, **kwargs)
+        if commands.is_stopped:
+            raise CommandCancelledError
+        connection = super()._get_conn(*args, **kwargs)
+        commands.connections.add(connection.server_connection_id or 0)
+        # The wait for the connection may have been long.
+        if commands.is_stopped:
+            self.checkin(connection)
+            raise CommandCancelledError
+        return connection
+
+    def checkin(self, conn: Connection) -> None:
+        """Return a connection to the pool."""
+        commands = _COMMANDS.get()
+        if commands is not None:
+            commands.connections.discard(conn.server_connection_id or 0)
+        super().checkin(conn)
+
+
+class ControlClient:
+    """A second client with a few connections and threads, for commands that must not wait for busy readers.
+
+    It reads API keys, which every request needs. It also kills the operations of cancelled reads, because MongoDB would
+    run them up to the time limit of a query. Every MongoDB user may use `killOp` on their own operations.
+    """
+
+    def __init__(self, client: "MongoClient[Document]", name: str) -> None:
+        self._client = client
+        self._name = name
+        self._threads = ThreadPool(_CONTROL_CONNECTIONS)
+        self._cancelled: dict[_Commands, float] = {}
+        self._killing: asyncio.Task[None] | None = None
+
+    async def find_all(self, collection: str, match: Document, max_rows: int) -> list[Document]:
+        """Return the matching documents of a collection; at most `max_rows` may exist."""
+        # One more than can exist, so that MongoDB closes the cursor with the first batch.
+        find = self._client[self._name][collection].find
+        return await self._threads.run(lambda: find(match, batch_size=max_rows + 1).to_list())
+
+    def cancellable_read(self) -> AbstractContextManager[None]:
+        """Return a context manager for reads; if its block is cancelled, their running operations are killed."""
+        return stop_sending_on_failure(self._start_killing)
+
+    def _start_killing(self, commands: _Commands) -> None:
+        if not commands.connections:
+            return
+        self._cancelled[commands] = time.monotonic()
+        if self._killing is None or self._killing.done():
+            # New context: the cancelled read's context sends no commands.
+            self._killing = asyncio.create_task(self._kill_all(), context=Context())
+
+    async def _kill_all(self) -> None:
+        """Kill the operations of all cancelled blocks, repeatedly until none is left."""
+        while connections := self._running_connections():
+            try:
+                with pymongo.timeout(_KILL_COMMAND_SECONDS):
+                    await self._threads.run(self._kill, connections, time.monotonic())
+            except PyMongoError as error:
+                # They end by themselves when the time for them is over.
+                _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
+            await asyncio.sleep(_KILL_POLL_SECONDS)
+
+    def _running_connections(self) -> list[int]:
+        """Return the connections of recently cancelled blocks that still run operations."""
+        earliest = time.monotonic() - _KILL_SECONDS
+        self._cancelled = {
+            commands: since for commands, since in self._cancelled.items() if commands.connections and since > earliest
+        }
+        return [connection for commands in self._cancelled for connection in tuple(commands.connections)]
+
+    def _kill(self, connections: list[int], since: float) -> None:
+        """Kill the operations on `connections` that started before `since` (monotonic); newer ones keep running."""
+        match = {"connectionId": {"$in": connections}, "active": True}
+        # On a mongos `localOps` lists its own operations; killing one also ends its parts on the shards.
+        running: list[Document] = [{"$currentOp": {"allUsers": False, "localOps": True}}, {"$match": match}]
+        for operation in self._client.admin.aggregate(running):
+            elapsed = (time.monotonic() - since) * times.SECOND
+            if operation.get("microsecs_running", 0) >= elapsed:
+                self._client.admin.command("killOp", op=operation["opid"])
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def open_clients(
+    uri: str,
+    name: str,
+    **options: Any,  # noqa: ANN401 -- the driver's own
+) -> "tuple[AsyncIOMotorClient[Document], ControlClient]":
+    """Create the client of all stores and the control client, with options of the driver; nothing is sent yet.
+
+    Raises:
+        ConfigurationError, PyMongoError, ValueError: if the URI is invalid.
+    """
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+        uri, _pool_class=_TrackingPool, maxPoolSize=THREADS, **options
+    )
+    control: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=_CONTROL_CONNECTIONS, **options)
+    return client, ControlClient(control, name)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """The connections of one process.
+
+    Monitoring connections do not count. An open change stream uses its connection only during a `getMore`.
+    """
+
+    in_use: int
+    idle: int
+    waiting: int
+
+
+def pool_stats(client: Any) -> PoolStats:  # noqa: ANN401 -- what is asked of the driver's client it does not promise
+    """Read the pool use of the driver's synchronous client; `waiting` commands have no connection or thread yet.
+
+    The driver publishes it only as events per connection, which cost each command some microseconds. The attributes
+    read here are private to the driver; a test fails if a new version lacks them.
+    """
+    # Copied first: the driver may add a server during the iteration.
+    pools = [server.pool for server in tuple(client._topology._servers.values())]  # noqa: SLF001
+    in_use = sum(pool.active_sockets for pool in pools)
+    asking = sum(pool.operation_count for pool in pools)
+    unstarted = motor_asyncio._EXECUTOR._work_queue.qsize() + _THREADS.waiting  # noqa: SLF001
+    return PoolStats(in_use, sum(len(pool.conns) for pool in pools), max(0, asking - in_use) + unstarted)
