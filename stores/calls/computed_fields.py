@@ -5,8 +5,8 @@ snapshot; otherwise a call that moves within the index counts twice.
 """
 
 from asyncio import Future
+from collections import abc
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,13 +26,13 @@ _PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 _SUM = {"$sum": "$storage_size_bytes"}
 
 
-def needs_computed_fields(wanted: AbstractSet[str]) -> bool:
+def needs_computed_fields(wanted: abc.Collection[str]) -> bool:
     """Return True if a selected field needs more than the stored document."""
     return not {TOTAL_STORAGE_SIZE, *_PRICED_FIELDS}.isdisjoint(wanted)
 
 
 @contextmanager
-def prefetch_costs(database: Database, project_id: str, wanted: AbstractSet[str]) -> Iterator[Costs | None]:
+def prefetch_costs(database: Database, project_id: str, wanted: abc.Collection[str]) -> Iterator[Costs | None]:
     """Start to read the project's costs for `add_computed_fields` if a selected field needs them; cancel on exit."""
     if _PRICED_FIELDS.isdisjoint(wanted):
         yield None
@@ -45,7 +45,7 @@ def prefetch_costs(database: Database, project_id: str, wanted: AbstractSet[str]
 
 
 async def add_computed_fields(
-    database: Database, project_id: str, rows: Sequence[Row], wanted: AbstractSet[str], costs: Costs | None = None
+    database: Database, project_id: str, rows: Sequence[Row], wanted: abc.Collection[str], costs: Costs | None = None
 ) -> None:
     """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:

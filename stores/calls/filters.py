@@ -22,8 +22,11 @@ Test = Callable[[Row], bool]
 
 Texts = list[str] | None
 Flag = bool | None
-Time = int | None
+Number = int | None
 """Types of the filter's values. A null, an empty list and a false flag set no condition."""
+
+
+_COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,14 @@ def _flag(match: Match, test: Test, description: str) -> FilterField:
     return FilterField("", description, lambda _value, _project, _names: match, lambda _value, _project: test)
 
 
-def _bound(column: str, operator: str, compare: Callable[[Any, Any], bool], description: str) -> FilterField:
-    """Condition that a column compares with the value."""
+def _bound(column: str, comparison: str, description: str) -> FilterField:
+    """Condition that a column has a value, and that this compares with the given one."""
+    compare = _COMPARISONS[comparison]
     return FilterField(
         column,
         description,
-        lambda bound, _project, _names: {column: {operator: bound}},
-        lambda bound, _project: lambda call: compare(call[column], bound),
+        lambda bound, _project, _names: {column: {comparison: bound}},
+        lambda bound, _project: lambda call: call.get(column) is not None and compare(call[column], bound),
     )
 
 
@@ -151,12 +155,8 @@ class CallsFilter:
     wb_run_ids: Annotated[Texts, _any_of("wb_run_id", "W&B runs of the calls, as entity/project/run.")] = None
     statuses: Annotated[Texts, _any_of("status", "Statuses of calls.")] = None
     models: Annotated[Texts, _any_of("usage.model", "Exact names of models of which the calls report usage.")] = None
-    started_after: Annotated[Time, _bound("started_at", "$gt", operator.gt, "Exclusive lower bound of startedAt.")] = (
-        None
-    )
-    started_before: Annotated[Time, _bound("started_at", "$lt", operator.lt, "Exclusive upper bound of startedAt.")] = (
-        None
-    )
+    started_after: Annotated[Number, _bound("started_at", "$gt", "Exclusive lower bound of startedAt.")] = None
+    started_before: Annotated[Number, _bound("started_at", "$lt", "Exclusive upper bound of startedAt.")] = None
     errors_only: Annotated[
         Flag,
         _flag(
