@@ -81,8 +81,7 @@ def check_version(uri: str, settings: Settings) -> None:
 
     Raises:
         WrongDatabaseError: its data version does not fit, or MongoDB is a standalone server. That has neither
-            transactions
-            nor change streams.
+            transactions nor change streams.
     """
     milliseconds = int(settings.database_timeout_seconds * 1000)
     with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:

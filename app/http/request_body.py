@@ -39,8 +39,7 @@ class Pace:
 
     The server waits for `grace_seconds` in all; each byte adds the time that it takes at `bytes_per_second`, up to
     `grace_seconds`. For a body in memory it waits `max_seconds` at most. Only the waits for the client count, not the
-    time
-    in which the server stores what it received.
+    time in which the server stores what it received.
     """
 
     grace_seconds: float = 30.0
@@ -144,7 +143,7 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BodyRules:
-    """How an endpoint reads bodies into memory.
+    """Rules by which an endpoint reads bodies into memory.
 
     Args:
         max_bytes: maximum size, compressed and decompressed.

@@ -49,8 +49,7 @@ class LimitedSchema(strawberry.Schema):
     """A schema with limits on every operation, and a fast path from document to result.
 
     Strawberry runs extensions at every step, which costs more than a small query. `execute` and `stream` run none, and
-    a
-    schema with extensions is rejected. `execute_sync` is Strawberry's, without limits; it cannot run async resolvers.
+    a schema with extensions is rejected. `execute_sync` is Strawberry's, without limits; it cannot run async resolvers.
     """
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
