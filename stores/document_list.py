@@ -105,6 +105,7 @@ class DocumentList(Generic[Filter]):
         sort_by: Sequence[SortBy] | None,
         query: Query | None,
     ) -> Page:
+        check_project_id(project_id)
         order = compile_sort(sort_by or OLDEST_FIRST, self.indexed.table)
         # The match that Python assists contains ids, which may change between pages.
         cursor_scope = [self.match(project_id, list_filter, query)] if IN_PYTHON.get() else ()

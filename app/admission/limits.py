@@ -5,7 +5,7 @@ have limits of their own.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -62,9 +62,15 @@ class OperationLimiter(Limiter):
     ) -> None:
         caller_limit = limit if caller_limit is None else caller_limit
         wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
-        waiting = {"max_waiting": _WAITERS_PER_SLOT * limit, "max_caller_waiting": caller_limit}
-        super().__init__(limit, _operation_refusal, caller_limit, wait_seconds=wait_seconds, **waiting)
-        self._queries = Limiter(MAX_QUERIES, _query_refusal, wait_seconds=wait_seconds, **waiting)
+        super().__init__(
+            limit,
+            _operation_refusal,
+            caller_limit,
+            wait_seconds=wait_seconds,
+            max_waiting=_WAITERS_PER_SLOT * limit,
+            max_caller_waiting=caller_limit,
+            part=Limiter(MAX_QUERIES, _query_refusal),
+        )
 
     @asynccontextmanager
     async def operation(self, quota_key: str, *, is_query: bool = False) -> AsyncIterator[None]:
@@ -76,7 +82,7 @@ class OperationLimiter(Limiter):
             RateLimitedError: the caller has no slot left, or too many waiting operations.
             UnavailableError: no slot became free in time, or the queue is full.
         """
-        async with self._queries.slot(quota_key) if is_query else nullcontext(), self.slot(quota_key):
+        async with self.slot(quota_key, in_part=is_query):
             QUOTA_KEY.set(quota_key)
             yield
 

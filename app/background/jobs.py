@@ -61,6 +61,7 @@ class Job(Generic[_Item]):
         self._process = process
         self._stats = stats
         self._database = database
+        self._lease = Lease(database.leases, {"_id": name}) if database else None
         self._failures: set[str] = set()
         self._logged_failures: set[str] = set()
 
@@ -74,29 +75,32 @@ class Job(Generic[_Item]):
         """Process all that is due, unless another process does; one failure does not stop the rest."""
         self._logged_failures, self._failures = self._failures, set()
         with self._logging_failures(self._name):
-            if self._database is None:
+            has_ended = True
+            if self._database is None or self._lease is None:
                 await self._process_due()
             elif await self._find_due():  # without due work no lease is written
-                await self._process_leased(self._database)
-        if not self._failures:
-            self._stats.success()
+                has_ended = await self._process_leased(self._database, self._lease)
+            if has_ended and not self._failures:
+                self._stats.success()
 
-    async def _process_leased(self, database: Database) -> None:
-        lease = Lease(database.leases, {"_id": self._name})
+    async def _process_leased(self, database: Database, lease: Lease) -> bool:
+        """Process all that is due, unless another process has the lease; return False if the lease was lost."""
         if not (await database.run(lease.acquire()) or await database.run(lease.insert({}))):
-            return
+            return True
         try:
             await lease.run(self._process_due(), lambda: database.run(lease.advance()))
         except LeaseLostError:
-            logger.info("%s continues in another process", self._name)
+            logger.info("%s lost its lease; it continues here or in another process", self._name)
+            return False
         finally:
             with suppress(StoreError, PyMongoError):
                 await database.run(lease.release())
+        return True
 
     async def _process_due(self) -> None:
         # Another process may have finished the work before this one had the lease.
         for item in await self._find_due():
-            with self._logging_failures(f"{self._name} {item}"):
+            with self._logging_failures(f"{self._name} {' '.join(item) if isinstance(item, tuple) else item}"):
                 await self._process(item)
 
     @contextmanager
@@ -175,9 +179,7 @@ async def sweep_uploads(name: str, store: FilesStore | TablesStore, of: str, sta
     await Job(name, find_due, sweep, stats).run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
 
 
-async def run_evaluations(
-    runs: EvaluationRunsStore, rows: int, stats: JobStats, pause_seconds: float = _RUN_PAUSE_SECONDS
-) -> None:
+async def run_evaluations(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _RUN_PAUSE_SECONDS) -> None:
     """Run queued evaluations until cancelled, up to `CONCURRENT_RUNS` at a time; with 0 `rows`, run none.
 
     Each run is in one process at a time. Cancellation releases the runs of this process.
@@ -190,5 +192,5 @@ async def run_evaluations(
         await runs.execute(*run)
 
     if rows:
-        workers = [Job("evaluations", find_due, execute, stats) for _ in range(CONCURRENT_RUNS)]
+        workers = [Job("evaluations", find_due, execute, JobStats()) for _ in range(CONCURRENT_RUNS)]
         await asyncio.gather(*(worker.run(lambda: runs.wait_for_order(pause_seconds)) for worker in workers))

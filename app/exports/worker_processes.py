@@ -41,7 +41,7 @@ class ExportProcessPool:
         """
         with ExitStack() as slot:
             slot.enter_context(self.limiter.slot(caller_id))
-            process = ExportProcess(self._running.discard, slot.pop_all())
+            process = ExportProcess(self._running.discard, slot)
         self._running.add(process)
         if self._is_stopping:
             process.stop()
@@ -55,11 +55,10 @@ class ExportProcessPool:
 
 
 class ExportProcess:
-    """One worker process."""
+    """One worker process, which takes over `slot` once it runs and closes it at its end."""
 
     def __init__(self, on_end: "Callable[[ExportProcess], object]", slot: ExitStack) -> None:
         self._on_end = on_end
-        self._slot = slot
         self._is_stopping = self._has_job = False
         # A process group of its own keeps Ctrl-C in a terminal away from it. A session of its own would get as much
         # processor time from Linux as the server's session.
@@ -72,6 +71,7 @@ class ExportProcess:
         )
         self._input = cast("IO[bytes]", self._process.stdin)
         self._output = cast("IO[bytes]", self._process.stdout)
+        self._slot = slot.pop_all()
 
     async def output(self, job: Job) -> AsyncGenerator[bytes, None]:
         """Send the job and yield the output as it is written.

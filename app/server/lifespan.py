@@ -114,8 +114,7 @@ class ServerProcess:
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
-        rows, stats = self.settings.evaluation_rows, background.stats_of("evaluations")
-        background.start("evaluations", run_evaluations(stores.evaluation_runs, rows, stats))
+        background.start("evaluations", run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows))
         return preparation
 
     @asynccontextmanager

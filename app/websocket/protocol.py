@@ -185,7 +185,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_sent = True
         # Closing a socket with unread bytes resets the connection, and the client never reads the reason. Uvicorn
         # closes it when the application ends, unless there is a timer.
-        self._discards = True
+        self._discards, self._unparsed = True, memoryview(b"")
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
         return False
 
@@ -207,7 +207,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _parse(self) -> None:
         """Parse received bytes until a message is ready for the application, or until memory must be reserved."""
-        while self._unparsed and not self.read_paused and not self._reserving and not self._discards:
+        while self._unparsed and not self.read_paused and not self._reserving:
             part, self._unparsed = bytes(self._unparsed[:_SLICE]), self._unparsed[_SLICE:]
             super().data_received(part)
             self._account(len(part))

@@ -1,7 +1,9 @@
 """Documents: parsed, checked against the limits, validated, and their operations prepared."""
 
 import asyncio
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from graphql import (
@@ -25,7 +27,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.prepared_operation import ExecutorClass, PreparedOperation, PreparedOperations
+from graphql_schema.engine.prepared_operation import ExecutorClass, PreparedOperation
 from graphql_schema.limits import TOO_COMPLEX, Limits
 from graphql_schema.limits.cost_weights import Weights
 from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule, check_length, check_lengths
@@ -34,6 +36,10 @@ LONG_DOCUMENT: Final = 500
 """Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
 character.
 """
+
+_CACHED_CHARACTERS: Final = 400_000
+_CHARACTERS_PER_PLANNED_FIELD: Final = 7
+"""A field of a plan takes one kilobyte, and a character of a document 150 bytes as AST."""
 
 _RULES_OF_MISSING_DIRECTIVES: Final = {
     DeferStreamDirectiveLabel,
@@ -93,6 +99,79 @@ def _requested_operation(document: DocumentNode, operation_name: str | None) -> 
     return chosen[0]
 
 
+class PreparedDocument:
+    """A valid document, and those of its operations that requests have named.
+
+    Args:
+        text: the text of the document.
+        node: the parsed document.
+        prepare: prepares one of its operations.
+    """
+
+    def __init__(
+        self, text: str, node: DocumentNode, prepare: Callable[[OperationDefinitionNode], PreparedOperation]
+    ) -> None:
+        self.text = text
+        self.size = len(text)
+        """Size in memory, in characters of a document; grows with the plans of its operations."""
+        self._node = node
+        self._prepare = prepare
+        self.operations: dict[str | None, PreparedOperation] = {}
+        """The prepared operations by the names that requests gave."""
+
+    def operation(self, name: str | None) -> PreparedOperation:
+        """Return the operation with a name, or the only one for None.
+
+        Raises:
+            OperationChoiceError: if the operation is missing or ambiguous.
+        """
+        operation = self.operations.get(name)
+        if operation is None:
+            node = _requested_operation(self._node, name)
+            known = (each for each in self.operations.values() if each.node is node)
+            operation = self.operations[name] = next(known, None) or self._prepare(node)
+        return operation
+
+
+class DocumentCache:
+    """LRU cache of valid documents by their text, bounded by the size of the documents and their plans.
+
+    A document whose text takes more than a quarter of the cache is not kept.
+    """
+
+    def __init__(self, max_characters: int = _CACHED_CHARACTERS) -> None:
+        self._max_characters = max_characters
+        self._characters = 0
+        self._documents: OrderedDict[str, PreparedDocument] = OrderedDict()
+
+    def get(self, text: str) -> PreparedDocument | None:
+        """Return a document; None if it is not cached."""
+        document = self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def add(self, document: PreparedDocument) -> None:
+        """Keep a document, unless it is too long or another request has added it."""
+        if document.text not in self._documents and len(document.text) <= self._max_characters // 4:
+            self._documents[document.text] = document
+            self._characters += document.size
+            self._evict()
+
+    def grow(self, text: str, fields: int) -> None:
+        """Count fields by which the plans of a document grew, if it is cached."""
+        document = self._documents.get(text)
+        if document is not None:
+            document.size += _CHARACTERS_PER_PLANNED_FIELD * fields
+            self._characters += _CHARACTERS_PER_PLANNED_FIELD * fields
+            self._evict()
+
+    def _evict(self) -> None:
+        while self._characters > self._max_characters:
+            _text, oldest = self._documents.popitem(last=False)
+            self._characters -= oldest.size
+
+
 def _check_type(kind: OperationType, allowed: Iterable[OperationType]) -> None:
     if kind not in allowed:
         raise InvalidOperationTypeError(kind)
@@ -131,7 +210,7 @@ class Documents:
         rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
         self._rules = (bounding_rule(limits), *introspection_rules, *rules, *strawberry_rules)
         self._weights = Weights(schema)
-        self._prepared = PreparedOperations()
+        self._cache = DocumentCache()
 
     async def prepare(
         self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
@@ -146,21 +225,31 @@ class Documents:
         """
         if not text:
             raise MissingQueryError
-        prepared = self._prepared.get(text, operation_name)
-        if prepared is None:
+        document = self._cache.get(text)
+        if document is None:
             request = text, operation_name, allowed
             is_long = LONG_DOCUMENT < len(text) <= self._limits.max_characters
-            prepared = await asyncio.to_thread(self._read, *request) if is_long else self._read(*request)
-            self._prepared.add(operation_name, prepared)
-        _check_type(prepared.kind, allowed)
-        return prepared
+            node = await asyncio.to_thread(self._read, *request) if is_long else self._read(*request)
+            document = self._prepared(text, node)
+            self._cache.add(document)
+        operation = document.operation(operation_name)
+        _check_type(operation.kind, allowed)
+        return operation
 
-    def _read(self, text: str, operation_name: str | None, allowed: Iterable[OperationType]) -> PreparedOperation:
+    def _prepared(self, text: str, node: DocumentNode) -> PreparedDocument:
+        # Without a reference to the document: it is freed at once when it is evicted.
+        def prepare(operation: OperationDefinitionNode) -> PreparedOperation:
+            shared = self._executor_class, self._weights, self._limits
+            return PreparedOperation(text, node, operation, *shared, partial(self._cache.grow, text))
+
+        return PreparedDocument(text, node, prepare)
+
+    def _read(self, text: str, operation_name: str | None, allowed: Iterable[OperationType]) -> DocumentNode:
         document = self._parsed(text)
-        node = _requested_operation(document, operation_name)
-        _check_type(OperationType(node.operation.value), allowed)
+        requested = _requested_operation(document, operation_name)
+        _check_type(OperationType(requested.operation.value), allowed)
         self._validate(document)
-        return PreparedOperation(text, document, node, self._executor_class, self._weights, self._limits)
+        return document
 
     def _parsed(self, text: str) -> DocumentNode:
         try:

@@ -131,7 +131,8 @@ class LimitedSchema(strawberry.Schema):
             InvalidOperationTypeError: if the type of the operation is not allowed.
         """
         if query is None or isinstance(query, str):
-            query = await self.prepare(query, operation_name, allowed_operation_types or _EVERY_TYPE)
+            allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
+            query = await self.prepare(query, operation_name, allowed)
             if isinstance(query, PreExecutionError) and isinstance(cause := cause_of(query), _CALLER_ERRORS):
                 raise cause
         if isinstance(query, PreExecutionError):
@@ -202,7 +203,8 @@ class LimitedSchema(strawberry.Schema):
     ) -> StreamResult:
         """Execute any operation: yield the results of a subscription, one result of others, or a rejection."""
         if query is None or isinstance(query, str):
-            query = await self.prepare(query, operation_name, allowed_operation_types or _EVERY_TYPE)
+            allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
+            query = await self.prepare(query, operation_name, allowed)
         if isinstance(query, PreExecutionError):
             return _single(query)
         with self.observer(query.root_field, operation_name):

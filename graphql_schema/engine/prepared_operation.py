@@ -1,7 +1,7 @@
 """Prepared operations: all that the requests for one operation of a document share, computed once."""
 
 import hashlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeGuard, cast
@@ -43,11 +43,6 @@ _FINITE_SUBSCRIPTIONS: Final = frozenset({"completionsCreateStream"})
 
 _MAX_COERCION_ERRORS: Final = 50
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
-_CACHED_CHARACTERS: Final = 400_000
-_CHARACTERS_PER_PLANNED_FIELD: Final = 7
-"""A field of a plan takes one kilobyte, and a character of a document 150 bytes as AST."""
-
-
 ExecutorClass = type[StrawberryGraphQLCoreExecutionContext]
 
 
@@ -70,6 +65,7 @@ class PreparedOperation:
         executor_class: the class of its executors.
         weights: the weights of the fields of its schema.
         limits: the limits of its cost.
+        on_growth: called with the number of fields by which its plans grow.
     """
 
     def __init__(
@@ -80,6 +76,7 @@ class PreparedOperation:
         executor_class: ExecutorClass,
         weights: Weights,
         limits: Limits,
+        on_growth: Callable[[int], None],
     ) -> None:
         self.text = text
         self.node = node
@@ -92,6 +89,7 @@ class PreparedOperation:
         self._fragment_details = {name: FragmentDetails(definition) for name, definition in self.fragments.items()}
         self._schema, self._executor_class = weights.schema, executor_class
         self._weights, self._limits = weights, limits
+        self._on_growth = on_growth
 
     @cached_property
     def root_field(self) -> str:
@@ -144,13 +142,7 @@ class PreparedOperation:
     @cached_property
     def plans(self) -> Plans:
         """Its compiled selections."""
-        return Plans(self.node, self.fragments.values())
-
-    @property
-    def size(self) -> int:
-        """Its size in memory, in characters of a document; grows with its plans."""
-        planned = self.plans.size if "plans" in vars(self) else 0
-        return len(self.text) + _CHARACTERS_PER_PLANNED_FIELD * planned
+        return Plans(self.node, self.fragments.values(), self._on_growth)
 
     def executor(self, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
         """Return the executor of one request, or the errors of its variables."""
@@ -215,36 +207,3 @@ class _VariableUses(Visitor):
     def enter_variable(self, node: VariableNode, *_rest: object) -> None:
         """Count one use."""
         self.counts[node.name.value] += 1
-
-
-class PreparedOperations:
-    """LRU cache of prepared operations by text and operation name, bounded by their size.
-
-    A document that takes more than a quarter of the cache is not kept.
-    """
-
-    def __init__(self, max_characters: int = _CACHED_CHARACTERS) -> None:
-        self._max_characters = max_characters
-        self._characters = 0
-        self._kept: OrderedDict[tuple[str, str | None], tuple[PreparedOperation, int]] = OrderedDict()
-
-    def get(self, text: str, name: str | None) -> PreparedOperation | None:
-        """Return the operation of a document; None if it is not cached."""
-        kept = self._kept.pop((text, name), None)
-        if kept is None:
-            return None
-        operation, size = kept
-        self._characters -= size
-        self.add(name, operation)  # with its size of now
-        return operation
-
-    def add(self, name: str | None, operation: PreparedOperation) -> None:
-        """Keep an operation under the name that was requested."""
-        key, size = (operation.text, name), operation.size
-        if key in self._kept or len(operation.text) > self._max_characters // 4:
-            return
-        self._kept[key] = operation, size
-        self._characters += size
-        while self._characters > self._max_characters:
-            _key, (_operation, oldest) = self._kept.popitem(last=False)
-            self._characters -= oldest

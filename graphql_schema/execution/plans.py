@@ -107,8 +107,8 @@ MAX_PLANNED_FIELDS: Final = 5_000
 class Plan:
     """The fields of a selection on an object type, and the factory of its row function.
 
-    `with_arguments` are positions of fields with arguments whose resolvers are called directly, `links` those of fields
-    with batch resolvers.
+    `with_arguments` are positions of fields with arguments whose resolvers are called directly, `batched` those of
+    fields with batch resolvers.
     """
 
     fields: tuple[Field, ...]
@@ -139,12 +139,19 @@ class Plans:
     """The plans of the selections of one operation.
 
     A selection is compiled on its second use, in the second row of a list or the second request of a cached document:
-    compiling takes as long as about twenty rows do in graphql-core.
+    compiling takes as long as about twenty rows do in graphql-core. `on_growth` is called with the number of fields by
+    which the plans grow; a negative one if they start anew.
     """
 
-    def __init__(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> None:
+    def __init__(
+        self,
+        operation: OperationDefinitionNode,
+        fragments: Iterable[FragmentDefinitionNode],
+        on_growth: Callable[[int], None] = lambda _fields: None,
+    ) -> None:
         self._flags = flags(operation, fragments)
         self._entries: dict[tuple[Any, ...], Entry] = {}
+        self._on_growth = on_growth
         self.size = 0
 
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
@@ -178,8 +185,10 @@ class Plans:
 
     def _add(self, size: int) -> None:
         self.size += size
+        self._on_growth(size)
         if self.size > MAX_PLANNED_FIELDS:
             self._entries.clear()
+            self._on_growth(-self.size)
             self.size = 0
 
 

@@ -21,8 +21,6 @@ Costs = Future[list[Document]]
 """A project's costs, being read."""
 
 _PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
-
-
 _SUM = {"$sum": "$storage_size_bytes"}
 
 

@@ -25,7 +25,6 @@ Flag = bool | None
 Number = int | None
 """Types of the filter's values. A null, an empty list and a false flag set no condition."""
 
-
 _COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
 
 

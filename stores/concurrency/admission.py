@@ -1,6 +1,7 @@
-"""Admission: slots for concurrent work, and budgets of bytes that requests reserve. One caller may use half of each.
+"""Admission: slots for concurrent work, and budgets of bytes that requests reserve.
 
-Work that finds no slot or no bytes waits for a while. After that it is refused, before any of it is decoded or stored.
+One caller may use half of most of them. Work that finds no slot or no bytes waits for a limited time or not at all.
+Then it is refused, before any of it is decoded or stored.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ class Limiter:
         wait_seconds: how long work waits for a slot; None for any time.
         max_waiting: how many may wait; more are refused at once.
         max_caller_waiting: how many of one caller may wait.
+        part: further limits on a part of the work, which takes a slot of both at once.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Limiter:
         wait_seconds: float | None = None,
         max_waiting: int | None = None,
         max_caller_waiting: int | None = None,
+        part: "Limiter | None" = None,
     ) -> None:
         self.limit = limit
         self.caller_limit = half(limit) if caller_limit is None else caller_limit
@@ -73,112 +76,128 @@ class Limiter:
         self._refusal = refusal
         self._max_waiting = max_waiting
         self._max_caller_waiting = max_caller_waiting
+        self._part = part
         self._by_caller: Counter[str | None] = Counter()
-        self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[tuple[str | None, bool], deque[asyncio.Future[None]]] = {}
+        """Those that wait, by caller and whether their work belongs to the part."""
 
     @property
     def waiting(self) -> int:
         """Number of those that wait for a slot."""
         return sum(map(len, self._queues.values()))
 
-    def slot(self, caller: str | None = None) -> "Slot":
+    def slot(self, caller: str | None = None, *, in_part: bool = False) -> "Slot":
         """Return a slot: `async with` waits for it, `with` takes it at once, and the end of the block releases it."""
-        return Slot(self, caller)
+        return Slot(self, caller, in_part=in_part)
 
-    def acquire_now(self, caller: str | None = None) -> None:
+    def acquire_now(self, caller: str | None = None, *, in_part: bool = False) -> None:
         """Take a slot without waiting.
 
         Raises:
             StoreError: there is none for this caller.
         """
-        if not self._is_free_for(caller):
-            raise self._refusal(self, caller)
-        self._grant(caller)
+        if not self.is_free_for(caller, in_part=in_part):
+            raise self.error_for(caller, in_part=in_part)
+        self._grant(caller, in_part=in_part)
 
-    async def acquire(self, caller: str | None = None) -> None:
+    async def acquire(self, caller: str | None = None, *, in_part: bool = False) -> None:
         """Take a slot; wait for it at most `wait_seconds`.
 
         Raises:
             StoreError: no slot became free in time, or too many wait.
         """
-        if self._is_free_for(caller):
-            self._grant(caller)
+        if self.is_free_for(caller, in_part=in_part):
+            self._grant(caller, in_part=in_part)
             return
-        queue = self._queues.get(caller, ())
+        key = caller, in_part
+        queue = self._queues.get(key, ())
         if _is_reached(self._max_waiting, self.waiting) or _is_reached(self._max_caller_waiting, len(queue)):
-            raise self._refusal(self, caller)
+            raise self.error_for(caller, in_part=in_part)
         granted = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(caller, deque()).append(granted)
+        self._queues.setdefault(key, deque()).append(granted)
         try:
             async with asyncio.timeout(self.wait_seconds):
                 await granted
         except TimeoutError:
             if not _was_granted(granted):
-                raise self._refusal(self, caller) from None
+                raise self.error_for(caller, in_part=in_part) from None
         except asyncio.CancelledError:
             if _was_granted(granted):
-                self.release(caller)
+                self.release(caller, in_part=in_part)
             raise
         finally:
             if not _was_granted(granted):
-                self._leave_queue(caller, granted)
+                self._leave_queue(key, granted)
 
-    def release(self, caller: str | None = None) -> None:
+    def release(self, caller: str | None = None, *, in_part: bool = False) -> None:
         """Release a slot; it goes to one that waits."""
         self.in_use -= 1
         _decrement(self._by_caller, caller)
+        if in_part and self._part is not None:
+            self._part.release(caller)
         while self._queues and self.in_use < self.limit:
-            callers = [waiting for waiting in self._queues if self._is_free_for(waiting)]
-            if not callers:
+            keys = [key for key in self._queues if self.is_free_for(key[0], in_part=key[1])]
+            if not keys:
                 return
-            caller = min(callers, key=self._by_caller.__getitem__)
-            granted = self._queues[caller][0]
-            self._leave_queue(caller, granted)
+            key = min(keys, key=lambda each: self._by_caller[each[0]])
+            granted = self._queues[key][0]
+            self._leave_queue(key, granted)
             if not granted.done():  # otherwise it was cancelled
-                self._grant(caller)
+                self._grant(key[0], in_part=key[1])
                 granted.set_result(None)
 
-    def _leave_queue(self, caller: str | None, granted: "asyncio.Future[None]") -> None:
-        queue = self._queues.get(caller, deque())
+    def _leave_queue(self, key: tuple[str | None, bool], granted: "asyncio.Future[None]") -> None:
+        queue = self._queues.get(key, deque())
         with suppress(ValueError):
             queue.remove(granted)
         if not queue:
-            self._queues.pop(caller, None)
+            self._queues.pop(key, None)
 
-    def _is_free_for(self, caller: str | None) -> bool:
-        return self.in_use < self.limit and not self.is_at_limit(caller)
+    def is_free_for(self, caller: str | None, *, in_part: bool = False) -> bool:
+        """True if a caller can take a slot now."""
+        is_free = self.in_use < self.limit and not self.is_at_limit(caller)
+        return is_free and (not in_part or self._part is None or self._part.is_free_for(caller))
+
+    def error_for(self, caller: str | None, *, in_part: bool = False) -> StoreError:
+        """Return the error for work that gets no slot."""
+        if in_part and self._part is not None and not self._part.is_free_for(caller):
+            return self._part.error_for(caller)
+        return self._refusal(self, caller)
 
     def is_at_limit(self, caller: str | None) -> bool:
         """True if a caller uses all slots that it may."""
         return caller is not None and self._by_caller[caller] >= self.caller_limit
 
-    def _grant(self, caller: str | None) -> None:
+    def _grant(self, caller: str | None, *, in_part: bool) -> None:
         self.in_use += 1
         self._by_caller[caller] += 1
+        if in_part and self._part is not None:
+            self._part.acquire_now(caller)
 
 
 class Slot:
     """A slot of a limiter for one caller, held during a block."""
 
-    __slots__ = ("_caller", "_is_held", "_limiter")
+    __slots__ = ("_caller", "_in_part", "_is_held", "_limiter")
 
-    def __init__(self, limiter: Limiter, caller: str | None) -> None:
+    def __init__(self, limiter: Limiter, caller: str | None, *, in_part: bool = False) -> None:
         self._limiter = limiter
         self._caller = caller
+        self._in_part = in_part
         self._is_held = False
 
     def __enter__(self) -> Self:
-        self._limiter.acquire_now(self._caller)
+        self._limiter.acquire_now(self._caller, in_part=self._in_part)
         self._is_held = True
         return self
 
     def __exit__(self, *_raised: object) -> None:
         if self._is_held:
             self._is_held = False
-            self._limiter.release(self._caller)
+            self._limiter.release(self._caller, in_part=self._in_part)
 
     async def __aenter__(self) -> Self:
-        await self._limiter.acquire(self._caller)
+        await self._limiter.acquire(self._caller, in_part=self._in_part)
         self._is_held = True
         return self
 

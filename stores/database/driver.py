@@ -113,6 +113,7 @@ class ThreadPool:
                     operation = self._waiting.popleft()
                     continue
                 self._idle.append(own)
+            del operation  # it holds the rows of its result
             operation = own.get()
 
 

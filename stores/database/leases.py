@@ -124,11 +124,13 @@ class Lease:
         renewed_at = monotonic()
         while monotonic() - renewed_at < self._seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), pause_seconds)
+                async with asyncio.timeout(pause_seconds):
+                    await wake.wait()
             wake.clear()
+            started_at = monotonic()
             with suppress(StoreError, PyMongoError):
                 await renew()
-                renewed_at = monotonic()
+                renewed_at = started_at
         raise LeaseLostError
 
     @property

@@ -25,7 +25,7 @@ from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
 
 TOUCHED_SECONDS: Final = 3_600
-"""A file stored or touched within this time is not touched again; retention deletes no file so recent."""
+"""Time after a store or touch in which a file is not touched again; retention deletes no file so recent."""
 
 _FIELDS: Final = {"_id": 0, "digest": 1, "created_at": 1, "touched_at": 1}
 

@@ -1,9 +1,8 @@
 """Deletion of a project's files that nothing references any more.
 
-A file stays for a day after it was last stored or read, so that references may arrive later. It
-also stays while its digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding
-out means reading all of these, so only projects with files of that age are scanned; if a scan takes long, not in every
-sweep.
+A file stays for a day after it was last stored or read, so that references may arrive later. It also stays while its
+digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding out means reading
+all of these, so only projects with files of that age are scanned; if a scan takes long, not in every sweep.
 """
 
 from functools import partial

@@ -26,13 +26,9 @@ TraceKey = tuple[str, str]
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 _ROOTS: Final = {"parent_id": None}
 
-
 USAGE: Final = "usage"
-
 COST: Final = frozenset({"cost", "unpriced_tokens"})
-
 TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
-
 CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
 
 _ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {

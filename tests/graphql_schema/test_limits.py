@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import strawberry
-from graphql import ExecutionResult, GraphQLError, get_introspection_query, parse
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, get_introspection_query, parse
 from strawberry.types import ExecutionResult as OperationResult
 
-from graphql_schema.engine.documents import OperationChoiceError
+from graphql_schema.engine.documents import DocumentCache, OperationChoiceError, PreparedDocument
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.engine.prepared_operation import PreparedOperation, PreparedOperations
+from graphql_schema.engine.prepared_operation import PreparedOperation
 from graphql_schema.limits import Limits
 from graphql_schema.limits.document_rules import measure
 
@@ -308,23 +308,39 @@ async def test_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) ->
 LONG = "{ __typename }" + " " * 12
 
 
-async def test_cache_evicts_the_least_recently_used_operation() -> None:
-    schema, cache = schema_with(), PreparedOperations(max_characters=100)
+def unprepared(_node: OperationDefinitionNode) -> PreparedOperation:
+    raise AssertionError
+
+
+def test_cache_evicts_the_least_recently_used_document() -> None:
+    cache, node = DocumentCache(max_characters=100), parse(LONG)
     texts = [f"{{ a{number}: __typename }}" + " " * 6 for number in range(5)]
-    operations = [await schema.prepare(text) for text in [*texts, LONG]]
     assert {len(text) for text in texts} == {24}
-    for operation in operations[:4]:
-        assert isinstance(operation, PreparedOperation)
-        cache.add(None, operation)
+    for text in texts[:4]:
+        cache.add(PreparedDocument(text, node, unprepared))
 
-    cache.get(texts[0], None)
-    for operation in operations[4:]:
-        assert isinstance(operation, PreparedOperation)
-        cache.add(None, operation)
+    cache.get(texts[0])
+    for text in [texts[4], LONG]:
+        cache.add(PreparedDocument(text, node, unprepared))
 
-    kept = [number for number, text in enumerate(texts) if cache.get(text, None)]
-    assert kept == [0, 2, 3, 4]
-    assert cache.get(LONG, None) is None  # too long for it
+    assert [number for number, text in enumerate(texts) if cache.get(text)] == [0, 2, 3, 4]
+    assert cache.get(LONG) is None  # too long for it
+
+
+async def test_document_with_many_operations_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema, parsed = schema_with(), list[str]()
+
+    def counting(source: str, max_tokens: int) -> object:
+        parsed.append(source)
+        return parse(source, max_tokens=max_tokens)
+
+    monkeypatch.setattr("graphql_schema.engine.documents.parse", counting)
+    text = " ".join(f"query Q{number} {{ node {{ name }} }}" for number in range(30))
+    for _ in range(2):
+        for number in range(30):
+            assert (await schema.execute(text, operation_name=f"Q{number}")).errors is None
+
+    assert parsed == [text]
 
 
 async def test_operations_of_one_document_are_prepared_by_their_names() -> None:

@@ -118,4 +118,5 @@ async def test_operation_names_are_distinguished_and_wrong_ones_take_no_memory(s
     assert [isinstance(each, PreparedOperation) and each.kind.value for each in found] == [
         *("query", "subscription", False, False, False)
     ]
-    assert [name for _, name in schema._documents._prepared._kept] == ["a", "b"]
+    [document] = schema._documents._cache._documents.values()
+    assert document.operations.keys() == {"a", "b"}

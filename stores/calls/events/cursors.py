@@ -30,15 +30,10 @@ _END: Final = b"\x80"
 CURSOR_ARGUMENT: Final = "after"
 """Name of the argument that takes a cursor."""
 
-
 _TYPE: Final = "82"
-
 _SECONDS: Final = slice(2, 10)
-
 _COUNTER: Final = slice(10, 18)
-
 _VERSION: Final = slice(18, 20)
-
 _KIND: Final = slice(22, 24)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.admission.limits import OperationLimiter
+from app.admission.limits import MAX_QUERIES, OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.endpoints import TYPENAME, Server, answered, serving
 from tests.app.graphql_http.test_cancellation import COUNT as SLOW_COUNT
@@ -51,6 +51,30 @@ async def test_operation_times_out_with_server_full() -> None:
     released.set()
     await one
     assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
+
+
+async def test_query_that_waits_for_an_operation_slot_keeps_no_query_slot() -> None:
+    limiter, released = OperationLimiter(2 * MAX_QUERIES, 1, wait_seconds=30), asyncio.Event()
+    holding = [asyncio.create_task(held(limiter, caller, released)) for caller in ("a", "b")]
+    await until(lambda: limiter.in_use == 2)
+
+    async def query(caller: str) -> None:
+        async with limiter.operation(caller, is_query=True):
+            pass
+
+    waiting = [asyncio.create_task(query(caller)) for caller in ("a", "b")]
+    await until(lambda: limiter.waiting == 2)
+    others = [f"caller {number}" for number in range(MAX_QUERIES)]
+    for caller in others:  # the two that wait take none of these slots
+        limiter.acquire_now(caller, in_part=True)
+    with pytest.raises(UnavailableError, match=f"already runs {MAX_QUERIES} queries"):
+        limiter.acquire_now("c", in_part=True)
+
+    for caller in others:
+        limiter.release(caller, in_part=True)
+    released.set()
+    await asyncio.gather(*holding, *waiting)
+    assert (limiter.in_use, limiter.waiting) == (0, 0)
 
 
 async def test_one_caller_cannot_use_all_slots() -> None:

@@ -74,3 +74,19 @@ async def test_modules_in_the_working_directory_are_not_imported(
 
     *_rows, last = answer.text.splitlines()
     assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()
+
+
+async def test_export_whose_process_cannot_start_releases_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = ExportProcessPool(2)
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.exports.worker_processes.subprocess.Popen", fail)
+        for _ in range(3):
+            with pytest.raises(BlockingIOError):
+                processes.start("caller")
+
+    assert processes.limiter.in_use == 0
+    processes.start("caller").end()

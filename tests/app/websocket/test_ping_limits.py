@@ -4,6 +4,7 @@ import base64
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -94,6 +95,22 @@ async def test_flooding_client_can_read_the_close_reason(address: tuple[str, int
         await client.wait_closed()
 
     assert client.close_code == 4429
+
+
+def test_rest_of_a_large_flood_is_dropped(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Counter[str]()
+    parse = WebSocketProtocol._parse
+
+    def counted(protocol: WebSocketProtocol) -> None:
+        parsed["times"] += 1
+        parse(protocol)
+
+    monkeypatch.setattr(WebSocketProtocol, "_parse", counted)
+    with opened(address) as client:
+        client.sendall(frame(PING, b"x" * 125) * 400)
+
+        assert answered(client).endswith(CLOSED)
+    assert parsed["times"] < 100
 
 
 def test_flooding_client_that_reads_nothing_is_disconnected(address: tuple[str, int]) -> None:

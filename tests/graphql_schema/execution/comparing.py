@@ -31,7 +31,10 @@ def prepared(
     key = schema, kind, id(document)
     if key not in _PREPARED:
         [node] = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
-        _PREPARED[key] = document, PreparedOperation("", document, node, kind, Weights(schema), Limits())
+        _PREPARED[key] = (
+            document,
+            PreparedOperation("", document, node, kind, Weights(schema), Limits(), lambda _fields: None),
+        )
     return _PREPARED[key][1]
 
 

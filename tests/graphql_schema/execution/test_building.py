@@ -55,7 +55,7 @@ async def test_evicted_operation_is_freed_at_once(schema: LoomSchema) -> None:
 
     gc.disable()
     try:
-        schema._documents._prepared._kept.clear()
+        schema._documents._cache._documents.clear()
         assert gone() is None
     finally:
         gc.enable()

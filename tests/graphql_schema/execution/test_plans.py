@@ -7,8 +7,11 @@ import strawberry
 from graphql import DocumentNode, ExecutionResult, parse
 from strawberry.schema.config import StrawberryConfig
 
+from graphql_schema.engine.documents import DocumentCache
 from graphql_schema.execution import CompilingExecutor, field_of, plans
 from graphql_schema.fields import resolved_field
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution import comparing
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
@@ -111,12 +114,17 @@ def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> No
         assert comparing.prepared(SCHEMA._schema, parsed).plans.size <= 100
 
 
-def test_plans_count_as_memory_of_their_operation() -> None:
-    parsed = document("name color")
-    operation = comparing.prepared(SCHEMA._schema, parsed)
-    sizes = [operation.size]
-    for _ in range(3):
-        run(parsed, 2)
-        sizes.append(operation.size)
+async def test_plans_of_documents_that_run_once_stay_within_the_cache() -> None:
+    config = StrawberryConfig(default_resolver=field_of)
+    schema = LoomSchema(Query, limits=Limits(), config=config, execution_context_class=CompilingExecutor)
+    schema._documents._cache = cache = DocumentCache(max_characters=2_000)
+    fields = " ".join(f"a{number}: name" for number in range(20))
+    texts = [f"{{ threads(count: 3) {{ {fields} }} }} # {number}" for number in range(20)]
 
-    assert sizes[0] < sizes[1] < sizes[2] == sizes[3]
+    for text in texts:
+        assert (await schema.execute(text)).errors is None
+        assert cache._characters == sum(each.size for each in cache._documents.values()) <= 2_000
+
+    assert [each.size > len(text) for text, each in cache._documents.items()] == [True] * len(cache._documents)
+    assert 1 <= len(cache._documents) < len(texts) / 2
+    assert cache.get(texts[-1])

@@ -1,11 +1,13 @@
 import asyncio
 import threading
+import weakref
 from contextvars import ContextVar
 from functools import partial
 
 import pytest
 
 from stores.database.driver import ThreadPool, run_in_driver_thread
+from tests.waiting import until
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 
@@ -43,6 +45,17 @@ async def test_most_recently_used_idle_thread_is_reused() -> None:
 
     assert len(set(there)) == 6
     assert len(used) <= 2
+
+
+async def test_idle_thread_keeps_no_result() -> None:
+    class Rows:
+        pass
+
+    rows = await run_in_driver_thread(Rows)
+    result = weakref.ref(rows)
+    del rows
+
+    await until(lambda: result() is None)
 
 
 async def test_abandoned_function_finishes_by_itself() -> None:
