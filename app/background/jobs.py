@@ -75,12 +75,12 @@ class Job(Generic[_Item]):
         """Process all that is due, unless another process does; one failure does not stop the rest."""
         self._logged_failures, self._failures = self._failures, set()
         with self._logging_failures(self._name):
-            has_ended = True
+            keeps_lease = True
             if self._database is None or self._lease is None:
                 await self._process_due()
             elif await self._find_due():  # without due work no lease is written
-                has_ended = await self._process_leased(self._database, self._lease)
-            if has_ended and not self._failures:
+                keeps_lease = await self._process_leased(self._database, self._lease)
+            if keeps_lease and not self._failures:
                 self._stats.success()
 
     async def _process_leased(self, database: Database, lease: Lease) -> bool:

@@ -38,7 +38,7 @@ _CONTENT_HEADERS: Final = {
 
 
 class FileEndpoints:
-    """File endpoints with a size limit per file; `budget` bounds the memory of uploads."""
+    """File endpoints with a size limit per file; `request_budget` bounds the memory of uploads."""
 
     def __init__(self, max_file_bytes: int, request_budget: RequestBudget) -> None:
         self.max_file_bytes = max_file_bytes

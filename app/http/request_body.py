@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.http.errors import BodyTimeoutError, RequestError
 from stores.concurrency.admission import Reservation
 from stores.concurrency.time_slices import TimeSlice
-from stores.concurrency.timeouts import SharedTimeout
+from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.files import HELD_BYTES
 
@@ -45,12 +45,12 @@ class Pace:
     grace_seconds: float = 30.0
     bytes_per_second: float = 16_000.0
     max_seconds: float = 150.0
-    silence: SharedTimeout = field(init=False)
+    silence: OperationTimeout = field(init=False)
 
     def __post_init__(self) -> None:
-        """Create the timeout that all requests share; one timer each would cost more than reading a small body."""
+        """Create the timeout for a client that sends nothing; it serves all requests."""
         message = f"the body is incomplete and nothing arrived for {self.grace_seconds:g} seconds; send it again"
-        object.__setattr__(self, "silence", SharedTimeout(self.grace_seconds, lambda: BodyTimeoutError(message)))
+        object.__setattr__(self, "silence", OperationTimeout(self.grace_seconds, lambda: BodyTimeoutError(message)))
 
 
 PACE: Final = Pace()

@@ -24,7 +24,7 @@ from graphql_schema.hints import may_be_empty, with_hints
 from graphql_schema.limits import Limits
 from graphql_schema.limits.document_rules import patch_graphql_core
 from graphql_schema.limits.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
-from stores.concurrency.timeouts import SharedTimeout
+from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental
 
@@ -225,10 +225,10 @@ async def _single(result: ExecutionResult) -> StreamResult:
     yield result
 
 
-def _query_timeout(seconds: float) -> SharedTimeout:
+def _query_timeout(seconds: float) -> OperationTimeout:
     """Return the timeout for whole queries."""
     message = (
         f"the query did not end within {seconds:g} seconds; request less at once (the setting "
         "LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
     )
-    return SharedTimeout(seconds, lambda: StoreTimeoutError(message))
+    return OperationTimeout(seconds, lambda: StoreTimeoutError(message))

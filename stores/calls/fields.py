@@ -44,7 +44,7 @@ _KINDS: Final = {
     Type.TIME: Kind.TIME,
     Type.JSON: Kind.JSON,
 }
-"""How queries compare the values of each type."""
+"""Kind of the comparison that queries use, by type."""
 
 
 @dataclass(frozen=True, slots=True)

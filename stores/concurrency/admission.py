@@ -216,23 +216,23 @@ class Slot:
             self.__enter__()
 
 
-def quota_refusal(what: str, setting: str) -> Refusal:
+def quota_refusal(noun: str, setting: str) -> Refusal:
     """Return the refusal of work that never waits.
 
     Args:
-        what: plural noun of the work.
+        noun: plural noun of the work.
         setting: the environment variable that sets the limit.
     """
 
     def refusal(limiter: Limiter, caller: str | None) -> StoreError:
         if limiter.is_at_limit(caller):
             return RateLimitedError(
-                f"you already have {limiter.caller_limit} {what}, the maximum for one caller (half of {setting}); "
+                f"you already have {limiter.caller_limit} {noun}, the maximum for one caller (half of {setting}); "
                 "retry when one ends",
                 retry_after_seconds=1,
             )
         return UnavailableError(
-            f"this server process already has {limiter.limit} {what}, its maximum ({setting}); retry when one ends"
+            f"this server process already has {limiter.limit} {noun}, its maximum ({setting}); retry when one ends"
         )
 
     return refusal
@@ -425,15 +425,15 @@ def _too_many_writes(_limiter: Limiter, _caller: str | None) -> StoreError:
 
 
 class Reservation:
-    """The memory that one request has reserved, until it is released.
+    """The bytes of a budget that one request has reserved, until it is released.
 
-    `reserve` and `reserve_now` count any memory: body bytes as they arrive, and the lists and objects that parsing
-    creates. Reserve before allocating. The first 16 KiB (`FREE_BYTES`) of a request are free.
+    Reserve memory before allocating it: body bytes as they arrive, and the lists and objects that parsing creates. A
+    budget may count the first bytes of each request as free.
 
-    They raise `RateLimitedError` if the caller's other requests use the rest of its half, and `UnavailableError` if the
-    requests of all callers fill the budget. Both messages name the setting. A request above a quarter of the budget
-    takes a large slot. In a large slot or alone, it may grow to four times the budget; beyond that,
-    `PayloadTooLargeError` is raised.
+    `reserve` and `reserve_now` raise `RateLimitedError` if the caller's other requests use the rest of its half, and
+    `UnavailableError` if the requests of all callers fill the budget. Both messages name the setting. In a budget with
+    large slots, a request above a quarter of the budget takes one. In a large slot or alone, it may grow to four times
+    the budget of memory; beyond that, `PayloadTooLargeError` is raised.
     """
 
     def __init__(self, budget: ByteBudget, caller: str = "") -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 _R = TypeVar("_R")
 
 
-class SharedTimeout:
+class OperationTimeout:
     """Cancels an operation after `seconds`, unless `extend` returns True: then it runs for as many seconds again.
 
     The operation runs in the caller's task, because a separate task takes longer than a small read. `error` creates the

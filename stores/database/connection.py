@@ -15,7 +15,7 @@ from pymongo.write_concern import WriteConcern
 
 from stores.concurrency.admission import RequestBudget
 from stores.concurrency.scan_slots import scan_limiter
-from stores.concurrency.timeouts import SharedTimeout
+from stores.concurrency.timeouts import OperationTimeout
 from stores.database import indexes
 from stores.database.collections import Collection, Collections, Document
 from stores.database.driver import ControlClient, PoolStats, open_clients, pool_stats
@@ -66,7 +66,9 @@ class Database(Collections):
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
-        self._server_timeout = SharedTimeout(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._is_reachable)
+        self._server_timeout = OperationTimeout(
+            timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._is_reachable
+        )
         super().__init__(client.get_database(name, write_concern=_DURABLE))
 
     @classmethod

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.concurrency.timeouts import SharedTimeout
+from stores.concurrency.timeouts import OperationTimeout
 
 SECONDS = 0.01
 
@@ -14,7 +14,7 @@ class GivenUpError(Exception):
 
 
 async def test_work_that_finishes_in_time_returns_its_result() -> None:
-    assert await SharedTimeout(SECONDS, GivenUpError).run(asyncio.sleep(0, "found")) == "found"
+    assert await OperationTimeout(SECONDS, GivenUpError).run(asyncio.sleep(0, "found")) == "found"
 
 
 async def test_work_may_be_slow_while_a_server_is_reachable() -> None:
@@ -26,14 +26,14 @@ async def test_work_may_be_slow_while_a_server_is_reachable() -> None:
             thrice.set()
         return True
 
-    assert await SharedTimeout(SECONDS, GivenUpError, in_reach).run(thrice.wait())
+    assert await OperationTimeout(SECONDS, GivenUpError, in_reach).run(thrice.wait())
 
 
 async def test_work_times_out_once_no_server_is_reachable() -> None:
     answers = [True, False]
 
     with pytest.raises(GivenUpError):
-        await SharedTimeout(SECONDS, GivenUpError, lambda: answers.pop(0)).run(asyncio.Event().wait())
+        await OperationTimeout(SECONDS, GivenUpError, lambda: answers.pop(0)).run(asyncio.Event().wait())
 
     assert answers == []
     await asyncio.sleep(2 * SECONDS)  # a further check for a server would fail, because `answers` is empty
@@ -45,7 +45,7 @@ async def test_timeout_of_the_work_itself_does_not_depend_on_reachability() -> N
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
-        await SharedTimeout(SECONDS, GivenUpError, lambda: True).run(late())
+        await OperationTimeout(SECONDS, GivenUpError, lambda: True).run(late())
 
 
 async def test_cancelled_task_cancels_its_work() -> None:
@@ -57,7 +57,7 @@ async def test_cancelled_task_cancels_its_work() -> None:
         finally:
             ended.set()
 
-    task = asyncio.ensure_future(SharedTimeout(SECONDS, GivenUpError, lambda: True).run(reading()))
+    task = asyncio.ensure_future(OperationTimeout(SECONDS, GivenUpError, lambda: True).run(reading()))
     await asyncio.sleep(SECONDS)
     task.cancel()
 
@@ -67,7 +67,7 @@ async def test_cancelled_task_cancels_its_work() -> None:
 
 
 async def test_each_waiter_has_the_full_timeout() -> None:
-    patience, order = SharedTimeout(10 * SECONDS, GivenUpError), []
+    patience, order = OperationTimeout(10 * SECONDS, GivenUpError), []
     first_began = asyncio.get_running_loop().time()
 
     async def wait(name: str) -> float:
@@ -87,7 +87,7 @@ async def test_each_waiter_has_the_full_timeout() -> None:
 
 
 async def test_waiter_after_an_idle_timer_times_out_too() -> None:
-    patience = SharedTimeout(SECONDS, GivenUpError)
+    patience = OperationTimeout(SECONDS, GivenUpError)
     assert await patience.run(asyncio.sleep(0, "found")) == "found"
     await asyncio.sleep(3 * SECONDS)
 
@@ -96,7 +96,7 @@ async def test_waiter_after_an_idle_timer_times_out_too() -> None:
 
 
 def test_timeout_works_in_successive_event_loops() -> None:
-    patience = SharedTimeout(SECONDS, GivenUpError)
+    patience = OperationTimeout(SECONDS, GivenUpError)
     assert asyncio.run(patience.run(asyncio.sleep(0, "found"))) == "found"
 
     with pytest.raises(GivenUpError):
