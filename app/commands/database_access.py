@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from app.mongodb import shared_mongodb
-from app.observability.audit_log import check_audit_log, log_as_command_line
+from app.observability.audit_log import check_audit_log, command_line_audit
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -60,5 +60,5 @@ def on_stores(settings: Settings, operation: Callable[[Stores], Awaitable[_R]]) 
         await database.ensure_indexes()
         return await operation(Stores.for_database(database))
 
-    log_as_command_line(settings.audit_log)
-    return on_database(settings, with_indexes, _NO_TIME_LIMIT)
+    with command_line_audit(settings.audit_log):
+        return on_database(settings, with_indexes, _NO_TIME_LIMIT)

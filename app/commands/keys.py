@@ -15,7 +15,7 @@ from app.auth.credentials import FIRST_KEY
 from app.commands.database_access import on_database, opened
 from app.commands.durations import end_of, seconds_of
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
-from app.observability.audit_log import log_as_command_line
+from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
 from stores.evaluations.running.run_queue import cancel_ordered_by
@@ -142,8 +142,7 @@ def _explanations(settings: Settings, made: MadeKey, *, is_first: bool = False) 
 
 
 def _on_keys(settings: Settings, activity: str, operation: Callable[[KeysStore], Awaitable[_R]]) -> _R:
-    log_as_command_line(settings.audit_log)
-    with Console(stderr=True).status(Text(activity)):
+    with command_line_audit(settings.audit_log), Console(stderr=True).status(Text(activity)):
         return on_database(settings, lambda database: operation(KeysStore(database)))
 
 

@@ -3,8 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ __all__ = [
     "act_for",
     "audit_handler",
     "check_audit_log",
-    "log_as_command_line",
+    "command_line_audit",
     "record",
     "record_action",
 ]
@@ -127,13 +127,18 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
     }
 
 
-def log_as_command_line(path: Path | None) -> None:
-    """Record what this process does as actions of the command line, in the file or on standard error."""
-    ACTING.set(COMMAND_LINE)
+@contextmanager
+def command_line_audit(path: Path | None) -> Iterator[None]:
+    """Record the actions of the block as the command line's, in the file or on standard error."""
     handler = logging.StreamHandler() if path is None else AuditFile(path)
     handler.setFormatter(logging.Formatter(FORM))
-    logger.handlers[:] = [handler]
-    logger.propagate = False
+    caller, handlers, propagates = ACTING.set(COMMAND_LINE), logger.handlers[:], logger.propagate
+    logger.handlers[:], logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagates
+        ACTING.reset(caller)
 
 
 def check_audit_log() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import re
 import shlex
 from collections.abc import Callable
-from contextvars import copy_context
 from pathlib import Path
 
 import httpx
@@ -16,7 +15,6 @@ from app.commands.server_process import ServeError, check_keys
 from app.settings import Settings
 from stores.database import Database
 from stores.keys import KeysStore
-from stores.security import audit
 from tests.app.command import serving
 
 Command = Callable[..., tuple[int, str, str]]
@@ -32,12 +30,8 @@ def command(
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     monkeypatch.setattr(KeysStore.__init__, "__defaults__", (0.0,))
 
-    monkeypatch.setattr(audit.logger, "handlers", [])
-    monkeypatch.setattr(audit.logger, "propagate", True)
-
     def run(*arguments: str) -> tuple[int, str, str]:
-        # A process of its own has a fresh context, so no other test's caller appears in the audit log.
-        code = copy_context().run(main, ["key", *arguments])
+        code = main(["key", *arguments])
         return code, *capsys.readouterr()
 
     return run

@@ -115,6 +115,17 @@ async def test_actions_of_the_server_have_it_as_caller(calls: CallsStore, caplog
     assert [entry["caller"] for entry in entries(caplog)] == ["server", "server"]
 
 
+def test_command_in_this_process_leaves_its_caller_and_log_unchanged(
+    mongodb_uri: str, database_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    done = run_in_process("key", "create", "--project", "*", "--role", "admin", **place)
+    audit.record_action("calls.delete", PROJECT)
+
+    assert json.loads(done.stderr.splitlines()[0])["caller"] == "command line"
+    assert [entry["caller"] for entry in entries(caplog)] == ["server"]
+
+
 def test_many_ids_are_counted_and_only_some_named(caplog: pytest.LogCaptureFixture) -> None:
     audit.record("calls.delete", "key-1", PROJECT, {"call_ids": [str(number) for number in range(1000)]})
 
