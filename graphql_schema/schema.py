@@ -106,7 +106,7 @@ class LoomSchema(LimitedSchema):
     With `rulings`, each root field first checks the role of the caller.
     """
 
-    def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+    def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for argument in _arguments(self._schema):
             if argument.default_value is None:

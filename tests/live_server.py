@@ -12,7 +12,7 @@ from app.server.http_protocol import HTTPProtocol
 
 
 @contextmanager
-def live_server(app: Any, **options: Any) -> Iterator[str]:  # noqa: ANN401 - as uvicorn declares them
+def live_server(app: Any, **options: Any) -> Iterator[str]:
     """Run a server until the block ends; yield `127.0.0.1:<port>`."""
     given = {"http": HTTPProtocol, "log_config": None, "timeout_graceful_shutdown": 5, **options}
     config = uvicorn.Config(app, host="127.0.0.1", port=0, **given)

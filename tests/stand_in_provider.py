@@ -272,7 +272,7 @@ def _last_words(body: Body) -> str:
     return last if isinstance(last, str) else json.dumps(last)
 
 
-def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
+def _instance(schema: Body) -> Any:
     """Return a value that is valid for a simple schema."""
     if "enum" in schema:
         return schema["enum"][0]

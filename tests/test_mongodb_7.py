@@ -80,7 +80,7 @@ def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str)
         assert client.server_info()["version"].startswith("7.0.")
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
-    done = subprocess.run(  # noqa: S603 -- our own tests
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", QUICK, *TESTS],
         cwd=ROOT,
         env=plain | {"LOOMQL_TEST_MONGODB_URI": mongodb_7_uri},
@@ -103,7 +103,7 @@ def _running(wine: str, data: Path) -> Iterator[str]:
     # Its diagnostic data collection calls Windows functions that wine lacks, and then mongod exits.
     command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _WINE_SETTINGS)  # noqa: S603 -- ours
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _WINE_SETTINGS)
     try:
         with Client(f"mongodb://{address}/?directConnection=true", serverSelectionTimeoutMS=1_000) as client:
             _make_primary(client, address, process, log)

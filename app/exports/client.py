@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, urlencode, urlsplit
+
+from stores.json import AnyJson
 
 _READ_BYTES: Final = 256 * 1024
 _TIMEOUT_SECONDS: Final = 130.0
@@ -95,7 +97,7 @@ class ExportClient:
             ) from error
 
 
-def _json(name: str, text: str) -> Any:  # noqa: ANN401 -- any JSON
+def _json(name: str, text: str) -> AnyJson:
     try:
         return json.loads(text)
     except ValueError as error:

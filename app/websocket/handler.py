@@ -65,7 +65,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     websocket: Connection
     schema: LimitedSchema
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base class's arguments
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._exit_stack = ExitStack()
         self._ping_bucket = TokenBuckets(PINGS_PER_SECOND, PING_BURST)

@@ -52,7 +52,7 @@ class LimitedSchema(strawberry.Schema):
     a schema with extensions is rejected. `execute_sync` is Strawberry's, without limits; it cannot run async resolvers.
     """
 
-    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
         """Build the schema.
 
         Raises:

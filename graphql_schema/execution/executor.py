@@ -48,7 +48,7 @@ class CompilingExecutor(LimitedRootsExecutor):
     graphql-core takes about four microseconds per leaf, mostly to look up what earlier rows have looked up.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         self.batched_fields: BatchedFields | None = None

@@ -31,7 +31,7 @@ def grouped_arguments(
             return {name: make(info, grouped), **arguments}
 
         @wraps(resolver)
-        async def resolve(*source: object, info: Info, **arguments: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
+        async def resolve(*source: object, info: Info, **arguments: Any) -> _Answer:
             return await resolver(*source, info=info, **put(info, arguments))
 
         if hasattr(resolver, BATCH_RESOLVER):

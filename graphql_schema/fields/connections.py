@@ -184,7 +184,7 @@ def list_field(
         "sort_by": Annotated[list[SortBy] | None, strawberry.argument(description=sort)],
     }
 
-    async def resolve(info: Info, **arguments: Any) -> Listing:  # noqa: ANN401 -- the list's arguments
+    async def resolve(info: Info, **arguments: Any) -> Listing:
         entities, key = store(info.context.stores), [arguments[name] for name in scope]
         request, order = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
         which = to_filter(info, arguments.get("filter"))
@@ -211,7 +211,7 @@ def field_of_project(queries: type, name: str, of: object) -> Any:  # noqa: ANN4
     list_of = root.base_resolver.wrapped_func
     list_of = partial(list_of, None) if root.base_resolver.self_parameter else list_of
 
-    async def resolve(info: Info, parent: strawberry.Parent[Row], **arguments: Any) -> Listing:  # noqa: ANN401 -- the list's arguments
+    async def resolve(info: Info, parent: strawberry.Parent[Row], **arguments: Any) -> Listing:
         found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
         return found
 

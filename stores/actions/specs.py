@@ -1,13 +1,13 @@
 """ActionSpec objects, read by ref and validated again."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
 from stores import refs
 from stores.errors import BadInputError, StoreError
-from stores.json import codec
+from stores.json import AnyJson, codec
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ActionSpec
 from stores.objects.classes import OBJECT, classes_of
@@ -84,7 +84,7 @@ def _spec(text: str) -> ActionSpec:
         raise BadInputError(message, "action_ref") from None
 
 
-def _without_extra_keys(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+def _without_extra_keys(value: AnyJson) -> AnyJson:
     if not isinstance(value, dict):
         return value
     return {key: inner for key, inner in value.items() if key not in _EXTRA_KEYS}

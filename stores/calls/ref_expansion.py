@@ -9,7 +9,7 @@ from typing import Any, Final
 from stores.calls.fields import CALL_FIELDS
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
-from stores.json import codec, paths
+from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
@@ -117,7 +117,7 @@ class _Payload:
             self.row["json"][self.field] = codec.encode(self.value)
 
 
-def _replace_at(value: Any, keys: Sequence[str], new: object) -> Any:  # noqa: ANN401 -- any JSON
+def _replace_at(value: AnyJson, keys: Sequence[str], new: object) -> AnyJson:
     """Copy a JSON value with `new` at the end of the steps."""
     return {**value, keys[0]: _replace_at(value[keys[0]], keys[1:], new)} if keys else new
 

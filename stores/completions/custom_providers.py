@@ -1,12 +1,13 @@
 """Custom providers: `Provider` and `ProviderModel` objects of a project."""
 
 import re
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from stores import refs
 from stores.errors import NotFoundError, ObjectDeletedError
+from stores.json import AnyJson
 from stores.objects import ObjectsStore
 from stores.objects.builtin import Provider, ProviderModel
 from stores.objects.documents import LATEST
@@ -123,7 +124,7 @@ class CustomProviders:
             raise ProviderError(f"Object {object_id}:{version} is not a {kind.__name__}.") from None
 
 
-def _without_type_marks(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+def _without_type_marks(value: AnyJson) -> AnyJson:
     return (
         {name: inner for name, inner in value.items() if name not in _TYPE_MARKS} if isinstance(value, dict) else value
     )

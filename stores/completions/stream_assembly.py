@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from stores.json import AnyJson
 from stores.providers import JsonObject
 
 _TOP_LEVEL: Final = ("id", "created", "model", "system_fingerprint", "service_tier")
@@ -37,7 +38,7 @@ class AssembledCompletion:
         for choice in choices if isinstance(choices, list) else ():
             self._add_choice(choice)
 
-    def _add_choice(self, part: Any) -> None:  # noqa: ANN401 -- any JSON
+    def _add_choice(self, part: AnyJson) -> None:
         index = part.get("index", 0) if isinstance(part, dict) else None
         if not isinstance(index, int) or not 0 <= index < _MAX_CHOICES:
             return
@@ -101,7 +102,7 @@ def _merge_members(whole: _Indexed, part: list[Any]) -> None:
             _merge(whole.setdefault(index, {}), {name: value for name, value in member.items() if name != "index"})
 
 
-def _assembled(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+def _assembled(value: AnyJson) -> AnyJson:
     match value:
         case _Fragments():
             return "".join(value)

@@ -217,7 +217,7 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
 class _TrackingPool(Pool):
     """A driver connection pool that records which connections each block uses."""
 
-    def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
+    def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
         commands = _COMMANDS.get()
         if commands is None:
             return super()._get_conn(*args, **kwargs)
@@ -308,7 +308,7 @@ class ControlClient:
 def open_clients(
     uri: str,
     name: str,
-    **options: Any,  # noqa: ANN401 -- the driver's own
+    **options: Any,
 ) -> "tuple[AsyncIOMotorClient[Document], ControlClient]":
     """Create the client of all stores and the control client, with options of the driver; nothing is sent yet.
 

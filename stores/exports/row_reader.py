@@ -8,6 +8,7 @@ from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import RestoredCall
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
+from stores.json import AnyJson
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
 from stores.objects.writes import RestoredVersion
@@ -31,7 +32,7 @@ class ImportedRow:
         self._row = row
         self._project_id = project_id
 
-    def value(self, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    def value(self, name: str) -> AnyJson:
         """Return the raw value of a field; None if missing."""
         return self._row.get(name)
 

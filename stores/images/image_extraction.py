@@ -4,11 +4,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from stores.files import NewFile, strict_base64
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.weave_content import WeaveContent, value_of
+from stores.json import AnyJson
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
 
@@ -57,7 +58,7 @@ class ExtractedImage:
 
 
 async def extract_image(
-    entry: Any,  # noqa: ANN401 -- any JSON
+    entry: AnyJson,
     index: int,
     max_bytes: int,
     download: Download,

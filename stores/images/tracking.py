@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
@@ -10,6 +10,7 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import new_id
 from stores.images.image_extraction import IMAGE_KEYS
 from stores.images.inputs import ImageInputs
+from stores.json import AnyJson
 from stores.providers import JsonObject
 
 OP_NAME: Final = "weave.image_generation_create"
@@ -77,7 +78,7 @@ def _images_of(entry: JsonObject) -> JsonObject:
     return {form: entry[form] for form in IMAGE_KEYS if isinstance(entry.get(form), dict)}
 
 
-def _usage(usage: Any) -> JsonObject:  # noqa: ANN401 -- any JSON
+def _usage(usage: AnyJson) -> JsonObject:
     """Convert a provider's usage to the names that calls use."""
     counts = usage if isinstance(usage, dict) else {}
     values = {name: _first_count(counts, names) for name, names in _COUNTS.items()}

@@ -16,7 +16,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
 from stores.errors import BadInputError
-from stores.json import paths
+from stores.json import AnyJson, paths
 from stores.json_schema.keywords import OWN
 from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns
 
@@ -64,7 +64,7 @@ class JsonSchema:
             path = paths.join(map(str, error.absolute_path))
             raise BadInputError(f"does not match its schema: {error.message[:_MAX_SHOWN]}", path or None)
 
-    def _first_error(self, value: Any) -> ValidationError | None:  # noqa: ANN401 -- any JSON
+    def _first_error(self, value: AnyJson) -> ValidationError | None:
         with _using(self._patterns):
             try:
                 return next(self._validator.iter_errors(value), None)
@@ -100,7 +100,7 @@ def _check_target(draft: type[Validator], target: object) -> None:
         raise SchemaFaultError(f"has a $ref to a value that is not a JSON Schema{fault}")
 
 
-def _draft_error(draft: type[Validator], schema: Any) -> str | None:  # noqa: ANN401 -- any JSON
+def _draft_error(draft: type[Validator], schema: AnyJson) -> str | None:
     """Return the first error of a schema in its draft, with its path; None if it is valid."""
     with _using(Patterns()):
         try:
@@ -154,17 +154,17 @@ def _bounded(draft: type[Validator]) -> type[Validator]:
     bounded: Any = extend(draft, own)  # type: ignore[no-untyped-call]
     descend = bounded.descend
 
-    def evolve(validator: Validator, **changes: Any) -> Validator:  # noqa: ANN401 -- as jsonschema calls it
+    def evolve(validator: Validator, **changes: Any) -> Validator:
         # Replaces jsonschema's method, which uses the unlimited validator for an inner schema with its own $schema.
         check_time_limit()
         return attrs.evolve(validator, **changes)  # type: ignore[misc] # it is one of attrs, which the protocol hides
 
     def descend_limited(
         validator: Validator,
-        instance: Any,  # noqa: ANN401 -- any JSON
+        instance: AnyJson,
         schema: Any,  # noqa: ANN401 -- as above
         path: str | int | None = None,
-        **locations: Any,  # noqa: ANN401 -- as jsonschema calls it
+        **locations: Any,
     ) -> Iterator[ValidationError]:
         if schema is not False:
             return descend(validator, instance, schema, path, **locations)  # type: ignore[no-any-return]
@@ -172,7 +172,7 @@ def _bounded(draft: type[Validator]) -> type[Validator]:
         check_time_limit()
         return iter([ValidationError("no value is allowed here", path=[] if path is None else [path])])
 
-    def is_valid(validator: Validator, instance: Any) -> bool:  # noqa: ANN401 -- any JSON
+    def is_valid(validator: Validator, instance: AnyJson) -> bool:
         return validator.schema is not False and next(validator.iter_errors(instance), None) is None
 
     bounded.evolve, bounded.descend, bounded.is_valid = evolve, descend_limited, is_valid

@@ -4,13 +4,13 @@ Names, fields and defaults are Weave's, so that values written by its client and
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator
 
 from stores import json_schema
 from stores.errors import BadInputError
-from stores.json import paths
+from stores.json import AnyJson, paths
 from stores.objects.classes import classes_of
 
 JsonObject = dict[str, JsonValue]
@@ -361,7 +361,7 @@ def _path(value: object, location: Sequence[int | str]) -> str:
     return paths.join(_steps(value, location))
 
 
-def _steps(value: Any, location: Sequence[int | str]) -> Iterator[str]:  # noqa: ANN401 -- any JSON
+def _steps(value: AnyJson, location: Sequence[int | str]) -> Iterator[str]:
     for position, step in enumerate(location):
         is_last = position == len(location) - 1
         if isinstance(value, dict) and (step in value or is_last):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
+from stores.json import AnyJson
 from stores.json.inspection import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
@@ -79,7 +80,7 @@ class Layout:
                 return candidate.key, value
         return None
 
-    def pick(self, role: str, values: list[object]) -> Any:  # noqa: ANN401 -- JSON
+    def pick(self, role: str, values: list[object]) -> AnyJson:
         """Return the value of `first` alone."""
         if role not in self.found:
             return None

@@ -12,7 +12,7 @@ from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
-from stores.json import codec
+from stores.json import AnyJson, codec
 from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions
 from stores.otel.attribute_nesting import Layout, layout_of
@@ -68,7 +68,7 @@ class _DecodedAttributes:
             elif kind is not int and kind is not bool:
                 _add(self.shape, traits_of(value))
 
-    def pick(self, role: str) -> Any:  # noqa: ANN401 -- JSON
+    def pick(self, role: str) -> AnyJson:
         return self.layout.pick(role, self.values)
 
 
@@ -131,7 +131,7 @@ def _end(
     span: Span,
     origin: Origin,
     read: _DecodedAttributes,
-    output: Any,  # noqa: ANN401 -- JSON
+    output: AnyJson,
     usage: dict[str, Any],
 ) -> CallEnd:
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
@@ -149,7 +149,7 @@ def _end(
     )
 
 
-def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- JSON
+def _payload_of(read: _DecodedAttributes, role: str) -> AnyJson:
     """Return inputs or output under their key, or unnested; empty if no key has a value."""
     key_and_value = read.layout.first(role, read.values)
     if key_and_value is None:
@@ -202,7 +202,7 @@ def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, note
     return shape
 
 
-def _payload_traits(value: Any, read: _DecodedAttributes) -> JsonTraits:  # noqa: ANN401 -- JSON
+def _payload_traits(value: AnyJson, read: _DecodedAttributes) -> JsonTraits:
     """Return the JSON traits of inputs or output, reusing cached ones for a single decoded string."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
@@ -227,7 +227,7 @@ def _thread(span: Span, read: _DecodedAttributes) -> tuple[str | None, bool]:
     return thread, is_turn
 
 
-def _text(value: Any) -> str | None:  # noqa: ANN401 -- JSON
+def _text(value: AnyJson) -> str | None:
     return value if value is None or isinstance(value, str) else codec.encode(value)
 
 
@@ -306,12 +306,12 @@ def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> lis
     ]
 
 
-def _at(attributes: dict[str, Any], key: str, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+def _at(attributes: dict[str, Any], key: str, decode: Decode) -> AnyJson:
     value: Any = attributes
     for step in key.split("."):
         value = value.get(step) if isinstance(value, dict) else None
     return _decoded(value, decode)
 
 
-def _decoded(value: Any, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+def _decoded(value: AnyJson, decode: Decode) -> AnyJson:
     return decode(value) if isinstance(value, str) and value.startswith(OPENING) else value

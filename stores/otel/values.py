@@ -3,12 +3,12 @@
 import base64
 import math
 from collections.abc import Iterable, Sized
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from stores.errors import BadInputError, StoreError
-from stores.json import codec
+from stores.json import AnyJson, codec
 
 _Values = TypeVar("_Values", bound=Sized)
 
@@ -78,7 +78,7 @@ class Decoding:
         self._free = _FREE_CHARACTERS
         self._remaining = MAX_VALUES
 
-    def of(self, text: str) -> Any:  # noqa: ANN401 -- JSON
+    def of(self, text: str) -> AnyJson:
         """Decode a string that starts like JSON; return it unchanged if it is invalid or beyond the limit."""
         self._free -= len(text)
         if self._free < 0:

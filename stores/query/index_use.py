@@ -1,10 +1,11 @@
 """Prediction of which filters and sorts an index serves, from their field names alone and without asking MongoDB."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from stores.database.indexes import INDEXES, Keys
 from stores.errors import BadInputError
+from stores.json import AnyJson
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
@@ -162,7 +163,7 @@ def _is_literal(operand: object) -> bool:
     return _sole_member(operand, "literal") is not None
 
 
-def _sole_member(operand: object, name: str) -> Any:  # noqa: ANN401 -- any JSON
+def _sole_member(operand: object, name: str) -> AnyJson:
     """Return the value of an operand's single member if it has this name, else None."""
     if not isinstance(operand, dict) or len(operand) != 1:
         return None

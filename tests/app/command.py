@@ -45,7 +45,7 @@ class Server(NamedTuple):
 
 def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command in a separate process and return its result."""
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(
         [*PROGRAM, *arguments],
         cwd=ROOT,
         env=clean(environment),
@@ -79,7 +79,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a command whose output goes to a file."""
     with output.open("wb") as file:
-        return subprocess.Popen(  # noqa: S603 - our own command
+        return subprocess.Popen(
             [*program, *arguments],
             cwd=folder,
             env=clean(environment),

@@ -39,5 +39,5 @@ async def rows_of(calls: CallsStore) -> dict[str, Row]:
     return {row["id"]: row for row in page.rows}
 
 
-def payload(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
+def payload(row: Row, name: str) -> Any:
     return orjson.loads(row["json"][name])

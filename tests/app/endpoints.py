@@ -62,19 +62,19 @@ class Server:
         self.client = client
 
     @asynccontextmanager
-    async def socket(self, **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
+    async def socket(self, **options: Any) -> AsyncIterator[ClientConnection]:
         """Open a WebSocket and yield it after connection_ack."""
         async with connect(f"ws://{self.host}/graphql", subprotocols=[_SOCKET], **options) as socket:
             await socket.send('{"type":"connection_init"}')
             assert json.loads(await socket.recv())["type"] == "connection_ack"
             yield socket
 
-    def graphql(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
+    def graphql(self, query: str, **more: Any) -> httpx.Response:
         """Return the response to a GraphQL query."""
         return self.client.post("/graphql", json={"query": query, **more})
 
 
-def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[Server]:  # noqa: ANN401 -- settings
+def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[Server]:
     """Run a server with the settings and yield it, for use in a fixture."""
     given = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **settings)
     with (

@@ -23,7 +23,7 @@ class Event(NamedTuple):
     data: str = ""
 
     @property
-    def result(self) -> Any:  # noqa: ANN401 -- any JSON
+    def result(self) -> Any:
         """Return the decoded data of a `next` event."""
         assert self.kind == "next"
         return json.loads(self.data)
@@ -79,12 +79,12 @@ def without_cost(result: dict[str, Any]) -> dict[str, Any]:
     return {name: member for name, member in result.items() if name != "extensions"}
 
 
-async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
+async def next_of(events: AsyncIterator[Event]) -> Any:
     """Return the next result without its cost; skip comments."""
     return without_cost(await next_whole(events))
 
 
-async def next_whole(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
+async def next_whole(events: AsyncIterator[Event]) -> Any:
     """Return the next result with its cost; skip comments."""
     async for event in events:
         if event.kind != COMMENT:
@@ -97,7 +97,7 @@ async def first_of(
     calls: CallsStore,
     project_id: str,
     read: Callable[[AsyncIterator[Event]], Coroutine[Any, Any, Any]] = next_of,
-) -> Any:  # noqa: ANN401 -- any JSON
+) -> Any:
     """Return the first result of a subscription that runs in another process.
 
     Only events show that the subscription is active, so this writes calls until one arrives.

@@ -31,7 +31,7 @@ def measure_dsl(uri: str, database: str, count: int, clock: Clock, rounds: int, 
     return section
 
 
-def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> Row:  # noqa: ANN401 -- any document's
+def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> Row:
     def page(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(calls.aggregate(pipeline, allowDiskUse=True))
 

@@ -30,7 +30,7 @@ class OnePage(CallsStore):
         super().__init__(database)
         self.kept: Page | None = None
 
-    async def page(self, *arguments: Any, **options: Any) -> Page:  # noqa: ANN401 -- as its base's
+    async def page(self, *arguments: Any, **options: Any) -> Page:
         """Return the first page that was found, with copies of its rows, because resolvers may cache values in them."""
         if self.kept is None:
             self.kept = await super().page(*arguments, **options)

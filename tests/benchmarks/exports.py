@@ -76,9 +76,7 @@ def _listing_during(server: LoomQL, work: Callable[[], object]) -> list[float]:
 
 def _export(url: str, calls: int) -> None:
     """Read an export in a separate process, so that it takes no time from the measured client."""
-    done = subprocess.run(  # noqa: S603 -- this module
-        [sys.executable, "-m", __name__, url], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", __name__, url], check=True, capture_output=True, text=True)
     if f'"count":{calls},"complete":true' not in done.stdout:
         raise AssertionError(f"the export ended with {done.stdout}")
 

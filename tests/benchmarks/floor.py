@@ -70,6 +70,6 @@ async def count(nested: Collection, match: Document) -> bytes:
     return orjson.dumps(await nested.count_documents(match))
 
 
-def projection(names: Any) -> Document:  # noqa: ANN401 -- an iterable of paths
+def projection(names: Any) -> Document:
     """Return a projection on the named fields."""
     return {"_id": 0} | dict.fromkeys(names, 1)

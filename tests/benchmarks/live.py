@@ -174,7 +174,7 @@ def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written
 @contextmanager
 def _process(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 -- our own
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -188,7 +188,7 @@ def _floor(uri: str, database: str) -> Iterator[tuple[str, int]]:
         yield _read_line(process), process.pid
 
 
-def _send_line(process: "subprocess.Popen[str]", what: Any) -> None:  # noqa: ANN401 -- any JSON
+def _send_line(process: "subprocess.Popen[str]", what: Any) -> None:
     assert process.stdin is not None
     process.stdin.write(json.dumps(what) + "\n")
     process.stdin.flush()

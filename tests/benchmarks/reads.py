@@ -132,7 +132,7 @@ def stream_request(after: str | None) -> bytes:
     return request(_LIST.format(fields=_selection(FULL)), project=PROJECT, first=1000, after=after)
 
 
-def rows_of(data: dict[str, Any]) -> Any:  # noqa: ANN401 -- a count, a call, or a list of calls
+def rows_of(data: dict[str, Any]) -> Any:
     """Convert a server's answer into the form that the floor returns."""
     [found] = data.values()
     if "count" in found:
@@ -184,7 +184,7 @@ def _list(
     skip: int = 0,
     must: Must | None = None,
     project: str = PROJECT,
-    **variables: Any,  # noqa: ANN401 -- any JSON
+    **variables: Any,
 ) -> Read:
     query = _LIST.format(fields=_selection(names))
     body = request(query, project=project, first=size, offset=skip, **variables)
@@ -201,6 +201,6 @@ def _compare(operator: str, micros: int) -> Document:
     return {operator: [{"$getField": "started_at"}, {"$literal": micros // SECOND}]}
 
 
-def decoded(answer: bytes) -> Any:  # noqa: ANN401 -- a count, a call, or a list of calls
+def decoded(answer: bytes) -> Any:
     """Decode the floor's JSON."""
     return orjson.loads(answer)

@@ -67,7 +67,7 @@ class Connection:
             self._received = bytearray(size)
         return memoryview(self._received)[:size]
 
-    def ask(self, body: bytes) -> Any:  # noqa: ANN401 -- any query's data
+    def ask(self, body: bytes) -> Any:
         """Return the data of an answer without errors."""
         self.renew()
         answer = orjson.loads(self.post(body))

@@ -25,7 +25,7 @@ Parts = list[CallStart | CallEnd]
 
 def batches(count: int) -> Iterator[Parts]:
     """Yield the starts and ends of `count` calls, one call a second, ten to a trace, in batches of 500 calls."""
-    rng = Random(count)  # noqa: S311 -- the same every time, no secret
+    rng = Random(count)
     sentences = [_sentence(rng) for _ in range(2000)]
     for first in range(0, count, _BATCH):
         numbers = range(first, min(first + _BATCH, count))

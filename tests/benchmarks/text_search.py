@@ -123,7 +123,7 @@ async def _searched(database: Database, text: str) -> float:
     return 1000 * statistics.median(samples)
 
 
-def _median_ms(calls: Any, text: str) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
+def _median_ms(calls: Any, text: str) -> float:
     words = text if text.startswith('"') else " ".join(f'"{word}"' for word in text.split())
     score = {"$meta": "textScore"}
     match = {"project_id": PROJECT, "visible": True, "$text": {"$search": words}}

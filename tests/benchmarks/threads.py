@@ -67,7 +67,7 @@ async def _load(uri: str, name: str, threads: int) -> None:
 
 
 def _batches(project_id: str, turns: int, threads: int) -> Iterator[list[CallStart | CallEnd]]:
-    rng = Random(turns)  # noqa: S311 -- the same every time, no secret
+    rng = Random(turns)
     for first in range(0, turns, _BATCH):
         numbers = range(first, min(first + _BATCH, turns))
         chosen = [(number, f"thread {rng.randrange(threads):06}") for number in numbers]

@@ -68,7 +68,7 @@ async def _write(databases: dict[str, Database], count: int, clock: Clock) -> di
     return spent
 
 
-def _read(calls: Any, count: int) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
+def _read(calls: Any, count: int) -> float:
     """Return the median seconds of a page of one customer's calls, with another customer in each round."""
     samples = []
     for number in range(_ROUNDS):

@@ -70,7 +70,7 @@ def demo_server_url() -> Iterator[str]:
     # pytest's tmp_path is often too long for the paths of mongod's sockets.
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
         command = [sys.executable, "-m", "app.cli", "serve", "--demo", "--port", str(port), "--data-dir", folder]
-        server = subprocess.Popen(command)  # noqa: S603 - the command is ours
+        server = subprocess.Popen(command)
         try:
             wait_until_ready(url, server)
             yield url

@@ -27,7 +27,7 @@ async def client(request: pytest.FixtureRequest, node: Node, url: str) -> AsyncI
         yield client
 
 
-async def ask(client: NodeClient, name: str, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def ask(client: NodeClient, name: str, query: str, **variables: object) -> Any:
     await client.begin(name, query, **variables)
     result, ending = await client.whole(name)
     assert ending == {"complete": True}
@@ -105,7 +105,7 @@ async def test_invalid_operation_is_reported_and_the_others_continue(client: Nod
     assert await events(client, "watch", 1) == [("STARTED", call_id(1))]
 
 
-async def failure(client: NodeClient, name: str, document: str, /, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def failure(client: NodeClient, name: str, document: str, /, **variables: object) -> Any:
     """Return the one error of a failed operation.
 
     The package graphql-ws rejects with a list of errors; graphql-sse returns a last result that contains them.

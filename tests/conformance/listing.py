@@ -137,7 +137,7 @@ def _faults_of_field(schema: GraphQLSchema, field: Listed, place: str | None = N
         yield f"{field.key}: {place} is {found.type}, and listed as {required}{field.type}"
 
 
-def _is_written_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field of an input, or an argument
+def _is_written_so(node: Any, field: Listed) -> bool:
     """Return whether an input accepts the listed type and is required only if the listing requires it."""
     has_default = node.default is not None or node.default_value is not Undefined
     must_be_given = isinstance(node.type, GraphQLNonNull) and not has_default
@@ -146,7 +146,7 @@ def _is_written_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field
     return must_be_given == field.required and _fits(kind, listed)
 
 
-def _is_read_so(node: Any, field: Listed) -> bool:  # noqa: ANN401 -- a field of an object
+def _is_read_so(node: Any, field: Listed) -> bool:
     """Return whether an output has the listed type and is nullable only if the listing says so.
 
     A field with the argument `path` is also nullable, because the path may not exist.
@@ -169,7 +169,7 @@ def _nullable(field: Listed) -> tuple[ast.expr, bool]:
     return listed, False
 
 
-def _fits(kind: Any, listed: ast.expr) -> bool:  # noqa: ANN401 -- any type of GraphQL
+def _fits(kind: Any, listed: ast.expr) -> bool:
     """Return whether a GraphQL type, nullable or not, matches a listed type."""
     match listed:
         case ast.Name("list"):
@@ -191,7 +191,7 @@ def _fits(kind: Any, listed: ast.expr) -> bool:  # noqa: ANN401 -- any type of G
     return False
 
 
-def _is_literal(kind: Any, values: ast.expr) -> bool:  # noqa: ANN401 -- any type of GraphQL
+def _is_literal(kind: Any, values: ast.expr) -> bool:
     """Return whether a type is an enum of exactly these values.
 
     A single value may also be a String, or one of several values of an enum.
@@ -201,7 +201,7 @@ def _is_literal(kind: Any, values: ast.expr) -> bool:  # noqa: ANN401 -- any typ
     return str(kind) == "String" or found in names if isinstance(found, str) else names == set(found)
 
 
-def _is_union(kind: Any, members: list[ast.expr]) -> bool:  # noqa: ANN401 -- any type of GraphQL
+def _is_union(kind: Any, members: list[ast.expr]) -> bool:
     """Return whether a type is a union of the same classes, or a scalar that takes any of them."""
     if isinstance(kind, GraphQLUnionType):
         return {str(each) for each in kind.types} == {ast.unparse(each) for each in members}

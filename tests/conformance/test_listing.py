@@ -137,15 +137,15 @@ def test_missing_and_different_fields_are_reported(schema: GraphQLSchema, change
     assert [found for found in faults(schema) if found.startswith(fault)]
 
 
-def be(node: Any, kind: object) -> None:  # noqa: ANN401 -- a field or an argument
+def be(node: Any, kind: object) -> None:
     node.type = kind
 
 
-def may_be_null(node: Any) -> None:  # noqa: ANN401 -- a field or an argument
+def may_be_null(node: Any) -> None:
     node.type = node.type.of_type
 
 
-def may_not_be_null(node: Any) -> None:  # noqa: ANN401 -- a field or an argument
+def may_not_be_null(node: Any) -> None:
     node.type = GraphQLNonNull(node.type)
 
 

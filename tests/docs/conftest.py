@@ -46,6 +46,6 @@ def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def answer(client: httpx.Client, document: str) -> Any:  # noqa: ANN401 -- any JSON
+def answer(client: httpx.Client, document: str) -> Any:
     """Return the whole response to a GraphQL document."""
     return client.post("/graphql", json={"query": document}).json()

@@ -197,7 +197,7 @@ def operators() -> str:
 _JSON: Final = {"nullLiteral": "literal"}
 
 
-def _inputs(graphql_type: Any) -> dict[str, str]:  # noqa: ANN401 -- any named type
+def _inputs(graphql_type: Any) -> dict[str, str]:
     assert isinstance(graphql_type, GraphQLInputObjectType)
     return {name: " ".join((field.description or "").split()) for name, field in graphql_type.fields.items()}
 

@@ -59,7 +59,7 @@ def test_query_without_a_response_returns_demo_rows(page: Page, document: str, e
     assert [name for name, value in found["data"].items() if is_empty(value)] == []
 
 
-def is_empty(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+def is_empty(value: Any) -> bool:
     rows = [value.get(name, [...]) for name in ("nodes", "rows")] if isinstance(value, dict) else [value]
     return value is None or not all(row if isinstance(row, list) else True for row in rows)
 

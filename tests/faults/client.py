@@ -106,7 +106,7 @@ class FaultsClient:
     def _root(self) -> str:
         return self.url.removesuffix("/graphql")
 
-    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
+    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:
         began = monotonic()
         try:
             return await self._http.request(method, url, **how)

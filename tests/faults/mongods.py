@@ -53,7 +53,7 @@ class Mongod:
             "--setParameter", "transactionLifetimeLimitSeconds=20",
         ]
         # fmt: on
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- our own
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""

@@ -63,7 +63,7 @@ def batch(name: str, writer: int) -> dict[str, Any]:
     return {"query": CREATE_BATCH, "variables": {"batch": parts}}
 
 
-async def graphql_data(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
+async def graphql_data(client: httpx.AsyncClient, server: Server, query: str) -> Any:
     answer = await client.post(server.url, json={"query": query})
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]

@@ -93,7 +93,7 @@ class LossyClient(FaultsClient):
         self.sent: list[str] = []
         self.is_lossy = True
 
-    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
+    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:
         response = await super()._send(method, url, **how)
         self.sent.append(hashlib.sha256(repr(how).encode()).hexdigest())
         if self.is_lossy and len(self.sent) % 3 == 1:

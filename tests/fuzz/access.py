@@ -72,7 +72,7 @@ def _addressed(request: Request) -> str | None:
     return unquote(found[1] or found[2])
 
 
-def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+def _has_data(value: Any) -> bool:
     """Return whether a GraphQL result has a non-null root field."""
     data = value.get("data") if isinstance(value, dict) else None
     return isinstance(data, dict) and any(
@@ -80,14 +80,14 @@ def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
     )
 
 
-def _has_content(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+def _has_content(value: Any) -> bool:
     """Return whether JSON contains any data except type names; the answer to an empty batch does not."""
     if isinstance(value, dict):
         return any(_has_content(inner) for name, inner in value.items() if name != "__typename")
     return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
 
 
-def _projects(value: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON
+def _projects(value: Any) -> Iterator[str]:
     waiting = [value]
     while waiting:
         match waiting.pop():

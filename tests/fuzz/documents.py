@@ -112,7 +112,7 @@ class _Writer:
                 written.append(f"{name}: {self._argument(argument.type, name)}")
         return f"({', '.join(written)})" if written else ""
 
-    def _argument(self, kind: Any, name: str) -> str:  # noqa: ANN401 -- as graphql-core types it
+    def _argument(self, kind: Any, name: str) -> str:
         value = self.values.of(kind, name)
         if is_spelled(value) and self.random.random() < 0.5:
             return literal(value)

@@ -67,7 +67,7 @@ def _came_whole(request: Request) -> bool:
     return is_json and bool(request.body.strip()) and not request.is_torn and "content-encoding" not in names
 
 
-def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+def _of_file(request: Request, stored: Any) -> list[str]:
     size = stored.get("sizeBytes") if isinstance(stored, dict) else None
     return [] if size == len(request.body) else [f"of {len(request.body)} bytes {size} are stored"]
 
@@ -88,7 +88,7 @@ def _of_status(answer: Answer, codes: set[str]) -> list[str]:
     return [f"the status is {answer.status}"]
 
 
-def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+def of_result(result: Any) -> list[str]:
     """Return the problems of a GraphQL result."""
     if not isinstance(result, dict) or not result or set(result) - {"data", "errors", "extensions"}:
         return ["the answer is no GraphQL result"]
@@ -120,7 +120,7 @@ def of_messages(texts: list[str], sent: str = "") -> list[str]:
     ]
 
 
-def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
+def codes(decoded: Any) -> set[str]:
     """Return the codes of an answer's errors."""
     errors = decoded.get("errors") if isinstance(decoded, dict) else None
     return {
@@ -130,7 +130,7 @@ def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
     }
 
 
-def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+def messages(decoded: Any) -> list[str]:
     """Return the error messages of an answer, in the format of any endpoint."""
     if not isinstance(decoded, dict):
         return []

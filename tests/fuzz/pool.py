@@ -65,7 +65,7 @@ class Pool:
             for key, value in answer.items():
                 self._learn_member(_ALIAS.sub("", str(key)), value, depth)
 
-    def _learn_member(self, key: str, value: Any, depth: int) -> None:  # noqa: ANN401 -- any JSON
+    def _learn_member(self, key: str, value: Any, depth: int) -> None:
         kind = _KINDS.get(key)
         if kind is None or isinstance(value, dict):
             self.learn(value, depth - 1)

@@ -22,14 +22,14 @@ def field(random: Random, wildness: float = 0.0) -> str:
     return texts.text(random) if random.random() < wildness else random.choice(FIELDS)
 
 
-def query(random: Random, wildness: float) -> Any:  # noqa: ANN401 -- any JSON
+def query(random: Random, wildness: float) -> Any:
     """Return a complete query."""
     if random.random() < wildness / 2:
         return texts.broken(random)
     return {"$expr": expression(random, random.randint(1, 4), wildness)}
 
 
-def expression(random: Random, depth: int, wildness: float) -> Any:  # noqa: ANN401 -- any JSON
+def expression(random: Random, depth: int, wildness: float) -> Any:
     """Return an expression of at most the given depth."""
     if random.random() < wildness / 4:
         return random.choice((texts.broken(random), {random.choice(_STRANGE): expression(random, 1, wildness)}))
@@ -47,7 +47,7 @@ def expression(random: Random, depth: int, wildness: float) -> Any:  # noqa: ANN
     return {operator: [expression(random, depth - 1, wildness) for _ in range(count)]}
 
 
-def _operand(random: Random, wildness: float) -> Any:  # noqa: ANN401 -- any JSON
+def _operand(random: Random, wildness: float) -> Any:
     kind = random.random()
     if kind < 0.5:
         return {"$getField": field(random, wildness)}

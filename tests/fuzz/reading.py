@@ -18,7 +18,7 @@ _DATA: Final = b"data:"
 _ERROR: Final = 400
 
 
-def loads(text: str | bytes) -> Any:  # noqa: ANN401 -- any JSON
+def loads(text: str | bytes) -> Any:
     """Parse JSON without NaN and lone surrogates.
 
     Raises:

@@ -109,7 +109,7 @@ class Fuzzer:
     def __post_init__(self) -> None:
         self.documents = Documents(self.schema, self.pool)
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._gaps = Random(self.seed)  # noqa: S311 -- no secret
+        self._gaps = Random(self.seed)
         self._makers: dict[str, Callable[[Random], Request]] = {
             graphql.NAME: lambda random: graphql.request(random, self.documents),
             weave.NAME: lambda random: weave.request(random, self.pool),
@@ -188,7 +188,7 @@ class Fuzzer:
     async def _send_next(self, wire: Wire) -> Wire:
         self._number += 1
         number = self._number
-        random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
+        random = Random(f"{self.seed}:{number}")
         endpoint = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
         caller = callers.pick(random, self.keys)
         if endpoint == websocket.NAME:

@@ -20,7 +20,7 @@ BODY = json.dumps({"query": MUTATION})
 PROJECTS = '{ projects(filter: { entity: "cop" }) { nodes { id } } }'
 
 
-def serving(uri: str, database: str, **settings: Any) -> Any:  # noqa: ANN401 -- a context manager
+def serving(uri: str, database: str, **settings: Any) -> Any:
     return live_server(create_app(Settings(mongodb_uri=uri, mongodb_database=database, **settings)))
 
 
@@ -36,11 +36,11 @@ def closed(mongodb_uri: str) -> Iterator[str]:
         yield f"http://{address}"
 
 
-def ask(address: str, query: str) -> Any:  # noqa: ANN401 -- any answer
+def ask(address: str, query: str) -> Any:
     return httpx.post(f"{address}/graphql", json={"query": query}).json()
 
 
-def codes(answer: Any) -> list[str]:  # noqa: ANN401 -- any answer
+def codes(answer: Any) -> list[str]:
     return [error["extensions"]["code"] for error in answer["errors"]]
 
 

@@ -66,7 +66,7 @@ async def test_recently_used_connection_is_not_checked_again() -> None:
 
 
 def test_only_otherwise_valid_requests_are_reframed() -> None:
-    random = Random(1)  # noqa: S311 -- no secret
+    random = Random(1)
     torn = replace(PUT, cut_at=3)
 
     assert all(shaped(random, torn) == torn for _ in range(100))
@@ -78,7 +78,7 @@ def test_only_otherwise_valid_requests_are_reframed() -> None:
 
 
 def test_hostile_headers_are_framings_too() -> None:
-    random = Random(2)  # noqa: S311 -- no secret
+    random = Random(2)
     shapes = [shaped(random, PUT) for _ in range(20_000)]
 
     assert {"websocket", "h2c"} <= {value for request in shapes for name, value in request.headers if name == "Upgrade"}

@@ -116,7 +116,7 @@ def text(random: Random) -> str:
     return random.choice(HOSTILE)
 
 
-def broken(random: Random) -> Any:  # noqa: ANN401 -- any JSON
+def broken(random: Random) -> Any:
     """Return a value of any type."""
     makers: tuple[Callable[[], Any], ...] = (
         lambda: None,
@@ -131,7 +131,7 @@ def broken(random: Random) -> Any:  # noqa: ANN401 -- any JSON
     return random.choices(makers, weights=(4, 2, 6, 8, 3, 2, 2, 1))[0]()
 
 
-def deep(random: Random) -> Any:  # noqa: ANN401 -- any JSON
+def deep(random: Random) -> Any:
     """Return deeply nested JSON."""
     value: Any = random.choice((1, "x", None))
     key = random.choice(("a", "$and", "a.b", None))
@@ -147,7 +147,7 @@ def dense(random: Random, most_bytes: int = 4 * _MEGABYTE) -> str:
     return f"[{','.join([value] * (size // (len(value) + 1)))}]"
 
 
-def json(random: Random, depth: int = 3, *, wild: bool = False) -> Any:  # noqa: ANN401 -- any JSON
+def json(random: Random, depth: int = 3, *, wild: bool = False) -> Any:
     """Return random JSON of at most the given depth, with hostile keys and values if `wild`."""
     shape = random.random()
     if depth == 0 or shape < 0.4:
@@ -163,7 +163,7 @@ def _key(random: Random, *, wild: bool) -> str:
     )
 
 
-def _leaf(random: Random, *, wild: bool) -> Any:  # noqa: ANN401 -- any JSON
+def _leaf(random: Random, *, wild: bool) -> Any:
     if wild and random.random() < 0.5:
         return random.choice((*NUMBERS, text(random)))
     return random.choice((None, True, random.randint(-5, 1000), random.random(), word(random)))

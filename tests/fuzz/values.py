@@ -65,7 +65,7 @@ class Values:
     wildness: float
     writes: bool = False
 
-    def of(self, kind: GraphQLInputType, name: str, depth: int = 4) -> Any:  # noqa: ANN401 -- any JSON
+    def of(self, kind: GraphQLInputType, name: str, depth: int = 4) -> Any:
         """Return a value for an argument or input field."""
         if self.random.random() < self.wildness:
             return texts.broken(self.random)
@@ -95,7 +95,7 @@ class Values:
             chosen = self.random.sample(list(fields), self.random.randint(0, min(3, len(fields))))
         return {name: self.of(fields[name].type, name, depth - 1) for name in chosen}
 
-    def _scalar(self, kind: GraphQLScalarType, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    def _scalar(self, kind: GraphQLScalarType, name: str) -> Any:
         makers: dict[str, Callable[[str], Any]] = {
             "Int": self._int,
             "BigInt": self._int,
@@ -112,7 +112,7 @@ class Values:
     def _int(self, name: str) -> int:
         return self.random.randint(0, 5) if name in _SMALL else self.random.choice((0, 1, 7, 1000))
 
-    def _json(self, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    def _json(self, name: str) -> Any:
         if name == "json":
             return queries.query(self.random, self.wildness)
         if name == "messages":

@@ -49,7 +49,7 @@ def run(schema: LoomSchema, database: Database) -> Run:
 def running(schema: LoomSchema, context: Context) -> Run:
     """Return the function of `run` for any context."""
 
-    async def run(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
+    async def run(document: str, **variables: Any) -> Answer:
         result = await schema.execute(document, variable_values=variables, context_value=context)
         body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
         return Answer(**json.loads(codec.dumps(body)))

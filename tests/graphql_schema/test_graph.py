@@ -143,7 +143,7 @@ async def test_traces_of_a_thread_are_paged(run: Run, calls: CallsStore) -> None
     }
     """
 
-    async def page(**variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+    async def page(**variables: Any) -> Any:
         answer = await run(document, project=PROJECT, **variables)
         return answer.data["threads"]["nodes"][0]["traces"]
 
@@ -339,7 +339,7 @@ async def test_relations_return_the_same_as_stock_graphql(stores: Stores) -> Non
     assert isinstance(kind, GraphQLObjectType)
     seen: Counter[str] = Counter()
     for number in range(DOCUMENTS):
-        made = RandomDocument(schemas[1]._schema, Random(f"graph {number}"))  # noqa: S311 -- the same every time
+        made = RandomDocument(schemas[1]._schema, Random(f"graph {number}"))
         body = made._selection(kind, 0)
         fragments = "\n".join(f"fragment {name} on {of} {text}" for name, (of, text) in made.fragments.items())
         declared = ", ".join(f"${name}: {of}{default}" for name, (of, default) in made.variables.items())

@@ -40,7 +40,7 @@ def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders)
     return running(schema, Context(Stores.for_database(database, providers)))
 
 
-def inputs(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any input
+def inputs(**changes: Any) -> dict[str, Any]:
     return {"model": "gpt-image-1", "prompt": "a weft"} | changes
 
 

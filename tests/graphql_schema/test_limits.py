@@ -39,7 +39,7 @@ class Subscription:
             yield number
 
 
-def schema_with(**limits: Any) -> LimitedSchema:  # noqa: ANN401 -- any limit
+def schema_with(**limits: Any) -> LimitedSchema:
     return LimitedSchema(Query, subscription=Subscription, limits=Limits(**limits))
 
 

@@ -60,7 +60,7 @@ query ($ids: [ID!]!) {
 """
 
 
-def refs_in(value: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+def refs_in(value: Any) -> list[str]:
     """Return all refs in an answer, in order."""
     match value:
         case dict():

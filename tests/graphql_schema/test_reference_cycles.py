@@ -78,6 +78,6 @@ async def test_events_leave_no_reference_cycles_for_any_number_of_subscribers(
     await stores.close()
 
 
-async def _call_of(results: Any) -> str:  # noqa: ANN401 -- what a stream is is the schema's
+async def _call_of(results: Any) -> str:
     event: str = (await anext(results)).data["callEvents"]["call"]["id"]
     return event

@@ -30,7 +30,7 @@ def singles(document: str) -> Iterator[tuple[str, str]]:
             yield field.alias.value, f"{document[: span.start]}{{ {alone} }}{document[span.end :]}"
 
 
-def values(answer: Any, alias: str) -> list[Any]:  # noqa: ANN401 -- any JSON
+def values(answer: Any, alias: str) -> list[Any]:
     """Return the values under an alias, in document order."""
     return [each[alias] for each in objects(answer) if alias in each]
 
@@ -47,7 +47,7 @@ def plain_fields_of_entities(schema: GraphQLSchema) -> set[str]:
 
 
 async def test_plain_field_selected_alone_equals_the_field_among_all_others(database: Database) -> None:
-    async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
+    async def ask(document: str) -> Any:
         result = await schema.execute(document, {}, Context(stores))
         assert result.errors is None, (result.errors, document)
         return json.loads(codec.dumps(result.data))

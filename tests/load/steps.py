@@ -37,7 +37,7 @@ class Client:
 
     def __init__(self, url: str, seed: str) -> None:
         self.wire = Wire(url)
-        self.random = Random(seed)  # noqa: S311 -- no secret
+        self.random = Random(seed)
         self.newest: str | None = None
 
     async def send(
@@ -53,7 +53,7 @@ class Client:
             raise StepError(f"{method} {target[:80]}: {answer.status} {answer.body[:300]!r}")
         return answer.body
 
-    async def ask(self, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any data
+    async def ask(self, document: str, **variables: object) -> Any:
         """Return the data of an operation.
 
         Raises:

@@ -40,7 +40,7 @@ class Watcher:
                 receiving.result()
             receiving.cancel()
 
-    async def _receive(self, connection: Any) -> None:  # noqa: ANN401 -- its class is generic over nothing that matters
+    async def _receive(self, connection: Any) -> None:
         async for message in connection:
             decoded = json.loads(message)
             if decoded["type"] == "next" and "errors" not in decoded["payload"]:

@@ -59,7 +59,7 @@ def numbers(page: Page) -> list[int]:
     return [int(row["id"][-12:], 16) for row in page.rows]
 
 
-async def page(calls: CallsStore, **arguments: Any) -> Page:  # noqa: ANN401 -- any argument of a list
+async def page(calls: CallsStore, **arguments: Any) -> Page:
     return await calls.page(PROJECT, PageRequest.from_arguments(**arguments), {"id"})
 
 

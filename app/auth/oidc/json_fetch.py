@@ -101,7 +101,7 @@ def _connection(http_class: Any, deadline: float, host: str, **options: Any) -> 
 class _Response(http.client.HTTPResponse):
     """A response whose head and body are read before the deadline."""
 
-    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:  # noqa: ANN401 -- as http.client has them
+    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
         self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
 

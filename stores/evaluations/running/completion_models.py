@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from stores.errors import BadInputError, StoreError
 from stores.evaluations.running.templates import RowError, Template
-from stores.json import codec
+from stores.json import AnyJson, codec
 from stores.objects.builtin import LLMStructuredCompletionModelDefaultParams as Params
 from stores.providers import JsonObject
 
@@ -132,7 +132,7 @@ def _params(value: object) -> Params:
         raise ValueError(f"{path}: {fault['msg']}" if path else fault["msg"]) from None
 
 
-def _unmarked(value: object) -> Any:  # noqa: ANN401 -- any JSON
+def _unmarked(value: object) -> AnyJson:
     """Remove type marks and nulls, because newer clients write more fields, most of them null."""
     if not isinstance(value, dict):
         return value

@@ -104,7 +104,7 @@ class Exchange:
         body, self._body = self._body, b""
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def _send(self, message: Any) -> None:  # noqa: ANN401 -- ASGI's
+    async def _send(self, message: Any) -> None:
         if len(self.sent) == self._takes:
             await asyncio.Event().wait()
         self.sent.append(message)

@@ -38,7 +38,7 @@ class StandInIssuer:
         plain = {"iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "iat": now, "groups": ["ml"]}
         return {name: value for name, value in (plain | changes).items() if value is not None}
 
-    def token(self, key: Any = None, algorithm: str = "RS256", kid: str | None = "rsa", **changes: object) -> str:  # noqa: ANN401 -- any key
+    def token(self, key: Any = None, algorithm: str = "RS256", kid: str | None = "rsa", **changes: object) -> str:
         """Return a token that is valid except for the changes."""
         headers = {"kid": kid} if kid else {}
         return jwt.encode(self.claims(**changes), key or self.rsa, algorithm, headers)

@@ -60,7 +60,7 @@ OUTCOMES: Final = {
 }
 
 
-def endpoints_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
+def endpoints_of(app: Any, prefix: str = "") -> set[str]:
     """Return each method of each route, and each WebSocket."""
     found: set[str] = set()
     for route in app.routes:
@@ -202,7 +202,7 @@ async def test_permissions_and_grpc_methods_match_one_to_one(
     served: set[str] = set()
     made = grpc.aio.server
 
-    def watched(**options: Any) -> Any:  # noqa: ANN401 -- gRPC's own
+    def watched(**options: Any) -> Any:
         server: Any = made(**options)
         add = server.add_generic_rpc_handlers
         server.add_registered_method_handlers = pytest.fail  # another way to register, which is not recorded

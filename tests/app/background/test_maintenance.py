@@ -115,7 +115,7 @@ async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.Lo
 
 def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
     """Start a command and return its process."""
-    return subprocess.Popen(  # noqa: S603 - our own command
+    return subprocess.Popen(
         [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=clean(environment), stdout=subprocess.DEVNULL
     )
 

@@ -54,11 +54,11 @@ async def running(mongodb_uri: str, database: Database) -> AsyncIterator[httpx.A
             yield client
 
 
-async def ask(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- any JSON
+async def ask(client: httpx.AsyncClient) -> Any:
     return (await client.post("/graphql", json={"query": QUERY})).json()["data"]
 
 
-async def ready(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- any JSON
+async def ready(client: httpx.AsyncClient) -> Any:
     return (await client.get("/readyz")).json()
 
 

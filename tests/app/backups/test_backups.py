@@ -33,13 +33,13 @@ Client = MongoClient[dict[str, Any]]
 
 
 @pytest.fixture
-def client(mongodb_uri: str) -> Any:  # noqa: ANN401 -- an iterator of a client
+def client(mongodb_uri: str) -> Any:
     with Client(mongodb_uri) as client:
         yield client
 
 
 @pytest.fixture
-def empty(databases: DatabasePool) -> Any:  # noqa: ANN401 -- an iterator of a name
+def empty(databases: DatabasePool) -> Any:
     name = databases.take()
     yield name
     databases.release(name)
@@ -245,7 +245,7 @@ async def test_losing_concurrent_restore_names_the_conflict(
     name = await taken(database, client, tmp_path / "backup")
     begin = backups_restore._prepare
 
-    def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
+    def begin_beside_another(stored: Any) -> None:
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 

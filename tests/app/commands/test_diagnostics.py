@@ -60,7 +60,7 @@ def lone_server(data_dir: Path) -> Iterator[str]:
     data_dir.mkdir()
     port = free_port()
     command = [str(find_mongod()), "--dbpath", str(data_dir), "--port", str(port), "--bind_ip", "127.0.0.1"]
-    process = subprocess.Popen([*command, "--wiredTigerCacheSizeGB", "0.25"], stdout=subprocess.DEVNULL)  # noqa: S603 -- the binary of the tests
+    process = subprocess.Popen([*command, "--wiredTigerCacheSizeGB", "0.25"], stdout=subprocess.DEVNULL)
     with process:
         yield f"mongodb://127.0.0.1:{port}/"
         process.terminate()

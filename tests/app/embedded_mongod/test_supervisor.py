@@ -145,9 +145,7 @@ def test_client_gets_an_error_during_downtime_and_works_later(data_dir: Path) ->
 @on_linux
 def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir: Path) -> None:
     # given
-    writer = subprocess.Popen(  # noqa: S603 - our own script
-        [sys.executable, "-c", WRITER, str(data_dir)], stdout=subprocess.PIPE, text=True
-    )
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(data_dir)], stdout=subprocess.PIPE, text=True)
     with writer:
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(50)]
@@ -167,7 +165,7 @@ def test_orphaned_mongod_is_recognised_and_stopped(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         client.kept.notes.insert_one({"_id": 1})
     database = data_dir / "db"
-    orphan = subprocess.Popen(  # noqa: S603 - the binary under test
+    orphan = subprocess.Popen(
         [find_mongod(), "--dbpath", database, "--bind_ip", data_dir / "m.sock", "--unixSocketPrefix", data_dir],
         stdout=subprocess.DEVNULL,
     )
@@ -195,9 +193,7 @@ def test_database_opened_by_another_process_is_left_alone(data_dir: Path) -> Non
     lock.parent.mkdir(parents=True)
     holding = f"import fcntl, os, sys\nf = open({str(lock)!r}, 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
     holding += "print(os.getpid(), file=f, flush=True)\nprint('held', flush=True)\nsys.stdin.read()"
-    other = subprocess.Popen(  # noqa: S603 - our own script
-        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    other = subprocess.Popen([sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"

@@ -15,13 +15,13 @@ from tests.app.exported_project import COUNT, EMPTY
 from tests.stores.calls.builders import PROJECT, call_id
 
 
-async def parquet(client: httpx.AsyncClient, concept: str, **parameters: str) -> Any:  # noqa: ANN401 -- Arrow is untyped
+async def parquet(client: httpx.AsyncClient, concept: str, **parameters: str) -> Any:
     answer = await client.get(f"/export/{concept}", params={"projectId": PROJECT, "format": "parquet"} | parameters)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/vnd.apache.parquet")
     return pq.ParquetFile(io.BytesIO(answer.content))
 
 
-def trailer(file: Any) -> Any:  # noqa: ANN401 -- as above
+def trailer(file: Any) -> Any:
     return json.loads(file.metadata.metadata[b"loomql_export"])
 
 

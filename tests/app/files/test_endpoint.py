@@ -24,7 +24,7 @@ from tests.stores.files.streams import stored_counts
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 HELLO_URL = f"/files/acme/files/{HELLO}"
-LARGE = random.Random(2).randbytes(9 * CHUNK_BYTES + 5)  # noqa: S311 -- content, no secret
+LARGE = random.Random(2).randbytes(9 * CHUNK_BYTES + 5)
 LIMIT = 3_000_000
 
 

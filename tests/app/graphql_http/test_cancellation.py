@@ -43,7 +43,7 @@ class Slow:
 
 
 @contextmanager
-def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:  # noqa: ANN401 -- settings
+def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         for server in serving(mongodb_uri, name, **settings):
             rows = [
@@ -63,15 +63,15 @@ def slow(mongodb_uri: str, database_name: str) -> Iterator[Slow]:
         yield slow
 
 
-def post(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+def post(client: httpx.AsyncClient) -> Any:
     return client.post("/graphql", json={"query": LIST})
 
 
-def get(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+def get(client: httpx.AsyncClient) -> Any:
     return client.get("/graphql", params={"query": COUNT})
 
 
-def events(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+def events(client: httpx.AsyncClient) -> Any:
     return client.post("/graphql", json={"query": LIST}, headers=EVENTS)
 
 
@@ -195,7 +195,7 @@ async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[a
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def response_to(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
+async def response_to(slow: Slow, query: str, key: str = "") -> Any:
     async with client_of(slow, key) as client:
         return (await client.post("/graphql", json={"query": query})).json()
 

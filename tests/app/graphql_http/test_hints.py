@@ -88,7 +88,7 @@ async def ask(
     project: str = PROJECT,
     document: str = CALLS,
     headers: dict[str, str] | None = None,
-    **calls_filter: Any,  # noqa: ANN401 -- any field of the filter
+    **calls_filter: Any,
 ) -> dict[str, Any]:
     """Return the whole response body, which must have no errors."""
     variables = {"project": project, "query": {"json": {"$expr": query}} if query else None, "filter": calls_filter}
@@ -98,7 +98,7 @@ async def ask(
     return body
 
 
-async def hints_of(client: httpx.AsyncClient, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- those of `ask`
+async def hints_of(client: httpx.AsyncClient, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (await ask(client, *args, **kwargs))["extensions"].get("hints", [])
     return found
 
@@ -321,7 +321,7 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
     store, compared, running = HintsStore(database), list[str](), list[str]()
     similar = comparison.similar_names
 
-    def recorded(name: str, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 -- those of the function
+    def recorded(name: str, *args: Any, **kwargs: Any) -> list[str]:
         assert threading.current_thread() is not threading.main_thread()
         assert not running
         running.append(name)

@@ -26,7 +26,7 @@ PREFLIGHT = {"Apollo-Require-Preflight": "true"}
 CREATE = 'mutation ($file: Upload!) { fileCreate(projectId: "acme/files", upload: $file) { digest } }'
 OPERATION = {"query": CREATE, "variables": {"file": None}}
 MAP = {"0": ["variables.file"]}
-LARGE = random.Random(3).randbytes(5 * CHUNK_BYTES)  # noqa: S311 -- content, no secret
+LARGE = random.Random(3).randbytes(5 * CHUNK_BYTES)
 LIMIT = 3_000_000
 
 

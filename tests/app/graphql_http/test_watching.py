@@ -36,7 +36,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
     made: list[Stores] = []
     over = Stores.for_database
 
-    def record(database: Database, *given: Any) -> Stores:  # noqa: ANN401 -- whatever else the service gives
+    def record(database: Database, *given: Any) -> Stores:
         made.append(over(database, *given))
         return made[-1]
 

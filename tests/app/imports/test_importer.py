@@ -278,7 +278,7 @@ async def test_interrupted_import_resumes(
     monkeypatch.undo()
     read: list[int] = []
 
-    def noted(*given: Any) -> Iterator[Line]:  # noqa: ANN401 -- as lines_of takes them
+    def noted(*given: Any) -> Iterator[Line]:
         for line in lines_of(*given):
             read.append(line.number)
             yield line

@@ -208,11 +208,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount, unmount = shutil.which("mount"), shutil.which("umount")
     if mount is None or unmount is None or os.getuid() != 0:
         pytest.skip("only root of a Linux may mount a file system")
-    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False)  # noqa: S603
+    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False)
     if made.returncode != 0:
         pytest.skip("a disk that can be filled cannot be mounted")
     yield folder
-    subprocess.run([unmount, folder], check=True)  # noqa: S603
+    subprocess.run([unmount, folder], check=True)
 
 
 def test_entry_cut_by_a_full_disk_goes_to_standard_error(

@@ -103,7 +103,7 @@ async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> N
 async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsStore) -> None:
     address, counters = GrpcAddress("127.0.0.1", free_port()), RequestCounters()
 
-    async def ids_of(call: Any) -> object:  # noqa: ANN401 -- gRPC's own
+    async def ids_of(call: Any) -> object:
         return dict(await call.trailing_metadata())["x-request-id"]
 
     async with traces_over_grpc(
@@ -301,6 +301,6 @@ def test_missing_grpcio_error_says_what_to_install() -> None:
         "check_grpc(GrpcAddress('127.0.0.1', 1))\n"
     )
 
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 -- the code stands above
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "LOOMQL_OTLP_GRPC_PORT is set, but grpcio is not installed: pip install 'loomql[grpc]'" in ended.stderr

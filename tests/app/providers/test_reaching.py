@@ -21,7 +21,7 @@ from tests.stand_in_provider import KEY, PNG, StandIn, stand_in_provider
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
-def endpoint(base_url: str, **changes: Any) -> Endpoint:  # noqa: ANN401 -- any field of an endpoint
+def endpoint(base_url: str, **changes: Any) -> Endpoint:
     return Endpoint(**{"base_url": base_url, "api_key": KEY, "provider": "acme", "api_key_name": "ACME_KEY"} | changes)
 
 
@@ -285,7 +285,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
     def resolving(answers: list[list[str]]) -> list[str]:
         asked: list[str] = []
 
-        async def getaddrinfo(host: Any, port: Any, **_options: Any) -> list[Any]:  # noqa: ANN401 -- the loop's signature
+        async def getaddrinfo(host: Any, port: Any, **_options: Any) -> list[Any]:
             asked.append(str(host))
             addresses = answers.pop(0)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
@@ -319,7 +319,7 @@ async def test_checked_address_is_the_connected_address(
     connected: list[str] = []
     real = httpcore2.AnyIOBackend.connect_tcp
 
-    async def connect_tcp(backend: Any, host: str, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 -- the library's signature
+    async def connect_tcp(backend: Any, host: str, *rest: Any, **options: Any) -> Any:
         connected.append(host)
         return await real(backend, "127.0.0.1", *rest, **options)
 
@@ -383,7 +383,7 @@ def test_provider_library_is_imported_on_first_use() -> None:
         "import sys, app.server; print([name for name in sys.modules if name in ('openai', 'httpx2', 'httpcore2')])"
     )
 
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 -- as it stands above
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert found.stdout == "[]\n"
 

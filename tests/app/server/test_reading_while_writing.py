@@ -26,7 +26,7 @@ class Bystander:
     def __init__(self) -> None:
         self.written: list[int] = []
         self.deleted: set[int] = set()
-        self._numbers = random.Random(7).sample(range(1, 20 * COUNT, 2), 10 * COUNT)  # noqa: S311 - an order, no secret
+        self._numbers = random.Random(7).sample(range(1, 20 * COUNT, 2), 10 * COUNT)
 
     async def step(self, client: CallsClient) -> None:
         """Write twenty calls and delete fifteen of them."""

@@ -9,27 +9,27 @@ import httpx
 MOMENT = "2026-01-02T03:04:05.678901Z"
 
 
-def graphql_data(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+def graphql_data(client: httpx.Client, document: str, **variables: Any) -> Any:
     """Return the data of a GraphQL response without errors."""
     answer = client.post("/graphql", json={"query": document, "variables": variables}).json()
     assert "errors" not in answer, answer
     return answer["data"]
 
 
-def posted(weave_api: httpx.Client, path: str, **body: Any) -> Any:  # noqa: ANN401 -- any JSON
+def posted(weave_api: httpx.Client, path: str, **body: Any) -> Any:
     """Send a request to the API, require status 200 and return the response."""
     answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def refused(weave_api: httpx.Client, path: str, **body: Any) -> tuple[int, str]:  # noqa: ANN401 -- any JSON
+def refused(weave_api: httpx.Client, path: str, **body: Any) -> tuple[int, str]:
     """Send a request and return the status and the reason of its refusal."""
     answer = weave_api.post(path, json=body)
     return answer.status_code, answer.json()["reason"]
 
 
-def streamed(weave_api: httpx.Client, path: str, **body: Any) -> list[Any]:  # noqa: ANN401 -- any JSON
+def streamed(weave_api: httpx.Client, path: str, **body: Any) -> list[Any]:
     """Send a request and return the lines of the response."""
     answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text

@@ -34,7 +34,7 @@ class Sdk(PythonInstallation):
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "WEAVE", "WF_"))
         }
-        return subprocess.Popen(  # noqa: S603 -- our own programs
+        return subprocess.Popen(
             [str(self.bin / "python"), *map(str, program)],
             cwd=folder,
             env={**inherited, **settings},

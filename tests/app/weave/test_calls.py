@@ -284,7 +284,7 @@ def test_response_that_fails_midway_is_cut_off(
     page = CallsStore.page
     left = 2
 
-    async def page_until_the_database_is_away(*args: Any, **kwargs: Any) -> Page:  # noqa: ANN401 -- as the method's
+    async def page_until_the_database_is_away(*args: Any, **kwargs: Any) -> Page:
         nonlocal left
         if not left:
             raise UnavailableError("the database is away")

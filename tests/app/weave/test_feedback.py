@@ -13,7 +13,7 @@ PIECE = {"feedback_type": "stars", "weave_ref": "anything", "creator": "Ann", "s
 BY_ID = {"$getField": "id"}
 
 
-def made(weave_api: httpx.Client, project: str, stars: Any, **fields: object) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def made(weave_api: httpx.Client, project: str, stars: Any, **fields: object) -> dict[str, Any]:
     answer: dict[str, Any] = posted(
         weave_api, "/feedback/create", project_id=project, **PIECE, payload={"stars": stars}, **fields
     )

@@ -208,7 +208,7 @@ def test_full_server_returns_retry_after(narrow: httpx.Client, request_budget: R
     assert request_budget.reserved_bytes == 0
 
 
-def looked_up(weave_api: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+def looked_up(weave_api: httpx.Client, query: str, **variables: object) -> Any:
     return posted(weave_api, "/graphql", query=query, variables=variables)
 
 

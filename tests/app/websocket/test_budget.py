@@ -96,7 +96,7 @@ def address(request_budget: RequestBudget) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(address: str, caller: str = "192.0.2.1", **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
+async def opened(address: str, caller: str = "192.0.2.1", **options: Any) -> AsyncIterator[ClientConnection]:
     """Open a WebSocket and yield it after connection_ack."""
     headers = {"X-Caller": caller}
     async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, **options) as client:

@@ -146,7 +146,7 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(address: str, *, init: bool = True, **options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 -- of `connect`
+async def client_of(address: str, *, init: bool = True, **options: Any) -> AsyncIterator[Client]:
     async with connect(address, subprotocols=[PROTOCOL], **options) as socket:
         client = Client(socket)
         if init:

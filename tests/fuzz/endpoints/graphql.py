@@ -70,7 +70,7 @@ def body(random: Random, operation: Operation) -> bytes:
     return json.dumps(content, ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
 
 
-def _post(content: bytes, *headers: tuple[str, str], **more: Any) -> Request:  # noqa: ANN401 -- fields of a request
+def _post(content: bytes, *headers: tuple[str, str], **more: Any) -> Request:
     return Request(NAME, "POST", "/graphql", headers or (_JSON,), content, **more)
 
 

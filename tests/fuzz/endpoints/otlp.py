@@ -63,7 +63,7 @@ def _sent(random: Random, content: bytes, media_type: str) -> Request:
     return _post(content, random.choice((media_type, "text/html", "application/x-protobuf;a=b")), header)
 
 
-def _post(content: bytes, media_type: str, *headers: tuple[str, str], **more: Any) -> Request:  # noqa: ANN401
+def _post(content: bytes, media_type: str, *headers: tuple[str, str], **more: Any) -> Request:
     project = () if any(name == "project_id" for name, _ in headers) else (("project_id", "fuzz/spans"),)
     return Request(NAME, "POST", "/v1/traces", (("Content-Type", media_type), *project, *headers), content, **more)
 
@@ -75,7 +75,7 @@ def _json(random: Random, message: ExportTraceServiceRequest) -> bytes:
     return json.dumps(content).encode()
 
 
-def spoil(random: Random, content: Any) -> None:  # noqa: ANN401 -- any JSON
+def spoil(random: Random, content: Any) -> None:
     """Replace a random part of a JSON value by a broken one."""
     while True:
         places = list(content) if isinstance(content, dict) else list(range(len(content)))

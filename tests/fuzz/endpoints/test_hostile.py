@@ -19,10 +19,10 @@ DOCUMENTS = Documents(SCHEMA, Pool())
 
 @pytest.fixture
 def random() -> Random:
-    return Random(3)  # noqa: S311 -- no secret
+    return Random(3)
 
 
-def values_in(value: Any) -> int:  # noqa: ANN401 -- any JSON
+def values_in(value: Any) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(values_in, inner))
 
@@ -45,7 +45,7 @@ def test_document_of_many_aliases_is_valid_with_one_condition_each(random: Rando
 
 
 @pytest.mark.parametrize("make", [lambda random: graphql._dense(random, DOCUMENTS), weave._dense])
-def test_dense_requests_contain_very_many_values(make: Any, random: Random) -> None:  # noqa: ANN401 -- a generator
+def test_dense_requests_contain_very_many_values(make: Any, random: Random) -> None:
     requests = [make(random) for _ in range(30)]
 
     bodies = [request.body for request in requests if request.body.startswith(b"{")]

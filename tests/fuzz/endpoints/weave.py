@@ -30,7 +30,7 @@ class _Asking:
         known = self.pool.pick(self.random, kind)
         return known if known and self.random.random() < 0.9 else texts.word(self.random)
 
-    def json(self) -> Any:  # noqa: ANN401 -- any JSON
+    def json(self) -> Any:
         return texts.json(self.random)
 
     def list(self) -> _Body:

@@ -48,7 +48,7 @@ def equal_to(column: Column, value: object) -> dict[str, Any]:
     return {"$expr": {"$eq": [{"$getField": column.name}, {"$literal": value}]}}
 
 
-async def nodes(run: Run, selection: str, **variables: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any variable
+async def nodes(run: Run, selection: str, **variables: Any) -> list[dict[str, Any]]:
     answer = await run(NODES % selection, project=PROJECT, **variables)
     found: list[dict[str, Any]] = answer.data["calls"]["nodes"]
     return found

@@ -254,7 +254,7 @@ async def test_wrong_path_and_too_deep_variables_are_reported_as_results(schema:
     for _ in range(1_000):
         deep = [deep]
 
-    async def first(**given: Any) -> Any:  # noqa: ANN401 -- variables and results are any
+    async def first(**given: Any) -> Any:
         variables = {"project": PROJECT, **given}
         async with aclosing(await schema.stream(DOCUMENT % "type", variables, Context(stores))) as results:
             return await anext(results)

@@ -27,16 +27,16 @@ UPDATE = """
 DELETE = 'mutation ($ids: [ID!]!) { callsDelete(projectId: "acme/chat", callIds: $ids) { numDeleted } }'
 
 
-def started(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def started(**changes: Any) -> dict[str, Any]:
     plain = {"projectId": PROJECT, "opName": "f", "startedAt": "2026-01-01T00:00:00Z", "attributes": {}, "inputs": {}}
     return plain | changes
 
 
-def ended(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def ended(**changes: Any) -> dict[str, Any]:
     return {"projectId": PROJECT, "id": call_id(1), "endedAt": "2026-01-01T00:00:01Z", "summary": {}} | changes
 
 
-def whole(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def whole(**changes: Any) -> dict[str, Any]:
     end = ended()
     return started() | {name: end[name] for name in ("endedAt", "summary")} | changes
 

@@ -30,7 +30,7 @@ Follow = Callable[..., AsyncGenerator[Answer, None]]
 def ask(schema: LoomSchema, stores: Stores) -> Ask:
     """Return a function that runs a document with variables and returns the answer as JSON."""
 
-    async def ask(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
+    async def ask(document: str, **variables: Any) -> Answer:
         result = await schema.execute(document, variable_values=variables, context_value=Context(stores))
         return _read(result)
 
@@ -41,7 +41,7 @@ def ask(schema: LoomSchema, stores: Stores) -> Ask:
 def follow(schema: LoomSchema, stores: Stores) -> Follow:
     """Return a function that runs a subscription; it unsubscribes when closed."""
 
-    async def follow(document: str, **variables: Any) -> AsyncGenerator[Answer, None]:  # noqa: ANN401 -- any JSON
+    async def follow(document: str, **variables: Any) -> AsyncGenerator[Answer, None]:
         results = await schema.stream(document, variable_values=variables, context_value=Context(stores))
         async with aclosing(results):
             async for result in results:
@@ -50,6 +50,6 @@ def follow(schema: LoomSchema, stores: Stores) -> Follow:
     return follow
 
 
-def _read(result: Any) -> Answer:  # noqa: ANN401 -- results of several kinds
+def _read(result: Any) -> Answer:
     body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
     return Answer(**json.loads(codec.dumps(body)))

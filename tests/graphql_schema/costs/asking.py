@@ -38,7 +38,7 @@ RATES = (
 )
 
 
-def cost(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of the input
+def cost(**changes: Any) -> dict[str, Any]:
     """Return a price of the model `m` from long ago."""
     return {
         "llmId": "m",
@@ -48,14 +48,14 @@ def cost(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of the 
     } | changes
 
 
-async def create(run: Run, *costs: dict[str, Any], **variables: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+async def create(run: Run, *costs: dict[str, Any], **variables: Any) -> list[str]:
     answer = await run(CREATE, costs=list(costs), **variables)
     assert answer.errors == []
     assert [made["llmId"] for made in answer.data["costCreate"]["ids"]] == [each["llmId"] for each in costs]
     return [made["id"] for made in answer.data["costCreate"]["ids"]]
 
 
-async def listed(run: Run, **variables: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any JSON
+async def listed(run: Run, **variables: Any) -> list[dict[str, Any]]:
     answer = await run(LIST, **variables)
     assert answer.errors == []
     nodes: list[dict[str, Any]] = answer.data["costs"]["nodes"]

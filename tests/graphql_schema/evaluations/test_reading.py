@@ -100,7 +100,7 @@ USAGE = {"gpt-4o": {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1
         (4, {"__typename": "EvaluationStatusNotFound", "code": "NOT_FOUND"}),
     ],
 )
-async def test_each_status_has_its_own_type(run: Run, calls: CallsStore, number: int, expected: Any) -> None:  # noqa: ANN401
+async def test_each_status_has_its_own_type(run: Run, calls: CallsStore, number: int, expected: Any) -> None:
     inputs = {"self": {"dataset": {"rows": [1, 2, 3]}}}
     await calls.write(
         [
@@ -224,7 +224,7 @@ async def test_incomplete_rows_have_null_fields(run: Run, calls: CallsStore) -> 
 async def test_pages_go_both_ways_with_the_worst_rows_first(run: Run, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(n, grade) for n, grade in enumerate([3, 1, 4, 5, 2])]))
 
-    async def page(**options: Any) -> Any:  # noqa: ANN401
+    async def page(**options: Any) -> Any:
         answer = await run(RESULTS, project=PROJECT, id=run_id(), **options)
         assert answer.errors == []
         found = answer.data["evaluationResults"]

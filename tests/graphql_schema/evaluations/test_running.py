@@ -72,7 +72,7 @@ class Api:
         self._schema = schema
         self._context = Context(stores)
 
-    async def ask(self, document: str, **variables: str) -> Any:  # noqa: ANN401 -- any JSON
+    async def ask(self, document: str, **variables: str) -> Any:
         return await self._schema.execute(
             document, variable_values={"projectId": PROJECT, **variables}, context_value=self._context
         )

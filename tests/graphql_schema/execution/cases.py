@@ -64,7 +64,7 @@ class Case(NamedTuple):
 def random_cases(schema: LoomSchema, seed: int, numbers: range, counts: Counter[str]) -> Iterator[Case]:
     """Yield the cases of documents by their numbers; invalid documents are only counted."""
     for number in numbers:
-        pick = Random(f"{seed}/{number}")  # noqa: S311 -- tests that repeat
+        pick = Random(f"{seed}/{number}")
         operation = pick.choice(["query"] * 9 + ["mutation"])
         made = RandomDocument(schema._schema, pick, operation)
         document = parse(made.text())

@@ -44,7 +44,7 @@ def run(
     document: DocumentNode,
     root: object = None,
     variables: Mapping[str, Any] | None = None,
-) -> Any:  # noqa: ANN401 -- a result, or an awaitable of one
+) -> Any:
     """Execute a document: by our executor as the server does, by another as graphql-core does."""
     if not issubclass(kind, CompilingExecutor):
         return execute(schema, document, root, variable_values=dict(variables or {}), executor_class=kind)
@@ -78,7 +78,7 @@ async def outcome(
     return Outcome(shape(result.data), [seen(error) for error in result.errors or ()], calls)
 
 
-def shape(value: object) -> Any:  # noqa: ANN401 -- a tree of tuples
+def shape(value: object) -> Any:
     """Return a value with the types and the order of all its parts; JSON text stays as it is.
 
     This is stricter than a comparison of JSON text, in which a subclass of str or int looks like its base class.
@@ -118,7 +118,7 @@ async def outcomes(
     return await outcome(ours, document, root(), variables), await outcome(stock, document, root(), variables)
 
 
-def difference(ours: Any, stock: Any, at: str = "") -> str | None:  # noqa: ANN401 -- trees of tuples
+def difference(ours: Any, stock: Any, at: str = "") -> str | None:
     """Return the first place where two outcomes differ, with both values, or None if they are equal."""
     if ours == stock:
         return None

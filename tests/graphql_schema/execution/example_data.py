@@ -190,7 +190,7 @@ class Sources:
     def __init__(self, schema: GraphQLSchema, wanted: Collection[str], seed: str) -> None:
         self.makers = _makers(schema)
         self.wanted = wanted
-        self.random = Random(seed)  # noqa: S311 -- tests that repeat
+        self.random = Random(seed)
         self.faults = self.random.choice([0.0, 0.01, 0.02, 0.05, 0.2])
         self.objects = self.random.choice([0.0, 0.1, 0.5])
         self.longest = self.random.choice([1, 2, 4, 12])
@@ -243,7 +243,7 @@ def _value(schema: GraphQLSchema, kind: GraphQLOutputType) -> Make:
     nearly = _NEARLY.get(get_named_type(kind).name) if is_leaf_type(get_nullable_type(kind)) else None
     is_required, is_composite = isinstance(kind, GraphQLNonNull), is_composite_type(kind)
 
-    def make(sources: Sources, depth: int) -> Any:  # noqa: ANN401 -- any value
+    def make(sources: Sources, depth: int) -> Any:
         chance = sources.random.random
         if chance() < sources.faults:
             if nearly and chance() < 0.6:
@@ -256,7 +256,7 @@ def _value(schema: GraphQLSchema, kind: GraphQLOutputType) -> Make:
     return make
 
 
-def _right(schema: GraphQLSchema, kind: Any) -> Make:  # noqa: ANN401 -- any type that is not one of the required
+def _right(schema: GraphQLSchema, kind: Any) -> Make:
     match kind:
         case GraphQLList():
             return _list(_value(schema, kind.of_type))
@@ -281,7 +281,7 @@ def _one_of(names: list[str]) -> Make:
 
 
 def _list(make: Make) -> Make:
-    def made(sources: Sources, depth: int) -> Any:  # noqa: ANN401 -- as above
+    def made(sources: Sources, depth: int) -> Any:
         length = 0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1)
         rows = [make(sources, depth) for _ in range(length)]
         return rows if sources.random.random() > sources.faults else _odd(rows, sources)

@@ -58,7 +58,7 @@ class Thing:
         return given(self.values, name)
 
 
-def given(source: Source, name: str) -> Any:  # noqa: ANN401 -- any value, right or wrong
+def given(source: Source, name: str) -> Any:
     """Return the value of a source for a field, or raise its error."""
     value = field_of(source, name)
     if isinstance(value, Raising):
@@ -66,7 +66,7 @@ def given(source: Source, name: str) -> Any:  # noqa: ANN401 -- any value, right
     return value
 
 
-def noted(source: Source, name: str, *arguments: object) -> Any:  # noqa: ANN401 -- as above
+def noted(source: Source, name: str, *arguments: object) -> Any:
     """Record a resolver's call and return the value of its field."""
     CALLS.get().append((name, *arguments))
     return given(source, name)
@@ -102,7 +102,7 @@ class Choice:
 class Shouting(FieldExtension):
     """Converts the value of a text field to upper case."""
 
-    def resolve(self, next_: Any, source: Any, info: Any, **arguments: Any) -> Any:  # noqa: ANN401 -- Strawberry's own
+    def resolve(self, next_: Any, source: Any, info: Any, **arguments: Any) -> Any:
         value = next_(source, info, **arguments)
         return value.upper() if isinstance(value, str) else value
 
@@ -112,7 +112,7 @@ class Allowed(BasePermission):
 
     message = "not yours to see"
 
-    def has_permission(self, source: Any, info: Any, **_: Any) -> bool:  # noqa: ANN401, ARG002 -- Strawberry's own
+    def has_permission(self, source: Any, info: Any, **_: Any) -> bool:  # noqa: ARG002 -- Strawberry's own
         return given(source, "guarded") != "secret"
 
 
@@ -197,7 +197,7 @@ class Shape:
     area: float | None
 
     @classmethod
-    def resolve_type(cls, source: Source, *_: object) -> Any:  # noqa: ANN401 -- a name, or a fault
+    def resolve_type(cls, source: Source, *_: object) -> Any:
         return given(source, "kind")
 
 

@@ -172,7 +172,7 @@ class RandomDocument:
         self.variables[name] = (kind, f" = {default}" if default else "")
         return name
 
-    def _input(self, kind: Any, depth: int, *, literal: bool) -> Any:  # noqa: ANN401 -- any JSON
+    def _input(self, kind: Any, depth: int, *, literal: bool) -> Any:
         if is_non_null_type(kind):
             kind = kind.of_type
         elif self.random.random() < 0.1:
@@ -201,7 +201,7 @@ class RandomDocument:
             if is_required_input_field(member) or self.random.random() < 0.5
         }
 
-    def _member(self, kind: GraphQLInputType, depth: int, *, literal: bool) -> Any:  # noqa: ANN401 -- any JSON
+    def _member(self, kind: GraphQLInputType, depth: int, *, literal: bool) -> Any:
         # A default of a variable contains no variables; its depth is never zero.
         if literal and not depth and not is_input_object_type(get_named_type(kind)) and self.random.random() < 0.3:
             return _Name(f"${self._variable(kind)}")

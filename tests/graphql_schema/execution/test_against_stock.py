@@ -79,7 +79,7 @@ def _seen(outcome: Outcome) -> Counter[str]:
 class Silent(StrawberryGraphQLCoreExecutionContext):
     """Drops all errors but the first."""
 
-    def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:
         self.collected_errors.errors[1:] = []
         return super().build_response(*args, **kwargs)
 
@@ -87,7 +87,7 @@ class Silent(StrawberryGraphQLCoreExecutionContext):
 class Reversing(StrawberryGraphQLCoreExecutionContext):
     """Reverses the order of errors."""
 
-    def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:
         self.collected_errors.errors.reverse()
         return super().build_response(*args, **kwargs)
 
@@ -105,7 +105,7 @@ class Disguising(StrawberryGraphQLCoreExecutionContext):
 class Stuttering(StrawberryGraphQLCoreExecutionContext):
     """Executes each row twice."""
 
-    def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
+    def collect_and_execute_subfields(self, *args: Any) -> Any:
         self.track_async_work([super().collect_and_execute_subfields(*args)])
         return super().collect_and_execute_subfields(*args)
 
@@ -113,7 +113,7 @@ class Stuttering(StrawberryGraphQLCoreExecutionContext):
 class Sorting(StrawberryGraphQLCoreExecutionContext):
     """Reverses the fields of a row."""
 
-    def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
+    def collect_and_execute_subfields(self, *args: Any) -> Any:
         made = super().collect_and_execute_subfields(*args)
         return dict(reversed(made.items())) if isinstance(made, dict) else made
 

@@ -21,7 +21,7 @@ Source = dict[str, Any]
 Other = Annotated["Person", strawberry.lazy("tests.graphql_schema.execution.test_batched_fields")]
 
 
-def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
+def linked(name: str, kind: object) -> Any:
     """Return a field that links to a person's value of that name; an error in a value fails the whole batch."""
 
     async def of_all(info: Info, parents: Sequence[Source], *, times: int = 1) -> list[Any]:
@@ -34,7 +34,7 @@ def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
                 raise value
         return values
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- any value
+    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:
         return (await of_all(info, [parent], times=times))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)

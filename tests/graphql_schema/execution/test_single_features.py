@@ -477,7 +477,7 @@ async def test_directive_with_a_null_variable(ours: LoomSchema, stock: LoomSchem
         assert mine.errors
 
 
-async def _events(schema: LoomSchema, document: Any, root: object) -> list[Any]:  # noqa: ANN401 -- a parsed document
+async def _events(schema: LoomSchema, document: Any, root: object) -> list[Any]:
     calls: list[Any] = []
     CALLS.set(calls)
     stream = subscribe(schema._schema, document, root, executor_class=schema.execution_context_class)

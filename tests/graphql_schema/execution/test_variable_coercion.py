@@ -65,7 +65,7 @@ def test_plain_query_variables_use_the_fast_path(schema: LoomSchema, given: dict
 
 @pytest.mark.parametrize("seed", range(20))
 def test_fast_path_equals_graphql_core_for_random_changes(schema: LoomSchema, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311 -- a seed, so that a failure comes again
+    dice = random.Random(seed)
     refused = taken = 0
     for _ in range(100):
         batch = deepcopy(BATCH)

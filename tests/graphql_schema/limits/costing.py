@@ -40,7 +40,7 @@ class Pricing:
         self.weights = Weights(schema)
         self.limits = Limits(max_cost=max_cost, max_page_size=max_page_size)
 
-    def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
+    def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:
         """Return the cost that an answer would state."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
         formula = CostFormula(self.weights, self.limits, executor.operation, executor.fragment_definitions)
@@ -49,7 +49,7 @@ class Pricing:
         cost: int = found["cost"]["requested"]
         return cost
 
-    def refusal(self, document: str, **variables: Any) -> TooCostlyError:  # noqa: ANN401 -- any JSON
+    def refusal(self, document: str, **variables: Any) -> TooCostlyError:
         """Return the error that rejects a document."""
         try:
             found = self.of(document, **variables)

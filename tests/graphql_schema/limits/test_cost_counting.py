@@ -191,7 +191,7 @@ def test_random_documents_cost_the_same_as_when_expanded(schema: LoomSchema, pri
     """The expected cost comes from an expansion of all selections with graphql-core's own functions."""
     compared = nested = 0
     for number in range(DOCUMENTS):
-        made = PagedDocument(schema._schema, Random(f"{seed}/{number}"))  # noqa: S311 -- tests that repeat
+        made = PagedDocument(schema._schema, Random(f"{seed}/{number}"))
         text = made.text()
         if validate(schema._schema, parse(text)):
             continue
@@ -237,7 +237,7 @@ def unfolded(executor: Executor[Any]) -> int:
             total += known[0] * each if is_list else each
         return total
 
-    def most(kind: GraphQLCompositeType, details: Any, handed: int | None, *, in_list: bool) -> int:  # noqa: ANN401 -- graphql-core's
+    def most(kind: GraphQLCompositeType, details: Any, handed: int | None, *, in_list: bool) -> int:
         kinds = [kind] if isinstance(kind, GraphQLObjectType) else schema.get_possible_types(kind)
         grouped = [(each, executor.collect_subfields(each, details).grouped_field_set) for each in kinds]
         return max(fields(each, selected, handed, in_list=in_list) for each, selected in grouped)
@@ -246,7 +246,7 @@ def unfolded(executor: Executor[Any]) -> int:
     return fields(root, collected.grouped_field_set, None, in_list=False) + work
 
 
-def size_of(rule: Any, default: int, given: dict[str, Any]) -> int | None:  # noqa: ANN401 -- numbers or names
+def size_of(rule: Any, default: int, given: dict[str, Any]) -> int | None:
     """Return the number of rows that a field's arguments request, or None if the field has no size."""
     if rule is None or isinstance(rule, int):
         return rule

@@ -153,7 +153,7 @@ async def test_full_pages_cost_exactly_what_they_return(database: Database, call
     assert result.extensions == {"cost": {"requested": 10 + objects_in(result.data), "limit": 250_000}}
 
 
-def objects_in(value: Any) -> int:  # noqa: ANN401 -- any JSON
+def objects_in(value: Any) -> int:
     """Return the number of objects in an answer, including JSON values but not the answer itself."""
     if isinstance(value, dict):
         below = sum(objects_in(each) for each in value.values())

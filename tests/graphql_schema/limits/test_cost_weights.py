@@ -139,7 +139,7 @@ def test_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -> 
     assert limited.of(about(f"{{ {charts} {page} }}")) < default
 
 
-def test_page_size_is_capped_by_the_server_maximum(schema: Any) -> None:  # noqa: ANN401 -- as the fixture
+def test_page_size_is_capped_by_the_server_maximum(schema: Any) -> None:
     small = Pricing(schema._schema, max_page_size=50)
 
     assert small.of(about("{ calls(%s, first: 1000) { nodes { id } } }")) == ASKED + 1 + 50

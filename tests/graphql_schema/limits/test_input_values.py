@@ -73,7 +73,7 @@ def schema_of(limit: int, *, compiled: bool) -> LimitedSchema:
     )
 
 
-async def executed(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
+async def executed(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:
     result = await schema.execute(DOCUMENT, variable_values=variables)
     return result.data, result.errors or []
 
@@ -177,7 +177,7 @@ async def test_large_input_is_coerced_in_a_thread(compiled: bool) -> None:  # no
 async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counting: list[threading.Thread] = []
 
-    def noted(*given: Any) -> None:  # noqa: ANN401 -- as the original takes them
+    def noted(*given: Any) -> None:
         counting.append(threading.current_thread())
         check_values(*given)
 

@@ -34,7 +34,7 @@ READ_OP = """
 OP = {"_type": "Op"}
 
 
-def made(val: object, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def made(val: object, **changes: Any) -> dict[str, Any]:
     return {"projectId": PROJECT, "objectId": "prompt", "val": val} | changes
 
 

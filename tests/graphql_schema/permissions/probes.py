@@ -61,7 +61,7 @@ class Prober(NamedTuple):
             for argument, value in self._values(f"{of}.{name}", kind, given.get(name)):
                 yield argument, given | {name: value}
 
-    def _values(self, argument: str, kind: GraphQLInputType, given: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 -- any JSON
+    def _values(self, argument: str, kind: GraphQLInputType, given: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(kind, GraphQLNonNull):
             yield from self._values(argument, kind.of_type, given)
         elif isinstance(kind, GraphQLList):
@@ -74,7 +74,7 @@ class Prober(NamedTuple):
         elif kind.name == "JSON":
             yield argument, {"names": self.names}
 
-    def _inputs(self, argument: str, kind: GraphQLInputObjectType, given: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 -- any JSON
+    def _inputs(self, argument: str, kind: GraphQLInputObjectType, given: Any) -> Iterator[tuple[str, Any]]:
         if kind.name == "QueryInput":
             yield from ((argument, condition) for condition in self._conditions())
             return

@@ -116,7 +116,7 @@ class Subject(NamedTuple):
             {"expr": {"eq": [{"getField": "id"}, {"literal": call}]}},
         ]
 
-    def _named(self, name: str, kind: str) -> Any:  # noqa: ANN401 -- any JSON
+    def _named(self, name: str, kind: str) -> Any:
         """Return the value of an argument of a scalar type, chosen by its name."""
         entity, _, project = self.project_id.partition("/")
         ref = f"weave:///{self.project_id}/object/thing:{DIGEST}"

@@ -68,7 +68,7 @@ class Steps:
             elif is_root:
                 yield step, None
 
-    async def _take(self, path: tuple[str, ...], to: GraphQLObjectType | None) -> Any:  # noqa: ANN401 -- any JSON
+    async def _take(self, path: tuple[str, ...], to: GraphQLObjectType | None) -> Any:
         document = " { ".join(("query", *path))
         if to is not None:
             document += f" {{ {_HERE}: __typename {selection(self.schema, to)}"
@@ -102,7 +102,7 @@ def _selected(schema: GraphQLSchema, kind: GraphQLObjectType, depth: int) -> Ite
             yield f"{kind.name}_{name}: {name} {{ {selection(schema, to, left)} }}"
 
 
-def objects(answer: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any JSON
+def objects(answer: Any) -> Iterator[dict[str, Any]]:
     """Yield every object in an answer."""
     if isinstance(answer, list):
         for each in answer:
@@ -113,7 +113,7 @@ def objects(answer: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any JSO
             yield from objects(each)
 
 
-def reached(answer: Any) -> set[str]:  # noqa: ANN401 -- any JSON
+def reached(answer: Any) -> set[str]:
     """Return the fields that are non-null and non-empty somewhere in an answer, each as `Type.field`."""
     return {
         name.replace("_", ".", 1) for each in objects(answer) for name, value in each.items() if value not in (None, [])

@@ -72,7 +72,7 @@ def test_every_identifying_argument_is_probed(schema: LimitedSchema) -> None:
 
 
 async def test_arguments_reveal_nothing_of_another_project(schema: LimitedSchema, database: Database) -> None:
-    async def result_of(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
+    async def result_of(probe: Probe) -> Any:
         question = probe.question
         result = await schema.execute(question.document, question.variables, Context(stores, caller=US))
         return json.loads(

@@ -37,7 +37,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 
 
 @pytest.fixture
-async def stores(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a generator of Stores
+async def stores(database: Database, commands: Commands) -> Any:
     """Create the same entities in both projects; theirs have secret values, and ours refer to theirs."""
     stores = Stores.for_database(database)
     for project_id, words in ((OURS, "ours"), (THEIRS, HIDDEN)):
@@ -54,11 +54,11 @@ async def stores(database: Database, commands: Commands) -> Any:  # noqa: ANN401
     await stores.close()
 
 
-async def _content(content: bytes) -> Any:  # noqa: ANN401 -- a generator of bytes
+async def _content(content: bytes) -> Any:
     yield content
 
 
-async def ask(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def ask(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> Any:
     """Return the data of an error-free answer to our caller."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert result.errors is None, result.errors
@@ -368,7 +368,7 @@ async def test_projects_field_lists_and_counts_own_projects_only(schema: Limited
     query = "query ($f: ProjectsFilter) { projects(filter: $f) { nodes { id callCount } totalCount } }"
     both = Caller("both", (Grant(OURS, Role.READER), Grant("team/*", Role.READER)))
 
-    async def listed(caller: Caller, **given: Any) -> tuple[list[str], int]:  # noqa: ANN401 -- a filter
+    async def listed(caller: Caller, **given: Any) -> tuple[list[str], int]:
         result = await schema.execute(query, {"f": given}, Context(stores, caller=caller))
         assert result.data
         found = result.data["projects"]

@@ -42,7 +42,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 
 
 @pytest.fixture
-async def stores(database: Database, providers: EnvironmentProviders) -> Any:  # noqa: ANN401 -- a generator of Stores
+async def stores(database: Database, providers: EnvironmentProviders) -> Any:
     stores = Stores.for_database(database, providers)
     yield stores
     await stores.close()
@@ -87,7 +87,7 @@ class RootArguments:
         return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in names)})" if names else ""
 
 
-async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:
     """Return the data of an error-free answer to our caller, as JSON."""
     result = await schema.execute(document, variables, Context(stores, caller=US))
     assert result.errors is None, (result.errors, document)
@@ -100,7 +100,7 @@ async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str,
     With our executor each document runs twice, because the second run uses compiled rows.
     """
 
-    async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
+    async def ask(document: str) -> Any:
         first, *again = [await answered(schema, stores, document) for _ in range(times)]
         assert again in ([], [first]) or is_unsteady(document), document
         return first

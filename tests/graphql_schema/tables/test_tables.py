@@ -47,7 +47,7 @@ async def table(run: Run) -> str:
     return digest
 
 
-async def indexes(run: Run, digest: str, **options: Any) -> list[int]:  # noqa: ANN401 -- any JSON
+async def indexes(run: Run, digest: str, **options: Any) -> list[int]:
     answer = await run(ROWS_OF, digest=digest, **options)
     assert answer.errors == []
     return [node["originalIndex"] for node in answer.data["tableRows"]["nodes"]]

@@ -96,7 +96,7 @@ async def test_thread_has_all_its_fields_and_its_calls(run: Run) -> None:
 
 @pytest.mark.usefixtures("stock")
 async def test_pages_go_both_ways_with_any_sort(run: Run) -> None:
-    async def page(**variables: Any) -> dict[str, Any]:  # noqa: ANN401 -- any variables
+    async def page(**variables: Any) -> dict[str, Any]:
         answer = await run(LIST, project=PROJECT, **variables)
         assert answer.errors == []
         found: dict[str, Any] = answer.data["threads"]

@@ -38,7 +38,7 @@ query ($project: ID!, $trace: ID!) {
 """
 
 
-def call(number: int, parent: int | None = None, **changes: Any) -> CallStart:  # noqa: ANN401 -- any field of a start
+def call(number: int, parent: int | None = None, **changes: Any) -> CallStart:
     """Return the start of a call in the only trace."""
     above = None if parent is None else call_id(parent)
     return start(number, trace_id=trace_id(0), parent_id=above, **changes)
@@ -48,7 +48,7 @@ def numbers(nodes: list[dict[str, Any]]) -> list[int]:
     return [int((node.get("call") or node)["id"][-12:], 16) for node in nodes]
 
 
-async def read(run: Run, document: str = TREE, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+async def read(run: Run, document: str = TREE, **variables: Any) -> Any:
     answer = await run(document, **{"project": PROJECT, "trace": trace_id(0)} | variables)
     assert answer.errors == []
     return answer.data["trace"]

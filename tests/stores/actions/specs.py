@@ -13,7 +13,7 @@ SCORE = {
 }
 
 
-def judging(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of the config
+def judging(**changes: Any) -> dict[str, Any]:
     """Return the config of a judge that gives a score."""
     plain = {"action_type": "llm_judge", "model": "gpt-4o-mini", "prompt": "Judge it.", "response_schema": SCORE}
     return plain | changes

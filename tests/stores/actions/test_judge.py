@@ -28,7 +28,7 @@ from tests.waiting import TIMEOUT, until_found
 ANSWER = '{"score": 7, "why": "clear"}'
 
 
-def judged(body: dict[str, Any]) -> Any:  # noqa: ANN401 -- any JSON
+def judged(body: dict[str, Any]) -> Any:
     """Return the part of a call that the judge sent to the model."""
     return json.loads(body["messages"][1]["content"])
 
@@ -177,7 +177,7 @@ async def test_failure_of_one_call_is_reported_and_the_others_are_judged(
     objects: ObjectsStore,
     feedback: FeedbackStore,
     stand_in: StandIn,
-    answer: Any,  # noqa: ANN401 -- any reply of the stand-in
+    answer: Any,
     code: str,
     message: str,
 ) -> None:

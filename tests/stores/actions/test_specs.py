@@ -95,7 +95,7 @@ async def test_missing_or_deleted_action_is_reported(actions: ActionsStore, obje
 async def test_object_of_another_class_is_refused(
     actions: ActionsStore,
     objects: ObjectsStore,
-    val: Any,  # noqa: ANN401 -- any JSON
+    val: Any,
     message: str,
 ) -> None:
     ref = f"weave:///{PROJECT}/object/checker:{await objects.create(version(val, object_id='checker'))}"

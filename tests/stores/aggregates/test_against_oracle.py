@@ -42,7 +42,7 @@ GROUPINGS = (
 @pytest.fixture(params=range(2))
 async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Database) -> Pairs:
     """Store calls of every kind of writer, and prices for most of their models."""
-    rng = Random(request.param)  # noqa: S311 -- the same every time, no secret
+    rng = Random(request.param)
     pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
     await calls.write([part for pair in pairs for part in pair if part])
     await CostsStore(database).create(PROJECT, [_cost(model, rates) for model, rates in PRICES.items()])

@@ -22,7 +22,7 @@ def usage(prompt: int, completion: int = 0, requests: int = 1, model: str = "loo
     return {"usage": {model: counts}}
 
 
-def counted(number: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+def counted(number: int, **more: Any) -> dict[str, Any]:
     """Return a summary that counts `number` successful calls."""
     return {"status_counts": {"success": number, "error": 0}, **more}
 
@@ -33,7 +33,7 @@ def store(database: Database) -> AggregatesStore:
     return AggregatesStore(database)
 
 
-async def tokens(store: AggregatesStore, *by: GroupBy, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any
+async def tokens(store: AggregatesStore, *by: GroupBy, **options: Any) -> list[dict[str, Any]]:
     """Return the call count and the tokens of each group."""
     found = await store.calls(PROJECT, Grouping(by), ["count", "total_tokens"], **options)
     return [{name: row[name] for name in row if not name.startswith("_")} for row in found.rows]
@@ -172,7 +172,7 @@ async def test_call_is_in_the_row_of_each_model_it_used_itself(calls: CallsStore
 async def test_groups_and_tree_equal_the_usage_of_leaf_calls(
     calls: CallsStore, store: AggregatesStore, writer: str
 ) -> None:
-    rng = Random(f"{writer} 1")  # noqa: S311 -- the same every time, no secret
+    rng = Random(f"{writer} 1")
     for number in range(8):
         pairs = random_trace(rng, number * 100, 40, writer, running=0)
         await calls.write([part for pair in pairs for part in pair if part])

@@ -166,7 +166,7 @@ async def test_filter_query_and_expand_columns_select_the_calls(
     await calls.write([start(1, inputs={"prompt": ref}), start(2, op_name="other"), end(2), start(3), end(3)])
     store = AggregatesStore(database)
 
-    async def count(**options: Any) -> int:  # noqa: ANN401 -- any option
+    async def count(**options: Any) -> int:
         [row] = (await store.calls(PROJECT, Grouping(), ["count"], **options)).rows
         return int(row["count"])
 

@@ -40,7 +40,7 @@ async def write(calls: CallsStore, parents: dict[int, int | None]) -> None:
         await calls.write([start(number, trace_id=TRACE, parent_id=above), end(number, summary=summary)])
 
 
-async def shape(store: AggregatesStore, **options: Any) -> list[tuple[int, int | None, int, int]]:  # noqa: ANN401 -- any
+async def shape(store: AggregatesStore, **options: Any) -> list[tuple[int, int | None, int, int]]:
     """Return each call's number, parent, depth and count of calls in its subtree, in tree order."""
     nodes = await store.usage_tree(PROJECT, TRACE, ["total_usage"], **options)
     return [
@@ -106,7 +106,7 @@ async def test_every_call_is_in_the_tree_once_for_any_parents(
 
 
 async def test_random_parents_make_trees_of_all_calls() -> None:
-    rng = Random(4)  # noqa: S311 -- the same every time, no secret
+    rng = Random(4)
     for size in range(1, 60):
         rows = [{"id": str(number), "parent_id": str(rng.randrange(size + 2))} for number in range(size)]
 
@@ -265,7 +265,7 @@ async def test_tree_takes_two_commands_or_one_without_costs(
 
 
 def test_hundred_thousand_small_costs_add_up_exactly() -> None:
-    rng = Random(1)  # noqa: S311 -- the same every time, no secret
+    rng = Random(1)
     costs = [rng.choice((3e-7, 0.1, 1.7e-6, 12345.678)) for _ in range(100_000)]
     tally = Tally()
     for cost in costs:

@@ -21,7 +21,7 @@ def trace_id(number: int) -> str:
     return f"11111111-0000-7000-8000-{number:012x}"
 
 
-def start(number: int = 1, **changes: Any) -> CallStart:  # noqa: ANN401 -- any field of a start
+def start(number: int = 1, **changes: Any) -> CallStart:
     """Return the start of a root call in its own trace, one second after the start of the previous number."""
     plain = CallStart(
         project_id=PROJECT,
@@ -35,7 +35,7 @@ def start(number: int = 1, **changes: Any) -> CallStart:  # noqa: ANN401 -- any 
     return replace(plain, **changes)
 
 
-def end(number: int = 1, **changes: Any) -> CallEnd:  # noqa: ANN401 -- any field of an end
+def end(number: int = 1, **changes: Any) -> CallEnd:
     """Return the end of the call with this number, half a second after its start."""
     plain = CallEnd(project_id=PROJECT, id=call_id(number), ended_at=NOON + number * SECOND + SECOND // 2, summary={})
     return replace(plain, **changes)

@@ -111,7 +111,7 @@ class CallModel:
         }
 
 
-def _usage(summary: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+def _usage(summary: Any) -> dict[str, Any]:
     """Return the stored usage for the request counts that these tests' summaries have."""
     none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     models = [{"model": model, **none, **counts} for model, counts in summary.get("usage", {}).items()]

@@ -40,7 +40,7 @@ def costs_more_than(dollars: float) -> Query:
 
 def usages() -> list[dict[str, Any]]:
     """Return random usage for each call: none, or some of the models."""
-    chance = random.Random(36)  # noqa: S311 -- the same in every run
+    chance = random.Random(36)
     return [
         {model: {"prompt_tokens": chance.randrange(5), "completion_tokens": chance.randrange(5)} for model in used}
         for used in (chance.sample(MODELS, chance.randrange(4)) for _ in range(CALLS))
@@ -97,7 +97,7 @@ async def test_calls_are_sorted_by_cost_in_both_directions(
         assert found == ordered
 
 
-def query(*operation: Any) -> Query:  # noqa: ANN401 -- any operand
+def query(*operation: Any) -> Query:
     name, left, right = operation
     return Query({"$expr": {name: [left, right]}})
 
@@ -123,7 +123,7 @@ async def test_calls_are_filtered_and_counted_by_cost(
     calls: CallsStore,
     costs: CostsStore,
     tree: dict[str, Any],
-    holds: Any,  # noqa: ANN401 -- a predicate or none
+    holds: Any,
 ) -> None:
     known = await write(calls, costs)
     tokens = {row["id"]: row.get("total_tokens") for row in await calls.database.calls.find({}).to_list(None)}
@@ -271,7 +271,7 @@ async def test_call_with_a_model_newer_than_the_model_list_is_in_no_page(
     read = project_prices._models_of
     numbers = iter(range(1, 100))
 
-    async def read_before_a_write(*args: Any) -> frozenset[str]:  # noqa: ANN401 -- those of the real one
+    async def read_before_a_write(*args: Any) -> frozenset[str]:
         names = await read(*args)
         number = next(numbers)
         used = {"usage": {f"ft:gpt-4o:{number}": {"prompt_tokens": 1}}}

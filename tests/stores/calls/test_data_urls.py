@@ -18,7 +18,7 @@ from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.files.streams import stored_counts
 
-IMAGE = b"\x89PNG\r\n\x1a\n" + random.Random(4).randbytes(2000)  # noqa: S311 -- content, no secret
+IMAGE = b"\x89PNG\r\n\x1a\n" + random.Random(4).randbytes(2000)
 
 
 def data_url(content: bytes, media_type: str = "image/png") -> str:
@@ -46,7 +46,7 @@ def files(database: Database) -> FilesStore:
     return FilesStore(database)
 
 
-async def stored(calls: CallsStore, field: str, number: int = 1) -> Any:  # noqa: ANN401 -- any JSON
+async def stored(calls: CallsStore, field: str, number: int = 1) -> Any:
     row = await calls.one(PROJECT, call_id(number), ["inputs", "output", "attributes", "summary", "storage_size_bytes"])
     assert row is not None
     return json.loads(row["json"][field])
@@ -153,7 +153,7 @@ async def test_repeated_content_uses_no_more_space(calls: CallsStore, database: 
 async def test_image_too_large_for_a_document_is_stored(
     calls: CallsStore, files: FilesStore, database: Database
 ) -> None:
-    content = random.Random(5).randbytes(MAX_BYTES)  # noqa: S311 -- content, no secret
+    content = random.Random(5).randbytes(MAX_BYTES)
 
     await calls.write([start(inputs={"a": data_url(content)})])
 

@@ -72,7 +72,7 @@ def test_other_calls_have_no_example_digest(name: str, inputs: object) -> None:
     assert example_digest(name, inputs) is None
 
 
-async def kept(database: Database) -> Any:  # noqa: ANN401 -- a digest or nothing
+async def kept(database: Database) -> Any:
     [document] = [document async for document in database.calls.find()]
     return document.get("example_digest")
 

@@ -46,7 +46,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ("wb_run_step", 1 << 63, "from 0 to 2^63 - 1"),
     ],
 )
-async def test_invalid_start_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
+async def test_invalid_start_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         await calls.write([start(**{field: value})])
 
@@ -65,7 +65,7 @@ async def test_invalid_start_is_refused(calls: CallsStore, field: str, value: An
         ("wb_run_step_end", -1, "from 0 to 2^63 - 1"),
     ],
 )
-async def test_invalid_end_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
+async def test_invalid_end_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         await calls.write([end(**{field: value})])
 

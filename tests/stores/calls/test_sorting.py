@@ -34,7 +34,7 @@ SORTS = [
 
 def crowd(count: int = 23) -> list[CallStart | CallEnd]:
     """Return calls in random order, with many equal and many missing values."""
-    dice = random.Random(3)  # noqa: S311 -- a seed, so that a failure comes again
+    dice = random.Random(3)
     parts: list[CallStart | CallEnd] = []
     for number in dice.sample(range(count), count):
         maybe = [None, "b", "B", "é", "🧵", ""]
@@ -116,7 +116,7 @@ async def test_paging_returns_each_row_once_during_writes_and_deletes(calls: Cal
     walking = True
 
     async def disturb() -> int:
-        dice, rounds = random.Random(11), 0  # noqa: S311
+        dice, rounds = random.Random(11), 0
         while walking:
             rounds += 1
             await calls.write([start(dice.randrange(1, 600, 2)) for _ in range(3)])

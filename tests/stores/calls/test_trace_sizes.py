@@ -14,7 +14,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 BOTH = {"count", "total_storage_size_bytes"}
 
 
-async def size_of(calls: CallsStore, number: int) -> Any:  # noqa: ANN401 -- a number, or nothing
+async def size_of(calls: CallsStore, number: int) -> Any:
     row = await calls.one(PROJECT, call_id(number), {"storage_size_bytes"})
     assert row is not None
     return row["storage_size_bytes"]

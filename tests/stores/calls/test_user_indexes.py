@@ -54,7 +54,7 @@ def literal(value: object) -> dict[str, Any]:
     return {"$literal": value}
 
 
-def query(**operation: Any) -> Query:  # noqa: ANN401 -- any operation
+def query(**operation: Any) -> Query:
     [(name, operands)] = operation.items()
     return Query({"$expr": {f"${name}": operands}})
 

@@ -73,7 +73,7 @@ async def stored(database: Database, number: int) -> dict[str, Any]:
 
 
 async def test_writes_in_any_order_keep_the_latest_of_each_kind(calls: CallsStore, database: Database) -> None:
-    dice = random.Random(20260131)  # noqa: S311 -- a seed, so that a failure comes again
+    dice = random.Random(20260131)
 
     async def run(number: int) -> None:
         steps = dice.choices(STEPS, WEIGHTS, k=dice.randint(1, 12))
@@ -103,7 +103,7 @@ async def test_complete_call_equals_its_start_and_end_updates(
 
 
 async def test_latency_is_exact_over_any_span(calls: CallsStore, database: Database) -> None:
-    dice = random.Random(7)  # noqa: S311
+    dice = random.Random(7)
     starts = [dice.randint(-(6 * 10**16), 0) for _ in range(50)]
     spans = [(started, started + dice.randint(0, 25 * 10**13) * 1000 - 1) for started in starts]
     spans += [(0, -1_500_000), (0, -1), (0, 1_999_500), (5, 5)]

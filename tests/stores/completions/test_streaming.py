@@ -18,7 +18,7 @@ from tests.waiting import until, until_found
 MEGABYTE = 1024 * 1024
 
 
-async def all_of(completions: CompletionsStore, *, is_tracked: bool = True, **inputs: Any) -> list[CompletionEvent]:  # noqa: ANN401 -- any inputs
+async def all_of(completions: CompletionsStore, *, is_tracked: bool = True, **inputs: Any) -> list[CompletionEvent]:
     stream = completions.stream(PROJECT, {"messages": HELLO, **inputs}, is_tracked=is_tracked)
     return [event async for event in stream]
 

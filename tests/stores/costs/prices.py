@@ -9,7 +9,7 @@ from stores.costs.price_timeline import Price
 PROJECT = "acme/chat"
 
 
-def price(**changes: Any) -> Price:  # noqa: ANN401 -- any field of a price
+def price(**changes: Any) -> Price:
     """Return a project's own price of the model `m`, in effect from the epoch on."""
     plain = Price(
         llm_id="m",

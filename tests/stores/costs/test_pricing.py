@@ -19,11 +19,11 @@ from tests.stores.costs.prices import price
 MOST = 2**63 - 1
 
 
-def own(date: int, **changes: Any) -> Price:  # noqa: ANN401 -- any field of a price
+def own(date: int, **changes: Any) -> Price:
     return price(effective_date=date, prompt_token_cost=float(date), **changes)
 
 
-def shipped(date: int, **changes: Any) -> Price:  # noqa: ANN401 -- any field of a price
+def shipped(date: int, **changes: Any) -> Price:
     return price(effective_date=date, prompt_token_cost=date + 0.5, level="default", level_id="default", **changes)
 
 
@@ -66,7 +66,7 @@ def ranked(prices: list[Price], started_at: int) -> Price:
 
 
 def test_first_ranked_price_is_chosen_among_random_ones() -> None:
-    chance = random.Random(6)  # noqa: S311 -- the same in every run
+    chance = random.Random(6)
     for _ in range(2_000):
         prices = [
             price(

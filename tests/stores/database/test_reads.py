@@ -19,7 +19,7 @@ LARGE = "x" * 500_000
 
 
 @pytest.fixture
-async def rows(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a collection
+async def rows(database: Database, commands: Commands) -> Any:
     """Insert documents for three MongoDB batches of 16 MiB each; a half of the documents needs two batches."""
     collection = database.calls.database["stretches"]
     await collection.insert_many([{"_id": number, "kind": number % 2, "text": LARGE} for number in range(MANY)])
@@ -27,7 +27,7 @@ async def rows(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -
     return collection
 
 
-async def test_read_without_a_session_is_one_command(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_read_without_a_session_is_one_command(rows: Any, commands: Commands) -> None:
     with pymongo.timeout(30):
         assert await one_row(rows, {"_id": 7}, {"kind": 1}) == {"_id": 7, "kind": 1}
 
@@ -42,7 +42,7 @@ async def test_read_without_a_session_is_one_command(rows: Any, commands: Comman
     assert "lsid" not in body
 
 
-async def test_missing_row_is_none(rows: Any) -> None:  # noqa: ANN401
+async def test_missing_row_is_none(rows: Any) -> None:
     assert await one_row(rows, {"_id": -1}, {"kind": 1}) is None
 
 
@@ -55,7 +55,7 @@ async def test_missing_row_is_none(rows: Any) -> None:  # noqa: ANN401
     ids=["find", "aggregate"],
 )
 async def test_large_result_is_read_in_several_batches(
-    rows: Any,  # noqa: ANN401
+    rows: Any,
     commands: Commands,
     stages: list[dict[str, Any]],
 ) -> None:
@@ -69,13 +69,13 @@ async def test_large_result_is_read_in_several_batches(
     assert (first["readConcern"], first["allowDiskUse"]) == ({"level": "snapshot"}, True)
 
 
-async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands) -> None:
     assert len(await find_first(rows, {"kind": 0}, 4)) == 4
     assert {row["_id"] for row in await find_all(rows, {"_id": {"$in": [1, 2, -3]}}, {"_id": 1}, 3)} == {1, 2}
     assert commands.names == ["find", "find"]
 
 
-async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, commands: Commands) -> None:
     async with database.snapshot_session() as session:
         commands.sent.clear()
         found = await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)
@@ -84,14 +84,14 @@ async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, 
     assert "lsid" in commands.last("find")
 
 
-async def test_invalid_query_is_not_retried(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_invalid_query_is_not_retried(rows: Any, commands: Commands) -> None:
     with pytest.raises(OperationFailure, match="unknown operator"):
         await one_row(rows, {"_id": {"$nonsense": 1}}, {})
 
     assert commands.names == ["find"]
 
 
-async def test_slow_read_times_out(rows: Any) -> None:  # noqa: ANN401
+async def test_slow_read_times_out(rows: Any) -> None:
     slow = {"$where": "sleep(1000) || true"}
 
     with pymongo.timeout(0.2), pytest.raises((ExecutionTimeout, NetworkTimeout)):

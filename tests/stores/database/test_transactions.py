@@ -53,7 +53,7 @@ async def test_thread_sends_nothing_after_its_transaction_was_cancelled(
     is_armed = ContextVar("is_armed", default=False)  # only for the thread that deletes
     ours: list[object] = []
 
-    def connect_late(pool: Pool, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
+    def connect_late(pool: Pool, *args: Any, **kwargs: Any) -> Connection:
         if is_armed.get() and not waits.is_set():
             waits.set()
             goes_on.wait(TIMEOUT)

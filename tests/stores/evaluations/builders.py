@@ -62,7 +62,7 @@ class Prediction:
     usage: Json = field(default_factory=dict)
 
 
-def of_run(run: int = 1, *, runs: bool = False, **changes: Any) -> Parts:  # noqa: ANN401 -- any field of a start or end
+def of_run(run: int = 1, *, runs: bool = False, **changes: Any) -> Parts:
     """Return the parts of the run's own call; `output`, `exception` and `summary` change its end."""
     ended = {name: changes.pop(name) for name in ("output", "exception", "summary") if name in changes}
     inputs = {"self": EVALUATION, "model": MODEL}
@@ -111,7 +111,7 @@ def _at(run: int, number: int) -> int:
     return NOON + 100_000 * run * SECOND + number * SECOND
 
 
-def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Parts:  # noqa: ANN401 -- as of_run
+def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Parts:
     """Return a run with all its calls, including the call that summarizes it."""
     summing = call_id(_RUN * run + _RUN - 1)
     own: Parts = [
@@ -122,7 +122,7 @@ def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Pa
     return [*of_run(run, **changes), *of_each, *own]
 
 
-def graded(number: int, grade: float | None, *, passed: bool | None = None, **changes: Any) -> Prediction:  # noqa: ANN401 -- any field
+def graded(number: int, grade: float | None, *, passed: bool | None = None, **changes: Any) -> Prediction:
     """Return a prediction about the example with this number, with a judge's grade and perhaps a `passed` score."""
     scores: Json = {} if grade is None else {"helpfulness": {"grade": grade, "reason": "so"}}
     if passed is not None:

@@ -111,9 +111,9 @@ async def test_too_many_metric_names_are_refused(
 
 def random_runs(runs: int) -> dict[int, list[tuple[int, Json]]]:
     """Return, for each run, examples in order with random scores."""
-    rng = random.Random(11)  # noqa: S311 -- repeatable on purpose
+    rng = random.Random(11)
 
-    def value() -> Any:  # noqa: ANN401 -- any JSON
+    def value() -> Any:
         return rng.choice([rng.randrange(4), rng.random(), True, False, None, "x"])
 
     return {

@@ -13,23 +13,23 @@ def call_ref(number: int = 1, project_id: str = PROJECT) -> str:
     return f"weave:///{project_id}/call/{call_id(number)}"
 
 
-def feedback(payload: object = None, **changes: Any) -> NewFeedback:  # noqa: ANN401 -- any field of feedback
+def feedback(payload: object = None, **changes: Any) -> NewFeedback:
     """Return feedback on the first call, of a type without rules."""
     plain = NewFeedback(PROJECT, call_ref(), "custom", {} if payload is None else payload)
     return replace(plain, **changes)
 
 
-def note(text: str = "well done", **changes: Any) -> NewFeedback:  # noqa: ANN401 -- as above
+def note(text: str = "well done", **changes: Any) -> NewFeedback:
     """Return a note on the first call."""
     return feedback({"note": text}, feedback_type="wandb.note.1", **changes)
 
 
-def reaction(emoji: str = "👍", **changes: Any) -> NewFeedback:  # noqa: ANN401 -- as above
+def reaction(emoji: str = "👍", **changes: Any) -> NewFeedback:
     """Return a reaction to the first call."""
     return feedback({"emoji": emoji}, feedback_type="wandb.reaction.1", **changes)
 
 
-def annotation(ref: str, value: object, **changes: Any) -> NewFeedback:  # noqa: ANN401 -- as above
+def annotation(ref: str, value: object, **changes: Any) -> NewFeedback:
     """Return an annotation of the first call, under the spec with this ref."""
     plain = feedback({"value": value}, feedback_type="wandb.annotation.score", annotation_ref=ref)
     return replace(plain, **changes)

@@ -15,7 +15,7 @@ OBJECT = f"weave:///{PROJECT}/object/score:v"
 OP = f"weave:///{PROJECT}/op/score:v"
 
 
-def runnable(**changes: Any) -> NewFeedback:  # noqa: ANN401 -- any field of feedback
+def runnable(**changes: Any) -> NewFeedback:
     plain = feedback({"output": 1}, feedback_type="wandb.runnable.score", runnable_ref=OBJECT)
     return replace(plain, **changes)
 

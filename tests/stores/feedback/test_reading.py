@@ -126,7 +126,7 @@ async def test_sort_orders_by_columns_and_paths(
 
 
 async def test_pages_in_both_directions_have_each_row_once(store: FeedbackStore, database: Database) -> None:
-    dice = random.Random(3)  # noqa: S311 -- the same feedback each time
+    dice = random.Random(3)
     values = (1, 2.5, "x", "y", None, True, [1], {"a": 1})
     batch = [
         feedback({"v": dice.choice(values)} if dice.random() < 0.8 else {}, feedback_type=dice.choice("ab"))

@@ -17,7 +17,7 @@ from tests.stores.files.streams import all_of, pieces, stored_counts
 PROJECT = "acme/files"
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 EMPTY = "47DEQpj8HBSaXYTImWX5JCeuQeRkm5NMpJWZG3hSuFU"
-LARGE = random.Random(1).randbytes(20 * CHUNK_BYTES + 7)  # noqa: S311 -- content, no secret
+LARGE = random.Random(1).randbytes(20 * CHUNK_BYTES + 7)
 
 
 @pytest.mark.parametrize(

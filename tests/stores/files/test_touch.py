@@ -22,13 +22,13 @@ class GoneAfterTheFirstLook:
         """Return the collection; this object counts the calls of its methods."""
         return self
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- any method of the collection
+    def __getattr__(self, name: str) -> Any:
         self._asked += 1
         method = getattr(self._files, name)
         if self._asked != 2:
             return method
 
-        async def late(*arguments: Any) -> Any:  # noqa: ANN401 -- as above
+        async def late(*arguments: Any) -> Any:
             await self._files.delete_many({})
             return await method(*arguments)
 

@@ -16,7 +16,7 @@ def encoded(content: bytes = CHART) -> dict[str, Any]:
     return {"b64_json": base64.b64encode(content).decode()}
 
 
-def answer(*entries: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def answer(*entries: Any, **more: Any) -> dict[str, Any]:
     """Return a provider's response."""
     return {"created": 1_760_000_000, "data": list(entries), **more}
 

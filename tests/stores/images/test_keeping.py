@@ -41,7 +41,7 @@ async def only_call(calls: CallsStore, call_id: str | None) -> Row:
     return row
 
 
-def parsed(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
+def parsed(row: Row, name: str) -> Any:
     return codec.loads(row["json"][name].encode())
 
 
@@ -204,7 +204,7 @@ async def test_response_without_images_has_a_reason_and_stores_nothing(
     calls: CallsStore,
     files: FilesStore,
     stand_in: StandIn,
-    reply: Any,  # noqa: ANN401 -- any reply of the stand-in
+    reply: Any,
     message: str,
 ) -> None:
     stand_in.reply = lambda _body: reply

@@ -18,7 +18,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
 
 
-def nested(depth: int, leaf: object = 1) -> Any:  # noqa: ANN401 -- JSON
+def nested(depth: int, leaf: object = 1) -> Any:
     for level in range(depth):
         leaf = {"k": leaf} if level % 2 else [leaf]
     return leaf

@@ -42,7 +42,7 @@ async def test_any_value_is_read_as_written() -> None:
 
     @settings(max_examples=150)
     @given(JSON, st.sampled_from([None, 1]), st.booleans())
-    def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: ANN401, FBT001 -- any JSON
+    def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: FBT001 -- any JSON
         texts.append(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode())
 
     collect()
@@ -56,7 +56,7 @@ async def test_any_value_is_read_as_written() -> None:
 async def test_invalid_json_is_always_refused() -> None:
     whole = json.dumps({"a": [1, {"b": [[1, 2, 3], 'x\\"y', {}]}], "c": {"d": [], "e": "tail, [and] {more}"}}).encode()
     signs = b'[]{},:"\\ 1x'
-    source = random.Random(7)  # noqa: S311 -- no secret
+    source = random.Random(7)
     for _ in range(1000):
         text = bytearray(whole)
         for _ in range(source.randint(1, 3)):

@@ -34,7 +34,7 @@ def test_value_within_the_limits_is_accepted(value: object) -> None:
     ],
     ids=["alone", "negative", "inside", "lists", "objects"],
 )
-def test_value_over_a_limit_is_refused_with_its_path(value: Any, reason: str) -> None:  # noqa: ANN401 -- JSON
+def test_value_over_a_limit_is_refused_with_its_path(value: Any, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         codec.encode(value)
 

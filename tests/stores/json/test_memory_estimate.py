@@ -43,7 +43,7 @@ def counted(value: object) -> Counts:
 
 @settings(max_examples=400)
 @given(JSON, st.sampled_from([None, 1]), st.integers(1, 9))
-def test_counted_values_equal_parsed_values(value: Any, indent: int | None, window: int) -> None:  # noqa: ANN401 -- any JSON
+def test_counted_values_equal_parsed_values(value: Any, indent: int | None, window: int) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_estimate, "_WINDOW", window)

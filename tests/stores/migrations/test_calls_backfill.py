@@ -64,7 +64,7 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
 
 async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str, Document]:
     """Write calls as today's version does, and return all their documents."""
-    rng = random.Random(seed)  # noqa: S311 -- no secret
+    rng = random.Random(seed)
     calls = CallsStore(database)
     await calls.write([part for number in range(count) for part in parts_of(number, rng)])
     await calls.delete(PROJECT, [call_id(number) for number in range(0, count, 9)])
@@ -270,7 +270,7 @@ asyncio.run(run())
 class Killed(CallsBackfill):
     """An upgrade that stops after it writes to calls and before it stores its progress."""
 
-    async def _write(self, *arguments: Any) -> int:  # noqa: ANN401 -- as it is
+    async def _write(self, *arguments: Any) -> int:
         await super()._write(*arguments)
         raise InterruptedError
 
@@ -323,7 +323,7 @@ class Outrun(CallsBackfill):
         super().__init__(database)
         self._between = parts
 
-    async def _write(self, updates: list[UpdateOne], *others: Any) -> int:  # noqa: ANN401 -- as it is
+    async def _write(self, updates: list[UpdateOne], *others: Any) -> int:
         await CallsStore(self._database).write(self._between)
         return await super()._write(updates, *others)
 
@@ -346,7 +346,7 @@ async def test_end_written_during_the_backfill_counts(database: Database, summar
 
 async def test_calls_written_during_the_backfill_are_complete(database: Database) -> None:
     await fill(database)
-    rng = random.Random(7)  # noqa: S311 -- no secret
+    rng = random.Random(7)
     batches = [[part for number in range(at, at + 20) for part in parts_of(number, rng)] for at in range(0, 200, 20)]
     calls = CallsStore(database)
     for batch in batches:

@@ -7,6 +7,6 @@ from stores.objects import ObjectVersion
 from tests.stores.calls.builders import PROJECT
 
 
-def version(val: object = 0, **changes: Any) -> ObjectVersion:  # noqa: ANN401 -- any field of a version
+def version(val: object = 0, **changes: Any) -> ObjectVersion:
     """Return a version of the object `prompt`."""
     return replace(ObjectVersion(project_id=PROJECT, object_id="prompt", val=val), **changes)

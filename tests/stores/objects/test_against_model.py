@@ -27,7 +27,7 @@ VALUES = st.integers(0, 2)
 VERSIONS = st.sampled_from(["latest", "latest", "v0", "v1", "v2", "unknown"]) | VALUES.map(lambda n: f"digest of {n}")
 
 
-def value_of(kind: str, number: int) -> Any:  # noqa: ANN401 -- JSON
+def value_of(kind: str, number: int) -> Any:
     return {"_type": "Op", "n": number} if kind == "op" else {"n": number}
 
 

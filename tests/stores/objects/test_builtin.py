@@ -13,7 +13,7 @@ from tests.stores.objects.builders import version
 JUDGE = {"action_type": "llm_judge", "model": "gpt-4o", "prompt": "Is it good?", "response_schema": {"type": "boolean"}}
 
 
-def completed(val: object, name: str) -> Any:  # noqa: ANN401 -- JSON
+def completed(val: object, name: str) -> Any:
     return builtin.completed(val, name, "builtin_object_class")
 
 

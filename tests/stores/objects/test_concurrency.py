@@ -55,7 +55,7 @@ asyncio.run(write())
 
 def python(script: str, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603 -- the texts above
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def writer(uri: str, database_name: str, name: str, count: int) -> "subprocess.Popen[str]":
@@ -154,7 +154,7 @@ async def finished(process: "subprocess.Popen[str]") -> tuple[int, int]:
 async def test_killed_writers_leave_a_consistent_name(
     mongodb_uri: str, database_name: str, objects: ObjectsStore
 ) -> None:
-    moments = random.Random(5)  # noqa: S311 -- when to kill, no secret
+    moments = random.Random(5)
     answered: set[tuple[str, int]] = set()
     for life in range(4):
         with writer(mongodb_uri, database_name, str(life), 10_000) as process:

@@ -53,7 +53,7 @@ def pairs(attributes: Mapping[str, object]) -> list[KeyValue]:
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 
-def span(number: int = 1, attributes: Mapping[str, object] | None = None, parent: int = 0, **changes: Any) -> Span:  # noqa: ANN401 -- any field of a span
+def span(number: int = 1, attributes: Mapping[str, object] | None = None, parent: int = 0, **changes: Any) -> Span:
     """Return a span of one second; without a parent it is the root of a trace."""
     plain: dict[str, Any] = {
         "trace_id": bytes.fromhex(TRACE),
@@ -87,7 +87,7 @@ def body(*spans: Span, resource: Mapping[str, object] | None = None) -> bytes:
     return request(*spans, resource=resource).SerializeToString()
 
 
-def otlp_json(message: ExportTraceServiceRequest) -> Any:  # noqa: ANN401 -- JSON
+def otlp_json(message: ExportTraceServiceRequest) -> Any:
     """Return a message in OTLP's JSON, which differs from protobuf's by hexadecimal ids and numeric enums."""
     whole = json_format.MessageToDict(message, use_integers_for_enums=True)
     for resource_spans in whole.get("resourceSpans", []):

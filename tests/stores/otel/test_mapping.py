@@ -37,7 +37,7 @@ def payloads(whole: Stored) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in texts.items()}
 
 
-def of(attributes: dict[str, object], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of a span
+def of(attributes: dict[str, object], **changes: Any) -> dict[str, Any]:
     """Return the JSON payloads of a span's call."""
     return payloads(call(span(1, attributes, **changes)))
 

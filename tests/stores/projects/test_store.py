@@ -43,7 +43,7 @@ async def ids_of(
     projects: ProjectsStore,
     request: PageRequest | None = None,
     sort_by: str = "",
-    **filters: Any,  # noqa: ANN401 -- a filter's fields
+    **filters: Any,
 ) -> list[str]:
     keys = [SortBy(key.strip("-"), key.startswith("-")) for key in sort_by.split()]
     page = await projects.page(request or PageRequest(), {"id"}, ProjectsFilter(**filters), keys)
@@ -217,7 +217,7 @@ async def test_filters_accept_an_entity_and_a_name_prefix(projects: ProjectsStor
 
 
 async def test_name_prefix_may_be_any_text(projects: ProjectsStore, database: Database) -> None:
-    rng = random.Random(6)  # noqa: S311 -- names, no secret
+    rng = random.Random(6)
     signs = ["a", "b", "$", ".", "^", "é", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
     names = sorted({"".join(rng.choices(signs, k=rng.randint(1, 4))) for _ in range(150)})
     await put(database, *(f"e/{name}" for name in names))

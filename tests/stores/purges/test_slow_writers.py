@@ -61,7 +61,7 @@ def after_the_first(
     real = getattr(where, name)
     calls: list[None] = []
 
-    async def then_do(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 -- whatever it takes
+    async def then_do(*arguments: Any, **named: Any) -> Any:
         calls.append(None)
         result = await real(*arguments, **named)
         if len(calls) == 1:
@@ -71,7 +71,7 @@ def after_the_first(
     monkeypatch.setattr(where, name, then_do)
 
 
-async def all_rows() -> Any:  # noqa: ANN401 -- an asynchronous generator
+async def all_rows() -> Any:
     """Yield the rows in two parts."""
     yield ROWS[:4]
     yield ROWS[4:]
@@ -167,7 +167,7 @@ async def test_each_transaction_attempt_checks_for_a_purge(
 ) -> None:
     transaction = Database.transaction
 
-    async def late(database: Database, work: Any) -> Any:  # noqa: ANN401 -- whatever it does
+    async def late(database: Database, work: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(Database, "transaction", transaction)
             await mark(database)

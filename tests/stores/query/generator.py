@@ -119,7 +119,7 @@ class Generator:
     dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.seed)  # noqa: S311 -- a seed, so that a failure comes again
+        self.dice = random.Random(self.seed)
 
     def calls(self, count: int) -> list[CallStart | CallEnd]:
         """Return the starts of `count` calls and the ends of most of them."""
@@ -157,7 +157,7 @@ class Generator:
             summary=self.object(3) | self.dice.choice(({}, {}, {"status_counts": {"error": 1}})),
         )
 
-    def _maybe(self, value: Any) -> Any:  # noqa: ANN401 -- whatever it is
+    def _maybe(self, value: Any) -> Any:
         return value if self.dice.random() < 0.6 else None
 
     def _moment(self) -> int:
@@ -407,7 +407,7 @@ class _Queries:
         kind = self._kind(operand)
         return None if kind is Kind.JSON else kind is Kind.TEXT
 
-    def _converted(self, operand: Tree, value: Any) -> Any:  # noqa: ANN401 -- any scalar
+    def _converted(self, operand: Tree, value: Any) -> Any:
         """Return a literal of a conversion's type, mostly the value itself; without a conversion return the value."""
         if "$convert" not in operand:
             return value
@@ -431,7 +431,7 @@ class _Queries:
         """Return the kind of an operand's column, or JSON for other operands, since only a column refuses literals."""
         return self.generator.fields[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
 
-    def _of_column(self, name: str, value: Any) -> object:  # noqa: ANN401 -- any scalar
+    def _of_column(self, name: str, value: Any) -> object:
         """Return a literal that a column of texts or numbers accepts, mostly one that it holds."""
         field = self.generator.fields[name].field
         if self.dice.random() < 0.1:
@@ -451,13 +451,13 @@ class _Queries:
         floats = (min(seconds, LAST_SECOND) for seconds in (micros / 1_000_000, micros / 1_000_000 + 5e-7))
         return self.dice.choice((text, text[:-1], *floats, micros // 1_000_000, None))
 
-    def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
+    def _held(self, operand: Tree) -> Any:
         """Return the value of the operand's field in a random row, or null if the operand has no single field."""
         while "$convert" in operand:
             operand = operand["$convert"]["input"]
         return stored(operand["$getField"], self.dice.choice(self.rows)) if "$getField" in operand else None
 
-    def _retyped(self, value: Any) -> object:  # noqa: ANN401 -- any scalar
+    def _retyped(self, value: Any) -> object:
         match value:
             case str() as text if text.isdecimal() and text.isascii():
                 return int(text)

@@ -35,11 +35,11 @@ def get(name: str) -> Tree:
     return {"$getField": name}
 
 
-def literal(value: Any) -> Tree:  # noqa: ANN401 -- any JSON
+def literal(value: Any) -> Tree:
     return {"$literal": value}
 
 
-def compared(name: str, comparison: str = "$eq", value: Any = "none") -> Tree:  # noqa: ANN401 -- any JSON
+def compared(name: str, comparison: str = "$eq", value: Any = "none") -> Tree:
     return {comparison: [get(name), literal(value)]}
 
 

@@ -66,7 +66,7 @@ STEPS: Final = re.compile(rf"({_TO_KEY}|\(\?:{_TO_KEY}\|{_TO_MEMBER}\))+\(\(\?&n
 """Pattern of the steps to a part of a JSON text, which follow the definitions; keys in it are escaped."""
 
 
-def check_match(match: Any) -> None:  # noqa: ANN401 -- any part of a match
+def check_match(match: Any) -> None:
     """Check a match: operators at the top, conditions under escaped paths."""
     for name, inner in match.items():
         if name == "$expr":
@@ -79,7 +79,7 @@ def check_match(match: Any) -> None:  # noqa: ANN401 -- any part of a match
             check_condition(inner)
 
 
-def check_condition(condition: Any) -> None:  # noqa: ANN401 -- what stands beside a path
+def check_condition(condition: Any) -> None:
     if not isinstance(condition, dict):
         assert is_scalar(condition)
         return
@@ -97,7 +97,7 @@ def check_condition(condition: Any) -> None:  # noqa: ANN401 -- what stands besi
             assert MARK not in repr(inner)
 
 
-def check_expression(expression: Any) -> None:  # noqa: ANN401 -- any part of an expression
+def check_expression(expression: Any) -> None:
     """Check an expression: data in `$literal` only, plain keys in `$getField`, texts in patterns escaped."""
     if isinstance(expression, str):
         assert MARK not in expression

@@ -54,14 +54,14 @@ OPERANDS_OF_OPERANDS = [
 ]
 
 
-def size(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
+def size(expression: Any) -> int:
     """Return the number of values in an expression, including itself."""
     if not isinstance(expression, dict | list):
         return 1
     return 1 + sum(map(size, expression.values() if isinstance(expression, dict) else expression))
 
 
-def times_planned(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
+def times_planned(expression: Any) -> int:
     """Return how often MongoDB 7 plans its most frequently planned part; it plans `vars` twice."""
     if isinstance(expression, dict) and "$let" in expression:
         let = expression["$let"]

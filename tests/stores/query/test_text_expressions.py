@@ -40,7 +40,7 @@ def convert(to: Target) -> Expression:
 
 def doubles() -> list[float]:
     """Return powers of two and ten with their neighbors, short and long decimals, and random bits."""
-    dice = random.Random(5)  # noqa: S311 -- a seed, so that a failure comes again
+    dice = random.Random(5)
     powers = [2.0**exponent for exponent in range(-1022, 1024)] + [
         float(f"1e{exponent}") for exponent in range(-307, 309)
     ]
@@ -156,7 +156,7 @@ NUMERALS = [
 
 
 @pytest.mark.parametrize(("to", "expected"), [(Target.DOUBLE, double_of), (Target.INT, int_of)])
-async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to: Target, expected: Any) -> None:  # noqa: ANN401
+async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to: Target, expected: Any) -> None:
     found = await computed(database, NUMERALS, convert(to))
 
     read = dict(zip(NUMERALS, found, strict=True))
@@ -180,7 +180,7 @@ async def test_only_whole_numbers_become_integers(database: Database) -> None:
 
 
 async def test_times_have_the_text_of_responses(database: Database) -> None:
-    dice = random.Random(6)  # noqa: S311
+    dice = random.Random(6)
     first, last = (times.parse(text) for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"))
     micros = [first, last, -1, 0, 1, 999_999, -999_999, *(dice.randint(first, last) for _ in range(500))]
 
@@ -339,7 +339,7 @@ async def test_python_matched_result_is_one_snapshot(calls: CallsStore, monkeypa
     await write_complex(calls)
     looked_at, later = in_python._evaluate_complex, iter(range(4, 100))
 
-    async def and_one_more(*args: Any) -> Any:  # noqa: ANN401 -- as those of the function
+    async def and_one_more(*args: Any) -> Any:
         found = await looked_at(*args)
         await calls.write([start(next(later), inputs=COMPLEX)])
         return found

@@ -36,7 +36,7 @@ class Model:
     versions: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def value(self, ref: str, edges: Edges) -> Any:  # noqa: ANN401 -- any JSON
+    def value(self, ref: str, edges: Edges) -> Any:
         if ref in self.tables:
             (edge, row), *rest = edges
             if edge != "id":
@@ -49,7 +49,7 @@ class Model:
             raise MissingError
         return self.inside(self.versions[base], [("key", pair) for pair in pairs] + edges)
 
-    def inside(self, value: Any, edges: Edges) -> Any:  # noqa: ANN401 -- any JSON
+    def inside(self, value: Any, edges: Edges) -> Any:
         if not edges:
             return value
         if isinstance(value, str) and value.startswith("weave:///"):
@@ -85,7 +85,7 @@ class World:
                 await objects.delete(PROJECT, f"o{n}", [digest])
                 self.model.versions[f"weave:///{PROJECT}/object/o{n}:{digest}"] = None
 
-    def value(self, depth: int) -> Any:  # noqa: ANN401 -- any JSON
+    def value(self, depth: int) -> Any:
         kind = self.dice.random()
         if depth and kind < 0.4:
             return {key: self.value(depth - 1) for key in self.dice.sample("abc", self.dice.randint(1, 3))}
@@ -107,7 +107,7 @@ class World:
             found.append(self.edge(here))
         return found
 
-    def edge(self, here: Any) -> tuple[str, str]:  # noqa: ANN401 -- any JSON
+    def edge(self, here: Any) -> tuple[str, str]:
         while isinstance(here, str) and here in self.model.versions:
             here = self.model.versions[here]
         if here in self.model.tables if isinstance(here, str) else False:
@@ -122,7 +122,7 @@ class World:
 async def test_resolved_refs_match_the_model(
     objects: ObjectsStore, tables: TablesStore, refs: RefsStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = World(random.Random(SEED))  # noqa: S311 -- not for secrets
+    world = World(random.Random(SEED))
     await world.fill(objects, tables)
     fine: dict[str, Any] = {}
     counts = {"values": 0, "nulls": 0, "missing": 0, "nowhere": 0}

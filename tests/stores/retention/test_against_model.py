@@ -23,7 +23,7 @@ async def test_sweep_result_matches_the_model(database: Database, seed: int) -> 
     # given
     life = Life(database, seed)
     await life.live(60)
-    retention = RetentionStore(database, PATIENCE, large=random.Random(seed).choice((3, 100)))  # noqa: S311
+    retention = RetentionStore(database, PATIENCE, large=random.Random(seed).choice((3, 100)))
     before = await contents(database, PROJECT)
     # when
     foreseen = {rule: await retention.preview(PROJECT, rule, COUNTS) for rule in RULES}

@@ -40,7 +40,7 @@ async def stored(files: FilesStore, *contents: bytes) -> list[str]:
     return [bytes_digest(content) for content in contents]
 
 
-async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:  # noqa: ANN401 -- of a rule
+async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:
     """Make the files `days_old`, run a sweep and return the number of deleted files."""
     back = {"$set": {"created_at": times.now() - int(days_old * DAY)}}
     await database.files.update_many({"project_id": PROJECT}, back)

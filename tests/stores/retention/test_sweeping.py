@@ -34,7 +34,7 @@ def retention(database: Database) -> RetentionStore:
     return RetentionStore(database)
 
 
-async def log(calls: CallsStore, numbers: range, days_ago: float, **place: Any) -> None:  # noqa: ANN401 -- of a start
+async def log(calls: CallsStore, numbers: range, days_ago: float, **place: Any) -> None:
     """Write calls of one second that began `days_ago`, each in its own trace unless `place` says otherwise."""
     began = times.now() - int(days_ago * DAY)
     await calls.write([start(number, started_at=began + number, **place) for number in numbers])
@@ -46,7 +46,7 @@ def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Await
     remove = trace_sweep.remove_calls
     steps: list[None] = []
 
-    async def then_do(*arguments: Any) -> None:  # noqa: ANN401 -- whatever it takes
+    async def then_do(*arguments: Any) -> None:
         steps.append(None)
         await remove(*arguments)
         await deed(len(steps))
@@ -141,7 +141,7 @@ async def test_large_trace_with_a_new_call_during_the_check_is_kept(
     await log(calls, range(6), 9, **ALL)
     advance = sweep_state.SweepLease.advance
 
-    async def add_a_child_first(hold: sweep_state.SweepLease, changes: Any = None, *others: Any, **named: Any) -> None:  # noqa: ANN401 -- as it is
+    async def add_a_child_first(hold: sweep_state.SweepLease, changes: Any = None, *others: Any, **named: Any) -> None:
         if changes and changes.get("doomed") and await calls.count(PROJECT) == 6:
             await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
         await advance(hold, changes, *others, **named)
@@ -192,7 +192,7 @@ async def test_rule_removed_within_a_step_undoes_the_step(
     advance = sweep_state.SweepLease.advance
     taken: list[None] = []
 
-    async def take_back_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+    async def take_back_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:
         if not taken:
             taken.append(None)
             await retention.set_rule(PROJECT, Rule())

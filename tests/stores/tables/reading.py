@@ -14,6 +14,6 @@ def values(page: Page) -> list[tuple[int, Any]]:
     return [(row["original_index"], json.loads(row["json"]["val"])) for row in page.rows]
 
 
-async def read_all(tables: TablesStore, digest: str, **options: Any) -> list[tuple[int, Any]]:  # noqa: ANN401 -- any argument of `rows`
+async def read_all(tables: TablesStore, digest: str, **options: Any) -> list[tuple[int, Any]]:
     """Return the positions and the rows of a table, in one page."""
     return values(await tables.page(PROJECT, digest, PageRequest(10_000), ["val"], **options))

@@ -67,7 +67,7 @@ PICKED = Query({"$expr": {"$in": [{"$getField": "val.of"}, [{"$literal": 1}, {"$
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("seed", range(6))
 async def test_updates_match_those_of_a_list(database: Database, tables: TablesStore, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+    chance = random.Random(seed)
     rows = [any_row(chance) for _ in range(chance.choice([0, 1, 30, 200]))]
     digest, _ = await tables.create(PROJECT, rows)
 
@@ -96,7 +96,7 @@ async def test_updates_match_those_of_a_list(database: Database, tables: TablesS
 @pytest.mark.parametrize("kind", ["own order", "picked", "by digest", "sorted", "sorted down", "sorted and picked"])
 async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind: str, *, backward: bool) -> None:
     # given
-    chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+    chance = random.Random(seed)
     rows = [any_row(chance) for _ in range(150)]
     digest, row_digests = await tables.create(PROJECT, rows)
     options: dict[str, Any] = {}
@@ -131,7 +131,7 @@ async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_table_of_many_chunks_is_read_and_changed_anywhere(tables: TablesStore, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+    chance = random.Random(seed)
     rows = [{"i": number, "of": chance.random()} for number in range(6_000)]
     digest, _ = await tables.create(PROJECT, rows)
 

@@ -53,7 +53,7 @@ async def test_search_results_match_the_model(
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> None:
-    rng = Random(seed)  # noqa: S311 -- the same every time, no secret
+    rng = Random(seed)
     stored = {number: texts_of(rng) for number in range(CALLS)}
     await calls.write([part for number, texts in stored.items() for part in parts(number, texts)])
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 2_000)

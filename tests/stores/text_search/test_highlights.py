@@ -122,7 +122,7 @@ async def test_highlighting_large_payloads_yields_to_other_requests(
     await calls.write([start(1, inputs={"text": "x " * 1_000_000 + "weft"}), end(1, output=["y" * 40] * 20_000)])
     threads = []
 
-    def add(*given: Any) -> None:  # noqa: ANN401 -- as they are
+    def add(*given: Any) -> None:
         threads.append(threading.current_thread())
         highlights.add_highlights(*given)
 

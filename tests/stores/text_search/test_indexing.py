@@ -346,7 +346,7 @@ async def test_purge_during_a_segment_write_leaves_nothing(
 
     advance = Lease.advance
 
-    async def advance_beside(hold: Lease, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 -- as it is
+    async def advance_beside(hold: Lease, *arguments: Any, **named: Any) -> None:
         keep = partial(advance, hold, *arguments, **named)
         await (purge_beside(keep) if "session" in named and "generation" in hold.state else keep())
 

@@ -83,7 +83,7 @@ def test_total_pattern_length_is_bounded(text: str) -> None:
         assert sum(map(len, set(patterns_in(question)))) <= 4 * MAX_IN_PATTERNS
 
 
-def patterns_in(question: Any) -> Iterator[str]:  # noqa: ANN401 -- any part of a query
+def patterns_in(question: Any) -> Iterator[str]:
     """Yield the regular expressions in a part of a query; escaping may make four characters of one."""
     if isinstance(question, dict):
         for name, value in question.items():

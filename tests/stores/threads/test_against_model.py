@@ -72,7 +72,7 @@ def _threads(stock: Stock, which: ThreadsFilter, sort_by: list[SortBy]) -> list[
 @pytest.fixture
 async def stock(calls: CallsStore) -> Stock:
     """Write forty threads with few or many turns at few different times, so that many values are equal."""
-    chance, stock, parts = random.Random(6), Stock(), []  # noqa: S311 -- repeatable on purpose
+    chance, stock, parts = random.Random(6), Stock(), []
     for number in range(600):
         name = f"t{min(chance.randrange(60), chance.randrange(60)):02}"
         started = chance.randrange(20)
@@ -107,7 +107,7 @@ async def test_thread_lists_match_the_model(
     threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)
-    chance = random.Random(7)  # noqa: S311 -- repeatable on purpose
+    chance = random.Random(7)
     for turn_of_it in range(24):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))
         sort_by = [SortBy(name, chance.random() < 0.5) for name in fields]

@@ -328,7 +328,7 @@ async def test_large_thread_pages_yield_to_other_requests(
     of_others = Turns()
     page_of = paging.build_page
 
-    def seen_page_of(*given: Any) -> Page:  # noqa: ANN401 -- as page_of takes it
+    def seen_page_of(*given: Any) -> Page:
         seen.append(of_others.count)
         return page_of(*given)
 

@@ -99,7 +99,7 @@ class Payload:
     scope: str | None = None
 
 
-def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more: Any) -> dict[str, Any]:
     """Return an entry. `is_sum`: no total was sent; `cost`: the stated cost; all others are token classes."""
     kept: dict[str, Any] = {
         "prompt_tokens": prompt,
@@ -114,7 +114,7 @@ def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more
     return kept | ({"classes": more} if more else {})
 
 
-def chat(prompt: int, completion: int, total: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def chat(prompt: int, completion: int, total: int, **more: Any) -> dict[str, Any]:
     """Return OpenAI's usage of a chat from the details of the prompt, and those of the output after `out_`."""
     details_in = {name: count for name, count in more.items() if not name.startswith("out_")}
     details_out = {name.removeprefix("out_"): count for name, count in more.items() if name.startswith("out_")}
@@ -144,7 +144,7 @@ def responses(given: int, out: int, total: int, cached: int = 0, reasoning: int 
     }
 
 
-def claude(given: int, out: int, read: int | None, written: int | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def claude(given: int, out: int, read: int | None, written: int | None, **more: Any) -> dict[str, Any]:
     """Return Anthropic's usage of a message."""
     return {
         "input_tokens": given,
@@ -2331,20 +2331,20 @@ _FURTHER: Final = (
 )
 
 
-def span(model: str, prefix: str = "gen_ai.usage.", provider: str | None = None, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
+def span(model: str, prefix: str = "gen_ai.usage.", provider: str | None = None, **counts: Any) -> dict[str, Any]:
     """Return a span's attributes: counts by the rest of their names, with a dot for two underscores."""
     named = {"gen_ai.request.model": model} | ({"gen_ai.provider.name": provider} if provider else {})
     return named | {prefix + name.replace("__", "."): count for name, count in counts.items()}
 
 
-def ai(model: str, provider: str, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
+def ai(model: str, provider: str, **counts: Any) -> dict[str, Any]:
     """Return the attributes of a span of Vercel's AI SDK."""
     return {"ai.model.id": model, "ai.model.provider": provider, "ai.operationId": "ai.generateText.doGenerate"} | {
         "ai.usage." + name.replace("__", "."): count for name, count in counts.items()
     }
 
 
-def llm(model: str, provider: str, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
+def llm(model: str, provider: str, **counts: Any) -> dict[str, Any]:
     """Return the attributes of a span of OpenInference."""
     return {"openinference.span.kind": "LLM", "llm.model_name": model, "llm.provider": provider} | {
         "llm." + name.replace("__", "."): count for name, count in counts.items()

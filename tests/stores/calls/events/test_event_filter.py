@@ -25,7 +25,7 @@ def some(dice: random.Random, members: list[str]) -> list[str] | None:
 
 
 async def test_event_filter_passes_the_same_calls_as_mongodb(calls: CallsStore, database: Database) -> None:
-    dice = random.Random(SEED)  # noqa: S311 -- the same each time
+    dice = random.Random(SEED)
     refs = [f"weave:///{PROJECT}/object/o{number}:{'v' * 43}" for number in range(3)]
     ops = [f"weave:///{PROJECT}/op/f:{version * 43}" for version in "ab"] + ["f", "g:x", "g;"]
     models = ["gpt-4o", "o3"]
@@ -146,7 +146,7 @@ def test_too_many_feedback_conditions_are_refused_before_any_event() -> None:
 
 
 def test_event_filters_are_equal_only_if_their_conditions_are() -> None:
-    def key(literal: object, **filters: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
+    def key(literal: object, **filters: Any) -> bytes:
         tree = {"$expr": {"$eq": [{"$getField": "inputs.x"}, {"$literal": literal}]}}
         return EventFilter(PROJECT, CallsFilter(**filters), Query(tree)).key
 

@@ -32,7 +32,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
     await calls.close()
 
 
-async def next_events(store: CallsStore, count: int, after: str | None, **options: Any) -> list[tuple[str, str, str]]:  # noqa: ANN401 -- what `events` takes
+async def next_events(store: CallsStore, count: int, after: str | None, **options: Any) -> list[tuple[str, str, str]]:
     """Return the next `count` events of a new subscriber: type, call id and cursor."""
     async with aclosing(store.events(PROJECT, {"id"}, after=after, **options)) as events, asyncio.timeout(TIMEOUT):
         found = [await anext(events) for _ in range(count)]

@@ -47,7 +47,7 @@ def parted(name: str) -> tuple[str, str] | None:
     return None
 
 
-def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
+def stored(name: str, row: Row) -> Any:
     """Return the value at a name. For feedback this is the chosen item's value, or else the newest item's."""
     parts = parted(name)
     if not parts:

@@ -45,7 +45,7 @@ DOWN = compared("eq", EMOJI, "👎")
 UP = compared("eq", EMOJI, "👍")
 
 
-async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None = None, **options: Any) -> list[int]:  # noqa: ANN401 -- as the store takes it
+async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None = None, **options: Any) -> list[int]:
     """Return the numbers of the listed calls, and check that the count is the same."""
     query = Query({"$expr": tree}) if tree else None
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query, **options)
@@ -202,7 +202,7 @@ async def test_query_without_feedback_fields_reads_no_feedback(calls: CallsStore
 async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ask_slowly(*arguments: Any) -> Any:  # noqa: ANN401 -- whatever it takes and gives
+    async def ask_slowly(*arguments: Any) -> Any:
         answers = await run_prequeries(*arguments)
         await calls.delete(PROJECT, [call_id(1)])
         await feedback.create([note("zzz", weave_ref=call_ref(2)), reaction("👎", weave_ref=call_ref(0))])

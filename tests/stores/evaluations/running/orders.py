@@ -76,7 +76,7 @@ class Grader:
     fails: dict[str, Any] = field(default_factory=dict)
     before: Callable[[Body], None] = lambda _: None
 
-    def __call__(self, body: Body) -> Any:  # noqa: ANN401 -- as a provider's answer is
+    def __call__(self, body: Body) -> Any:
         self.before(body)
         prompt = body["messages"][-1]["content"]
         for words, answer in self.fails.items():

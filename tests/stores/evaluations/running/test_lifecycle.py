@@ -283,7 +283,7 @@ async def test_timed_out_order_creates_no_run(
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
     write = stores.calls.write
 
-    async def dawdle(batch: Any) -> None:  # noqa: ANN401 -- parts of calls
+    async def dawdle(batch: Any) -> None:
         await database.evaluation_runs.delete_many({})  # as a worker does that found the run without a call
         await write(batch)
 
@@ -372,7 +372,7 @@ async def test_run_interrupted_too_often_fails(stores: Stores, stand_in: StandIn
 async def test_unexpected_error_ends_the_run_and_is_logged(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fall_over(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
+    async def fall_over(_self: RowWorker) -> Any:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(RowWorker, "run", fall_over)
@@ -393,7 +393,7 @@ async def test_run_waits_for_an_unavailable_database(
     stand_in.reply = Grader()
     call_id = await order(stores)
 
-    async def fail(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
+    async def fail(_self: RowWorker) -> Any:
         raise UnavailableError("the database is away")
 
     with monkeypatch.context() as patch:
@@ -549,7 +549,7 @@ async def test_slow_progress_queries_run_less_often(stores: Stores, monkeypatch:
     looks: list[float] = []
     look = EvaluationsStore.status
 
-    async def look_slowly(*question: Any) -> Status:  # noqa: ANN401 -- as it is asked
+    async def look_slowly(*question: Any) -> Status:
         looks.append(asyncio.get_running_loop().time())
         await asyncio.sleep(0.3)
         return await look(*question)

@@ -32,7 +32,7 @@ async def refused(stores: Stores, evaluation: str, model: str) -> StoreError:
 Make = Callable[[Stores], Awaitable[str]]
 
 
-def having(**value: Any) -> Make:  # noqa: ANN401 -- any JSON
+def having(**value: Any) -> Make:
     async def make(stores: Stores) -> str:
         scorers = value.pop("scorers", [])
         return await orders.evaluation(stores, scorers, **value)
@@ -40,7 +40,7 @@ def having(**value: Any) -> Make:  # noqa: ANN401 -- any JSON
     return make
 
 
-def scored_by(**value: Any) -> Make:  # noqa: ANN401 -- any JSON
+def scored_by(**value: Any) -> Make:
     async def make(stores: Stores) -> str:
         scorer = {"_type": "LLMAsAJudgeScorer", "scoring_prompt": "Good?", "model": await orders.model(stores)}
         return await orders.evaluation(stores, [scorer | value])

@@ -290,7 +290,7 @@ async def test_long_table_is_read_in_pages_with_few_large_rows_in_memory(
     characters: list[int] = []
     rows_of = TablesStore.page
 
-    async def rows(self: TablesStore, project_id: str, digest: str, *request: Any) -> Any:  # noqa: ANN401 -- a page
+    async def rows(self: TablesStore, project_id: str, digest: str, *request: Any) -> Any:
         page = await rows_of(self, project_id, digest, *request)
         characters.append(sum(len(row.get("json", {"val": ""})["val"]) for row in page.rows))
         return page

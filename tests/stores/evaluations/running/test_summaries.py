@@ -10,7 +10,7 @@ from stores.evaluations.running import summaries
 from stores.evaluations.running.summaries import RunSummary
 
 
-def summed_up(*scores: object) -> Any:  # noqa: ANN401 -- any JSON
+def summed_up(*scores: object) -> Any:
     summary = RunSummary(["judge"])
     for score in scores:
         summary.add({"output": "text", "scores": {"judge": score}})
