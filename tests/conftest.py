@@ -6,13 +6,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
-from app.embedded_mongod import embedded_mongod
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
@@ -24,7 +24,11 @@ from tests.database_pool import DatabasePool
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
+from tests.shared_mongod import GIVEN, give_to_worker, shared_uri, temporary_mongod
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _SLOW = (
@@ -82,29 +86,29 @@ def node() -> Node:
     return NODE
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    """Let a worker of pytest-xdist use the mongod of this process."""
+    give_to_worker(node.workerinput, node.config)
+
+
 @pytest.fixture(scope="session")
-def mongodb_uri() -> Iterator[str]:
-    """Yield the URI in LOOMQL_TEST_MONGODB_URI, or start a mongod in a temporary folder and yield its URI."""
-    given = os.environ.get("LOOMQL_TEST_MONGODB_URI")
-    if given:
+def mongodb_uri(pytestconfig: pytest.Config) -> str:
+    """Return the URI of the server that all tests share: in LOOMQL_TEST_MONGODB_URI, or of a mongod for this run."""
+    return shared_uri(pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def own_mongodb_uri() -> Iterator[str]:
+    """Start a mongod for the tests of one file that read or change the state of the whole server.
+
+    A server in LOOMQL_TEST_MONGODB_URI is used instead; then no other tests may run beside these.
+    """
+    if given := os.environ.get(GIVEN):
         yield given
         return
-    # pytest's tmp_path is often too long for the path of a socket.
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
-    ):
-        _forget_quickly(uri)
+    with temporary_mongod(cache_gb=0.25) as uri:
         yield uri
-
-
-def _forget_quickly(uri: str) -> None:
-    """Make MongoDB delete the files of dropped databases after seconds instead of minutes.
-
-    Otherwise a run would have too many open files.
-    """
-    with MongoClient[dict[str, object]](uri) as client:
-        client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
 
 
 @pytest.fixture

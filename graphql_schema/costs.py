@@ -1,15 +1,21 @@
-"""GraphQL types of prices, and of the costs of calls."""
+"""Prices and costs: types, inputs, and the fields that read and write prices."""
 
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.fields import optional_input, plain_field, resolved_field
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields.connections import list_field
 from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
+from stores import costs as store
+from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.costs.price_timeline import RATE_FIELDS
+from stores.costs.store import check_number
 from stores.paging import Row
 from stores.refs import cost_ref
 from stores.usage.classes import INPUT, OUTPUT, TokenClass
@@ -144,3 +150,107 @@ class LLMCostSchema:
             return None
         names = {"project_id": parent["pricing_level_id"], "id": parent["price_id"], "llm_id": parent["model"]}
         return parent | names
+
+
+@strawberry.input(
+    description="Price of a model's tokens from a date on. The model is the field llmId, because GraphQL has no "
+    "maps; in the reference API it is a key."
+)
+@with_rate_inputs
+class CostCreateInput:
+    """A price to set; rate fields are added by `with_rate_inputs`."""
+
+    llm_id: str = plain_field("Name of the model, as in the usage of call summaries: 1 to 1,024 characters.")
+    prompt_token_cost: float = plain_field("Price of one prompt token, from 0 to 1,000,000.")
+    completion_token_cost: float = plain_field("Price of one completion token, from 0 to 1,000,000.")
+    prompt_token_cost_unit: str | None = optional_input(
+        "Currency of promptTokenCost, at most 64 characters; USD if omitted. totalCost of calls includes only USD."
+    )
+    completion_token_cost_unit: str | None = optional_input(
+        "Currency of completionTokenCost, at most 64 characters; USD if omitted."
+    )
+    effective_date: DateTime | None = optional_input("Time from which the price applies; now if omitted.")
+    provider_id: str | None = optional_input("Provider of the model: 1 to 1,024 characters; `default` if omitted.")
+
+    def to_store(self) -> store.NewCost:
+        """Convert to the price of `stores.costs`."""
+        values = vars(self)
+        rates = {name: values[name] for name in RATE_FIELDS if values[name] is not None}
+        return store.NewCost(**{name: values[name] for name in values if name not in RATE_FIELDS}, rates=rates)
+
+
+@strawberry.type
+class CostQueries:
+    """Query fields that read prices."""
+
+    costs = list_field(
+        "Page of the prices that the project set, without LoomQL's built-in prices.",
+        CostQueryOutput,
+        lambda stores: stores.costs,
+        query="Condition on fields of the prices; all prices if omitted.",
+        sort="Sort order; the oldest first if omitted or empty.",
+        indexed=INDEXED_COST_FIELDS,
+    )
+
+
+@strawberry.type(description="Ids of a new price. In the reference API it is a pair in this order.")
+class CostCreateResId:
+    """Id of the price, and its model."""
+
+    id: strawberry.ID = plain_field("Id of the price, for costPurge.")
+    llm_id: str = plain_field("Name of the model.")
+
+
+@strawberry.type(description="Result of `costCreate`.")
+class CostCreateRes:
+    """Ids of the new prices."""
+
+    ids: list[CostCreateResId] = plain_field("Ids of the prices, in the order of the request.")
+
+
+@strawberry.type(description="Result of `costPurge`.")
+class CostPurgeRes:
+    """Number of deleted prices."""
+
+    num_purged: int = plain_field("Number of prices deleted by this request.")
+
+
+@strawberry.type
+class CostMutations:
+    """Mutation fields that write prices."""
+
+    @resolved_field(
+        "Creation of prices. Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier "
+        "calls."
+    )
+    async def cost_create(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        costs: Annotated[list[CostCreateInput], strawberry.argument(description="Prices to set, at most 1,000.")],
+        wb_user_id: Annotated[
+            str | None, strawberry.argument(description="User who writes; the caller if omitted.")
+        ] = None,
+    ) -> CostCreateRes:
+        """Store the prices; return their ids."""
+        check_number(len(costs))
+        made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
+        ids = zip(made, costs, strict=True)
+        return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
+
+    @resolved_field("Permanent deletion of prices by id. Costs of calls are then computed from the remaining prices.")
+    async def cost_purge(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        query: Annotated[
+            QueryInput,
+            strawberry.argument(
+                description='Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
+                "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
+                "ignored."
+            ),
+        ],
+    ) -> CostPurgeRes:
+        """Delete prices; return their number."""
+        return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

@@ -1,14 +1,14 @@
-"""GraphQL types of traces and of their trees."""
+"""Traces of calls, with their trees and totals."""
 
 from functools import partial
 from typing import Annotated
 
 import strawberry
 
-from graphql_schema.aggregates.types import UsageTotals
+from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import computed_field, connections, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, computed_field, connections, plain_field, resolved_field
 from graphql_schema.fields.connections import Listing, connection_field
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import key_of, to_many, to_one
@@ -120,3 +120,18 @@ async def _tree(
     load, traces, key = info.context.loaders.load, info.context.stores.traces, _KEY(parent)
     page = await load(traces.trees, key, wanted, request, max_depth)
     return Listing(page, partial(load, traces.count, key, max_depth))
+
+
+@strawberry.type
+class TraceQueries:
+    """Query field that reads traces."""
+
+    @resolved_field("Trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    async def trace(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace, shared by its calls.")],
+    ) -> Row | None:
+        """Read a trace; None if it has no calls."""
+        return await info.context.stores.traces.one(project_id, trace_id)

@@ -1,11 +1,15 @@
-"""GraphQL type of threads."""
+"""Threads: type, filter and list."""
+
+from typing import Annotated
 
 import strawberry
 
-from graphql_schema.fields import plain_field
+from graphql_schema.fields import optional_input, plain_field
+from graphql_schema.fields.connections import list_field
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, TraceOf, key_of, to_many
 from graphql_schema.scalars import DateTime
+from stores import threads as store
 from stores.paging import Row
 from stores.refs import thread_ref
 
@@ -56,4 +60,40 @@ class ThreadSchema(Node):
         TraceOf,
         lambda stores: stores.threads.traces,
         _KEY,
+    )
+
+
+@strawberry.input(
+    description="Filter of threads and of the turns that count. All numbers and times of a thread refer to the "
+    "turns that started between the two times. A thread without an ended turn among these is left out."
+)
+class ThreadsQueryFilter:
+    """Filter of threads; `to_store` converts it to `stores.threads.ThreadsFilter`."""
+
+    after_datetime: DateTime | None = optional_input("Exclusive lower bound of the start of turns.")
+    before_datetime: DateTime | None = optional_input("Exclusive upper bound of the start of turns.")
+    thread_ids: list[str] | None = optional_input(
+        "Ids of threads, at most 1,000; an empty or omitted list sets no condition."
+    )
+
+    def to_store(self) -> store.ThreadsFilter:
+        """Convert to the filter of `stores.threads`."""
+        return store.ThreadsFilter(**vars(self))
+
+
+@strawberry.type
+class ThreadQueries:
+    """Query field that reads threads."""
+
+    threads = list_field(
+        "Page of the project's threads, without those of which no turn has ended yet.",
+        ThreadSchema,
+        lambda stores: stores.threads,
+        filter=Annotated[
+            ThreadsQueryFilter | None,
+            strawberry.argument(description="Filter of threads and of their turns; all if omitted."),
+        ],
+        sort="Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
+        "p99_turn_duration_ms; the last updated first if omitted or empty.",
+        scans=True,
     )
