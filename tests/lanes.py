@@ -1,8 +1,8 @@
 """The fast lane: tests of behaviour that `pytest -m fast` runs in under two minutes, with mongod as the only process.
 
 A test is in the fast lane by its place: in a folder of FOLDERS, unless its file imports a name of STARTERS, or it or
-one of its fixtures uses a fixture of SERVERS, or its name begins with one of SLOW. A test of the fast lane that starts
-a process fails.
+one of its fixtures uses a fixture of SERVERS, or its name begins with a line of slow_tests.txt. A test of the fast lane
+that starts a process fails.
 """
 
 import sys
@@ -23,26 +23,8 @@ STARTERS: Final = frozenset(
 SERVERS: Final = frozenset({"own_mongodb_uri", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"})
 """Fixtures that start servers, or load the demo."""
 
-# fmt: off
-_SLOW: Final = (
-    "app/admission/", "app/backups/", "app/commands/", "app/demo/", "app/deploy/", "app/docs/test_sources.py",
-    "app/graphiql/", "app/graphql_http/test_dense_json.py", "app/weave/",
-    "graphql_schema/execution/test_against_stock.py", "graphql_schema/limits/test_cost_counting.py",
-    "graphql_schema/permissions/test_arguments.py", "graphql_schema/permissions/test_relations.py",
-    "graphql_schema/permissions/test_walk.py", "graphql_schema/test_graph.py", "graphql_schema/test_single_fields.py",
-    "stores/actions/test_judge.py", "stores/calls/events/test_fan_out.py",
-    "stores/calls/feedback/test_against_model.py", "stores/calls/test_expansion_against_oracle.py",
-    "stores/calls/test_user_indexes.py", "stores/calls/test_writes.py",
-    "stores/costs/test_pricing.py", "stores/database/test_connection.py", "stores/evaluations/running/",
-    "stores/feedback/test_annotations.py", "stores/files/test_store.py", "stores/migrations/",
-    "stores/objects/test_against_model.py", "stores/objects/test_concurrency.py", "stores/objects/test_index_use.py",
-    "stores/purges/", "stores/retention/", "stores/tables/test_store.py", "stores/test_sizes.py",
-    "stores/text_search/test_against_model.py", "stores/text_search/test_indexing.py",
-    "stores/threads/test_against_model.py",
-)
-# fmt: on
-SLOW: Final = tuple(f"tests/{name}" for name in _SLOW)
-"""Beginnings of the names of tests that take several seconds, with a file or folder as the unit."""
+SLOW: Final = tuple((ROOT / "tests" / "slow_tests.txt").read_text().split())
+"""Beginnings of the names of tests that take more than 0.3 seconds, as `pytest --durations 0` shows."""
 
 _STARTS: Final = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
 
