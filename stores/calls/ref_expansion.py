@@ -12,9 +12,8 @@ from stores.errors import BadInputError
 from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access
-from stores.refs import SCHEME, Ref
-from stores.refs.store import inner_ref, resolve
-from stores.refs.targets import MAX_CHARACTERS, Budget, TargetReader
+from stores.refs import SCHEME, Ref, inner_ref
+from stores.refs.store import MAX_CHARACTERS, Budget, TargetReader, resolve
 
 MAX_COLUMNS: Final = 20
 

@@ -21,7 +21,7 @@ from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import compile_sort
-from stores.refs.targets import TargetReader
+from stores.refs.store import TargetReader
 from stores.relations import ManyToOne, OneToMany
 from stores.security import audit
 
