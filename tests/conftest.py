@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,15 +24,20 @@ from tests.database_pool import DatabasePool
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
-from tests.shared_mongod import GIVEN, give_to_worker, shared_uri, temporary_mongod
+from tests.shared_by_workers import (
+    GIVEN,
+    house_checks,
+    input_of_worker,
+    is_worker,
+    shared_mongodb_uri,
+    temporary_mongod,
+)
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
-
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
+_HOUSE = "tests/test_house.py"
 _SLOW = (
-    *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
+    *("tests/faults/", "tests/app/", "tests/test_mongodb_7.py", "tests/browser/"),
     *("tests/clients/", "tests/conformance/"),
 )
 """Path prefixes of tests that start processes, wait for them, or search all code."""
@@ -55,17 +60,35 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let a new worker of pytest-xdist use what this process owns."""
+    node.workerinput.update(input_of_worker(node.config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Start the checks of all code in this process, if workers have a test that waits for them."""
+    if any(test.startswith(_HOUSE) for test in ids):
+        house_checks(node.config).begin()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests first: at the end of a parallel run only one worker would be busy."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+    """Run slow tests first: at the end of a parallel run only one worker would be busy.
+
+    Those that wait for the background come last.
+    """
+    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), not item.nodeid.startswith(_SLOW)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the installations that the collected tests need, because some take a minute."""
+    """Start the installations and checks that the collected tests need, because some take a minute."""
     gc.freeze()  # otherwise the garbage collector scans all modules again and again
     for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
         for installation in FOR_FIXTURE.get(fixture, ()):
             installation.begin()
+    if not is_worker(session.config) and any(item.nodeid.startswith(_HOUSE) for item in session.items):
+        house_checks(session.config).begin()
 
 
 def pytest_sessionfinish() -> None:
@@ -86,16 +109,10 @@ def node() -> Node:
     return NODE
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: "WorkerController") -> None:
-    """Let a worker of pytest-xdist use the mongod of this process."""
-    give_to_worker(node.workerinput, node.config)
-
-
 @pytest.fixture(scope="session")
 def mongodb_uri(pytestconfig: pytest.Config) -> str:
     """Return the URI of the server that all tests share: in LOOMQL_TEST_MONGODB_URI, or of a mongod for this run."""
-    return shared_uri(pytestconfig)
+    return shared_mongodb_uri(pytestconfig)
 
 
 @pytest.fixture(scope="module")
