@@ -22,7 +22,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.targets import TargetReader
+from stores.refs.store import TargetReader
 
 CallKey = tuple[str, str]
 """A project and a call id."""

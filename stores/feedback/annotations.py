@@ -12,7 +12,7 @@ from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin import AnnotationSpec
 from stores.objects.classes import classes_of
-from stores.refs.targets import Budget, Content, TargetReader
+from stores.refs.store import Budget, Content, TargetReader
 
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""

@@ -24,7 +24,7 @@ from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import compile_sort
-from stores.refs.targets import TargetReader
+from stores.refs.store import TargetReader
 from stores.relations import OneToMany
 from stores.security import audit
 
