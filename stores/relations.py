@@ -98,9 +98,8 @@ class OneToMany:
             found = {value: [] for value in values}
             async for row in cooperative_async(_pipeline_per_value(self.collection, self.field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
-        empty_page = paging.build_page(
-            [], request, self.order, b""
-        )  # the one page of all that lead nowhere: it has no cursors
+        # All values that lead nowhere share this page: it has no cursors.
+        empty_page = paging.build_page([], request, self.order, b"")
         pages = dict.fromkeys(found, empty_page)
         async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
             for value in batch:
