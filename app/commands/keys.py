@@ -18,7 +18,7 @@ from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
-from stores.evaluations.running.run_queue import cancel_ordered_by
+from stores.evaluations.running.store import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 from stores.security.access import Grant, Role
 

@@ -1,16 +1,22 @@
 """Queries that read evaluations."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated
 
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.evaluations.comparison import EvaluationComparison
-from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
-from graphql_schema.evaluations.runs import EvaluationRun
-from graphql_schema.evaluations.types import EvaluationStatus, status_of
-from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
+from graphql_schema.evaluations.types import (
+    EvaluationComparison,
+    EvaluationResult,
+    EvaluationRun,
+    EvaluationStatus,
+    status_of,
+    wanted_of_predictions,
+)
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, subscription_field, to_store
 from graphql_schema.fields.connections import Listing, connection_field
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
@@ -95,3 +101,21 @@ class EvaluationQueries:
         wanted = selected_fields(info, "runs")
         runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
         return {"project_id": project_id, "run_ids": tuple(call_ids), "runs": runs} if runs else None
+
+
+@strawberry.type
+class EvaluationSubscriptions:
+    """Subscription fields about evaluations."""
+
+    @subscription_field(
+        "State of an evaluation run, by a client or by the server: now and after each change, at most twice a second. "
+        "The subscription ends with the run.",
+        of=EvaluationStatus,
+    )
+    async def evaluation_progress(
+        self, info: Info, project_id: ProjectId, call_id: RunId
+    ) -> AsyncGenerator[object, None]:
+        """Stream the states of a run until it ends."""
+        async with aclosing(info.context.stores.evaluation_runs.progress(project_id, call_id)) as statuses:
+            async for status in statuses:
+                yield status_of(status)

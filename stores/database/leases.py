@@ -158,11 +158,7 @@ class Lease:
     ) -> bool:
         lease = {"holder": self._holder, "held_until": _end(self._seconds)}
         finding = self._documents.find_one_and_update(
-            match,
-            [{"$set": {**lease, **fields}}],
-            upsert=upsert,
-            return_document=ReturnDocument.AFTER,
-            session=session,
+            match, [{"$set": {**lease, **fields}}], upsert=upsert, return_document=ReturnDocument.AFTER, session=session
         )
         found = await (finding if session else self.database.run(finding))
         if found and not session:

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from app.background.jobs import Job, MaintenanceJobs
-from app.background.tasks import JobStats
+from app.background.jobs import Job, JobStats, MaintenanceJobs
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
