@@ -13,10 +13,11 @@ from stores.calls.documents import Document, stored_part
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
-from stores.otel.spans import Origin, Resource
+from stores.otel.spans import Origin
+from tests.chance import cases
 from tests.stores.otel.messages import NOON, SECOND, TRACE, failed, pairs, span, span_id
 
-ORIGIN = Resource.of("acme/spans", {"attributes": {"service": {"name": "é"}}}).with_scope({"name": "scope"})
+ORIGIN = Origin("acme/spans", {"attributes": {"service": {"name": "é"}}}, {"name": "scope"})
 NO_COUNTS = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"))
 
 
@@ -460,7 +461,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
 def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
     """Check that the fields that are built from parts equal those from a walk through the whole values."""

@@ -29,7 +29,7 @@ from tests.stores.query.test_against_oracle import row_of
 
 CALLS = 40
 FEEDBACK = 90
-QUERIES = cases(120)
+QUERIES = cases(150)
 SORTS = cases(12)
 BOUNDS = (50_000, 12, 0)
 """Values of `MAX_FEEDBACK` that allow all prequeries, some of them, or almost none."""
