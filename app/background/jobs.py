@@ -225,8 +225,10 @@ async def sweep_uploads(
     database = store.database
 
     async def find_due() -> Sequence[str]:
-        found = [await database.query(documents.find_one({}, {"_id": 1})) for documents in unfinished]
-        return [of] if any(found) else []
+        return await database.query(find())
+
+    async def find() -> Sequence[str]:
+        return [of] if any([await documents.find_one({}, {"_id": 1}) for documents in unfinished]) else []
 
     async def sweep(of: str) -> None:
         if count := await store.sweep():

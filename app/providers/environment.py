@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app.providers.addresses import Origin, origin_of_base_url
 from app.providers.secrets import Grant, StreamedSecrets, error_of, parsed, secrets_of
@@ -56,7 +56,6 @@ class EnvironmentProviders(Providers):
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
         self._client: ProviderClient | None = None
-        self._importing = asyncio.Lock()
 
     def secret(self, name: str) -> str | None:
         """Return the secret of a known provider; None if it is not set or empty."""
@@ -158,18 +157,16 @@ class EnvironmentProviders(Providers):
             await self._client.close()
 
     async def _ready(self) -> "ProviderClient":
-        async with self._importing:
-            if self._client is None:
-                # The import takes a while; in a thread it does not block other requests.
-                try:
-                    module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
-                except ImportError:
-                    raise ProviderError(
-                        "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
-                    ) from None
-                self._client = module.ProviderClient(
-                    self._timeout_seconds, allow_private=self._allow_private, gateways=self._gateways
-                )
+        if self._client is None:
+            # The import takes a while; in a thread it does not block other requests.
+            try:
+                module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
+            except ImportError:
+                raise ProviderError(
+                    "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
+                ) from None
+            options: dict[str, Any] = {"allow_private": self._allow_private, "gateways": self._gateways}
+            self._client = self._client or module.ProviderClient(self._timeout_seconds, **options)
         return self._client
 
 

@@ -14,7 +14,7 @@ from stores import ids, times
 from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
-from stores.database import Collection, Database
+from stores.database import Collection, Database, database_query
 from stores.database.leases import EXPIRED, LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.evaluations.logged_runs import Failed, NotFound, Running, Status
@@ -114,14 +114,17 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, Running):
             return False
-        change = {"$set": {"canceled_by": wb_user_id or LOCAL_USER}}
-        if not (await self.database.run(self._runs.update_one(run_key(project_id, call_id), change))).matched_count:
+        if not await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER)):
             new_status = await self._evaluations.status(project_id, call_id)
             if isinstance(new_status, Running):
                 raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
             return _is_canceled(new_status)
         await self._wait_for_end(project_id, call_id)
         return _is_canceled(await self._evaluations.status(project_id, call_id))
+
+    async def _request_cancel(self, project_id: str, call_id: str, wb_user_id: str) -> bool:
+        change = {"$set": {"canceled_by": wb_user_id}}
+        return (await self._runs.update_one(run_key(project_id, call_id), change)).matched_count == 1
 
     async def _wait_for_end(self, project_id: str, call_id: str) -> None:
         deadline = monotonic() + _CANCEL_SECONDS
@@ -134,10 +137,11 @@ class EvaluationRunsStore:
                 return
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
+    @database_query
     async def available_runs(self, limit: int) -> list[tuple[str, str]]:
         """Return project id and call id of runs without a worker, oldest order first."""
-        found = self._runs.find(EXPIRED, {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
-        return [(run["project_id"], run["call_id"]) for run in await self.database.query(found.to_list(None))]
+        cursor = self._runs.find(EXPIRED, {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
+        return [(run["project_id"], run["call_id"]) async for run in cursor]
 
     async def wait_for_order(self, seconds: float) -> None:
         """Wait until this process orders or ends a run, at most `seconds`."""

@@ -16,7 +16,7 @@ repeat their requests. The queue has a document per run from its order until its
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -626,7 +626,11 @@ class RunWorker:
         order, database = self._order, self._sources.database
         criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
-        return [call["id"] for call in await database.query(cursor.to_list(None))]
+        return [call["id"] for call in await database.query(_read_all(cursor))]
+
+
+async def _read_all(cursor: AsyncIterable[Document]) -> list[Document]:
+    return [one async for one in cursor]
 
 
 def _count_fitting(sizes: Iterable[int]) -> int:
