@@ -15,7 +15,7 @@ from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
 from app.observability.tracing import TracedCommands, Tracing

@@ -16,7 +16,7 @@ from stores.database.paced_steps import weighted_batches
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
-from stores.feedback.kinds import RUNNABLE
+from stores.feedback.inputs import RUNNABLE
 from stores.ids import check_call_id, check_project_id
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec

@@ -18,8 +18,7 @@ from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.value_expressions import Expression
-from stores.refs.store import RefsStore
-from stores.refs.targets import Budget
+from stores.refs.store import Budget, RefsStore
 from stores.relations import OneToMany
 
 Stages = list[dict[str, Any]]
