@@ -181,7 +181,7 @@ async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: 
         for number in range(12):
             await calls.write([start(number, inputs={"q": "x" * 100_000})])
             assert await next_events(ours, 1) == [("started", call_id(number))]
-        assert 800_000 < stream._log._bytes < 1_000_000
+        assert 800_000 < stream.log.size < 1_000_000
         with pytest.raises(SubscriptionEndedError, match="lagged"):
             await theirs.next()
     await stream.close()
