@@ -10,7 +10,7 @@ from graphql_schema.fields import plain_field, resolved_field
 from graphql_schema.fields.connections import Connection
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight
-from stores.text_search.results import SCORE
+from stores.text_search.scan import SCORE
 
 
 @strawberry.enum(description="Search method.")

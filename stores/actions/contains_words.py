@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.traversal import iter_strings
+from stores.json.paths import iter_strings
 from stores.objects.builtin import ContainsWordsActionConfig
 from stores.paging import Row
 from stores.row_fields import JsonField

@@ -15,7 +15,7 @@ from stores.calls.ref_expansion import Column
 from stores.database import Database
 from stores.query.fields import Access, Field, FieldTable, Kind, is_index
 from stores.query.syntax_tree import Operand, iter_gets, iter_text_gets
-from stores.query.value_expressions import Expression, let_v
+from stores.query.text_expressions import Expression, let_v
 from stores.refs import SCHEME
 
 Pipeline = list[dict[str, Any]]

@@ -18,7 +18,7 @@ from stores.paging import Order
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 
 Stages = list[dict[str, Any]]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
-from stores.aggregates.usage_totals import Tallies, Tally, usage_row
+from stores.aggregates.usage_tree import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
 from stores.costs import CostsStore
 from stores.costs.pricing import exact

@@ -12,7 +12,7 @@ from stores.exports.columns import Column, Columns, Kind
 from stores.exports.pages import ReadPage
 from stores.feedback import FeedbackStore
 from stores.feedback.inputs import REFS
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.objects import ObjectsStore
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
 from stores.json import AnyJson
-from stores.json.inspection import ODD_KEY
+from stores.json.bson_copy import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
 MAX_LEVELS: Final = 64

@@ -13,7 +13,7 @@ from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import AnyJson, codec
-from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
+from stores.json.bson_copy import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.json.inspection import JsonTraits, traits_of
+from stores.json.bson_copy import JsonTraits, traits_of
 from stores.otel.attribute_nesting import nested
 
 Attributes = dict[str, object]

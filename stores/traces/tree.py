@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.call_tree import Node, in_tree_order
+from stores.aggregates.usage_tree import Node, in_tree_order
 from stores.concurrency.time_slices import cooperative
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
 
 MOST: Final = INT64 - 1

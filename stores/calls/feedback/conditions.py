@@ -15,23 +15,20 @@ from stores.query import text_expressions
 from stores.query.fields import Access, CompiledMatch, Field, Kind
 from stores.query.match_compiler import compile_match
 from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
+    COMPARISONS,
+    JUNCTIONS,
+    TARGETS,
     Get,
-    In,
     Literal,
-    Not,
     Operand,
-    Or,
+    Operation,
+    Operator,
     Scalar,
-    Target,
     iter_gets,
     map_operands,
 )
-from stores.query.value_expressions import Expression, condition_expression, list_or_object_text, path_expression
+from stores.query.text_expressions import Expression
+from stores.query.value_expressions import condition_expression, list_or_object_text, path_expression
 
 MAX_CONDITIONS: Final = 10
 """Conditions on feedback per query."""
@@ -94,13 +91,13 @@ class Conditions:
         return any(get.access.field in fields for get in iter_gets(operation))
 
     def _term(self, node: Operand, *, is_inner: bool) -> Operand:
-        if isinstance(node, And | Or | Not):
+        if node.operator in JUNCTIONS:
             return map_operands(node, lambda term: self._term(term, is_inner=is_inner))
         return self._comparison(map_operands(node, self._operand), is_inner=is_inner)
 
     def _operand(self, node: Operand) -> Operand:
         """Turn operations nested in an operand into conditions of their own."""
-        if isinstance(node, Literal | Get | Convert):
+        if not isinstance(node, Operation) or node.operator in TARGETS:
             return map_operands(node, self._operand)
         return self._term(node, is_inner=True)
 
@@ -116,8 +113,9 @@ class Conditions:
         result = self._condition(feedback_type, node, is_inner=is_inner)
         if _fails_for_nulls(node):
             return result
-        has_none = Not(self._any(feedback_type, is_inner=is_inner))
-        return Or((result, And((has_none, _without_feedback(node)))))
+        has_none = Operation(Operator.NOT, (self._any(feedback_type, is_inner=is_inner),))
+        is_true_without = Operation(Operator.AND, (has_none, _without_feedback(node)))
+        return Operation(Operator.OR, (result, is_true_without))
 
     def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
         condition = self._any_conditions.get((feedback_type, is_inner))
@@ -137,8 +135,8 @@ class Conditions:
     def _with_results(
         self, node: Operand, project_id: str, results: PrequeryResults, *, is_negated: bool = False
     ) -> Operand:
-        if isinstance(node, And | Or | Not):
-            is_term_negated = is_negated or isinstance(node, Not)
+        if node.operator in JUNCTIONS:
+            is_term_negated = is_negated or node.operator is Operator.NOT
             return map_operands(
                 node, lambda term: self._with_results(term, project_id, results, is_negated=is_term_negated)
             )
@@ -156,15 +154,17 @@ def _with_empty(node: Operand) -> Operand:
     The Weave SDK finds calls that a scorer has scored with `$not` of `$eq` with `""`.
     """
     match node:
-        case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")):
-            return In(get, _EMPTY)
-        case Compare(Comparison.EQ, Literal(""), Get(_, FeedbackAccess()) as get):
-            return In(get, _EMPTY)
-        case In(Get(_, FeedbackAccess()) as get, members) if Literal("") in members:
-            return In(get, (*members, Literal(None)))
-        case In(Literal(""), members):
+        case Operation(
+            Operator.EQ,
+            (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get),
+        ):
+            return Operation(Operator.IN, (get, *_EMPTY))
+        case Operation(Operator.IN, (Get(_, FeedbackAccess()), *members) as operands) if Literal("") in members:
+            return Operation(Operator.IN, (*operands, Literal(None)))
+        case Operation(Operator.IN, (Literal(""), *members)):
             fields = [each for each in members if isinstance(each, Get) and isinstance(each.access, FeedbackAccess)]
-            return Or((node, In(Literal(None), tuple(fields)))) if fields else node
+            is_null = Operation(Operator.IN, (Literal(None), *fields))
+            return Operation(Operator.OR, (node, is_null)) if fields else node
         case _:
             return node
 
@@ -172,15 +172,11 @@ def _with_empty(node: Operand) -> Operand:
 def _fails_for_nulls(node: Operand) -> bool:
     """Return True if a comparison is certainly false when all its feedback fields are null."""
     match node:
-        case Compare(Comparison.EQ, left, right):
-            return _differ(_value_for_nulls(left), _value_for_nulls(right))
-        case Compare(_, left, right):
-            return not all(map(_may_not_be_null, (left, right)))
-        case In(operand, members):
+        case Operation(Operator.EQ | Operator.IN, (operand, *members)):
             value = _value_for_nulls(operand)
             return all(_differ(value, _value_for_nulls(member)) for member in members)
-        case Contains(where, what):
-            return not all(map(_may_not_be_null, (where, what)))
+        case Operation(operator, operands) if operator in (*COMPARISONS, Operator.CONTAINS):
+            return not all(map(_may_not_be_null, operands))
         case _:
             return _value_for_nulls(node) is not _UNKNOWN
 
@@ -201,8 +197,8 @@ def _value_for_nulls(node: Operand) -> Scalar | object:
             return value
         case Get(_, access):
             return None if isinstance(access, FeedbackAccess) else _UNKNOWN
-        case Convert(operand, to) if _value_for_nulls(operand) is None:
-            return False if to is Target.EXISTS else None
+        case Operation(operator, (operand,)) if operator in TARGETS and _value_for_nulls(operand) is None:
+            return False if operator is Operator.EXISTS else None
         case _:
             return _UNKNOWN
 
