@@ -74,7 +74,7 @@ def add_to(sums: Tallies, more: Tallies) -> None:
 def merged(several: Iterable[Tallies]) -> Tallies:
     """Merge tallies. A single one is returned without a copy, so do not modify the result."""
     non_empty = [tallies for tallies in several if tallies]
-    if len(non_empty) < 2:  # noqa: PLR2004 -- one is itself
+    if len(non_empty) <= 1:
         return non_empty[0] if non_empty else {}
     totals: Tallies = {}
     for tallies in non_empty:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
@@ -51,6 +51,8 @@ _MAX_KEY_TREE_BYTES: Final = 20_000
 
 _WIDTHS: Final = (100, 60, 40, 20, 10, 10)
 """Maximum keys read per object, by depth."""
+
+_Part = TypeVar("_Part")
 
 Path = tuple[str, ...]
 """Keys from a field of calls on, escaped as in the BSON copy."""
@@ -111,13 +113,14 @@ class SampleReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: dict[tuple[str, frozenset[Path] | type], tuple[float, Any]] = {}
+        self._cache: dict[tuple[object, ...], tuple[float, object]] = {}
         self._reads = 0
 
     async def read(self, project_id: str, requested: Mapping[Path, Access]) -> Sample | None:
         """Return a sample with the types at the requested paths; None if too many samples are being read."""
-        keys = (project_id, frozenset(requested)), (project_id, Names), (project_id, Paths)
-        types, names, paths = map(self._cached, keys)
+        wanted = frozenset(requested)
+        types, names = self._cached(Types, project_id, wanted), self._cached(Names, project_id)
+        paths = self._cached(Paths, project_id)
         if types and names and (paths or not types.lacks_paths):
             return Sample(types, names, paths or Paths())
         if self._reads >= _MAX_READS:
@@ -126,26 +129,26 @@ class SampleReader:
         try:
             if types is None or names is None:
                 types, names = await self._read_types_and_names(project_id, requested)
-                self._keep(keys[0], types)
-                self._keep(keys[1], names)
+                self._keep(types, project_id, wanted)
+                self._keep(names, project_id)
             if types.lacks_paths and paths is None:
                 paths = await self._read_paths(project_id)
-                self._keep(keys[2], paths)
+                self._keep(paths, project_id)
         finally:
             self._reads -= 1
         return Sample(types, names, paths or Paths())
 
-    def _cached(self, key: tuple[str, frozenset[Path] | type]) -> Any:  # noqa: ANN401 -- a part of a sample
-        """Return the value at a key of the cache, unless it has expired."""
-        kept_at, value = self._cache.get(key, (0.0, None))
-        return value if monotonic() - kept_at < _CACHE_SECONDS else None
+    def _cached(self, kind: type[_Part], *key: object) -> _Part | None:
+        """Return a part of a sample from the cache, unless it has expired."""
+        kept_at, part = self._cache.get((kind, *key), (0.0, None))
+        return part if isinstance(part, kind) and monotonic() - kept_at < _CACHE_SECONDS else None
 
-    def _keep(self, key: tuple[str, frozenset[Path] | type], value: object) -> None:
-        for expired in [each for each in self._cache if self._cached(each) is None]:
-            del self._cache[expired]
+    def _keep(self, part: object, *key: object) -> None:
+        now = monotonic()
+        self._cache = {each: entry for each, entry in self._cache.items() if now - entry[0] < _CACHE_SECONDS}
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
-        self._cache[key] = monotonic(), value
+        self._cache[type(part), *key] = now, part
 
     async def _read_types_and_names(self, project_id: str, requested: Mapping[Path, Access]) -> tuple[Types, Names]:
         types, ops, models = Types({path: Counter() for path in requested}), Counter[str](), Counter[str]()

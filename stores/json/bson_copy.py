@@ -17,6 +17,9 @@ INT64: Final = 1 << 63
 ODD_KEY: Final = re.compile(r"[.%\0]|\A\$")
 """A key that MongoDB would misread, or that contains the escape sign."""
 
+_WITHOUT_EXPONENT: Final = 1e-4, 1e16
+"""Range of the numbers that Python formats without an exponent."""
+
 _MAX_CACHED_LENGTH: Final = 64
 _MAX_NEW_KEYS: Final = 1_000
 _MAX_CACHED_KEYS: Final = 10_000
@@ -73,7 +76,7 @@ def traits_of(value: object) -> JsonTraits:
                     inner.append(member)
                 elif kind is int:
                     needs_conversion = needs_conversion or not -INT64 <= member < INT64
-                elif kind is float and not 1e-4 <= abs(member) < 1e16 and member:  # noqa: PLR2004 -- where Python's exponents begin
+                elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
                     has_exponents = True
         level = inner
     return JsonTraits(separators, needs_conversion, has_exponents)

@@ -11,10 +11,10 @@ from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.json import codec, memory_estimate
+from stores.json import AnyJson, codec, memory_estimate
 from stores.json.paths import MAX_DEPTH
 
 SMALL: Final = 64 * 1024
@@ -197,7 +197,7 @@ class _Slices:
 
     def __init__(self) -> None:
         self._signs: list[int] = []  # the open brackets
-        self._containers: list[Any] = []  # the list or object of each
+        self._containers: list[AnyJson] = []  # the list or object of each
         self.value: object = None
 
     @property
@@ -219,7 +219,7 @@ class _Slices:
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
         before = [_OUTER[sign] for sign in opened[base:-1]] + [_BEFORE[sign] for sign in opened[-1:]]
         after = [_AFTER[sign] for sign in reversed(self._signs[base:])]
-        value: Any = codec.loads(b"".join((*before, text, *after)))
+        value: AnyJson = codec.loads(b"".join((*before, text, *after)))
         earlier = self._containers[base:]
         still_open = _still_open(value, len(self._signs) - base)
         if not earlier:
@@ -250,9 +250,9 @@ class _Slices:
         return unchanged
 
 
-def _still_open(value: Any, depth: int) -> list[Any]:  # noqa: ANN401 -- a list or a dict
+def _still_open(value: AnyJson, depth: int) -> list[AnyJson]:
     """Find the lists and objects of a slice that end in a later slice, outermost first; remove their placeholders."""
-    containers: list[Any] = []
+    containers: list[AnyJson] = []
     for _ in range(depth):
         if not _is_marked(value):
             # With a duplicate key, the last value has the position of the first.
@@ -387,14 +387,18 @@ class _Finder:
             raise PayloadTooLargeError(
                 f"has more than {MAX_TOKENS:,} strings, lists and objects; send fewer per request"
             )
-        # A search that finds nothing blocks all other threads.
-        token = pattern.search(self._text, at, at + _MAX_GAP + 1)
+        text, token = self._text, None
+        while token is None and at < len(text):
+            # A search that finds nothing blocks all other threads.
+            token = pattern.search(text, at, at + _MAX_GAP + 1)
+            if token is None and pattern is not _BRACKET:
+                _check_gap(at, len(text))
+            at += _MAX_GAP + 1
         if token is None:
-            _check_gap(at, len(self._text))
-            return len(self._text), len(self._text)
+            return len(text), len(text)
         start, end = token.span()
-        is_cut = token[1] is None and self._text[start] == _QUOTE
-        return start, _end_of_string(self._text, start) if is_cut else end
+        is_cut = token[1] is None and text[start] == _QUOTE
+        return start, _end_of_string(text, start) if is_cut else end
 
     def _sign(self, at: int) -> int:
         if at >= len(self._text):

@@ -43,7 +43,7 @@ class Plan:
 async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
     """Run a pipeline the way a page is read, and return its plan and cost."""
     plain = as_find(pipeline)
-    command = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
+    command: dict[str, Any] = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
     if plain is not None:
         command = {"find": collection.name, **plain}
     command["allowDiskUse"] = True

@@ -142,12 +142,15 @@ class _Parser:
         return Operation(operator, (left, right))
 
     def membership(self, tree: AnyJson, depth: int) -> Operation:
-        if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
-            raise BadInputError("must be a list of an operand and a list of operands")
+        match tree:
+            case [operand_tree, list(member_trees)]:
+                pass
+            case _:
+                raise BadInputError("must be a list of an operand and a list of operands")
         first, second = ("0", "1") if self.sigil else ("input", "values")
-        operand = self._member(tree[0], first, depth)
+        operand = self._member(operand_tree, first, depth)
         with ErrorsAt(second):
-            members = self.operands(tree[1], depth) if tree[1] else ()
+            members = self.operands(member_trees, depth) if member_trees else ()
             normalized = [_normalized(each, operand, str(position)) for position, each in enumerate(members)]
         if not isinstance(operand, Literal):
             return Operation(Operator.IN, (operand, *normalized))

@@ -364,8 +364,7 @@ async def test_name_cache_is_shared_per_project_and_bounded(
     assert await store.hints_for(PROJECT, [unknown], None) == [[]]
     monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
     await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
-    kept = [type(value) for _, value in store._samples._cache.values()]
-    assert sorted(kept, key=str) == [sample.Names, sample.Paths, sample.Types]
+    assert len(store._samples._cache) == 1  # expired parts of samples are removed as new ones are kept
 
 
 async def test_names_are_compared_up_to_a_deadline(
