@@ -15,6 +15,7 @@ from stores.objects.classes import classes_of
 
 JsonObject = dict[str, JsonValue]
 _LISTED: Final = 5
+_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
 _LONGEST_PATH: Final = 200
 
 
@@ -32,14 +33,6 @@ class BaseObject(Strict):
     description: str | None = None
 
 
-def _check_form(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.check_schema)
-
-
-def _check_use(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.JsonSchema)
-
-
 def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonObject:
     try:
         with json_schema.bounded_time():
@@ -49,10 +42,10 @@ def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonO
     return schema
 
 
-JsonSchema = Annotated[JsonObject, AfterValidator(_check_form)]
+JsonSchema = Annotated[JsonObject, AfterValidator(lambda schema: _checked(schema, json_schema.check_schema))]
 """A schema that other programs validate values with; its patterns and references are not checked."""
 
-OwnJsonSchema = Annotated[JsonObject, AfterValidator(_check_use)]
+OwnJsonSchema = Annotated[JsonObject, AfterValidator(lambda schema: _checked(schema, json_schema.JsonSchema))]
 """A schema that LoomQL itself validates values with."""
 
 
@@ -341,6 +334,13 @@ def _dump(value: object) -> object:
             return [_dump(inner) for inner in value]
         case _:
             return value
+
+
+def without_type_marks(value: AnyJson) -> AnyJson:
+    """Return an object without the keys that Weave's client adds to a value's fields; any other value unchanged."""
+    if not isinstance(value, dict):
+        return value
+    return {name: inner for name, inner in value.items() if name not in _TYPE_MARKS}
 
 
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:
