@@ -20,7 +20,7 @@ from stores.feedback.inputs import RUNNABLE
 from stores.ids import check_call_id, check_project_id
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
-from stores.json.traversal import iter_strings
+from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row

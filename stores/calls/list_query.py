@@ -27,7 +27,7 @@ from stores.query.explain import Plan, explain
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import And, Get, Operand, iter_gets
+from stores.query.syntax_tree import Get, Operand, Operator, iter_gets
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
@@ -309,7 +309,7 @@ def cost_stages(prices: Prices | None) -> Pipeline:
 
 def conjuncts(operation: Operand) -> tuple[Operand, ...]:
     """Return the terms of a conjunction, or the operation itself."""
-    return operation.terms if isinstance(operation, And) else (operation,)
+    return operation.operands if operation.operator is Operator.AND else (operation,)
 
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeGuard
 
 from stores import refs
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
-from stores.aggregates.usage_totals import Tallies, Tally, usage_row
+from stores.aggregates.usage_tree import Tallies, Tally, usage_row
 from stores.calls import CallsFilter, documents
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import CostsStore

@@ -17,7 +17,7 @@ from stores.paging import Order, Page, PageRequest, Row
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 from stores.refs.store import Budget, RefsStore
 from stores.relations import OneToMany
 

@@ -18,7 +18,8 @@ from stores.json import paths
 from stores.paging import Row
 from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.value_expressions import Expression, let_v, path_expression
+from stores.query.text_expressions import Expression, let_v
+from stores.query.value_expressions import path_expression
 
 MAX_DEPTH: Final = 4
 """Limit on the keys of a metric name: the scorer, then keys inside its result."""

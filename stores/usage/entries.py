@@ -28,7 +28,7 @@ comparison with the children's usage: see `stores.aggregates.own_usage`.
 import math
 from typing import Any, Final, TypeGuard
 
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.usage.counts import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 

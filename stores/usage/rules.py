@@ -18,7 +18,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
 
 MOST: Final = INT64 - 1

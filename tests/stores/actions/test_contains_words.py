@@ -13,7 +13,7 @@ from stores.database import Database
 from stores.database.project_registry import PURGING
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
-from stores.json.traversal import iter_strings
+from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ContainsWordsActionConfig
 from tests.commands import Commands

@@ -21,7 +21,7 @@ from stores.errors import BadInputError, NewModelError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 from tests.commands import Commands
 from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT
