@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import httpx
-from stores.completions.known_providers import KNOWN_PROVIDERS
+from stores.completions.endpoint_resolution import KNOWN_PROVIDERS
 
 from app.demo import PROJECT_ID
 from stores.calls import CallsStore
