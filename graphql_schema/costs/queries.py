@@ -4,7 +4,7 @@ import strawberry
 
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.fields.connections import list_field
-from stores.costs.fields import INDEXED_COST_FIELDS
+from stores.costs import CostsStore
 
 
 @strawberry.type
@@ -17,5 +17,5 @@ class CostQueries:
         lambda stores: stores.costs,
         query="Condition on fields of the prices; all prices if omitted.",
         sort="Sort order; the oldest first if omitted or empty.",
-        indexed=INDEXED_COST_FIELDS,
+        indexed=CostsStore.indexed,
     )
