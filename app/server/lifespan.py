@@ -16,7 +16,7 @@ from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
 from app.background.tasks import BackgroundTasks
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
 from app.observability.tracing import TracedCommands, Tracing
@@ -77,8 +77,8 @@ class ServerProcess:
         event_limits = max_subscriptions, settings.max_event_bytes, max_caller_subscriptions
         calls = CallsStore(database, *event_limits)
         stores = Stores.for_database(database, providers, settings.max_completions, settings.evaluation_rows, calls)
-        readiness = Readiness(database, settings.database_timeout_seconds)
         background = BackgroundTasks()
+        readiness = Readiness(database, settings.database_timeout_seconds, stats=background.stats_of("backfill"))
         preparation = self._start_tasks(background, readiness, stores)
         key_cache = KeyCache(stores.keys)
         state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEY_CACHE: key_cache}
@@ -108,13 +108,20 @@ class ServerProcess:
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        for name, store, of in (("file_sweep", stores.files, "files"), ("table_sweep", stores.tables, "tables")):
-            background.start(name, sweep_uploads(name, store, of, background.stats_of(name)))
-        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
+        database = readiness.database
+        for name, store, of, unfinished in (
+            ("file_sweep", stores.files, "files", [database.file_uploads, database.doomed_files]),
+            ("table_sweep", stores.tables, "tables", [database.table_uploads]),
+        ):
+            background.start(name, sweep_uploads(name, store, of, unfinished, background.stats_of(name)))
+        background.start("upkeep", MaintenanceJobs(database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
-        background.start("evaluations", run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows))
+        background.start(
+            "evaluations",
+            run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
+        )
         return preparation
 
     @asynccontextmanager

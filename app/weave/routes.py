@@ -1,9 +1,11 @@
 """Routes of the Weave SDK: the API of its trace server and W&B's GraphQL lookups, under one prefix."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,29 +14,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from app.admission import Admission, quota_key_of
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
-from app.weave import (
-    actions,
-    call_writes,
-    calls,
-    completions,
-    costs,
-    feedback,
-    files,
-    images,
-    links,
-    objects,
-    projects,
-    tables,
-    wandb_graphql,
-)
-from app.weave.request_body import Body, body_rules, read_sdk_body
+from app.weave import call_writes, calls, completions, feedback, files, links, objects, projects, tables, wandb_graphql
+from app.weave.request_body import Body, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
 
-_Endpoint = Callable[[Stores, Body], Awaitable[Response]]
-_NOT_FOUND: Final = 404
-_IMAGES: Final = "/image/create"
-_LOOK_UPS: Final = "/graphql"
+_Endpoint = Callable[[Stores, Any], Awaitable[object]]
+"""Takes the body, or the model of it that it names, and returns a response, or the value that the response has as JSON.
+"""
+
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
@@ -69,14 +57,14 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/feedback/query": feedback.query,
     "/feedback/purge": feedback.purge,
     "/feedback/replace": feedback.replace,
-    "/cost/create": costs.create,
-    "/cost/query": costs.query,
-    "/cost/purge": costs.purge,
+    "/cost/create": projects.create_costs,
+    "/cost/query": projects.costs,
+    "/cost/purge": projects.purge_costs,
     "/threads/stream_query": projects.threads,
     "/project/stats": projects.stats,
     "/completions/create": completions.create,
     "/completions/create_stream": completions.create_stream,
-    "/actions/execute_batch": actions.execute_batch,
+    "/actions/execute_batch": completions.execute_actions,
 }
 
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
@@ -97,19 +85,23 @@ class WeaveDoor:
         *,
         introspection: bool = True,
     ) -> None:
-        self._body_rules = body_rules(max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._admission = admission
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
-            _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
-            _IMAGES: partial(images.create, max_bytes=max_file_bytes),
+            "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
+            "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
         }
 
     def mount(self) -> Mount:
         """Return the routes under the prefix, with a JSON 404 for unknown paths."""
         routes: list[BaseRoute] = [
-            Route(path, error_boundary(partial(self._post, endpoint), weave_error), methods=["POST"])
+            Route(
+                path,
+                error_boundary(partial(self._post, endpoint, _request_model(endpoint)), weave_error),
+                methods=["POST"],
+            )
             for path, endpoint in self._posts.items()
         ]
         create_file = error_boundary(self._create_file, weave_error)
@@ -120,14 +112,16 @@ class WeaveDoor:
         ]
         return Mount(WEAVE_PREFIX, routes=routes)
 
-    async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
+    async def _post(self, endpoint: _Endpoint, model: type[Any], request: Request) -> Response:
         with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            body = await read_sdk_body(request, self._body_rules, reservation)
+            body = await read_sdk_body(request, self._max_body_bytes, reservation)
+            is_counted = endpoint not in _UNCOUNTED
+            slot = self._admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
             try:
-                if endpoint in _UNCOUNTED:
-                    return await endpoint(request.state["stores"], body)
-                async with self._admission.operations.operation(quota_key_of(request.scope)):
-                    return await endpoint(request.state["stores"], body)
+                async with slot:
+                    argument = body if model is Body else await body.read(model)
+                    content = await endpoint(request.state["stores"], argument)
+                    return content if isinstance(content, Response) else answer(content)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
                     del body
@@ -149,7 +143,14 @@ class WeaveDoor:
             return RedirectResponse(f"{steps}graphql?{query}")
         if path in self._posts:
             return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
-        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
+        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, 404)
+
+
+def _request_model(endpoint: _Endpoint) -> type[Any]:
+    """Return the type that an endpoint takes besides the stores."""
+    _, argument, *_ = inspect.signature(endpoint).parameters.values()
+    model: type[Any] = argument.annotation
+    return model
 
 
 async def _server_info(_request: Request) -> Response:

@@ -20,7 +20,6 @@ from stores.input_checks import check_length
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
-from stores.relations import ManyToOne
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,7 +58,6 @@ class CostsStore(DocumentList[None]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.costs)
-        self.by_keys = ManyToOne(database, database.costs, "id", self.paths_of).rows
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:

@@ -104,7 +104,7 @@ class Purge:
     @classmethod
     async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Self | None:
         """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
-        lease = Lease(database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
+        lease = Lease(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
         return cls(database, project_id, lease) if await lease.acquire() else None
 
     async def steps(self, *, waits: bool = True) -> WorkSteps:
@@ -249,10 +249,10 @@ class PurgesStore:
         """
         deadline = deadline_in(seconds)
         while True:
-            if purge := await self.database.run(Purge.acquire(self.database, project_id)):
+            if purge := await Purge.acquire(self.database, project_id):
                 with suppress(LeaseLostError):
                     is_over = await run_paced(self.database, purge.steps(waits=waits), PAUSE, deadline)
-                    is_released = await self.database.run(purge.lease.release())
+                    is_released = await purge.lease.release()
                     done = await self.last(project_id) if is_over and not is_released else None
                     if done and done.is_done:
                         audit.record_action("project.purged", project_id, **asdict(done.removed))

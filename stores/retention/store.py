@@ -135,7 +135,7 @@ class RetentionStore:
         # Log the last sweep before this one replaces its report.
         await self.database.run(self._log_finished(project_id))
         lease = SweepLease(self.database, project_id)
-        is_ours = await self.database.run(lease.start())
+        is_ours = await lease.start()
         if is_ours:
             try:
                 await self._run(lease, seconds, pause)
@@ -158,16 +158,16 @@ class RetentionStore:
         """
         try:
             is_done = await run_paced(self.database, self._steps(lease), pause, deadline_in(seconds))
-            await self.database.run(lease.finish() if is_done else lease.release({"due_at": times.now()}))
+            await (lease.finish() if is_done else lease.release({"due_at": times.now()}))
         except LeaseLostError:
             return
         except UnavailableError:
             raise
         except StoreError as error:
-            await self.database.run(lease.finish(error.message))
+            await lease.finish(error.message)
             raise
         except Exception:
-            await self.database.run(lease.finish("unexpected server error; see the server's log"))
+            await lease.finish("unexpected server error; see the server's log")
             raise
 
     async def _steps(self, lease: SweepLease) -> WorkSteps:

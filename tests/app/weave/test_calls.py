@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import call_encoder, responses
+from app.weave import calls as call_routes
+from app.weave import responses
 from stores.calls import CallsStore
 from stores.errors import UnavailableError
 from stores.paging import Page
@@ -83,8 +84,7 @@ def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> 
 def test_calls_are_listed_page_by_page(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[int]
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 3)
-    monkeypatch.setattr(responses, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(responses, "READ_AT_ONCE", 3)
     with_calls(weave_api, project, 7)
 
     assert found(weave_api, project, **options) == expected
@@ -184,7 +184,7 @@ def test_costs_and_feedback_are_in_the_summary(weave_api: httpx.Client, project:
 def test_much_feedback_is_read_in_batches(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_encoder, "_FEW", 3)
+    monkeypatch.setattr(call_routes, "_FEW", 3)
     counts = [1, 0, 2, 1, 7, 3, 0, 4]
     calls = with_calls(weave_api, project, len(counts))
     pieces = [
@@ -279,7 +279,7 @@ def test_response_without_calls_is_empty(weave_api: httpx.Client, project: str) 
 def test_response_that_fails_midway_is_cut_off(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(responses, "READ_AT_ONCE", 2)
     with_calls(weave_api, project, 5)
     page = CallsStore.page
     left = 2
