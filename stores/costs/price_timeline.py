@@ -84,12 +84,8 @@ class Price:
     def fields(self) -> dict[str, Any]:
         """The fields that every cost row at this price has."""
         own = {name: getattr(self, name) for name in _ROW_FIELDS}
-        return own | {
-            "pricing_level": self.level,
-            "pricing_level_id": self.level_id,
-            "price_id": self.id,
-            **self.rate_fields,
-        }
+        level = {"pricing_level": self.level, "pricing_level_id": self.level_id}
+        return own | level | {"price_id": self.id} | self.rate_fields
 
     @cached_property
     def has_one_currency(self) -> bool:

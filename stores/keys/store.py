@@ -56,7 +56,8 @@ class KeysStore:
         """
         now = times.now()
         key = Key(new_id(), name, _check_grants(grants), now, audit.CALLER.get(), expires_at)
-        _check_name(name)
+        if name is not None and not (0 < len(name) <= _MAX_NAME and name.isprintable()):
+            raise BadInputError(f"the name of a key must have 1 to {_MAX_NAME} printable characters", "name")
         _check_end(expires_at, now)
         made = await self._insert(key)
         end = None if expires_at is None else times.to_text(expires_at)
@@ -180,11 +181,6 @@ def _check_grants(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     if not unique or len(unique) > MAX_GRANTS:
         raise BadInputError(f"a key needs 1 to {MAX_GRANTS} grants, not {len(unique)}", "grants")
     return tuple(unique)
-
-
-def _check_name(name: str | None) -> None:
-    if name is not None and not (0 < len(name) <= _MAX_NAME and name.isprintable()):
-        raise BadInputError(f"the name of a key must have 1 to {_MAX_NAME} printable characters", "name")
 
 
 def _check_end(expires_at: int | None, now: int) -> None:

@@ -62,7 +62,9 @@ class UnusedFilesSweep:
         """Delete them in steps."""
         async for _ in discard_removed(self._database, self._lease.project_id):
             yield
-        if not self._is_due():
+        last_scan: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
+        is_long = last_scan["took"] >= _SHORT_MICROS
+        if is_long and times.now() - last_scan["at"] < _REPEAT_FACTOR * last_scan["took"]:
             return
         started_at, last = times.now(), ""
         while candidates := await next_files(self._database, self._lease.project_id, self._before, last):
@@ -79,10 +81,6 @@ class UnusedFilesSweep:
                 yield
         now = times.now()
         await self._lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
-
-    def _is_due(self) -> bool:
-        last: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
-        return last["took"] < _SHORT_MICROS or times.now() - last["at"] >= _REPEAT_FACTOR * last["took"]
 
     async def _remove(self, session: Session, keys: list[str]) -> None:
         """Delete files of a batch, unless they were stored or read meanwhile."""
