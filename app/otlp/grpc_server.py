@@ -181,9 +181,9 @@ class GrpcTraces:
                 await _refuse(context, InternalError(error, "in OTLP over gRPC"), call)
 
     @contextmanager
-    def _counted(self, given_id: str) -> Iterator[RequestRecord]:
+    def _counted(self, given_id: str | None) -> Iterator[RequestRecord]:
         """Record a request in flight during the block; its status is `OK`, or `FAILED` with an error code."""
-        request_id = valid_id(given_id.encode()) or next(self._new_ids)
+        request_id = valid_id((given_id or "").encode()) or next(self._new_ids)
         call = RequestRecord(request_id, endpoints.GRPC, {}, self.counters)
         call.make_current()
         status = "FAILED"
@@ -199,7 +199,7 @@ class GrpcTraces:
     async def _export(
         self, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
     ) -> Exported:
-        authorization = _header(context, _AUTHORIZATION) or None
+        authorization = _header(context, _AUTHORIZATION)
         caller = call.state[CALLER] = await self.admit(authorization)
         account = quota_key_for(caller, _address(context.peer()))
         if self.rates:
@@ -222,9 +222,9 @@ def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
     )
 
 
-def _header(context: "_Context", name: str) -> str:
-    """Return the text of the call's metadata with a name; empty if there is none."""
-    value = dict(context.invocation_metadata() or ()).get(name, "")
+def _header(context: "_Context", name: str) -> str | None:
+    """Return the text of the call's metadata with a name; None if there is none."""
+    value = dict(context.invocation_metadata() or ()).get(name)
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
