@@ -10,7 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from app.admission import Admission
-from app.background.tasks import BackgroundTasks
+from app.background.jobs import BackgroundTasks
 from app.observability.counters import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.admission import Limiter

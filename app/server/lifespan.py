@@ -14,8 +14,7 @@ from app.admission import Admission
 from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
-from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
-from app.background.tasks import BackgroundTasks
+from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.exports.worker import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
