@@ -26,8 +26,8 @@ from stores.errors import (
 )
 from stores.json import codec
 
-OTLP_PATHS: Final = frozenset(
-    f"{prefix}/v1/{signal}" for prefix in ("", "/otel") for signal in ("traces", "logs", "metrics")
+OTLP_PATHS: Final = tuple(
+    f"{prefix}/v1/{signal}" for signal in ("traces", "logs", "metrics") for prefix in ("", "/otel")
 )
 WEAVE_PREFIX: Final = "/weave"
 

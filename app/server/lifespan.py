@@ -20,7 +20,7 @@ from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
 from app.observability.tracing import TracedCommands, Tracing
 from app.observability.worker_metrics import METRICS, WorkerMetrics
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.runtime.heap_trimming import trim_periodically
@@ -145,9 +145,7 @@ class ServerProcess:
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
         stopping_tasks = self.shutdown, settings.shutdown_seconds
-        return traces_over_grpc(
-            address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks
-        )
+        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks)
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""

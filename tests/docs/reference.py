@@ -25,7 +25,7 @@ from app.settings import markdown_table as settings
 from graphql_schema.permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl
 from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
-from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS
+from stores.costs.store import COST_FIELDS, CostsStore
 from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
@@ -57,7 +57,7 @@ _FIELDS: Final[dict[str, tuple[FieldTable, IndexedFields | None]]] = {
     "Calls": (CALL_FIELDS, INDEXED_CALL_FIELDS),
     "Objects and ops": (OBJECT_FIELDS, INDEXED_OBJECT_FIELDS),
     "Feedback": (FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS),
-    "Costs": (COST_FIELDS, INDEXED_COST_FIELDS),
+    "Costs": (COST_FIELDS, CostsStore.indexed),
     "Table rows": (ROW_FIELDS, INDEXED_ROW_FIELDS),
     "Predictions of an evaluation": (PREDICTION_FIELDS, None),
     "Threads (sort only)": (THREAD_FIELDS, None),

@@ -27,7 +27,7 @@ from app.auth.middleware import SESSION
 from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, RoutePermission
 from app.auth.sessions import UnrestrictedSession
 from app.http.scope_state import CALLER
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -240,7 +240,7 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
         raise UnauthenticatedError("nobody comes in")
 
     store = OtelStore(CallsStore(database))
-    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
+    return GrpcTraces(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
 def test_permissions_and_routes_match_one_to_one(endpoints: set[str]) -> None:
