@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.concurrency.admission import Limiter, quota_refusal
+from stores.concurrency.slots import Limiter, quota_refusal
 
 _BUFFER_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024

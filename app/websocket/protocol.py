@@ -18,11 +18,11 @@ from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.admission.rates import TokenBuckets
-from app.auth.credentials import MAX_CHARACTERS
-from app.browser_security.security_headers import HEADERS
+from app.admission.limits import TokenBuckets
+from app.auth.sessions import MAX_CHARACTERS
+from app.browser_security.middleware import HEADERS
 from app.http.request_body import PACE, TimeLeft
-from stores.concurrency.admission import FREE_BYTES, Reservation
+from stores.concurrency.byte_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental
 

@@ -12,7 +12,7 @@ from stores.completions.in_flight import InFlightCalls
 from stores.completions.inputs import CompletionInputs
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall, UntrackedCall
-from stores.concurrency.admission import Limiter, Slot, quota_refusal
+from stores.concurrency.slots import Limiter, Slot, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database

@@ -19,8 +19,8 @@ from stores.calls.events.cursors import Cursors, is_bare_timestamp, token_after_
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog, Subscriber, SubscriptionEndedError
-from stores.concurrency.admission import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency.slots import Limiter
 from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection
 from stores.duration_histogram import DurationHistogram
