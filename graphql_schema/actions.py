@@ -6,7 +6,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.feedback.types import Feedback
+from graphql_schema.feedback import Feedback
 from graphql_schema.fields import ProjectId, json_field, plain_field, resolved_field
 from stores.row_fields import JsonField
 

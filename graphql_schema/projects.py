@@ -10,20 +10,16 @@ import strawberry
 from graphql_schema.calls.queries import CallQueries
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.costs.queries import CostQueries
-from graphql_schema.costs.types import CostQueryOutput
-from graphql_schema.feedback.queries import FeedbackQueries
-from graphql_schema.feedback.types import Feedback
+from graphql_schema.costs import CostQueries, CostQueryOutput
+from graphql_schema.feedback import Feedback, FeedbackQueries
 from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
 from graphql_schema.fields.connections import field_of_project, list_field
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.objects.queries import ObjectQueries
-from graphql_schema.objects.types import ObjSchema
+from graphql_schema.objects import ObjectQueries, ObjSchema
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.threads.queries import ThreadQueries
-from graphql_schema.threads.types import ThreadSchema
+from graphql_schema.threads import ThreadQueries, ThreadSchema
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter

@@ -70,8 +70,8 @@ class ServerProcess:
         max_caller_subscriptions = settings.max_caller_subscriptions or half(max_subscriptions)
         calls = CallsStore(database, max_subscriptions, settings.max_event_bytes, max_caller_subscriptions)
         stores = Stores.for_database(database, providers, settings.max_completions, settings.evaluation_rows, calls)
-        readiness = Readiness(database, settings.database_timeout_seconds)
         background = BackgroundTasks()
+        readiness = Readiness(database, settings.database_timeout_seconds, stats=background.stats_of("backfill"))
         preparation = self._start_tasks(background, readiness, stores)
         key_cache = KeyCache(stores.keys)
         state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEY_CACHE: key_cache}
@@ -101,7 +101,10 @@ class ServerProcess:
         background.start("memory", trim_periodically())
         if self._tokens:
             background.start("issuer_keys", self._tokens.keep_fresh())
-        background.start("evaluations", run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows))
+        background.start(
+            "evaluations",
+            run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
+        )
         return preparation
 
     @asynccontextmanager

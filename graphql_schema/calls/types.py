@@ -8,15 +8,15 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.costs.types import LLMCostSchema
+from graphql_schema.costs import LLMCostSchema
 from graphql_schema.execution import BATCH_RESOLVER
-from graphql_schema.feedback.types import Feedback
+from graphql_schema.feedback import Feedback
 from graphql_schema.fields import computed_field, json_field, plain_field, resolved_field
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
 from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.objects.types import ObjSchema
+from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type

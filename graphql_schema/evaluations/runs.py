@@ -3,7 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.aggregates.types import UsageTotals
+from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions

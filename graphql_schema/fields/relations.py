@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from graphql_schema.calls.types import CallSchema
     from graphql_schema.evaluations.runs import EvaluationRun
     from graphql_schema.files import FileContentReadRes
-    from graphql_schema.objects.types import ObjSchema
-    from graphql_schema.tables.types import Table
-    from graphql_schema.threads.types import ThreadSchema
-    from graphql_schema.traces.types import Trace
+    from graphql_schema.objects import ObjSchema
+    from graphql_schema.tables import Table
+    from graphql_schema.threads import ThreadSchema
+    from graphql_schema.traces import Trace
 
-TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables.types")]
+TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables")]
 Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
-Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects.types")]
-ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads.types")]
-TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces.types")]
+Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
+ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
+TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
 
 Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | None]]]
 """Lookup of rows by key, with the selected fields; None for a missing row."""

@@ -22,7 +22,7 @@ from app.auth.permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermis
 from app.commands.dispatch import parser
 from app.observability.metrics import FAMILIES
 from app.settings import markdown_table as settings
-from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
+from graphql_schema.permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl
 from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS

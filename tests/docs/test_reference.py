@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, variable
-from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
+from graphql_schema.permissions import FIELD_PERMISSIONS
 from stores.errors import StoreError
 from tests.docs.error_codes import CODES
 from tests.docs.limits import GROUPS

@@ -1,0 +1,186 @@
+"""`loomql export`: writes a list to a file, with a progress bar, and resumes an interrupted export."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.commands.health import ANY_ADDRESS
+from app.commands.options import Add, say, settings_of
+from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
+from app.exports.export import TRAILER
+from app.settings import Settings
+from stores.exports.columns import CURSOR
+from stores.json import codec
+
+_SAVE_INTERVAL_ROWS: Final = 2_000
+_CURSOR: Final = f',"{CURSOR}":"'.encode()
+_RESUME: Final = "run the same command again to resume"
+_END: Final = f'{{"{TRAILER}":'.encode()
+
+
+def add_export(add: Add) -> None:
+    """Add `export`."""
+    parser = add("export", help="write a list of the server into a file")
+    parser.add_argument("concept", choices=EXPORTS, help="list to export")
+    parser.add_argument("file", type=Path, metavar="FILE", help="file to write; an incomplete file is continued")
+    parser.add_argument("--project", required=True, help="entity/project")
+    parser.add_argument("--url", help="address of the server (default: http://LOOMQL_HOST:LOOMQL_PORT)")
+    parser.add_argument("--filter", metavar="JSON", help="argument filter of the GraphQL field")
+    parser.add_argument("--query", metavar="JSON", help="argument query of the GraphQL field")
+    parser.add_argument("--sort-by", metavar="JSON", help="argument sortBy of the GraphQL field")
+    parser.add_argument("--format", choices=("ndjson", "parquet"), help="file format (default: ndjson)")
+    parser.set_defaults(command=export)
+
+
+def export(options: Namespace) -> int:
+    """Export a list from a server to a file."""
+    arguments = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
+    parameters = {name: text for name, text in arguments.items() if text is not None}
+    settings = settings_of(options)
+    url, console = options.url or own_url(settings), Console(stderr=True)
+    count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
+    quantity = "all" if count is None else f"{count:,}"
+    return say(f"Exported {quantity} {options.concept} of {options.project} to {options.file}.")
+
+
+def own_url(settings: Settings) -> str:
+    """Return the URL at which this machine reaches the configured server."""
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def run_export(
+    url: str,
+    concept: str,
+    project_id: str,
+    parameters: Mapping[str, str],
+    file: Path,
+    console: Console,
+    key: str | None = None,
+) -> int | None:
+    """Export a list to a file and return the number of its rows; None for Parquet, which is not parsed.
+
+    An NDJSON file that an earlier run of the same export left incomplete is resumed.
+
+    Raises:
+        ExportError: the server refuses the request, the connection breaks, or the file already exists.
+        OSError: the file cannot be written.
+    """
+    client = ExportClient(url, key)
+    parameters_sent = {"projectId": project_id, **parameters}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        total = client.total(concept, project_id, parameters)
+        task = bar.add_task(f"{concept} of {project_id}", total=total)
+        if parameters.get("format") == "parquet":
+            _write_whole(client.content(concept, parameters_sent), file)
+            return None
+        return _LinesFile(file, concept, parameters_sent).write(client, lambda count: bar.update(task, completed=count))
+
+
+def _write_whole(content: Iterator[bytes], file: Path) -> None:
+    """Write a file under a temporary name until it is complete, because a partial one is useless."""
+    _check_new(file)
+    temporary = file.with_name(f"{file.name}.part")
+    try:
+        with temporary.open("wb") as output:
+            for chunk in content:
+                output.write(chunk)
+        temporary.rename(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_new(file: Path) -> None:
+    """Check that a file does not exist or is empty.
+
+    Raises:
+        ExportError: it has content.
+    """
+    if file.exists() and file.stat().st_size:
+        raise ExportError(f"{file} already exists and is not an incomplete export of this list; choose another file")
+
+
+class _LinesFile:
+    """An NDJSON file, valid up to its last complete line."""
+
+    def __init__(self, file: Path, concept: str, parameters_sent: Mapping[str, str]) -> None:
+        self._concept = concept
+        self._parameters = parameters_sent
+        self._file = file
+        self._resume_file = ResumeFile(file, json.dumps([concept, parameters_sent], sort_keys=True))
+        found = self._resume_file.read() if file.exists() else ResumeState()
+        if found is None:
+            _check_new(file)
+        self._state = found or ResumeState()
+
+    def write(self, client: ExportClient, on_progress: Callable[[int], object]) -> int:
+        """Append the missing rows and the trailer; return the number of rows."""
+        after = {"after": self._state.cursor} if self._state.cursor else {}
+        content = client.content(self._concept, {**self._parameters, "cursors": "true", **after})
+        try:
+            with self._file.open("r+b" if self._state.cursor else "wb") as output:
+                self._write(_split(content), output, on_progress)
+        finally:
+            self._remove_if_empty()
+        self._resume_file.delete()
+        return self._state.count
+
+    def _write(self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]) -> None:
+        output.truncate(self._state.size)
+        output.seek(self._state.size)
+        # Saved before the first row, so that a killed run does not block the next one.
+        self._save(output)
+        try:
+            end = self._write_rows(lines, output, on_progress)
+        finally:
+            self._save(output)
+        output.write(codec.dumps({TRAILER: end | {"count": self._state.count, "resumed": False}}) + b"\n")
+
+    def _remove_if_empty(self) -> None:
+        if self._file.exists() and not self._file.stat().st_size:
+            self._file.unlink()
+            self._resume_file.delete()
+
+    def _write_rows(
+        self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]
+    ) -> dict[str, Any]:
+        """Write the rows without their cursors; return the content of the trailer."""
+        state = self._state
+        for line in lines:
+            if line.startswith(_END):
+                on_progress(state.count)
+                return _checked(json.loads(line)[TRAILER], state.count)
+            at = line.rindex(_CURSOR)
+            state.size += output.write(line[:at] + b"}\n")
+            state.cursor = line[at + len(_CURSOR) :].rstrip(b'"}\n').decode()
+            state.count += 1
+            if state.count % _SAVE_INTERVAL_ROWS == 0:
+                self._save(output)
+                on_progress(state.count)
+        raise ExportError(f"the connection broke after {state.count:,} rows; {_RESUME}")
+
+    def _save(self, output: BinaryIO) -> None:
+        output.flush()
+        self._resume_file.keep(self._state)
+
+
+def _checked(trailer: dict[str, Any], count: int) -> dict[str, Any]:
+    if not trailer["complete"]:
+        raise ExportError(f"the export failed after {count:,} rows ({trailer['error']['message']}); {_RESUME}")
+    return trailer
+
+
+def _split(content: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield complete lines from chunks."""
+    rest = b""
+    for chunk in content:
+        *lines, rest = (rest + chunk).splitlines(keepends=True) if b"\n" in chunk else (rest + chunk,)
+        if rest.endswith(b"\n"):
+            lines, rest = [*lines, rest], b""
+        yield from lines

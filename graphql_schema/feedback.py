@@ -1,0 +1,280 @@
+"""Feedback: types, inputs, and the fields that read and write it."""
+
+from inspect import Parameter
+from typing import Annotated, Final
+
+import strawberry
+from strawberry.scalars import JSON
+from strawberry.types.base import get_object_definition
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, json_field, optional_input, plain_field, resolved_field, to_store
+from graphql_schema.fields.argument_groups import grouped_arguments
+from graphql_schema.fields.connections import list_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.relations import Call, key_of, to_one
+from graphql_schema.limits.cost_weights import COUNT
+from graphql_schema.node_lookup import load_node
+from graphql_schema.objects import ObjSchema
+from graphql_schema.scalars import BigInt, DateTime
+from stores.feedback import FeedbackStats, NewFeedback
+from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
+from stores.feedback.store import check_number
+from stores.paging import Row
+from stores.refs import feedback_ref, inner_entity
+from stores.row_fields import JsonField
+
+PAYLOAD = JsonField("payload")
+
+
+@strawberry.type(description="Feedback of a user or a program on the target of a ref, usually a call.")
+class Feedback(Node):
+    """Feedback; the source is a row of `stores.feedback`."""
+
+    ref: strawberry.ID = node_ref(feedback_ref)
+    id: strawberry.ID = plain_field("Id of the feedback, unique in its project.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    weave_ref: str = plain_field("Ref of the subject, such as a call; feedback from the Weave SDK may have any text.")
+    creator: str | None = plain_field("Display name of the author; null for none.")
+    feedback_type: str = plain_field(
+        "Type of the feedback: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any "
+        "other text."
+    )
+    payload: JSON | None = json_field(
+        PAYLOAD,
+        "Content of the feedback: a JSON object. A reaction also has the alias of its emoji, and both without the "
+        "skin tone.",
+    )
+    annotation_ref: str | None = plain_field("Ref of the AnnotationSpec of an annotation; null for other types.")
+    runnable_ref: str | None = plain_field(
+        "Ref of the object or op that produced a runnable's output; null for other types."
+    )
+    call_ref: str | None = plain_field("Ref of the call that produced a runnable's output; null for none.")
+    trigger_ref: str | None = plain_field("Ref of the cause of the feedback; null for none.")
+    wb_user_id: str | None = plain_field("User who wrote the feedback.")
+    created_at: DateTime = plain_field("Time when the feedback was created or last replaced.")
+
+    call = to_one(
+        "Call that is the subject; null if weaveRef is no ref of a call of the project, or that call is missing.",
+        Call | None,
+        lambda stores: stores.calls.by_keys,
+        key_of("project_id", "call_id"),
+    )
+    annotation = to_one(
+        "AnnotationSpec at annotationRef; null if it is missing or deleted.",
+        ObjSchema | None,
+        lambda stores: stores.objects.by_refs,
+        key_of("project_id", "annotation_ref"),
+    )
+
+    @resolved_field(
+        "Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no "
+        "entity of the project, or the entity is missing.",
+        returns=Node | None,
+    )
+    async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """Load the entity at weaveRef; None if it is missing."""
+        ref = inner_entity(parent["project_id"], parent["weave_ref"])
+        return None if ref is None else await load_node(info, ref)
+
+
+@strawberry.type(description="Number of feedback entries of one type.")
+class FeedbackTypeStats:
+    """Count of a type; the source is a row of `stores.feedback`."""
+
+    feedback_type: str = plain_field("Type of the feedback.")
+    count: BigInt = plain_field("Number of entries of the type.")
+    last_created_at: DateTime = plain_field("Creation time of the newest entry of the type.")
+
+
+@strawberry.type(description="Number of feedback entries, in total and by type.")
+class FeedbackStatsRes:
+    """Counts of feedback; the source is `stores.feedback.FeedbackStats`."""
+
+    count: BigInt = plain_field("Number of matching entries.")
+    types: list[FeedbackTypeStats] = plain_field("Numbers by type, the most frequent first; at most 1,000 types.")
+
+
+@strawberry.input(
+    description="Feedback on the target of a ref. Some types have rules. `wandb.reaction.1`: payload.emoji is one "
+    "emoji. `wandb.note.1`: payload.note has 1 to 1,024 characters. `wandb.annotation.<name>`: "
+    "payload.value is valid for the AnnotationSpec at annotationRef. `wandb.runnable.<name>`: "
+    "payload.output is the output of the object or op at runnableRef."
+)
+class FeedbackCreateReq:
+    """New feedback; `feedbackCreate` has an argument for each of its fields."""
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    weave_ref: str = plain_field(
+        "Ref of the subject, such as a call. A plain call id is converted to the ref of that call of the project."
+    )
+    feedback_type: str = plain_field("Type of the feedback, such as wandb.reaction.1, or any text.")
+    payload: JSON = plain_field("Content of the feedback: a JSON object of at most 1 MiB.")
+    id: strawberry.ID | None = optional_input(
+        "Id of at most 128 characters; a new UUIDv7 if omitted. Feedback with the same id is replaced if it has the "
+        "same user and weaveRef."
+    )
+    creator: str | None = optional_input("Display name of the author; null for none.")
+    annotation_ref: str | None = optional_input(
+        "Ref of the AnnotationSpec of an annotation: a version of the object <name> of the same project."
+    )
+    runnable_ref: str | None = optional_input("Ref of the object or op <name> of a runnable.")
+    call_ref: str | None = optional_input("Ref of the call that produced a runnable's output; required for an op.")
+    trigger_ref: str | None = optional_input("Ref of the cause of a runnable's or an annotation's feedback.")
+    wb_user_id: str | None = optional_input("User who writes; the caller if omitted.")
+
+    def to_store(self) -> NewFeedback:
+        """Convert to the new feedback of `stores.feedback`."""
+        return NewFeedback(**vars(self), takes_call_id=True)
+
+
+_CONDITION: Final = (
+    "Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if omitted."
+)
+
+
+@strawberry.type
+class FeedbackQueries:
+    """Query fields that read feedback."""
+
+    feedback = list_field(
+        "Page of the project's feedback.",
+        Feedback,
+        lambda stores: stores.feedback,
+        query=_CONDITION,
+        sort="Sort order, by fields and by paths into payload; the oldest first if omitted or empty.",
+        indexed=INDEXED_FEEDBACK_FIELDS,
+    )
+
+    @resolved_field(
+        "Number of feedback entries, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
+    )
+    async def feedback_stats(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        query: Annotated[QueryInput | None, strawberry.argument(description=_CONDITION)] = None,
+    ) -> FeedbackStats:
+        """Count the matching feedback by type."""
+        return await info.context.stores.feedback.stats(project_id, to_store(query))
+
+
+@strawberry.type(description="Result of creating feedback.")
+class FeedbackCreateRes:
+    """New feedback; the source is a row of `stores.feedback`."""
+
+    id: strawberry.ID = plain_field("Id of the feedback, generated if the request had none.")
+    created_at: DateTime = plain_field("Creation time of the feedback.")
+    wb_user_id: str = plain_field("User who wrote the feedback.")
+    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
+
+
+@strawberry.type(description="Result of `feedbackReplace`.")
+class FeedbackReplaceRes:
+    """New feedback; the source is a row of `stores.feedback`."""
+
+    id: strawberry.ID = plain_field("Id of the new feedback, generated if the request had none.")
+    created_at: DateTime = plain_field("Creation time of the new feedback.")
+    wb_user_id: str = plain_field("User who wrote the new feedback.")
+    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
+
+
+@strawberry.type(description="Result of a batch.")
+class FeedbackCreateBatchRes:
+    """Results in the order of the batch; the source is an object with rows of `stores.feedback`."""
+
+    res: list[FeedbackCreateRes] = plain_field("Results of the entries, in the order of the batch.")
+
+
+@strawberry.type(description="Result of `feedbackPurge`.")
+class FeedbackPurgeRes:
+    """Number of deleted feedback."""
+
+    num_purged: int = plain_field("Number of feedback deleted by this request.")
+
+
+def _arguments() -> list[Parameter]:
+    """Return a parameter for each field of `FeedbackCreateReq`."""
+    return [
+        Parameter(
+            field.python_name,
+            Parameter.KEYWORD_ONLY,
+            default=None if field.default is None else Parameter.empty,
+            annotation=Annotated[
+                FeedbackCreateReq.__annotations__[field.python_name],
+                strawberry.argument(description=field.description),
+            ],
+        )
+        for field in get_object_definition(FeedbackCreateReq, strict=True).fields
+    ]
+
+
+_spread: Final = grouped_arguments("new", _arguments(), lambda _info, arguments: FeedbackCreateReq(**arguments))
+
+
+@strawberry.type
+class FeedbackMutations:
+    """Mutation fields that write feedback."""
+
+    @resolved_field(
+        f"Creation of feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
+    )
+    @_spread
+    async def feedback_create(self, info: Info, *, new: FeedbackCreateReq) -> Row:
+        """Store feedback; return its row."""
+        return await info.context.stores.feedback.create_one(new.to_store())
+
+    @resolved_field(
+        "Creation of feedback in a batch. Nothing is stored if one entry is invalid.", FeedbackCreateBatchRes
+    )
+    async def feedback_create_batch(
+        self,
+        info: Info,
+        batch: Annotated[
+            list[FeedbackCreateReq],
+            strawberry.argument(
+                description="Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
+                "twice the JSON of the payloads. If two entries have the same id, the later one is "
+                "stored."
+            ),
+        ],
+    ) -> dict[str, list[Row]]:
+        """Store all feedback or none; return results in the order of `batch`."""
+        check_number(len(batch))
+        return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
+
+    @resolved_field(
+        "Atomic replacement of feedback by any user. Nothing is deleted if the new feedback is invalid. If several "
+        "requests replace the same id, one succeeds, and the others get NOT_FOUND. A request with a new id of its "
+        "own can be repeated. The new feedback may reuse the old id only if both have the same user and weaveRef. "
+        "Then it overwrites the old feedback, and the last of several requests counts.",
+        FeedbackReplaceRes,
+    )
+    @_spread
+    async def feedback_replace(
+        self,
+        info: Info,
+        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the feedback to replace.")],
+        *,
+        new: FeedbackCreateReq,
+    ) -> Row:
+        """Replace feedback; return the new row."""
+        return await info.context.stores.feedback.replace(feedback_id, new.to_store())
+
+    @resolved_field("Permanent deletion of feedback by id.")
+    async def feedback_purge(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        query: Annotated[
+            QueryInput,
+            strawberry.argument(
+                description='Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
+                "`or` of several of these. Any other query is rejected; unknown ids are ignored."
+            ),
+        ],
+    ) -> FeedbackPurgeRes:
+        """Delete feedback; return the number."""
+        purged = await info.context.stores.feedback.purge(project_id, query.to_store())
+        return FeedbackPurgeRes(num_purged=purged)

@@ -1,0 +1,330 @@
+"""Objects and ops: versions, and the fields that read and write them."""
+
+from dataclasses import replace
+from typing import Annotated, Final
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, found_or_null, json_field, optional_input, plain_field, resolved_field
+from graphql_schema.fields.connections import list_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, key_of, to_many, to_one
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.refs import ResolvedRef, refs_of
+from graphql_schema.scalars import BigInt, DateTime
+from stores import objects as store
+from stores.errors import BadInputError, StoreError
+from stores.objects.classes import OBJECT, OP, Kind
+from stores.objects.documents import files_of, table_key
+from stores.objects.filters import INDEXED_OBJECT_FIELDS
+from stores.objects.inputs import check_object_id
+from stores.paging import Row
+from stores.refs import object_ref
+from stores.row_fields import JsonField
+
+
+@strawberry.type(description="File of an object or op.")
+class ObjFile:
+    """File; the source is one of `stores.objects.documents.files_of`."""
+
+    name: str = plain_field("Name of the file in the object, such as obj.py.")
+    digest: str = plain_field("Digest of the file's content.")
+    file = to_one(
+        "File with this digest; null if it is not stored.",
+        File | None,
+        lambda stores: stores.files.by_keys,
+        key_of("project_id", "digest"),
+    )
+
+
+@strawberry.type(description="Version of an object or op: an immutable value under a name.")
+class ObjSchema(Node):
+    """Version; the source is a row of `stores.objects`."""
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    object_id: str = plain_field("Name of the object, shared by all versions.")
+    created_at: DateTime = plain_field("Creation time of the version.")
+    deleted_at: DateTime | None = plain_field("Always null, because queries do not return deleted versions.")
+    digest: str = plain_field("Digest of the value, which identifies the version.")
+    version_index: int = plain_field(
+        "Index of the version among all versions of the name, from 0; deleted versions count."
+    )
+    is_latest: int = plain_field("Flag of the latest version: 1 for the version that was written last, 0 for others.")
+    kind: str = plain_field("Kind: object or op.")
+    base_object_class: str | None = plain_field("Base class of the object; null for plain values.")
+    leaf_object_class: str | None = plain_field("Class of the object; null for plain values.")
+    val: JSON | None = json_field(JsonField("val"), "Value of the version: any JSON value.")
+    wb_user_id: str | None = plain_field("User who created the version.")
+    size_bytes: BigInt | None = plain_field("Size of the value as JSON text, in bytes.")
+
+    ref: strawberry.ID = node_ref(
+        object_ref, "Ref of the version. JSON values refer to the version by it, and node resolves it."
+    )
+    versions = to_many(
+        "All versions of the name, sorted by index.",
+        Version,
+        lambda stores: stores.objects.versions,
+        key_of("project_id", "kind", "object_id"),
+    )
+    used_by = to_many(
+        "Calls with exactly this version as an input, the oldest first.",
+        Call,
+        lambda stores: stores.calls.consumers,
+        lambda row: (row["project_id"], object_ref(row)),
+    )
+
+    evaluation_runs = to_many(
+        "Evaluation runs with exactly this version as an input, the oldest first: the runs of an evaluation, or those "
+        "that tested a model.",
+        Run,
+        lambda stores: stores.evaluations.runs_by_input,
+        lambda row: (row["project_id"], object_ref(row)),
+    )
+    table = to_one(
+        "Table at the ref in val.rows, if the object is a dataset; null otherwise.",
+        TableOf | None,
+        lambda stores: stores.tables.by_keys,
+        table_key,
+    )
+
+    @resolved_field("Files of the object from val.files, such as the code of an op.", returns=list[ObjFile])
+    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """Return the files in val.files."""
+        return files_of(parent)
+
+    @resolved_field("Refs in the value, in their order, without duplicates.", returns=list[ResolvedRef])
+    def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """Return the refs in the value."""
+        return refs_of(parent, "refs")
+
+
+@strawberry.input(
+    description="Filter of versions. A version matches if each non-empty list contains its value and all other "
+    "conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
+)
+class ObjectVersionFilter:
+    """Filter of objects and ops; `to_store` converts it to `stores.objects.ObjectsFilter`."""
+
+    base_object_classes: list[str] | None = optional_input("Base classes of the objects.")
+    exclude_base_object_classes: list[str] | None = optional_input(
+        "Base classes to exclude; objects without a class are excluded too."
+    )
+    leaf_object_classes: list[str] | None = optional_input("Classes of the objects themselves.")
+    object_ids: list[str] | None = optional_input("Names of the objects.")
+    is_op: bool | None = optional_input(
+        "True if only ops match, false if only other objects match; both match if omitted."
+    )
+    latest_only: bool | None = optional_input("True if only the latest version of each name matches.")
+
+    def to_store(self) -> store.ObjectsFilter:
+        """Convert to the filter of `stores.objects`."""
+        return store.ObjectsFilter(**vars(self))
+
+
+@strawberry.input(description="Filter of versions of ops; an empty or omitted list sets no condition.")
+class OpVersionFilter:
+    """Filter of ops."""
+
+    op_names: list[str] | None = optional_input("Names of the ops, at most 1,000.")
+    latest_only: bool | None = optional_input("True if only the latest version of each op matches.")
+
+    def to_store(self) -> store.ObjectsFilter:
+        """Convert to a filter of `stores.objects` that only ops match."""
+        return store.ObjectsFilter(
+            object_ids=self.op_names, latest_only=self.latest_only, is_op=True, ids_argument="op_names"
+        )
+
+
+@strawberry.input(
+    description="Version of an object or op, identified by the digest of its value. An existing version keeps its "
+    "index, is restored if it was deleted, and becomes the latest."
+)
+class ObjSchemaForInsert:
+    """Version to create."""
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    object_id: str = plain_field("Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens.")
+    val: JSON | None = strawberry.field(
+        description='Value of the version: any JSON value; null must be explicit. A value with `_type` "Op" '
+        "makes an op; `_class_name` and `_bases` state the class.",
+        default=strawberry.UNSET,
+    )
+    builtin_object_class: str | None = optional_input(
+        "Built-in class, such as AnnotationSpec, Provider or SavedView, that validates and completes the value; none "
+        "if omitted."
+    )
+    set_base_object_class: str | None = optional_input("Built-in class, under its old argument name.")
+    wb_user_id: str | None = optional_input("User who writes; the caller if omitted.")
+
+    def to_store(self) -> store.ObjectVersion:
+        """Convert to the version of `stores.objects`.
+
+        Raises:
+            BadInputError: if the client omitted `val`.
+        """
+        if self.val is strawberry.UNSET:
+            raise BadInputError("is required; send null explicitly if the value is null", "val")
+        return store.ObjectVersion(**vars(self))
+
+
+_SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
+_CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
+_FILTER: Final = strawberry.argument(description="Filter of the versions; all versions if omitted.")
+
+VersionName = Annotated[str, strawberry.argument(description="Digest, index such as v3, or latest.")]
+
+
+@strawberry.type
+class ObjectQueries:
+    """Query fields that read objects and ops."""
+
+    @resolved_field(
+        "Version of an object or op; the object's version if both exist. Null if it is missing or deleted.",
+        returns=ObjSchema | None,
+    )
+    async def obj(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        digest: VersionName = "latest",
+    ) -> Row | None:
+        """Read a version of an object or op; None if it is missing or deleted."""
+        check_object_id(object_id)
+        objects = info.context.stores.objects
+        return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
+
+    objs = list_field(
+        "Page of the project's objects and ops, with one entry per version.",
+        ObjSchema,
+        lambda stores: stores.objects,
+        filter=Annotated[ObjectVersionFilter | None, _FILTER],
+        query=_CONDITION,
+        sort=_SORT,
+        indexed=INDEXED_OBJECT_FIELDS,
+    )
+
+    @resolved_field("Version of an op; null if it is missing or deleted.", returns=ObjSchema | None)
+    async def op(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        digest: VersionName = "latest",
+    ) -> Row | None:
+        """Read a version of an op; None if it is missing or deleted."""
+        check_object_id(name, "name")
+        return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
+
+    ops = list_field(
+        "Page of the project's ops, with one entry per version.",
+        ObjSchema,
+        lambda stores: stores.objects,
+        filter=Annotated[OpVersionFilter | None, _FILTER],
+        to_filter=lambda _, given: (given or OpVersionFilter()).to_store(),
+        query=_CONDITION,
+        sort=_SORT,
+        indexed=INDEXED_OBJECT_FIELDS,
+    )
+
+
+Digests = Annotated[
+    list[str] | None,
+    strawberry.argument(
+        description="Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
+        "and their values if omitted or empty."
+    ),
+]
+
+
+@strawberry.type(description="Result of `objCreate`.")
+class ObjCreateRes:
+    """Digest and ref of the version."""
+
+    digest: str = plain_field("Digest of the value.")
+    ref: strawberry.ID = plain_field(
+        "Ref of the version. Calls and objects refer to the version by it, and node resolves it."
+    )
+
+
+@strawberry.type(description="Result of `opCreate`.")
+class OpCreateRes(ObjCreateRes):
+    """Digest and ref of the version."""
+
+
+@strawberry.type(description="Result of `objDelete`.")
+class ObjDeleteRes:
+    """Number of deleted versions."""
+
+    num_deleted: int = plain_field("Number of versions deleted by this request.")
+
+
+@strawberry.type(description="Result of `opDelete`.")
+class OpDeleteRes(ObjDeleteRes):
+    """Number of deleted versions."""
+
+
+async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:
+    """Create a version; return its digest and its ref."""
+    try:
+        version = replace(obj.to_store(), kind=kind)
+        digest = await info.context.stores.objects.create(version)
+    except StoreError as error:
+        raise error.prefixed(argument) if error.argument else error from None
+    name = {"project_id": version.project_id, "kind": version.kind or OBJECT, "object_id": version.object_id}
+    return digest, object_ref(name | {"digest": digest})
+
+
+@strawberry.type
+class ObjectMutations:
+    """Mutation fields that write objects and ops."""
+
+    @resolved_field(
+        "Creation of a version of an object, or of an op if the value is one; it becomes the latest version."
+    )
+    async def obj_create(
+        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+    ) -> ObjCreateRes:
+        """Create a version; return its digest and its ref."""
+        digest, ref = await _create(info, obj, "obj")
+        return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
+
+    @resolved_field("Creation of a version of an op, whatever its value; it becomes the latest version.")
+    async def op_create(
+        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+    ) -> OpCreateRes:
+        """Create a version of an op; return its digest and its ref."""
+        digest, ref = await _create(info, op_obj, "op_obj", OP)
+        return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
+
+    @resolved_field(
+        "Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both. "
+        "Nothing is deleted if one of the versions is missing."
+    )
+    async def obj_delete(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        digests: Digests = None,
+    ) -> ObjDeleteRes:
+        """Delete versions of an object or an op; return their number."""
+        deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
+        return ObjDeleteRes(num_deleted=deleted)
+
+    @resolved_field(
+        "Deletion of versions of an op; an object of the same name is kept. Nothing is deleted if one of the versions "
+        "is missing."
+    )
+    async def op_delete(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        digests: Digests = None,
+    ) -> OpDeleteRes:
+        """Delete versions of an op; return their number."""
+        deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
+        return OpDeleteRes(num_deleted=deleted)

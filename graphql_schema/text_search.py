@@ -1,0 +1,237 @@
+"""Text search of calls, and the text index of a project."""
+
+from enum import Enum
+from functools import partial
+from typing import Annotated, Any
+
+import strawberry
+
+from graphql_schema.calls.queries import Filter, Where
+from graphql_schema.calls.types import CallSchema
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
+from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.limits.cost_weights import SCAN
+from graphql_schema.scalars import BigInt, DateTime
+from stores.paging import Row
+from stores.text_search import FoundPage, Highlight, Method, SearchIndex
+from stores.text_search.highlights import DEFAULT
+from stores.text_search.results import SCORE
+
+
+@strawberry.enum(description="Search method.")
+class CallSearchMethod(Enum):
+    """Search methods; the values are those of `stores.text_search`."""
+
+    INDEX = strawberry.enum_value(
+        "index",
+        description="Index of the project: finds calls that contain the words; the best matches first, then the "
+        "newest.",
+    )
+    SCAN = strawberry.enum_value(
+        "scan",
+        description="Scan of the calls: finds calls that contain the texts, even inside words; the newest first.",
+    )
+
+
+@strawberry.enum(description="Searched field of a call.")
+class CallSearchField(Enum):
+    """Searched fields; the values are those of `stores.text_search`."""
+
+    OP_NAME = strawberry.enum_value("op_name", description="Name of the op.")
+    DISPLAY_NAME = strawberry.enum_value("display_name", description="Display name of the call.")
+    EXCEPTION = strawberry.enum_value("exception", description="Text of the exception that ended the call.")
+    OUTPUT = strawberry.enum_value("output", description="Result of the call.")
+    INPUTS = strawberry.enum_value("inputs", description="Arguments of the call.")
+
+
+@strawberry.type(
+    description="Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: "
+    "snippet.slice(start, end)."
+)
+class CallSearchRange:
+    """Range; the source is `stores.text_search.highlights.Range`."""
+
+    start: int = plain_field("Start of the range, from 0.")
+    end: int = plain_field("End of the range, exclusive.")
+
+
+@strawberry.type(description="Match in a field of a call.")
+class CallSearchHighlight:
+    """Match; the source is `stores.text_search.Highlight`."""
+
+    field: CallSearchField = plain_field("Field of the call.")
+    path: str | None = plain_field(
+        "Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole "
+        "value, null for other fields."
+    )
+    in_key: bool = plain_field("True if the snippet is the key at the end of the path; false if it is from the value.")
+    snippet: str = plain_field("Plain text around the first match, usually at most 160 characters.")
+    ranges: list[CallSearchRange] = plain_field("Ranges of the snippet that match, at most 20.")
+    is_cut_before: bool = plain_field("True if there is text before the snippet.")
+    is_cut_after: bool = plain_field("True if there is text after the snippet.")
+
+
+@strawberry.type(description="Call that matches a search.")
+class CallSearchHit:
+    """Hit; the source is a row of a call with its score and highlights."""
+
+    @resolved_field("Call that matches.", returns=CallSchema)
+    def call(self, parent: strawberry.Parent[Row]) -> Row:
+        """Return the row, which is also the source of the call."""
+        return parent
+
+    @resolved_field(
+        "Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, "
+        "display name 8, exception 4, output 2, inputs 1."
+    )
+    def score(self, parent: strawberry.Parent[Row]) -> int:
+        """Return the score of the row."""
+        score: int = parent[SCORE]
+        return score
+
+    @resolved_field(
+        "Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found "
+        "inside words too. The search for matches stops if it takes too long, which payloads of some hundred "
+        "kilobytes do not.",
+        returns=list[CallSearchHighlight],
+    )
+    def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
+        """Return the highlights of the row."""
+        found: list[Highlight] = parent["highlights"]
+        return found
+
+
+@strawberry.type(description="Page of search results.")
+class CallSearchConnection(Connection[CallSearchHit]):
+    """Relay connection with the method and completeness of the search; the source is a `Listing` of a `FoundPage`."""
+
+    @resolved_field("Method of the search.", returns=CallSearchMethod)
+    def method(self, parent: strawberry.Parent[Any]) -> str:
+        """Return the method of the page."""
+        page: FoundPage = parent.page
+        return str(page.method)
+
+    @resolved_field(
+        "True if the search examined everything that could be on this page or before it. If false, a scan may have "
+        "reached its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. "
+        "Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be indexed. Then only "
+        "the most recently indexed calls were ranked; narrow the search."
+    )
+    def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
+        """Return whether the search was complete."""
+        page: FoundPage = parent.page
+        return page.is_complete
+
+
+Text = Annotated[
+    str,
+    strawberry.argument(
+        description='Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
+        "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
+        "and phrases with non-ASCII characters have at most 200 characters in all."
+    ),
+]
+MethodAsked = Annotated[
+    CallSearchMethod | None,
+    strawberry.argument(
+        description="Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
+        "after a cursor uses the method of that cursor."
+    ),
+]
+MaxHighlights = Annotated[
+    int | None, strawberry.argument(description="Maximum number of highlights per call, at most 100; 5 if omitted.")
+]
+
+
+@strawberry.type
+class SearchQueries:
+    """Query field that searches."""
+
+    @resolved_field(
+        "Calls with a text in their inputs, output, exception or names. With an index (searchIndexSet), the best "
+        "matches are first. Without one, the newest calls are first, and the search stops after five seconds.",
+        returns=CallSearchConnection,
+        work=SCAN,
+    )
+    async def search(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        text: Text,
+        filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
+        method: MethodAsked = None,
+        max_highlights: MaxHighlights = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Listing:
+        """Return a page of hits and a function that counts all of them."""
+        store = info.context.stores.text_search
+        which, where = to_store(filter), to_store(query)
+        request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
+        is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
+        limit = DEFAULT if max_highlights is None else max_highlights
+        page = await store.page(
+            project_id,
+            text,
+            request,
+            selected_fields(info, "nodes.call", "edges.node.call"),
+            which,
+            where,
+            Method(str(method.value)) if method else None,
+            limit if is_highlighted else None,
+        )
+        return Listing(page, partial(store.count, project_id, text, which, where, page.method))
+
+
+IsOn = Annotated[bool, strawberry.argument(description="True if the project is to have an index.")]
+
+
+@strawberry.type(description="Text index of a project, which makes searches fast.")
+class SearchIndexRes:
+    """Text index; the source is `stores.text_search.SearchIndex`."""
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    is_on: bool = plain_field("True if the project has an index, even if it is not ready yet.")
+    is_ready: bool = plain_field("True if searches use the index; until then they scan.")
+    set_at: DateTime | None = plain_field("Time when the index was last switched on or off; null if it never was.")
+    ready_at: DateTime | None = plain_field("Time since which searches use the index; null if it is not ready.")
+    looked_at: BigInt = plain_field("Number of calls processed so far while the index is built.")
+    total: BigInt = plain_field("Number of calls when the index was switched on or off.")
+    waiting: BigInt = plain_field(
+        "Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."
+    )
+    cut: BigInt = plain_field(
+        "Number of calls with a text of more than 2,000 different words when they were indexed. The index has only "
+        "the first of these words; a search with method: SCAN finds the others."
+    )
+    size_bytes: BigInt = plain_field("Size of the index in bytes, before compression by MongoDB.")
+
+
+@strawberry.type
+class SearchIndexQueries:
+    """Query fields about text indexes."""
+
+    @resolved_field("Text index of a project; null if the project is missing.", returns=SearchIndexRes | None)
+    async def search_index(self, info: Info, project_id: ProjectId) -> SearchIndex | None:
+        """Read the state of the index; None if the project is missing."""
+        return await info.context.stores.text_search.index(project_id)
+
+
+@strawberry.type
+class SearchIndexMutations:
+    """Mutation fields about text indexes."""
+
+    @resolved_field(
+        "Switch of a project's text index. The index is built or removed in the background; searchIndex reports the "
+        "progress. Indexing about doubles the load of writes on the server and on MongoDB, with a delay of seconds. "
+        "It requires the role admin.",
+        returns=SearchIndexRes,
+    )
+    async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
+        """Switch the index on or off; return its state."""
+        return await info.context.stores.text_search.set_index(project_id, is_on=is_on)
