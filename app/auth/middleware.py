@@ -130,43 +130,34 @@ class CallerMiddleware:
 
         The application receives no more of the body once the session has ended.
         """
-        body = _Body(session, receive)
+        refusal: StoreError | None = None
         has_started = False
+
+        async def receive_in_session() -> Message:
+            nonlocal refusal
+            message = await receive()
+            if message["type"] == "http.request":
+                try:
+                    await session.check()
+                except StoreError as error:
+                    refusal = error
+                    return {"type": "http.disconnect"}
+            return message
 
         async def send_in_session(message: Message) -> None:
             nonlocal has_started
             if message.get("more_body") and not session.is_valid():
                 raise SessionEndedError
-            if has_started or body.refusal is None:
+            if has_started or refusal is None:
                 has_started = True
                 await send(message)
 
         try:
-            await self._app(scope, body.receive, send_in_session)
+            await self._app(scope, receive_in_session, send_in_session)
         except (SessionEndedError, ClientDisconnect):
             return  # the response was being streamed, so no error can be sent
-        if body.refusal and not has_started:
-            await closing(error_response(scope, body.refusal))(scope, receive, send)
-
-
-class _Body:
-    """A request body that ends with `http.disconnect` when the session ends."""
-
-    def __init__(self, session: Session, receive: Receive) -> None:
-        self.refusal: StoreError | None = None
-        self._session = session
-        self._receive = receive
-
-    async def receive(self) -> Message:
-        """Return the next message, or `http.disconnect` if the session has ended."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            try:
-                await self._session.check()
-            except StoreError as error:
-                self.refusal = error
-                return {"type": "http.disconnect"}
-        return message
+        if refusal and not has_started:
+            await closing(error_response(scope, refusal))(scope, receive, send)
 
 
 def _address(scope: Scope) -> str:

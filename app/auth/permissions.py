@@ -66,15 +66,7 @@ class RoutePermission:
 
 
 def _project_in_path(connection: HTTPConnection) -> Iterable[str]:
-    yield f"{connection.path_params['entity']}/{connection.path_params['project']}"
-
-
-def _projects_in_query(connection: HTTPConnection) -> Iterable[str]:
-    yield from connection.query_params.getlist("projectId")
-
-
-def _every_project(_connection: HTTPConnection) -> Iterable[str]:
-    yield EVERY_PROJECT
+    return [f"{connection.path_params['entity']}/{connection.path_params['project']}"]
 
 
 def _is_page(scope: Scope) -> bool:
@@ -98,7 +90,7 @@ GRPC: Final = "GRPC"
 """Stands for the method of a gRPC call; the gRPC server checks it and refuses with gRPC status codes."""
 
 OPEN: Final = RoutePermission(Role.NONE, "any")
-EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _every_project)
+EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", lambda _connection: [EVERY_PROJECT])
 """Permission of routes whose response is about the whole server."""
 
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
@@ -171,7 +163,11 @@ ROUTE_PERMISSIONS: Final = {
     "GET /metrics": EVERYWHERE,
     "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_PATH, _project_in_path),
     "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_PATH, _project_in_path),
-    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _projects_in_query),
+    "GET /export/{concept}": RoutePermission(
+        Role.READER,
+        "`projectId` in the query string",
+        lambda connection: connection.query_params.getlist("projectId"),
+    ),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},

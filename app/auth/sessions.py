@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -114,16 +115,16 @@ class KeyCache:
     def __init__(self, keys: KeysStore) -> None:
         self._keys = keys
         self._known = LiveKeys()
-        self._read_started_at = self._fresh_until = self._trusted_until = 0.0
+        self._read_started_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
         self._futures: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
         self._watcher: asyncio.Task[None] | None = None
 
     def cached(self) -> LiveKeys | None:
         """Return the cached keys, or None if they are too old to be trusted; refresh them in the background."""
-        now = time.monotonic()
-        if now >= self._fresh_until:
-            if now >= self._trusted_until:
+        age = time.monotonic() - self._read_started_at
+        if age >= FRESH_SECONDS:
+            if age >= TRUSTED_SECONDS:
                 return None
             self._read()
         return self._known
@@ -202,11 +203,7 @@ class KeyCache:
         number = await self._keys.change_number()
         if number != self._known.change_number:
             self._known = await self._keys.live_keys(number)
-        self._read_started_at, self._fresh_until, self._trusted_until = (
-            started_at,
-            started_at + FRESH_SECONDS,
-            started_at + TRUSTED_SECONDS,
-        )
+        self._read_started_at = started_at
 
     async def _watch(self) -> None:
         """Complete the futures of ended keys, for as long as any future waits."""

@@ -194,7 +194,9 @@ class RequestTrackingMiddleware:
         if kind == "lifespan":
             return self._app(scope, receive, send)
         state = scope.setdefault("state", {})
-        request_id = state["request_id"] = _request_id(scope) or next(self._new_ids)
+        request_id = state["request_id"] = valid_id(first_header(scope["headers"], HEADER) or b"") or next(
+            self._new_ids
+        )
         endpoint = WEBSOCKET if kind == "websocket" else endpoint_of(scope["path"])
         record = state[REQUEST_RECORD] = RequestRecord(request_id, endpoint, state, self._counters)
         record.make_current()
@@ -213,10 +215,9 @@ class RequestTrackingMiddleware:
                 status = _REFUSED
             return send(message)
 
-        in_flight = self._counters.in_flight if self._counters else None
+        in_flight = self._counters.in_flight if self._counters else Counter()
         endpoint = record.endpoint
-        if in_flight is not None:
-            in_flight[endpoint] += 1
+        in_flight[endpoint] += 1
         try:
             await self._app(scope, receive, send_with_id)
         except BaseException as error:
@@ -226,8 +227,7 @@ class RequestTrackingMiddleware:
             status = _FAILED if status == _CLIENT_CLOSED else status
             raise
         finally:
-            if in_flight is not None:
-                in_flight[endpoint] -= 1
+            in_flight[endpoint] -= 1
             # The duration of an open WebSocket says nothing; its operations are counted separately.
             if endpoint != WEBSOCKET or status != _SWITCHED:
                 record.finish(str(status))
@@ -238,9 +238,3 @@ class RequestTrackingMiddleware:
         """Return True if the server cancelled the request, because the time limit of the shutdown is over."""
         is_stopping = self._shutdown is not None and self._shutdown.has_started
         return is_stopping and isinstance(error, asyncio.CancelledError)
-
-
-def _request_id(scope: Scope) -> str | None:
-    """Return the id in the request, if it is valid."""
-    value = first_header(scope["headers"], HEADER)
-    return None if value is None else valid_id(value)

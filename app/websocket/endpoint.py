@@ -208,15 +208,13 @@ class Connection:
             return
         finally:
             self._resources.close()
-            tasks = [task for task in (self._timer, self._close_task) if task]
-            if self._timer:
-                self._timer.cancel()
-            for task in self._operations.values():
-                task.cancel()
-                tasks.append(task)
+            self._release_reservation()
+            tasks = [task for task in (self._timer, self._close_task, *self._operations.values()) if task]
+            for task in tasks:
+                if task is not self._close_task:
+                    task.cancel()
             # Their last lines release memory and slots.
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._release_reservation()
 
     async def go_away(self) -> None:
         """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
@@ -276,7 +274,7 @@ class Connection:
             await self._close(WS_1009_MESSAGE_TOO_BIG, f"A message is too large: it {error.message}.")
             return
         except (RateLimitedError, UnavailableError) as error:
-            message, refusal = _refusable_message(encoded), error
+            message, refusal = _refusable_message(encoded), error.with_traceback(None)
             if message is None:
                 await self._close(protocol.TRY_AGAIN, protocol.refusal_reason(error))
                 return
