@@ -266,14 +266,14 @@ class Admission:
     rates: RateLimiter | None = None
     """The rate of requests; None without a limit."""
 
-    def reading(self, document: str, quota_key: str) -> AbstractAsyncContextManager[object]:
+    def reading(self, document: str, scope: Scope) -> AbstractAsyncContextManager[object]:
         """Return the slot in which a document is parsed and validated; a short one needs none.
 
         Raises:
             RateLimitedError: the caller has no slot left.
             UnavailableError: no slot became free in time.
         """
-        return self.documents.slot(quota_key) if len(document) > LONG_DOCUMENT else nullcontext()
+        return self.documents.slot(quota_key_of(scope)) if len(document) > LONG_DOCUMENT else nullcontext()
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Admission":

@@ -147,7 +147,7 @@ class GraphQLHTTP:
         return prepared
 
     async def _read(self, request: Request, operation: Operation, allowed: set[OperationType]) -> Prepared:
-        async with self.admission.reading(operation.query, quota_key_of(request.scope)):
+        async with self.admission.reading(operation.query, request.scope):
             return await self.schema.prepare(operation.query, operation.operation_name, allowed)
 
     async def _execute(self, request: Request, operation: Operation, prepared: Prepared) -> ExecutionResult:

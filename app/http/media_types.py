@@ -13,6 +13,7 @@ EVENT_STREAM: Final = "text/event-stream"
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
 
+@lru_cache(100)
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
     name, *parameters = header.split(";")

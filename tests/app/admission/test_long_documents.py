@@ -6,6 +6,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import Scope
 
 from app.admission import Admission
 from app.admission.limits import LONG_DOCUMENT, MAX_DOCUMENTS, document_limiter
@@ -19,19 +20,23 @@ LONG = "{ __typename " + "#" * LONG_DOCUMENT + "\n}"
 CLIENT = "address 127.0.0.1"
 
 
+def scope_of(address: str) -> Scope:
+    return {"client": (address, 1)}
+
+
 async def test_one_caller_may_read_half_of_the_long_documents_at_once() -> None:
     admission = Admission(documents=document_limiter(wait_seconds=0.01))
     async with AsyncExitStack() as held:
         for _ in range(MAX_DOCUMENTS // 2):
-            await held.enter_async_context(admission.reading(LONG, "a"))
+            await held.enter_async_context(admission.reading(LONG, scope_of("a")))
         with pytest.raises(RateLimitedError, match="already reads 2 of your long documents"):
-            await admission.reading(LONG, "a").__aenter__()
-        async with admission.reading("{ __typename }", "a"):
+            await admission.reading(LONG, scope_of("a")).__aenter__()
+        async with admission.reading("{ __typename }", scope_of("a")):
             pass
         for caller in ("b", "c"):
-            await held.enter_async_context(admission.reading(LONG, caller))
+            await held.enter_async_context(admission.reading(LONG, scope_of(caller)))
         with pytest.raises(UnavailableError, match="already reads 4 long documents"):
-            await admission.reading(LONG, "d").__aenter__()
+            await admission.reading(LONG, scope_of("d")).__aenter__()
     assert admission.documents.in_use == 0
 
 
