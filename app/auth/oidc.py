@@ -134,8 +134,9 @@ class Issuer:
         Raises:
             UnavailableError: the issuer has not answered yet, or not for a day.
         """
-        if not self.has_valid_keys() or self._find(key_id) is None:
-            await self._wait_for_fetch()
+        is_known = self.has_valid_keys() and self._find(key_id) is not None
+        if not is_known and (fetch := self._start_fetch()):
+            await asyncio.wait({fetch}, timeout=self._timeout_seconds)
         if not self.has_valid_keys():
             raise UnavailableError(_UNREACHABLE)
         return self._find(key_id)
@@ -157,10 +158,6 @@ class Issuer:
         if key_id is None:
             return self._keys[0] if len(self._keys) == 1 else None
         return next((key for key in self._keys if key.get("kid") == key_id), None)
-
-    async def _wait_for_fetch(self) -> None:
-        if fetch := self._start_fetch():
-            await asyncio.wait({fetch}, timeout=self._timeout_seconds)
 
     def _start_fetch(self) -> asyncio.Task[None] | None:
         """Return the fetch in flight or start one; None if the last one started too recently."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import HTTPConnection, Request
@@ -38,6 +39,15 @@ from stores.concurrency.slots import Slot
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import MAX_FILE_BYTES
 
+_KINDS: Final = {
+    NoneType: "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 
 
@@ -215,7 +225,8 @@ async def body_parameters(
     parameters = await _parse_json("The body", await read_body(request, rules, reservation), schema, reservation)
     if not isinstance(parameters, dict):
         raise RequestError(
-            f"The body must be a JSON object with a query, not {_kind(parameters)}; batches are not supported."
+            f"The body must be a JSON object with a query, not {_KINDS.get(type(parameters))}; batches are not "
+            "supported."
         )
     return parameters
 
@@ -273,21 +284,5 @@ def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments) -> Op
     ):
         value = parameters.get(name)
         if value is not None and not isinstance(value, kind):
-            raise RequestError(f"{name} must be {expected}, not {_kind(value)}.")
+            raise RequestError(f"{name} must be {expected}, not {_KINDS.get(type(value))}.")
     return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
