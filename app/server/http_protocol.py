@@ -216,9 +216,8 @@ class HTTPProtocol(HttpToolsProtocol):
     def _on_late_head(self) -> None:
         self._stop_timer("head")
         if self.pipeline:
-            self._start_timer(
-                "head", HEAD_SECONDS, self._on_late_head
-            )  # the server reads nothing until it has answered the earlier requests
+            # The server reads nothing until it has answered the earlier requests.
+            self._start_timer("head", HEAD_SECONDS, self._on_late_head)
         elif self._in_head:
             self._refuse(*_LATE)
         else:
