@@ -215,6 +215,8 @@ class Connection:
                     task.cancel()
             # Their last lines release memory and slots.
             await asyncio.gather(*tasks, return_exceptions=True)
+            # A cancelled task keeps its frames, which hold results and this connection.
+            self._operations.clear()
 
     async def go_away(self) -> None:
         """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
