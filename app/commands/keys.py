@@ -18,7 +18,7 @@ from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
 from stores.errors import BadInputError
-from stores.evaluations.running.run_queue import cancel_ordered_by
+from stores.evaluations.running.store import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 from stores.security.access import Grant, Role
 

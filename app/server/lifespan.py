@@ -15,8 +15,7 @@ from app.admission import Admission
 from app.auth.middleware import KEY_CACHE
 from app.auth.oidc import OidcTokens, parse_claim_grants
 from app.auth.sessions import Authenticator, KeyCache, key_policy_for
-from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
-from app.background.tasks import BackgroundTasks
+from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.exports.worker import ExportProcessPool
 from app.observability.metrics import METRICS, MetricsCollector, WorkerMetrics
 from app.observability.requests import RequestCounters

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from app.admission.limits import MAX_OPERATIONS
-from app.background.tasks import BackgroundTasks
+from app.background.jobs import BackgroundTasks
 from app.observability.requests import CURRENT
 from app.server.application import create_app
 from app.settings import Settings

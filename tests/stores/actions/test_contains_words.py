@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stores.actions import MAX_CALLS, ActionsStore, contains_words, store
-from stores.actions.contains_words import MAX_WORDS, WordSearch
+from stores.actions import MAX_CALLS, ActionsStore, store
+from stores.actions.store import MAX_WORDS, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.database.project_registry import PURGING
@@ -83,7 +83,7 @@ def test_words_found_in_raw_json_are_not_searched_per_string(
         looked_into.append(value)
         return iter_strings(value, with_keys=with_keys)
 
-    monkeypatch.setattr(contains_words, "iter_strings", watched)
+    monkeypatch.setattr(store, "iter_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).matches(row)
