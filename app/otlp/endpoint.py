@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.admission.quota_keys import quota_key_of
-from app.auth.callers import access_of
+from app.admission.limits import quota_key_of
+from app.auth.permissions import access_of
 from app.http.errors import OTLP_PATHS, RequestError, error_boundary, otlp_error
 from app.http.media_types import JSON, PROTOBUF, media_type_of
 from app.http.request_body import BodyRules, read_body
-from stores.concurrency.admission import RequestBudget, Reservation
+from stores.concurrency.byte_budget import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.json import codec, incremental
 from stores.otel import Exported, Projects

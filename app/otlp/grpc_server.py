@@ -15,18 +15,16 @@ from urllib.parse import unquote
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.quota_keys import quota_key_for
-from app.auth.callers import RouteAccess
-from app.auth.guard import permission_for
-from app.auth.route_permissions import GRPC
+from app.admission.limits import quota_key_for
+from app.auth.permissions import GRPC, RouteAccess, permission_for
+from app.http.connections import CALLER
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
 from app.http.media_types import PROTOBUF
-from app.http.scope_state import CALLER
-from app.observability import endpoints
-from app.observability.request_ids import HEADER, new_ids, valid_id
-from app.observability.request_record import RequestRecord
+from app.observability.requests import GRPC as GRPC_ENDPOINT
+from app.observability.requests import HEADER, RequestRecord, new_ids, valid_id
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
-from stores.concurrency.admission import Limiter, RequestBudget
+from stores.concurrency.byte_budget import RequestBudget
+from stores.concurrency.slots import Limiter
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore, Projects
 from stores.security.access import Caller, Role
@@ -34,8 +32,8 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.rates import RateLimiter
-    from app.observability.counters import RequestCounters
+    from app.admission.limits import RateLimiter
+    from app.observability.requests import RequestCounters
     from app.runtime.shutdown import Shutdown
 
     _Context = grpc.aio.ServicerContext[Any, Any]
@@ -184,16 +182,16 @@ class GrpcTraces:
     def _counted(self, given_id: str | None) -> Iterator[RequestRecord]:
         """Record a request in flight during the block; its status is `OK`, or `FAILED` with an error code."""
         request_id = valid_id((given_id or "").encode()) or next(self._new_ids)
-        call = RequestRecord(request_id, endpoints.GRPC, {}, self.counters)
+        call = RequestRecord(request_id, GRPC_ENDPOINT, {}, self.counters)
         call.make_current()
         status = "FAILED"
         in_flight = self.counters.in_flight if self.counters else Counter[str]()
-        in_flight[endpoints.GRPC] += 1
+        in_flight[GRPC_ENDPOINT] += 1
         try:
             yield call
             status = "OK"
         finally:
-            in_flight[endpoints.GRPC] -= 1
+            in_flight[GRPC_ENDPOINT] -= 1
             call.finish(status)
 
     async def _export(

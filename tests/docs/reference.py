@@ -18,9 +18,9 @@ from typing import Any, Final
 from graphql import GraphQLInputObjectType, build_schema
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from app.auth.route_permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
+from app.auth.permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
 from app.commands.dispatch import parser
-from app.observability.prometheus import FAMILIES
+from app.observability.metrics import FAMILIES
 from app.settings import markdown_table as settings
 from graphql_schema.permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl

@@ -14,13 +14,13 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.observability.counters import RequestCounters
+from app.observability.requests import RequestCounters
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
 from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import admission as intake_module
-from stores.concurrency.admission import FREE_BYTES, RequestBudget
+from stores.concurrency import byte_budget as intake_module
+from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
