@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
-from tests.lanes import GUARD
+from tests.lanes import GUARD, SLOW
 from tests.shared_by_workers import GIVEN
 
 PROBE = """
@@ -98,3 +98,11 @@ def test_fast_lane_has_many_tests_and_none_of_other_lanes(request: pytest.Fixtur
     assert [name for name in fast if name.startswith(others)] == []
     if request.session.testscollected > 9_000:  # the whole suite
         assert len(fast) > 5_000
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_slow_test_exists(name: str) -> None:
+    path, _, test = name.partition("::")
+
+    assert (ROOT / path).exists()
+    assert not test or f"def {test}(" in (ROOT / path).read_text()

@@ -107,6 +107,7 @@ class Fuzzer:
     _lately: deque[tuple[float, float, str]] = field(default_factory=lambda: deque(maxlen=100))
 
     def __post_init__(self) -> None:
+        otlp.bombs()
         self.documents = Documents(self.schema, self.pool)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._gaps = Random(self.seed)

@@ -28,8 +28,11 @@ _VALUES: Final = ("gpt-4o", "[]", '{"a": 1}', '{"a": NaN}', "[" * 500, '[{"role"
 
 
 @functools.cache
-def _bombs() -> tuple[bytes, ...]:
-    """Return bodies that are decompressed to 200 MiB; compressing takes a second, which imports shall not."""
+def bombs() -> tuple[bytes, ...]:
+    """Return bodies that are decompressed to 200 MiB.
+
+    The first call takes seconds, which would delay imports. A fuzzer makes it before it watches the server.
+    """
     return (gzip.compress(bytes(200 << 20), 9),)
 
 
@@ -43,7 +46,7 @@ def request(random: Random) -> Request:
         return _sent(random, message.SerializeToString(), _PROTOBUF)
     if way < 0.95:
         return _sent(random, _json(random, message), _JSON)
-    return _post(random.choice(_bombs()), random.choice((_PROTOBUF, _JSON)), ("Content-Encoding", "gzip"))
+    return _post(random.choice(bombs()), random.choice((_PROTOBUF, _JSON)), ("Content-Encoding", "gzip"))
 
 
 def _sent(random: Random, content: bytes, media_type: str) -> Request:
