@@ -11,7 +11,7 @@ from stores.completions.endpoint_resolution import EndpointResolver, ResolvedMod
 from stores.completions.inputs import CompletionInputs
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall
-from stores.concurrency.admission import Limiter, quota_refusal
+from stores.concurrency.slots import Limiter, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database

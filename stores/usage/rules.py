@@ -325,14 +325,6 @@ def _stated_split(stated: dict[str, Any], total: int) -> Split:
     return Split(prompt, completion, max(total, both), both > 0 and not total, classes)
 
 
-def stated_classes(parts: Split) -> dict[str, int]:
-    """Return the counts of all classes of a split, for `token_classes`."""
-    classes = dict(parts.classes)
-    for rest, side, total in ((INPUT, Side.INPUT, parts.prompt), (OUTPUT, Side.OUTPUT, parts.completion)):
-        classes[rest] = total - sum(classes.get(each.name, 0) for each in CLASSES if each.side is side)
-    return {each.name: classes[each.name] for each in CLASSES if classes.get(each.name)}
-
-
 def whole_count(value: object) -> int:
     """Return an integer from 0 to `MOST`; 0 for any other value."""
     if type(value) is int:  # true for nearly all

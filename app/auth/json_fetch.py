@@ -9,12 +9,18 @@ import json
 import socket
 import time
 import urllib.request
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from app.http.loopback import is_for_this_machine
+from app.http.connections import is_for_this_machine
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_Connect = Callable[..., http.client.HTTPConnection]
 
 _MAX_BYTES: Final = 1024 * 1024
 
@@ -77,7 +83,7 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
 
     deadline = 0.0
 
-    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:  # noqa: ANN401 -- as urllib declares them
+    def do_open(self, http_class: _Connect, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:
         """Send a request; every redirect must lead to a safe URL, too."""
         check_url(req.full_url)
         req.timeout = _seconds_left(self.deadline)
@@ -92,8 +98,8 @@ class _Https(_DeadlineHandler, urllib.request.HTTPSHandler):
     pass
 
 
-def _connection(http_class: Any, deadline: float, host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 -- as urllib declares them
-    connection: http.client.HTTPConnection = http_class(host, **options)
+def _connection(http_class: _Connect, deadline: float, host: str, **options: Any) -> http.client.HTTPConnection:
+    connection = http_class(host, **options)
     connection.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, deadline))
     return connection
 
@@ -119,11 +125,11 @@ class _DeadlineReader(io.RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 -- as io declares it
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         """Read available bytes; wait for them until the deadline."""
         self._socket.settimeout(_seconds_left(self._deadline))
-        document: int | None = self._raw.readinto(buffer)
-        return document
+        count: int | None = self._raw.readinto(buffer)  # its type is unknown to typeshed
+        return count
 
     def close(self) -> None:
         """Close the wrapped reader, too."""
