@@ -239,6 +239,8 @@ _CASE_FOLDING: Final = _CaseFolding()
 
 
 def _fold(text: str) -> str:
+    if len(text) <= _FOLD_CHUNK:
+        return text.translate(_CASE_FOLDING)
     chunks = (text[start : start + _FOLD_CHUNK] for start in range(0, len(text), _FOLD_CHUNK))
     return "".join(chunk.translate(_CASE_FOLDING) for chunk in chunks)
 
