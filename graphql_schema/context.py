@@ -23,7 +23,7 @@ from stores.keys import KeysStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
-from stores.providers import NoProviders, Providers
+from stores.providers import Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
@@ -83,7 +83,7 @@ class Stores:
         """
         calls, objects = calls or CallsStore(database), ObjectsStore(database)
         feedback, files = FeedbackStore(database), FilesStore(database)
-        providers = providers or NoProviders()
+        providers = providers or Providers()
         completions = CompletionsStore(database, objects, calls, providers, max_completions)
         return cls(
             actions=ActionsStore(calls, objects, feedback, completions),

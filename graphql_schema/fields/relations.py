@@ -20,7 +20,7 @@ from stores.paging import PageRequest, Row
 
 if TYPE_CHECKING:
     from graphql_schema.calls.types import CallSchema
-    from graphql_schema.evaluations.runs import EvaluationRun
+    from graphql_schema.evaluations import EvaluationRun
     from graphql_schema.files import FileContentReadRes
     from graphql_schema.objects import ObjSchema
     from graphql_schema.tables import Table
@@ -40,9 +40,9 @@ Relation = Any
 """An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
 
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
-Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
+Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
 
-KeyOf = Callable[[Row], Any]
+KeyOf = Callable[[Any], Any]
 """Returns the key of the related row; None if there is none."""
 
 

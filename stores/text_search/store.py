@@ -8,7 +8,7 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
-from stores.calls.list_query import calls_list_query
+from stores.calls.list_query import CallsQuery
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.leases import LeaseLostError
@@ -17,14 +17,11 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
+from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
-from stores.text_search.index_state import SearchIndex, index_lease, switch
-from stores.text_search.indexing import IS_MARKED, Indexer, has_work
+from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch
 from stores.text_search.ranked import ranked_count, ranked_page
-from stores.text_search.results import FoundPage, Method, TextQuery, cursor_error
-from stores.text_search.scan import SECONDS, scanned_count, scanned_page
-from stores.text_search.search_terms import Terms, parse
-from stores.text_search.searched_fields import SEARCHED_FIELDS
+from stores.text_search.scan import SECONDS, FoundPage, Method, TextQuery, cursor_error, scanned_count, scanned_page
 
 PAUSE: Final = 0.25
 """Pause after each step of index work, as a multiple of the step's duration."""
@@ -63,7 +60,7 @@ class TextSearchStore:
             problem = f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call"
             raise BadInputError(problem, "max_highlights")
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
+        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             cursor_method = text_query.method_of(request)
             if cursor_method is Method.INDEX and not _is_ready(state):
@@ -105,7 +102,7 @@ class TextSearchStore:
         check_project_id(project_id)
         terms = parse(text)
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
+        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             generation = _generation(state, terms, method)
             return await (ranked_count(text_query, generation) if generation else scanned_count(text_query))
