@@ -54,8 +54,7 @@ async def read_operation(
         UnavailableError: the memory or disk budget is used up.
     """
     try:
-        _check_headers(headers, sizes)
-        form = FormReader(_boundary(headers), body)
+        form = FormReader(_checked_boundary(headers, sizes), body)
         parameters, paths = await _read_parameters(form, sizes, schema)
         places = {name: _locations(parameters, name, file_paths) for name, file_paths in paths.items()}
         await _read_files(form, places, sizes, files)
@@ -64,7 +63,8 @@ async def read_operation(
     return Form(parameters, tuple(path for file_paths in paths.values() for path in file_paths))
 
 
-def _check_headers(headers: Mapping[str, str], sizes: "Sizes") -> None:
+def _checked_boundary(headers: Mapping[str, str], sizes: "Sizes") -> str:
+    """Check the headers of a form, and return its boundary."""
     if not any(headers.get(name.lower()) for name in PREFLIGHT_HEADERS):
         raise BadInputError(
             f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
@@ -74,9 +74,6 @@ def _check_headers(headers: Mapping[str, str], sizes: "Sizes") -> None:
         raise BadInputError("send the body without Content-Encoding; it is not decompressed")
     if length := announced_bytes(headers):
         check_size(length - sizes.max_body_bytes, sizes.max_file_bytes)
-
-
-def _boundary(headers: Mapping[str, str]) -> str:
     _, parameters = media_type_of(headers["content-type"])
     if not parameters.get("boundary"):
         raise BadInputError("Content-Type names no boundary")

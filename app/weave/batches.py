@@ -31,19 +31,6 @@ _SERVERS_FAULT: Final = 500
 _log: Final = logging.getLogger("loomql")
 
 
-async def batch_of(body: Body) -> Items:
-    """Return the items of a batch.
-
-    Raises:
-        InvalidRequestError: the body is not valid JSON, or has no list `batch`.
-        PayloadTooLargeError: there are more than `MAX_ITEMS` items.
-    """
-    items = await body.items(_BATCH)
-    if len(items) > MAX_ITEMS:
-        raise PayloadTooLargeError(f"has {len(items):,} items; the limit is {MAX_ITEMS:,}; send fewer at once", _BATCH)
-    return items
-
-
 def is_passing(error: StoreError) -> bool:
     """True if the item may be stored when the client sends it again."""
     return weave_status(error) >= _SERVERS_FAULT or isinstance(error, RateLimitedError)
@@ -124,8 +111,8 @@ Waiting = list[tuple[int, _Part]]
 
 
 async def store_batch(
-    items: Items,
-    read: Callable[[int], Awaitable[list[_Part]]],
+    body: Body,
+    read: Callable[[Items, int], Awaitable[list[_Part]]],
     write: Callable[[Outcome, Waiting[_Part]], Awaitable[None]],
     max_parts: int,
     max_bytes: int,
@@ -133,20 +120,25 @@ async def store_batch(
     """Store the items in small groups, so that a large body is never parsed as a whole.
 
     Args:
-        items: the batch.
+        body: a request with the list `batch`.
         read: converts the item at a position to the parts to store; it may raise a StoreError.
         write: stores a group of parts, and records their results and errors.
         max_parts: number of parts that make a group.
         max_bytes: size of the text of its items that makes a group.
 
     Raises:
+        InvalidRequestError: the body is not valid JSON, or has no list `batch`.
+        PayloadTooLargeError: there are more than `MAX_ITEMS` items.
         StoreError: no item is stored, or the client should send the whole batch again.
     """
+    items = await body.items(_BATCH)
+    if len(items) > MAX_ITEMS:
+        raise PayloadTooLargeError(f"has {len(items):,} items; the limit is {MAX_ITEMS:,}; send fewer at once", _BATCH)
     outcome, size = Outcome(items), 0
     waiting: Waiting[_Part] = []
     async for position in cooperative(range(len(items))):
         try:
-            waiting += [(position, part) for part in await read(position)]
+            waiting += [(position, part) for part in await read(items, position)]
         except StoreError as error:
             outcome.refuse_for_good(position, error)
             if not waiting:

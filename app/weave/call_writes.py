@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.batches import Outcome, Waiting, batch_of, store_batch
+from app.weave.batches import Outcome, Waiting, store_batch
 from app.weave.request_body import LARGE, Body, InvalidRequestError, Items
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
@@ -82,9 +82,8 @@ def _check_project(body: Body, project_id: str, at: str) -> None:
 
 async def _store(stores: Stores, body: Body, requests: Callable[[object, str], list[Start | End]]) -> Response:
     """Store a batch; `requests` returns the starts and ends in an item, and takes its location in the request."""
-    items = await batch_of(body)
 
-    async def read(position: int) -> list[Part]:
+    async def read(items: Items, position: int) -> list[Part]:
         _check_size(items, position)
         found = requests(await items.value(position, _MAX_VALUES), items.at(position))
         return [request.to_store(is_large=items.size(position) > LARGE) for request in found]
@@ -97,11 +96,11 @@ async def _store(stores: Stores, body: Body, requests: Callable[[object, str], l
         outcome.is_partly_stored |= len(errors) < len(waiting)
         for at, (position, part) in enumerate(waiting):
             if at in errors:
-                outcome.refuse(position, errors[at].prefixed(items.at(position)))
+                outcome.refuse(position, errors[at].prefixed(outcome.items.at(position)))
             elif isinstance(part, CallStart):
                 outcome.results[position] = _result(part)
 
-    return await store_batch(items, read, write, _MAX_BATCH_PARTS, _BYTES_AT_ONCE)
+    return await store_batch(body, read, write, _MAX_BATCH_PARTS, _BYTES_AT_ONCE)
 
 
 def _check_size(items: Items, position: int) -> None:

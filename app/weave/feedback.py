@@ -7,8 +7,8 @@ import orjson
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.batches import Outcome, Waiting, batch_of, is_passing, store_batch
-from app.weave.request_body import Body
+from app.weave.batches import Outcome, Waiting, is_passing, store_batch
+from app.weave.request_body import Body, Items
 from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
 from stores.errors import StoreError
@@ -17,6 +17,9 @@ from stores.json import codec, paths
 from stores.paging import Row
 from stores.query import Query
 from stores.row_fields import JsonField
+
+_READ_AT_ONCE: Final = 32
+"""Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
 
 _WRITE_BATCH_SIZE: Final = 100
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
@@ -53,9 +56,8 @@ def _new(body: Body, req: FeedbackCreateReq) -> NewFeedback:
 
 async def create_batch(stores: Stores, body: Body) -> Response:
     """Store a batch of feedback; invalid items do not stop the others from being stored."""
-    items = await batch_of(body)
 
-    async def read(position: int) -> list[FeedbackCreateReq]:
+    async def read(items: Items, position: int) -> list[FeedbackCreateReq]:
         return [await items.read(position, FeedbackCreateReq)]
 
     async def write(outcome: Outcome, waiting: Waiting[FeedbackCreateReq]) -> None:
@@ -71,7 +73,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
                 outcome.results[position] = fields_of(row, _ANSWERED)
             outcome.is_partly_stored = True
 
-    return await store_batch(items, read, write, _WRITE_BATCH_SIZE, _BYTES_AT_ONCE)
+    return await store_batch(body, read, write, _WRITE_BATCH_SIZE, _BYTES_AT_ONCE)
 
 
 async def _store_singly(stores: Stores, outcome: Outcome, waiting: Waiting[FeedbackCreateReq]) -> None:
@@ -96,7 +98,7 @@ async def query(stores: Stores, req: FieldsQueryReq) -> object:
         return {"result": [{_COUNT: await stores.feedback.count(req.project_id, query=req.where)}]}
     names = responses.selected(req.fields, _FIELDS, _PAYLOAD)
     wanted = {name.partition(".")[0] for name in names}
-    found = responses.pages(stores.feedback.page, req, wanted)
+    found = responses.pages(stores.feedback.page, req, wanted, size=_READ_AT_ONCE)
     return await responses.listed("result", responses.encoded(found, lambda row: _selection(row, names)))
 
 

@@ -2,46 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
-_CALL: Final = """\
-query Call($projectId: ID!, $id: ID!) {
-  call(projectId: $projectId, id: $id) {
-    id
-    traceName
-    displayName
-    status
-    startedAt
-    latencyMs
-    totalTokens
-    totalCost
-    inputs
-    output
-    exception
-    children(first: 50) { nodes { id traceName status latencyMs } }
-  }
-}
-"""
-_VERSION: Final = """\
-query Version($ref: ID!) {
-  node(id: $ref) {
-    ... on ObjSchema { ref kind objectId digest versionIndex isLatest createdAt baseObjectClass val }
-  }
-}
-"""
-_PROJECT: Final = """\
-query LatestTraces($projectId: ID!) {
-  calls(
-    projectId: $projectId
-    filter: { traceRootsOnly: true }
-    sortBy: [{ field: "started_at", direction: DESC }]
-    first: 20
-  ) {
-    nodes { id traceName status startedAt latencyMs totalTokens totalCost }
-  }
-}
-"""
+_QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
+_CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
 
 _LINK: Final = re.compile(
     r"/(?P<project>[^/]+/[^/]+)/(?:r/call/(?P<call>[^/]+)"

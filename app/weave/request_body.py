@@ -31,23 +31,19 @@ class InvalidRequestError(HttpError, BadInputError):
 
 @dataclass
 class Body:
-    """The body of a request, with its path parameters and headers."""
+    """The body of a request, and what its URL and headers say."""
 
     text: bytearray
     access: RouteAccess
     reservation: Reservation
     path: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    retry_id: str | None = None
+    """Id that all retries of a request share; None if the client sends none."""
 
     @property
     def is_large(self) -> bool:
         """True if the body is so large that a thread should process it."""
         return len(self.text) > LARGE
-
-    @property
-    def retry_id(self) -> str | None:
-        """Id that all retries of a request share; None if the client sends none."""
-        return self.headers.get(_RETRY_ID)
 
     @property
     def project_id(self) -> str | None:
@@ -182,4 +178,4 @@ async def read_sdk_body(request: Request, max_bytes: int, reservation: Reservati
         raise InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
     # The SDK reads an error only after it sent the whole body.
     text = await read_body(request, BodyRules(max_bytes, "send less at once", discards=4), reservation)
-    return Body(text, access_of(request), reservation, request.path_params, dict(request.headers))
+    return Body(text, access_of(request), reservation, request.path_params, request.headers.get(_RETRY_ID))

@@ -40,6 +40,18 @@ def _micros(value: object) -> object:
 Time = Annotated[int, BeforeValidator(_micros)]
 """Microseconds since the epoch, parsed from ISO 8601."""
 
+
+def _few(check: Callable[[int], None]) -> BeforeValidator:
+    """Reject too many members before pydantic validates each of them, which takes long."""
+
+    def check_number_of_members(value: object) -> object:
+        if isinstance(value, list | dict):
+            check(len(value))
+        return value
+
+    return BeforeValidator(check_number_of_members)
+
+
 _TIMES: Final = ("_at", "_date", "_datetime")
 """Endings of the names of times."""
 
@@ -167,13 +179,6 @@ class Sort(builtin.SortBy, extra="ignore"):
     """One sort key."""
 
 
-def _few_keys(value: object) -> object:
-    """Reject too many sort keys before pydantic validates each of them."""
-    if isinstance(value, list):
-        check_key_count(len(value))
-    return value
-
-
 class Filter(builtin.CallsFilter, extra="ignore"):
     """Filter of calls."""
 
@@ -186,7 +191,7 @@ class Listing(OfProject):
     """A list query: query, sort, limit and offset; without a limit it returns all rows."""
 
     query: AnyJson = None
-    sort_by: Annotated[list[Sort] | None, BeforeValidator(_few_keys)] = None
+    sort_by: Annotated[list[Sort] | None, _few(check_key_count)] = None
     limit: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
     offset: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
 
@@ -263,17 +268,10 @@ class Cost(StoreInput[NewCost]):
     """Prices of a model."""
 
 
-def _few_costs(value: object) -> object:
-    """Reject too many costs before pydantic validates each of them, which takes long."""
-    if isinstance(value, dict):
-        check_number(len(value))
-    return value
-
-
 class CostCreateReq(OfProject):
     """Request to set prices, by model."""
 
-    costs: Annotated[dict[str, Cost], BeforeValidator(_few_costs)]
+    costs: Annotated[dict[str, Cost], _few(check_number)]
     wb_user_id: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Responses for the Weave SDK. Lists are read in pages that fit into memory, and streamed."""
+"""Responses for the Weave SDK. Lists are found page by page, read in parts that fit into memory, and streamed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
@@ -22,9 +22,10 @@ ReadPage = Callable[..., Awaitable[Page]]
 _CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
-READ_AT_ONCE: Final = 1_000
+FOUND_AT_ONCE: Final = 1_000
+READ_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-"""Limits of a page or part of a list; a single larger row is a page of its own."""
+"""Limits of a page and of a part of one; a single larger row is a part of its own."""
 
 _TIMES: Final = frozenset(
     ("started_at", "ended_at", "created_at", "effective_date", "start_time", "last_updated"),
@@ -86,6 +87,7 @@ async def pages(
     listing: Listing,
     wanted: Iterable[str],
     chosen: StoreInput[Any] | Filter | None = None,
+    size: int | None = None,
 ) -> AsyncGenerator[Page, None]:
     """Yield the pages of a list from its offset up to its limit.
 
@@ -94,12 +96,12 @@ async def pages(
         listing: the request.
         wanted: names of the fields to read.
         chosen: filter of the list.
+        size: maximum number of rows of a page.
     """
-    list_filter = chosen.to_store() if chosen else None
+    size, list_filter = size or FOUND_AT_ONCE, chosen.to_store() if chosen else None
     left, cursor, offset = listing.limit, None, listing.offset or 0
     while left is None or left > 0:
-        size = READ_AT_ONCE if left is None else min(left, READ_AT_ONCE)
-        request = PageRequest(size, cursor, offset=offset, max_characters=BYTES_AT_ONCE)
+        request = PageRequest(size if left is None else min(left, size), cursor, offset=offset)
         page = await read(listing.project_id, request, wanted, list_filter, listing.sort_keys, listing.where)
         yield page
         if not page.has_next or not page.rows:
@@ -124,7 +126,7 @@ def in_parts(
     total = 0
     for row in rows:
         total += row.get(weight, 0)
-        if part and (total > (limit or BYTES_AT_ONCE) or len(part) == max_rows):
+        if part and (total > (limit or BYTES_AT_ONCE) or len(part) == (max_rows or READ_AT_ONCE)):
             yield part
             part, total = [], row.get(weight, 0)
         part.append(row)

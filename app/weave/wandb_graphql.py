@@ -3,19 +3,11 @@
 They have a schema of their own, apart from LoomQL's, with these lookups only. The current user is always `local`.
 """
 
+from pathlib import Path
 from typing import Any, Final
 
-from graphql import (
-    ASTValidationRule,
-    ExecutionResult,
-    GraphQLError,
-    GraphQLResolveInfo,
-    build_schema,
-    execute,
-    parse,
-    specified_rules,
-    validate,
-)
+import graphql
+from graphql import ExecutionResult, GraphQLError
 
 from app.http.errors import reason
 from app.weave.request_body import Body
@@ -29,28 +21,12 @@ from stores.paging import Row
 from stores.projects import normalised_id
 from stores.security.access import Caller, Role
 
-Info = GraphQLResolveInfo[None]
+Info = graphql.GraphQLResolveInfo[None]
 
 _MAX_QUERY_LENGTH: Final = 2_000
 """Limit of a query's characters, twice what the SDK sends. Validation time grows with the square of repeated fields."""
 
-_SCHEMA: Final = build_schema(
-    """
-    type Query {
-      project(name: String!, entityName: String): Project
-      entity(name: String!): Entity
-      viewer: User
-      serverInfo: ServerInfo
-    }
-    type Mutation { upsertModel(input: UpsertModelInput!): UpsertModelPayload }
-    type Project { id: ID! name: String! entityName: String! description: String }
-    type Entity { id: ID! name: String! readOnly: Boolean! }
-    type User { id: ID! username: String! name: String! entity: String! email: String defaultEntity: Entity! }
-    type ServerInfo { frontendHost: String }
-    type UpsertModelPayload { model: Project project: Project inserted: Boolean! }
-    input UpsertModelInput { id: String name: String entityName: String description: String repo: String }
-    """
-)
+_SCHEMA: Final = graphql.build_schema(Path(__file__).with_name("wandb.graphql").read_text())
 
 
 async def look_up(stores: Stores, body: Body, *, introspection: bool) -> object:
@@ -70,15 +46,17 @@ async def look_up(stores: Stores, body: Body, *, introspection: bool) -> object:
 
 
 async def _result(
-    parsed: Lookup, root: dict[str, object], rules: tuple[type[ASTValidationRule], ...]
+    parsed: Lookup, root: dict[str, object], rules: tuple[type[graphql.ASTValidationRule], ...]
 ) -> ExecutionResult:
     try:
-        document = parse(parsed.query)
+        document = graphql.parse(parsed.query)
     except GraphQLError as error:
         return ExecutionResult(None, [error])
-    if errors := validate(_SCHEMA, document, (*specified_rules, *rules)):
+    if errors := graphql.validate(_SCHEMA, document, (*graphql.specified_rules, *rules)):
         return ExecutionResult(None, errors)
-    result = execute(_SCHEMA, document, root, variable_values=parsed.variables, operation_name=parsed.operation_name)
+    result = graphql.execute(
+        _SCHEMA, document, root, variable_values=parsed.variables, operation_name=parsed.operation_name
+    )
     return result if isinstance(result, ExecutionResult) else await result
 
 

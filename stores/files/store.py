@@ -29,6 +29,10 @@ _DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0
 _MAX_SHOWN: Final = 64
 
 
+_STORED: Final = ("project_id", "digest", "length", "content_type", "created_at", "filename", "_id", "chunkSize")
+"""Fields of a file's document, in the order of those of `StoredFile`."""
+
+
 class StoredFile(NamedTuple):
     """A stored file. `name` is the first name it was given; `created_at` is in microseconds since the epoch."""
 
@@ -44,16 +48,7 @@ class StoredFile(NamedTuple):
     @classmethod
     def of(cls, document: Document) -> "StoredFile":
         """Read a file from its document."""
-        return cls(
-            document["project_id"],
-            document["digest"],
-            document["length"],
-            document["content_type"],
-            document["created_at"],
-            document.get("filename"),
-            document["_id"],
-            document["chunkSize"],
-        )
+        return cls._make(document.get(name) for name in _STORED)
 
     @property
     def row(self) -> Row:

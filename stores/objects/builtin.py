@@ -345,7 +345,7 @@ def without_type_marks(value: AnyJson) -> AnyJson:
 
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:
     faults = [
-        (_path(value, fault["loc"]), fault["msg"].removeprefix("Value error, "))
+        (paths.join(_steps(value, fault["loc"])), fault["msg"].removeprefix("Value error, "))
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     path, first = faults[0]
@@ -356,12 +356,8 @@ def _explained(error: ValidationError, value: object, name: str) -> BadInputErro
     return BadInputError(f"is not a valid {name}: {first}{also}", at)
 
 
-def _path(value: object, location: Sequence[int | str]) -> str:
-    """Return the path into a value that pydantic reports; it skips names of alternatives."""
-    return paths.join(_steps(value, location))
-
-
 def _steps(value: AnyJson, location: Sequence[int | str]) -> Iterator[str]:
+    """Yield the path into a value that pydantic reports, without the names of alternatives."""
     for position, step in enumerate(location):
         is_last = position == len(location) - 1
         if isinstance(value, dict) and (step in value or is_last):

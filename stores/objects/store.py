@@ -18,7 +18,7 @@ from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.filters import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, ObjectsFilter
 from stores.objects.inputs import ObjectVersion
-from stores.objects.writes import Name, NameWriter, RestoredVersion, doomed_rows, group_by_name, not_found, versions_of
+from stores.objects.writes import Name, NameWriter, RestoredVersion, doomed_rows, group_by_name, versions_of
 from stores.paging import Row
 from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
@@ -130,7 +130,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         kinds = [each for each in candidates if await self._ever_existed(project_id, each, object_id)]
         deleted = await self._delete(project_id, kinds, object_id, unique_digests)
         if not deleted:
-            raise not_found(object_id, name_argument)
+            raise NotFoundError(f"{object_id[:128]} has no versions, or all are deleted", name_argument)
         return deleted
 
     async def _ever_existed(self, project_id: str, kind: Kind, object_id: str) -> bool:

@@ -102,8 +102,9 @@ class NameWriter:
             await self._unset_latest()
         stands_in = {"stands_in": True} if becomes_latest and not is_latest else {}
         position = {"visible": True, "is_latest": int(becomes_latest), "write_index": head["writes"], **stands_in}
-        index = head["versions"] if await self._index_is_taken(version_index) else version_index
-        await self._put(document, position, old, index)
+        same_index = {**self._name, "version_index": version_index}
+        is_taken = await self._objects.find_one(same_index, {"_id": 1}, session=self._session) is not None
+        await self._put(document, position, old, head["versions"] if is_taken else version_index)
 
     async def _may_lead(self, version_index: int) -> bool:
         """Return True if there is no latest version, or only a stand-in with a lower index."""
@@ -112,10 +113,6 @@ class NameWriter:
         if not latest or not latest["visible"]:
             return True
         return bool(latest.get("stands_in")) and latest["version_index"] < version_index
-
-    async def _index_is_taken(self, version_index: int) -> bool:
-        taken = {**self._name, "version_index": version_index}
-        return await self._objects.find_one(taken, {"_id": 1}, session=self._session) is not None
 
     async def _put(self, document: Document, position: Document, old: Document | None, index: int) -> None:
         """Insert a new version at an index, or restore the content of an old one."""
@@ -193,13 +190,6 @@ def doomed_rows(rows: Sequence[Document], versions: Sequence[str], object_id: st
     rows_by_version = {version: by_name.get(naming(version)) for version in versions}
     missing = [version for version, row in rows_by_version.items() if not row or not row["visible"]]
     if missing:
-        raise not_found(object_id, missing=missing)
+        listed = ", ".join(version[:64] for version in missing)
+        raise NotFoundError(f"{object_id[:128]} has no {listed}; nothing was deleted", "digests")
     return {version: row for version, row in rows_by_version.items() if row}
-
-
-def not_found(object_id: str, name_argument: str = "object_id", missing: Sequence[str] = ()) -> NotFoundError:
-    """Create the error for missing versions, or without any, for a name without versions."""
-    if not missing:
-        return NotFoundError(f"{object_id[:128]} has no versions, or all are deleted", name_argument)
-    listed = ", ".join(version[:64] for version in missing)
-    return NotFoundError(f"{object_id[:128]} has no {listed}; nothing was deleted", "digests")

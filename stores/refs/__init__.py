@@ -37,6 +37,8 @@ ARTIFACT_SCHEME: Final = "wandb-artifact:///"
 INTERNAL_SCHEME: Final = "weave-trace-internal:///"
 
 STEP_NAMES: Final = ("attr", "key", "index", "id")
+_REF: Final = re.compile(SCHEME + "([^/]+/[^/]+)/([^/]+)/([^/]+)((?:/.*)?)", re.DOTALL)
+_ARTIFACT: Final = re.compile(ARTIFACT_SCHEME + "[^/]+/[^/]+/[^/]+")
 _INDEX: Final = re.compile("0|-?[1-9][0-9]*")
 _NAME: Final = re.compile(r"[^/:]+")
 
@@ -81,16 +83,16 @@ def parse(text: str) -> Ref:
     Raises:
         BadInputError: if the text is not a ref; the message says which part is invalid.
     """
-    parts = text.removeprefix(SCHEME).split("/")
-    if not text.startswith(SCHEME) or len(parts) < 4 or not all(parts[:4]):  # noqa: PLR2004 -- entity, project, kind, rest
+    found = _REF.fullmatch(text)
+    if not found:
         raise _invalid(text, f"write {SCHEME}entity/project/kind/name:version")
-    project_id, kind, rest, steps = "/".join(parts[:2]), parts[2], parts[3], parts[4:]
+    project_id, kind, rest, steps = found.groups()
     match kind:
         case "object" | "op":
             name, _, version = rest.partition(":")
             if not (_NAME.fullmatch(name) and _NAME.fullmatch(version)):
                 raise _invalid(text, "write an object or op as name:version")
-            return Ref(project_id, kind, name, version, _parse_steps(text, steps))
+            return Ref(project_id, kind, name, version, _parse_steps(text, steps.split("/")[1:]))
         case "table" | "call":
             return Ref(project_id, kind, rest)
         case _:
@@ -116,8 +118,7 @@ def _invalid(text: str, reason: str) -> BadInputError:
 def is_ref(text: str) -> bool:
     """True if the text is a ref in canonical form: parsing and formatting returns the same text."""
     if text.startswith(ARTIFACT_SCHEME):
-        parts = text.removeprefix(ARTIFACT_SCHEME).split("/")
-        return len(parts) == 3 and all(parts)  # noqa: PLR2004 -- entity, project, id
+        return _ARTIFACT.fullmatch(text) is not None
     if not text.startswith(SCHEME):
         return False
     try:
@@ -292,12 +293,9 @@ def _of_kind(text: str, project_id: str, kind: str, name: str) -> EntityRef:
     match kind:
         case "":
             return EntityRef(project_id, "project")
-        case "call":
-            ids.check_call_id(name, "id")
-            return EntityRef(project_id, "call", name)
-        case "trace":
-            ids.check_trace_id(name, "id")
-            return EntityRef(project_id, "trace", name)
+        case "call" | "trace":
+            (ids.check_call_id if kind == "call" else ids.check_trace_id)(name, "id")
+            return EntityRef(project_id, kind, name)
         case "object" | "op":
             if not _VERSION.fullmatch(name):
                 raise _no_entity(text, "write an object or op as name:digest, without anything after it")

@@ -1,6 +1,6 @@
 """Resolution of refs in batches: each hop reads the targets of all refs together, in a few commands."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -84,28 +84,20 @@ class TargetReader:
             BadInputError: if they exceed the budget.
         """
         versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
-        rows = [target for target in targets if isinstance(target, RowKey)]
+        rows: dict[str, list[RowKey]] = {}
+        for row in await self._members([target for target in targets if isinstance(target, RowKey)]):
+            rows.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
         contents: dict[Target, Content] = {}
-        async for target, text in self._read_texts(versions, rows):
-            budget.count_read(text)
-            contents[target] = Content(text)
-        return contents
-
-    async def _read_texts(
-        self, versions: Mapping[str, Ref], rows: Sequence[RowKey]
-    ) -> AsyncIterator[tuple[Target, str | None]]:
-        projects = {ref.project_id for ref in versions.values()}
+        projects = {target.project_id for target in targets}
         async for document in _find(self._objects, versions, projects, {"visible": 1, "json.val": 1}):
-            yield versions[document["_id"]], document["json"]["val"] if document["visible"] else None
-        if not rows:
-            return
-        members: dict[str, list[RowKey]] = {}
-        for row in await self._members(rows):
-            members.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
-        projects = {row.project_id for row in rows}
-        async for document in _find(self._rows, members, projects, {"json.val": 1}):
-            for row in members[document["_id"]]:
-                yield row, document["json"]["val"]
+            text = document["json"]["val"] if document["visible"] else None
+            budget.count_read(text)
+            contents[versions[document["_id"]]] = Content(text)
+        async for document in _find(self._rows, rows, projects, {"json.val": 1}):
+            for row in rows[document["_id"]]:
+                budget.count_read(document["json"]["val"])
+                contents[row] = Content(document["json"]["val"])
+        return contents
 
     async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
         """Return the rows that belong to their tables."""

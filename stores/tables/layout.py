@@ -8,7 +8,7 @@ chunks, however they were made.
 import hashlib
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -74,12 +74,6 @@ class Layout:
     starts: Sequence[int]
     storage_size_bytes: int | None = None
 
-    @classmethod
-    async def read(cls, tables: Collection, project_id: str, digest: str) -> Self | None:
-        """Read a table; None if the project has none with this digest."""
-        document = await tables.find_one(table_match(project_id, digest), {"_id": 0})
-        return cls(**document) if document else None
-
     async def write(self, tables: Collection, session: Session, storage_size_bytes: int | None) -> None:
         """Insert the table unless it exists."""
         # An existing table is updated too, so that the command waits for a majority.
@@ -96,6 +90,12 @@ class Layout:
     def chunks_between(self, low: int, high: int) -> range:
         """Return the numbers of the chunks with the positions from `low` up to, not including, `high`."""
         return range(bisect_right(self.starts, low) - 1, bisect_left(self.starts, high)) if low < high else range(0)
+
+
+async def read_layouts(database: Database, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
+    """Read the tables that exist, by digest."""
+    documents = content_store.find_each(database.tables, project_id, digests, {"_id": 0})
+    return {row["digest"]: Layout(**row) async for row in documents}
 
 
 def table_match(project_id: str, digest: str) -> Document:

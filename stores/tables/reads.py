@@ -9,7 +9,7 @@ from stores.database import Database, content_store, database_query
 from stores.database.transactions import Session
 from stores.ids import group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, find_page, scope_of
-from stores.tables.layout import Layout, read_chunks, table_match
+from stores.tables.layout import Layout, read_chunks, read_layouts, table_match
 from stores.tables.rows import paths_of, sizes_of
 
 _ORDER: Final = Order({}, (SortKey("id"),))
@@ -19,8 +19,6 @@ _MAX_BATCH: Final = 16_384
 
 _RowAt = tuple[int, str]
 """Position in the table, and digest of the row there."""
-
-Pipeline = list[dict[str, Any]]
 
 Key = tuple[str, str]
 """Project id and digest of a table."""
@@ -33,12 +31,6 @@ class Span:
     layout: Layout
     low: int
     high: int
-
-
-async def read_layouts(database: Database, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
-    """Read the tables that exist, by digest."""
-    documents = content_store.find_each(database.tables, project_id, digests, {"_id": 0})
-    return {row["digest"]: Layout(**row) async for row in documents}
 
 
 async def read_spans(
@@ -85,6 +77,11 @@ def placed_row(row: Row, layout: Layout, at: int) -> Row:
     return row | position
 
 
+def _join(collection: str, name: str) -> list[dict[str, Any]]:
+    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
+    return [{"$lookup": by_key}, {"$unwind": f"${name}"}]
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """Rows of a table in table order that match `match` and whose digest is in `members` (None: any)."""
@@ -102,7 +99,7 @@ class Walk:
         Raises:
             BadInputError: the cursor does not belong to this list.
         """
-        low, high, skip = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
+        low, high, skip = self._bounds(request)
         rows: list[Row] = []
         async for positions in self._batches(low, high, request.size + 1, backward=request.backward):
             selected, needed = positions, request.size + 1 - len(rows)
@@ -115,6 +112,34 @@ class Walk:
                 break
         return self.build_page(rows, request)
 
+    async def sorted_page(self, order: Order, request: PageRequest, paths: Sequence[str]) -> Page:
+        """Return a page of rows in another order; `id` is the position.
+
+        Raises:
+            BadInputError: the cursor does not belong to this list.
+        """
+        page = await find_page(self.database.tables, self.match, order, request, paths, self._stages())
+        page.rows[:] = [placed_row(row, self.layout, row["id"]) for row in page.rows]
+        return page
+
+    def _stages(self) -> list[dict[str, Any]]:
+        """Build the stages of the table's row documents, one per position, which is the `id`."""
+        start = {"$arrayElemAt": ["$starts", "$number"]}
+        key_start = {"$literal": content_store.key(self.layout.project_id, "")}
+        chosen = [{"$match": {"row_digest": {"$in": sorted(self.members)}}}] if self.members else []
+        return [
+            {"$match": table_match(self.layout.project_id, self.layout.digest)},
+            {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
+            {"$project": {"start": start, "key": {"$concat": [key_start, "$chunks"]}}},
+            *_join(self.database.table_chunks.name, "chunk"),
+            {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
+            {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
+            *chosen,
+            {"$project": {"id": 1, "key": {"$concat": [key_start, "$row_digest"]}}},
+            *_join(self.database.table_rows.name, "row"),
+            {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
+        ]
+
     def build_page(self, found: list[Row], request: PageRequest) -> Page:
         """Build the page from the rows found: one more than the page if there are more, in reverse if backward."""
         return build_page(found, request, _ORDER, self._scope)
@@ -125,7 +150,7 @@ class Walk:
         Raises:
             BadInputError: the cursor does not belong to this list.
         """
-        low, high, _ = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
+        low, high, _ = self._bounds(request)
         limit = request.size + 1
         return (max(low, high - limit), high) if request.backward else (min(low, high), min(low + limit, high))
 
@@ -159,8 +184,9 @@ class Walk:
     def _has_conditions(self) -> bool:
         return bool(self.match) or self.members is not None
 
-    def _bounds(self, position: list[object] | None, request: PageRequest) -> tuple[int, int, int]:
+    def _bounds(self, request: PageRequest) -> tuple[int, int, int]:
         """Return the range of positions of the page, and the number of matching rows to skip."""
+        position = decode_cursor(request, self._scope, len(_ORDER.keys))
         low, high = 0, self.layout.count
         if position is not None:
             at = position[0] if isinstance(position[0], int) else 0
@@ -190,48 +216,19 @@ class Walk:
         return [placed_row(rows[digest], self.layout, at) for at, digest in selected if digest in rows]
 
 
-async def sorted_page(
+async def read_walks(
     database: Database,
-    layout: Layout,
-    match: dict[str, Any],
-    members: frozenset[str] | None,
-    order: Order,
-    request: PageRequest,
-    paths: Sequence[str],
-) -> Page:
-    """Return a sorted page of the matching rows whose digest is in `members` (None: any); `id` is the position.
-
-    Raises:
-        BadInputError: the cursor does not belong to this list.
-    """
-    source = _rows_of(database, layout, members)
-    return await find_page(database.tables, match, order, request, paths, source)
-
-
-def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:
-    """Build the pipeline of a table's row documents, one per position, which is the `id`."""
-    chosen = [{"$match": {"row_digest": {"$in": sorted(members)}}}] if members else []
-    return [
-        {"$match": table_match(layout.project_id, layout.digest)},
-        {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
-        {"$project": {"start": {"$arrayElemAt": ["$starts", "$number"]}, "key": _key(layout, "$chunks")}},
-        *_join(database.table_chunks.name, "chunk"),
-        {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
-        {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
-        *chosen,
-        {"$project": {"id": 1, "key": _key(layout, "$row_digest")}},
-        *_join(database.table_rows.name, "row"),
-        {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
-    ]
-
-
-def _key(layout: Layout, digest: str) -> dict[str, Any]:
-    return {"$concat": [{"$literal": content_store.key(layout.project_id, "")}, digest]}
-
-
-def _join(collection: str, name: str) -> Pipeline:
-    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
-    return [{"$lookup": by_key}, {"$unwind": f"${name}"}]
+    project_id: str,
+    digests: Sequence[str],
+    match: dict[str, Any] | None = None,
+    members: frozenset[str] | None = None,
+) -> dict[str, Walk]:
+    """Return the rows of tables, by digest; none for a table that does not exist."""
+    layouts = await read_layouts(database, project_id, digests)
+    return {
+        digest: Walk(database, layouts.get(digest) or Layout(project_id, digest, 0, (), ()), match or {}, members)
+        for digest in digests
+    }
 
 
 @dataclass(eq=False, slots=True)
@@ -250,7 +247,7 @@ class RowsOfTables:
         pages: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
         for project_id, digests in group_by_project(keys):
-            walks = await self._walks(project_id, digests)
+            walks = await read_walks(self.database, project_id, digests)
             spans = [Span(walk.layout, *walk.bounds(request)) for walk in walks.values()]
             found = await read_spans(self.database, project_id, spans, paths)
             for (digest, walk), span, rows in zip(walks.items(), spans, found, strict=True):
@@ -266,12 +263,5 @@ class RowsOfTables:
         return {
             (project_id, digest): walk.layout.count
             for project_id, digests in group_by_project(keys)
-            for digest, walk in (await self._walks(project_id, digests)).items()
-        }
-
-    async def _walks(self, project_id: str, digests: Sequence[str]) -> dict[str, Walk]:
-        layouts = await read_layouts(self.database, project_id, digests)
-        return {
-            digest: Walk(self.database, layouts.get(digest) or Layout(project_id, digest, 0, (), ()))
-            for digest in digests
+            for digest, walk in (await read_walks(self.database, project_id, digests)).items()
         }

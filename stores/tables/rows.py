@@ -63,7 +63,13 @@ class RowContent:
             raise error.prefixed(argument) from None
         canonical = codec.canonical(row)
         content = cls(digests.text_digest(canonical), row, text, len(canonical))
-        content._check_size(argument)
+        is_maybe_large = len(text) * _MAX_GROWTH > MAX_BYTES
+        if is_maybe_large and (size := len(bson.encode(content.document("")))) > MAX_BYTES:
+            raise PayloadTooLargeError(
+                f"takes {size:,} bytes as stored (text and a copy for queries); the limit is {MAX_BYTES:,}. "
+                "Keep large content elsewhere and send a reference to it",
+                argument,
+            )
         return content
 
     def document(self, project_id: str) -> Document:
@@ -76,14 +82,6 @@ class RowContent:
             "val": to_bson(self.value),
             "size_bytes": self.size_bytes,
         }
-
-    def _check_size(self, argument: str) -> None:
-        if len(self.text) * _MAX_GROWTH > MAX_BYTES and (size := len(bson.encode(self.document("")))) > MAX_BYTES:
-            raise PayloadTooLargeError(
-                f"takes {size:,} bytes as stored (text and a copy for queries); the limit is {MAX_BYTES:,}. "
-                "Keep large content elsewhere and send a reference to it",
-                argument,
-            )
 
 
 async def sizes_of(

@@ -16,8 +16,8 @@ from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
-from stores.tables.layout import Builder, Layout, table_match
-from stores.tables.reads import RowsOfTables, Span, Walk, placed_row, read_layouts, read_spans, sorted_page
+from stores.tables.layout import Builder, read_layouts, table_match
+from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.updates import Edit
 
@@ -112,7 +112,7 @@ class TablesStore:
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id)
-        base = await Layout.read(self._tables, project_id, base_digest)
+        base = (await read_layouts(self.database, project_id, [base_digest])).get(base_digest)
         if not base:
             raise _table_not_found(base_digest, "base_digest")
         edit = Edit(self.database, base)
@@ -155,9 +155,7 @@ class TablesStore:
         if not sort_by:
             return await walk.page(request, paths)
         order = compile_sort(sort_within_rows(sort_by), ROW_FIELDS)
-        page = await sorted_page(self.database, walk.layout, walk.match, walk.members, order, request, paths)
-        page.rows[:] = [placed_row(row, walk.layout, row["id"]) for row in page.rows]
-        return page
+        return await walk.sorted_page(order, request, paths)
 
     @database_query
     async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
@@ -246,8 +244,7 @@ class TablesStore:
         check_project_id(project_id)
         members = row_filter.members() if row_filter else None
         match = query.match(ROW_FIELDS) if query else {}
-        layout = await Layout.read(self._tables, project_id, digest) or Layout(project_id, digest, 0, (), ())
-        return Walk(self.database, layout, match, members)
+        return (await read_walks(self.database, project_id, [digest], match, members))[digest]
 
     async def _size_after(self, edit: Edit) -> int | None:
         if edit.base.storage_size_bytes is None:

@@ -13,7 +13,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate
-from stores.tables.layout import Layout
+from stores.tables.layout import read_layouts
 from tests.chance import cases
 from tests.stores.tables.reading import PROJECT, read_all, values
 
@@ -83,7 +83,7 @@ async def test_updates_match_those_of_a_list(database: Database, tables: TablesS
         assert await read_all(tables, base) == list(enumerate(before))
         # its chunks equal those of a newly created table
         await tables.create("acme/fresh", rows)
-        there, fresh = [await Layout.read(database.tables, name, digest) for name in (PROJECT, "acme/fresh")]
+        there, fresh = [(await read_layouts(database, name, [digest])).get(digest) for name in (PROJECT, "acme/fresh")]
         assert there
         assert fresh
         assert (there.chunks, there.starts, there.count) == (fresh.chunks, fresh.starts, len(rows))
