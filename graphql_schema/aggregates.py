@@ -9,10 +9,9 @@ import strawberry
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.calls.types import TraceStatus
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
+from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store, with_class_counts
+from graphql_schema.fields.connections import SortBy, sort_keys
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
 from stores.aggregates import Aggregate, Bucket, GroupBy, Grouping, UsageOf
@@ -243,7 +242,7 @@ class AggregateQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         group_by: Keys = None,
         bucket: BucketLength = None,

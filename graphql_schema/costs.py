@@ -6,11 +6,17 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+    with_class_counts,
+)
 from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 from stores import costs as store
 from stores.costs.fields import INDEXED_COST_FIELDS

@@ -12,7 +12,7 @@ from graphql.utilities import coerce_input_value, validate_input_value
 
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.fields import to_store
-from graphql_schema.fields.sorting import sort_keys
+from graphql_schema.fields.connections import sort_keys
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.exports.lists import RowSelection
 from stores.ids import check_project_id

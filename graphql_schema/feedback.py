@@ -8,15 +8,22 @@ from strawberry.scalars import JSON
 from strawberry.types.base import get_object_definition
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, json_field, optional_input, plain_field, resolved_field, to_store
-from graphql_schema.fields.argument_groups import grouped_arguments
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    grouped_arguments,
+    json_field,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+    to_store,
+)
+from graphql_schema.fields.connections import Call, key_of, list_field, to_one
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.relations import Call, key_of, to_one
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.node_lookup import load_node
 from graphql_schema.objects import ObjSchema
+from graphql_schema.refs import load_node
 from graphql_schema.scalars import BigInt, DateTime
 from stores.feedback import FeedbackStats, NewFeedback
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS

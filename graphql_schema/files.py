@@ -7,8 +7,7 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
-from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields import Node, ProjectId, found_or_null, node_ref, plain_field, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError

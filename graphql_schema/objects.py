@@ -7,10 +7,17 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, json_field, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, key_of, to_many, to_one
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    found_or_null,
+    json_field,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import Call, File, Run, TableOf, Version, key_of, list_field, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -12,9 +12,16 @@ from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.costs import CostQueries, CostQueryOutput
 from graphql_schema.feedback import Feedback, FeedbackQueries
-from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    ProjectId,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
 from graphql_schema.fields.connections import field_of_project, list_field
-from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
@@ -88,7 +95,7 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
 
 def _count_field(
     description: str, count: Callable[[ProjectsStore], Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]]
-) -> Any:  # noqa: ANN401 -- a field
+) -> FieldDefinition:
     """Field with a count of a project's entities, batched over the projects of the page."""
 
     async def resolve(info: Info, parent: strawberry.Parent[Row]) -> BigInt:
@@ -161,7 +168,7 @@ class ProjectQueries:
         "Page of the projects: those that were created explicitly or written to.",
         Project,
         lambda stores: stores.projects,
-        scope={},
+        key={},
         filter=Annotated[
             ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
         ],

@@ -160,7 +160,7 @@ class SearchQueries:
         info: Info,
         project_id: ProjectId,
         text: Text,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         method: MethodAsked = None,
         max_highlights: MaxHighlights = None,

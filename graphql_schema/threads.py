@@ -4,10 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.fields import optional_input, plain_field
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, TraceOf, key_of, to_many
+from graphql_schema.fields import Node, node_ref, optional_input, plain_field
+from graphql_schema.fields.connections import Call, TraceOf, key_of, list_field, to_many
 from graphql_schema.scalars import DateTime
 from stores import threads as store
 from stores.paging import Row

@@ -8,10 +8,8 @@ import strawberry
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, computed_field, connections, plain_field, resolved_field
-from graphql_schema.fields.connections import Listing, connection_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import key_of, to_many, to_one
+from graphql_schema.fields import Node, ProjectId, computed_field, connections, node_ref, plain_field, resolved_field
+from graphql_schema.fields.connections import Listing, connection_field, key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt, DateTime

@@ -24,8 +24,8 @@ from app.http.errors import RequestError, error_boundary, graphql_error
 from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.http.request_body import BodyRules, iter_chunks
 from app.observability import request_record
+from graphql_schema.engine.documents import PreparedOperation
 from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.prepared_operation import PreparedOperation
 from graphql_schema.engine.results import cause_of
 from stores.concurrency.admission import Reservation
 from stores.files import MAX_FILE_BYTES

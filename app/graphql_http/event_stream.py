@@ -22,9 +22,9 @@ from app.graphql_http.responses import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observability import request_record
-from graphql_schema.engine.subscription_results import SharedResult
+from graphql_schema.engine.hints import StreamHints
+from graphql_schema.engine.results import SharedResult
 from graphql_schema.errors import client_error, masked_error
-from graphql_schema.hints import StreamHints
 from stores.concurrency.admission import Reservation
 from stores.json import codec
 

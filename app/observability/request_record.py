@@ -11,7 +11,7 @@ from strawberry.types import ExecutionResult
 from app.http.scope_state import CALLER
 from app.observability.counters import RequestCounters
 from app.observability.endpoints import EVENTS
-from graphql_schema import request_ids
+from graphql_schema.errors import REQUEST_ID
 
 INTERNAL: Final = "INTERNAL"
 
@@ -80,7 +80,7 @@ class RequestRecord:
     def make_current(self) -> None:
         """Make this the record of the current context."""
         CURRENT.set(self)
-        request_ids.CURRENT.set(self.request_id)
+        REQUEST_ID.set(self.request_id)
 
     def count_error(self, code: str) -> None:
         """Count an error code of the response, once per request."""

@@ -34,11 +34,11 @@ from app.observability.audit_log import act_for
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.message_validation import flaw_of
 from app.websocket.protocol import PING_BURST, PINGS_PER_SECOND, TOO_MANY_PINGS, TOO_MANY_REASON, TRY_AGAIN
+from graphql_schema.engine.documents import PreparedOperation
+from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.prepared_operation import PreparedOperation
-from graphql_schema.engine.subscription_results import SharedResult
+from graphql_schema.engine.results import SharedResult
 from graphql_schema.errors import client_error, masked_error
-from graphql_schema.hints import StreamHints
 from stores.concurrency.admission import FREE_BYTES, Reservation, Slot
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, clear_tracebacks
 from stores.ids import new_id

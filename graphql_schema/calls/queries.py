@@ -1,26 +1,68 @@
-"""Queries that read calls."""
+"""Fields that read calls and stream their changes, and the filter of calls."""
 
+from collections.abc import AsyncGenerator
+from enum import Enum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.inputs import CallsFilter
-from graphql_schema.calls.types import CallSchema
+from graphql_schema.calls.types import CallSchema, type_of_values
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, connections, plain_field, resolved_field, to_store
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields import (
+    ProjectId,
+    connections,
+    optional_input,
+    plain_field,
+    resolved_field,
+    subscription_field,
+    to_store,
+)
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt
+from stores import calls as store
+from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.calls.filters import FILTER_FIELDS, Flag, Texts
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _with_filter_fields(cls: _Class) -> _Class:
+    """Class decorator, applied below `strawberry.input`: add a field for each field of the store's filter."""
+    for name, hint in get_type_hints(store.CallsFilter).items():
+        row = FILTER_FIELDS[name]
+        kind: Any = bool if hint == Flag else type_of_values(row.column)
+        cls.__annotations__[name] = list[kind] | None if hint == Texts else kind | None
+        setattr(cls, name, optional_input(row.description))
+    return cls
+
+
+@strawberry.input(
+    description="Filter of calls. A call matches if each non-empty list contains its value and all other conditions "
+    "hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
+)
+@_with_filter_fields
+class CallsFilter:
+    """Filter of calls; `to_store` converts it to `stores.calls.CallsFilter`, which declares its fields."""
+
+    def to_store(self) -> store.CallsFilter:
+        """Convert to the filter of `stores.calls`."""
+        return store.CallsFilter(**{name: _stored(value) for name, value in vars(self).items()})
+
+
+def _stored(value: Any) -> Any:  # noqa: ANN401 -- any value of the filter
+    """Replace enum members by their values."""
+    return [each.value if isinstance(each, Enum) else each for each in value] if isinstance(value, list) else value
+
 
 Filter = Annotated[CallsFilter | None, strawberry.argument(description="Filter of the calls; all calls if omitted.")]
 Sort = Annotated[
@@ -92,7 +134,7 @@ class CallQueries:
     """Query fields that read calls."""
 
     @resolved_field("Call with an id; null if it is missing or deleted.", returns=CallSchema | None)
-    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:  # noqa: A002 -- the API's name
+    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
         """Return one call, or None if it is missing or deleted."""
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
@@ -102,7 +144,7 @@ class CallQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         sort_by: Sort = None,
         *,
@@ -136,7 +178,7 @@ class CallQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         limit: Limit = None,
         expand_columns: ExpandColumns = None,
@@ -156,7 +198,7 @@ class CallQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         sort_by: Sort = None,
         expand_columns: ExpandColumns = None,
@@ -165,3 +207,62 @@ class CallQueries:
         which, where = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)
+
+
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
+        "`extensions.after`. A cursor is valid for any filter and query over the same project."
+    ),
+]
+
+
+@strawberry.enum(description="Kind of change of a call.")
+class CallEventType(Enum):
+    """Kinds of change; the values are those of `stores.calls`."""
+
+    STARTED = strawberry.enum_value(
+        "started", description="Start of the call, which may have ended before the event arrives."
+    )
+    ENDED = strawberry.enum_value("ended", description="End of the call, or storage of a complete call.")
+    UPDATED = strawberry.enum_value("updated", description="Change of the display name, or a replaced start or end.")
+    DELETED = strawberry.enum_value(
+        "deleted", description="Deletion of the call. Removal by a purge or by retention sends no event."
+    )
+
+
+@strawberry.type(description="Change of a call.")
+class CallEvent:
+    """Change of a call; the source is `stores.calls.CallEvent`."""
+
+    type: CallEventType = plain_field("Kind of change.")
+    call: CallSchema = plain_field(
+        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
+    )
+    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
+
+
+@strawberry.type
+class CallSubscriptions:
+    """Subscription fields about calls."""
+
+    @subscription_field(
+        "Events of changes of the project's calls: from now on, or after a past cursor without gaps. A deleted call "
+        "is filtered by its last state. Conditions on feedback and costs use their values at the time the event is "
+        "sent; a later change of these sends no event.",
+        of=CallEvent,
+    )
+    def call_events(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,
+        query: Where = None,
+        after: After = None,
+    ) -> AsyncGenerator[StoreCallEvent, None]:
+        """Stream the events of matching calls."""
+        wanted, context = selected_fields(info, "call"), info.context
+        return context.stores.calls.events(
+            project_id, wanted, to_store(filter), to_store(query), after, quota_key=context.payer
+        )

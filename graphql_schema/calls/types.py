@@ -9,12 +9,18 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.costs import LLMCostSchema
-from graphql_schema.execution import BATCH_RESOLVER
 from graphql_schema.feedback import Feedback
-from graphql_schema.fields import computed_field, json_field, plain_field, resolved_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
-from graphql_schema.fields.token_counts import with_class_counts
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    computed_field,
+    json_field,
+    node_ref,
+    plain_field,
+    resolved_field,
+    with_class_counts,
+)
+from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, batched_resolver, key_of, to_many, to_one
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
@@ -43,7 +49,9 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
     return (row["project_id"], _ALL_TIMES, row["thread_id"]) if row.get("thread_id") else None
 
 
-def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> Any:  # noqa: ANN401 -- a field
+def _of_trace(
+    description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]
+) -> FieldDefinition:
     """Field of root calls with one number from the totals of their trace; null for other calls.
 
     Totals of all traces of a page are read by one lookup, of the fields `wanted`.
@@ -55,11 +63,7 @@ def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Cal
         found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
         return [value(found[key]) if key else None for key in keys]
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- what `kind` says
-        return (await of_all(info, [parent]))[0]
-
-    setattr(resolve, BATCH_RESOLVER, of_all)
-    return resolved_field(description, returns=kind, work=COUNT)(resolve)
+    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
 @strawberry.enum(description="Status of a call.")
@@ -114,7 +118,7 @@ def _type_of(column: Column) -> Any:  # noqa: ANN401 -- a type
     return _TYPES[column.type] | None if column.is_nullable else _TYPES[column.type]
 
 
-def _column_field(column: Column) -> Any:  # noqa: ANN401 -- a field
+def _column_field(column: Column) -> FieldDefinition:
     if isinstance(column.value, JsonField):
         return json_field(column.value, column.description)
     if column.value:

@@ -16,14 +16,19 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.documents import Documents
-from graphql_schema.engine.prepared_operation import ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
-from graphql_schema.engine.results import PartialFailure, ResultFormatter, cause_of, errors_of, may_have_changed
-from graphql_schema.engine.subscription_results import EventResults
-from graphql_schema.hints import may_be_empty, with_hints
+from graphql_schema.engine.documents import Documents, ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
+from graphql_schema.engine.hints import may_be_empty, with_hints
+from graphql_schema.engine.results import (
+    EventResults,
+    PartialFailure,
+    ResultFormatter,
+    cause_of,
+    errors_of,
+    may_have_changed,
+)
+from graphql_schema.execution.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from graphql_schema.limits import Limits
 from graphql_schema.limits.document_rules import patch_graphql_core
-from graphql_schema.limits.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental

@@ -10,8 +10,7 @@ from graphql_schema.context import Info
 from graphql_schema.evaluations.results import EvaluationPrediction, selected_below_nodes, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.fields import connections, json_field, plain_field, resolved_field
-from graphql_schema.fields.connections import Listing, connection_field
-from graphql_schema.fields.sorting import SortBy, sort_keys
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt
 from stores.paging import PageRequest, Row

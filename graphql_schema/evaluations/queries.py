@@ -11,10 +11,9 @@ from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predi
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
 from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 

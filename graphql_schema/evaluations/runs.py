@@ -9,7 +9,7 @@ from graphql_schema.context import Info
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.types import EvaluationStatusCode
 from graphql_schema.fields import json_field, plain_field, resolved_field
-from graphql_schema.fields.relations import key_of, to_many, to_one
+from graphql_schema.fields.connections import key_of, to_many, to_one
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row

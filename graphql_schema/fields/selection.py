@@ -9,7 +9,7 @@ from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, Inlin
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
-from graphql_schema.directives import is_included
+from graphql_schema.execution.plans import is_included
 
 RawInfo = Any
 """Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""

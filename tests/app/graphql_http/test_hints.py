@@ -17,12 +17,12 @@ from strawberry.types import ExecutionResult
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-import graphql_schema.hints
+import graphql_schema.engine.hints
 from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Context, Stores
-from graphql_schema.hints import StreamHints
+from graphql_schema.engine.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
@@ -397,7 +397,7 @@ async def test_result_waits_a_second_for_all_its_hints(
 
     async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
         started.append(project_id)
-        await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
+        await asyncio.sleep(graphql_schema.engine.hints.WAIT_SECONDS * 0.6)
         return []
 
     monkeypatch.setattr(HintsStore, "_missing_project_hints", slow)
@@ -585,7 +585,7 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     )
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
     monkeypatch.setattr(sample, "READ_SECONDS", 30.0)
-    monkeypatch.setattr(graphql_schema.hints, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(graphql_schema.engine.hints, "WAIT_SECONDS", 60.0)
     patient = await hints_of(client, eq("inputs.mesages", "x"))
     monkeypatch.setattr(sample, "READ_SECONDS", 0.0001)
     none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))

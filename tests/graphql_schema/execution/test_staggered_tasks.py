@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from graphql_schema.execution.staggered_tasks import gather
-from graphql_schema.loaders import Loaders
+from graphql_schema.loaders import Loaders, gather
 from stores.concurrency.time_slices import BATCH_SIZE
 
 MANY = 7 * BATCH_SIZE + 3
