@@ -23,13 +23,15 @@ from stores.row_fields import drop_parsed
 _UNPRICED = "Number of tokens of models without a price in US dollars, which cost does not include."
 
 
-@strawberry.type(
-    description="Aggregates of one group of calls; only selected fields are computed. Fields that are no key of "
-    "the grouping are null."
-)
+@strawberry.type
 @with_class_counts
 class CallsAggregateRow:
-    """Aggregates of a group; the source is a row of `stores.aggregates.Aggregate`."""
+    """Aggregates of one group of calls; only selected fields are computed.
+
+    Fields that are no key of the grouping are null.
+    """
+
+    # The source is a row of `stores.aggregates.Aggregate`.
 
     op_name: str | None = plain_field("Name of the op, for all versions; valid in filter.opNames.")
     op_version: str | None = plain_field("Ref of the op's version, or the plain name; valid in filter.opNames.")
@@ -65,18 +67,20 @@ class CallsAggregateRow:
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="Aggregates of calls, by group.")
+@strawberry.type
 class CallsAggregateRes:
-    """Rows in order; the source is `stores.aggregates.Aggregate`."""
+    """Aggregates of calls, by group."""
+
+    # The source is `stores.aggregates.Aggregate`.
 
     rows: list[CallsAggregateRow] = plain_field("Rows in order, one for each group that has calls.")
     num_groups: int = plain_field("Number of groups, including those beyond limit.")
 
 
-@strawberry.type(description="Usage of one model.")
+@strawberry.type
 @with_class_counts
 class ModelUsage:
-    """Usage counts of one model."""
+    """Usage of one model."""
 
     model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
@@ -87,10 +91,10 @@ class ModelUsage:
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="Usage of all models.")
+@strawberry.type
 @with_class_counts
 class UsageTotals:
-    """Usage counts over all models, and by model."""
+    """Usage of all models."""
 
     prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
     completion_tokens: BigInt = plain_field("Number of completion tokens.")
@@ -101,9 +105,11 @@ class UsageTotals:
     models: list[ModelUsage] = plain_field("Usage by model, sorted by name.", size=3)
 
 
-@strawberry.type(description="Call in the tree of its trace, with its own usage and the sum over its subtree.")
+@strawberry.type
 class UsageTreeNode:
-    """A call in its tree; the source is a row of `AggregatesStore.usage_tree`."""
+    """Call in the tree of its trace, with its own usage and the sum over its subtree."""
+
+    # The source is a row of `AggregatesStore.usage_tree`.
 
     id: strawberry.ID = plain_field("Id of the call.")
     parent_id: strawberry.ID | None = plain_field(
@@ -127,9 +133,9 @@ class UsageTreeNode:
     total_usage: UsageTotals = plain_field("Usage of the subtree: the sum of ownUsage over its calls.")
 
 
-@strawberry.enum(description="Key to group calls by; it is a field of the rows.")
+@strawberry.enum
 class CallsGroupBy(Enum):
-    """Keys to group by; the names are those of `stores.aggregates`."""
+    """Key to group calls by; it is a field of the rows."""
 
     OP_NAME = strawberry.enum_value(
         "op_name", description="Op name, with all versions of the op in one group; opName of the rows."
@@ -151,9 +157,9 @@ class CallsGroupBy(Enum):
     )
 
 
-@strawberry.enum(description="Length of a time bucket.")
+@strawberry.enum
 class TimeBucket(Enum):
-    """Lengths of buckets; the names are those of `stores.aggregates`."""
+    """Length of a time bucket."""
 
     MINUTE = strawberry.enum_value("minute", description="One minute.")
     HOUR = strawberry.enum_value("hour", description="One hour.")
@@ -162,9 +168,9 @@ class TimeBucket(Enum):
     MONTH = strawberry.enum_value("month", description="One calendar month of the time zone.")
 
 
-@strawberry.enum(description="Usage that an aggregate counts for each call.")
+@strawberry.enum
 class UsageCounting(Enum):
-    """Choices of the counted usage; the names are those of `stores.aggregates`."""
+    """Usage that an aggregate counts for each call."""
 
     OWN = strawberry.enum_value(
         "own",
@@ -231,13 +237,7 @@ _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 class AggregateQueries:
     """Query fields that aggregate calls."""
 
-    @resolved_field(
-        "Aggregates of calls by group: number, errors, latency, tokens and cost. The server computes only the "
-        "selected fields. Aliases compute several aggregates in one request.",
-        returns=CallsAggregateRes,
-        size="limit",
-        work=SCAN,
-    )
+    @resolved_field(returns=CallsAggregateRes, size="limit", work=SCAN)
     async def calls_aggregate(
         self,
         info: Info,
@@ -252,7 +252,10 @@ class AggregateQueries:
         limit: RowLimit = None,
         expand_columns: ExpandColumns = None,
     ) -> Aggregate:
-        """Aggregate the selected numbers by group."""
+        """Aggregates of calls by group: number, errors, latency, tokens and cost.
+
+        The server computes only the selected fields. Aliases compute several aggregates in one request.
+        """
         return await info.context.stores.aggregates.calls(
             project_id,
             grouping(group_by, bucket, timezone),
@@ -265,12 +268,7 @@ class AggregateQueries:
             limit,
         )
 
-    @resolved_field(
-        "Usage of the calls of a trace, rolled up the tree. The list is in depth-first order: a call follows its "
-        "parent, its earlier siblings and their descendants. At most 100,000 calls; empty if the trace is missing.",
-        returns=list[UsageTreeNode],
-        size=1_000,
-    )
+    @resolved_field(returns=list[UsageTreeNode], size=1000)
     async def usage_tree(
         self,
         info: Info,
@@ -284,7 +282,11 @@ class AggregateQueries:
             ),
         ] = None,
     ) -> AsyncIterable[Row]:
-        """Return the calls of the tree, depth first, with the selected usage."""
+        """Usage of the calls of a trace, rolled up the tree.
+
+        The list is in depth-first order: a call follows its parent, its earlier siblings and their descendants. At most
+        100,000 calls; empty if the trace is missing.
+        """
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
         return ReleasedItems(
             await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), drop_parsed

@@ -20,17 +20,17 @@ Traces = Annotated[
 User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
-@strawberry.type(description="Rejected spans of a request whose other spans were stored.")
+@strawberry.type
 class ExportTracePartialSuccess:
-    """Number of rejected spans, and reasons."""
+    """Rejected spans of a request whose other spans were stored."""
 
     rejected_spans: BigInt = plain_field("Number of rejected spans; a retry would reject them again.")
     error_message: str = plain_field("Reasons for the first 20 rejected spans, each with its id and name.")
 
 
-@strawberry.type(description="Result of `otelExport`.")
+@strawberry.type
 class OtelExportRes:
-    """Rejected spans, if any."""
+    """Result of `otelExport`."""
 
     partial_success: ExportTracePartialSuccess | None = plain_field("Rejected spans; null if all spans were stored.")
 
@@ -39,14 +39,14 @@ class OtelExportRes:
 class OtelMutations:
     """Mutation fields that store spans."""
 
-    @resolved_field(
-        "Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state. An "
-        "invalid span is rejected, and the others are stored; a span that is sent again replaces the first one."
-    )
+    @resolved_field()
     async def otel_export(
         self, info: Info, project_id: ProjectId, traces: Traces, wb_user_id: User = None
     ) -> OtelExportRes:
-        """Store spans as calls; return the rejected ones."""
+        """Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state.
+
+        An invalid span is rejected, and the others are stored; a span that is sent again replaces the first one.
+        """
         try:
             exported = await info.context.stores.otel.export_json(traces, project_id, wb_user_id, fixed=True)
         except StoreError as error:

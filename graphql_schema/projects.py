@@ -44,9 +44,9 @@ Name = Annotated[
 ]
 
 
-@strawberry.input(description="Filter of projects; null and empty fields set no condition.")
+@strawberry.input
 class ProjectsFilter:
-    """Filter of projects; `to_store` converts it to the filter of `stores.projects`."""
+    """Filter of projects; null and empty fields set no condition."""
 
     entity: str | None = optional_input("Entity of the projects.")
     name_prefix: str | None = optional_input("Prefix of the names, case-sensitive.")
@@ -61,9 +61,11 @@ def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilte
     return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
 
 
-@strawberry.type(description="Storage sizes of a project in bytes, without deleted data; computed only if selected.")
+@strawberry.type
 class ProjectStatsRes:
-    """Four sizes in bytes; the source is a row of `stores.projects`."""
+    """Storage sizes of a project in bytes, without deleted data; computed only if selected."""
+
+    # The source is a row of `stores.projects`.
 
     trace_storage_size_bytes: BigInt = plain_field(
         "Size of all calls as JSON text, in bytes: attributes, inputs, output and summary."
@@ -105,9 +107,11 @@ def _count_field(
     return resolved_field(description, work=COUNT)(resolve)
 
 
-@strawberry.type(description="Project: the namespace of ids, names and digests.")
+@strawberry.type
 class Project(Node):
-    """Project; the source is a row of `stores.projects`."""
+    """Project: the namespace of ids, names and digests."""
+
+    # The source is a row of `stores.projects`.
 
     ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
     id: strawberry.ID = plain_field("Id of the project, as entity/name: the projectId of all other fields.")
@@ -152,9 +156,11 @@ class Project(Node):
     costs = field_of_project(CostQueries, "costs", CostQueryOutput)
 
 
-@strawberry.type(description="Result of `ensureProjectExists`.")
+@strawberry.type
 class EnsureProjectExistsRes:
-    """Normalized name and id; the source is a row of `stores.projects`."""
+    """Result of `ensureProjectExists`."""
+
+    # The source is a row of `stores.projects`.
 
     project_name: str = plain_field("Normalized name of the project.")
     project_id: strawberry.ID = plain_field("Id of the project, as entity/name, with the normalized name.")
@@ -176,19 +182,17 @@ class ProjectQueries:
         sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )
 
-    @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
+    @resolved_field(returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
-        """Read a project; None if it is missing."""
+        """Project; null if it was neither created explicitly nor written to."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
 
-    @resolved_field(
-        "Storage sizes of a project; zeros if it is missing. Each selected size is summed up from an index, about two "
-        "seconds per million calls.",
-        returns=ProjectStatsRes,
-        work=COUNT,
-    )
+    @resolved_field(returns=ProjectStatsRes, work=COUNT)
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
-        """Read the selected sizes."""
+        """Storage sizes of a project; zeros if it is missing.
+
+        Each selected size is summed up from an index, about two seconds per million calls.
+        """
         with _explained_timeout(info, "select fewer of the four sizes per request"):
             sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
         return sizes[project_id]
@@ -198,8 +202,11 @@ class ProjectQueries:
 class ProjectMutations:
     """Mutation fields that write projects."""
 
-    @resolved_field("Creation of a project, unless it exists. It is optional: the first write creates a project too.")
+    @resolved_field()
     async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
-        """Create the project unless it exists; return its normalized name and id."""
+        """Creation of a project, unless it exists.
+
+        It is optional: the first write creates a project too.
+        """
         found = await info.context.stores.projects.ensure(entity, project)
         return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))

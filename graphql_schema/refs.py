@@ -70,21 +70,17 @@ NODE_LOOKUPS: Final[dict[EntityKind, NodeLookup]] = {
 class NodeQueries:
     """Query fields that look up any entity by its ref."""
 
-    @resolved_field(
-        "Entity with a ref; null if it is missing or deleted. Select its fields by a fragment on its type: `... on "
-        "CallSchema { id }`.",
-        returns=Node | None,
-    )
+    @resolved_field(returns=Node | None)
     async def node(self, info: Info, id: Ref) -> Row | None:
-        """Look up an entity by its ref; None if it is missing."""
+        """Entity with a ref; null if it is missing or deleted.
+
+        Select its fields by a fragment on its type: `... on CallSchema { id }`.
+        """
         return await load_node(info, _parsed(id, "id"))
 
-    @resolved_field(
-        "Entities with refs, in the order of the refs; null for each that is missing or deleted.",
-        returns=list[Node | None],
-    )
+    @resolved_field(returns=list[Node | None])
     async def nodes(self, info: Info, ids: Refs) -> list[Row | None]:
-        """Look up entities by their refs; None for each that is missing."""
+        """Entities with refs, in the order of the refs; null for each that is missing or deleted."""
         if len(ids) > MAX_NODES:
             raise BadInputError(f"has {len(ids):,} refs; the limit is {MAX_NODES:,} per request", "ids")
         refs = [_parsed(text, f"ids.{position}") for position, text in enumerate(ids)]
@@ -109,23 +105,25 @@ def _parsed(text: str, argument: str) -> EntityRef:
 _VALUE = JsonField("value")
 
 
-@strawberry.type(description="Ref in the value of a call or an object, with its target in the project.")
+@strawberry.type
 class ResolvedRef:
-    """Ref; the source is a dict of `project_id` and `ref`."""
+    """Ref in the value of a call or an object, with its target in the project."""
+
+    # The source is a dict of `project_id` and `ref`.
 
     ref: str = plain_field("Ref as it was written.")
 
-    @resolved_field("Kind of the target: object, op, table, call or artifact.")
+    @resolved_field()
     def kind(self, parent: strawberry.Parent[Row]) -> str:
-        """Return the kind of the target."""
+        """Kind of the target: object, op, table, call or artifact."""
         return kind_of(parent["ref"])
 
-    @resolved_field(
-        "Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target "
-        "is deleted, missing or in another project, and for refs to tables, calls and artifacts."
-    )
+    @resolved_field()
     async def value(self, info: Info, parent: strawberry.Parent[Row], path: JsonPath = None) -> JSON | None:
-        """Read the value, batched over all refs of the page."""
+        """Value of the target: the value of an object or op, or the part of it at the ref's path.
+
+        Null if the target is deleted, missing or in another project, and for refs to tables, calls and artifacts.
+        """
         key = parent["project_id"], parent["ref"]
         found = await info.context.loaders.load(info.context.stores.refs.by_refs, key)
         try:
@@ -151,11 +149,7 @@ def refs_of(row: Row, field: str) -> list[Row]:
 class RefQueries:
     """Query field that resolves refs."""
 
-    @resolved_field(
-        "Values of refs to objects and ops, in the order of the refs. A value is that of a version, or the part at "
-        "the ref's path; null if the target is missing or deleted. Refs on that path are followed within their "
-        "project, including refs to rows of tables."
-    )
+    @resolved_field()
     async def refs(
         self,
         info: Info,
@@ -167,6 +161,10 @@ class RefQueries:
             ),
         ],
     ) -> list[JSON | None]:
-        """Return the values of the refs, in their order; None for a missing target."""
+        """Values of refs to objects and ops, in the order of the refs.
+
+        A value is that of a version, or the part at the ref's path; null if the target is missing or deleted. Refs on
+        that path are followed within their project, including refs to rows of tables.
+        """
         found = await info.context.stores.refs.values(refs, allow_missing=True)
         return [None if text is None else JSON(text) for text in found]

@@ -31,7 +31,7 @@ from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, E
 from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
 from graphql_schema.execution.input_values import coerce_to_inputs
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
-from graphql_schema.fields import skip_type_checks
+from graphql_schema.fields import describe_types, skip_type_checks
 from graphql_schema.fields.connections import ConnectionNames
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
@@ -50,7 +50,7 @@ from graphql_schema.threads import ThreadQueries
 from graphql_schema.traces import TraceQueries
 
 
-@strawberry.type(description="Read operations.")
+@strawberry.type
 class Query(
     NodeQueries,
     CallQueries,
@@ -70,10 +70,10 @@ class Query(
     SearchQueries,
     SearchIndexQueries,
 ):
-    """Root type of queries."""
+    """Read operations."""
 
 
-@strawberry.type(description="Write operations.")
+@strawberry.type
 class Mutation(
     CallMutations,
     ObjectMutations,
@@ -91,12 +91,12 @@ class Mutation(
     ActionMutations,
     ImageMutations,
 ):
-    """Root type of mutations."""
+    """Write operations."""
 
 
-@strawberry.type(description="Streams of events.")
+@strawberry.type
 class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
-    """Root type of subscriptions."""
+    """Streams of events."""
 
 
 class LoomSchema(LimitedSchema):
@@ -112,6 +112,7 @@ class LoomSchema(LimitedSchema):
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
         skip_type_checks(self._schema)
+        describe_types(self._schema)
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema)
         if permissions is not None:

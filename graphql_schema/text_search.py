@@ -20,9 +20,9 @@ from stores.text_search.highlights import DEFAULT
 from stores.text_search.results import SCORE
 
 
-@strawberry.enum(description="Search method.")
+@strawberry.enum
 class CallSearchMethod(Enum):
-    """Search methods; the values are those of `stores.text_search`."""
+    """Search method."""
 
     INDEX = strawberry.enum_value(
         "index",
@@ -35,9 +35,9 @@ class CallSearchMethod(Enum):
     )
 
 
-@strawberry.enum(description="Searched field of a call.")
+@strawberry.enum
 class CallSearchField(Enum):
-    """Searched fields; the values are those of `stores.text_search`."""
+    """Searched field of a call."""
 
     OP_NAME = strawberry.enum_value("op_name", description="Name of the op.")
     DISPLAY_NAME = strawberry.enum_value("display_name", description="Display name of the call.")
@@ -46,20 +46,21 @@ class CallSearchField(Enum):
     INPUTS = strawberry.enum_value("inputs", description="Arguments of the call.")
 
 
-@strawberry.type(
-    description="Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: "
-    "snippet.slice(start, end)."
-)
+@strawberry.type
 class CallSearchRange:
-    """Range; the source is `stores.text_search.highlights.Range`."""
+    """Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: snippet.slice(start, end)."""
+
+    # The source is `stores.text_search.highlights.Range`.
 
     start: int = plain_field("Start of the range, from 0.")
     end: int = plain_field("End of the range, exclusive.")
 
 
-@strawberry.type(description="Match in a field of a call.")
+@strawberry.type
 class CallSearchHighlight:
-    """Match; the source is `stores.text_search.Highlight`."""
+    """Match in a field of a call."""
+
+    # The source is `stores.text_search.Highlight`.
 
     field: CallSearchField = plain_field("Field of the call.")
     path: str | None = plain_field(
@@ -73,54 +74,58 @@ class CallSearchHighlight:
     is_cut_after: bool = plain_field("True if there is text after the snippet.")
 
 
-@strawberry.type(description="Call that matches a search.")
+@strawberry.type
 class CallSearchHit:
-    """Hit; the source is a row of a call with its score and highlights."""
+    """Call that matches a search."""
 
-    @resolved_field("Call that matches.", returns=CallSchema)
+    # The source is a row of a call with its score and highlights.
+
+    @resolved_field(returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the row, which is also the source of the call."""
+        """Call that matches."""
         return parent
 
-    @resolved_field(
-        "Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, "
-        "display name 8, exception 4, output 2, inputs 1."
-    )
+    @resolved_field()
     def score(self, parent: strawberry.Parent[Row]) -> int:
-        """Return the score of the row."""
+        """Relevance of the call.
+
+        Each word or phrase adds a number for each field that contains it: op name 8, display name 8, exception 4,
+        output 2, inputs 1.
+        """
         score: int = parent[SCORE]
         return score
 
-    @resolved_field(
-        "Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found "
-        "inside words too. The search for matches stops if it takes too long, which payloads of some hundred "
-        "kilobytes do not.",
-        returns=list[CallSearchHighlight],
-    )
+    @resolved_field(returns=list[CallSearchHighlight])
     def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
-        """Return the highlights of the row."""
+        """Matches in the call: first in the names, then in the exception, the output and the inputs.
+
+        Matches are found inside words too. The search for matches stops if it takes too long, which payloads of some
+        hundred kilobytes do not.
+        """
         found: list[Highlight] = parent["highlights"]
         return found
 
 
-@strawberry.type(description="Page of search results.")
+@strawberry.type
 class CallSearchConnection(Connection[CallSearchHit]):
-    """Relay connection with the method and completeness of the search; the source is a `Listing` of a `FoundPage`."""
+    """Page of search results."""
 
-    @resolved_field("Method of the search.", returns=CallSearchMethod)
+    # The source is a `Listing` of a `FoundPage`.
+
+    @resolved_field(returns=CallSearchMethod)
     def method(self, parent: strawberry.Parent[Any]) -> str:
-        """Return the method of the page."""
+        """Method of the search."""
         page: FoundPage = parent.page
         return str(page.method)
 
-    @resolved_field(
-        "True if the search examined everything that could be on this page or before it. If false, a scan may have "
-        "reached its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. "
-        "Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be indexed. Then only "
-        "the most recently indexed calls were ranked; narrow the search."
-    )
+    @resolved_field()
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
-        """Return whether the search was complete."""
+        """True if the search examined everything that could be on this page or before it.
+
+        If false, a scan may have reached its time limit: endCursor (or startCursor, backward) continues it, even if
+        this page is empty. Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be
+        indexed. Then only the most recently indexed calls were ranked; narrow the search.
+        """
         page: FoundPage = parent.page
         return page.is_complete
 
@@ -149,12 +154,7 @@ MaxHighlights = Annotated[
 class SearchQueries:
     """Query field that searches."""
 
-    @resolved_field(
-        "Calls with a text in their inputs, output, exception or names. With an index (searchIndexSet), the best "
-        "matches are first. Without one, the newest calls are first, and the search stops after five seconds.",
-        returns=CallSearchConnection,
-        work=SCAN,
-    )
+    @resolved_field(returns=CallSearchConnection, work=SCAN)
     async def search(
         self,
         info: Info,
@@ -169,7 +169,11 @@ class SearchQueries:
         last: Last = None,
         before: Before = None,
     ) -> Listing:
-        """Return a page of hits and a function that counts all of them."""
+        """Calls with a text in their inputs, output, exception or names.
+
+        With an index (searchIndexSet), the best matches are first. Without one, the newest calls are first, and the
+        search stops after five seconds.
+        """
         store = info.context.stores.text_search
         which, where = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
@@ -191,9 +195,11 @@ class SearchQueries:
 IsOn = Annotated[bool, strawberry.argument(description="True if the project is to have an index.")]
 
 
-@strawberry.type(description="Text index of a project, which makes searches fast.")
+@strawberry.type
 class SearchIndexRes:
-    """Text index; the source is `stores.text_search.SearchIndex`."""
+    """Text index of a project, which makes searches fast."""
+
+    # The source is `stores.text_search.SearchIndex`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     is_on: bool = plain_field("True if the project has an index, even if it is not ready yet.")
@@ -216,9 +222,9 @@ class SearchIndexRes:
 class SearchIndexQueries:
     """Query fields about text indexes."""
 
-    @resolved_field("Text index of a project; null if the project is missing.", returns=SearchIndexRes | None)
+    @resolved_field(returns=SearchIndexRes | None)
     async def search_index(self, info: Info, project_id: ProjectId) -> SearchIndex | None:
-        """Read the state of the index; None if the project is missing."""
+        """Text index of a project; null if the project is missing."""
         return await info.context.stores.text_search.index(project_id)
 
 
@@ -226,12 +232,11 @@ class SearchIndexQueries:
 class SearchIndexMutations:
     """Mutation fields about text indexes."""
 
-    @resolved_field(
-        "Switch of a project's text index. The index is built or removed in the background; searchIndex reports the "
-        "progress. Indexing about doubles the load of writes on the server and on MongoDB, with a delay of seconds. "
-        "It requires the role admin.",
-        returns=SearchIndexRes,
-    )
+    @resolved_field(returns=SearchIndexRes)
     async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
-        """Switch the index on or off; return its state."""
+        """Switch of a project's text index.
+
+        The index is built or removed in the background; searchIndex reports the progress. Indexing about doubles the
+        load of writes on the server and on MongoDB, with a delay of seconds. It requires the role admin.
+        """
         return await info.context.stores.text_search.set_index(project_id, is_on=is_on)

@@ -19,12 +19,14 @@ def _ref(row: Row) -> str:
     return thread_ref(row["project_id"], row["thread_id"], period.after, period.before)
 
 
-@strawberry.type(
-    description="Thread: a conversation, made of turns. A turn is a call whose turnId is its own id; deleted "
-    "turns do not count."
-)
+@strawberry.type
 class ThreadSchema(Node):
-    """Thread; the source is a row of `stores.threads`."""
+    """Thread: a conversation, made of turns.
+
+    A turn is a call whose turnId is its own id; deleted turns do not count.
+    """
+
+    # The source is a row of `stores.threads`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     thread_id: str = plain_field("Id of the thread, shared by its calls.")
@@ -61,12 +63,13 @@ class ThreadSchema(Node):
     )
 
 
-@strawberry.input(
-    description="Filter of threads and of the turns that count. All numbers and times of a thread refer to the "
-    "turns that started between the two times. A thread without an ended turn among these is left out."
-)
+@strawberry.input
 class ThreadsQueryFilter:
-    """Filter of threads; `to_store` converts it to `stores.threads.ThreadsFilter`."""
+    """Filter of threads and of the turns that count.
+
+    All numbers and times of a thread refer to the turns that started between the two times. A thread without an ended
+    turn among these is left out.
+    """
 
     after_datetime: DateTime | None = optional_input("Exclusive lower bound of the start of turns.")
     before_datetime: DateTime | None = optional_input("Exclusive upper bound of the start of turns.")

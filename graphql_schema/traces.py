@@ -26,9 +26,11 @@ MaxDepth = Annotated[
 _KEY = key_of("project_id", "trace_id")
 
 
-@strawberry.type(description="Call at its position in the tree of its trace.")
+@strawberry.type
 class TraceTreeNode:
-    """Node of a tree; the source is a row of `TracesStore.trees`, which is also a row of a call."""
+    """Call at its position in the tree of its trace."""
+
+    # The source is a row of `TracesStore.trees`, which is also a row of a call.
 
     depth: int = plain_field("Number of ancestors in the tree; 0 for a root.")
     parent_id: strawberry.ID | None = computed_field(
@@ -39,15 +41,17 @@ class TraceTreeNode:
     num_children: int = plain_field("Number of direct children.")
     num_descendants: int = plain_field("Number of descendants, including those that maxDepth leaves out.")
 
-    @resolved_field("Call of this node.", returns=CallSchema)
+    @resolved_field(returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the row, which is also the source of the call."""
+        """Call of this node."""
         return parent
 
 
-@strawberry.type(description="Totals over all calls of a trace; only selected fields are computed.")
+@strawberry.type
 class TraceTotals:
-    """Totals; the source is a row of `TracesStore.totals`."""
+    """Totals over all calls of a trace; only selected fields are computed."""
+
+    # The source is a row of `TracesStore.totals`.
 
     num_calls: int = plain_field("Number of calls.")
     num_errors: int = plain_field("Number of calls that ended with an exception.")
@@ -63,11 +67,14 @@ class TraceTotals:
     )
 
 
-@strawberry.type(
-    description="Trace: the calls that share a trace id, as a tree. It exists as long as one of its calls does."
-)
+@strawberry.type
 class Trace(Node):
-    """Trace; the source is a row of `stores.traces`."""
+    """Trace: the calls that share a trace id, as a tree.
+
+    It exists as long as one of its calls does.
+    """
+
+    # The source is a row of `stores.traces`.
 
     ref: strawberry.ID = node_ref(trace_ref)
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
@@ -82,32 +89,28 @@ class Trace(Node):
     )
     calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
-    @connection_field(
-        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest "
-        "of calls whose parent ids form a cycle.",
-        of=CallSchema,
-        work=COUNT,
-    )
+    @connection_field(of=CallSchema, work=COUNT)
     async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """Return a page of the calls at depth 0."""
+        """Calls at the top of the tree, the oldest first.
+
+        These have no parent or a missing one, or are the oldest of calls whose parent ids form a cycle.
+        """
         return await _tree(info, parent, request, connections.frozen_node_fields(info), 0)
 
-    @connection_field(
-        "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
-        "A page of 10,000 contains most traces completely.",
-        of=TraceTreeNode,
-        work=COUNT,
-    )
+    @connection_field(of=TraceTreeNode, work=COUNT)
     async def tree(
         self, info: Info, parent: strawberry.Parent[Row], max_depth: MaxDepth = None, *, request: PageRequest
     ) -> Listing:
-        """Return a page of the tree."""
+        """Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants.
+
+        A page of 10,000 contains most traces completely.
+        """
         wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
         return await _tree(info, parent, request, wanted, max_depth)
 
-    @resolved_field("Totals over all calls of the trace.", returns=TraceTotals, work=COUNT)
+    @resolved_field(returns=TraceTotals, work=COUNT)
     async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the selected totals, batched over all traces of the page."""
+        """Totals over all calls of the trace."""
         wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))
         return await info.context.loaders.load(info.context.stores.traces.totals, _KEY(parent), wanted)
 
@@ -124,12 +127,12 @@ async def _tree(
 class TraceQueries:
     """Query field that reads traces."""
 
-    @resolved_field("Trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    @resolved_field(returns=Trace | None)
     async def trace(
         self,
         info: Info,
         project_id: ProjectId,
         trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace, shared by its calls.")],
     ) -> Row | None:
-        """Read a trace; None if it has no calls."""
+        """Trace; null if it has no calls, or all of them are deleted."""
         return await info.context.stores.traces.one(project_id, trace_id)

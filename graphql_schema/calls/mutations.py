@@ -16,9 +16,12 @@ from stores.refs import call_ref
 _SUMMARY = "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
 
 
-@strawberry.input(description="Start of a call. A second start with the same id replaces the first.")
+@strawberry.input
 class StartedCallSchemaForInsert:
-    """Start of a call; omitted attributes become an empty object."""
+    """Start of a call.
+
+    A second start with the same id replaces the first.
+    """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     op_name: str = plain_field("Ref of an op's version, or a name of at most 128 characters.")
@@ -53,11 +56,12 @@ class StartedCallSchemaForInsert:
         return store.CallStart(**vars(self))
 
 
-@strawberry.input(
-    description="End of a call. It may arrive before the start; a second end with the same id replaces the first."
-)
+@strawberry.input
 class EndedCallSchemaForInsert:
-    """End of a call; an omitted summary becomes an empty object."""
+    """End of a call.
+
+    It may arrive before the start; a second end with the same id replaces the first.
+    """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     id: strawberry.ID = plain_field("Id of the call.")
@@ -80,9 +84,12 @@ class EndedCallSchemaForInsert:
 _ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
 
 
-@strawberry.input(description="Complete call: its start and its end. A second one with the same id replaces both.")
+@strawberry.input
 class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
-    """Start and end of a call in one input."""
+    """Complete call: its start and its end.
+
+    A second one with the same id replaces both.
+    """
 
     ended_at: DateTime = plain_field("End time of the call.")
     summary: JSON | None = optional_input(_SUMMARY)
@@ -103,9 +110,9 @@ class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
         return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
 
 
-@strawberry.input(description="Entry of a batch: either the start or the end of a call.", one_of=True)
+@strawberry.input(one_of=True)
 class CallBatchMode:
-    """Start or end of a call; graphql-core ensures that exactly one is set."""
+    """Entry of a batch: either the start or the end of a call."""
 
     start: StartedCallSchemaForInsert | None = strawberry.field(
         description="Start of a call.", default=strawberry.UNSET
@@ -127,35 +134,35 @@ _REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it
 User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
-@strawberry.type(description="Result of storing the start of a call.")
+@strawberry.type
 class CallStartRes:
-    """Ids of the call and the trace, generated if the client sent none, and the ref."""
+    """Result of storing the start of a call."""
 
     id: strawberry.ID = plain_field("Id of the call, which its end must repeat.")
     trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of storing the end of a call.")
+@strawberry.type
 class CallEndRes:
-    """Id and ref of the call."""
+    """Result of storing the end of a call."""
 
     id: strawberry.ID = plain_field("Id of the call.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of `callCreate`.")
+@strawberry.type
 class CallCreateRes:
-    """Ids of the call and the trace, generated if the client sent none, and the ref."""
+    """Result of `callCreate`."""
 
     id: strawberry.ID = plain_field("Id of the call.")
     trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of a batch.")
+@strawberry.type
 class CallCreateBatchRes:
-    """Results in the order of the batch."""
+    """Result of a batch."""
 
     res: list[
         Annotated[
@@ -165,9 +172,9 @@ class CallCreateBatchRes:
     ] = plain_field("Results of the entries, in the order of the batch.")
 
 
-@strawberry.type(description="Result of `callUpdate`.")
+@strawberry.type
 class CallUpdateRes:
-    """Number of renamed calls."""
+    """Result of `callUpdate`."""
 
     num_updated: int = plain_field(
         "Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives "
@@ -175,9 +182,9 @@ class CallUpdateRes:
     )
 
 
-@strawberry.type(description="Result of `callsDelete`.")
+@strawberry.type
 class CallsDeleteRes:
-    """Number of deleted calls."""
+    """Result of `callsDelete`."""
 
     num_deleted: int = plain_field("Number of calls deleted by this request, descendants included.")
 
@@ -202,53 +209,55 @@ def _ref(part: CallStart | CallEnd) -> strawberry.ID:
 class CallMutations:
     """Mutation fields that write calls."""
 
-    @resolved_field("Storage of the start of a call.")
+    @resolved_field()
     async def call_start(
         self,
         info: Info,
         start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="Start of the call.")],
     ) -> CallStartRes:
-        """Store a start; return the ids and the ref."""
+        """Storage of the start of a call."""
         part = start.to_store()
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
-    @resolved_field("Storage of the end of a call.")
+    @resolved_field()
     async def call_end(
         self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="End of the call.")]
     ) -> CallEndRes:
-        """Store an end; return the id and the ref."""
+        """Storage of the end of a call."""
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
         return _ended(part)
 
-    @resolved_field(
-        "Creation of a complete call: its start and its end in one write. Nothing is stored if either is invalid."
-    )
+    @resolved_field()
     async def call_create(
         self,
         info: Info,
         call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
     ) -> CallCreateRes:
-        """Store a start and an end together; return the ids and the ref."""
+        """Creation of a complete call: its start and its end in one write.
+
+        Nothing is stored if either is invalid.
+        """
         start, end = call.to_parts()
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
-    @resolved_field(
-        "Storage of starts and ends of many calls in one request. Nothing is stored if one of them is invalid."
-    )
+    @resolved_field()
     async def call_create_batch(
         self,
         info: Info,
         batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
-        """Store all starts and ends, or none of them; return results in the order of `batch`."""
+        """Storage of starts and ends of many calls in one request.
+
+        Nothing is stored if one of them is invalid.
+        """
         parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
         return CallCreateBatchRes(res=[_result(part) for part in parts])
 
-    @resolved_field("Change of a call's display name.")
+    @resolved_field()
     async def call_update(
         self,
         info: Info,
@@ -260,11 +269,11 @@ class CallMutations:
         ] = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
-        """Set or remove the display name; return the number of renamed calls."""
+        """Change of a call's display name."""
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
-    @resolved_field("Permanent deletion of calls and of all their descendants in their traces.")
+    @resolved_field()
     async def calls_delete(
         self,
         info: Info,
@@ -275,6 +284,6 @@ class CallMutations:
         ],
         wb_user_id: User = None,
     ) -> CallsDeleteRes:
-        """Delete calls and their descendants; return the number of deleted calls."""
+        """Permanent deletion of calls and of all their descendants in their traces."""
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)

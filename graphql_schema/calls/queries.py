@@ -46,13 +46,14 @@ def _with_filter_fields(cls: _Class) -> _Class:
     return cls
 
 
-@strawberry.input(
-    description="Filter of calls. A call matches if each non-empty list contains its value and all other conditions "
-    "hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
-)
+@strawberry.input
 @_with_filter_fields
 class CallsFilter:
-    """Filter of calls; `to_store` converts it to `stores.calls.CallsFilter`, which declares its fields."""
+    """Filter of calls.
+
+    A call matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list
+    sets no condition. Each list has at most 1,000 entries.
+    """
 
     def to_store(self) -> store.CallsFilter:
         """Convert to the filter of `stores.calls`."""
@@ -91,9 +92,11 @@ ReturnExpanded = Annotated[
 CallId = Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")]
 
 
-@strawberry.type(description="Number and storage size of calls.")
+@strawberry.type
 class CallsQueryStatsRes:
-    """Count and size of matching calls; the source is `stores.calls.CallsStats`."""
+    """Number and storage size of calls."""
+
+    # The source is `stores.calls.CallsStats`.
 
     count: BigInt = plain_field("Number of matching calls, at most `limit`.")
     total_storage_size_bytes: BigInt | None = plain_field(
@@ -101,9 +104,11 @@ class CallsQueryStatsRes:
     )
 
 
-@strawberry.type(description="Execution plan of a list of calls in MongoDB.")
+@strawberry.type
 class ExplainRes:
-    """Execution plan; the source is `stores.query.explain.Plan`."""
+    """Execution plan of a list of calls in MongoDB."""
+
+    # The source is `stores.query.explain.Plan`.
 
     sorts_in_memory: bool = plain_field(
         "True if no index provides the order, so that MongoDB sorts all matching documents."
@@ -113,19 +118,19 @@ class ExplainRes:
     returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
     milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
 
-    @resolved_field("Names of the indexes that MongoDB uses.")
+    @resolved_field()
     def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Return the names of the used indexes, sorted."""
+        """Names of the indexes that MongoDB uses."""
         return sorted(parent.indexes)
 
-    @resolved_field("Names of the plan's stages, as MongoDB reports them.")
+    @resolved_field()
     def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Return the names of the plan's stages, sorted."""
+        """Names of the plan's stages, as MongoDB reports them."""
         return sorted(parent.stages)
 
-    @resolved_field("Aggregation pipeline that LoomQL sends to MongoDB.")
+    @resolved_field()
     def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """Return the pipeline as JSON text."""
+        """Aggregation pipeline that LoomQL sends to MongoDB."""
         return JSON(parent.pipeline_text)
 
 
@@ -133,13 +138,13 @@ class ExplainRes:
 class CallQueries:
     """Query fields that read calls."""
 
-    @resolved_field("Call with an id; null if it is missing or deleted.", returns=CallSchema | None)
+    @resolved_field(returns=CallSchema | None)
     async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
-        """Return one call, or None if it is missing or deleted."""
+        """Call with an id; null if it is missing or deleted."""
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @connection_field("Page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
+    @connection_field(of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
     async def calls(
         self,
         info: Info,
@@ -152,7 +157,7 @@ class CallQueries:
         expand_columns: ExpandColumns = None,
         return_expanded_column_values: ReturnExpanded = True,
     ) -> Listing:
-        """Return a page of matching calls and a function that counts all of them."""
+        """Page of the project's calls."""
         calls = info.context.stores.calls
         which, where = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -160,20 +165,16 @@ class CallQueries:
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
         return Listing(page, partial(calls.count, project_id, which, where, expansion))
 
-    @resolved_field(
-        "Current position in the event stream of the project's calls, for `callEvents(after:)`. Read it, list the "
-        "calls, then subscribe after it: no event is missed, and changes made meanwhile are sent as events."
-    )
+    @resolved_field()
     async def call_events_cursor(self, info: Info, project_id: ProjectId) -> str:
-        """Return the current cursor of the project's call events."""
+        """Current position in the event stream of the project's calls, for `callEvents(after:)`.
+
+        Read it, list the calls, then subscribe after it: no event is missed, and changes made meanwhile are sent as
+        events.
+        """
         return await info.context.stores.calls.events_cursor(project_id)
 
-    @resolved_field(
-        "Number and storage size of matching calls.",
-        returns=CallsQueryStatsRes,
-        work=COUNT,
-        indexed=INDEXED_CALL_FIELDS,
-    )
+    @resolved_field(returns=CallsQueryStatsRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def calls_stats(
         self,
         info: Info,
@@ -183,17 +184,12 @@ class CallQueries:
         limit: Limit = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """Count the matching calls and sum their sizes, as far as selected."""
+        """Number and storage size of matching calls."""
         which, where = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
-    @resolved_field(
-        "Execution plan of the first page of a list of calls, for operators of the server.",
-        returns=ExplainRes,
-        work=COUNT,
-        indexed=INDEXED_CALL_FIELDS,
-    )
+    @resolved_field(returns=ExplainRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def explain(
         self,
         info: Info,
@@ -203,7 +199,7 @@ class CallQueries:
         sort_by: Sort = None,
         expand_columns: ExpandColumns = None,
     ) -> Plan:
-        """Return MongoDB's execution plan of the first page."""
+        """Execution plan of the first page of a list of calls, for operators of the server."""
         which, where = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)
@@ -218,9 +214,9 @@ After = Annotated[
 ]
 
 
-@strawberry.enum(description="Kind of change of a call.")
+@strawberry.enum
 class CallEventType(Enum):
-    """Kinds of change; the values are those of `stores.calls`."""
+    """Kind of change of a call."""
 
     STARTED = strawberry.enum_value(
         "started", description="Start of the call, which may have ended before the event arrives."
@@ -232,9 +228,11 @@ class CallEventType(Enum):
     )
 
 
-@strawberry.type(description="Change of a call.")
+@strawberry.type
 class CallEvent:
-    """Change of a call; the source is `stores.calls.CallEvent`."""
+    """Change of a call."""
+
+    # The source is `stores.calls.CallEvent`.
 
     type: CallEventType = plain_field("Kind of change.")
     call: CallSchema = plain_field(
@@ -247,12 +245,7 @@ class CallEvent:
 class CallSubscriptions:
     """Subscription fields about calls."""
 
-    @subscription_field(
-        "Events of changes of the project's calls: from now on, or after a past cursor without gaps. A deleted call "
-        "is filtered by its last state. Conditions on feedback and costs use their values at the time the event is "
-        "sent; a later change of these sends no event.",
-        of=CallEvent,
-    )
+    @subscription_field(of=CallEvent)
     def call_events(
         self,
         info: Info,
@@ -261,7 +254,11 @@ class CallSubscriptions:
         query: Where = None,
         after: After = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
-        """Stream the events of matching calls."""
+        """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
+
+        A deleted call is filtered by its last state. Conditions on feedback and costs use their values at the time the
+        event is sent; a later change of these sends no event.
+        """
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(
             project_id, wanted, to_store(filter), to_store(query), after, quota_key=context.payer

@@ -66,9 +66,9 @@ def _of_trace(
     return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
-@strawberry.enum(description="Status of a call.")
+@strawberry.enum
 class TraceStatus(Enum):
-    """Status of a call; the values are those of `stores.calls`."""
+    """Status of a call."""
 
     SUCCESS = strawberry.enum_value("success", description="Ended without an exception.")
     ERROR = strawberry.enum_value("error", description="Ended with an exception.")
@@ -78,14 +78,14 @@ class TraceStatus(Enum):
     )
 
 
-@strawberry.type(
-    description="Usage of one model by a call, as the client that wrote the call reported it. A count is null if it "
-    "was not sent or is not a 64-bit integer (5.0 is accepted, 1.7 is not). Counts by class, such as cacheReadTokens, "
-    "do not overlap, even if the reported input includes them."
-)
+@strawberry.type
 @with_class_counts
 class LLMUsageSchema:
-    """Reported counts of one model."""
+    """Usage of one model by a call, as the client that wrote the call reported it.
+
+    A count is null if it was not sent or is not a 64-bit integer (5.0 is accepted, 1.7 is not). Counts by class, such
+    as cacheReadTokens, do not overlap, even if the reported input includes them.
+    """
 
     model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt | None = plain_field("Number of prompt tokens.")
@@ -135,29 +135,25 @@ def _with_columns(cls: _Class) -> _Class:
     return cls
 
 
-@strawberry.type(description="Call: one step of a trace, with a start and an end.")
+@strawberry.type
 @_with_columns
 class CallSchema(Node):
-    """A call; the source is a row of `stores.calls`. Its columns are those of `stores.calls.fields`."""
+    """Call: one step of a trace, with a start and an end."""
 
-    @resolved_field(
-        "Usage by model, from the call's summary; counts that are not 64-bit integers are null.",
-        returns=list[LLMUsageSchema],
-        size=3,
-    )
+    # The source is a row of `stores.calls`.
+
+    @resolved_field(returns=list[LLMUsageSchema], size=3)
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the usage by model."""
+        """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
         return usage(parent)
 
-    @resolved_field(
-        "Usage and cost of the call, by model; empty if no model has a price or a stated cost. A model without a "
-        "price has counts only. LoomQL computes costs from current prices on each read, so summary does not contain "
-        "them.",
-        returns=list[LLMCostSchema],
-        size=3,
-    )
+    @resolved_field(returns=list[LLMCostSchema], size=3)
     def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the usage and cost by model; empty without usage."""
+        """Usage and cost of the call, by model; empty if no model has a price or a stated cost.
+
+        A model without a price has counts only. LoomQL computes costs from current prices on each read, so summary does
+        not contain them.
+        """
         used = parent.get("usage")
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
@@ -230,9 +226,9 @@ class CallSchema(Node):
         key_of("project_id", "id"),
     )
 
-    @resolved_field("Trace of the call.", returns=TraceOf)
+    @resolved_field(returns=TraceOf)
     def trace(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the key of the trace, from which its fields are read."""
+        """Trace of the call."""
         return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
     feedback = to_many(
@@ -244,12 +240,12 @@ class CallSchema(Node):
         to_key=lambda types=None: (frozenset(types or ()),),
     )
 
-    @resolved_field("Refs in the inputs, in their order, with duplicates.", returns=list[ResolvedRef])
+    @resolved_field(returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the refs in the inputs."""
+        """Refs in the inputs, in their order, with duplicates."""
         return refs_of(parent, "input_refs")
 
-    @resolved_field("Refs in the output, in their order, with duplicates.", returns=list[ResolvedRef])
+    @resolved_field(returns=list[ResolvedRef])
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the refs in the output."""
+        """Refs in the output, in their order, with duplicates."""
         return refs_of(parent, "output_refs")

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, getdoc, signature
 from types import GenericAlias
-from typing import Annotated, Any, Final, Protocol, TypeVar, Unpack, cast
+from typing import Annotated, Any, Final, Protocol, TypeVar, Unpack
 
 import strawberry
 from graphql import GraphQLObjectType, GraphQLSchema
 from strawberry.scalars import JSON
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from graphql_schema.context import Info
 from graphql_schema.execution.plans import BARE
@@ -47,22 +48,46 @@ def plain_field(description: str, **cost: Unpack[Cost]) -> FieldDefinition:
     return strawberry.field(description=description, metadata=declared(cost))
 
 
-def resolved_field(description: str, returns: object = None, **cost: Unpack[Cost]) -> Callable[[_Resolver], _Resolver]:
+def description_of(documented: object) -> str:
+    """Return the docstring of a type or a resolver in one line, which is its description in the SDL."""
+    return " ".join((getdoc(documented) or "").split())
+
+
+def describe_types(schema: GraphQLSchema) -> None:
+    """Describe each type of a schema that has no other description by the docstring of its class."""
+    for kind in schema.type_map.values():
+        definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        if definition and kind.description is None:
+            kind.description = description_of(getattr(definition, "origin", None) or definition.wrapped_cls)
+
+
+def resolved_field(
+    description: str | None = None, returns: object = None, **cost: Unpack[Cost]
+) -> Callable[[_Resolver], _Resolver]:
     """Decorate a method that resolves a field.
 
     Args:
-        description: text in the SDL.
+        description: text in the SDL; the method's docstring by default.
         returns: GraphQL type if the method returns a row of a store; the method's annotation if None.
         cost: cost of the field, as far as it differs from the defaults in `limits.cost_weights`.
     """
-    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(cost))
-    return cast("Callable[[_Resolver], _Resolver]", field)
+
+    def decorate(resolver: Any) -> Any:  # noqa: ANN401 -- Strawberry replaces the method by a field
+        text = description or description_of(resolver)
+        return strawberry.field(resolver=resolver, description=text, graphql_type=returns, metadata=declared(cost))
+
+    return decorate
 
 
-def subscription_field(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
+def subscription_field(description: str | None = None, *, of: object) -> Callable[[_Resolver], _Resolver]:
     """Decorate a method that yields rows of a store: a subscription with events of the GraphQL type `of`."""
     kind = GenericAlias(AsyncGenerator, (of, None))
-    return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
+
+    def decorate(resolver: Any) -> Any:  # noqa: ANN401 -- as above
+        text = description or description_of(resolver)
+        return strawberry.subscription(resolver=resolver, description=text, graphql_type=kind)
+
+    return decorate
 
 
 def computed_field(description: str, of: Callable[[Any], object], returns: object = None) -> FieldDefinition:
@@ -168,12 +193,13 @@ TYPENAME: Final = "__typename"
 """Key of a row with the name of its GraphQL type, for fields of several types."""
 
 
-@strawberry.interface(
-    description="Any stored entity, found by its ref: see node. The global id is ref, because id is only unique in a "
-    'project. Relay needs nodeInterfaceIdField: "ref", and Apollo Client keyFields: ["ref"].'
-)
+@strawberry.interface
 class Node:
-    """An entity; its source is a row of a store."""
+    """Any stored entity, found by its ref: see node.
+
+    The global id is ref, because id is only unique in a project. Relay needs nodeInterfaceIdField: "ref", and Apollo
+    Client keyFields: ["ref"].
+    """
 
     ref: strawberry.ID = plain_field(
         "Global id of the entity: node finds it again, and client caches use it as the key."

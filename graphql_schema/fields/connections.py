@@ -79,9 +79,9 @@ FEW_CHARACTERS: Final = 4_096
 """Limit of JSON characters in a page that is serialized without yielding to the event loop."""
 
 
-@strawberry.enum(description="Direction of a sort; null and missing values are last in both directions.")
+@strawberry.enum
 class SortDirection(Enum):
-    """Ascending or descending."""
+    """Direction of a sort; null and missing values are last in both directions."""
 
     ASC = strawberry.enum_value(
         "asc", description="Ascending: smallest, earliest or alphabetically first entries first."
@@ -91,9 +91,9 @@ class SortDirection(Enum):
     )
 
 
-@strawberry.input(description="Key of a sort; entries with equal keys are ordered by id, ascending.")
+@strawberry.input
 class SortBy:
-    """Field name and direction."""
+    """Key of a sort; entries with equal keys are ordered by id, ascending."""
 
     field: str = plain_field(
         "Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
@@ -120,9 +120,9 @@ class Listing:
     count: Callable[[], Awaitable[int]]
 
 
-@strawberry.type(description="Position of a page in its list.")
+@strawberry.type
 class PageInfo:
-    """Page info of a Relay connection."""
+    """Position of a page in its list."""
 
     has_next_page: bool = plain_field("True if there are entries after this page.")
     has_previous_page: bool = plain_field("True if there are entries before this page.")
@@ -139,32 +139,36 @@ def _cursor(parent: strawberry.Parent[Any]) -> str:
     return page.cursor(parent["node"])
 
 
-@strawberry.type(description="Entry of a list, with its cursor.")
+@strawberry.type
 class Edge(Generic[Node]):
-    """Edge of a Relay connection; the source is a dict of the node and its page."""
+    """Entry of a list, with its cursor."""
+
+    # The source is a dict of the node and its page.
 
     cursor: str = strawberry.field(resolver=_cursor, description="Cursor of this entry, valid for the same query only.")
     node: Node = plain_field("Entry of the list.")
 
 
-@strawberry.type(description="Page of a list.")
+@strawberry.type
 class Connection(Generic[Node]):
-    """A Relay connection; the source is a `Listing`."""
+    """Page of a list."""
 
-    @resolved_field("Entries of the page, each with its cursor.", returns=list[Edge[Node]])
+    # The source is a `Listing`.
+
+    @resolved_field(returns=list[Edge[Node]])
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """Return each row together with its page, from which the cursor is computed."""
+        """Entries of the page, each with its cursor."""
         page = parent.page
         return _in_time_slices([{"page": page, "node": row} for row in page.rows], _drop_parsed_node)
 
-    @resolved_field("Entries of the page without cursors.", returns=list[Node])
+    @resolved_field(returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """Return the rows of the page."""
+        """Entries of the page without cursors."""
         return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field("Position of the page in the list.")
+    @resolved_field()
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Return whether there are more entries, and the first and last cursor."""
+        """Position of the page in the list."""
         page = parent.page
         return PageInfo(
             has_next_page=page.has_next,
@@ -173,9 +177,9 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved_field("Number of entries on all pages; computed only if selected.", work=COUNT)
+    @resolved_field(work=COUNT)
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
-        """Count all entries with a query of its own."""
+        """Number of entries on all pages; computed only if selected."""
         return BigInt(await parent.count())
 
 
@@ -234,7 +238,7 @@ def connection_of(of: object) -> object:
 
 
 def connection_field(
-    description: str, of: object, **cost: Unpack[Cost]
+    description: str | None = None, *, of: object, **cost: Unpack[Cost]
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], FieldDefinition]:
     """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
 

@@ -19,9 +19,9 @@ from stores.query.parser import MAX_NODES
 _PAIR = "Two operands."
 
 
-@strawberry.enum(description="Target type of a conversion.")
+@strawberry.enum
 class ConvertTo(Enum):
-    """Target types; the values are those of the query language."""
+    """Target type of a conversion."""
 
     DOUBLE = strawberry.enum_value("double", description="Double: a number, or a string that contains one.")
     STRING = strawberry.enum_value(
@@ -32,13 +32,12 @@ class ConvertTo(Enum):
     EXISTS = strawberry.enum_value("exists", description="Boolean: true for any value but null.")
 
 
-@strawberry.input(
-    one_of=True,
-    description='Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. '
-    "Conditions nest in `and`, `or` and `not`.",
-)
+@strawberry.input(one_of=True)
 class Operation:
-    """Operations of the query language."""
+    """Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`.
+
+    Conditions nest in `and`, `or` and `not`.
+    """
 
     and_: list["Operand"] | None = choice_input("Conjunction: true if all operands are true.", "and")
     or_: list["Operand"] | None = choice_input("Disjunction: true if at least one operand is true.", "or")
@@ -75,12 +74,9 @@ class Operation:
     )
 
 
-@strawberry.input(
-    one_of=True,
-    description="Value: a literal, a field, a conversion, or the result of an operation.",
-)
+@strawberry.input(one_of=True)
 class Operand(Operation):
-    """Operations, and the values they compare."""
+    """Value: a literal, a field, a conversion, or the result of an operation."""
 
     literal: Literal | None = choice_input("Literal string, number or boolean.")
     null_literal: bool | None = choice_input("True for the value null; false is rejected.")
@@ -93,17 +89,17 @@ class Operand(Operation):
     )
 
 
-@strawberry.input(description="Membership: true if a value equals one of several.")
+@strawberry.input
 class InOperation:
-    """Operands of `$in`."""
+    """Membership: true if a value equals one of several."""
 
     input: Operand = plain_field("Value to look for.")
     values: list[Operand] = plain_field("Values to compare with.")
 
 
-@strawberry.input(description='Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`.')
+@strawberry.input
 class ContainsOperation:
-    """Operands of `$contains`."""
+    """Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`."""
 
     input: Operand = plain_field("Text to search; a list or an object is searched as its compact JSON.")
     substr: Operand = plain_field("Text to look for.")
@@ -112,17 +108,17 @@ class ContainsOperation:
     )
 
 
-@strawberry.input(description='Conversion: `{input: {getField: "inputs.age"}, to: INT}`.')
+@strawberry.input
 class ConvertOperation:
-    """Operands of `$convert`."""
+    """Conversion: `{input: {getField: "inputs.age"}, to: INT}`."""
 
     input: Operand = plain_field("Value to convert.")
     to: ConvertTo = plain_field("Target type; the result is null if the value cannot be converted.")
 
 
-@strawberry.input(one_of=True, description="Condition on fields of the entries, typed or as JSON.")
+@strawberry.input(one_of=True)
 class QueryInput:
-    """A query in one of its two forms."""
+    """Condition on fields of the entries, typed or as JSON."""
 
     expr: Operation | None = choice_input("Condition as typed input, which GraphiQL completes.")
     json: JSON | None = choice_input(

@@ -508,9 +508,9 @@ def _refusal(operation: OperationDefinitionNode, root: Selection, values: Values
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
     advice = "Request less"
-    if heavy and heavy.count > 1:
+    if heavy and heavy.number > 1:
         reason = " for a scan, since no index serves its condition, sort or grouping" if heavy.is_scan else ""
-        message += f"The most is {heavy.path}, with {_formatted(heavy.count)}{reason}. "
+        message += f"The most is {heavy.path}, with {_formatted(heavy.number)}{reason}. "
         extensions["path"] = heavy.path
     if heavy and heavy.lists:
         advice = (
@@ -524,11 +524,11 @@ def _refusal(operation: OperationDefinitionNode, root: Selection, values: Values
 class _ExpensiveField(NamedTuple):
     """An expensive field: its path in the response, its number of objects, and the lists to reduce.
 
-    If it `is_scan`, the count is the cost of its scans.
+    If it `is_scan`, the number is the cost of its scans.
     """
 
     path: str
-    count: int
+    number: int
     lists: tuple[str, ...]
     is_scan: bool = False
 
@@ -542,7 +542,7 @@ class _Explanation(_Evaluation):
 
     def heaviest(self, root: Selection) -> _ExpensiveField | None:
         """Return the field with the most objects on the most expensive path; None if there is none."""
-        return max(self._heavy(root, 1, (), ()), key=lambda each: each.count, default=None)
+        return max(self._heavy(root, 1, (), ()), key=lambda each: each.number, default=None)
 
     def text(self, selection: Selection) -> str:
         """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""

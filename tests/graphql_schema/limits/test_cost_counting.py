@@ -231,7 +231,7 @@ def unfolded(executor: Executor[Any]) -> int:
             each = weight.own
             if is_composite_type(below):
                 each += most(below, details, None if is_list else stated, in_list=in_list or is_list)
-                if weight.scans and isinstance(below, GraphQLObjectType):
+                if weight.declared.get("scans") and isinstance(below, GraphQLObjectType):
                     selected = executor.collect_subfields(below, details).grouped_field_set.values()
                     each += UNINDEXED * (1 + sum(one[0].node.name.value == "totalCount" for one in selected))
             total += known[0] * each if is_list else each
