@@ -9,7 +9,15 @@ import strawberry
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.calls.types import TraceStatus
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store, with_class_counts
+from graphql_schema.fields import (
+    ProjectId,
+    argument,
+    enum_value,
+    plain_field,
+    resolved_field,
+    to_store,
+    with_class_counts,
+)
 from graphql_schema.fields.connections import SortBy, sort_keys
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
@@ -137,84 +145,74 @@ class UsageTreeNode:
 class CallsGroupBy(Enum):
     """Key to group calls by; it is a field of the rows."""
 
-    OP_NAME = strawberry.enum_value(
-        "op_name", description="Op name, with all versions of the op in one group; opName of the rows."
+    OP_NAME = enum_value("op_name", "Op name, with all versions of the op in one group; opName of the rows.")
+    OP_VERSION = enum_value(
+        "op_version", "Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."
     )
-    OP_VERSION = strawberry.enum_value(
-        "op_version",
-        description="Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows.",
-    )
-    MODEL = strawberry.enum_value(
+    MODEL = enum_value(
         "model",
-        description="Model name. A call is in the row of each model that it used, with its usage of that model. The "
+        "Model name. A call is in the row of each model that it used, with its usage of that model. The "
         "row of null has the calls without a model.",
     )
-    STATUS = strawberry.enum_value("status", description="Status of the calls.")
-    THREAD = strawberry.enum_value("thread_id", description="Id of the thread; null for calls without a thread.")
-    USER = strawberry.enum_value("wb_user_id", description="User who wrote the calls.")
-    TIME_BUCKET = strawberry.enum_value(
-        "bucket_start", description="Time bucket of the start; bucketStart and bucketEnd of the rows."
-    )
+    STATUS = enum_value("status", "Status of the calls.")
+    THREAD = enum_value("thread_id", "Id of the thread; null for calls without a thread.")
+    USER = enum_value("wb_user_id", "User who wrote the calls.")
+    TIME_BUCKET = enum_value("bucket_start", "Time bucket of the start; bucketStart and bucketEnd of the rows.")
 
 
 @strawberry.enum
 class TimeBucket(Enum):
     """Length of a time bucket."""
 
-    MINUTE = strawberry.enum_value("minute", description="One minute.")
-    HOUR = strawberry.enum_value("hour", description="One hour.")
-    DAY = strawberry.enum_value("day", description="One calendar day of the time zone, 23 to 25 hours long.")
-    WEEK = strawberry.enum_value("week", description="One calendar week of the time zone, from Monday.")
-    MONTH = strawberry.enum_value("month", description="One calendar month of the time zone.")
+    MINUTE = enum_value("minute", "One minute.")
+    HOUR = enum_value("hour", "One hour.")
+    DAY = enum_value("day", "One calendar day of the time zone, 23 to 25 hours long.")
+    WEEK = enum_value("week", "One calendar week of the time zone, from Monday.")
+    MONTH = enum_value("month", "One calendar month of the time zone.")
 
 
 @strawberry.enum
 class UsageCounting(Enum):
     """Usage that an aggregate counts for each call."""
 
-    OWN = strawberry.enum_value(
+    OWN = enum_value(
         "own",
-        description="Own usage of each call, so that usage summed up by parents counts once. If "
+        "Own usage of each call, so that usage summed up by parents counts once. If "
         "summary.status_counts counts one call, all reported usage is the call's own. If it counts "
         "more, none is: the call reports a sum, as parents written by Weave's client do. Without "
         "status_counts, the own usage of a model is the reported usage minus that of the children, or "
         "all of it if the children report more. usageTree also looks below children that report "
         "nothing.",
     )
-    REPORTED = strawberry.enum_value(
+    REPORTED = enum_value(
         "reported",
-        description="Usage as each call reports it. Use it if no call is below another, such as with "
+        "Usage as each call reports it. Use it if no call is below another, such as with "
         "traceRootsOnly, and the client that wrote the calls reports sums.",
     )
 
 
-Keys = Annotated[
-    list[CallsGroupBy] | None,
-    strawberry.argument(description="Keys of the rows; one row of all calls if empty or omitted."),
-]
+Keys = Annotated[list[CallsGroupBy] | None, argument("Keys of the rows; one row of all calls if empty or omitted.")]
 BucketLength = Annotated[
-    TimeBucket | None,
-    strawberry.argument(description="Length of the buckets; required with TIME_BUCKET and rejected without it."),
+    TimeBucket | None, argument("Length of the buckets; required with TIME_BUCKET and rejected without it.")
 ]
 Timezone = Annotated[
     str | None,
-    strawberry.argument(
-        description="Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; "
-        "UTC if omitted."
+    argument(
+        "Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; UTC if omitted."
     ),
 ]
-Counting = Annotated[UsageCounting | None, strawberry.argument(description="Usage to count; OWN if omitted.")]
+Counting = Annotated[UsageCounting | None, argument("Usage to count; OWN if omitted.")]
 RowOrder = Annotated[
     list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
+    argument(
+        "Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
         "all rows if omitted, are sorted by time and then by the other keys."
     ),
 ]
 RowLimit = Annotated[
     int | None,
-    strawberry.argument(
-        description="Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
+    argument(
+        "Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
         "request fails beyond 10,000 rows. It always fails beyond 100,000 groups."
     ),
 ]
@@ -273,13 +271,10 @@ class AggregateQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace.")],
+        trace_id: Annotated[strawberry.ID, argument("Id of the trace.")],
         max_depth: Annotated[
             int | None,
-            strawberry.argument(
-                description="Maximum depth of the returned calls; all if omitted. Their totals still include "
-                "deeper calls."
-            ),
+            argument("Maximum depth of the returned calls; all if omitted. Their totals still include deeper calls."),
         ] = None,
     ) -> AsyncIterable[Row]:
         """Usage of the calls of a trace, rolled up the tree.

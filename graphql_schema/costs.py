@@ -9,6 +9,8 @@ from graphql_schema.context import Info
 from graphql_schema.fields import (
     Node,
     ProjectId,
+    User,
+    argument,
     node_ref,
     optional_input,
     plain_field,
@@ -235,10 +237,8 @@ class CostMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        costs: Annotated[list[CostCreateInput], strawberry.argument(description="Prices to set, at most 1,000.")],
-        wb_user_id: Annotated[
-            str | None, strawberry.argument(description="User who writes; the caller if omitted.")
-        ] = None,
+        costs: Annotated[list[CostCreateInput], argument("Prices to set, at most 1,000.")],
+        wb_user_id: User = None,
     ) -> CostCreateRes:
         """Creation of prices.
 
@@ -256,8 +256,8 @@ class CostMutations:
         project_id: ProjectId,
         query: Annotated[
             QueryInput,
-            strawberry.argument(
-                description='Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
+            argument(
+                'Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
                 "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
                 "ignored."
             ),

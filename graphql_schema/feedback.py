@@ -11,6 +11,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import (
     Node,
     ProjectId,
+    argument,
     description_of,
     grouped_arguments,
     json_field,
@@ -165,7 +166,7 @@ class FeedbackQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        query: Annotated[QueryInput | None, strawberry.argument(description=_CONDITION)] = None,
+        query: Annotated[QueryInput | None, argument(_CONDITION)] = None,
     ) -> FeedbackStats:
         """Number of feedback entries, by type."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))
@@ -218,10 +219,7 @@ def _arguments() -> list[Parameter]:
             field.python_name,
             Parameter.KEYWORD_ONLY,
             default=None if field.default is None else Parameter.empty,
-            annotation=Annotated[
-                FeedbackCreateReq.__annotations__[field.python_name],
-                strawberry.argument(description=field.description),
-            ],
+            annotation=Annotated[FeedbackCreateReq.__annotations__[field.python_name], argument(field.description)],
         )
         for field in get_object_definition(FeedbackCreateReq, strict=True).fields
     ]
@@ -246,8 +244,8 @@ class FeedbackMutations:
         info: Info,
         batch: Annotated[
             list[FeedbackCreateReq],
-            strawberry.argument(
-                description="Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
+            argument(
+                "Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
                 "twice the JSON of the payloads. If two entries have the same id, the later one is "
                 "stored."
             ),
@@ -265,7 +263,7 @@ class FeedbackMutations:
     async def feedback_replace(
         self,
         info: Info,
-        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the feedback to replace.")],
+        feedback_id: Annotated[strawberry.ID, argument("Id of the feedback to replace.")],
         *,
         new: FeedbackCreateReq,
     ) -> Row:
@@ -285,8 +283,8 @@ class FeedbackMutations:
         project_id: ProjectId,
         query: Annotated[
             QueryInput,
-            strawberry.argument(
-                description='Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
+            argument(
+                'Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
                 "`or` of several of these. Any other query is rejected; unknown ids are ignored."
             ),
         ],

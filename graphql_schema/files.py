@@ -7,7 +7,7 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import Node, ProjectId, found_or_null, node_ref, plain_field, resolved_field
+from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, plain_field, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
@@ -15,11 +15,11 @@ from stores.files import FilesStats, NewFile, StoredFile, check_size
 from stores.paging import Row
 from stores.refs import file_ref
 
-Digest = Annotated[str, strawberry.argument(description="Digest of the file.")]
+Digest = Annotated[str, argument("Digest of the file.")]
 Name = Annotated[
     str | None,
-    strawberry.argument(
-        description="Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
+    argument(
+        "Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
         "Content that is already stored keeps its first name."
     ),
 ]
@@ -102,10 +102,8 @@ class FileMutations:
         info: Info,
         project_id: ProjectId,
         name: Name = None,
-        content: Annotated[
-            Base64 | None, strawberry.argument(description="Content in Base64, for small files.")
-        ] = None,
-        upload: Annotated[Upload | None, strawberry.argument(description="File of a multipart request.")] = None,
+        content: Annotated[Base64 | None, argument("Content in Base64, for small files.")] = None,
+        upload: Annotated[Upload | None, argument("File of a multipart request.")] = None,
     ) -> FileCreateRes:
         """Storage of a file, once per content: as content in Base64, or as upload in a multipart request."""
         files, limit = info.context.stores.files, info.context.max_file_bytes

@@ -10,6 +10,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import (
     Node,
     ProjectId,
+    argument,
     found_or_null,
     json_field,
     node_ref,
@@ -183,9 +184,9 @@ class ObjSchemaForInsert:
 
 _SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
 _CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
-_FILTER: Final = strawberry.argument(description="Filter of the versions; all versions if omitted.")
+_FILTER: Final = argument("Filter of the versions; all versions if omitted.")
 
-VersionName = Annotated[str, strawberry.argument(description="Digest, index such as v3, or latest.")]
+VersionName = Annotated[str, argument("Digest, index such as v3, or latest.")]
 
 
 @strawberry.type
@@ -197,7 +198,7 @@ class ObjectQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        object_id: Annotated[str, argument("Name of the object.")],
         digest: VersionName = "latest",
     ) -> Row | None:
         """Version of an object or op; the object's version if both exist.
@@ -223,7 +224,7 @@ class ObjectQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        name: Annotated[str, argument("Name of the op.")],
         digest: VersionName = "latest",
     ) -> Row | None:
         """Version of an op; null if it is missing or deleted."""
@@ -244,8 +245,8 @@ class ObjectQueries:
 
 Digests = Annotated[
     list[str] | None,
-    strawberry.argument(
-        description="Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
+    argument(
+        "Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
         "and their values if omitted or empty."
     ),
 ]
@@ -295,7 +296,7 @@ class ObjectMutations:
 
     @resolved_field()
     async def obj_create(
-        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+        self, info: Info, obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
     ) -> ObjCreateRes:
         """Creation of a version of an object, or of an op if the value is one; it becomes the latest version."""
         digest, ref = await _create(info, obj, "obj")
@@ -303,7 +304,7 @@ class ObjectMutations:
 
     @resolved_field()
     async def op_create(
-        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
     ) -> OpCreateRes:
         """Creation of a version of an op, whatever its value; it becomes the latest version."""
         digest, ref = await _create(info, op_obj, "op_obj", OP)
@@ -314,7 +315,7 @@ class ObjectMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        object_id: Annotated[str, argument("Name of the object.")],
         digests: Digests = None,
     ) -> ObjDeleteRes:
         """Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both.
@@ -329,7 +330,7 @@ class ObjectMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        name: Annotated[str, argument("Name of the op.")],
         digests: Digests = None,
     ) -> OpDeleteRes:
         """Deletion of versions of an op; an object of the same name is kept.

@@ -6,18 +6,17 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
 from graphql_schema.scalars import BigInt
 from stores.errors import StoreError
 
 Traces = Annotated[
     JSON,
-    strawberry.argument(
-        description='ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
+    argument(
+        'ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
         "lowerCamelCase, ids in hexadecimal."
     ),
 ]
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
 @strawberry.type

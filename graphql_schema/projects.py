@@ -16,6 +16,7 @@ from graphql_schema.fields import (
     FieldDefinition,
     Node,
     ProjectId,
+    argument,
     node_ref,
     optional_input,
     plain_field,
@@ -33,11 +34,11 @@ from stores.projects import ProjectsFilter as StoreFilter
 from stores.projects import ProjectsStore
 from stores.refs import project_ref
 
-Entity = Annotated[str, strawberry.argument(description="Entity of the project: the part of its id before the slash.")]
+Entity = Annotated[str, argument("Entity of the project: the part of its id before the slash.")]
 Name = Annotated[
     str,
-    strawberry.argument(
-        description="Name of the project: 1 to 128 characters, at least one of them visible, without control "
+    argument(
+        "Name of the project: 1 to 128 characters, at least one of them visible, without control "
         "characters and / \\ # ? % :. The names . and .. are not allowed. Surrounding whitespace is "
         "removed, and letters with accents are composed (NFC)."
     ),
@@ -175,9 +176,7 @@ class ProjectQueries:
         Project,
         lambda stores: stores.projects,
         key={},
-        filter=Annotated[
-            ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
-        ],
+        filter=Annotated[ProjectsFilter | None, argument("Filter of the projects; all projects if omitted.")],
         to_filter=_of_caller,
         sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )

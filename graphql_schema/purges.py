@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, argument, plain_field, resolved_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.purges import PurgeReport
@@ -13,7 +13,7 @@ from stores.purges import PurgeReport
 WAIT_SECONDS: Final = 60
 """Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
-Confirm = Annotated[str, strawberry.argument(description="Id of the project again, as protection against mistakes.")]
+Confirm = Annotated[str, argument("Id of the project again, as protection against mistakes.")]
 
 
 @strawberry.type

@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import TYPENAME, JsonPath, Node, plain_field, resolved_field
+from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, plain_field, resolved_field
 from graphql_schema.fields.connections import Find, Version, to_one
 from graphql_schema.fields.selection import selected_fields_of_types
 from stores.errors import BadInputError, StoreError
@@ -21,10 +21,9 @@ from stores.threads import Period
 MAX_NODES: Final = 1_000
 """Maximum number of refs in one request."""
 
-Ref = Annotated[strawberry.ID, strawberry.argument(description="Ref of an entity, as its field ref returns it.")]
+Ref = Annotated[strawberry.ID, argument("Ref of an entity, as its field ref returns it.")]
 Refs = Annotated[
-    list[strawberry.ID],
-    strawberry.argument(description=f"Refs of entities, as their field ref returns them; at most {MAX_NODES:,}."),
+    list[strawberry.ID], argument(f"Refs of entities, as their field ref returns them; at most {MAX_NODES:,}.")
 ]
 
 
@@ -155,8 +154,8 @@ class RefQueries:
         info: Info,
         refs: Annotated[
             list[str],
-            strawberry.argument(
-                description="Refs to resolve, at most 1,000, such as "
+            argument(
+                "Refs to resolve, at most 1,000, such as "
                 "weave:///entity/project/object/name:digest/key/messages/index/0."
             ),
         ],

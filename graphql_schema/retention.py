@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, argument, enum_value, found_or_null, plain_field, resolved_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
@@ -14,13 +14,9 @@ from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.retention import Counts, Report, Retention, Rule
 
-KeepDays = Annotated[
-    int | None,
-    strawberry.argument(description="Number of days to keep, from 1 to 36,500; no limit if null or omitted."),
-]
+KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
 KeepCalls = Annotated[
-    int | None,
-    strawberry.argument(description="Number of the newest calls to keep, at least 1; no limit if null or omitted."),
+    int | None, argument("Number of the newest calls to keep, at least 1; no limit if null or omitted.")
 ]
 
 WAIT_SECONDS: Final = 5
@@ -42,10 +38,10 @@ _COUNTS: Final = {
 class SweepOutcome(Enum):
     """State of a sweep."""
 
-    RUNNING = strawberry.enum_value("running", description="Running, or interrupted and continued within a minute.")
-    DONE = strawberry.enum_value("done", description="Completed: everything beyond the rule was removed.")
-    STOPPED = strawberry.enum_value("stopped", description="Stopped: the rule was changed or removed during the sweep.")
-    FAILED = strawberry.enum_value("failed", description="Failed, as stated in error; the sweep is repeated.")
+    RUNNING = enum_value("running", "Running, or interrupted and continued within a minute.")
+    DONE = enum_value("done", "Completed: everything beyond the rule was removed.")
+    STOPPED = enum_value("stopped", "Stopped: the rule was changed or removed during the sweep.")
+    FAILED = enum_value("failed", "Failed, as stated in error; the sweep is repeated.")
 
 
 @strawberry.type

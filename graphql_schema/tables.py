@@ -1,6 +1,6 @@
 """Tables and their rows: types, inputs, and the fields that read and write them."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 from strawberry.scalars import JSON
@@ -9,6 +9,8 @@ from graphql_schema.context import Info
 from graphql_schema.fields import (
     Node,
     ProjectId,
+    argument,
+    choice_input,
     found_or_null,
     json_field,
     node_ref,
@@ -129,13 +131,9 @@ class TableInsertSpecPayload:
 class TableUpdateSpec:
     """Change of a table: exactly one of append, pop and insert."""
 
-    append: TableAppendSpecPayload | None = strawberry.field(
-        description="Row to append at the end.", default=strawberry.UNSET
-    )
-    pop: TablePopSpecPayload | None = strawberry.field(description="Row to remove.", default=strawberry.UNSET)
-    insert: TableInsertSpecPayload | None = strawberry.field(
-        description="Row to insert at an index.", default=strawberry.UNSET
-    )
+    append: TableAppendSpecPayload | None = choice_input("Row to append at the end.")
+    pop: TablePopSpecPayload | None = choice_input("Row to remove.")
+    insert: TableInsertSpecPayload | None = choice_input("Row to insert at an index.")
 
     def to_store(self) -> store.TableUpdate:
         """Convert to the update of `stores.tables`."""
@@ -143,19 +141,11 @@ class TableUpdateSpec:
             return store.Append(self.append.row)
         if self.insert:
             return store.Insert(self.insert.index, self.insert.row)
-        return store.Pop(self._pop().index)
-
-    def _pop(self) -> TablePopSpecPayload:
-        if not self.pop:
-            raise TypeError("graphql-core accepts exactly one field of a @oneOf input")
-        return self.pop
+        return store.Pop(cast("TablePopSpecPayload", self.pop).index)
 
 
-Digest = Annotated[str, strawberry.argument(description="Digest of the table, as tableCreate returns it.")]
-Digests = Annotated[
-    list[str] | None,
-    strawberry.argument(description="Digests of the tables, at most 1,000; unknown digests are ignored."),
-]
+Digest = Annotated[str, argument("Digest of the table, as tableCreate returns it.")]
+Digests = Annotated[list[str] | None, argument("Digests of the tables, at most 1,000; unknown digests are ignored.")]
 
 
 @strawberry.type
@@ -168,9 +158,7 @@ class TableQueries:
         TableRowSchema,
         lambda stores: stores.tables,
         key={"project_id": ProjectId, "digest": Digest},
-        filter=Annotated[
-            TableRowFilter | None, strawberry.argument(description="Filter of the rows; all rows if omitted.")
-        ],
+        filter=Annotated[TableRowFilter | None, argument("Filter of the rows; all rows if omitted.")],
         query="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted.",
         sort="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted or empty; "
         "the cost of a page then does not depend on its position. A sort reads all rows.",
@@ -189,13 +177,10 @@ class TableQueries:
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))
 
 
-RowDigests = Annotated[
-    list[str], strawberry.argument(description="Digests of the rows in order, as tableCreate returns them.")
-]
-BaseDigest = Annotated[str, strawberry.argument(description="Digest of the table to copy, which does not change.")]
+RowDigests = Annotated[list[str], argument("Digests of the rows in order, as tableCreate returns them.")]
+BaseDigest = Annotated[str, argument("Digest of the table to copy, which does not change.")]
 Updates = Annotated[
-    list[TableUpdateSpec],
-    strawberry.argument(description="Changes in order; each applies to the result of the preceding ones."),
+    list[TableUpdateSpec], argument("Changes in order; each applies to the result of the preceding ones.")
 ]
 
 
@@ -228,7 +213,7 @@ class TableMutations:
 
     @resolved_field(size="table.rows")
     async def table_create(
-        self, info: Info, table: Annotated[TableSchemaForInsert, strawberry.argument(description="Table to create.")]
+        self, info: Info, table: Annotated[TableSchemaForInsert, argument("Table to create.")]
     ) -> TableCreateRes:
         """Creation of a table.
 

@@ -9,7 +9,7 @@ import strawberry
 from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
+from graphql_schema.fields import ProjectId, argument, enum_value, plain_field, resolved_field, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
@@ -24,14 +24,11 @@ from stores.text_search.results import SCORE
 class CallSearchMethod(Enum):
     """Search method."""
 
-    INDEX = strawberry.enum_value(
-        "index",
-        description="Index of the project: finds calls that contain the words; the best matches first, then the "
-        "newest.",
+    INDEX = enum_value(
+        "index", "Index of the project: finds calls that contain the words; the best matches first, then the newest."
     )
-    SCAN = strawberry.enum_value(
-        "scan",
-        description="Scan of the calls: finds calls that contain the texts, even inside words; the newest first.",
+    SCAN = enum_value(
+        "scan", "Scan of the calls: finds calls that contain the texts, even inside words; the newest first."
     )
 
 
@@ -39,11 +36,11 @@ class CallSearchMethod(Enum):
 class CallSearchField(Enum):
     """Searched field of a call."""
 
-    OP_NAME = strawberry.enum_value("op_name", description="Name of the op.")
-    DISPLAY_NAME = strawberry.enum_value("display_name", description="Display name of the call.")
-    EXCEPTION = strawberry.enum_value("exception", description="Text of the exception that ended the call.")
-    OUTPUT = strawberry.enum_value("output", description="Result of the call.")
-    INPUTS = strawberry.enum_value("inputs", description="Arguments of the call.")
+    OP_NAME = enum_value("op_name", "Name of the op.")
+    DISPLAY_NAME = enum_value("display_name", "Display name of the call.")
+    EXCEPTION = enum_value("exception", "Text of the exception that ended the call.")
+    OUTPUT = enum_value("output", "Result of the call.")
+    INPUTS = enum_value("inputs", "Arguments of the call.")
 
 
 @strawberry.type
@@ -132,22 +129,20 @@ class CallSearchConnection(Connection[CallSearchHit]):
 
 Text = Annotated[
     str,
-    strawberry.argument(
-        description='Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
+    argument(
+        'Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
         "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
         "and phrases with non-ASCII characters have at most 200 characters in all."
     ),
 ]
 MethodAsked = Annotated[
     CallSearchMethod | None,
-    strawberry.argument(
-        description="Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
+    argument(
+        "Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
         "after a cursor uses the method of that cursor."
     ),
 ]
-MaxHighlights = Annotated[
-    int | None, strawberry.argument(description="Maximum number of highlights per call, at most 100; 5 if omitted.")
-]
+MaxHighlights = Annotated[int | None, argument("Maximum number of highlights per call, at most 100; 5 if omitted.")]
 
 
 @strawberry.type
@@ -192,7 +187,7 @@ class SearchQueries:
         return Listing(page, partial(store.count, project_id, text, which, where, page.method))
 
 
-IsOn = Annotated[bool, strawberry.argument(description="True if the project is to have an index.")]
+IsOn = Annotated[bool, argument("True if the project is to have an index.")]
 
 
 @strawberry.type

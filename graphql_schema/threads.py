@@ -4,7 +4,7 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.fields import Node, node_ref, optional_input, plain_field
+from graphql_schema.fields import Node, argument, node_ref, optional_input, plain_field
 from graphql_schema.fields.connections import Call, TraceOf, key_of, list_field, to_many
 from graphql_schema.scalars import DateTime
 from stores import threads as store
@@ -90,10 +90,7 @@ class ThreadQueries:
         "Page of the project's threads, without those of which no turn has ended yet.",
         ThreadSchema,
         lambda stores: stores.threads,
-        filter=Annotated[
-            ThreadsQueryFilter | None,
-            strawberry.argument(description="Filter of threads and of their turns; all if omitted."),
-        ],
+        filter=Annotated[ThreadsQueryFilter | None, argument("Filter of threads and of their turns; all if omitted.")],
         sort="Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
         "p99_turn_duration_ms; the last updated first if omitted or empty.",
         scans=True,

@@ -8,7 +8,16 @@ import strawberry
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import Node, ProjectId, computed_field, connections, node_ref, plain_field, resolved_field
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    argument,
+    computed_field,
+    connections,
+    node_ref,
+    plain_field,
+    resolved_field,
+)
 from graphql_schema.fields.connections import Listing, connection_field, key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
@@ -17,10 +26,7 @@ from stores.paging import PageRequest, Row
 from stores.refs import trace_ref
 
 MaxDepth = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Maximum depth of the returned calls, with roots at depth 0; all calls if omitted."
-    ),
+    int | None, argument("Maximum depth of the returned calls, with roots at depth 0; all calls if omitted.")
 ]
 
 _KEY = key_of("project_id", "trace_id")
@@ -132,7 +138,7 @@ class TraceQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace, shared by its calls.")],
+        trace_id: Annotated[strawberry.ID, argument("Id of the trace, shared by its calls.")],
     ) -> Row | None:
         """Trace; null if it has no calls, or all of them are deleted."""
         return await info.context.stores.traces.one(project_id, trace_id)

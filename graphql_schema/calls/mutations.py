@@ -1,23 +1,30 @@
 """Fields that write calls, and their inputs."""
 
-from typing import Annotated, Final
+import dataclasses
+from typing import Annotated, Final, cast
 
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, choice_input, optional_input, plain_field, resolved_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
 from stores.refs import call_ref
 
-_SUMMARY = "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
+
+class _Part:
+    def __post_init__(self) -> None:
+        """Replace missing attributes and a missing summary by empty objects."""
+        for name in ("attributes", "summary"):
+            if getattr(self, name, {}) is None:
+                setattr(self, name, JSON({}))
 
 
 @strawberry.input
-class StartedCallSchemaForInsert:
+class StartedCallSchemaForInsert(_Part):
     """Start of a call.
 
     A second start with the same id replaces the first.
@@ -46,67 +53,55 @@ class StartedCallSchemaForInsert:
     wb_run_id: str | None = optional_input("W&B run of the call, as entity/project/run; any other format is rejected.")
     wb_run_step: BigInt | None = optional_input("Step of the W&B run at the start, from 0.")
 
-    def __post_init__(self) -> None:
-        """Replace missing attributes by an empty object."""
-        if self.attributes is None:
-            self.attributes = JSON({})
-
     def to_store(self) -> store.CallStart:
         """Convert to the call start of `stores.calls`."""
         return store.CallStart(**vars(self))
 
 
 @strawberry.input
-class EndedCallSchemaForInsert:
-    """End of a call.
-
-    It may arrive before the start; a second end with the same id replaces the first.
-    """
+class _CallName:
+    """Project and id of a call."""
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     id: strawberry.ID = plain_field("Id of the call.")
+
+
+@strawberry.input
+class _End(_Part):
+    """Fields of the end of a call."""
+
     ended_at: DateTime = plain_field("End time of the call.")
-    summary: JSON | None = optional_input(_SUMMARY)
+    summary: JSON | None = optional_input(
+        "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
+    )
     exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
     output: JSON | None = optional_input("Result of the call: any JSON value.")
     wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
 
-    def __post_init__(self) -> None:
-        """Replace a missing summary by an empty object."""
-        if self.summary is None:
-            self.summary = JSON({})
+
+@strawberry.input
+class EndedCallSchemaForInsert(_CallName, _End):
+    """End of a call.
+
+    It may arrive before the start; a second end with the same id replaces the first.
+    """
 
     def to_store(self) -> store.CallEnd:
         """Convert to the call end of `stores.calls`."""
         return store.CallEnd(**vars(self))
 
 
-_ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
-
-
 @strawberry.input
-class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
+class CompletedCallSchemaForInsert(StartedCallSchemaForInsert, _End):
     """Complete call: its start and its end.
 
     A second one with the same id replaces both.
     """
 
-    ended_at: DateTime = plain_field("End time of the call.")
-    summary: JSON | None = optional_input(_SUMMARY)
-    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
-    output: JSON | None = optional_input("Result of the call: any JSON value.")
-    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
-
-    def __post_init__(self) -> None:
-        """Replace missing attributes and a missing summary by empty objects."""
-        super().__post_init__()
-        if self.summary is None:
-            self.summary = JSON({})
-
     def to_parts(self) -> tuple[store.CallStart, store.CallEnd]:
         """Split into the start and the end of `stores.calls`; the end has an empty id if the input has no id."""
         started = dict(vars(self))
-        ended = {name: started.pop(name) for name in _ENDED}
+        ended = {field.name: started.pop(field.name) for field in dataclasses.fields(_End)}
         return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
 
 
@@ -114,24 +109,15 @@ class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
 class CallBatchMode:
     """Entry of a batch: either the start or the end of a call."""
 
-    start: StartedCallSchemaForInsert | None = strawberry.field(
-        description="Start of a call.", default=strawberry.UNSET
-    )
-    end: EndedCallSchemaForInsert | None = strawberry.field(description="End of a call.", default=strawberry.UNSET)
+    start: StartedCallSchemaForInsert | None = choice_input("Start of a call.")
+    end: EndedCallSchemaForInsert | None = choice_input("End of a call.")
 
     def to_store(self) -> store.CallStart | store.CallEnd:
         """Convert the start or the end, whichever is set, to its form in `stores.calls`."""
-        return self.start.to_store() if self.start else self._end().to_store()
-
-    def _end(self) -> EndedCallSchemaForInsert:
-        if not self.end:
-            raise TypeError("graphql-core accepts exactly one field of a @oneOf input")
-        return self.end
+        return self.start.to_store() if self.start else cast("EndedCallSchemaForInsert", self.end).to_store()
 
 
 _REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it, and node resolves it."
-
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
 @strawberry.type
@@ -190,15 +176,11 @@ class CallsDeleteRes:
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
-    return _ended(part) if isinstance(part, CallEnd) else _started(part)
+    return CallEndRes(id=strawberry.ID(part.id), ref=_ref(part)) if isinstance(part, CallEnd) else _started(part)
 
 
 def _started(part: CallStart) -> CallStartRes:
     return CallStartRes(id=strawberry.ID(str(part.id)), trace_id=strawberry.ID(str(part.trace_id)), ref=_ref(part))
-
-
-def _ended(part: CallEnd) -> CallEndRes:
-    return CallEndRes(id=strawberry.ID(part.id), ref=_ref(part))
 
 
 def _ref(part: CallStart | CallEnd) -> strawberry.ID:
@@ -213,7 +195,7 @@ class CallMutations:
     async def call_start(
         self,
         info: Info,
-        start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="Start of the call.")],
+        start: Annotated[StartedCallSchemaForInsert, argument("Start of the call.")],
     ) -> CallStartRes:
         """Storage of the start of a call."""
         part = start.to_store()
@@ -222,18 +204,18 @@ class CallMutations:
 
     @resolved_field()
     async def call_end(
-        self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="End of the call.")]
+        self, info: Info, end: Annotated[EndedCallSchemaForInsert, argument("End of the call.")]
     ) -> CallEndRes:
         """Storage of the end of a call."""
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
-        return _ended(part)
+        return CallEndRes(id=end.id, ref=_ref(part))
 
     @resolved_field()
     async def call_create(
         self,
         info: Info,
-        call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
+        call: Annotated[CompletedCallSchemaForInsert, argument("Start and end of the call.")],
     ) -> CallCreateRes:
         """Creation of a complete call: its start and its end in one write.
 
@@ -247,7 +229,7 @@ class CallMutations:
     async def call_create_batch(
         self,
         info: Info,
-        batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
+        batch: Annotated[list[CallBatchMode], argument("Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
         """Storage of starts and ends of many calls in one request.
 
@@ -262,10 +244,9 @@ class CallMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        call_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")],
+        call_id: Annotated[strawberry.ID, argument("Id of the call.")],
         display_name: Annotated[
-            str | None,
-            strawberry.argument(description="Display name, at most 1,024 characters; empty or null removes the name."),
+            str | None, argument("Display name, at most 1,024 characters; empty or null removes the name.")
         ] = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
@@ -278,10 +259,7 @@ class CallMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        call_ids: Annotated[
-            list[strawberry.ID],
-            strawberry.argument(description="Ids of the calls, at most 1,000; unknown ids are ignored."),
-        ],
+        call_ids: Annotated[list[strawberry.ID], argument("Ids of the calls, at most 1,000; unknown ids are ignored.")],
         wb_user_id: User = None,
     ) -> CallsDeleteRes:
         """Permanent deletion of calls and of all their descendants in their traces."""

@@ -12,7 +12,9 @@ from graphql_schema.calls.types import CallSchema, type_of_values
 from graphql_schema.context import Info
 from graphql_schema.fields import (
     ProjectId,
+    argument,
     connections,
+    enum_value,
     optional_input,
     plain_field,
     resolved_field,
@@ -65,31 +67,26 @@ def _stored(value: Any) -> Any:  # noqa: ANN401 -- any value of the filter
     return [each.value if isinstance(each, Enum) else each for each in value] if isinstance(value, list) else value
 
 
-Filter = Annotated[CallsFilter | None, strawberry.argument(description="Filter of the calls; all calls if omitted.")]
-Sort = Annotated[
-    list[SortBy] | None,
-    strawberry.argument(description="Sort order; by start time, the oldest first, if omitted or empty."),
-]
-Where = Annotated[
-    QueryInput | None, strawberry.argument(description="Further condition on fields of the calls; none if omitted.")
-]
-Limit = Annotated[int | None, strawberry.argument(description="Upper limit of the count; counting stops there.")]
+Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
+Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
+Where = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
+Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
 ExpandColumns = Annotated[
     list[str] | None,
-    strawberry.argument(
-        description="Paths into inputs, output, attributes or summary, such as inputs.model, whose values are refs to "
+    argument(
+        "Paths into inputs, output, attributes or summary, such as inputs.model, whose values are refs to "
         "objects. `query` and `sortBy` then read a longer path, such as inputs.model.temperature, from the "
         "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
 ReturnExpanded = Annotated[
     bool | None,
-    strawberry.argument(
-        description="True if the response contains the objects' values in place of the refs, each object with its ref "
+    argument(
+        "True if the response contains the objects' values in place of the refs, each object with its ref "
         "under _ref. A ref that cannot be resolved in the project stays as it is."
     ),
 ]
-CallId = Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")]
+CallId = Annotated[strawberry.ID, argument("Id of the call.")]
 
 
 @strawberry.type
@@ -207,8 +204,8 @@ class CallQueries:
 
 After = Annotated[
     str | None,
-    strawberry.argument(
-        description="Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
+    argument(
+        "Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
         "`extensions.after`. A cursor is valid for any filter and query over the same project."
     ),
 ]
@@ -218,14 +215,10 @@ After = Annotated[
 class CallEventType(Enum):
     """Kind of change of a call."""
 
-    STARTED = strawberry.enum_value(
-        "started", description="Start of the call, which may have ended before the event arrives."
-    )
-    ENDED = strawberry.enum_value("ended", description="End of the call, or storage of a complete call.")
-    UPDATED = strawberry.enum_value("updated", description="Change of the display name, or a replaced start or end.")
-    DELETED = strawberry.enum_value(
-        "deleted", description="Deletion of the call. Removal by a purge or by retention sends no event."
-    )
+    STARTED = enum_value("started", "Start of the call, which may have ended before the event arrives.")
+    ENDED = enum_value("ended", "End of the call, or storage of a complete call.")
+    UPDATED = enum_value("updated", "Change of the display name, or a replaced start or end.")
+    DELETED = enum_value("deleted", "Deletion of the call. Removal by a purge or by retention sends no event.")
 
 
 @strawberry.type

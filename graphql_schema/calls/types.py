@@ -13,7 +13,9 @@ from graphql_schema.feedback import Feedback
 from graphql_schema.fields import (
     FieldDefinition,
     Node,
+    argument,
     computed_field,
+    enum_value,
     json_field,
     node_ref,
     plain_field,
@@ -34,10 +36,7 @@ from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
 
-Types = Annotated[
-    list[str] | None,
-    strawberry.argument(description="Types of feedback, at most 1,000; all types if omitted or empty."),
-]
+Types = Annotated[list[str] | None, argument("Types of feedback, at most 1,000; all types if omitted or empty.")]
 
 
 _Class = TypeVar("_Class", bound=type)
@@ -70,12 +69,10 @@ def _of_trace(
 class TraceStatus(Enum):
     """Status of a call."""
 
-    SUCCESS = strawberry.enum_value("success", description="Ended without an exception.")
-    ERROR = strawberry.enum_value("error", description="Ended with an exception.")
-    RUNNING = strawberry.enum_value("running", description="Started but not ended.")
-    DESCENDANT_ERROR = strawberry.enum_value(
-        "descendant_error", description="Ended without an exception, but descendants failed."
-    )
+    SUCCESS = enum_value("success", "Ended without an exception.")
+    ERROR = enum_value("error", "Ended with an exception.")
+    RUNNING = enum_value("running", "Started but not ended.")
+    DESCENDANT_ERROR = enum_value("descendant_error", "Ended without an exception, but descendants failed.")
 
 
 @strawberry.type

@@ -2,11 +2,10 @@
 
 import strawberry
 
-from graphql_schema.calls.mutations import User
 from graphql_schema.completions.inputs import Inputs, Tracked
 from graphql_schema.completions.types import CompletionsCreateRes
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved_field
+from graphql_schema.fields import ProjectId, User, resolved_field
 from stores.completions import Completion
 
 

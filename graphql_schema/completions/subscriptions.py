@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator
 
 import strawberry
 
-from graphql_schema.calls.mutations import User
 from graphql_schema.completions.inputs import Inputs, Tracked
 from graphql_schema.completions.types import CompletionsCreateEvent
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, subscription_field
+from graphql_schema.fields import ProjectId, User, subscription_field
 from stores.completions import CompletionEvent
 
 

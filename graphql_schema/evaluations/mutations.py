@@ -4,10 +4,9 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.calls.mutations import User
 from graphql_schema.context import Info
 from graphql_schema.evaluations.queries import RunId
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, plain_field, resolved_field
 
 
 @strawberry.type(description="Result of `evaluateModel`.")

@@ -30,14 +30,25 @@ _Type = TypeVar("_Type", bound=type)
 FieldDefinition = Any
 """A field of a type or an input. In the class it has the type of its annotation, which its factory cannot know."""
 
-ProjectId = Annotated[strawberry.ID, strawberry.argument(description="Id of the project, as entity/project.")]
 
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
+def argument(description: str) -> object:
+    """Annotation of an argument with its description."""
+    return strawberry.argument(description=description)
+
+
+def enum_value(value: str, description: str) -> FieldDefinition:
+    """Member of an enum, with its value in the stores."""
+    return strawberry.enum_value(value, description=description)
+
+
+ProjectId = Annotated[strawberry.ID, argument("Id of the project, as entity/project.")]
+
+User = Annotated[str | None, argument("User who writes; the caller if omitted.")]
 
 JsonPath = Annotated[
     str | None,
-    strawberry.argument(
-        description="Dotted path of the part to return, such as messages.0.content; null if there is no such value. A "
+    argument(
+        "Dotted path of the part to return, such as messages.0.content; null if there is no such value. A "
         "number is an index in a list and a key in an object; write a dot inside a key as \\."
     ),
 ]

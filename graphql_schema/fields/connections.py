@@ -18,7 +18,9 @@ from graphql_schema.execution import BATCH_RESOLVER
 from graphql_schema.fields import (
     FieldDefinition,
     ProjectId,
+    argument,
     declare_arguments,
+    enum_value,
     grouped_arguments,
     parameters,
     plain_field,
@@ -54,23 +56,13 @@ File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
 Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
 
 First = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most."
-    ),
+    int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")
 ]
-After = Annotated[
-    str | None, strawberry.argument(description="Cursor after which the page starts, from the same query.")
-]
-Last = Annotated[int | None, strawberry.argument(description="Number of entries from the end; used with `before`.")]
-Before = Annotated[
-    str | None, strawberry.argument(description="Cursor before which the page ends, from the same query.")
-]
+After = Annotated[str | None, argument("Cursor after which the page starts, from the same query.")]
+Last = Annotated[int | None, argument("Number of entries from the end; used with `before`.")]
+Before = Annotated[str | None, argument("Cursor before which the page ends, from the same query.")]
 Offset = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Number of entries to skip. A cursor is faster for late pages, and misses no entry."
-    ),
+    int | None, argument("Number of entries to skip. A cursor is faster for late pages, and misses no entry.")
 ]
 
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
@@ -83,12 +75,8 @@ FEW_CHARACTERS: Final = 4_096
 class SortDirection(Enum):
     """Direction of a sort; null and missing values are last in both directions."""
 
-    ASC = strawberry.enum_value(
-        "asc", description="Ascending: smallest, earliest or alphabetically first entries first."
-    )
-    DESC = strawberry.enum_value(
-        "desc", description="Descending: largest, latest or alphabetically last entries first."
-    )
+    ASC = enum_value("asc", "Ascending: smallest, earliest or alphabetically first entries first.")
+    DESC = enum_value("desc", "Descending: largest, latest or alphabetically last entries first.")
 
 
 @strawberry.input
@@ -278,8 +266,8 @@ def list_field(
         to_filter: converts the argument `filter` to the store's filter.
         cost: cost of the field, as far as it differs from that of a page.
     """
-    where = Annotated[QueryInput | None, strawberry.argument(description=query)] if query else None
-    order = Annotated[list[SortBy] | None, strawberry.argument(description=sort)]
+    where = Annotated[QueryInput | None, argument(query)] if query else None
+    order = Annotated[list[SortBy] | None, argument(sort)]
     narrowing = {name: kind for name, kind in (("filter", filter), ("query", where), ("sort_by", order)) if kind}
 
     async def resolve(info: Info, **arguments: Any) -> Listing:

@@ -10,7 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.fields import choice_input, plain_field
+from graphql_schema.fields import choice_input, enum_value, plain_field
 from graphql_schema.scalars import Literal
 from stores.errors import BadInputError
 from stores.query import Query
@@ -23,13 +23,11 @@ _PAIR = "Two operands."
 class ConvertTo(Enum):
     """Target type of a conversion."""
 
-    DOUBLE = strawberry.enum_value("double", description="Double: a number, or a string that contains one.")
-    STRING = strawberry.enum_value(
-        "string", description="String: a string, the text of a number or boolean, or any other JSON value as text."
-    )
-    INT = strawberry.enum_value("int", description="Integer: an integer, or a string that contains one.")
-    BOOL = strawberry.enum_value("bool", description='Boolean: a boolean, "true", "false", or a number (0 is false).')
-    EXISTS = strawberry.enum_value("exists", description="Boolean: true for any value but null.")
+    DOUBLE = enum_value("double", "Double: a number, or a string that contains one.")
+    STRING = enum_value("string", "String: a string, the text of a number or boolean, or any other JSON value as text.")
+    INT = enum_value("int", "Integer: an integer, or a string that contains one.")
+    BOOL = enum_value("bool", 'Boolean: a boolean, "true", "false", or a number (0 is false).')
+    EXISTS = enum_value("exists", "Boolean: true for any value but null.")
 
 
 @strawberry.input(one_of=True)
