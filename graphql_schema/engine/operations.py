@@ -171,7 +171,7 @@ class LimitedSchema(strawberry.Schema):
             executor = await self._executor(operation, given)
             if isinstance(executor, list):
                 return self._formatter.format(graphql.ExecutionResult(None, executor)), None
-            cost = operation.cost.extensions(executor.variable_values.coerced)
+            cost = operation.cost.extensions(executor.variable_values)
             found = executor.execute_operation()
             result = cast("graphql.ExecutionResult", await found if is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error

@@ -187,7 +187,7 @@ class EventResults:
             if isinstance(executor, list):
                 yield self._formatter.format_rejection(executor)
                 return
-            cost = operation.cost.extensions(executor.variable_values.coerced)
+            cost = operation.cost.extensions(executor.variable_values)
             key, count = operation.subscription_key(given.variable_values, visible), 0
             # The request need not stay in memory for as long as the subscription runs.
             del operation, given

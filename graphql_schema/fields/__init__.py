@@ -68,8 +68,9 @@ def describe_types(schema: GraphQLSchema) -> None:
     """Describe each type of a schema that has no other description by the docstring of its class."""
     for kind in schema.type_map.values():
         definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if definition and kind.description is None:
-            kind.description = description_of(getattr(definition, "origin", None) or definition.wrapped_cls)
+        documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
+        if documented and kind.description is None:
+            kind.description = description_of(documented)
 
 
 def resolved_field(

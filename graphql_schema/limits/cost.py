@@ -6,7 +6,6 @@ and scans in it are functions of the variables, and are evaluated when these are
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final, NamedTuple, cast
 
 from graphql import (
@@ -16,15 +15,15 @@ from graphql import (
     GraphQLAbstractType,
     GraphQLCompositeType,
     GraphQLError,
+    GraphQLField,
     GraphQLNamedType,
     InlineFragmentNode,
-    IntValueNode,
     ListValueNode,
-    NullValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    Undefined,
     ValueNode,
     VariableNode,
     get_named_type,
@@ -32,6 +31,8 @@ from graphql import (
     is_composite_type,
     is_object_type,
 )
+from graphql.execution.values import VariableValues
+from graphql.utilities import coerce_input_literal
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.errors import TOO_COMPLEX
@@ -39,7 +40,6 @@ from graphql_schema.execution.plans import flags, is_included
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
 from stores.errors import BadInputError
-from stores.query import Query
 from stores.query.index_use import UNINDEXED_FILTERS, IndexedFields
 from stores.query.sort import SortBy
 
@@ -54,14 +54,12 @@ MAX_VISITED: Final = 50_000
 _MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
-_LITERAL: Final = "literal"
 
 Extensions = dict[str, Any]
 Fragments = Mapping[str, FragmentDefinitionNode]
-Values = Mapping[str, Any]
-"""Coerced values of the variables."""
-
-Size = int | Callable[[Values], int]
+NO_VALUES: Final = VariableValues({}, {})
+Size = int | Callable[[VariableValues], int]
+"""Number of objects, or a function of the values of the variables."""
 
 
 class TooCostlyError(GraphQLError):
@@ -108,13 +106,13 @@ class Selection:
             isinstance(field.size, int) and (not field.below or field.below.constant is not None) for field in fields
         )
         self.constant: int | None = None
-        self.constant = _Evaluation({}).count(self) if is_constant else None
+        self.constant = _Evaluation(NO_VALUES).count(self) if is_constant else None
 
 
 class _Evaluation:
     """Numbers of objects for given values of the variables; each selection is counted once, though many share it."""
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: VariableValues) -> None:
         self._values = values
         self._known: dict[int, int] = {}
 
@@ -158,8 +156,8 @@ class CostFormula:
         self._flags = flags(operation, fragments.values())
         self._roots: dict[tuple[Any, ...], Selection] = {}
 
-    def extensions(self, values: Values) -> Extensions | None:
-        """Return the extensions with the cost for coerced values of the variables; None if costs are not counted.
+    def extensions(self, values: VariableValues) -> Extensions | None:
+        """Return the extensions with the cost for values of the variables; None if costs are not counted.
 
         Raises:
             TooCostlyError: if the cost exceeds the limit.
@@ -167,7 +165,7 @@ class CostFormula:
         limit = self.limits.max_cost
         if limit is None:
             return None
-        chosen = tuple(map(values.get, self._flags))
+        chosen = tuple(map(values.coerced.get, self._flags))
         root = self._roots.get(chosen)
         if root is None:
             if len(self._roots) >= _MAX_CACHED:
@@ -178,14 +176,14 @@ class CostFormula:
             raise _refusal(self.operation, root, values, limit)
         return _cost_extensions(cost, limit)
 
-    def _is_costly_for_input(self, values: Values, limit: int) -> bool:
+    def _is_costly_for_input(self, values: VariableValues, limit: int) -> bool:
         """Return True for a mutation that is only costly for its input, which its fields limit."""
         if self.operation.operation is not OperationType.MUTATION:
             return False
         root = self._count(values, counts_input=False)
         return root.work + _Evaluation(values).count(root) <= limit
 
-    def _count(self, values: Values, *, counts_input: bool = True) -> Selection:
+    def _count(self, values: VariableValues, *, counts_input: bool = True) -> Selection:
         try:
             return _Counter(self, values, counts_input=counts_input).root()
         except (_TooManySelectionsError, RecursionError):
@@ -210,11 +208,11 @@ class _Counter:
     Unless it `counts_input`, the size of a mutation's input does not count, nor does one result for each part of it.
     """
 
-    def __init__(self, formula: CostFormula, values: Values, *, counts_input: bool) -> None:
+    def __init__(self, formula: CostFormula, values: VariableValues, *, counts_input: bool) -> None:
         self._schema, self._weights = formula.weights.schema, formula.weights
         self._operation, self._fragments = formula.operation, formula.fragments
         self._max_page_size = formula.limits.max_page_size
-        self._values, self._counts_input = values, counts_input
+        self._values, self._counts_input = values.coerced, counts_input
         is_mutation = formula.operation.operation is OperationType.MUTATION
         self._mutation = self._schema.mutation_type if is_mutation else None
         self._known: dict[tuple[Any, ...], Selection] = {}
@@ -244,15 +242,14 @@ class _Counter:
             definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
             if definition is not None:
                 weight = self._weights.of(kind, nodes[0].name.value, definition)
-                result = get_named_type(definition.type)
-                yield self._costed_field(kind, name, nodes, result, weight, inherited, in_list=in_list)
+                yield self._costed_field(kind, name, nodes, definition, weight, inherited, in_list=in_list)
 
     def _costed_field(
         self,
         kind: GraphQLNamedType,
         name: str,
         nodes: Sequence[FieldNode],
-        result: GraphQLNamedType,
+        definition: GraphQLField,
         weight: Weight,
         inherited: Size | None,
         *,
@@ -260,8 +257,8 @@ class _Counter:
     ) -> CostedField:
         key = id(nodes[0]), kind.name, in_list
         if key not in self._stated:
-            self._stated[key] = self._stated_size(kind, nodes[0], weight, in_list=in_list)
-        stated, is_fixed = self._stated[key], isinstance(weight.size, int | None)
+            self._stated[key] = self._stated_size(kind, nodes[0], definition, weight, in_list=in_list)
+        stated, result = self._stated[key], get_named_type(definition.type)
         size: Size = 1
         if weight.is_list:
             size = next(each for each in (stated, inherited, INNER) if each is not None)
@@ -270,27 +267,28 @@ class _Counter:
             sets = tuple(node.selection_set for node in nodes if node.selection_set)
             passed_on = None if weight.is_list else stated
             below = self._selection(result, sets, passed_on, in_list=in_list or weight.is_list)
-            if kind is self._mutation and not is_fixed and stated is not None:
+            if kind is self._mutation and weight.arguments and stated is not None:
                 below = _with(below, CostedField("input", stated, 1, 0, is_list=True))
             indexed = weight.declared.get("indexed")
-            if scans := _scans(nodes[0], indexed) if indexed else int(weight.declared.get("scans", False)):
+            if scans := _scans(nodes[0], definition, indexed) if indexed else int(weight.declared.get("scans", False)):
                 # One scan for the page, and one for each count of all matches.
                 counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
                 below = _with(below, CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True))
         is_inherited = weight.is_list and stated is None and inherited is not None
-        is_chosen = is_inherited or (weight.is_list and not is_fixed)
+        is_chosen = is_inherited or (weight.is_list and bool(weight.arguments))
         return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_chosen, is_inherited)
 
-    def _stated_size(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
+    def _stated_size(
+        self, kind: GraphQLNamedType, node: FieldNode, definition: GraphQLField, weight: Weight, *, in_list: bool
+    ) -> Size | None:
         """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
-        if weight.size is None or isinstance(weight.size, int):
+        if not weight.arguments:
             return weight.size
         if kind is self._mutation and not self._counts_input:
             return 0
         # A field rejects a page that is larger than the limit.
-        max_size = self._max_page_size if "first" in weight.size else weight.max_size
-        ids = weight.declared.get("ids")
-        return _requested_size(node, weight.size, weight.nested if in_list else weight.default, max_size, ids)
+        max_size = self._max_page_size if "first" in weight.arguments else weight.max_size
+        return _requested_size(node, definition, weight, weight.nested if in_list else weight.default, max_size)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
         """Return the fields of one object type by their response names."""
@@ -350,139 +348,93 @@ def _with(below: Selection, extra: CostedField) -> Selection:
     return Selection([(extra, *fields) for fields in below.kinds])
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
-    """A variable, and the attribute path from its value to the counted part."""
+class _Argument:
+    """An argument of a field, or the part of it at a dotted path."""
 
-    name: str
-    path: tuple[str, ...]
+    def __init__(self, node: FieldNode, definition: GraphQLField, path: str) -> None:
+        name, *steps = path.split(".")
+        self._node = next((each.value for each in node.arguments or () if each.name.value == name), None)
+        self._kind = definition.args[name].type
+        self._steps = [to_snake_case(step) for step in steps]
+        self.varies = self._node is not None and _has_variable(self._node)
+        """True if the value depends on variables."""
 
-    def number(self, values: Values) -> int | None:
-        """Return the number at the path, or the length of the list; None if there is neither."""
-        found = values.get(self.name)
-        for step in self.path:
+    def read(self, values: VariableValues) -> Any:  # noqa: ANN401 -- any input
+        """Return the coerced value; None if it is omitted, null or invalid."""
+        found = coerce_input_literal(self._node, self._kind, values) if self._node else None
+        for step in self._steps:
             found = getattr(found, step, None)
+        return None if found is Undefined else found
+
+    def number(self, values: VariableValues) -> int | None:
+        """Return the number, or the length of the list; None if there is neither."""
+        if isinstance(self._node, ListValueNode):
+            return len(self._node.values)
+        found = self.read(values)
         if isinstance(found, list):
             return len(found)
         return found if isinstance(found, int) else None
 
 
-def _requested_size(
-    node: FieldNode, arguments: Sequence[str], default: int, max_size: int, ids: str | None = None
-) -> Size:
-    """Return the size that arguments of a field request: the first with a value, within the bounds.
-
-    Each argument is named by a dotted path. The number of `ids` bounds the size, unless that list is null or empty and
-    so sets no condition.
-    """
-    found = [_number(node, *argument.split(".")) for argument in arguments]
-    sources = [each for each in found if each is not None]
-    bound = _number(node, *ids.split(".")) if ids else None
-
-    def size(values: Values) -> int:
-        numbers = [each.number(values) if isinstance(each, _Variable) else each for each in (*sources, bound)]
-        stated = next((each for each in numbers[:-1] if each is not None), None)
-        number = default if stated is None else min(max(stated, 0), max_size)
-        return min(number, numbers[-1]) if numbers[-1] else number
-
-    return size if any(isinstance(each, _Variable) for each in (*sources, bound)) else size({})
-
-
-def _number(node: FieldNode, name: str, *path: str) -> int | _Variable | None:
-    for argument in node.arguments or ():
-        if argument.name.value == name:
-            return _number_in(argument.value, path)
-    return None
-
-
-def _number_in(value: ValueNode, path: Sequence[str]) -> int | _Variable | None:
-    if isinstance(value, VariableNode):
-        return _Variable(value.name.value, tuple(to_snake_case(step) for step in path))
-    if path:
-        members = value.fields if isinstance(value, ObjectValueNode) else ()
-        found = [member.value for member in members if member.name.value == path[0]]
-        return _number_in(found[0], path[1:]) if found else None
-    match value:
-        case NullValueNode():
-            return None
-        case IntValueNode():
-            return int(value.value)
-        case ListValueNode():
-            return len(value.values)
-        case _:
-            return 1  # a single value for a list argument is a list of one
-
-
-def _scans(node: FieldNode, indexed: IndexedFields) -> Size:
-    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables."""
-    arguments = [(_SCANS[each.name.value], each.value) for each in node.arguments or () if each.name.value in _SCANS]
-
-    def scans(values: Values) -> int:
-        return int(any(needs_scan(indexed, _plain(value, values)) for needs_scan, value in arguments))
-
-    return scans if any(_varies(value) for _, value in arguments) else scans({})
-
-
-def _varies(node: ValueNode) -> bool:
-    """Return True if a variable decides more than the literals of a condition; a literal is never null."""
+def _has_variable(node: ValueNode) -> bool:
     match node:
         case VariableNode():
             return True
         case ListValueNode():
-            return any(map(_varies, node.values))
+            return any(map(_has_variable, node.values))
         case ObjectValueNode():
-            return any(_varies(member.value) for member in node.fields if member.name.value != _LITERAL)
+            return any(_has_variable(member.value) for member in node.fields)
         case _:
             return False
 
 
-def _plain(node: ValueNode, values: Values) -> object:
-    """Return the value of an argument: JSON from the document, and inputs from variables."""
-    match node:
-        case VariableNode():
-            return values.get(node.name.value)
-        case ListValueNode():
-            return [_plain(each, values) for each in node.values]
-        case ObjectValueNode():
-            # The value of a literal does not affect the need for a scan.
-            return {
-                member.name.value: True if member.name.value == _LITERAL else _plain(member.value, values)
-                for member in node.fields
-            }
-        case _:
-            return getattr(node, "value", None)
+def _requested_size(node: FieldNode, definition: GraphQLField, weight: Weight, default: int, max_size: int) -> Size:
+    """Return the size that arguments of a field request: the first with a value, within the bounds.
+
+    The number of ids bounds it, unless their list is null or empty and so sets no condition.
+    """
+    sources = [_Argument(node, definition, path) for path in weight.arguments]
+    ids = weight.declared.get("ids")
+    bound = _Argument(node, definition, ids) if ids else None
+
+    def size(values: VariableValues) -> int:
+        found = next((number for each in sources if (number := each.number(values)) is not None), None)
+        number = default if found is None else min(max(found, 0), max_size)
+        limit = bound.number(values) if bound else None
+        return min(number, limit) if limit else number
+
+    return size if any(each and each.varies for each in (*sources, bound)) else size(NO_VALUES)
 
 
-def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- JSON or an input
-    if value is None:
-        return False
+def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) -> Size:
+    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables."""
+    arguments = [
+        (needs_scan, _Argument(node, definition, name))
+        for name, needs_scan in _SCANS.items()
+        if name in definition.args
+    ]
+
+    def scans(values: VariableValues) -> int:
+        found = ((needs_scan, argument.read(values)) for needs_scan, argument in arguments)
+        return int(any(value is not None and needs_scan(indexed, value) for needs_scan, value in found))
+
+    return scans if any(argument.varies for _, argument in arguments) else scans(NO_VALUES)
+
+
+def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input
     try:
-        if not isinstance(value, dict):
-            query = value.to_store()
-        else:
-            query = Query(value["json"]) if "json" in value else Query(value.get("expr"), typed=True)
+        query = value.to_store()
     except BadInputError:
         return False  # the field rejects it
     return indexed.query_needs_scan(query)
 
 
-def _sort_needs_scan(indexed: IndexedFields, value: object) -> bool:
-    keys = value if isinstance(value, list) else [value] if value is not None else []
-    return indexed.sort_needs_scan([SortBy(_of(key, "field"), _is_descending(_of(key, "direction"))) for key in keys])
-
-
-def _is_descending(direction: object) -> bool:
-    return (direction.name if isinstance(direction, Enum) else direction) == "DESC"
+def _sort_needs_scan(indexed: IndexedFields, value: list[Any]) -> bool:
+    return indexed.sort_needs_scan([SortBy(key.field, key.direction.name == "DESC") for key in value])
 
 
 def _filter_needs_scan(_indexed: IndexedFields, value: object) -> bool:
-    if isinstance(value, dict):
-        value = {to_snake_case(name): each for name, each in value.items()}
-    return any(_of(value, name) for name in UNINDEXED_FILTERS)
-
-
-def _of(value: object, name: str) -> Any:  # noqa: ANN401 -- any input
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+    return any(getattr(value, name, None) for name in UNINDEXED_FILTERS)
 
 
 _SCANS: Final[Mapping[str, Callable[[IndexedFields, Any], bool]]] = {
@@ -496,7 +448,7 @@ def _cost_extensions(cost: int, limit: int) -> Extensions:
     return {"cost": {"requested": min(cost, MAX_NUMBER), "limit": limit}}
 
 
-def _refusal(operation: OperationDefinitionNode, root: Selection, values: Values, limit: int) -> TooCostlyError:
+def _refusal(operation: OperationDefinitionNode, root: Selection, values: VariableValues, limit: int) -> TooCostlyError:
     explanation = _Explanation(values)
     objects = explanation.count(root)
     cost, heavy = root.work + objects, explanation.heaviest(root)
@@ -536,7 +488,7 @@ class _ExpensiveField(NamedTuple):
 class _Explanation(_Evaluation):
     """The cost of an operation for given values of its variables, as text and numbers."""
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: VariableValues) -> None:
         super().__init__(values)
         self._left = _MAX_TERMS
 

@@ -92,12 +92,13 @@ class Weight:
     """The weight of a field.
 
     `own` is the cost of one value: an object, or a value that is computed. `work` is the cost in the database, once for
-    all rows of a batch. `size` is the length of its list, or of the lists one level below: a number, or the names of
-    arguments. The first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested`
-    in a list inside a list. `declared` has the fields that conditions may use without a scan, and more.
+    all rows of a batch. `size` is the length of its list, or of the lists one level below, unless `arguments` state it:
+    the first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested` in a list
+    inside a list. `declared` has the fields that conditions may use without a scan, and more.
     """
 
-    size: int | Sequence[str] | None
+    size: int | None
+    arguments: Sequence[str]
     default: int
     nested: int
     max_size: int
@@ -128,31 +129,33 @@ class Weights:
         if is_introspection_type(parent):
             # Every type has ofType, but most have null there.
             own = int(not is_leaf and name != "ofType")
-            return Weight(self._typical.get((parent.name, name)), 0, 0, 0, 0, own, is_list, {})
+            return Weight(self._typical.get((parent.name, name)), (), 0, 0, 0, 0, own, is_list, {})
         field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
         cost: Cost = field.metadata.get(_DECLARED, {}) if isinstance(field, StrawberryField) else {}
-        size, is_number = _size(definition, cost.get("size"))
+        size = cost.get("size")
+        arguments, is_number = _sizing_arguments(definition, size)
         default, max_size = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
         nested = NESTED_PAGE if "first" in definition.args else default
         resolver = field.base_resolver if isinstance(field, StrawberryField) else None
         work = cost.get("work", LOOKUP if resolver and resolver.is_async else 0)
         # A plain value is included in its object; one with arguments, such as a path, is computed.
         own = int(not is_leaf or bool(definition.args))
-        return Weight(size, default, nested, max_size, work, own, is_list, cost)
+        return Weight(
+            size if isinstance(size, int) else None, arguments, default, nested, max_size, work, own, is_list, cost
+        )
 
 
-def _size(definition: GraphQLField, declared_size: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
-    """Return the source of a size, and whether it is a number argument rather than the length of a list."""
+def _sizing_arguments(definition: GraphQLField, declared_size: int | str | None) -> tuple[Sequence[str], bool]:
+    """Return the arguments that state a size, and whether they are numbers rather than lists of that length."""
     if isinstance(declared_size, int):
-        return declared_size, False
+        return (), False
     if declared_size is not None:
         argument = definition.args.get(declared_size)
         kind = argument and get_nullable_type(argument.type)
         return (declared_size,), is_scalar_type(kind) and kind.name == "Int"
     if "first" in definition.args:
-        return ("first", "last"), True
-    lists = [name for name, argument in definition.args.items() if _is_needed_list(argument.type)]
-    return lists or None, False
+        return [name for name in ("first", "last") if name in definition.args], True
+    return [name for name, argument in definition.args.items() if _is_needed_list(argument.type)], False
 
 
 def _is_needed_list(kind: object) -> bool:
