@@ -6,13 +6,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
-from app.embedded_mongod import embedded_mongod
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
@@ -24,11 +24,20 @@ from tests.database_pool import DatabasePool
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
+from tests.shared_by_workers import (
+    GIVEN,
+    house_checks,
+    input_of_worker,
+    is_worker,
+    shared_mongodb_uri,
+    temporary_mongod,
+)
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
+_HOUSE = "tests/test_house.py"
 _SLOW = (
-    *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
+    *("tests/faults/", "tests/app/", "tests/test_mongodb_7.py", "tests/browser/"),
     *("tests/clients/", "tests/conformance/"),
 )
 """Path prefixes of tests that start processes, wait for them, or search all code."""
@@ -51,17 +60,35 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let a new worker of pytest-xdist use what this process owns."""
+    node.workerinput.update(input_of_worker(node.config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Start the checks of all code in this process, if workers have a test that waits for them."""
+    if any(test.startswith(_HOUSE) for test in ids):
+        house_checks(node.config).begin()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests first: at the end of a parallel run only one worker would be busy."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+    """Run slow tests first: at the end of a parallel run only one worker would be busy.
+
+    Those that wait for the background come last.
+    """
+    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), not item.nodeid.startswith(_SLOW)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the installations that the collected tests need, because some take a minute."""
+    """Start the installations and checks that the collected tests need, because some take a minute."""
     gc.freeze()  # otherwise the garbage collector scans all modules again and again
     for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
         for installation in FOR_FIXTURE.get(fixture, ()):
             installation.begin()
+    if not is_worker(session.config) and any(item.nodeid.startswith(_HOUSE) for item in session.items):
+        house_checks(session.config).begin()
 
 
 def pytest_sessionfinish() -> None:
@@ -83,28 +110,22 @@ def node() -> Node:
 
 
 @pytest.fixture(scope="session")
-def mongodb_uri() -> Iterator[str]:
-    """Yield the URI in LOOMQL_TEST_MONGODB_URI, or start a mongod in a temporary folder and yield its URI."""
-    given = os.environ.get("LOOMQL_TEST_MONGODB_URI")
-    if given:
+def mongodb_uri(pytestconfig: pytest.Config) -> str:
+    """Return the URI of the server that all tests share: in LOOMQL_TEST_MONGODB_URI, or of a mongod for this run."""
+    return shared_mongodb_uri(pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def own_mongodb_uri() -> Iterator[str]:
+    """Start a mongod for the tests of one file that read or change the state of the whole server.
+
+    A server in LOOMQL_TEST_MONGODB_URI is used instead; then no other tests may run beside these.
+    """
+    if given := os.environ.get(GIVEN):
         yield given
         return
-    # pytest's tmp_path is often too long for the path of a socket.
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
-    ):
-        _forget_quickly(uri)
+    with temporary_mongod(cache_gb=0.25) as uri:
         yield uri
-
-
-def _forget_quickly(uri: str) -> None:
-    """Make MongoDB delete the files of dropped databases after seconds instead of minutes.
-
-    Otherwise a run would have too many open files.
-    """
-    with MongoClient[dict[str, object]](uri) as client:
-        client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
 
 
 @pytest.fixture

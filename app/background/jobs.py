@@ -1,7 +1,7 @@
-"""Periodic jobs of a server process: purges, retention sweeps, text indexing, evaluation runs, and clean-ups.
+"""Periodic jobs of a server process, run one process per database at a time by leases (`stores.database.leases`).
 
-The jobs run independently of each other. Some run in one process per database at a time; if it dies, another one takes
-over a quarter of a minute later. The items of the others have leases of their own, or may be processed twice.
+If a process dies, another one takes over its jobs a quarter of a minute later. The items of some jobs have leases of
+their own instead: evaluation runs, and the backfill.
 """
 
 import asyncio
@@ -41,11 +41,11 @@ class Job(Generic[_Item]):
     """A periodic job, which processes all items that are due, one after the other.
 
     Args:
-        name: the job's name in log lines and in the collection of leases.
+        name: the job's name in log lines.
         find_due: returns the due items.
         process: processes one item.
         stats: counts the runs of the job.
-        database: holds the job's lease; without it every process runs the job.
+        lease: makes one process run the job at a time; None if each item has a lease of its own.
     """
 
     def __init__(
@@ -54,14 +54,13 @@ class Job(Generic[_Item]):
         find_due: Callable[[], Awaitable[Sequence[_Item]]],
         process: Callable[[_Item], Awaitable[None]],
         stats: JobStats,
-        database: Database | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self._name = name
         self._find_due = find_due
         self._process = process
         self._stats = stats
-        self._database = database
-        self._lease = Lease(database.leases, {"_id": name}) if database else None
+        self._lease = lease
         self._failures: set[str] = set()
         self._logged_failures: set[str] = set()
 
@@ -75,32 +74,31 @@ class Job(Generic[_Item]):
         """Process all that is due, unless another process does; one failure does not stop the rest."""
         self._logged_failures, self._failures = self._failures, set()
         with self._logging_failures(self._name):
-            keeps_lease = True
-            if self._database is None or self._lease is None:
-                await self._process_due()
-            elif await self._find_due():  # without due work no lease is written
-                keeps_lease = await self._process_leased(self._database, self._lease)
-            if keeps_lease and not self._failures:
+            try:
+                # Without due work no lease is written.
+                if self._lease is None:
+                    await self._process_due()
+                elif await self._find_due():
+                    await self._process_leased(self._lease)
+            except LeaseLostError:
+                logger.info("%s lost its lease; it continues here or in another process", self._name)
+                return
+            if not self._failures:
                 self._stats.success()
 
-    async def _process_leased(self, database: Database, lease: Lease) -> bool:
-        """Process all that is due, unless another process has the lease; return False if the lease was lost."""
-        if not (await database.run(lease.acquire()) or await database.run(lease.insert({}))):
-            return True
+    async def _process_leased(self, lease: Lease) -> None:
+        if not (await lease.acquire() or await lease.insert({})):
+            return
         try:
-            await lease.run(self._process_due(), lambda: database.run(lease.advance()))
-        except LeaseLostError:
-            logger.info("%s lost its lease; it continues here or in another process", self._name)
-            return False
+            await lease.run(self._process_due())
         finally:
             with suppress(StoreError, PyMongoError):
-                await database.run(lease.release())
-        return True
+                await lease.release()
 
     async def _process_due(self) -> None:
         # Another process may have finished the work before this one had the lease.
         for item in await self._find_due():
-            with self._logging_failures(f"{self._name} {' '.join(item) if isinstance(item, tuple) else item}"):
+            with self._logging_failures(f"{self._name} {item}"):
                 await self._process(item)
 
     @contextmanager
@@ -114,7 +112,8 @@ class Job(Generic[_Item]):
                 logger.warning(failure)
         except Exception:
             failure = f"{subject} failed; it is tried again"
-            logger.exception(failure)
+            if failure not in self._logged_failures | self._failures:
+                logger.exception(failure)
         else:
             return
         self._stats.failed += 1
@@ -135,7 +134,7 @@ class MaintenanceJobs:
         self._pause = partial(asyncio.sleep, pause_seconds)
         stats_of = (background or BackgroundTasks()).stats_of
         self._jobs = [
-            Job(name, find_due, process, stats_of(name), database)
+            Job(name, find_due, process, stats_of(name), Lease(database, database.leases, {"_id": name}))
             for name, find_due, process in (
                 ("purging", stores.purges.unfinished, self._purge),
                 ("sweeping", stores.retention.due, self._sweep),
@@ -176,21 +175,26 @@ async def sweep_uploads(name: str, store: FilesStore | TablesStore, of: str, sta
         if count := await store.sweep():
             logger.info("removed %d unfinished uploads of %s", count, of)
 
-    await Job(name, find_due, sweep, stats).run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
+    lease = Lease(store.database, store.database.leases, {"_id": name})
+    await Job(name, find_due, sweep, stats, lease).run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
 
 
-async def run_evaluations(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _RUN_PAUSE_SECONDS) -> None:
+async def run_evaluations(
+    runs: EvaluationRunsStore, rows: int, stats: JobStats, pause_seconds: float = _RUN_PAUSE_SECONDS
+) -> None:
     """Run queued evaluations until cancelled, up to `CONCURRENT_RUNS` at a time; with 0 `rows`, run none.
 
-    Each run is in one process at a time. Cancellation releases the runs of this process.
+    Cancellation releases the runs of this process.
     """
+    slots = asyncio.Semaphore(CONCURRENT_RUNS)
 
     async def find_due() -> Sequence[tuple[str, str]]:
         return await runs.available_runs(CONCURRENT_RUNS)
 
-    async def execute(run: tuple[str, str]) -> None:
-        await runs.execute(*run)
+    async def start(run: tuple[str, str]) -> None:
+        await slots.acquire()
+        group.create_task(runs.execute(*run)).add_done_callback(lambda _: slots.release())
 
     if rows:
-        workers = [Job("evaluations", find_due, execute, JobStats()) for _ in range(CONCURRENT_RUNS)]
-        await asyncio.gather(*(worker.run(lambda: runs.wait_for_order(pause_seconds)) for worker in workers))
+        async with asyncio.TaskGroup() as group:
+            await Job("evaluations", find_due, start, stats).run(lambda: runs.wait_for_order(pause_seconds))

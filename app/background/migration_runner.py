@@ -2,72 +2,60 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from app.background.jobs import Job
+from app.background.tasks import JobStats
 from app.mongodb import Client
 from app.settings import Settings
 from stores.database import Database
-from stores.errors import StoreError
 from stores.migrations import schema_version
 from stores.migrations.calls_backfill import CallsBackfill, Progress
 
 logger = logging.getLogger("loomql")
 
-_PAUSE_SECONDS: Final = 1.0
-_FIRST_PAUSE_SECONDS: Final = 0.02
+_PAUSE_SECONDS: Final = 0.1
 _LOG_SECONDS: Final = 10.0
 
 
 class MigrationRunner:
     """The backfill of one database; `progress` is None before it starts and after it ends."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, stats: JobStats | None = None) -> None:
         self.progress: Progress | None = None
         self._database = database
-        self._upgrade = CallsBackfill(database)
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backfill = CallsBackfill(database)
+        self._job = Job("the backfill", self._find_due, self._run, stats or JobStats())
+        self._is_done = False
         self._log_at = 0.0
-        self._failure = ""
 
     async def finish(self) -> None:
-        """Run the backfill, or wait while another process runs it, until it is done; retry when MongoDB fails."""
-        try:
-            while not await self._is_done():
-                continue
-        except Exception:
-            logger.exception("the backfill of older calls failed; it resumes after a restart")
+        """Run the backfill, or wait while another process runs it, until it is done; retry failures."""
+        self._is_done = False
+        while not self._is_done:
+            await self._job.run_due()
+            await asyncio.sleep(0 if self._is_done else _PAUSE_SECONDS)
 
-    async def _is_done(self) -> bool:
-        try:
-            before, self.progress = self.progress, await self._upgrade.advance()
-            if self.progress is None:
-                await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
-        except (StoreError, PyMongoError) as error:
-            if str(error) != self._failure:
-                logger.warning("the backfill of older calls failed; it is tried again: %s", error)
-            self._failure = str(error)
-            await asyncio.sleep(_PAUSE_SECONDS)
-            return False
-        if self.progress is None:
-            if before and before.is_ours and before.looked_at:
-                logger.info("the backfill of older calls is done; it changed %s calls", f"{before.changed:,}")
-            return True
-        self._failure = ""
-        if self.progress.is_ours:
-            self._log(self.progress)
-        else:
-            await asyncio.sleep(self._pause)
-            self._pause = min(2 * self._pause, _PAUSE_SECONDS)
-        return False
+    async def _find_due(self) -> Sequence[str]:
+        return ["of older calls"]
 
-    def _log(self, progress: Progress) -> None:
-        if progress.looked_at and monotonic() >= self._log_at:
-            logger.info("backfill of older calls: %s", progress)
-            self._log_at = monotonic() + _LOG_SECONDS
+    async def _run(self, _what: str) -> None:
+        while progress := await self._backfill.advance():
+            self.progress = progress
+            if not progress.is_ours:
+                return
+            if progress.looked_at and monotonic() >= self._log_at:
+                logger.info("backfill of older calls: %s", progress)
+                self._log_at = monotonic() + _LOG_SECONDS
+        await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
+        if self.progress and self.progress.is_ours and self.progress.looked_at:
+            logger.info("the backfill of older calls is done; it changed %s calls", f"{self.progress.changed:,}")
+        self.progress, self._is_done = None, True
 
 
 LONE_SERVER: Final = (

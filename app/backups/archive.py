@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import bson
+from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 from stores.errors import StoreError
 
@@ -131,3 +135,16 @@ def _verified(path: Path) -> dict[str, dict[str, Any]]:
 
 def _damaged(path: Path) -> BackupError:
     return BackupError(f"{path} is truncated or damaged; nothing was restored, use another backup", "file")
+
+
+Client = MongoClient[dict[str, Any]]
+
+BATCH_SIZE: Final = 1_000
+"""Number of documents per read or write."""
+
+_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
+
+
+def raw_collection(database: Database[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:
+    """Return a collection whose documents are not decoded."""
+    return database[name].with_options(codec_options=_RAW)

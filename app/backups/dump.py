@@ -10,8 +10,7 @@ from typing import IO, Final
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
-from app.backups.archive import FORMAT, BackupError, BackupWriter, DocumentCount
-from app.backups.raw_bson import BATCH_SIZE, Client, raw_collection
+from app.backups.archive import BATCH_SIZE, FORMAT, BackupError, BackupWriter, Client, DocumentCount, raw_collection
 from stores.migrations import schema_version
 
 _SNAPSHOT_TOO_OLD: Final = 239

@@ -15,8 +15,7 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
-from app.backups.archive import BackupError, DocumentCount, records, verified
-from app.backups.raw_bson import BATCH_SIZE, Client, raw_collection
+from app.backups.archive import BATCH_SIZE, BackupError, Client, DocumentCount, raw_collection, records, verified
 from stores.database.error_translation import DUPLICATE_KEY
 from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS

@@ -1,15 +1,22 @@
-"""Parser of all subcommands, and the one-line report of expected errors."""
+"""Parser of all subcommands, and the one-line reports of expected errors."""
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+from pymongo.errors import ConfigurationError, PyMongoError
+
+from app.auth.oidc.tokens import OidcError
 from app.commands import (
     backups,
-    export_import,
+    exports,
     health,
+    imports,
     indexes,
     inspection,
     keys,
@@ -19,8 +26,16 @@ from app.commands import (
     search,
     server,
 )
-from app.commands.error_messages import EXPECTED, plainly
 from app.commands.options import flags_of
+from app.commands.server_process import ServeError
+from app.embedded_mongod import EmbeddedMongodError
+from app.exports.client import ExportError
+from app.mongodb import MongodbUriError, driver_message
+from app.observability.audit_log import AuditLogError
+from app.observability.tracing import TracingError
+from app.otlp.grpc_server import GrpcError
+from app.settings import variable
+from stores.errors import StoreError, UnavailableError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -49,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     add = top.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
     server.add_serve(add)
     server.add_demo(add)
-    export_import.add_export(add)
-    export_import.add_import(add)
+    exports.add_export(add)
+    imports.add_import(add)
     backups.add_backup(add)
     backups.add_restore(add)
     health.add_health(add)
@@ -71,3 +86,43 @@ def _version() -> str:
         return version("loomql")
     except PackageNotFoundError:
         return "from source, not installed"
+
+
+EXPECTED = (
+    AuditLogError,
+    EmbeddedMongodError,
+    ExportError,
+    GrpcError,
+    MongodbUriError,
+    OidcError,
+    ServeError,
+    StoreError,
+    TracingError,
+    SettingsError,
+    ValidationError,
+    PyMongoError,
+    OSError,
+)
+
+
+def plainly(error: Exception, flags: Mapping[str, str]) -> str:
+    """Return the message of an error without secret values; `flags` maps settings to the flags that set them."""
+    cause = error.__cause__ if isinstance(error, UnavailableError) else error
+    if isinstance(cause, ConfigurationError):
+        return f"{variable('mongodb_uri')} does not lead to a MongoDB server: {driver_message(cause)}"
+    if isinstance(error, UnavailableError):
+        return "the database does not answer; run `loomql doctor` for details."
+    if isinstance(error, ValidationError):
+        return "; ".join(_problem(details, flags) for details in error.errors())
+    if isinstance(error, PyMongoError):
+        return f"the database returned an error: {driver_message(error)}"
+    return str(error)
+
+
+def _problem(details: ErrorDetails, flags: Mapping[str, str]) -> str:
+    if not details["loc"]:
+        return details["msg"].removeprefix("Value error, ")
+    name = str(details["loc"][0])
+    value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
+    origin = f"--{name.replace('_', '-')}" if name in flags else variable(name)
+    return f"{origin}: {details['msg'].removeprefix('Value error, ')}{value}"

@@ -1,11 +1,12 @@
 """`loomql key`: API keys, managed also while a server runs."""
 
 import asyncio
+import re
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -13,11 +14,11 @@ from rich.text import Text
 from app.auth.authenticator import key_policy_for
 from app.auth.credentials import FIRST_KEY
 from app.commands.database_access import on_database, opened
-from app.commands.durations import end_of, seconds_of
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
+from stores.errors import BadInputError
 from stores.evaluations.running.run_queue import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 from stores.security.access import Grant, Role
@@ -152,3 +153,36 @@ def _show(made: MadeKey, lines: Sequence[str]) -> int:
     sys.stdout.flush()
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+
+
+def seconds_of(text: str, argument: str) -> int:
+    """Return the seconds of a duration such as `90d`, `12h`, `30m` or `45s`.
+
+    Raises:
+        BadInputError: the text is not a duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise BadInputError(
+            f"{text[:64]!r} is not a duration; write a number and s, m, h, d or w, such as 90d", argument
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def end_of(text: str, argument: str) -> int:
+    """Return a future time in microseconds since the epoch, from a duration such as `90d` or a time in ISO 8601.
+
+    Raises:
+        BadInputError: the text is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return times.now() + seconds_of(text, argument) * times.SECOND
+    try:
+        return times.parse(text)
+    except BadInputError as error:
+        message = f"{text[:64]!r} is neither a duration such as 90d nor a time such as 2030-01-31T12:00:00Z"
+        raise BadInputError(message, argument) from error

@@ -1,12 +1,18 @@
 """`loomql serve` and `loomql demo`."""
 
+import asyncio
 from argparse import Namespace
 
-from app.commands.demo_loading import load_demo
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from app import demo
+from app.commands.database_access import opened
 from app.commands.options import Add, data_folder, listening, say, settings_of
 from app.commands.server_process import serve
 from app.demo import PROJECT_ID
 from app.mongodb import data_location, shared_mongodb
+from app.settings import Settings
+from graphql_schema.context import Stores
 from stores.ids import check_project_id
 
 
@@ -24,7 +30,7 @@ def add_demo(add: Add) -> None:
     """Add `demo`."""
     parser = add("demo", parents=[data_folder()], help="load demo calls with their objects and files")
     parser.add_argument("--project", default=PROJECT_ID, help="target project (default: %(default)s)")
-    parser.set_defaults(command=demo)
+    parser.set_defaults(command=run_demo)
 
 
 def run_server(options: Namespace) -> int:
@@ -34,10 +40,35 @@ def run_server(options: Namespace) -> int:
     return 0
 
 
-def demo(options: Namespace) -> int:
+def run_demo(options: Namespace) -> int:
     """Load the demo data, also while a server runs."""
     settings = settings_of(options)
     check_project_id(options.project)
     with shared_mongodb(settings) as uri:
         load_demo(settings, uri, options.project)
     return say(f"The demo data is in project {options.project} of {data_location(settings)}.")
+
+
+def load_demo(
+    settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_missing: bool = False
+) -> bool:
+    """Write the demo data to a project, with a progress bar; return True if calls were written.
+
+    Loading twice leaves one copy, because ids are fixed and the rest is addressed by content. With `only_if_missing`,
+    existing calls are kept, and only data that an earlier version did not have is added.
+    """
+    return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
+
+
+async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
+    async with opened(settings, uri) as database:
+        await database.ensure_indexes()
+        stores = Stores.for_database(database)
+        if only_if_missing and await demo.is_loaded(stores.calls, project_id):
+            await demo.complete(stores, project_id)
+            return False
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns) as bar:
+            task = bar.add_task(f"Demo calls into {project_id}", total=None)
+            await demo.load(stores, project_id, lambda done, total: bar.update(task, completed=done, total=total))
+        return True

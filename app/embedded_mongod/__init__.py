@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.embedded_mongod.binary import find_mongod, mongod_version
+from app.embedded_mongod.binary import EmbeddedMongodError, find_mongod, mongod_version
 from app.embedded_mongod.data_folder import DataFolder
-from app.embedded_mongod.errors import EmbeddedMongodError
 from app.embedded_mongod.replica_set import running_mongod
 
 __all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod", "mongod_version"]

@@ -8,9 +8,8 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from app.embedded_mongod.binary import ALTERNATIVES
+from app.embedded_mongod.binary import ALTERNATIVES, EmbeddedMongodError
 from app.embedded_mongod.data_folder import DataFolder
-from app.embedded_mongod.errors import EmbeddedMongodError
 from app.embedded_mongod.log_file import LogFile
 from app.embedded_mongod.supervisor import Supervisor
 

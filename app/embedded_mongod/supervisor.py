@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.embedded_mongod import bound_to_parent
-from app.embedded_mongod.errors import explain
+from app.embedded_mongod.binary import explain
 from app.embedded_mongod.log_file import LogFile
 
 STOP_SECONDS = 30.0

@@ -8,12 +8,12 @@ the request ends.
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any, Final
 
 from app.http.media_types import media_type_of
-from app.http.multipart_parser import Head, PartParser, Spool
+from app.http.multipart_parser import FormReader, Spool
 from app.http.request_body import announced_bytes, is_encoded
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.scalars import SentFile
@@ -28,6 +28,9 @@ MAX_FILES: Final = 100
 UPLOAD: Final = "Upload"
 _SHOWN: Final = 64
 _MISSING: Final = object()
+Place = tuple[Any, Any]
+"""A container in the variables, and the key of a file in it."""
+
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -52,13 +55,13 @@ async def read_operation(
     """
     try:
         _check_headers(headers, sizes)
-        parser, form = PartParser(_boundary(headers)), _Form(sizes, files, schema)
-        async for chunk in body:
-            for event in parser.feed(chunk):
-                await form.take(event)
-        return form.finished(whole=parser.ended)
+        form = FormReader(_boundary(headers), body)
+        parameters, paths = await _read_parameters(form, sizes, schema)
+        places = {name: _locations(parameters, name, file_paths) for name, file_paths in paths.items()}
+        await _read_files(form, places, sizes, files)
     except (BadInputError, PayloadTooLargeError) as error:
         raise error.reworded(f"The form is invalid: {error.message}") from None
+    return Form(parameters, tuple(path for file_paths in paths.values() for path in file_paths))
 
 
 def _check_headers(headers: Mapping[str, str], sizes: "Sizes") -> None:
@@ -113,107 +116,74 @@ class Sizes:
     max_body_bytes: int
     max_file_bytes: int
     hold: Callable[[int], Awaitable[None]]
-    spool: Callable[[int], None] = lambda _size: None
+    spool: Callable[[int], None]
 
 
-@dataclass
-class _Form:
-    """The fields of a request, parsed as they arrive."""
-
-    sizes: Sizes
-    files: ExitStack
-    schema: LimitedSchema
-    texts: dict[str, bytearray] = field(default_factory=dict)
-    places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
-    parameters: dict[str, Any] | None = None
-    paths: tuple[str, ...] = ()
-    received: set[str] = field(default_factory=set)
-    size: int = 0
-    spool: Spool | None = None
-    reading: str = ""
-
-    async def take(self, event: Head | bytes | None) -> None:
-        if isinstance(event, Head):
-            self._start_part(event)
-        elif self.spool is None:
-            await self._add_text(event)
-        elif event is None:
-            await self.spool.flush()
-            self.spool = None
-        else:
-            self.size += len(event)
-            check_size(self.size, self.sizes.max_file_bytes)
-            self.sizes.spool(len(event))
-            await self.spool.write(event)
-
-    def finished(self, *, whole: bool) -> Form:
-        if not whole:
-            raise BadInputError("the body ends before its last boundary")
-        if self.parameters is None:
+async def _read_parameters(
+    form: FormReader, sizes: Sizes, schema: LimitedSchema
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the objects in the fields `operations` and `map`."""
+    texts: dict[str, bytearray] = {}
+    for name in ("operations", "map"):
+        part = await form.next_part()
+        if part is None:
+            form.check_end()
+        if part is None or part.name != name:
             raise BadInputError(
                 "a multipart request has the fields operations and map, in this order, before its files"
             )
-        if missing := self.places.keys() - self.received:
-            raise BadInputError(f"map names files that are missing: {_listed(missing)}")
-        return Form(self.parameters, self.paths)
-
-    def _start_part(self, head: Head) -> None:
-        self.reading = head.name
-        if head.name == ("operations", "map", None)[min(len(self.texts), 2)]:
-            self.texts[head.name] = bytearray()
-        elif self.parameters is None:
-            raise BadInputError(
-                "a multipart request has the fields operations and map, in this order, before its files"
-            )
-        elif head.name not in self.places:
-            raise BadInputError(f"map does not name the file {head.name[:_SHOWN]!r}")
-        elif head.name in self.received:
-            raise BadInputError(f"the body has the file {head.name[:_SHOWN]!r} twice")
-        else:
-            self._start_file(head)
-
-    def _start_file(self, head: Head) -> None:
-        self.received.add(head.name)
-        self.spool = Spool(self.files.enter_context(TemporaryFile()))  # noqa: SIM115 -- the stack closes it
-        file = SentFile(head.file_name or None, self.spool.read)
-        for container, key in self.places[head.name]:
-            container[key] = file
-
-    async def _add_text(self, data: bytes | None) -> None:
-        if data is None:
-            if self.reading == "map":
-                self.parameters, self.places, self.paths = await self._operation()
-            return
-        await self.sizes.hold(len(data))
-        self.texts[self.reading] += data
-        if sum(map(len, self.texts.values())) > self.sizes.max_body_bytes:
-            raise PayloadTooLargeError(
-                f"operations and map are larger than {self.sizes.max_body_bytes:,} bytes; "
-                "send less, or raise LOOMQL_MAX_BODY_BYTES on the server"
-            )
-
-    async def _operation(self) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
-        """Return the parameters, the container and key of each path by file, and all paths."""
-        parameters, paths = [await self._object(name) for name in ("operations", "map")]
-        if len(paths) > MAX_FILES:
-            raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
-        places = {name: _locations(parameters, name, file_paths) for name, file_paths in paths.items()}
-        return parameters, places, tuple(path for file_paths in paths.values() for path in file_paths)
-
-    async def _object(self, name: str) -> dict[str, Any]:
-        text, self.texts[name] = self.texts[name], bytearray()
-        try:
-            value = await self.schema.parse_request(text, self.sizes.hold)
-        except BadInputError as error:
-            raise error.reworded(f"{name} cannot be read: {error.message}") from None
-        except PayloadTooLargeError as error:
-            raise error.reworded(f"{name} {error.message}") from None
-        if not isinstance(value, dict):
-            raise BadInputError(f"{name} must be a JSON object; batches of operations are not supported")
-        return value
+        texts[name] = bytearray()
+        async for data in form.content():
+            await sizes.hold(len(data))
+            texts[name] += data
+            if sum(map(len, texts.values())) > sizes.max_body_bytes:
+                raise PayloadTooLargeError(
+                    f"operations and map are larger than {sizes.max_body_bytes:,} bytes; "
+                    "send less, or raise LOOMQL_MAX_BODY_BYTES on the server"
+                )
+    parameters, paths = [await _parsed(name, texts.pop(name), sizes, schema) for name in ("operations", "map")]
+    if len(paths) > MAX_FILES:
+        raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
+    return parameters, paths
 
 
-def _locations(parameters: dict[str, Any], name: str, paths: object) -> list[tuple[Any, Any]]:
+async def _parsed(name: str, text: bytearray, sizes: Sizes, schema: LimitedSchema) -> dict[str, Any]:
+    try:
+        value = await schema.parse_request(text, sizes.hold)
+    except BadInputError as error:
+        raise error.reworded(f"{name} cannot be read: {error.message}") from None
+    except PayloadTooLargeError as error:
+        raise error.reworded(f"{name} {error.message}") from None
+    if not isinstance(value, dict):
+        raise BadInputError(f"{name} must be a JSON object; batches of operations are not supported")
+    return value
+
+
+async def _read_files(form: FormReader, places: Mapping[str, list[Place]], sizes: Sizes, files: ExitStack) -> None:
+    """Spool the files to the disk, and put each into the variables that `map` names."""
+    missing, size = set(places), 0
+    while part := await form.next_part():
+        if part.name not in places:
+            raise BadInputError(f"map does not name the file {part.name[:_SHOWN]!r}")
+        if part.name not in missing:
+            raise BadInputError(f"the body has the file {part.name[:_SHOWN]!r} twice")
+        missing.remove(part.name)
+        spool = Spool(files.enter_context(TemporaryFile()))  # noqa: SIM115 -- the stack closes it
+        for container, key in places[part.name]:
+            container[key] = SentFile(part.file_name or None, spool.read)
+        async for data in form.content():
+            size += len(data)
+            check_size(size, sizes.max_file_bytes)
+            sizes.spool(len(data))
+            await spool.write(data)
+        await spool.flush()
+    form.check_end()
+    if missing:
+        listed = ", ".join(repr(name[:_SHOWN]) for name in sorted(missing)[:5])
+        raise BadInputError(f"map names files that are missing: {listed}")
+
+
+def _locations(parameters: dict[str, Any], name: str, paths: object) -> list[Place]:
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
         raise BadInputError(
             f'map must have a list of paths for each file, such as ["variables.file"], also for {name[:_SHOWN]!r}'
@@ -221,7 +191,7 @@ def _locations(parameters: dict[str, Any], name: str, paths: object) -> list[tup
     return [_location(parameters, path) for path in paths]
 
 
-def _location(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
+def _location(parameters: dict[str, Any], path: str) -> Place:
     steps = path.split(".")
     container: Any = None
     value: Any = parameters
@@ -235,7 +205,3 @@ def _location(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
     if value is not None or steps[0] != "variables" or len(steps) == 1:
         raise BadInputError(f"map points to {path[:_SHOWN]!r}, where the variables do not have null")
     return container, key
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(repr(name[:_SHOWN]) for name in sorted(names)[:5])

@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import IO, Final
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from typing import IO, Final, NamedTuple
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -15,28 +14,27 @@ from stores.errors import BadInputError
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
-@dataclass
-class Head:
+class Part(NamedTuple):
     """Name and file name in the header of a part."""
 
-    name: str = ""
-    file_name: str | None = None
+    name: str
+    file_name: str | None
 
 
-class PartParser:
-    """Turns a body into events: the head of each part, chunks of its content, and None at its end.
-
-    `ended` is True once the last boundary was parsed.
+class FormReader:
+    """Reads a form as it arrives: the header of each part, then its content, unless the caller skips it.
 
     Raises:
         BadInputError: the boundary is invalid.
     """
 
-    def __init__(self, boundary: str) -> None:
-        self.ended = False
-        self._events: list[Head | bytes | None] = []
+    def __init__(self, boundary: str, body: AsyncIterable[bytes]) -> None:
+        self._has_ended = False
+        self._events: list[Part | bytes | None] = []
+        """Parsed and not yet read: headers of parts, chunks of content, and None at the end of each content."""
         self._headers: dict[bytes, bytes] = {}
         self._field = self._value = b""
+        self._stream = self._read(body)
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -54,18 +52,47 @@ class PartParser:
         except (FormParserError, UnicodeEncodeError):
             raise BadInputError("the boundary in Content-Type is invalid") from None
 
-    def feed(self, chunk: bytes) -> list[Head | bytes | None]:
-        """Parse the next chunk of the body and return its events.
+    async def next_part(self) -> Part | None:
+        """Return the header of the next part; None at the end of the body.
 
         Raises:
             BadInputError: the body is not a form.
         """
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise BadInputError(f"the body is not multipart/form-data with that boundary: {error}") from None
-        events, self._events = self._events, []
-        return events
+        async for event in self._stream:
+            if isinstance(event, Part):
+                return event
+        return None
+
+    async def content(self) -> AsyncGenerator[bytes, None]:
+        """Yield the content of the current part.
+
+        Raises:
+            BadInputError: the body is not a form, or is incomplete.
+        """
+        async for event in self._stream:
+            if not isinstance(event, bytes):
+                return
+            yield event
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Check that the last boundary has arrived.
+
+        Raises:
+            BadInputError: it has not.
+        """
+        if not self._has_ended:
+            raise BadInputError("the body ends before its last boundary")
+
+    async def _read(self, body: AsyncIterable[bytes]) -> AsyncGenerator[Part | bytes | None, None]:
+        async for chunk in body:
+            try:
+                self._parser.write(chunk)
+            except FormParserError as error:
+                raise BadInputError(f"the body is not multipart/form-data with that boundary: {error}") from None
+            events, self._events = self._events, []
+            for event in events:
+                yield event
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -81,13 +108,13 @@ class PartParser:
         _, parameters = parse_options_header(self._headers.get(b"content-disposition"))
         name, file_name = parameters.get(b"name", b""), parameters.get(b"filename")
         decoded_name = None if file_name is None else file_name.decode(errors="replace").replace("%22", '"')
-        self._events.append(Head(name.decode(errors="replace"), decoded_name))
+        self._events.append(Part(name.decode(errors="replace"), decoded_name))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(data[start:end])
 
     def _on_end(self) -> None:
-        self.ended = True
+        self._has_ended = True
 
 
 class Spool:

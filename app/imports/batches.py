@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from app.imports.row_types import Item, Spans
+from app.imports.lines import Item, Spans
 from graphql_schema.context import Stores
 from stores.calls.writes import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from app.imports.batches import Batches, Target
-from app.imports.progress import Progress, ProgressFile
-from app.imports.rejects import Rejects
-from app.imports.row_types import Item, Spans, Thread, Trailer, item_of
-from app.imports.sources import MAX_LINE, Line, lines_of
+from app.imports.lines import MAX_LINE, Item, Line, Spans, Thread, Trailer, item_of, lines_of
+from app.imports.side_files import Progress, ProgressFile, Rejects
 from stores.errors import BadInputError, StoreError
 
 _OWN_ROW_PREFIX: Final = b'{"project_id":'

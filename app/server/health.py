@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.background.migration_runner import MigrationRunner
+from app.background.tasks import JobStats
 from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -28,12 +29,18 @@ _SEE_LOG: Final = "see the server's log"
 class Readiness:
     """Readiness of one database: whether its indexes and data are prepared, and whether it answers."""
 
-    def __init__(self, database: Database, timeout_seconds: float, poll_seconds: float = _POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        timeout_seconds: float,
+        poll_seconds: float = _POLL_SECONDS,
+        stats: JobStats | None = None,
+    ) -> None:
         self.database = database
         self._poll_seconds = poll_seconds
         self.timeout_seconds = timeout_seconds
         self.not_ready_reason: str | None = "the indexes do not exist yet"
-        self.upgrading = MigrationRunner(database)
+        self.upgrading = MigrationRunner(database, stats)
         self._logged = ""
 
     async def prepare(self) -> None:

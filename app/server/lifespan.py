@@ -77,8 +77,8 @@ class ServerProcess:
         event_limits = max_subscriptions, settings.max_event_bytes, max_caller_subscriptions
         calls = CallsStore(database, *event_limits)
         stores = Stores.for_database(database, providers, settings.max_completions, settings.evaluation_rows, calls)
-        readiness = Readiness(database, settings.database_timeout_seconds)
         background = BackgroundTasks()
+        readiness = Readiness(database, settings.database_timeout_seconds, stats=background.stats_of("backfill"))
         preparation = self._start_tasks(background, readiness, stores)
         key_cache = KeyCache(stores.keys)
         state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEY_CACHE: key_cache}
@@ -114,7 +114,10 @@ class ServerProcess:
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
-        background.start("evaluations", run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows))
+        background.start(
+            "evaluations",
+            run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
+        )
         return preparation
 
     @asynccontextmanager

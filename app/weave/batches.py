@@ -6,8 +6,9 @@ whole, so that the program's log shows the reason. The server logs one line for 
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
@@ -61,11 +62,11 @@ class Outcome:
 
     def __post_init__(self) -> None:
         """Record the reserved bytes of the body, to which `release` returns."""
-        self._body_bytes = self.items.reservation.size
+        self._body_bytes = self.items.body.reservation.size
 
     def release(self) -> None:
         """Release the memory reserved for items that are now stored or rejected."""
-        self.items.reservation.release_to(self._body_bytes)
+        self.items.body.reservation.release_to(self._body_bytes)
 
     def passing(self, error: StoreError, position: int) -> StoreError:
         """Return the error for the whole batch if the server cannot store the item now and the client should retry."""
@@ -85,24 +86,82 @@ class Outcome:
         if self._first is None or position < self._first[0]:
             self._first = position, _without_traceback(error)
 
-    async def answer(self) -> Response:
-        """Return the response to the batch."""
-        if self.refused:
-            self._log()
-        if self._first and len(self.refused) == len(self.items):
-            raise self._first[1]
-        return answer({"res": [self._result(position) async for position in cooperative(range(len(self.items)))]})
+    def refuse_for_good(self, position: int, error: StoreError) -> None:
+        """Record why an item is not stored, unless it may be stored when the client sends it again.
 
-    def _result(self, position: int) -> dict[str, Any]:
+        Raises:
+            StoreError: it may, so the client should send the whole batch again.
+        """
+        if is_passing(error):
+            raise self.passing(error, position) from None
+        self.refuse(position, error)
+
+    def result(self, position: int) -> dict[str, Any]:
+        """Return the result of an item, or its error."""
         if position in self.refused:
             return {"error": self.refused[position]}
         return self.results.get(position, {})
 
-    def _log(self) -> None:
+    def check(self) -> None:
+        """Log rejected items.
+
+        Raises:
+            StoreError: all items are rejected; it is the error of the first one.
+        """
+        if not self.refused:
+            return
         reasons = "; ".join(self.refused[position] for position in sorted(self.refused)[:_LOGGED])
         more = "; and so on" if len(self.refused) > _LOGGED else ""
         count, total = len(self.refused), len(self.items)
         _log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
+        if self._first and count == total:
+            raise self._first[1]
+
+
+_Part = TypeVar("_Part")
+Waiting = list[tuple[int, _Part]]
+"""Parts to store together, each with the position of its item."""
+
+
+async def store_batch(
+    items: Items,
+    read: Callable[[int], Awaitable[list[_Part]]],
+    write: Callable[[Outcome, Waiting[_Part]], Awaitable[None]],
+    max_parts: int,
+    max_bytes: int,
+) -> Response:
+    """Store the items in small groups, so that a large body is never parsed as a whole.
+
+    Args:
+        items: the batch.
+        read: converts the item at a position to the parts to store; it may raise a StoreError.
+        write: stores a group of parts, and records their results and errors.
+        max_parts: number of parts that make a group.
+        max_bytes: size of the text of its items that makes a group.
+
+    Raises:
+        StoreError: no item is stored, or the client should send the whole batch again.
+    """
+    outcome, size = Outcome(items), 0
+    waiting: Waiting[_Part] = []
+    async for position in cooperative(range(len(items))):
+        try:
+            waiting += [(position, part) for part in await read(position)]
+        except StoreError as error:
+            outcome.refuse_for_good(position, error)
+            if not waiting:
+                outcome.release()
+            continue
+        size += items.size(position)
+        if len(waiting) >= max_parts or size >= max_bytes:
+            await write(outcome, waiting)
+            outcome.release()
+            waiting, size = [], 0
+    if waiting:
+        await write(outcome, waiting)
+        outcome.release()
+    outcome.check()
+    return answer({"res": [outcome.result(position) async for position in cooperative(range(len(items)))]})
 
 
 def _without_traceback(error: StoreError) -> StoreError:

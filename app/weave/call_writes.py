@@ -1,19 +1,15 @@
 """Endpoints of the Weave SDK that write calls."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.batches import Outcome, batch_of, is_passing
+from app.weave.batches import Outcome, Waiting, batch_of, store_batch
 from app.weave.request_body import LARGE, Body, InvalidRequestError, Items
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
-from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
-from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
 
 _MAX_BATCH_PARTS: Final = 500
@@ -27,44 +23,51 @@ _MAX_VALUES: Final = 800_000
 """Limit of JSON values in one item; more do not fit into a call's document."""
 
 Part = CallStart | CallEnd
-_Read = Callable[[object, str, bool], list[Part]]
-"""Converts an item to call parts. Arguments: the item, its location in the request, and whether it is large."""
 
 
 async def upsert_batch(stores: Stores, body: Body) -> Response:
     """Store a batch of starts and ends."""
-    items = await batch_of(body)
-    return await _store(stores, items, partial(_start_or_end, items))
+
+    def requests(value: object, at: str) -> list[Start | End]:
+        item = body.validated(BatchItem, value, at)
+        if item.mode == "start":
+            return [body.validated(CallStartReq, item.req, f"{at}.req").start]
+        return [body.validated(CallEndReq, item.req, f"{at}.req").end]
+
+    return await _store(stores, body, requests)
 
 
 async def complete(stores: Stores, body: Body) -> Response:
     """Store a batch of complete calls in the project of the URL."""
-    project_id, items = body.project_id, await batch_of(body)
 
-    def read(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
-        value = {"project_id": project_id, **value} if isinstance(value, dict) else value
-        start, end = items.read(Start, value, at), items.read(End, value, at)
-        _check_project(body, start.project_id, at)
-        parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
-        return parts
+    def requests(value: object, at: str) -> list[Start | End]:
+        value = {"project_id": body.project_id, **value} if isinstance(value, dict) else value
+        started = body.validated(Start, value, at)
+        ended = body.validated(End, value, at)
+        _check_project(body, started.project_id, at)
+        return [started, ended]
 
-    return await _store(stores, items, read)
+    return await _store(stores, body, requests)
 
 
-async def start(stores: Stores, body: Body) -> Response:
+async def start(stores: Stores, body: Body) -> object:
     """Store one start; if the URL names a project, the start must belong to it."""
     part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
     _check_project(body, part.project_id, "start")
     await stores.calls.write_one(part)
-    return answer({"id": part.id, "trace_id": part.trace_id})
+    return _result(part)
 
 
-async def end(stores: Stores, body: Body) -> Response:
+async def end(stores: Stores, body: Body) -> object:
     """Store one end; if the URL names a project, the end must belong to it."""
     part = (await body.read(CallEndReq)).end.to_store(is_large=body.is_large)
     _check_project(body, part.project_id, "end")
     await stores.calls.write_one(part)
-    return answer({})
+    return {}
+
+
+def _result(part: Part) -> dict[str, Any]:
+    return {"id": part.id, "trace_id": part.trace_id} if isinstance(part, CallStart) else {}
 
 
 def _check_project(body: Body, project_id: str, at: str) -> None:
@@ -73,56 +76,32 @@ def _check_project(body: Body, project_id: str, at: str) -> None:
     Raises:
         InvalidRequestError: the call belongs to another project.
     """
-    if body.path and project_id != body.project_id:
+    if project_id != (body.project_id or project_id):
         raise InvalidRequestError(f"is not {body.project_id}, the project in the address", f"{at}.project_id")
 
 
-def _start_or_end(items: Items, value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
-    item = items.read(BatchItem, value, at)
-    if item.mode == "start":
-        return [items.read(CallStartReq, item.req, f"{at}.req").start.to_store(is_large=is_large)]
-    return [items.read(CallEndReq, item.req, f"{at}.req").end.to_store(is_large=is_large)]
+async def _store(stores: Stores, body: Body, requests: Callable[[object, str], list[Start | End]]) -> Response:
+    """Store a batch; `requests` returns the starts and ends in an item, and takes its location in the request."""
+    items = await batch_of(body)
 
+    async def read(position: int) -> list[Part]:
+        _check_size(items, position)
+        found = requests(await items.value(position, _MAX_VALUES), items.at(position))
+        return [request.to_store(is_large=items.size(position) > LARGE) for request in found]
 
-@dataclass
-class _Waiting:
-    """The next parts to store, each with the position of its item."""
-
-    parts: list[Part] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.parts) >= _MAX_BATCH_PARTS or self.size >= _BYTES_AT_ONCE
-
-    def add(self, position: int, parts: list[Part], size: int) -> None:
-        self.parts += parts
-        self.positions += [position] * len(parts)
-        self.size += size
-
-
-async def _store(stores: Stores, items: Items, read: _Read) -> Response:
-    """Store the items in small batches, so that a large body is never parsed as a whole."""
-    outcome, waiting = Outcome(items), _Waiting()
-    async for position in cooperative(range(len(items))):
+    async def write(outcome: Outcome, waiting: Waiting[Part]) -> None:
         try:
-            _check_size(items, position)
-            size = items.size(position)
-            parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
+            errors = await stores.calls.write_partly([part for _, part in waiting])
         except StoreError as error:
-            if is_passing(error):
-                raise outcome.passing(error, position) from None
-            outcome.refuse(position, error)
-            if not waiting.parts:
-                outcome.release()
-            continue
-        waiting.add(position, parts, size)
-        if waiting.is_full:
-            await _flush(stores, waiting, outcome)
-            waiting = _Waiting()
-    await _flush(stores, waiting, outcome)
-    return await outcome.answer()
+            raise outcome.passing(error, waiting[0][0]) from None
+        outcome.is_partly_stored |= len(errors) < len(waiting)
+        for at, (position, part) in enumerate(waiting):
+            if at in errors:
+                outcome.refuse(position, errors[at].prefixed(items.at(position)))
+            elif isinstance(part, CallStart):
+                outcome.results[position] = _result(part)
+
+    return await store_batch(items, read, write, _MAX_BATCH_PARTS, _BYTES_AT_ONCE)
 
 
 def _check_size(items: Items, position: int) -> None:
@@ -138,19 +117,3 @@ def _check_size(items: Items, position: int) -> None:
             "send a reference to it",
             items.at(position),
         )
-
-
-async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
-    if not waiting.parts:
-        return
-    try:
-        errors = await stores.calls.write_partly(waiting.parts)
-    except StoreError as error:
-        raise outcome.passing(error, waiting.positions[0]) from None
-    outcome.is_partly_stored = outcome.is_partly_stored or len(errors) < len(waiting.parts)
-    outcome.release()
-    for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
-        if at in errors:
-            outcome.refuse(position, errors[at].prefixed(outcome.items.at(position)))
-        elif isinstance(part, CallStart):
-            outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}

@@ -1,93 +1,227 @@
-"""Endpoints of the Weave SDK that read, rename and delete calls."""
+"""Endpoints of the Weave SDK that read, rename and delete calls.
 
-from collections.abc import AsyncGenerator
-from typing import Final
+A call is the reference's CallSchema as JSON, built from stored JSON texts without parsing them.
+"""
 
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import orjson
 from starlette.responses import Response
 
-from app.weave import responses
-from app.weave.call_encoder import Shape, call_json
-from app.weave.request_body import Body
+from app.weave import feedback, responses
 from app.weave.request_models import CallReadReq, CallsDeleteReq, CallsQueryReq, CallUpdateReq
-from app.weave.responses import answer, in_parts, pages
 from graphql_schema.context import Stores
 from stores.calls import Expansion
+from stores.calls.fields import PRICES
+from stores.calls.summaries import SUMMARY
+from stores.costs import bill
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
+_ALWAYS: Final = ("id", "project_id", "op_name", "trace_id", "started_at")
+_PLAIN: Final = (
+    *("display_name", "parent_id", "thread_id", "turn_id", "ended_at", "exception"),
+    *("wb_user_id", "wb_run_id", "wb_run_step", "wb_run_step_end"),
+)
+_JSON: Final = ("attributes", "inputs", "output")
+_SUMMARY: Final = "summary"
+_FIELDS: Final = (*_ALWAYS, *_PLAIN, *_JSON, _SUMMARY)
+_SIZE, _TOTAL_SIZE = "storage_size_bytes", "total_storage_size_bytes"
+_REQUIRED_OBJECTS: Final = {"attributes": orjson.Fragment(b"{}"), "inputs": orjson.Fragment(b"{}")}
 _EXPANDED_AT_ONCE: Final = 20
-_SIZE: Final = "storage_size_bytes"
-_JSON: Final = "application/json"
+_FEW: Final = 16
+"""Number of feedback items read in one batch; each has at most 1 MiB."""
 
 
-async def read(stores: Stores, body: Body) -> Response:
+async def read(stores: Stores, req: CallReadReq) -> object:
     """Return one call; null if it does not exist."""
-    parsed = await body.read(CallReadReq)
-    shape = Shape.of(parsed)
-    row = await stores.calls.one(parsed.project_id, parsed.id, shape.wanted | {"project_id"})
+    shape = Shape.of(req)
+    row = await stores.calls.one(req.project_id, req.id, shape.wanted)
     if row is None:
-        return answer({"call": None})
-    text = b"".join([piece async for piece in call_json(stores, [row], shape)])
-    return Response(b'{"call":' + text.strip() + b"}", headers={"Cache-Control": "no-store"}, media_type=_JSON)
+        return {"call": None}
+    text = b"".join([piece async for piece in _call_json(stores, [row], shape)])
+    return {"call": orjson.Fragment(text.strip())}
 
 
-async def stream_query(stores: Stores, body: Body) -> Response:
+async def stream_query(stores: Stores, req: CallsQueryReq) -> Response:
     """Return matching calls as JSON lines."""
-    return await responses.lines(_row_chunks(stores, await body.read(CallsQueryReq)))
+    return await responses.lines(_row_chunks(stores, req))
 
 
-async def query(stores: Stores, body: Body) -> Response:
+async def query(stores: Stores, req: CallsQueryReq) -> Response:
     """Return matching calls as one JSON list."""
-    return await responses.listed("calls", _row_chunks(stores, await body.read(CallsQueryReq)))
+    return await responses.listed("calls", _row_chunks(stores, req))
 
 
-async def _row_chunks(stores: Stores, parsed: CallsQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, req: CallsQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the matching calls as JSON chunks: find ids and sizes, then read as many calls as fit into memory."""
-    shape = Shape.of(parsed)
-    expansion = None
-    if parsed.expand_columns:
-        expansion = Expansion(parsed.expand_columns, parsed.return_expanded_column_values is not False)
-    wanted = shape.wanted | {"project_id"}
-    async for rows in _pages(stores, parsed, expansion):
-        for part in in_parts(rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
-            keys = [(parsed.project_id, row["id"]) for row in part]
-            found = await stores.calls.by_keys(keys, wanted, expansion)
+    shape, expansion = Shape.of(req), None
+    if req.expand_columns:
+        expansion = Expansion(req.expand_columns, req.return_expanded_column_values is not False)
+    found = partial(stores.calls.page, expansion=expansion)
+    async for page in responses.pages(found, req, {"id", _SIZE}, req.filter):
+        for part in responses.in_parts(page.rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
+            keys = [(req.project_id, row["id"]) for row in part]
+            rows = await stores.calls.by_keys(keys, shape.wanted, expansion)
             # Leave out calls that were deleted since their ids were found.
-            there = [row for key in keys if (row := found[key]) is not None]
-            async for piece in call_json(stores, there, shape):
+            there = [row for key in keys if (row := rows[key]) is not None]
+            async for piece in _call_json(stores, there, shape):
                 yield piece
 
 
-async def _pages(stores: Stores, parsed: CallsQueryReq, expansion: Expansion | None) -> AsyncGenerator[list[Row], None]:
-    """Yield the ids and sizes of the matching calls, up to the limit."""
-
-    async def read(request: PageRequest) -> Page:
-        which, where = parsed.which, parsed.where
-        return await stores.calls.page(
-            parsed.project_id, request, {"id", _SIZE}, which, parsed.sort_keys, where, expansion
-        )
-
-    async for page in pages(read, parsed):
-        yield page.rows
-
-
-async def query_stats(stores: Stores, body: Body) -> Response:
+async def query_stats(stores: Stores, req: CallsQueryReq) -> object:
     """Return the number of matching calls and, if requested, their total size in bytes."""
-    parsed = await body.read(CallsQueryReq)
-    wanted = {"count"} | ({"total_storage_size_bytes"} if parsed.include_total_storage_size else set())
-    expansion = Expansion(parsed.expand_columns) if parsed.expand_columns else None
-    stats = await stores.calls.stats(parsed.project_id, wanted, parsed.which, parsed.limit, parsed.where, expansion)
-    return answer({"count": stats.count, "total_storage_size_bytes": stats.total_storage_size_bytes})
+    wanted = {"count"} | ({_TOTAL_SIZE} if req.include_total_storage_size else set())
+    expansion = Expansion(req.expand_columns) if req.expand_columns else None
+    which = req.filter.to_store() if req.filter else None
+    stats = await stores.calls.stats(req.project_id, wanted, which, req.limit, req.where, expansion)
+    return {"count": stats.count, _TOTAL_SIZE: stats.total_storage_size_bytes}
 
 
-async def update(stores: Stores, body: Body) -> Response:
+async def update(stores: Stores, req: CallUpdateReq) -> object:
     """Set the display name of a call."""
-    parsed = await body.read(CallUpdateReq)
-    await stores.calls.rename(parsed.project_id, parsed.call_id, parsed.display_name, parsed.wb_user_id)
-    return answer({})
+    await stores.calls.rename(req.project_id, req.call_id, req.display_name, req.wb_user_id)
+    return {}
 
 
-async def delete(stores: Stores, body: Body) -> Response:
+async def delete(stores: Stores, req: CallsDeleteReq) -> object:
     """Delete calls and all their descendants; return how many were deleted."""
-    parsed = await body.read(CallsDeleteReq)
-    deleted = await stores.calls.delete(parsed.project_id, parsed.call_ids, parsed.wb_user_id)
-    return answer({"num_deleted": deleted})
+    return {"num_deleted": await stores.calls.delete(req.project_id, req.call_ids, req.wb_user_id)}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The fields requested of each call."""
+
+    fields: frozenset[str] = frozenset(_FIELDS)
+    has_costs: bool = False
+    has_feedback: bool = False
+    sizes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, parsed: CallsQueryReq | CallReadReq) -> "Shape":
+        """Return the fields that a request selects.
+
+        Only the first step of a column's path counts; unknown columns are ignored.
+        """
+        sizes = {_SIZE: parsed.include_storage_size, _TOTAL_SIZE: parsed.include_total_storage_size}
+        columns = parsed.columns if isinstance(parsed, CallsQueryReq) else None
+        fields = frozenset(_FIELDS)
+        if columns:
+            fields = fields & {column.partition(".")[0] for column in columns} | {*_ALWAYS}
+        has_feedback = isinstance(parsed, CallsQueryReq) and bool(parsed.include_feedback)
+        has_costs = bool(parsed.include_costs)
+        if has_costs or has_feedback:
+            fields |= {_SUMMARY}
+        return cls(fields, has_costs, has_feedback, tuple(name for name, is_asked in sizes.items() if is_asked))
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Names of the fields to request from the store."""
+        return self.fields | {*self.sizes} | ({"costs"} if self.has_costs else set())
+
+
+async def _call_json(stores: Stores, rows: Sequence[Row], shape: Shape) -> AsyncGenerator[bytes, None]:
+    """Yield the calls of `rows` in chunks of JSON; the last chunk of each call ends in a newline."""
+    comments = _Feedback(stores, [_key(row) for row in rows]) if shape.has_feedback else None
+    for row in rows:
+        head, tail = _parts(row, shape)
+        yield head
+        if comments:
+            yield b',"feedback":['
+            async for piece in comments.on(_key(row)):
+                yield piece
+            yield b"]"
+        yield tail + b"\n"
+
+
+def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
+    """Return the JSON of a call in two chunks, split at the end of `summary.weave`.
+
+    Without a summary the first chunk is the whole call.
+    """
+    fields = responses.plain(row, [name for name in (*_ALWAYS, *_PLAIN) if name in shape.fields])
+    texts = row.get("json", {})
+    fields |= _REQUIRED_OBJECTS
+    fields |= {name: orjson.Fragment(texts[name]) for name in _JSON if name in shape.fields and name in texts}
+    fields |= {name: row.get(name) for name in shape.sizes}
+    fields |= {"deleted_at": None}
+    if _SUMMARY not in shape.fields:
+        return codec.dumps(fields), b""
+    return codec.dumps(fields)[:-1] + b',"summary":' + _summary(row, shape), b"}}}"
+
+
+def _summary(row: Row, shape: Shape) -> bytes:
+    """Return the JSON of a summary without its last two brackets, which close `weave` and the summary."""
+    text = SUMMARY.text(row)
+    if not text.endswith("}}") or '"weave"' in (row.get("json", {}).get(_SUMMARY) or ""):
+        summary = dict(SUMMARY.value(row))
+        weave = summary.pop("weave")
+        text = codec.encode(summary | {"weave": weave})
+    costs = _costs(row) if shape.has_costs else {}
+    costs_json = f',"costs":{codec.encode(costs)}' if costs else ""
+    return (text[:-2] + costs_json).encode()
+
+
+def _costs(row: Row) -> dict[str, Any]:
+    """Return the cost of the call's usage by model."""
+    used = row.get("usage")
+    lines = bill(used, row["started_at"], row[PRICES]) if used else []
+    return {line["model"]: responses.plain(line, [name for name in _COST_KEYS if name in line]) for line in lines}
+
+
+_COST_KEYS: Final[tuple[str, ...]] = (
+    *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
+    *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
+    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
+    *("pricing_level", "pricing_level_id", "created_at", "created_by"),
+)
+"""Keys that the Weave trace server returns."""
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["project_id"], row["id"]
+
+
+class _Feedback:
+    """Feedback on a list of calls, read in batches so that memory does not grow with its amount."""
+
+    def __init__(self, stores: Stores, keys: Sequence[tuple[str, str]]) -> None:
+        self._store = stores.feedback
+        self._keys = keys
+        self._counts: dict[tuple[str, str], int] | None = None
+        self._read: dict[tuple[str, str], Page] = {}
+
+    async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
+        """Yield the feedback on one call in chunks of a JSON list; call it in the order of the keys."""
+        if self._counts is None:
+            self._counts = await self._store.of_calls.count(self._keys, frozenset())
+        if not self._counts[key]:
+            return
+        if key not in self._read:
+            self._read = await self._pages(self._from(key), PageRequest(_FEW))
+        page, comma = self._read.pop(key), b""
+        while page.rows:
+            for row in page.rows:
+                yield comma + codec.dumps(feedback.fields_of(row, feedback.ON_CALLS))
+                comma = b","
+            if not page.has_next:
+                return
+            page = (await self._pages([key], PageRequest(_FEW, page.cursor(page.rows[-1]))))[key]
+
+    def _from(self, first: tuple[str, str]) -> list[tuple[str, str]]:
+        """Return a call and as many of the next ones as fit into one batch of feedback."""
+        counts = self._counts or {}
+        together, left = [first], _FEW - counts[first]
+        for key in self._keys[self._keys.index(first) + 1 :]:
+            left -= counts[key]
+            if left < 0:
+                break
+            together += [key] if counts[key] else []
+        return together
+
+    async def _pages(self, keys: Sequence[tuple[str, str]], request: PageRequest) -> dict[tuple[str, str], Page]:
+        return await self._store.of_calls.pages(keys, frozenset(feedback.ON_CALLS), request, frozenset())

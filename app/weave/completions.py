@@ -1,4 +1,4 @@
-"""Endpoints of the Weave SDK for chat completions, as one response or as JSON lines."""
+"""Endpoints of the Weave SDK that call models: chat completions, images and actions."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,31 +8,43 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from app.http import keepalive
-from app.weave.request_body import Body
-from app.weave.request_models import CompletionsCreateReq
-from app.weave.responses import answer
+from app.weave.request_models import ActionsExecuteBatchReq, CompletionsCreateReq, ImageGenerationCreateReq
 from graphql_schema.context import Stores
 from stores.completions import CompletionEvent
 from stores.json import codec
 
 
-async def create(stores: Stores, body: Body) -> Response:
+async def create(stores: Stores, req: CompletionsCreateReq) -> object:
     """Return a chat completion."""
-    parsed = await body.read(CompletionsCreateReq)
-    made = await stores.completions.create(
-        parsed.project_id, parsed.inputs, is_tracked=parsed.track_llm_call is not False, wb_user_id=parsed.wb_user_id
-    )
-    return answer({"response": made.response, "weave_call_id": made.call_id})
+    is_tracked = req.track_llm_call is not False
+    made = await stores.completions.create(req.project_id, req.inputs, is_tracked=is_tracked, wb_user_id=req.wb_user_id)
+    return {"response": made.response, "weave_call_id": made.call_id}
 
 
-async def create_stream(stores: Stores, body: Body) -> Response:
+async def create_stream(stores: Stores, req: CompletionsCreateReq) -> Response:
     """Stream a chat completion; an invalid request gets an error status, because the first event is awaited."""
-    parsed = await body.read(CompletionsCreateReq)
-    events = stores.completions.stream(
-        parsed.project_id, parsed.inputs, is_tracked=parsed.track_llm_call is not False, wb_user_id=parsed.wb_user_id
+    is_tracked = req.track_llm_call is not False
+    events = stores.completions.stream(req.project_id, req.inputs, is_tracked=is_tracked, wb_user_id=req.wb_user_id)
+    return _Lines(await anext(events), events)
+
+
+async def create_images(stores: Stores, req: ImageGenerationCreateReq, max_bytes: int) -> object:
+    """Generate images; each may have at most `max_bytes`."""
+    made = await stores.images.create(
+        req.project_id,
+        req.inputs.to_store(),
+        is_tracked=req.track_llm_call is not False,
+        wb_user_id=req.wb_user_id,
+        max_file_bytes=max_bytes,
     )
-    first = await anext(events)
-    return _Lines(first, events)
+    return {"response": made.response, "weave_call_id": made.call_id}
+
+
+async def execute_actions(stores: Stores, req: ActionsExecuteBatchReq) -> object:
+    """Run an action on calls; the response adds the errors of failed calls, which the reference does not return."""
+    done = await stores.actions.execute(req.project_id, req.action_ref, req.call_ids, req.wb_user_id)
+    failed = {row["call_id"]: row["error"]["message"] for row in done.results if "error" in row}
+    return {"num_failed": done.num_failed, "errors": failed}
 
 
 class _Lines(StreamingResponse):

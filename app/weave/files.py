@@ -5,7 +5,6 @@ An upload is a form with the field `project_id` and then the part `file`.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import Request
@@ -15,14 +14,14 @@ from app.auth.callers import access_of
 from app.graphql_http.multipart import is_multipart
 from app.http.errors import BodyTimeoutError
 from app.http.media_types import media_type_of
-from app.http.multipart_parser import Head, PartParser
+from app.http.multipart_parser import FormReader
 from app.http.request_body import FileMemory, announced_bytes, iter_chunks, never
-from app.weave.request_body import Body, InvalidRequestError
-from app.weave.request_models import FileReq
+from app.weave.request_body import InvalidRequestError
+from app.weave.request_models import DigestReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.concurrency.admission import Reservation
-from stores.errors import BadInputError, StoreError
+from stores.errors import StoreError
 from stores.files import check_size
 
 _PROJECT_ID: Final = "project_id"
@@ -37,16 +36,19 @@ async def create(stores: Stores, request: Request, reservation: Reservation, max
     """Store the file of a form while it arrives; return its digest."""
     if not is_multipart(request.headers):
         raise InvalidRequestError(f"the body is no form; {_RULE}")
+    _, parameters = media_type_of(request.headers["content-type"])
+    if not parameters.get("boundary"):
+        raise InvalidRequestError("Content-Type names no boundary")
     memory = FileMemory(reservation)
     if length := announced_bytes(request.headers):
         check_size(length - _MAX_FIELD_BYTES, max_bytes)
         await memory.expect(length)
     async with aclosing(iter_chunks(request, never)) as body:
-        form = _Form(body, _parser(request), memory)
+        form = FormReader(parameters["boundary"], body)
         try:
-            await form.read_head()
-            access_of(request).check(form.project_id, _PROJECT_ID)
-            digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
+            project_id, name = await _read_head(form)
+            access_of(request).check(project_id, _PROJECT_ID)
+            digest, _, _ = await stores.files.create(project_id, _content(form, memory), name, max_bytes)
         except BodyTimeoutError:
             raise
         except StoreError:
@@ -64,85 +66,42 @@ async def _discard(body: AsyncGenerator[bytes, None]) -> None:
             return
 
 
-async def content(stores: Stores, body: Body) -> Response:
+async def content(stores: Stores, req: DigestReq) -> Response:
     """Return the content of a file."""
-    parsed = await body.read(FileReq)
-    file = await stores.files.one(parsed.project_id, parsed.digest)
+    file = await stores.files.one(req.project_id, req.digest)
     headers = {"Content-Length": str(file.size_bytes), "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(stores.files.content(file), headers=headers, media_type="application/octet-stream")
 
 
-def _parser(request: Request) -> PartParser:
-    _, parameters = media_type_of(request.headers["content-type"])
-    if not parameters.get("boundary"):
-        raise InvalidRequestError("Content-Type names no boundary")
-    return PartParser(parameters["boundary"])
+async def _read_head(form: FormReader) -> tuple[str, str | None]:
+    """Read the form up to the start of the file's content; return the project id and the name of the file.
+
+    Raises:
+        InvalidRequestError: the project is missing before the file, or there is no file.
+    """
+    text = bytearray()
+    while part := await form.next_part():
+        if part.name == _FILE and not text:
+            raise InvalidRequestError(f"is required before the file; {_RULE}", _PROJECT_ID)
+        if part.name == _FILE:
+            return text.decode(errors="replace"), part.file_name or None
+        if part.name == _PROJECT_ID:
+            async for piece in form.content():
+                text += piece
+                if len(text) > _MAX_FIELD_BYTES:
+                    raise InvalidRequestError("is too long for a project id", _PROJECT_ID)
+    raise InvalidRequestError(f"there is no file in the form; {_RULE}")
 
 
-@dataclass
-class _Form:
-    """A form with one field and one file, parsed while it arrives."""
+async def _content(form: FormReader, memory: FileMemory) -> AsyncGenerator[bytes, None]:
+    """Yield the content of the file and read the form to its end.
 
-    body: AsyncGenerator[bytes, None]
-    parser: PartParser
-    memory: FileMemory
-    project_id: str = ""
-    name: str | None = None
-    _events: list[Head | bytes | None] = field(default_factory=list)
-
-    async def read_head(self) -> None:
-        """Read the form up to the start of the file's content.
-
-        Raises:
-            InvalidRequestError: the project is missing before the file, or there is no file.
-        """
-        reading, text = "", bytearray()
-        while (event := await self._next()) is not _END:
-            match event:
-                case Head(name, file_name):
-                    reading = name
-                    if reading == _FILE:
-                        self.project_id, self.name = _text(text), file_name or None
-                        return
-                case bytes() as piece if reading == _PROJECT_ID:
-                    text += piece
-                    if len(text) > _MAX_FIELD_BYTES:
-                        raise InvalidRequestError("is too long for a project id", _PROJECT_ID)
-        raise InvalidRequestError(f"there is no file in the form; {_RULE}")
-
-    async def content(self) -> AsyncGenerator[bytes, None]:
-        """Yield the content of the file and read the form to its end.
-
-        Raises:
-            BadInputError: the form is incomplete; then nothing is stored.
-        """
-        is_over = False
-        while (event := await self._next()) is not _END:
-            if event is None:
-                is_over = True
-            elif isinstance(event, bytes) and not is_over:
-                await self.memory.hold(len(event))
-                yield event
-        if not self.parser.ended:
-            raise BadInputError("the body ends before its last boundary")
-
-    async def _next(self) -> "Head | bytes | _End | None":
-        while not self._events:
-            piece = await anext(self.body, None)
-            if piece is None:
-                return _END
-            self._events = self.parser.feed(piece)[::-1]
-        return self._events.pop()
-
-
-class _End:
-    """Marks the end of the body."""
-
-
-_END: Final = _End()
-
-
-def _text(text: bytearray) -> str:
-    if not text:
-        raise InvalidRequestError(f"is required before the file; {_RULE}", _PROJECT_ID)
-    return text.decode(errors="replace")
+    Raises:
+        BadInputError: the form is incomplete; then nothing is stored.
+    """
+    async for piece in form.content():
+        await memory.hold(len(piece))
+        yield piece
+    while await form.next_part():
+        pass
+    form.check_end()

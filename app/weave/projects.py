@@ -1,60 +1,63 @@
-"""Endpoints of the Weave SDK for the server, projects and threads."""
+"""Endpoints of the Weave SDK for the server, projects, threads and prices."""
 
-from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.request_body import Body
-from app.weave.request_models import OfProject, ThreadsQueryReq
-from app.weave.responses import answer, pages
+from app.weave.request_models import CostCreateReq, FieldsQueryReq, OfProject, PurgeReq, ThreadsQueryReq
 from graphql_schema.context import Stores
-from stores import times
-from stores.json import codec
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page
+from stores.query import Query
 
 SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
 """Versions that accept every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
 
 _SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
-_THREAD_TIMES: Final = ("start_time", "last_updated")
 _THREAD: Final = (
-    "thread_id",
-    "turn_count",
-    *_THREAD_TIMES,
-    "first_turn_id",
-    "last_turn_id",
-    "p50_turn_duration_ms",
-    "p99_turn_duration_ms",
+    *("thread_id", "turn_count", "start_time", "last_updated", "first_turn_id", "last_turn_id"),
+    *("p50_turn_duration_ms", "p99_turn_duration_ms"),
+)
+_COST: Final = (
+    *("id", "llm_id", "prompt_token_cost", "completion_token_cost", "prompt_token_cost_unit"),
+    *("completion_token_cost_unit", "effective_date", "provider_id"),
 )
 
 
-async def stats(stores: Stores, body: Body) -> Response:
+async def stats(stores: Stores, req: OfProject) -> object:
     """Return the storage sizes of a project in bytes."""
-    project_id = (await body.read(OfProject)).project_id
-    return answer((await stores.projects.sizes([project_id], _SIZES))[project_id])
+    return (await stores.projects.sizes([req.project_id], _SIZES))[req.project_id]
 
 
-async def threads(stores: Stores, body: Body) -> Response:
-    """Return matching threads as JSON lines."""
-    return await responses.lines(_threads(stores, await body.read(ThreadsQueryReq)))
-
-
-async def _threads(stores: Stores, parsed: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:
-    async def read(request: PageRequest) -> Page:
-        return await stores.threads.page(parsed.project_id, request, _THREAD, parsed.which, parsed.sort_keys)
-
-    async for page in pages(read, parsed):
-        for row in page.rows:
-            yield codec.dumps(_thread(row)) + b"\n"
-
-
-def _thread(row: Row) -> dict[str, Any]:
-    return {name: row.get(name) for name in _THREAD} | {name: times.to_text(row[name]) for name in _THREAD_TIMES}
-
-
-async def files_stats(stores: Stores, body: Body) -> Response:
+async def files_stats(stores: Stores, req: OfProject) -> object:
     """Return the total size of a project's files in bytes."""
-    found = await stores.files.stats((await body.read(OfProject)).project_id)
-    return answer({"total_size_bytes": found.total_size_bytes})
+    return {"total_size_bytes": (await stores.files.stats(req.project_id)).total_size_bytes}
+
+
+async def threads(stores: Stores, req: ThreadsQueryReq) -> Response:
+    """Return matching threads as JSON lines; a query is ignored."""
+
+    async def read(*arguments: Any) -> Page:
+        return await stores.threads.page(*arguments[:-1])
+
+    found = responses.pages(read, req, _THREAD, req.filter)
+    return await responses.lines(responses.encoded(found, lambda row: responses.plain(row, _THREAD)))
+
+
+async def create_costs(stores: Stores, req: CostCreateReq) -> object:
+    """Set prices; return pairs of price id and model."""
+    new = [cost.to_store(llm_id=llm_id) for llm_id, cost in req.costs.items()]
+    made = await stores.costs.create(req.project_id, new, req.wb_user_id)
+    return {"ids": [list(pair) for pair in zip(made, req.costs, strict=True)]}
+
+
+async def costs(stores: Stores, req: FieldsQueryReq) -> Response:
+    """Return the prices that match a query."""
+    names = responses.selected(req.fields, _COST)
+    found = responses.pages(stores.costs.page, req, names)
+    return await responses.listed("results", responses.encoded(found, lambda row: responses.plain(row, names)))
+
+
+async def purge_costs(stores: Stores, req: PurgeReq) -> object:
+    """Delete the prices that match a query; return how many were deleted."""
+    return {"num_purged": await stores.costs.purge(req.project_id, Query(req.query))}

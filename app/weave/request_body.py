@@ -1,5 +1,6 @@
 """Request bodies of the Weave SDK: JSON with any Content-Type, kept in memory once, and parsed in time slices."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ from app.http.errors import HttpError
 from app.http.request_body import BodyRules, is_encoded, read_body
 from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
-from stores.json import incremental
+from stores.json import AnyJson, incremental
 
 LARGE: Final = 4 * incremental.SMALL
 _SHOWN: Final = 5
@@ -49,9 +50,9 @@ class Body:
         return self.headers.get(_RETRY_ID)
 
     @property
-    def project_id(self) -> str:
-        """The project in the URL."""
-        return f"{self.path['entity']}/{self.path['project']}"
+    def project_id(self) -> str | None:
+        """The project in the URL; None if the URL has none."""
+        return f"{self.path['entity']}/{self.path['project']}" if self.path else None
 
     async def read(self, model: type[_Model]) -> _Model:
         """Validate the body as a model; unknown fields are ignored.
@@ -59,7 +60,7 @@ class Body:
         Raises:
             InvalidRequestError: the body is not valid JSON, or a field is missing or has the wrong type.
         """
-        return _validated(model, await self._decoded(), self.access)
+        return self.validated(model, await self._decoded())
 
     async def items(self, *path: str) -> "Items":
         """Return the list at a path of keys, without parsing the members of a large body.
@@ -67,34 +68,25 @@ class Body:
         Raises:
             InvalidRequestError: the body is not valid JSON, or has no list at the path.
         """
-        small = await self._small_items(path)
-        return await self._sliced_items(path) if small is None else small
-
-    async def _small_items(self, path: tuple[str, ...]) -> "Items | None":
-        """Return the list of a small body, parsed as a whole.
-
-        None if the body is large, has no such list, or is invalid JSON; one invalid member is enough for that.
-        """
-        if len(self.text) > LARGE:
-            return None
+        name = ".".join(path)
+        found: AnyJson
+        if not self.is_large:
+            # One invalid member makes the whole body invalid; then the members are parsed one by one.
+            with suppress(BadInputError):
+                around = found = await incremental.loads_request(self.text, self.reservation.reserve)
+                for key in path:
+                    found = found.get(key) if isinstance(found, dict) else None
+                if isinstance(found, list):
+                    return Items(self, name, found, around)
         try:
-            around = found = await incremental.loads_request(self.text, self.reservation.reserve)
-        except BadInputError:
-            return None
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path), self.access, self.reservation) if isinstance(found, list) else None
-
-    async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
-        try:
-            found = await incremental.find_array(self.text, path)
-            around = None if found is None else await incremental.loads(found.around, reserve=self.reservation.reserve)
+            spans = await incremental.find_array(self.text, path)
+            around = None if spans is None else await incremental.loads(spans.around, reserve=self.reservation.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
-        if found is None:
+        if spans is None:
             await self._decoded()
-            raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path), self.access, self.reservation)
+            raise InvalidRequestError("is required: a list", name)
+        return Items(self, name, spans, around)
 
     async def _decoded(self) -> object:
         try:
@@ -102,16 +94,29 @@ class Body:
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
+    def validated(self, model: type[_Model], value: object, at: str = "") -> _Model:
+        """Validate a value at the location `at` as a model.
+
+        Raises:
+            InvalidRequestError: a field is missing or has the wrong type.
+            ForbiddenError: the caller lacks the role in the project that the value names.
+        """
+        try:
+            return model.model_validate(value, context={ACCESS: self.access})
+        except ValidationError as error:
+            raise _invalid(error, at) from None
+        except ForbiddenError as error:
+            raise error.prefixed(at) if at else error from None
+
 
 @dataclass(frozen=True)
 class Items:
     """The members of a list, each parsed on demand, and the JSON around the list."""
 
-    members: incremental.ArraySpans | list[object]
-    around: object
+    body: Body
     name: str
-    access: RouteAccess
-    reservation: Reservation
+    members: incremental.ArraySpans | list[object]
+    around: object = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -137,9 +142,13 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await incremental.loads(self.members.text, max_values, span, self.reservation.reserve)
+            return await incremental.loads(self.members.text, max_values, span, self.body.reservation.reserve)
         except (BadInputError, PayloadTooLargeError) as error:
             raise error.prefixed(self.at(position)) from None
+
+    async def read(self, position: int, model: type[_Model]) -> _Model:
+        """Parse a member and validate it as a model; raises as `value` and `Body.validated`."""
+        return self.body.validated(model, await self.value(position), self.at(position))
 
     def has(self, position: int, part: bytes) -> bool:
         """True if a member's text contains `part`; False if the body was parsed as a whole."""
@@ -147,32 +156,6 @@ class Items:
             isinstance(self.members, incremental.ArraySpans)
             and self.members.text.find(part, *self.members.span(position)) >= 0
         )
-
-    def read_around(self, model: type[_Model]) -> _Model:
-        """Validate the JSON around the list as a model.
-
-        Raises:
-            InvalidRequestError: a field is missing or has the wrong type.
-        """
-        return _validated(model, self.around, self.access)
-
-    def read(self, model: type[_Model], value: object, at: str) -> _Model:
-        """Validate a value at the location `at` as a model.
-
-        Raises:
-            InvalidRequestError: a field is missing or has the wrong type.
-            ForbiddenError: the caller lacks the role in the project that the value names.
-        """
-        return _validated(model, value, self.access, at)
-
-
-def _validated(model: type[_Model], value: object, access: RouteAccess, at: str = "") -> _Model:
-    try:
-        return model.model_validate(value, context={ACCESS: access})
-    except ValidationError as error:
-        raise _invalid(error, at) from None
-    except ForbiddenError as error:
-        raise error.prefixed(at) if at else error from None
 
 
 def _invalid(error: ValidationError, at: str = "") -> InvalidRequestError:
@@ -193,14 +176,10 @@ def _location(steps: tuple[int | str, ...], at: str) -> str:
     return ".".join(map(str, (*([at] if at else ()), *steps))) or "the body"
 
 
-def body_rules(max_bytes: int) -> BodyRules:
-    """Return how bodies are read: the SDK reads an error only after it sent the whole body."""
-    return BodyRules(max_bytes, "send less at once", discards=4)
-
-
-async def read_sdk_body(request: Request, rules: BodyRules, reservation: Reservation) -> Body:
+async def read_sdk_body(request: Request, max_bytes: int, reservation: Reservation) -> Body:
     """Read the body of a request, and reserve its memory until the reservation is closed; raises as `read_body`."""
     if is_encoded(request.headers):
         raise InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
-    text = await read_body(request, rules, reservation)
+    # The SDK reads an error only after it sent the whole body.
+    text = await read_body(request, BodyRules(max_bytes, "send less at once", discards=4), reservation)
     return Body(text, access_of(request), reservation, request.path_params, dict(request.headers))

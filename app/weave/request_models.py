@@ -1,9 +1,11 @@
 """Requests of the Weave SDK, with the class names of its API; unknown fields are ignored."""
 
+import dataclasses
 import logging
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model, field_validator
 
 from app.auth.callers import ACCESS
 from stores import times
@@ -14,8 +16,13 @@ from stores.costs.store import check_number
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.images import ImageInputs
+from stores.json import AnyJson
+from stores.objects import ObjectsFilter, ObjectVersion, builtin
 from stores.query import Query
 from stores.query.sort import SortBy, check_key_count
+from stores.refs import is_ref, parse
+from stores.refs.store import MAX_REFS
+from stores.tables import Append, Insert, Pop, RowFilter, TableUpdate
 from stores.threads.filters import ThreadsFilter
 
 _log: Final = logging.getLogger("loomql")
@@ -33,7 +40,8 @@ def _micros(value: object) -> object:
 Time = Annotated[int, BeforeValidator(_micros)]
 """Microseconds since the epoch, parsed from ISO 8601."""
 
-Json = Any
+_TIMES: Final = ("_at", "_date", "_datetime")
+"""Endings of the names of times."""
 
 _END_OF_INTEGERS: Final = 2**63
 """First integer that is too large for MongoDB."""
@@ -43,6 +51,43 @@ class Request(BaseModel):
     """Base of all requests."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+_Input = TypeVar("_Input")
+_Model = TypeVar("_Model", bound="StoreInput[Any]")
+
+
+class StoreInput(Request, Generic[_Input]):
+    """A request, or a part of one, that becomes the input of a store; `fields_of` adds its fields."""
+
+    input_type: ClassVar[Any]
+
+    def to_store(self, **more: object) -> _Input:
+        """Return the store's input with its fields of the request, and with `more`."""
+        names = self.input_type.__dataclass_fields__
+        made: _Input = self.input_type(**{name: value for name, value in self if name in names}, **more)
+        return made
+
+
+def fields_of(input_type: type, *server_fields: str) -> Callable[[type[_Model]], type[_Model]]:
+    """Add the fields of a store's input to a request, apart from those that only the server sets."""
+    types = {
+        name: (Time | None if type(None) in get_args(hint) else Time) if name.endswith(_TIMES) else hint
+        for name, hint in get_type_hints(input_type).items()
+    }
+    fields: dict[str, Any] = {
+        field.name: (types[field.name], ... if field.default is dataclasses.MISSING else field.default)
+        for field in dataclasses.fields(input_type)
+        if field.name not in server_fields
+    }
+
+    def add(model: type[_Model]) -> type[_Model]:
+        new = {name: definition for name, definition in fields.items() if name not in model.model_fields}
+        whole = create_model(model.__name__, __base__=model, __module__=model.__module__, **new)
+        whole.input_type = input_type
+        return whole
+
+    return add
 
 
 def check_access(project_id: str, info: ValidationInfo) -> None:
@@ -67,53 +112,27 @@ class OfProject(Request):
         return project_id
 
 
-class Start(OfProject):
+@fields_of(CallStart, "is_large", "traits", "values_with_files")
+class Start(StoreInput[CallStart], OfProject):
     """Start of a call."""
 
-    op_name: str
-    started_at: Time
-    attributes: Json
-    inputs: Json
-    id: str | None = None
-    trace_id: str | None = None
-    display_name: str | None = None
-    parent_id: str | None = None
-    thread_id: str | None = None
-    turn_id: str | None = None
-    wb_user_id: str | None = None
-    wb_run_id: str | None = None
-    wb_run_step: int | None = None
 
-    def to_store(self, *, is_large: bool = False) -> CallStart:
-        """Return the start as input for the store."""
-        return CallStart(**{name: getattr(self, name) for name in Start.model_fields}, is_large=is_large)
-
-
-class End(OfProject):
+@fields_of(CallEnd, "is_large", "traits", "values_with_files", "usage_scope")
+class End(StoreInput[CallEnd], OfProject):
     """End of a call."""
 
-    id: str
-    ended_at: Time
-    summary: Json
-    exception: str | None = None
-    output: Json = None
-    wb_run_step_end: int | None = None
-
-    def to_store(self, *, is_large: bool = False) -> CallEnd:
+    def to_store(self, **more: object) -> CallEnd:
         """Return the end as input for the store; an exception that is too long is truncated, not rejected."""
-        fields = {name: getattr(self, name) for name in End.model_fields}
-        return CallEnd(**fields | {"exception": self._short_exception()}, is_large=is_large)
-
-    def _short_exception(self) -> str | None:
-        length = len(self.exception or "")
-        if self.exception is None or length <= MAX_EXCEPTION:
-            return self.exception
-        _log.warning(
-            "the exception of call %.100s of %.300s has %d characters and is cut to %d",
-            *(self.id, self.project_id, length, MAX_EXCEPTION),
-        )
-        mark = f"… [cut by LoomQL, of {length:,} characters]"
-        return self.exception[: MAX_EXCEPTION - len(mark)] + mark
+        end = super().to_store(**more)
+        length = len(end.exception or "")
+        if end.exception and length > MAX_EXCEPTION:
+            _log.warning(
+                "the exception of call %.100s of %.300s has %d characters and is cut to %d",
+                *(end.id, end.project_id, length, MAX_EXCEPTION),
+            )
+            mark = f"… [cut by LoomQL, of {length:,} characters]"
+            end.exception = end.exception[: MAX_EXCEPTION - len(mark)] + mark
+        return end
 
 
 class CallStartReq(Request):
@@ -132,7 +151,7 @@ class BatchItem(Request):
     """A start or an end in a batch."""
 
     mode: Literal["start", "end"]
-    req: Json
+    req: AnyJson
 
 
 class CallReadReq(OfProject):
@@ -144,11 +163,8 @@ class CallReadReq(OfProject):
     include_total_storage_size: bool | None = None
 
 
-class Sort(Request):
+class Sort(builtin.SortBy, extra="ignore"):
     """One sort key."""
-
-    field: str
-    direction: Literal["asc", "desc"]
 
 
 def _few_keys(value: object) -> object:
@@ -158,26 +174,18 @@ def _few_keys(value: object) -> object:
     return value
 
 
-class Filter(Request):
+class Filter(builtin.CallsFilter, extra="ignore"):
     """Filter of calls."""
 
-    op_names: list[str] | None = None
-    input_refs: list[str] | None = None
-    output_refs: list[str] | None = None
-    parent_ids: list[str] | None = None
-    trace_ids: list[str] | None = None
-    call_ids: list[str] | None = None
-    thread_ids: list[str] | None = None
-    turn_ids: list[str] | None = None
-    trace_roots_only: bool | None = None
-    wb_user_ids: list[str] | None = None
-    wb_run_ids: list[str] | None = None
+    def to_store(self) -> CallsFilter:
+        """Return the filter as input for the store."""
+        return CallsFilter(**dict(self))
 
 
 class Listing(OfProject):
     """A list query: query, sort, limit and offset; without a limit it returns all rows."""
 
-    query: Json = None
+    query: AnyJson = None
     sort_by: Annotated[list[Sort] | None, BeforeValidator(_few_keys)] = None
     limit: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
     offset: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
@@ -205,11 +213,6 @@ class CallsQueryReq(Listing):
     expand_columns: list[str] | None = None
     return_expanded_column_values: bool | None = True
 
-    @property
-    def which(self) -> CallsFilter | None:
-        """The filter as input for the store."""
-        return CallsFilter(**dict(self.filter)) if self.filter else None
-
 
 class CallUpdateReq(OfProject):
     """Request to rename a call."""
@@ -226,29 +229,15 @@ class CallsDeleteReq(OfProject):
     wb_user_id: str | None = None
 
 
-class FileReq(OfProject):
-    """Request for the content of a file."""
+class DigestReq(OfProject):
+    """Request for a file or a table."""
 
     digest: str
 
 
-class FeedbackCreateReq(OfProject):
+@fields_of(NewFeedback, "created_at", "takes_call_id", "is_named", "text")
+class FeedbackCreateReq(StoreInput[NewFeedback], OfProject):
     """A new feedback item."""
-
-    weave_ref: str
-    feedback_type: str
-    payload: Json
-    id: str | None = None
-    creator: str | None = None
-    annotation_ref: str | None = None
-    runnable_ref: str | None = None
-    call_ref: str | None = None
-    trigger_ref: str | None = None
-    wb_user_id: str | None = None
-
-    def to_store(self) -> NewFeedback:
-        """Return the feedback as input for the store."""
-        return NewFeedback(**{name: getattr(self, name) for name in FeedbackCreateReq.model_fields})
 
 
 class FeedbackReplaceReq(FeedbackCreateReq):
@@ -266,18 +255,12 @@ class FieldsQueryReq(Listing):
 class PurgeReq(OfProject):
     """Request to delete rows; the query selects them by id."""
 
-    query: Json
+    query: AnyJson
 
 
-class Cost(Request):
+@fields_of(NewCost, "llm_id", "rates")
+class Cost(StoreInput[NewCost]):
     """Prices of a model."""
-
-    prompt_token_cost: float
-    completion_token_cost: float
-    prompt_token_cost_unit: str | None = None
-    completion_token_cost_unit: str | None = None
-    effective_date: Time | None = None
-    provider_id: str | None = None
 
 
 def _few_costs(value: object) -> object:
@@ -293,17 +276,10 @@ class CostCreateReq(OfProject):
     costs: Annotated[dict[str, Cost], BeforeValidator(_few_costs)]
     wb_user_id: str | None = None
 
-    def to_store(self) -> list[NewCost]:
-        """Return the prices as input for the store."""
-        return [NewCost(llm_id, **dict(cost)) for llm_id, cost in self.costs.items()]
 
-
-class ThreadFilter(Request):
+@fields_of(ThreadsFilter)
+class ThreadFilter(StoreInput[ThreadsFilter]):
     """Filter of threads."""
-
-    after_datetime: Time | None = None
-    before_datetime: Time | None = None
-    thread_ids: list[str] | None = None
 
 
 class ThreadsQueryReq(Listing):
@@ -311,17 +287,139 @@ class ThreadsQueryReq(Listing):
 
     filter: ThreadFilter | None = None
 
-    @property
-    def which(self) -> ThreadsFilter | None:
-        """The filter as input for the store."""
-        return ThreadsFilter(**dict(self.filter)) if self.filter else None
+
+@fields_of(ObjectVersion, "kind", "classes", "is_large")
+class ObjectForInsert(StoreInput[ObjectVersion], OfProject):
+    """A version of an object or op."""
+
+
+class ObjCreateReq(Request):
+    """Request to create a version of an object or op."""
+
+    obj: ObjectForInsert
+
+
+class ObjReadReq(OfProject):
+    """Request for one version; `digest` may also be `latest` or an index such as `v3`."""
+
+    object_id: str
+    digest: str
+    metadata_only: bool | None = None
+
+
+@fields_of(ObjectsFilter, "ids_argument")
+class ObjectFilter(StoreInput[ObjectsFilter]):
+    """Filter of object versions."""
+
+
+class ObjQueryReq(Listing):
+    """Request for object versions: filter, sort, limit and the fields to return."""
+
+    filter: ObjectFilter | None = None
+    metadata_only: bool | None = None
+    include_storage_size: bool | None = None
+
+
+class ObjDeleteReq(OfProject):
+    """Request to delete versions of an object; without digests it deletes all."""
+
+    object_id: str
+    digests: list[str] | None = None
+
+
+class RefsReadBatchReq(Request):
+    """Request for the values of refs."""
+
+    refs: list[str]
+
+    @field_validator("refs")
+    @classmethod
+    def _are_accessible(cls, refs: list[str], info: ValidationInfo) -> list[str]:
+        for ref in refs if len(refs) <= MAX_REFS else ():  # the store rejects longer lists
+            # Texts that are not refs, and refs to W&B files, never resolve here; the store rejects them without a
+            # lookup.
+            if is_ref(ref):
+                check_access(parse(ref).project_id, info)
+        return refs
+
+
+class TableAround(Request):
+    """A request to create a table, without its rows."""
+
+    table: OfProject
+
+
+class TableCreateFromDigestsReq(OfProject):
+    """Request to create a table from the digests of stored rows."""
+
+    row_digests: list[str]
+
+
+@fields_of(Append)
+class RowPayload(StoreInput[Append]):
+    """A row to append."""
+
+
+@fields_of(Pop)
+class IndexPayload(StoreInput[Pop]):
+    """Position of the row to remove."""
+
+
+@fields_of(Insert)
+class InsertPayload(StoreInput[Insert]):
+    """A row and the position at which to insert it."""
+
+
+class UpdateSpec(Request):
+    """One change of a table; exactly one of the three fields is set."""
+
+    append: RowPayload | None = None
+    pop: IndexPayload | None = None
+    insert: InsertPayload | None = None
+
+    def to_store(self, at: str) -> TableUpdate:
+        """Return the change as input for the store.
+
+        Raises:
+            BadInputError: none or several of the three fields are set.
+        """
+        changes = [change for change in (self.append, self.pop, self.insert) if change]
+        if len(changes) != 1:
+            raise BadInputError("must be just one of append, pop and insert", at)
+        return changes[0].to_store()
+
+
+class TableUpdateReq(OfProject):
+    """Request to change a table. Each update is an `UpdateSpec`, validated one by one, because there may be many."""
+
+    base_digest: str
+    updates: list[AnyJson]
+
+
+@fields_of(RowFilter)
+class TableFilter(StoreInput[RowFilter]):
+    """Filter of table rows."""
+
+
+class TableQueryReq(Listing):
+    """Request for rows of a table."""
+
+    digest: str
+    filter: TableFilter | None = None
+
+
+class TablesStatsReq(OfProject):
+    """Request for row counts, and storage sizes if requested, of several tables."""
+
+    digests: list[str] | None = None
+    include_storage_size: bool | None = None
 
 
 class Lookup(Request):
     """A GraphQL request to the W&B API."""
 
     query: str
-    variables: dict[str, Json] | None = None
+    variables: dict[str, AnyJson] | None = None
     operation_name: str | None = Field(default=None, alias="operationName")
 
 
@@ -333,16 +431,9 @@ class ActionsExecuteBatchReq(OfProject):
     wb_user_id: str | None = None
 
 
-class ImageGenerationRequestInputs(Request):
+@fields_of(ImageInputs)
+class ImageGenerationRequestInputs(StoreInput[ImageInputs]):
     """Model, prompt and number of images to generate."""
-
-    model: str
-    prompt: str
-    n: int | None = None
-
-    def to_store(self) -> ImageInputs:
-        """Return the inputs as input for the store."""
-        return ImageInputs(self.model, self.prompt, self.n)
 
 
 class ImageGenerationCreateReq(OfProject):
@@ -356,6 +447,6 @@ class ImageGenerationCreateReq(OfProject):
 class CompletionsCreateReq(OfProject):
     """Request for a chat completion; the store validates the inputs."""
 
-    inputs: dict[str, Json]
+    inputs: dict[str, AnyJson]
     wb_user_id: str | None = None
     track_llm_call: bool | None = True

@@ -1,17 +1,23 @@
 """Responses for the Weave SDK. Lists are found page by page, read in batches that fit into memory, and streamed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from app.weave.request_models import Listing
+from app.weave.request_models import Filter, Listing, StoreInput
+from stores import times
+from stores.errors import BadInputError
 from stores.json import codec
 from stores.paging import Page, PageRequest, Row
+from stores.row_fields import drop_parsed
 
 Rows = AsyncGenerator[bytes, None]
 """Chunks of JSON, each a row or a section of one; a row ends in a newline."""
+
+ReadPage = Callable[..., Awaitable[Page]]
+"""Reads a page, as `DocumentList.page` does."""
 
 _CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {"Cache-Control": "no-store"}
@@ -20,6 +26,10 @@ FOUND_AT_ONCE: Final = 1_000
 READ_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 """Limit of a batch of rows; a single larger row is a batch of its own."""
+
+_TIMES: Final = frozenset(
+    ("started_at", "ended_at", "created_at", "effective_date", "start_time", "last_updated"),
+)
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -73,18 +83,39 @@ async def _as_list(name: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 async def pages(
-    read: Callable[[PageRequest], Awaitable[Page]], parsed: Listing, size: int | None = None
+    read: ReadPage,
+    listing: Listing,
+    wanted: Iterable[str],
+    chosen: StoreInput[Any] | Filter | None = None,
+    size: int | None = None,
 ) -> AsyncGenerator[Page, None]:
-    """Yield the pages of a list from its offset up to its limit; `size` is the maximum number of rows of a page."""
-    size = size or FOUND_AT_ONCE
-    left, cursor, offset = parsed.limit, None, parsed.offset or 0
+    """Yield the pages of a list from its offset up to its limit.
+
+    Args:
+        read: reads a page.
+        listing: the request.
+        wanted: names of the fields to read.
+        chosen: filter of the list.
+        size: maximum number of rows of a page.
+    """
+    size, list_filter = size or FOUND_AT_ONCE, chosen.to_store() if chosen else None
+    left, cursor, offset = listing.limit, None, listing.offset or 0
     while left is None or left > 0:
-        page = await read(PageRequest(size if left is None else min(left, size), cursor, offset=offset))
+        request = PageRequest(size if left is None else min(left, size), cursor, offset=offset)
+        page = await read(listing.project_id, request, wanted, list_filter, listing.sort_keys, listing.where)
         yield page
         if not page.has_next or not page.rows:
             return
         left = None if left is None else left - len(page.rows)
         cursor, offset = page.cursor(page.rows[-1]), 0
+
+
+async def encoded(found: AsyncIterator[Page], encode: Callable[[Row], dict[str, Any]]) -> Rows:
+    """Yield each row of the pages as JSON; `encode` returns its fields."""
+    async for page in found:
+        for row in page.rows:
+            yield codec.dumps(encode(row)) + b"\n"
+            drop_parsed(row)
 
 
 def in_parts(rows: Sequence[Row], size_field: str, max_rows: int | None = None) -> Iterator[list[Row]]:
@@ -99,3 +130,21 @@ def in_parts(rows: Sequence[Row], size_field: str, max_rows: int | None = None) 
         part.append(row)
     if part:
         yield part
+
+
+def plain(row: Row, names: Iterable[str]) -> dict[str, Any]:
+    """Return the named fields of a row, null where it has none, with times in ISO 8601."""
+    fields = {name: row.get(name) for name in names}
+    return fields | {name: times.to_text(row[name]) for name in _TIMES & fields.keys() if fields[name] is not None}
+
+
+def selected(fields: Sequence[str] | None, known: Sequence[str], paths_into: str | None = None) -> Sequence[str]:
+    """Return the selected fields, all of them if none are; `paths_into` names the field into which paths may lead.
+
+    Raises:
+        BadInputError: a field is unknown.
+    """
+    for position, name in enumerate(fields or ()):
+        if name not in known and not (paths_into and name.startswith(f"{paths_into}.")):
+            raise BadInputError(f"there is no field {name[:100]!r}; there are {', '.join(known)}", f"fields.{position}")
+    return fields or known

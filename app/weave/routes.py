@@ -1,9 +1,10 @@
 """Routes of the Weave SDK: the API of its trace server and W&B's GraphQL lookups, under one prefix."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,29 +13,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from app.admission import Admission, quota_key_of
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
-from app.weave import (
-    actions,
-    call_writes,
-    calls,
-    completions,
-    costs,
-    feedback,
-    files,
-    images,
-    links,
-    objects,
-    projects,
-    tables,
-    wandb_graphql,
-)
-from app.weave.request_body import Body, body_rules, read_sdk_body
+from app.weave import call_writes, calls, completions, feedback, files, links, objects, projects, tables, wandb_graphql
+from app.weave.request_body import Body, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
 
-_Endpoint = Callable[[Stores, Body], Awaitable[Response]]
-_NOT_FOUND: Final = 404
-_IMAGES: Final = "/image/create"
-_LOOK_UPS: Final = "/graphql"
+_Endpoint = Callable[[Stores, Any], Awaitable[object]]
+"""Takes the body, or the model of it that it names, and returns a response, or the value that the response has as JSON.
+"""
+
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
@@ -69,14 +56,14 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/feedback/query": feedback.query,
     "/feedback/purge": feedback.purge,
     "/feedback/replace": feedback.replace,
-    "/cost/create": costs.create,
-    "/cost/query": costs.query,
-    "/cost/purge": costs.purge,
+    "/cost/create": projects.create_costs,
+    "/cost/query": projects.costs,
+    "/cost/purge": projects.purge_costs,
     "/threads/stream_query": projects.threads,
     "/project/stats": projects.stats,
     "/completions/create": completions.create,
     "/completions/create_stream": completions.create_stream,
-    "/actions/execute_batch": actions.execute_batch,
+    "/actions/execute_batch": completions.execute_actions,
 }
 
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
@@ -97,13 +84,13 @@ class WeaveDoor:
         *,
         introspection: bool = True,
     ) -> None:
-        self._body_rules = body_rules(max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._admission = admission
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
-            _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
-            _IMAGES: partial(images.create, max_bytes=max_file_bytes),
+            "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
+            "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
         }
 
     def mount(self) -> Mount:
@@ -122,12 +109,12 @@ class WeaveDoor:
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
         with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            body = await read_sdk_body(request, self._body_rules, reservation)
+            body = await read_sdk_body(request, self._max_body_bytes, reservation)
             try:
                 if endpoint in _UNCOUNTED:
-                    return await endpoint(request.state["stores"], body)
+                    return await _response(endpoint, request.state["stores"], body)
                 async with self._admission.operations.operation(quota_key_of(request.scope)):
-                    return await endpoint(request.state["stores"], body)
+                    return await _response(endpoint, request.state["stores"], body)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
                     del body
@@ -149,7 +136,13 @@ class WeaveDoor:
             return RedirectResponse(f"{steps}graphql?{query}")
         if path in self._posts:
             return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
-        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
+        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, 404)
+
+
+async def _response(endpoint: _Endpoint, stores: Stores, body: Body) -> Response:
+    _, argument, *_ = inspect.signature(endpoint).parameters.values()
+    content = await endpoint(stores, body if argument.annotation is Body else await body.read(argument.annotation))
+    return content if isinstance(content, Response) else answer(content)
 
 
 async def _server_info(_request: Request) -> Response:

@@ -7,35 +7,33 @@ import orjson
 from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.object_request_models import (
+from app.weave.request_body import Body, Items
+from app.weave.request_models import (
+    DigestReq,
     TableAround,
     TableCreateFromDigestsReq,
     TableQueryReq,
     TablesStatsReq,
-    TableStatsReq,
     TableUpdateReq,
     UpdateSpec,
 )
-from app.weave.request_body import Body, Items
-from app.weave.responses import answer, in_parts, pages
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
 from stores.json import codec
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page, PageRequest
 
-_ROWS: Final = ("table", "rows")
 _BYTES_AT_ONCE: Final = 1024 * 1024
 _ROWS_AT_ONCE: Final = 1_000
 _SIZE: Final = "size_bytes"
 _COUNT, _STORAGE_SIZE = "count", "storage_size_bytes"
 
 
-async def create(stores: Stores, body: Body) -> Response:
+async def create(stores: Stores, body: Body) -> object:
     """Create a table from its rows, written in batches to limit memory; return its digest and those of the rows."""
-    items = await body.items(*_ROWS)
-    project_id = items.read_around(TableAround).table.project_id
+    items = await body.items("table", "rows")
+    project_id = body.validated(TableAround, items.around).table.project_id
     digest, row_digests = await stores.tables.create_in_parts(project_id, _row_parts(items))
-    return answer({"digest": digest, "row_digests": row_digests})
+    return {"digest": digest, "row_digests": row_digests}
 
 
 async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
@@ -51,68 +49,56 @@ async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
         yield rows
 
 
-async def create_from_digests(stores: Stores, body: Body) -> Response:
+async def create_from_digests(stores: Stores, req: TableCreateFromDigestsReq) -> object:
     """Create a table from the digests of stored rows."""
-    parsed = await body.read(TableCreateFromDigestsReq)
-    return answer({"digest": await stores.tables.create_from_digests(parsed.project_id, parsed.row_digests)})
+    return {"digest": await stores.tables.create_from_digests(req.project_id, req.row_digests)}
 
 
-async def update(stores: Stores, body: Body) -> Response:
+async def update(stores: Stores, body: Body) -> object:
     """Create a table from another one and a list of changes."""
-    parsed = await body.read(TableUpdateReq)
-    items = Items(parsed.updates, None, "updates", body.access, body.reservation)
+    req = await body.read(TableUpdateReq)
+    items = Items(body, "updates", req.updates)
     changes = [
-        items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
+        (await items.read(position, UpdateSpec)).to_store(items.at(position))
         async for position in cooperative(range(len(items)))
     ]
-    digest, updated = await stores.tables.update(parsed.project_id, parsed.base_digest, changes)
-    return answer({"digest": digest, "updated_row_digests": updated})
+    digest, updated = await stores.tables.update(req.project_id, req.base_digest, changes)
+    return {"digest": digest, "updated_row_digests": updated}
 
 
-async def query(stores: Stores, body: Body) -> Response:
+async def query(stores: Stores, req: TableQueryReq) -> Response:
     """Return rows of a table."""
-    return await responses.listed("rows", _row_chunks(stores, await body.read(TableQueryReq)))
+    return await responses.listed("rows", _row_chunks(stores, req))
 
 
-async def _row_chunks(stores: Stores, parsed: TableQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, req: TableQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the rows as JSON: read their sizes first, then as many values as fit into memory."""
 
-    async def read(request: PageRequest, wanted: str) -> Page:
-        return await stores.tables.page(
-            parsed.project_id, parsed.digest, request, [wanted], parsed.which, parsed.sort_keys, parsed.where
-        )
+    async def read(project_id: str, *arguments: Any) -> Page:
+        return await stores.tables.page(project_id, req.digest, *arguments)
 
-    cursor, offset = None, parsed.offset or 0
-    async for page in pages(lambda request: read(request, _SIZE), parsed):
-        for part in in_parts(page.rows, _SIZE):
-            for row in (await read(PageRequest(len(part), cursor, offset=offset), "val")).rows:
-                yield codec.dumps(_row(row)) + b"\n"
+    which = req.filter.to_store() if req.filter else None
+    cursor, offset = None, req.offset or 0
+    async for page in responses.pages(read, req, [_SIZE], req.filter):
+        for part in responses.in_parts(page.rows, _SIZE):
+            request = PageRequest(len(part), cursor, offset=offset)
+            for row in (await read(req.project_id, request, ["val"], which, req.sort_keys, req.where)).rows:
+                value = orjson.Fragment(row["json"]["val"])
+                found = {"digest": row["digest"], "val": value, "original_index": row["original_index"]}
+                yield codec.dumps(found) + b"\n"
             cursor, offset = page.cursor(part[-1]), 0
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "digest": row["digest"],
-        "val": orjson.Fragment(row["json"]["val"]),
-        "original_index": row["original_index"],
-    }
-
-
-async def query_stats(stores: Stores, body: Body) -> Response:
+async def query_stats(stores: Stores, req: DigestReq) -> object:
     """Return the number of rows of a table."""
-    parsed = await body.read(TableStatsReq)
-    row = await stores.tables.stats_of_one(parsed.project_id, parsed.digest, [_COUNT])
-    return answer({_COUNT: row[_COUNT]})
+    row = await stores.tables.stats_of_one(req.project_id, req.digest, [_COUNT])
+    return {_COUNT: row[_COUNT]}
 
 
-async def query_stats_batch(stores: Stores, body: Body) -> Response:
+async def query_stats_batch(stores: Stores, req: TablesStatsReq) -> object:
     """Return row counts, and storage sizes if requested, of several tables."""
-    parsed = await body.read(TablesStatsReq)
-    wanted = [_COUNT, _STORAGE_SIZE] if parsed.include_storage_size else [_COUNT]
-    rows = await stores.tables.stats(parsed.project_id, parsed.digests or [], wanted)
-    return answer({"tables": [_stats(row, wanted) for row in rows]})
-
-
-def _stats(row: Row, wanted: Sequence[str]) -> dict[str, Any]:
-    size = row.get(_STORAGE_SIZE) if _STORAGE_SIZE in wanted else None
-    return {"digest": row["digest"], _COUNT: row[_COUNT], _STORAGE_SIZE: size}
+    wanted = [_COUNT, _STORAGE_SIZE] if req.include_storage_size else [_COUNT]
+    rows = await stores.tables.stats(req.project_id, req.digests or [], wanted)
+    if not req.include_storage_size:
+        rows = [row | {_STORAGE_SIZE: None} for row in rows]
+    return {"tables": [{name: row.get(name) for name in ("digest", _COUNT, _STORAGE_SIZE)} for row in rows]}

@@ -16,12 +16,10 @@ from graphql import (
     specified_rules,
     validate,
 )
-from starlette.responses import Response
 
 from app.http.errors import reason
 from app.weave.request_body import Body
 from app.weave.request_models import Lookup
-from app.weave.responses import answer
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error
 from graphql_schema.limits.document_rules import NoIntrospection, hide_names
@@ -55,7 +53,7 @@ _SCHEMA: Final = build_schema(
 )
 
 
-async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Response:
+async def look_up(stores: Stores, body: Body, *, introspection: bool) -> object:
     """Execute a GraphQL request; without `introspection` neither fields nor errors reveal the schema.
 
     Raises:
@@ -68,7 +66,7 @@ async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Respons
     if not introspection:
         hide_names(result.errors or ())
     errors = [_formatted(error) for error in result.errors or ()]
-    return answer({"data": result.data, **({"errors": errors} if errors else {})})
+    return {"data": result.data, **({"errors": errors} if errors else {})}
 
 
 async def _result(parsed: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:

@@ -210,12 +210,11 @@ class _Payload:
     def add(self, name: str, value: object, text: str | None, write: CallWrite) -> None:
         """Add a value with its text, if that is known; long data URLs become files."""
         text = _encode(name, value) if text is None else text
-        traits = write.traits.get(name) if write.traits else None
         if name in write.values_with_files and may_hold_data_urls(text):
             value, extracted = extract_data_urls(value)
-            text, traits = _encode(name, value), None
+            text = _encode(name, value)
             self.files += extracted
-        traits = traits or traits_of(value)
+        traits = traits_of(value)
         self.values[name] = value
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)

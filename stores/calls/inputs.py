@@ -1,14 +1,13 @@
 """Input of call writes: the start and the end of a call, with their validation."""
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from stores import ids, refs
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME, check_length, check_object
-from stores.json.inspection import JsonTraits
 
 MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024
@@ -21,7 +20,6 @@ class CallStart:
 
     Attributes:
         is_large: True if preparing the JSON takes so long that a thread should do it.
-        traits: known traits of the JSON values by name, which save a traversal.
         values_with_files: names of the JSON values whose long data URLs become files.
     """
 
@@ -40,7 +38,6 @@ class CallStart:
     wb_run_id: str | None = None
     wb_run_step: int | None = None
     is_large: bool = False
-    traits: Mapping[str, JsonTraits] | None = None
     values_with_files: Collection[str] = ("inputs",)
 
     @property
@@ -90,7 +87,6 @@ class CallEnd:
     output: object = None
     wb_run_step_end: int | None = None
     is_large: bool = False
-    traits: Mapping[str, JsonTraits] | None = None
     values_with_files: Collection[str] = ("output",)
     usage_scope: str | None = None
 

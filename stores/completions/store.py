@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from stores.calls import CallsStore
-from stores.completions import in_flight
+from stores.completions import tracking
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
-from stores.completions.in_flight import InFlightCalls
 from stores.completions.inputs import CompletionInputs
 from stores.completions.stream_assembly import AssembledCompletion
-from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall, UntrackedCall
+from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall
 from stores.concurrency.admission import Limiter, Slot, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
@@ -81,7 +80,6 @@ class CompletionsStore:
         self._calls = calls
         self._providers = providers
         self._writes = BackgroundWrites()
-        self._calls_in_flight = InFlightCalls(database)
         self.limiter = Limiter(max_concurrent, quota_refusal("completions", "LOOMQL_MAX_COMPLETIONS"))
         """Slots of client completions."""
 
@@ -91,11 +89,11 @@ class CompletionsStore:
 
     async def find_abandoned(self) -> list[str]:
         """Return the lease ids of calls whose server died or could not store their end."""
-        return await self.database.query(in_flight.find_abandoned(self.database))
+        return await self.database.query(tracking.find_abandoned(self.database))
 
     async def end_abandoned(self, lease_id: str) -> None:
         """End the call of an expired lease; do nothing if it has ended or was deleted."""
-        await self.database.write(lambda: in_flight.end_abandoned(self.database, lease_id))
+        await self.database.write(lambda: tracking.end_abandoned(self.database, lease_id))
 
     async def complete(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
         """Return a model's response without storing it.
@@ -136,14 +134,16 @@ class CompletionsStore:
                 model = await self._resolve(project_id, parsed)
             except ProviderError as error:
                 return Completion(project_id, {"error": error.message})
-            call = self._call(project_id, parsed, model) if is_tracked else UntrackedCall()
+            call = self._call(project_id, parsed, model) if is_tracked else None
             response: JsonObject = {"error": INTERRUPTED}
             try:
-                await call.start(parsed.values, wb_user_id)
+                if call:
+                    await call.start(parsed.values, wb_user_id)
                 response = await self._complete(model, parsed)
             finally:
-                await call.end(response)
-            return Completion(project_id, response, call.id)
+                if call:
+                    await call.end(response)
+            return Completion(project_id, response, call.id if call else None)
 
     async def _complete(self, model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:
         try:
@@ -175,17 +175,19 @@ class CompletionsStore:
             except ProviderError as error:
                 yield CompletionEvent("finished", project_id, None, response={"error": error.message})
                 return
-            call = self._call(project_id, parsed, model) if is_tracked else UntrackedCall()
+            call = self._call(project_id, parsed, model) if is_tracked else None
+            call_id = call.id if call else None
             assembled = AssembledCompletion()
             error_message: str | None = INTERRUPTED
             try:
-                await call.start(parsed.values, wb_user_id)
-                yield CompletionEvent("started", project_id, call.id)
+                if call:
+                    await call.start(parsed.values, wb_user_id)
+                yield CompletionEvent("started", project_id, call_id)
                 time_slice = TimeSlice()
                 async with aclosing(self._chunks(model, parsed)) as chunks:
                     async for chunk in chunks:
                         assembled.add(chunk)
-                        yield CompletionEvent("chunk", project_id, call.id, chunk=chunk)
+                        yield CompletionEvent("chunk", project_id, call_id, chunk=chunk)
                         if time_slice.is_used_up():
                             await time_slice.yield_to_loop()
                 error_message = None
@@ -193,8 +195,9 @@ class CompletionsStore:
                 error_message = error.message
             finally:
                 response = _response(assembled, error_message)
-                await call.end(response)
-            yield CompletionEvent("finished", project_id, call.id, response=response)
+                if call:
+                    await call.end(response)
+            yield CompletionEvent("finished", project_id, call_id, response=response)
 
     def _chunks(self, model: ResolvedModel, parsed: CompletionInputs) -> AsyncGenerator[JsonObject, None]:
         options = {"stream_options": {"include_usage": True}} if model.takes_stream_options else {}
@@ -202,7 +205,7 @@ class CompletionsStore:
 
     def _call(self, project_id: str, parsed: CompletionInputs, model: ResolvedModel) -> TrackedCall:
         name = defaults.priced_name(parsed.model, model.model)
-        return TrackedCall(self._calls, self._writes, self._calls_in_flight, project_id, name)
+        return TrackedCall(self._calls, self._writes, project_id, name)
 
     async def _resolve(self, project_id: str, parsed: CompletionInputs) -> ResolvedModel:
         model = await self.endpoints.resolve(project_id, parsed.model, parsed.headers)

@@ -1,7 +1,10 @@
 """Calls of completions: stored as running before the request, and ended with the response.
 
-If the server is killed in between, the running call remains and another process ends it
-(`stores.completions.in_flight`).
+Meanwhile the process has a lease on the call. If the process dies, another ends the call. If it was only suspended, it
+ends the call later with the real result; the later end of a call wins. The lease is a document:
+
+    _id                  completions:, the project id and the call id
+    holder, held_until   the process, and the end of its lease (`stores.database.leases`)
 """
 
 import asyncio
@@ -10,9 +13,13 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Final
 
+from pymongo.errors import PyMongoError
+
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.completions.in_flight import InFlightCalls
+from stores.calls.writes import end_if_running
+from stores.database import Database
+from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseLostError
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
@@ -21,7 +28,10 @@ from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
 INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
+SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
 
+_LEASE_PREFIX: Final = "completions:"
+_MAX_FOUND: Final = 1000
 _TRIES: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 
@@ -47,18 +57,6 @@ class BackgroundWrites:
             await asyncio.wait(set(self._tasks))
 
 
-class UntrackedCall:
-    """Stands in for `TrackedCall` if a completion is not stored."""
-
-    id: Final = None
-
-    async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
-        """Do nothing."""
-
-    async def end(self, response: JsonObject) -> None:
-        """Do nothing."""
-
-
 class TrackedCall:
     """The call of one provider request, from start to end.
 
@@ -66,15 +64,21 @@ class TrackedCall:
     """
 
     def __init__(
-        self, calls: CallsStore, writes: BackgroundWrites, in_flight: InFlightCalls, project_id: str, usage_name: str
+        self,
+        calls: CallsStore,
+        writes: BackgroundWrites,
+        project_id: str,
+        usage_name: str,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.id = new_id()
-        self._key = f"{project_id}:{self.id}"
         self._calls = calls
         self._writes = writes
-        self._in_flight = in_flight
         self._project_id = project_id
         self._usage_name = usage_name
+        leases = calls.database.leases
+        self._lease = Lease(calls.database, leases, {"_id": f"{_LEASE_PREFIX}{project_id}:{self.id}"}, lease_seconds)
+        self._lease_keeper: asyncio.Task[None] | None = None
         self._start_write: asyncio.Future[None] | None = None
         self._listed: RegisteredProjects | None = None
 
@@ -103,10 +107,15 @@ class TrackedCall:
             raise error.relative_to("start") from None
 
     async def _store_start(self, started: CallStart) -> None:
-        await self._in_flight.add(self._key)
+        await self._lease.insert({})
+        self._lease_keeper = asyncio.create_task(self._keep_lease())
         await self._calls.write_one(started)
         with suppress(UnavailableError):  # the call is stored, and its end does not depend on this
             self._listed = await self._check_not_purging()
+
+    async def _keep_lease(self) -> None:
+        with suppress(LeaseLostError):
+            await self._lease.keep()
 
     async def end(self, response: JsonObject) -> None:
         """Store the response if the call was started; errors are logged, so that the caller still gets its response."""
@@ -126,10 +135,15 @@ class TrackedCall:
             )
         finally:
             # If the end may not be stored, another process ends the call when the lease expires.
+            if self._lease_keeper:
+                self._lease_keeper.cancel()
             if is_settled:
-                self._writes.start(self._in_flight.remove(self._key))
-            else:
-                self._in_flight.abandon(self._key)
+                self._writes.start(self._remove_lease())
+
+    async def _remove_lease(self) -> None:
+        """Delete the lease; if that fails, another process deletes it later."""
+        with suppress(StoreError, PyMongoError):
+            await self._lease.remove()
 
     async def _start_is_stored(self) -> bool:
         """Return True if the start was stored.
@@ -180,6 +194,23 @@ class TrackedCall:
     async def _check_not_purging(self) -> RegisteredProjects:
         database = self._calls.database
         return await database.query(database.ensure_not_purging(self._project_id))
+
+
+async def find_abandoned(database: Database) -> list[str]:
+    """Return the ids of expired leases, whose calls may still be marked as running."""
+    match = {"_id": {"$regex": f"^{_LEASE_PREFIX}"}, **EXPIRED}
+    return [lease["_id"] async for lease in database.leases.find(match, {"_id": 1}, limit=_MAX_FOUND)]
+
+
+async def end_abandoned(database: Database, lease_id: str) -> None:
+    """End the call of an expired lease if it still runs, and delete the lease."""
+    match = {"_id": lease_id, **EXPIRED}
+    if await database.leases.find_one(match):
+        project_id, _, call_id = lease_id.removeprefix(_LEASE_PREFIX).partition(":")
+        await end_if_running(
+            database, CallEnd(project_id, call_id, times.now(), {}, SERVER_STOPPED, {"error": SERVER_STOPPED})
+        )
+        await database.leases.delete_one(match)
 
 
 def _message(response: JsonObject) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any, Final, Never, TypeVar
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from stores.database import Collection
+from stores.database import Collection, Database
 from stores.database.transactions import Session
 from stores.errors import StoreError
 
@@ -38,21 +38,25 @@ class LeaseLostError(Exception):
 
 
 class Lease:
-    """One process's lease on one piece of work.
+    """One process's lease on one piece of work. Its methods raise the errors of `Database.run`.
 
     Args:
+        database: runs the operations.
         documents: the collection of states.
         match: the key of the state, and conditions without which there is no work.
         seconds: duration of the lease after each change.
     """
 
-    def __init__(self, documents: Collection, match: _Document, seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, database: Database, documents: Collection, match: _Document, seconds: float = LEASE_SECONDS
+    ) -> None:
+        self.database = database
         self._documents = documents
         self._match = match
         self._seconds = seconds
-        self._holder = new_holder()
+        self._holder = uuid.uuid4().hex
         self.state: _Document = {}
-        """The document as of this process's last change."""
+        """The document as of this process's last change outside of a transaction, which may still abort."""
 
     async def acquire(self, fields: _Document | None = None) -> bool:
         """Acquire or renew the lease and set fields by their expressions.
@@ -88,30 +92,29 @@ class Lease:
     async def release(self, changes: Mapping[str, object] | None = None, pause_seconds: float = 0) -> bool:
         """Store changes, and let other processes acquire the lease after a pause; False if the lease was lost."""
         free = {"holder": "$$REMOVE", "held_until": _end(pause_seconds) if pause_seconds else "$$REMOVE"}
-        done = await self._documents.update_one(self._held, [{"$set": {**_values(changes or {}), **free}}])
-        return done.matched_count == 1
+        update = [{"$set": {**_values(changes or {}), **free}}]
+        return (await self.database.run(self._documents.update_one(self._held, update))).matched_count == 1
 
     async def remove(self) -> None:
         """Delete the document, because the work has ended; no effect if the lease is lost."""
-        await self._documents.delete_one(self._held)
+        await self.database.run(self._documents.delete_one(self._held))
 
     async def run(
         self,
         work: Coroutine[Any, Any, _Result],
-        renew: Callable[[], Awaitable[object]],
+        renew: Callable[[], Awaitable[object]] | None = None,
         pause_seconds: float | None = None,
         wake: asyncio.Event | None = None,
     ) -> _Result:
-        """Run `work` and return its result; call `renew` meanwhile, after each pause (by default a third of the lease).
+        """Run `work` and return its result; meanwhile keep the lease, with the arguments of `keep`.
 
-        Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again. The lease counts as
-        lost if that takes as long as the lease. An error of `renew` cancels the work.
+        An error of `renew` cancels the work.
 
         Raises:
             LeaseLostError: if the lease is lost; the work is cancelled then.
         """
         work_task = asyncio.create_task(work)
-        keep_task = asyncio.create_task(self._keep(renew, pause_seconds or self._seconds / 3, wake or asyncio.Event()))
+        keep_task = asyncio.create_task(self.keep(renew, pause_seconds, wake))
         try:
             await asyncio.wait({work_task, keep_task}, return_when=asyncio.FIRST_COMPLETED)
             return await (work_task if work_task.done() else keep_task)
@@ -120,16 +123,29 @@ class Lease:
             keep_task.cancel()
             await asyncio.gather(work_task, keep_task, return_exceptions=True)
 
-    async def _keep(self, renew: Callable[[], Awaitable[object]], pause_seconds: float, wake: asyncio.Event) -> Never:
+    async def keep(
+        self,
+        renew: Callable[[], Awaitable[object]] | None = None,
+        pause_seconds: float | None = None,
+        wake: asyncio.Event | None = None,
+    ) -> Never:
+        """Call `renew` (by default `advance`) after each pause (by default a third of the lease) until cancelled.
+
+        Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again.
+
+        Raises:
+            LeaseLostError: if the lease is lost, or the database failed for as long as the lease.
+        """
+        wake = wake or asyncio.Event()
         renewed_at = monotonic()
         while monotonic() - renewed_at < self._seconds:
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause_seconds):
+                async with asyncio.timeout(pause_seconds or self._seconds / 3):
                     await wake.wait()
             wake.clear()
             started_at = monotonic()
             with suppress(StoreError, PyMongoError):
-                await renew()
+                await (renew or self.advance)()
                 renewed_at = started_at
         raise LeaseLostError
 
@@ -140,22 +156,18 @@ class Lease:
     async def _update(
         self, match: _Document, fields: _Document, session: Session | None = None, *, upsert: bool = False
     ) -> bool:
-        update = [{"$set": {**lease_fields(self._holder, self._seconds), **fields}}]
-        found = await self._documents.find_one_and_update(
-            match, update, upsert=upsert, return_document=ReturnDocument.AFTER, session=session
+        lease = {"holder": self._holder, "held_until": _end(self._seconds)}
+        finding = self._documents.find_one_and_update(
+            match,
+            [{"$set": {**lease, **fields}}],
+            upsert=upsert,
+            return_document=ReturnDocument.AFTER,
+            session=session,
         )
-        self.state = found or self.state
+        found = await (finding if session else self.database.run(finding))
+        if found and not session:
+            self.state = found
         return found is not None
-
-
-def new_holder() -> str:
-    """Create a random id for a lease holder."""
-    return uuid.uuid4().hex
-
-
-def lease_fields(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
-    """Return the expressions of the fields that give `holder` the lease from now on."""
-    return {"holder": holder, "held_until": _end(seconds)}
 
 
 def _end(seconds: float) -> _Document:

@@ -88,7 +88,7 @@ class CallsBackfill:
         self._calls = database.calls
         self._upgrades = database.upgrades
         self._step = step
-        self._lease = Lease(database.upgrades, {"_id": _ID, "is_done": False}, lease_seconds)
+        self._lease = Lease(database, database.upgrades, {"_id": _ID, "is_done": False}, lease_seconds)
 
     async def advance(self) -> Progress | None:
         """Process one batch of calls, unless another process holds the lease; return the progress, None when done.

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
 from stores.json import AnyJson
-from stores.json.inspection import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
 MAX_LEVELS: Final = 64
@@ -56,15 +55,11 @@ class Layout:
     """The layout of one set of keys.
 
     Attributes:
-        separators: number of commas and colons of the nested object, excluding those inside object values.
-        is_odd: true if MongoDB accepts one of the names only after escaping.
         found: by role in `conventions.ROLES` the keys present, in order of precedence.
         json_at: positions of values that may be quoted JSON strings.
     """
 
     root: tuple[tuple[str, Any], ...]
-    separators: int
-    is_odd: bool
     found: dict[str, list[Candidate]]
     json_at: tuple[int, ...]
 
@@ -82,8 +77,6 @@ class Layout:
 
     def pick(self, role: str, values: list[object]) -> AnyJson:
         """Return the value of `first` alone."""
-        if role not in self.found:
-            return None
         key_and_value = self.first(role, values)
         return key_and_value and key_and_value[1]
 
@@ -127,11 +120,8 @@ def _compute_layout(keys: tuple[str, ...]) -> Layout:
         for step in steps:
             node = node.setdefault(step, {})
         node[last] = position
-    nodes = list(_nodes(tree))
     return Layout(
         root=_frozen(tree),
-        separators=sum(2 * len(node) - 1 for node in nodes if node),
-        is_odd=any(ODD_KEY.search(name) for node in nodes for name in node),
         found={role: found for role, names in ROLES.items() if (found := list(_candidates(tree, names)))},
         json_at=tuple(at for at, key in enumerate(keys) if key.startswith(JSON_PREFIXES)),
     )
@@ -145,13 +135,6 @@ def _steps(key: str, known: frozenset[str]) -> list[str]:
         if ".".join(steps[: depth + 1]) in known:
             return [*steps[:depth], ".".join(steps[depth:])]
     return steps
-
-
-def _nodes(tree: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    yield tree
-    for child in tree.values():
-        if isinstance(child, dict):
-            yield from _nodes(child)
 
 
 def _frozen(tree: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -1,55 +1,28 @@
-"""Spans from OTLP/JSON requests: hexadecimal ids, 64-bit integers as strings or numbers, bytes as Base64."""
+"""OTLP/JSON requests: hexadecimal ids, 64-bit integers as strings or numbers, bytes as Base64."""
 
 import base64
 import binascii
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-from stores.errors import BadInputError, StoreError
-from stores.otel.project_routing import Projects
-from stores.otel.spans import (
-    OTHER_FIELDS,
-    Origin,
-    Resource,
-    Span,
-    check_id,
-    check_size,
-    event_of,
-    link_of,
-    parent_id_of,
-    resource_of,
-    scope_of,
-)
-from stores.otel.values import number
+from stores.errors import BadInputError
+from stores.otel import spans
+from stores.otel.spans import Part, Shared, Span
 
 _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
 _OTHER_FIELDS: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
 _MAX_DEPTH: Final = 100
-_UINT64: Final = 1 << 64
-_INT64: Final = 1 << 63
+_UINT64: Final = range(1 << 64)
+_INT64: Final = range(-(1 << 63), 1 << 63)
+_MAX_DIGITS: Final = 20
+"""Characters of a 64-bit integer."""
 _HEX: Final = frozenset("0123456789abcdef")
 
 
-class Undecoded(NamedTuple):
-    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
-
-    message: object
-    origin: Origin | StoreError
-    size_bytes: int
-
-
-class Part(NamedTuple):
-    """The spans of one scope (at least one), with their sizes and shared messages."""
-
-    resource_spans: dict[str, Any]
-    scope_spans: dict[str, Any]
-    sizes: "array[int]"
-
-
-def parts_of(request: object) -> list[Part]:
+def parts_of(request: object) -> list[Part[object]]:
     """Return the parts of a request that have spans.
 
     Raises:
@@ -60,12 +33,15 @@ def parts_of(request: object) -> list[Part]:
         raise BadInputError(
             'the request has no resourceSpans; send {"resourceSpans": […]} with names in lowerCamelCase'
         )
-    return [
-        Part(resource_spans, scope_spans, sizes)
-        for resource_spans in _objects(whole, "resourceSpans", "the request")
-        for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans")
-        if (sizes := array("Q", map(_size, _list(scope_spans, "spans", "scopeSpans"))))
-    ]
+    parts: list[Part[object]] = []
+    for resource_spans in _objects(whole, "resourceSpans", "the request"):
+        resource = _shared(resource_spans, "resource")
+        for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans"):
+            messages = _list(scope_spans, "spans", "scopeSpans")
+            # An array of sizes takes less memory than a list of pairs.
+            if sizes := array("Q", map(_size, messages)):
+                parts.append(Part(resource, _shared(scope_spans, "scope"), zip(messages, sizes, strict=True)))
+    return parts
 
 
 def _size(value: object) -> int:
@@ -84,51 +60,19 @@ def _size(value: object) -> int:
     return size
 
 
-def undecoded_spans(parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """Yield the spans of the parts of a request, in order."""
-    known: dict[str, Any] | None = None
-    for part in parts:
-        if known is not part.resource_spans:
-            known = part.resource_spans
-            resource, other_fields = _resource(known, projects), _size(known.get("resource"))
-        origin = _origin(part.scope_spans, resource)
-        shared_bytes = other_fields + _size(part.scope_spans.get("scope"))
-        for message, size in zip(part.scope_spans["spans"], part.sizes, strict=True):
-            yield Undecoded(message, _too_large(size) or origin, size + shared_bytes)
+def _shared(holder: dict[str, Any], member: str) -> Shared:
+    """Return a resource or scope that is decoded when needed."""
 
+    def decode() -> dict[str, Any]:
+        message = _member(holder, member)
+        names = ("name", "version") if member == "scope" else ()
+        return {name: _text(message, name) for name in names} | {
+            "attributes": _attributes(message),
+            "dropped_attributes_count": _integer(message, "droppedAttributesCount"),
+            "schema_url": _text(holder, "schemaUrl"),
+        }
 
-def _too_large(size: int) -> StoreError | None:
-    try:
-        check_size(size)
-    except StoreError as error:
-        return error
-    return None
-
-
-def _resource(resource_spans: dict[str, Any], projects: Projects) -> Resource | StoreError:
-    try:
-        message = _member(resource_spans, "resource")
-        check_size(_size(message), "resource")
-        attributes = _attributes(message)
-        dropped = _integer(message, "droppedAttributesCount")
-        resource_json = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
-        return Resource.of(projects.of(attributes), resource_json)
-    except StoreError as error:
-        return error
-
-
-def _origin(scope_spans: dict[str, Any], resource: Resource | StoreError) -> Origin | StoreError:
-    if isinstance(resource, StoreError):
-        return resource
-    try:
-        message = _member(scope_spans, "scope")
-        check_size(_size(message), "scope")
-        dropped, schema_url = _integer(message, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
-        return resource.with_scope(
-            scope_of(_text(message, "name"), _text(message, "version"), _attributes(message), dropped, schema_url)
-        )
-    except StoreError as error:
-        return error
+    return Shared(_size(holder.get(member)), decode)
 
 
 def span_of(message: object) -> Span:
@@ -139,12 +83,12 @@ def span_of(message: object) -> Span:
     """
     span = _object(message, "a span")
     status = _member(span, "status")
-    other_fields = {name: _integer(span, member) for name, member in zip(OTHER_FIELDS, _OTHER_FIELDS, strict=True)}
+    other_fields = zip(spans.OTHER_FIELDS, _OTHER_FIELDS, strict=True)
     return Span(
         name=_text(span, "name"),
-        trace_id=check_id(_hexadecimal(span, "traceId"), "trace_id"),
-        span_id=check_id(_hexadecimal(span, "spanId"), "span_id"),
-        parent_id=parent_id_of(_hexadecimal(span, "parentSpanId")),
+        trace_id=spans.check_id(_hexadecimal(span, "traceId"), "trace_id"),
+        span_id=spans.check_id(_hexadecimal(span, "spanId"), "span_id"),
+        parent_id=spans.parent_id_of(_hexadecimal(span, "parentSpanId")),
         trace_state=_text(span, "traceState"),
         kind=_integer(span, "kind"),
         started_at=_integer(span, "startTimeUnixNano"),
@@ -154,17 +98,17 @@ def span_of(message: object) -> Span:
         attributes=_attributes(span),
         events=[_event(event) for event in _objects(span, "events", "a span")],
         links=[_link(link) for link in _objects(span, "links", "a span")],
-        other_fields={name: number for name, number in other_fields.items() if number},
+        other_fields=spans.without_empty(**{name: _integer(span, member) for name, member in other_fields}),
     )
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:
     at, dropped = _integer(event, "timeUnixNano"), _integer(event, "droppedAttributesCount")
-    return event_of(_text(event, "name"), at, _attributes(event), dropped)
+    return spans.event_of(_text(event, "name"), at, _attributes(event), dropped)
 
 
 def _link(link: dict[str, Any]) -> dict[str, Any]:
-    return link_of(
+    return spans.link_of(
         _hexadecimal(link, "traceId"),
         _hexadecimal(link, "spanId"),
         _text(link, "traceState"),
@@ -210,15 +154,11 @@ def _boolean(value: object, kind: str) -> bool:
     return value
 
 
-def _integer64(value: object, kind: str) -> int:
-    return _integer_between(value, kind, -_INT64, _INT64)
-
-
 def _double(value: object, kind: str) -> float | str:
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise BadInputError(f"{kind} must be a number")
-        return number(float(value))
+        return spans.json_number(float(value))
     except (ValueError, OverflowError):
         raise BadInputError(f"{kind} must be a number, or one of NaN, Infinity and -Infinity") from None
 
@@ -237,7 +177,7 @@ def _bytes(value: object, kind: str) -> str:
 _SCALARS: Final[dict[str, Callable[[object, str], object]]] = {
     "stringValue": _string,
     "boolValue": _boolean,
-    "intValue": _integer64,
+    "intValue": lambda value, kind: _integer_in(_INT64, value, kind),
     "doubleValue": _double,
     "bytesValue": _bytes,
 }
@@ -269,11 +209,7 @@ def _objects(holder: dict[str, Any], name: str, where: str) -> list[dict[str, An
 
 def _text(holder: dict[str, Any], name: str) -> str:
     value = holder.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadInputError(f"{name} must be a string")
-    return value
+    return "" if value is None else _string(value, name)
 
 
 def _hexadecimal(holder: dict[str, Any], name: str) -> str:
@@ -285,14 +221,16 @@ def _hexadecimal(holder: dict[str, Any], name: str) -> str:
 
 def _integer(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
-    return 0 if value is None else _integer_between(value, name, 0, _UINT64)
+    return 0 if value is None else _integer_in(_UINT64, value, name)
 
 
-def _integer_between(value: object, name: str, least: int, beyond: int) -> int:
-    if isinstance(value, str) and len(value) <= 20 and value.removeprefix("-").isdecimal() and value.isascii():  # noqa: PLR2004 -- digits of 64 bits
+def _integer_in(allowed: range, value: object, name: str) -> int:
+    """Return an integer that is sent as a number or as its decimal text."""
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS and value.removeprefix("-").isdecimal() and value.isascii():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < beyond:
-        raise BadInputError(f"{name} must be an integer from {least} to {beyond - 1}, as a number or a string")
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+        limits = f"from {allowed[0]} to {allowed[-1]}"
+        raise BadInputError(f"{name} must be an integer {limits}, as a number or a string")
     return value

@@ -1,115 +1,176 @@
-"""Spans from OTLP/protobuf requests, decoded one at a time."""
+"""OTLP/protobuf requests: a scanner locates resources, scopes and spans, which are then decoded one at a time.
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+The scanner counts every field, so a small body with many empty messages costs little time and memory. A truncated or
+too large body is rejected before anything is stored.
+"""
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+import base64
+from array import array
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
-from stores.errors import BadInputError, StoreError
-from stores.otel.project_routing import Projects
-from stores.otel.protobuf_scanner import Body, Part, Place
-from stores.otel.spans import (
-    OTHER_FIELDS,
-    Origin,
-    Resource,
-    Span,
-    check_id,
-    check_size,
-    event_of,
-    link_of,
-    parent_id_of,
-    resource_of,
-    scope_of,
-)
-from stores.otel.values import attributes_of
+from stores.errors import BadInputError, PayloadTooLargeError
+from stores.otel import spans
+from stores.otel.spans import Part, Shared, Span
+
+MAX_FIELDS: Final = 100_000
+"""Limit on resources, scopes, spans and other fields of one request."""
+
+MAX_MEMBERS: Final = 200_000
+"""Limit on the members of a list or object in an attribute."""
+
+_FIRST, _SECOND, _SCHEMA_URL = 1, 2, 3
+"""Field numbers, the same in a request, in ResourceSpans and in ScopeSpans."""
+
+_VARINT, _BYTES_8, _BYTES, _BYTES_4 = 0, 1, 2, 5
+_FIXED: Final = {_BYTES_8: 8, _BYTES_4: 4}
+_MAX_VARINT_BITS: Final = 70
+_CONTINUES: Final = 0x80
+
+Body = bytes | bytearray
+_Range = tuple[int, int]
+"""Start and end of a message in the body."""
+
+_Message = TypeVar("_Message", bound=Message)
+_Values = TypeVar("_Values", bound=Sized)
 
 
-class Undecoded(NamedTuple):
-    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
+def parts_of(body: Body) -> list[Part[bytes]]:
+    """Return the parts of an ExportTraceServiceRequest that have spans.
 
-    message: bytes
-    origin: Origin | StoreError
-    size_bytes: int
-
-
-def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """Yield the spans of the parts of a request, in order."""
-    view = memoryview(body)
-    known: Part | None = None
-    resource: Resource | StoreError
-    for part in parts:
-        if known is None or known[:2] != part[:2]:
-            known, resource = part, _resource(view, part, projects)
-        origin = _origin(view, part, resource)
-        envelope_bytes = _size(part.resource) + _size(part.scope)
-        for start, end in part.byte_ranges():
-            yield Undecoded(bytes(view[start:end]), origin, end - start + envelope_bytes)
-
-
-def _size(byte_range: Place) -> int:
-    return byte_range[1] - byte_range[0]
+    Raises:
+        BadInputError: the body is not such a request, or is truncated.
+        PayloadTooLargeError: it has more than `MAX_FIELDS` fields.
+    """
+    scanner, view = _Scanner(body), memoryview(body)
+    parts: list[Part[bytes]] = []
+    for number, *resource_spans in scanner.fields(0, len(body)):
+        if number == _FIRST:
+            resource, resource_schema_url, scopes = scanner.split(*resource_spans)
+            shared = _shared(view, Resource, resource, resource_schema_url)
+            for scope_spans in _pairs(scopes):
+                scope, schema_url, ranges = scanner.split(*scope_spans)
+                if ranges:
+                    parts.append(
+                        Part(shared, _shared(view, InstrumentationScope, scope, schema_url), _messages(view, ranges))
+                    )
+    return parts
 
 
-def _resource(body: memoryview, part: Part, projects: Projects) -> Resource | StoreError:
+class _Scanner:
+    """Finds the fields of a body's messages."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._remaining = MAX_FIELDS
+
+    def split(self, start: int, end: int) -> "tuple[_Range, _Range, array[int]]":
+        """Return the ranges of a message's first field and schema URL, and those of its second field, flat."""
+        first = schema_url = (0, 0)
+        second = array("Q")
+        for number, *found in self.fields(start, end):
+            if number == _SECOND:
+                second.extend(found)
+            elif number == _FIRST:
+                first = found[0], found[1]
+            elif number == _SCHEMA_URL:
+                schema_url = found[0], found[1]
+        return first, schema_url, second
+
+    def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield number, start and end of each length-delimited field."""
+        body, start = self._body, at
+        while at < end:
+            self._remaining -= 1
+            if self._remaining < 0:
+                raise PayloadTooLargeError(
+                    f"the request has more than {MAX_FIELDS:,} resources, scopes and spans; send smaller requests"
+                )
+            key, at = (body[at], at + 1) if body[at] < _CONTINUES else self._varint(at, end)
+            kind = key & 7
+            if kind == _BYTES:
+                size, start = self._varint(at, end)
+                at = start + size
+            elif kind == _VARINT:
+                _, at = self._varint(at, end)
+            elif kind in _FIXED:
+                at += _FIXED[kind]
+            else:
+                raise _damaged()
+            if at > end or key >> 3 == 0:
+                raise _damaged()
+            if kind == _BYTES:
+                yield key >> 3, start, at
+
+    def _varint(self, at: int, end: int) -> tuple[int, int]:
+        value = shift = 0
+        while at < end and shift < _MAX_VARINT_BITS:
+            byte = self._body[at]
+            at += 1
+            if byte < _CONTINUES:
+                return value | byte << shift, at
+            value |= (byte & ~_CONTINUES) << shift
+            shift += 7
+        raise _damaged()
+
+
+def _damaged() -> BadInputError:
+    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is truncated")
+
+
+def _pairs(flat: "array[int]") -> Iterator[_Range]:
+    numbers = iter(flat)
+    return zip(numbers, numbers, strict=True)
+
+
+def _messages(view: memoryview, ranges: "array[int]") -> Iterator[tuple[bytes, int]]:
+    for start, end in _pairs(ranges):
+        yield bytes(view[start:end]), end - start
+
+
+def _shared(
+    view: memoryview, kind: type[Resource] | type[InstrumentationScope], at: _Range, schema_url: _Range
+) -> Shared:
+    """Return a resource or scope that is decoded when needed."""
+
+    def decode() -> dict[str, Any]:
+        noun = "its resource" if kind is Resource else "its scope"
+        message = _parse(kind, bytes(view[slice(*at)]), noun)
+        fields = {"name": message.name, "version": message.version} if isinstance(message, InstrumentationScope) else {}
+        return fields | {
+            "attributes": attributes_of(message.attributes),
+            "dropped_attributes_count": message.dropped_attributes_count,
+            "schema_url": bytes(view[slice(*schema_url)]).decode(errors="replace"),
+        }
+
+    return Shared(at[1] - at[0], decode)
+
+
+def _parse(kind: type[_Message], content: bytes, noun: str) -> _Message:
     try:
-        check_size(_size(part.resource), "resource")
-        message = ResourceMessage.FromString(_bytes(body, part.resource))
-        attributes = attributes_of(message.attributes)
-        resource_json = resource_of(attributes, message.dropped_attributes_count, _text(body, part.resource_schema_url))
-        return Resource.of(projects.of(attributes), resource_json)
+        return kind.FromString(content)
     except DecodeError as error:
-        return BadInputError(f"its resource cannot be decoded ({error})")
-    except StoreError as error:
-        return error
+        raise BadInputError(f"{noun} cannot be decoded ({error})") from None
 
 
-def _origin(body: memoryview, part: Part, resource: Resource | StoreError) -> Origin | StoreError:
-    if isinstance(resource, StoreError):
-        return resource
-    try:
-        check_size(_size(part.scope), "scope")
-        message = InstrumentationScope.FromString(_bytes(body, part.scope))
-        schema_url = _text(body, part.scope_schema_url)
-        attributes = attributes_of(message.attributes)
-        return resource.with_scope(
-            scope_of(message.name, message.version, attributes, message.dropped_attributes_count, schema_url)
-        )
-    except DecodeError as error:
-        return BadInputError(f"its scope cannot be decoded ({error})")
-    except StoreError as error:
-        return error
-
-
-def _bytes(body: memoryview, byte_range: Place) -> bytes:
-    start, end = byte_range
-    return bytes(body[start:end])
-
-
-def _text(body: memoryview, byte_range: Place) -> str:
-    return _bytes(body, byte_range).decode(errors="replace")
-
-
-def span_of(message: bytes) -> Span:
+def span_of(content: bytes) -> Span:
     """Decode a span.
 
     Raises:
         BadInputError: it cannot be decoded, or ids or attributes are invalid.
-        PayloadTooLargeError: it is larger than `spans.MAX_BYTES`.
     """
-    check_size(len(message))
-    try:
-        span = SpanMessage.FromString(message)
-    except DecodeError as error:
-        raise BadInputError(f"it cannot be decoded ({error})") from None
+    span = _parse(SpanMessage, content, "it")
     status = span.status
-    result = Span(
+    return Span(
         name=span.name,
-        trace_id=check_id(span.trace_id.hex(), "trace_id"),
-        span_id=check_id(span.span_id.hex(), "span_id"),
-        parent_id=parent_id_of(span.parent_span_id.hex()),
+        trace_id=spans.check_id(span.trace_id.hex(), "trace_id"),
+        span_id=spans.check_id(span.span_id.hex(), "span_id"),
+        parent_id=spans.parent_id_of(span.parent_span_id.hex()),
         trace_state=span.trace_state,
         kind=span.kind,
         started_at=span.start_time_unix_nano,
@@ -117,15 +178,14 @@ def span_of(message: bytes) -> Span:
         status_code=status.code,
         status_message=status.message,
         attributes=attributes_of(span.attributes),
-    )
-    if span.events:
-        result.events = [
-            event_of(event.name, event.time_unix_nano, attributes_of(event.attributes), event.dropped_attributes_count)
+        events=[
+            spans.event_of(
+                event.name, event.time_unix_nano, attributes_of(event.attributes), event.dropped_attributes_count
+            )
             for event in span.events
-        ]
-    if span.links:
-        result.links = [
-            link_of(
+        ],
+        links=[
+            spans.link_of(
                 link.trace_id.hex(),
                 link.span_id.hex(),
                 link.trace_state,
@@ -134,8 +194,42 @@ def span_of(message: bytes) -> Span:
                 link.flags,
             )
             for link in span.links
-        ]
-    for name in OTHER_FIELDS:
-        if number := getattr(span, name):
-            result.other_fields[name] = number
-    return result
+        ],
+        other_fields=spans.without_empty(**{name: getattr(span, name) for name in spans.OTHER_FIELDS}),
+    )
+
+
+def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
+    """Convert attributes to JSON values by key; the last of equal keys wins."""
+    # Most values are strings, and checking the kind takes as long as reading the value.
+    return {pair.key: pair.value.string_value or _value_of(pair.value) for pair in pairs}
+
+
+def _value_of(value: AnyValue) -> object:
+    """Convert a value to JSON: bytes become Base64, and non-finite numbers `NaN`, `Infinity` and `-Infinity`.
+
+    Raises:
+        BadInputError: a list or an object in it has more than `MAX_MEMBERS` members.
+    """
+    match value.WhichOneof("value"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "bool_value":
+            return value.bool_value
+        case "double_value":
+            return spans.json_number(value.double_value)
+        case "array_value":
+            return [_value_of(inner) for inner in _check_length(value.array_value.values)]
+        case "kvlist_value":
+            return {pair.key: _value_of(pair.value) for pair in _check_length(value.kvlist_value.values)}
+        case "bytes_value":
+            return base64.b64encode(value.bytes_value).decode()
+    return None
+
+
+def _check_length(values: _Values) -> _Values:
+    if len(values) > MAX_MEMBERS:
+        raise BadInputError(f"a list or object in it has {len(values):,} values; the limit is {MAX_MEMBERS:,}")
+    return values

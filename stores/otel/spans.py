@@ -1,13 +1,15 @@
 """OpenTelemetry spans, independent of the encoding they arrived in."""
 
-from dataclasses import dataclass, field
-from typing import Any, Final, Self
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from stores import times
-from stores.errors import BadInputError, PayloadTooLargeError
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.json.inspection import JsonTraits, traits_of
 from stores.otel.attribute_nesting import nested
+from stores.otel.project_routing import Projects
 
 Attributes = dict[str, object]
 """JSON values by flat key, such as `llm.model_name`."""
@@ -27,16 +29,16 @@ MAX_ORIGIN_BYTES: Final = 64 * 1024
 OTHER_FIELDS: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 """Further fields of a span, stored if not 0."""
 
-_KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
-_CODES: Final = ("UNSET", "OK", "ERROR")
 _ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGTH, "trace_id": TRACE_ID_LENGTH}
+
+_Message = TypeVar("_Message")
 
 
 @dataclass(slots=True)
 class Span:
     """One span. Ids are hexadecimal, times nanoseconds since the epoch (0 for none), kind and code OTLP's numbers.
 
-    Events and links are JSON with nested attributes; `other_fields` has the non-zero fields of `OTHER_FIELDS`.
+    Events and links are JSON with nested attributes; `other_fields` has the fields of `OTHER_FIELDS`.
     """
 
     name: str
@@ -50,9 +52,9 @@ class Span:
     status_code: int
     status_message: str
     attributes: Attributes
-    events: list[dict[str, Any]] = field(default_factory=list)
-    links: list[dict[str, Any]] = field(default_factory=list)
-    other_fields: dict[str, int] = field(default_factory=dict)
+    events: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    other_fields: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,69 +63,85 @@ class Origin:
 
     project_id: str
     resource: dict[str, Any]
-    scope: dict[str, Any]
-    shape: JsonTraits
+    scope: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """Shared data of the spans of one resource."""
+class Shared(NamedTuple):
+    """A resource or scope of a request: its size, and a function that decodes its fields, with flat `attributes`."""
 
-    project_id: str
-    data: dict[str, Any]
-    shape: JsonTraits
-
-    @classmethod
-    def of(cls, project_id: str, data: dict[str, Any]) -> Self:
-        """Build a resource whose spans belong to a project."""
-        return cls(project_id, data, traits_of([data]))
-
-    def with_scope(self, scope: dict[str, Any]) -> Origin:
-        """Build the origin of the spans of one of its scopes."""
-        mine, its = self.shape, traits_of([scope])
-        separators, needs_conversion = mine.separators + its.separators, mine.needs_conversion or its.needs_conversion
-        shape = JsonTraits(separators, needs_conversion, mine.has_exponents or its.has_exponents)
-        return Origin(self.project_id, self.data, scope, shape)
+    size_bytes: int
+    decode: Callable[[], dict[str, Any]]
 
 
-def check_size(size_bytes: int, what: str = "") -> None:
-    """Check the size of a span, or of the resource or scope named by `what`.
+class Part(NamedTuple, Generic[_Message]):
+    """The spans of one scope (at least one), not yet decoded, each with its size in bytes."""
 
-    Raises:
-        PayloadTooLargeError: it is too large.
-    """
-    limit = MAX_ORIGIN_BYTES if what else MAX_BYTES
-    if size_bytes > limit:
-        raise PayloadTooLargeError(
-            f"{f'its {what}' if what else 'it'} has {size_bytes:,} bytes; the limit is {limit:,}. "
-            "Keep large content elsewhere and send a reference to it"
-        )
+    resource: Shared
+    scope: Shared
+    spans: Iterable[tuple[_Message, int]]
 
 
-def resource_of(attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
-    """Convert a resource to JSON.
+class Undecoded(NamedTuple, Generic[_Message]):
+    """A span not yet decoded, its origin or the reason for rejection, and its size with resource and scope in bytes."""
 
-    Raises:
-        BadInputError: its attributes are too many or too deep.
-    """
-    return {"attributes": nested(attributes), **_without_empty(dropped_attributes_count=dropped, schema_url=schema_url)}
+    message: _Message
+    origin: Origin | StoreError
+    size_bytes: int
 
 
-def scope_of(name: str, version: str, attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
-    """Convert an instrumentation scope to JSON; empty if it has no content."""
-    more = {"dropped_attributes_count": dropped, "schema_url": schema_url}
-    return _without_empty(name=name, version=version, attributes=nested(attributes), **more)
+def undecoded_spans(parts: Iterable[Part[_Message]], projects: Projects) -> Iterator[Undecoded[_Message]]:
+    """Yield the spans of the parts of a request, in order."""
+    known: Shared | None = None
+    for part in parts:
+        if part.resource is not known:
+            known, resource = part.resource, _of_resource(part.resource, projects)
+        origin = _with_scope(resource, part.scope)
+        shared_bytes = part.resource.size_bytes + part.scope.size_bytes
+        for message, size in part.spans:
+            yield Undecoded(message, _size_error(size) or origin, size + shared_bytes)
+
+
+def _of_resource(resource: Shared, projects: Projects) -> Origin | StoreError:
+    try:
+        fields = _decoded(resource, "resource")
+        attributes = fields.pop("attributes")
+        data = {"attributes": nested(attributes), **without_empty(**fields)}
+        return Origin(projects.of(attributes), data)
+    except StoreError as error:
+        return error
+
+
+def _with_scope(origin: Origin | StoreError, scope: Shared) -> Origin | StoreError:
+    if isinstance(origin, StoreError):
+        return origin
+    try:
+        fields = _decoded(scope, "scope")
+        return replace(origin, scope=without_empty(**fields | {"attributes": nested(fields["attributes"])}))
+    except StoreError as error:
+        return error
+
+
+def _decoded(shared: Shared, noun: str) -> dict[str, Any]:
+    if error := _size_error(shared.size_bytes, noun):
+        raise error
+    return shared.decode()
+
+
+def _size_error(size_bytes: int, noun: str = "") -> PayloadTooLargeError | None:
+    """Return the error if a span is too large, or the resource or scope named by the noun."""
+    limit = MAX_ORIGIN_BYTES if noun else MAX_BYTES
+    if size_bytes <= limit:
+        return None
+    return PayloadTooLargeError(
+        f"{f'its {noun}' if noun else 'it'} has {size_bytes:,} bytes; the limit is {limit:,}. "
+        "Keep large content elsewhere and send a reference to it"
+    )
 
 
 def event_of(name: str, nanoseconds: int, attributes: Attributes, dropped: int) -> dict[str, Any]:
     """Convert an event to JSON."""
-    at = time_text(nanoseconds)
-    return {
-        "name": name,
-        "timestamp": at,
-        "attributes": nested(attributes),
-        **_without_empty(dropped_attributes_count=dropped),
-    }
+    fields = {"name": name, "timestamp": time_text(nanoseconds), "attributes": nested(attributes)}
+    return fields | without_empty(dropped_attributes_count=dropped)
 
 
 def link_of(
@@ -131,11 +149,11 @@ def link_of(
 ) -> dict[str, Any]:
     """Convert a link to another span to JSON."""
     context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    other_fields = _without_empty(dropped_attributes_count=dropped, flags=flags)
+    other_fields = without_empty(dropped_attributes_count=dropped, flags=flags)
     return {"context": context, "attributes": nested(attributes), **other_fields}
 
 
-def _without_empty(**data: object) -> dict[str, Any]:
+def without_empty(**data: Any) -> dict[str, Any]:
     """Return the values that are not empty or 0."""
     return {name: value for name, value in data.items() if value}
 
@@ -163,17 +181,14 @@ def parent_id_of(text: str) -> str | None:
     return check_id(text, "parent_span_id") if text.strip("0") else None
 
 
+def json_number(value: float) -> float | str:
+    """Return a finite number unchanged; others become `NaN`, `Infinity` and `-Infinity`."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def time_text(nanoseconds: int) -> str:
     """Format a time as ISO 8601 in UTC with nine digits, such as 2026-01-31T12:00:00.000000001Z."""
     micros, rest = divmod(nanoseconds, 1000)
     return f"{times.to_text(micros)[:-1]}{rest:03}Z"
-
-
-def kind_text(kind: int) -> str:
-    """Return the name of a span kind, or its number if unknown."""
-    return _KINDS[kind] if 0 <= kind < len(_KINDS) else str(kind)
-
-
-def code_text(code: int) -> str:
-    """Return the name of a status code, or its number if unknown."""
-    return _CODES[code] if 0 <= code < len(_CODES) else str(code)

@@ -12,10 +12,10 @@ from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
 from stores.input_checks import MAX_NAME, check_length
-from stores.otel import otlp_json, protobuf, protobuf_scanner
+from stores.otel import otlp_json, protobuf
 from stores.otel.mapping import call_of
 from stores.otel.project_routing import ENTITY, Projects
-from stores.otel.spans import Origin, Span
+from stores.otel.spans import Part, Span, Undecoded, undecoded_spans
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024
@@ -100,13 +100,9 @@ class OtelStore:
         """
         projects = _projects(project_id, entity, check)
         # The scan comes first, so that nothing of a truncated body is stored.
-        parts = (
-            protobuf_scanner.parts_of(body)
-            if len(body) < _THREAD_BYTES
-            else await asyncio.to_thread(protobuf_scanner.parts_of, body)
-        )
-        undecoded = protobuf.undecoded_spans(body, parts, projects)
-        return await self._export(_tasks(undecoded, protobuf.span_of, wb_user_id))
+        is_small = len(body) < _THREAD_BYTES
+        parts = protobuf.parts_of(body) if is_small else await asyncio.to_thread(protobuf.parts_of, body)
+        return await self._export(_tasks(parts, projects, protobuf.span_of, wb_user_id))
 
     async def export_json(
         self,
@@ -127,7 +123,7 @@ class OtelStore:
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         projects = _projects(project_id, entity, check, fixed=fixed)
         parts = await asyncio.to_thread(otlp_json.parts_of, request)
-        return await self._export(_tasks(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
+        return await self._export(_tasks(parts, projects, otlp_json.span_of, wb_user_id))
 
     async def _export(self, made: Iterator[_SizedTask]) -> Exported:
         exported, is_done = Exported(), False
@@ -175,25 +171,23 @@ def _projects(
 
 
 def _tasks(
-    undecoded: Iterable[tuple[_Message, Origin | StoreError, int]],
-    span_of: Callable[[_Message], Span],
-    wb_user_id: str | None,
+    parts: Iterable[Part[_Message]], projects: Projects, span_of: Callable[[_Message], Span], wb_user_id: str | None
 ) -> Iterator[_SizedTask]:
     """Yield the approximate size of each span, and a function that converts it."""
-    for message, origin, size_bytes in undecoded:
-        yield size_bytes, partial(_call, message, origin, span_of, wb_user_id)
+    for undecoded in undecoded_spans(parts, projects):
+        yield undecoded.size_bytes, partial(_call, undecoded, span_of, wb_user_id)
 
 
 def _call(
-    message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
+    undecoded: Undecoded[_Message], span_of: Callable[[_Message], Span], wb_user_id: str | None
 ) -> list[StoredPart] | _Rejected:
     """Convert a span to the stored parts of its call, or return the reason for its rejection."""
     span = None
     try:
-        if isinstance(origin, StoreError):
-            raise origin
-        span = span_of(message)
-        return [stored_part(write) for write in call_of(span, origin, wb_user_id) if write]
+        if isinstance(undecoded.origin, StoreError):
+            raise undecoded.origin
+        span = span_of(undecoded.message)
+        return [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
     except StoreError as error:
         return _Rejected(_reason(span, error), error)
 

@@ -5,48 +5,23 @@ from functools import reduce
 from typing import Any, Final
 
 from stores.costs.pricing import ZERO, exact, plus
+from stores.otel import conventions
 from stores.otel.attribute_nesting import Candidate, Layout
-from stores.otel.conventions import (
-    AGENT_OPERATIONS,
-    COST,
-    COST_PARTS,
-    COUNTS,
-    GATEWAY,
-    LANGFUSE_COST,
-    LANGFUSE_USAGE,
-    MODEL,
-    MODEL_PARAMETERS,
-    NOTED,
-    OTHER_USAGE,
-    PARTS,
-    SPEAKING_MARK,
-    SUMMING_PREFIX,
-)
+from stores.otel.conventions import COUNTS, OTHER_USAGE, PARTS
 from stores.otel.spans import CLIENT
-from stores.usage.rules import (
-    CACHE,
-    CLASS_COUNTS,
-    Split,
-    cost_in_usd,
-    first_cost,
-    span_rule_of,
-    split,
-    split_usage,
-    stated_classes,
-)
+from stores.usage import rules
+from stores.usage.rules import cost_in_usd, first_cost
 
 _NO_MODEL: Final = "usage"
 """Name in the summary for the usage of an unnamed model."""
 
-_COUNTS: Final = COUNTS.keys()
 _DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
 _STORED_LAYOUT: Final = Layout(
     root=(),
-    separators=0,
-    is_odd=False,
     found={
         role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
-        for role, keys in (COUNTS | PARTS | OTHER_USAGE | {MODEL: NOTED[MODEL]}).items()
+        for role, keys in conventions.ROLES.items()
+        if role == "model" or role in COUNTS or role in _DETAILS
     },
     json_at=(),
 )
@@ -72,7 +47,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
         An empty object if the span states no count.
     """
     found = layout.found
-    if _COUNTS.isdisjoint(found):
+    if COUNTS.keys().isdisjoint(found):
         return {}
     counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
     if all(count is None for count in counts.values()):
@@ -81,9 +56,9 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
         parts = _parts(layout, values, noted, scope, counts)
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
-            counts[CLASS_COUNTS] = stated_classes(parts)
+            counts[rules.CLASS_COUNTS] = rules.stated_classes(parts)
         if (cost := _cost(layout, values)) is not None:
-            counts[COST] = cost
+            counts["cost"] = cost
     if counts["total_tokens"] is None:
         counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
     return {_model(noted): counts}
@@ -97,9 +72,9 @@ def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
     """
     if not isinstance(operation, str):
         return False
-    if operation.startswith(SUMMING_PREFIX):
-        return SPEAKING_MARK not in operation
-    return operation in AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
+    if operation.startswith(conventions.SUMMING_PREFIX):
+        return conventions.SPEAKING_MARK not in operation
+    return operation in conventions.AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
 
 
 def usage_of_stored(attributes: object) -> dict[str, Any]:
@@ -116,20 +91,20 @@ def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
 
 def _parts(
     layout: Layout, values: list[object], noted: dict[str, Any], scope: object, counts: dict[str, Any]
-) -> Split | None:
+) -> rules.Split | None:
     """Return consistent counts if the span states parts of its input or output; None otherwise."""
-    langfuse = layout.pick(LANGFUSE_USAGE, values)
+    langfuse = layout.pick("langfuse_usage", values)
     if isinstance(langfuse, dict):
-        return split_usage(langfuse)[0]
+        return rules.split_usage(langfuse)[0]
     stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
     parts = {name: max(count, 0) for name, count in stated.items() if count is not None}
     if not any(parts.values()):
         return None
-    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), parts)
+    rule = rules.span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), parts)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
     parts |= {name: max(count or 0, 0) for name, count in totals.items()}
-    return split(parts, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
+    return rules.split(parts, rules.CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
 
 
 def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
@@ -141,23 +116,23 @@ def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]
 
 def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
     names = [noted.get("provider"), noted.get("system")]
-    if names[0] == GATEWAY:
+    if names[0] == conventions.GATEWAY:
         # The gateway passes on the provider's counts, so the model's name tells the provider. Other routers count anew.
-        names += (at.value(values) for at in layout.found.get(MODEL, ()))
+        names += (at.value(values) for at in layout.found.get("model", ()))
     return " ".join(said for said in names if isinstance(said, str))
 
 
 def _cost(layout: Layout, values: list[object]) -> float | None:
     """Return the cost in US dollars that a span states."""
-    langfuse = layout.pick(LANGFUSE_COST, values)
+    langfuse = layout.pick("langfuse_cost", values)
     of_langfuse = dict(langfuse) if isinstance(langfuse, dict) else {}
     total = cost_in_usd(of_langfuse.pop("total", None))
     return first_cost(
         (
-            _number(layout, COST, values),
+            _number(layout, "cost", values),
             total,
             _sum(map(cost_in_usd, of_langfuse.values())),
-            _sum(_number(layout, name, values) for name in COST_PARTS),
+            _sum(_number(layout, name, values) for name in ("cost_of_input", "cost_of_output")),
         )
     )
 
@@ -196,6 +171,6 @@ def _count(layout: Layout, name: str, values: list[object]) -> int | None:
 
 
 def _model(noted: dict[str, Any]) -> str:
-    parameters = noted.get(MODEL_PARAMETERS)
-    name = noted.get(MODEL) or (parameters.get("model") if isinstance(parameters, dict) else None)
+    parameters = noted.get("model_parameters")
+    name = noted.get("model") or (parameters.get("model") if isinstance(parameters, dict) else None)
     return name if isinstance(name, str) else _NO_MODEL

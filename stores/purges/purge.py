@@ -55,7 +55,7 @@ class Purge:
     @classmethod
     async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
         """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
-        lease = Lease(database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
+        lease = Lease(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
         return cls(database, project_id, lease) if await lease.acquire() else None
 
     async def steps(self, *, waits: bool = True) -> WorkSteps:

@@ -112,7 +112,7 @@ class PurgesStore:
         """
         deadline = deadline_in(seconds)
         while True:
-            purge = await self.database.run(Purge.acquire(self.database, project_id))
+            purge = await Purge.acquire(self.database, project_id)
             if purge is not None:
                 await self._run(project_id, purge, deadline, waits=waits)
             report = await self.last(project_id)
@@ -127,7 +127,7 @@ class PurgesStore:
             is_over = await run_paced(self.database, purge.steps(waits=waits), PAUSE, deadline)
         except LeaseLostError:
             return
-        if await self.database.run(purge.lease.release()) or not is_over:
+        if await purge.lease.release() or not is_over:
             return
         done = await self.last(project_id)
         if done and done.is_done:

@@ -97,7 +97,7 @@ class RetentionStore:
         # Log the last sweep before this one replaces its report.
         await self.database.run(self._log_finished(project_id))
         lease = SweepLease(self.database, project_id)
-        is_ours = await self.database.run(lease.start())
+        is_ours = await lease.start()
         if is_ours:
             try:
                 await run_sweep(lease, self._grace_periods, self._large, seconds, pause)

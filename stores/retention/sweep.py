@@ -29,18 +29,18 @@ async def run_sweep(
     database = lease.database
     try:
         if await run_paced(database, _steps(lease, grace_periods, large), pause, deadline_in(seconds)):
-            await database.run(lease.finish())
+            await lease.finish()
         else:
-            await database.run(lease.pause())
+            await lease.pause()
     except LeaseLostError:
         return
     except UnavailableError:
         raise
     except StoreError as error:
-        await database.run(lease.finish(error.message))
+        await lease.finish(error.message)
         raise
     except Exception:
-        await database.run(lease.finish("unexpected server error; see the server's log"))
+        await lease.finish("unexpected server error; see the server's log")
         raise
 
 

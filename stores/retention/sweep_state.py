@@ -67,8 +67,7 @@ class SweepLease(Lease):
 
     def __init__(self, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> None:
         has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
-        super().__init__(database.retention, {"_id": project_id, **has_rule}, lease_seconds)
-        self.database = database
+        super().__init__(database, database.retention, {"_id": project_id, **has_rule}, lease_seconds)
         self.project_id = project_id
 
     async def start(self) -> bool:

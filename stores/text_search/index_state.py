@@ -99,4 +99,4 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 
 def index_lease(database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Lease:
     """Create the lease on the work on one project's index."""
-    return Lease(database.search_indexes, {"_id": project_id, "is_done": False}, lease_seconds)
+    return Lease(database, database.search_indexes, {"_id": project_id, "is_done": False}, lease_seconds)

@@ -149,11 +149,11 @@ class TextSearchStore:
         """
         check_project_id(project_id)
         lease = index_lease(self.database, project_id)
-        if not await self.database.run(lease.acquire()):
+        if not await lease.acquire():
             return
         try:
             await run_paced(self.database, Indexer(self.database, lease).steps(), pause, deadline_in(seconds))
-            await self.database.run(lease.release())
+            await lease.release()
         except LeaseLostError:
             return
 

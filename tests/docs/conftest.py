@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.commands.demo_loading import load_demo
+from app.commands.server import load_demo
 from app.server.application import create_app
 from app.settings import Settings
 from tests.database_pool import DatabasePool

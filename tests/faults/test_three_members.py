@@ -66,7 +66,7 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
     await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
     # when
     upgrading = MigrationRunner(database)
-    upgrading._upgrade = CallsBackfill(database, step=1)
+    upgrading._backfill = CallsBackfill(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
     # the first of these faults makes the primary step down

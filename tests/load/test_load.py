@@ -12,11 +12,9 @@ SECONDS = 5
 MOST_GROWTH_MIB = 120
 
 
-async def test_full_load_makes_no_errors_and_leaves_nothing_open(
-    mongodb_uri: str, database_name: str, tmp_path: Path
-) -> None:
-    with counted_server(tmp_path, mongodb_uri, database_name) as server:
-        outcome = await Run(server, mongodb_uri, SECONDS).go()
+async def test_full_load_makes_no_errors_and_leaves_nothing_open(own_mongodb_uri: str, tmp_path: Path) -> None:
+    with counted_server(tmp_path, own_mongodb_uri, "load") as server:  # its connections are counted
+        outcome = await Run(server, own_mongodb_uri, SECONDS).go()
         logged = failures(server.output.read_text(errors="replace"))
     text = report(outcome)
     print(text)  # noqa: T201 - shown where it fails

@@ -14,7 +14,7 @@ A run that has ended has no document; its call has the result.
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
-from stores.database import Collection, Document
+from stores.database import Collection, Database, Document
 from stores.database.leases import EXPIRED, Lease
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.status import Running
@@ -72,8 +72,8 @@ async def progress(runs: Collection, project_id: str, call_id: str) -> Running |
 class RunLease(Lease):
     """A worker's lease on a run."""
 
-    def __init__(self, runs: Collection, project_id: str, call_id: str) -> None:
-        super().__init__(runs, key(project_id, call_id))
+    def __init__(self, database: Database, project_id: str, call_id: str) -> None:
+        super().__init__(database, database.evaluation_runs, key(project_id, call_id))
 
     @property
     def order(self) -> RunOrder:

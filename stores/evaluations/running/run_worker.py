@@ -92,7 +92,7 @@ class RunWorker:
             raise
 
     async def _run_and_end(self) -> None:
-        lease, database, order = self._lease, self._sources.database, self._order
+        lease, order = self._lease, self._order
         end: Coroutine[Any, Any, object]
         try:
             await lease.run(self._work(), self._check_run, _RENEW_SECONDS, self._wake)
@@ -106,7 +106,7 @@ class RunWorker:
             logger.warning(
                 "run %s in %s paused, it resumes in a few seconds: %s", order.call_id, order.project_id, error
             )
-            end = database.run(lease.release(pause_seconds=_PAUSE_SECONDS))
+            end = lease.release(pause_seconds=_PAUSE_SECONDS)
         except StoreError as error:
             end = self._end_all(error.message)
         except Exception:
@@ -116,11 +116,11 @@ class RunWorker:
         else:
             end = self._close()
         # The lease is still renewed while the end is written.
-        await lease.run(end, lambda: database.run(lease.advance()), _RENEW_SECONDS)
+        await lease.run(end, pause_seconds=_RENEW_SECONDS)
 
     async def _hand_over(self) -> None:
         with suppress(StoreError, PyMongoError):
-            await self._sources.database.run(self._lease.hand_over())
+            await self._lease.hand_over()
 
     async def _check_run(self) -> None:
         """Renew the lease.
@@ -131,7 +131,7 @@ class RunWorker:
             _DeletedError: the run's call was deleted.
         """
         database = self._sources.database
-        await database.run(self._lease.store_progress(self._summary.rows))
+        await self._lease.store_progress(self._summary.rows)
         self._check_not_canceled()
         # A purge waits for listed projects, so that nothing is written after it.
         await database.run(database.ensure_projects_listed([self._order.project_id]))
@@ -227,7 +227,7 @@ class RunWorker:
     async def _end_all(self, exception: str) -> None:
         """End the run, and all its running calls, with an exception."""
         order, calls = self._order, self._sources.calls
-        await self._sources.database.run(self._lease.store_progress(self._summary.rows))
+        await self._lease.store_progress(self._summary.rows)
         summary = {"status_counts": {"success": 0, "error": 1}}
         while call_ids := await self._find_call_ids({"status": "running", "id": {"$ne": order.call_id}}):
             now = times.now()
@@ -241,7 +241,7 @@ class RunWorker:
         if await self._root_call() is None:
             while call_ids := await self._find_call_ids({}):
                 await calls.delete(order.project_id, call_ids, order.wb_user_id)
-        await self._sources.database.run(self._lease.remove())
+        await self._lease.remove()
 
     async def _root_call(self) -> Row | None:
         """Return the run's call; None if it was deleted."""

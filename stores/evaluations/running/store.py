@@ -67,7 +67,7 @@ class EvaluationRunsStore:
         )
         self._rows = asyncio.Semaphore(rows)
         self._workers: dict[str, RunWorker] = {}
-        self._order_event = asyncio.Event()
+        self._wake = asyncio.Event()
         self._closed = asyncio.Event()
 
     async def close(self) -> None:
@@ -88,18 +88,18 @@ class EvaluationRunsStore:
         await ops.ensure_server_ops(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
-        lease = RunLease(self._runs, project_id, order.call_id)
-        await self.database.run(lease.add(order))
+        lease = RunLease(self.database, project_id, order.call_id)
+        await lease.add(order)
         op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
         await sources.calls.write([order.root(op_name, inputs, order.created_at, order.display_name).start()])
-        if not await self.database.run(lease.release()):
+        if not await lease.release():
             # Another worker dropped the run before its call was stored.
             failed = {"status_counts": {"success": 0, "error": 1}}
             end = CallEnd(project_id, order.call_id, times.now(), failed, "The run could not start")
             await sources.calls.write([end])
             raise UnavailableError("the database was too slow to start the run; retry")
-        self._order_event.set()
+        self._wake.set()
         return order.call_id
 
     async def _check_models(self, project_id: str, definition: Definition) -> None:
@@ -150,30 +150,34 @@ class EvaluationRunsStore:
         return await self.database.query(run_queue.find_available(self._runs, limit))
 
     async def wait_for_order(self, seconds: float) -> None:
-        """Wait until this process orders a run, at most `seconds`."""
+        """Wait until this process orders or ends a run, at most `seconds`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._order_event.wait(), seconds)
-        self._order_event.clear()
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
 
     async def execute(self, project_id: str, call_id: str) -> None:
         """Execute a run to its end; do nothing if another worker has it or it has ended.
 
         If the task is cancelled, the run is released for other workers.
         """
-        lease = RunLease(self._runs, project_id, call_id)
-        if not await self.database.run(lease.take()):
-            return
-        worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
+        lease = RunLease(self.database, project_id, call_id)
+        worker: RunWorker | None = None
         try:
+            if not await lease.take():
+                return
+            worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
             await worker.run_to_end()
         except LeaseLostError:
             logger.info("run %s in %s has ended or moved to another worker", call_id, project_id)
         except (StoreError, PyMongoError) as error:
             logger.warning("run %s in %s stopped, another worker resumes it: %s", call_id, project_id, error)
+        except Exception:
+            logger.exception("run %s in %s stopped, another worker resumes it", call_id, project_id)
         finally:
             # A worker that lost the lease may end after the next one in this process started.
-            if self._workers.get(call_id) is worker:
+            if worker and self._workers.get(call_id) is worker:
                 del self._workers[call_id]
+                self._wake.set()  # another run can start here
 
     async def progress(self, project_id: str, call_id: str) -> AsyncGenerator[Status, None]:
         """Yield the status of a run now and after each change until it has ended; close the generator to stop.

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.background.jobs import run_evaluations
+from app.background.tasks import JobStats
 from app.providers import EnvironmentProviders
 from app.server.application import create_app
 from app.settings import Settings
@@ -170,7 +171,7 @@ async def ordered(stores: Stores) -> list[str]:
 
 
 async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: Database, ordered: list[str]) -> None:
-    working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, pause_seconds=0.02))
+    working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, JobStats(), pause_seconds=0.02))
     most = 0
     while await database.evaluation_runs.find_one():
         most = max(most, len(stores.evaluation_runs._workers))
@@ -184,7 +185,7 @@ async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: D
 
 
 async def test_process_with_zero_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
-    await asyncio.wait_for(run_evaluations(stores.evaluation_runs, 0), 1)
+    await asyncio.wait_for(run_evaluations(stores.evaluation_runs, 0, JobStats()), 1)
 
     assert len(await stores.evaluation_runs.available_runs(10)) == len(ordered)
 
@@ -201,7 +202,7 @@ async def test_evaluation_worker_retries_while_the_database_is_away(
         return await due(limit)
 
     monkeypatch.setattr(stores.evaluation_runs, "available_runs", failing)
-    working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, pause_seconds=0.02))
+    working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, JobStats(), pause_seconds=0.02))
     await until_over(database)
     working.cancel()
     await asyncio.wait({working})

@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
-from functools import partial
 
 import httpx
 import pytest
 
-from app.background import jobs
 from app.background.jobs import Job, MaintenanceJobs
 from app.background.tasks import JobStats
 from app.server.application import create_app
@@ -347,9 +345,8 @@ async def is_gone(database: Database, project_id: str) -> bool:
 
 
 async def test_job_that_lost_its_lease_stops_before_the_next_item(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(jobs, "Lease", partial(Lease, seconds=0.3))
     within, processed, stats = asyncio.Event(), list[str](), JobStats()
 
     async def find_due() -> list[str]:
@@ -360,7 +357,8 @@ async def test_job_that_lost_its_lease_stops_before_the_next_item(
         within.set()
         await asyncio.Event().wait()
 
-    job = Job("waiting", find_due, process, stats, database)
+    lease = Lease(database, database.leases, {"_id": "waiting"}, seconds=0.3)
+    job = Job("waiting", find_due, process, stats, lease)
     with caplog.at_level(logging.INFO, "loomql"):
         running = asyncio.ensure_future(job.run_due())
         await within.wait()

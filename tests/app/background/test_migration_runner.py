@@ -121,7 +121,7 @@ async def test_refused_migration_is_retried_and_logged_once(
     assert await old.calls.count_documents({"turn_of": "talk", "total_tokens": 1_000_000}) == 3
 
 
-async def test_unexpected_error_stops_the_migration_but_not_the_server(
+async def test_unexpected_error_stops_neither_the_migration_nor_the_server(
     mongodb_uri: str, old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_self: CallsBackfill) -> Progress | None:
@@ -133,5 +133,5 @@ async def test_unexpected_error_stops_the_migration_but_not_the_server(
             assert (await ready(client), await ask(client)) == ({"status": "ok"}, WRONG)
 
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert record.getMessage() == "the backfill of older calls failed; it resumes after a restart"
+    assert record.getMessage() == "the backfill of older calls failed; it is tried again"
     assert record.exc_info is not None

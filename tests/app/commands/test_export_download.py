@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from app.cli import main
-from app.commands.export_download import run_export
+from app.commands.exports import run_export
 from app.exports.client import SUFFIX, ExportClient, ExportError
 from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded_mongod import EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
-from app.embedded_mongod.errors import explain
+from app.embedded_mongod.binary import explain
 from app.embedded_mongod.log_file import LogFile
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.commands.import_run import Outcome, run_import
+from app.commands.imports import Outcome, run_import
 from app.settings import Settings
 
 Import = Callable[..., Awaitable[Outcome]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.commands.export_download import run_export
+from app.commands.exports import run_export
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores

@@ -495,10 +495,10 @@ def test_first_of_many_invalid_items_get_a_reason(
 
 
 async def test_rejected_item_keeps_no_reference_to_the_body() -> None:
-    items = Items([0], None, "batch", RouteAccess(ANONYMOUS_WRITER, Role.WRITER), RequestBudget().reservation())
-    outcome = batches.Outcome(items)
+    body = Body(bytearray(), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), RequestBudget().reservation())
+    outcome = batches.Outcome(Items(body, "batch", [0]))
     with pytest.raises(StoreError) as caught:
-        items.read(CallStartReq, 0, "batch.0")
+        body.validated(CallStartReq, 0, "batch.0")
     assert caught.value.__context__
 
     outcome.refuse(0, caught.value)

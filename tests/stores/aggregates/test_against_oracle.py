@@ -5,13 +5,14 @@ from random import Random
 from typing import Any
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf, own_usage
 from stores.aggregates.metrics import NAMES
 from stores.aggregates.own_usage import FEW
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
-from stores.database import Database
+from stores.database import Database, Document
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.aggregates import oracle
@@ -40,11 +41,16 @@ GROUPINGS = (
 
 
 @pytest.fixture(params=range(2))
-async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Database) -> Pairs:
+async def pairs(request: pytest.FixtureRequest, database: Database) -> Pairs:
+    """Store random calls in `database`."""
+    return await _stored(database, request.param)
+
+
+async def _stored(database: Database, seed: int) -> Pairs:
     """Store calls of every kind of writer, and prices for most of their models."""
-    rng = Random(request.param)
+    rng = Random(seed)
     pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
-    await calls.write([part for pair in pairs for part in pair if part])
+    await CallsStore(database).write([part for pair in pairs for part in pair if part])
     await CostsStore(database).create(PROJECT, [_cost(model, rates) for model, rates in PRICES.items()])
     return pairs
 
@@ -87,19 +93,24 @@ async def test_every_group_equals_the_sum_over_its_calls(
         assert ("_place" in stages, "$lookup" in stages) == (not few, bool(few) and usage_of is UsageOf.OWN)
 
 
-async def test_percentiles_from_counts_equal_those_in_memory(
-    pairs: Pairs, database: Database, commands: Commands
-) -> None:
+@pytest.mark.parametrize("seed", range(2))
+async def test_percentiles_from_counts_equal_those_in_memory(own_mongodb_uri: str, seed: int) -> None:
+    commands = Commands()
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(own_mongodb_uri, event_listeners=[commands])
+    database = Database(client, f"seed_{seed}")
+    await database.ensure_indexes()
+    pairs = await _stored(database, seed)
     store = AggregatesStore(database)
     grouping = Grouping([GroupBy.OP_NAME, GroupBy.STATUS])
     in_memory = await store.calls(PROJECT, grouping, NAMES)
     commands.sent.clear()
 
-    await database.calls.database.client.admin.command("setParameter", 1, internalQueryMaxPushBytes=1)
+    await client.admin.command("setParameter", 1, internalQueryMaxPushBytes=1)
     try:
         by_counts = await store.calls(PROJECT, grouping, NAMES)
     finally:
-        await database.calls.database.client.admin.command("setParameter", 1, internalQueryMaxPushBytes=100 << 20)
+        await client.admin.command("setParameter", 1, internalQueryMaxPushBytes=100 << 20)
+        client.close()
 
     ways = ["up_to" in str(command["pipeline"]) for name, command in commands.sent if name == "aggregate"]
     assert ways[-2:] == [False, True]

@@ -20,7 +20,7 @@ async def work(database: Database) -> Database:
 
 
 async def test_one_of_two_acquires_and_the_other_follows_its_release(work: Database) -> None:
-    one, other = Lease(work.leases, KEY), Lease(work.leases, KEY)
+    one, other = Lease(work, work.leases, KEY), Lease(work, work.leases, KEY)
 
     assert [await one.acquire(), await other.acquire(), await one.acquire()] == [True, False, True]
     assert await work.leases.find_one(EXPIRED) is None
@@ -31,7 +31,7 @@ async def test_one_of_two_acquires_and_the_other_follows_its_release(work: Datab
 
 
 async def test_changes_are_literal_counted_and_renew_the_lease(work: Database) -> None:
-    lease = Lease(work.leases, KEY, seconds=30)
+    lease = Lease(work, work.leases, KEY, seconds=30)
     await lease.acquire({"takes": {"$add": [{"$ifNull": ["$takes", 0]}, 1]}})
     held_until = lease.state["held_until"]
     await asyncio.sleep(0.01)
@@ -43,7 +43,7 @@ async def test_changes_are_literal_counted_and_renew_the_lease(work: Database) -
 
 
 async def test_loser_writes_nothing_more_not_even_in_a_transaction(work: Database) -> None:
-    loser, winner = Lease(work.leases, KEY, seconds=0), Lease(work.leases, KEY)
+    loser, winner = Lease(work, work.leases, KEY, seconds=0), Lease(work, work.leases, KEY)
     assert await loser.acquire()
     assert await winner.acquire()
 
@@ -61,8 +61,21 @@ async def test_loser_writes_nothing_more_not_even_in_a_transaction(work: Databas
     assert await work.leases.count_documents({}) == 1
 
 
+async def test_state_is_that_of_committed_changes(work: Database) -> None:
+    lease = Lease(work, work.leases, KEY)
+    await lease.acquire()
+
+    async def abort(session: Session) -> None:
+        await lease.advance({"note": "new"}, session=session)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work.transaction(abort)
+    assert lease.state["note"] == "old"
+
+
 async def test_work_that_does_not_match_is_not_acquired(work: Database) -> None:
-    lease = Lease(work.leases, {**KEY, "is_done": False})
+    lease = Lease(work, work.leases, {**KEY, "is_done": False})
     assert not await lease.acquire()
     await work.leases.update_one(KEY, {"$set": {"is_done": False}})
     assert await lease.acquire()
@@ -72,7 +85,7 @@ async def test_work_that_does_not_match_is_not_acquired(work: Database) -> None:
 
 
 async def test_state_is_inserted_once_and_removed_by_its_holder(database: Database) -> None:
-    one, other = Lease(database.leases, KEY), Lease(database.leases, KEY)
+    one, other = Lease(database, database.leases, KEY), Lease(database, database.leases, KEY)
     assert [await one.insert({"note": "$mine"}), await other.insert({"note": "its"})] == [True, False]
     assert one.state["note"] == "$mine"
     await other.remove()
@@ -82,7 +95,7 @@ async def test_state_is_inserted_once_and_removed_by_its_holder(database: Databa
 
 
 async def test_released_work_can_rest_first(work: Database) -> None:
-    lease = Lease(work.leases, KEY)
+    lease = Lease(work, work.leases, KEY)
     await lease.acquire()
     await lease.release(pause_seconds=60)
 
@@ -92,7 +105,7 @@ async def test_released_work_can_rest_first(work: Database) -> None:
 
 
 async def test_run_renews_until_the_work_is_done(work: Database) -> None:
-    lease = Lease(work.leases, KEY)
+    lease = Lease(work, work.leases, KEY)
     await lease.acquire()
     ends = {lease.state["held_until"]}
 
@@ -106,7 +119,7 @@ async def test_run_renews_until_the_work_is_done(work: Database) -> None:
 
 
 async def test_run_cancels_the_work_when_the_lease_is_lost(work: Database) -> None:
-    lease = Lease(work.leases, KEY)
+    lease = Lease(work, work.leases, KEY)
     await lease.acquire()
     await work.leases.update_one(KEY, {"$set": {"holder": "another"}})
     writing = asyncio.Event()
@@ -124,7 +137,7 @@ async def test_run_cancels_the_work_when_the_lease_is_lost(work: Database) -> No
 
 
 async def test_run_tries_renewals_again_for_as_long_as_the_lease(work: Database) -> None:
-    lease = Lease(work.leases, KEY, seconds=1)
+    lease = Lease(work, work.leases, KEY, seconds=1)
     await lease.acquire()
     attempts = 0
 

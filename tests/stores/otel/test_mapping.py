@@ -13,10 +13,10 @@ from stores.calls.documents import Document, stored_part
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
-from stores.otel.spans import Origin, Resource
+from stores.otel.spans import Origin
 from tests.stores.otel.messages import NOON, SECOND, TRACE, failed, pairs, span, span_id
 
-ORIGIN = Resource.of("acme/spans", {"attributes": {"service": {"name": "é"}}}).with_scope({"name": "scope"})
+ORIGIN = Origin("acme/spans", {"attributes": {"service": {"name": "é"}}}, {"name": "scope"})
 NO_COUNTS = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"))
 
 

@@ -6,9 +6,9 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from stores.errors import BadInputError
-from stores.otel import otlp_json, protobuf, protobuf_scanner
+from stores.otel import otlp_json, protobuf
 from stores.otel.project_routing import Projects
-from stores.otel.spans import Origin
+from stores.otel.spans import Origin, Undecoded, undecoded_spans
 from tests.stores.otel.messages import NOON, TRACE, failed, pairs, request, span, span_id
 from tests.stores.otel.messages import otlp_json as as_json
 
@@ -34,8 +34,8 @@ FULL.events.add(name="tick", time_unix_nano=NOON, attributes=pairs({"x": 2}), dr
 FULL.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=pairs({"x": 3}), flags=0x301)
 
 
-def undecoded(whole: object, given: str | None = "acme/spans") -> list[otlp_json.Undecoded]:
-    return list(otlp_json.undecoded_spans(otlp_json.parts_of(whole), Projects(given)))
+def undecoded(whole: object, given: str | None = "acme/spans") -> list[Undecoded[object]]:
+    return list(undecoded_spans(otlp_json.parts_of(whole), Projects(given)))
 
 
 def spans_of(whole: object) -> list[Any]:
@@ -55,7 +55,7 @@ def test_protobuf_and_json_give_the_same_spans() -> None:
     by.scope.MergeFrom(InstrumentationScope(attributes=pairs({"a.b": 1}), dropped_attributes_count=5))
     sent = message.SerializeToString()
 
-    by_protobuf = list(protobuf.undecoded_spans(sent, protobuf_scanner.parts_of(sent), Projects()))
+    by_protobuf = list(undecoded_spans(protobuf.parts_of(sent), Projects()))
     by_json = undecoded(as_json(message), None)
 
     assert [one.origin for one in by_json] == [one.origin for one in by_protobuf]

@@ -13,10 +13,11 @@ from stores.calls.documents import StoredPart
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
-from stores.otel import Exported, OtelStore, protobuf, protobuf_scanner
+from stores.otel import Exported, OtelStore, protobuf
 from stores.otel import otlp_json as json_form
+from stores.otel.mapping import MAX_VALUES
 from stores.otel.project_routing import Projects
-from stores.otel.values import MAX_VALUES
+from stores.otel.spans import undecoded_spans
 from stores.paging import PageRequest
 from stores.query import Query
 from tests.stores.otel.conftest import PROJECT, Stored
@@ -234,11 +235,8 @@ def test_resource_is_decoded_once_for_all_its_scopes(form: str, monkeypatch: pyt
     whole.MergeFrom(request(span(4), resource={"service.name": "two"}))
     sent = whole.SerializeToString()
 
-    spans: list[Any] = (
-        list(json_form.undecoded_spans(json_form.parts_of(otlp_json(whole)), projects))
-        if form == "json"
-        else list(protobuf.undecoded_spans(sent, protobuf_scanner.parts_of(sent), projects))
-    )
+    parts: list[Any] = json_form.parts_of(otlp_json(whole)) if form == "json" else protobuf.parts_of(sent)
+    spans: list[Any] = list(undecoded_spans(parts, projects))
 
     assert len(spans) == 4
     assert projects.read == [{"service.name": "one"}, {"service.name": "two"}]

@@ -89,11 +89,11 @@ def test_each_rule_flag_affects_a_payloads_usage(
         own = [case for sender, case in summaries if sender == rule.sender] or langfuse
         for change, changed in _changed_rules(rule):
             monkeypatch.setattr(rules, "RULES", (*RULES[:at], changed, *RULES[at + 1 :]))
-            rules._plans.cache_clear()
+            rules._rules_for.cache_clear()
             if not _is_misread(own):
                 undecided.append((rule.sender, change))
     monkeypatch.undo()
-    rules._plans.cache_clear()
+    rules._rules_for.cache_clear()
 
     assert undecided == []
     assert not _is_misread([case for _, case in summaries])
@@ -107,11 +107,11 @@ def test_each_count_name_affects_a_payloads_usage(
     for change, changed, senders in _changed_names():
         own = [case for sender, case in summaries if sender in senders]
         monkeypatch.setattr(rules, "RULES", changed)
-        rules._plans.cache_clear()
+        rules._rules_for.cache_clear()
         if not _is_misread(own or langfuse):
             undecided.append((senders, change))
     monkeypatch.undo()
-    rules._plans.cache_clear()
+    rules._rules_for.cache_clear()
 
     assert undecided == []
 

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from stores.calls.documents import stored_part
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
-from stores.otel.spans import Resource
+from stores.otel.spans import Origin
 from stores.otel.usage import usage_of_stored
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
 from stores.usage.entries import kept_entry, kept_usage, stated_entry
-from stores.usage.rules import CLASS_COUNTS, MOST, RULES, rule_of
+from stores.usage.rules import CLASS_COUNTS, MOST, RULES, SPAN_RULES, Rule, SpanRule, rule_of
 from tests.stores.otel.messages import span
 from tests.stores.usage.corpus import PAYLOADS, Payload
 
@@ -54,7 +55,7 @@ def kept(summary: object) -> dict[str, Any]:
 def of_span(payload: Payload) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entry that a span's call stores, and its attributes."""
     message = span(1, payload.sent)
-    origin = Resource.of("acme/spans", {}).with_scope({"name": payload.scope})
+    origin = Origin("acme/spans", {}, {"name": payload.scope})
     start, end = (
         stored_part(part).fields for part in call_of(protobuf.span_of(message.SerializeToString()), origin) if part
     )
@@ -81,6 +82,17 @@ def test_corpus_has_uniquely_named_payloads_for_every_rule() -> None:
     assert {rule_of(payload.sent).sender for payload in SUMMARIES} >= {
         rule.sender for rule in RULES if not rule.sender.startswith("Langfuse")
     }
+
+
+def test_tables_of_rules_have_the_types_of_their_fields() -> None:
+    assert TypeAdapter(tuple[Rule, ...]).validate_python(RULES, strict=True)
+    assert TypeAdapter(tuple[SpanRule, ...]).validate_python(SPAN_RULES, strict=True)
+
+
+@pytest.mark.parametrize("mistake", [{"keys": {"inputs": ("a",)}}, {"input_excludes": ("reasonings",)}])
+def test_rule_with_an_unknown_count_is_refused(mistake: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"Mistaken has unknown counts: (inputs|reasonings)"):
+        Rule("Mistaken", "https://mistaken.example", **mistake)
 
 
 @given(HOSTILE)

@@ -1,6 +1,7 @@
 """`loomql import`: imports files into the database, with a progress bar and a summary."""
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 
 from app.commands.database_access import on_database
+from app.commands.options import Add, data_folder, say, settings_of
 from app.imports.batches import Target
 from app.imports.importer import Importing
-from app.imports.progress import Progress, ProgressFile
+from app.imports.side_files import Progress, ProgressFile
 from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -26,6 +28,28 @@ SOME_LEFT: Final = 3
 
 _NOTHING: Final = "nothing"
 _SINGULAR: Final = {"calls": "call", "objects": "object", "threads": "thread", "requests of spans": "request of spans"}
+
+
+def add_import(add: Add) -> None:
+    """Add `import`."""
+    parser = add("import", parents=[data_folder()], help="store exported rows, calls of Weave exports, and OTLP JSON")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files; LoomQL detects their formats")
+    parser.add_argument("--project", help="target project (default: the project of each row)")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for rejected rows and progress files (default: that of each file)",
+    )
+    parser.set_defaults(command=import_files)
+
+
+def import_files(options: Namespace) -> int:
+    """Import files; return 3 if a line was rejected or a file is incomplete."""
+    console = Console(stderr=True)
+    outcomes = run_import(settings_of(options), options.files, options.project, options.beside, console)
+    say(*(line for outcome in outcomes for line in outcome.lines()))
+    return 0 if all(outcome.is_whole for outcome in outcomes) else SOME_LEFT
 
 
 @dataclass(frozen=True, slots=True)

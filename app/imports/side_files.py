@@ -1,4 +1,4 @@
-"""Progress of an import, saved next to the file until all of it is stored."""
+"""Files next to an imported file: its progress, until all of it is stored, and its rejected lines."""
 
 import hashlib
 import json
@@ -7,7 +7,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
+
+from stores.errors import StoreError
+from stores.json import codec
 
 _SUFFIX: Final = ".loomql-import"
 
@@ -69,3 +72,46 @@ class ProgressFile:
     def delete(self) -> None:
         """Delete the progress of a fully imported file."""
         self._path.unlink(missing_ok=True)
+
+
+SUFFIX: Final = ".rejects.ndjson"
+
+
+class Rejects:
+    """The file of rejects, created with the first one; on resuming, everything after `kept` bytes is removed."""
+
+    def __init__(self, source: Path, folder: Path, kept: int) -> None:
+        self.path = folder / f"{source.name}{SUFFIX}"
+        self._file: BinaryIO | None = None
+        if kept and self.path.exists():
+            # The user may have shortened the file meanwhile.
+            size = min(kept, self.path.stat().st_size)
+            self._file = self.path.open("r+b")
+            self._file.truncate(size)
+            self._file.seek(size)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, number: int, content: bytes, error: StoreError | str) -> None:
+        """Append a rejected line."""
+        entry: dict[str, object] = {"line": number}
+        if isinstance(error, StoreError):
+            entry |= {"error": error.message, "argument": error.argument, "code": error.code}
+        else:
+            entry["error"] = error
+        entry["content"] = content.decode("utf-8", "backslashreplace").rstrip("\n")
+        if self._file is None:
+            self._file = self.path.open("w+b")
+        self._file.write(codec.dumps(entry) + b"\n")
+
+    def size(self) -> int:
+        """Flush the file and return its size in bytes."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
 from app.background.jobs import MaintenanceJobs
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore, in_flight
-from stores.completions.in_flight import InFlightCalls
+from stores.completions import CompletionsStore, store, tracking
 from stores.completions.tracking import TrackedCall
-from stores.database import Database, leases
+from stores.database import Database
+from stores.database.leases import Lease
 from stores.errors import BadInputError, UnavailableError
 from tests.stand_in_provider import StandIn
 from tests.stores.completions.test_tracking import HELLO, PROJECT, kept
@@ -21,15 +22,20 @@ INPUTS = {"model": "held", "messages": HELLO}
 
 
 @pytest.fixture(autouse=True)
-async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
+async def asking(completions: CompletionsStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """Shorten the leases, so that the test soon sees a dead process."""
-    completions._calls_in_flight = InFlightCalls(completions.database, lease_seconds=0.6)
+    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=0.6))
     yield
     await completions.close()
 
 
 async def has_no_lease(database: Database) -> bool:
     return await database.leases.count_documents({"_id": {"$regex": "^completions:"}}) == 0
+
+
+def keepers() -> list["asyncio.Task[None]"]:
+    """Return the tasks that renew leases."""
+    return [task for task in asyncio.all_tasks() if "_keep_lease" in str(task.get_coro())]
 
 
 async def test_running_call_is_not_ended_by_others(
@@ -44,7 +50,7 @@ async def test_running_call_is_not_ended_by_others(
 
     assert (await kept(calls, (await creating).call_id))["status"] == "success"
     await until_found(lambda: has_no_lease(database))
-    assert completions._calls_in_flight._renew_task is None
+    assert keepers() == []
 
 
 async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
@@ -54,8 +60,7 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     await until(lambda: bool(stand_in.requests))
     [lease] = [lease async for lease in database.leases.find({})]
     call_id = lease["_id"].rpartition(":")[2]
-    keeping = completions._calls_in_flight._renew_task
-    assert keeping
+    [keeping] = keepers()
     keeping.cancel()
     await until_found(completions.find_abandoned)
 
@@ -64,8 +69,8 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     stand_in.is_released = True
     completion = await creating
 
-    assert (ended["status"], ended["exception"]) == ("error", in_flight.SERVER_STOPPED)
-    assert ended["output"] == {"error": in_flight.SERVER_STOPPED}
+    assert (ended["status"], ended["exception"]) == ("error", tracking.SERVER_STOPPED)
+    assert ended["output"] == {"error": tracking.SERVER_STOPPED}
     assert ended["inputs"] == INPUTS
     assert await has_no_lease(database)
     late = await kept(calls, call_id)
@@ -95,7 +100,7 @@ async def test_call_whose_end_was_not_stored_is_ended_by_others(
 
     assert "choices" in completion.response
     assert before["status"] == "running"
-    assert (await kept(calls, completion.call_id))["exception"] == in_flight.SERVER_STOPPED
+    assert (await kept(calls, completion.call_id))["exception"] == tracking.SERVER_STOPPED
 
 
 async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsStore, database: Database) -> None:
@@ -103,9 +108,7 @@ async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsSto
     before = [document async for document in database.calls.find({})]
     for call_id in (completion.call_id, "purged-meanwhile"):
         lease_id = f"completions:{PROJECT}:{call_id}"
-        await database.leases.update_one(
-            {"_id": lease_id}, [{"$set": leases.lease_fields("who is gone", 0)}], upsert=True
-        )
+        assert await Lease(database, database.leases, {"_id": lease_id}, seconds=0).insert({})
 
     await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 

@@ -1,6 +1,7 @@
 """`loomql export`: writes a list to a file, with a progress bar, and resumes an interrupted export."""
 
 import json
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands.health import ANY_ADDRESS
-from app.exports.client import ExportClient, ExportError, ResumeFile, ResumeState
+from app.commands.options import Add, say, settings_of
+from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
 from app.settings import Settings
 from stores.exports.columns import CURSOR
@@ -19,6 +21,31 @@ _SAVE_INTERVAL_ROWS: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
 _RESUME: Final = "run the same command again to resume"
 _END: Final = f'{{"{TRAILER}":'.encode()
+
+
+def add_export(add: Add) -> None:
+    """Add `export`."""
+    parser = add("export", help="write a list of the server into a file")
+    parser.add_argument("concept", choices=EXPORTS, help="list to export")
+    parser.add_argument("file", type=Path, metavar="FILE", help="file to write; an incomplete file is continued")
+    parser.add_argument("--project", required=True, help="entity/project")
+    parser.add_argument("--url", help="address of the server (default: http://LOOMQL_HOST:LOOMQL_PORT)")
+    parser.add_argument("--filter", metavar="JSON", help="argument filter of the GraphQL field")
+    parser.add_argument("--query", metavar="JSON", help="argument query of the GraphQL field")
+    parser.add_argument("--sort-by", metavar="JSON", help="argument sortBy of the GraphQL field")
+    parser.add_argument("--format", choices=("ndjson", "parquet"), help="file format (default: ndjson)")
+    parser.set_defaults(command=export)
+
+
+def export(options: Namespace) -> int:
+    """Export a list from a server to a file."""
+    arguments = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
+    parameters = {name: text for name, text in arguments.items() if text is not None}
+    settings = settings_of(options)
+    url, console = options.url or own_url(settings), Console(stderr=True)
+    count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
+    quantity = "all" if count is None else f"{count:,}"
+    return say(f"Exported {quantity} {options.concept} of {options.project} to {options.file}.")
 
 
 def own_url(settings: Settings) -> str:

@@ -1,7 +1,9 @@
-"""Type of an imported line: call, object version, feedback, spans, thread or trailer."""
+"""Lines of an imported file, and their types: call, object version, feedback, spans, thread or trailer."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from app.exports.export import TRAILER
@@ -96,3 +98,77 @@ def _trailer(content: object) -> Trailer:
     message = error.get("message") if isinstance(error, dict) else None
     problem = None if content.get("complete") is True else str(message or "no reason given")
     return Trailer(count if isinstance(count, int) else 0, content.get("resumed") is True, problem)
+
+
+MAX_LINE: Final = 64 * 1024 * 1024
+MAX_DOCUMENT: Final = 256 * 1024 * 1024
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Byte order mark that some editors write at the start of UTF-8 text."""
+
+_PREFIX_BYTES: Final = 64 * 1024
+_SPANS_DOCUMENT: Final = re.compile(rb'\{\s*"resource_?[sS]pans"\s*:')
+_WHOLE_LINE: Final = re.compile(rb"\{.*\}\s*\Z", re.DOTALL)
+
+_OTHER_FORMATS: Final = {
+    b"PAR1": "is a Parquet file, which cannot be imported; export NDJSON instead",
+    b"\x1f\x8b": "is compressed; decompress it first (gunzip -k)",
+    b"PK\x03\x04": "is a ZIP archive; unpack it first",
+    b"[": "is a JSON array; write one object per line instead (jq -c '.[]')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line with its number from 1 and the offset of its end; `is_cut` if the file ends without a newline.
+
+    A line of more than `MAX_LINE` bytes has `is_too_long` and no content.
+    """
+
+    number: int
+    content: bytes
+    end: int
+    is_cut: bool = False
+    is_too_long: bool = False
+
+
+def lines_of(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
+    """Yield the lines of a file after an offset, at the end of line `number`; a document of spans is one line.
+
+    Raises:
+        BadInputError: the file has an unsupported format.
+        OSError: it cannot be read.
+    """
+    if _is_document(path):
+        if offset == 0:
+            content = path.read_bytes()
+            yield Line(1, content.removeprefix(_BYTE_ORDER_MARK), len(content))
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        while content := file.readline(MAX_LINE + 1):
+            number += 1
+            offset += len(content)
+            content = content.removeprefix(_BYTE_ORDER_MARK) if number == 1 else content
+            is_too_long = len(content) > MAX_LINE
+            while is_too_long and not content.endswith(b"\n") and (content := file.readline(MAX_LINE)):
+                offset += len(content)
+            yield Line(number, b"" if is_too_long else content, offset, not content.endswith(b"\n"), is_too_long)
+
+
+def _is_document(path: Path) -> bool:
+    """Return True if a file is one request of spans whose JSON spans lines."""
+    with path.open("rb") as file:
+        prefix = file.read(_PREFIX_BYTES).removeprefix(_BYTE_ORDER_MARK).lstrip()
+        size = file.seek(0, 2)
+    for mark, problem in _OTHER_FORMATS.items():
+        if prefix.startswith(mark):
+            raise BadInputError(f"{path} {problem}")
+    first, newline, _ = prefix.partition(b"\n")
+    if not _SPANS_DOCUMENT.match(prefix) or not newline or _WHOLE_LINE.fullmatch(first):
+        return False
+    if size > MAX_DOCUMENT:
+        raise BadInputError(
+            f"{path} is one JSON document of {size:,} bytes; the limit is {MAX_DOCUMENT:,}. Write one request per line"
+        )
+    return True

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.otel import protobuf_scanner
+from stores.otel import protobuf
 from tests.stores.otel.messages import body, request, span
 
 EMPTY_RESOURCE, EMPTY_SCOPE, EMPTY_SPAN, NUMBER = b"\x0a\x00", b"\x12\x00", b"\x12\x00", b"\x38\x00"
@@ -24,15 +24,15 @@ def test_every_span_is_found_with_its_resource_and_scope() -> None:
     whole.resource_spans[1].schema_url = "u"
     sent = whole.SerializeToString()
 
-    parts = protobuf_scanner.parts_of(sent)
+    parts = protobuf.parts_of(sent)
 
-    found = [[sent[start:end] for start, end in part.byte_ranges()] for part in parts]
+    found = [[message for message, _size in part.spans] for part in parts]
     assert found == [[one.SerializeToString() for one in spans] for spans in ([span(1), span(2)], [span(3)], [span(4)])]
-    assert [sent[slice(*part.resource)] for part in parts] == [
-        *[whole.resource_spans[0].resource.SerializeToString()] * 2,
-        b"",
+    assert parts[0].resource is parts[1].resource
+    assert [part.resource.decode() for part in parts] == [
+        *[{"attributes": {"service.name": "weather"}, "dropped_attributes_count": 0, "schema_url": ""}] * 2,
+        {"attributes": {}, "dropped_attributes_count": 0, "schema_url": "u"},
     ]
-    assert [sent[slice(*part.resource_schema_url)] for part in parts] == [b"", b"", b"u"]
 
 
 def test_unknown_fields_are_skipped() -> None:
@@ -40,9 +40,9 @@ def test_unknown_fields_are_skipped() -> None:
     scope = field(2, b"span") + unknown
     sent = unknown + field(1, unknown + field(2, scope) + unknown)
 
-    [part] = protobuf_scanner.parts_of(sent)
+    [part] = protobuf.parts_of(sent)
 
-    assert [sent[start:end] for start, end in part.byte_ranges()] == [b"span"]
+    assert list(part.spans) == [(b"span", 4)]
 
 
 def test_truncated_body_is_refused_at_any_position() -> None:
@@ -50,7 +50,7 @@ def test_truncated_body_is_refused_at_any_position() -> None:
 
     for end in range(1, len(sent)):
         with pytest.raises(BadInputError, match="or is truncated"):
-            protobuf_scanner.parts_of(sent[:end])
+            protobuf.parts_of(sent[:end])
 
 
 @pytest.mark.parametrize(
@@ -63,25 +63,25 @@ def test_truncated_body_is_refused_at_any_position() -> None:
 )
 def test_invalid_protobuf_is_refused(damaged: bytes) -> None:
     with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest"):
-        protobuf_scanner.parts_of(damaged)
+        protobuf.parts_of(damaged)
 
 
 def test_resources_and_scopes_without_spans_are_skipped() -> None:
     sent = EMPTY_RESOURCE * 1_000 + field(1, EMPTY_SCOPE * 1_000)
 
-    assert protobuf_scanner.parts_of(sent) == []
+    assert protobuf.parts_of(sent) == []
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        EMPTY_RESOURCE * (protobuf_scanner.MAX_FIELDS + 1),
-        field(1, EMPTY_SCOPE * protobuf_scanner.MAX_FIELDS),
-        field(1, field(2, EMPTY_SPAN * (protobuf_scanner.MAX_FIELDS - 1))),
-        field(1, field(2, NUMBER * (protobuf_scanner.MAX_FIELDS - 1))),
+        EMPTY_RESOURCE * (protobuf.MAX_FIELDS + 1),
+        field(1, EMPTY_SCOPE * protobuf.MAX_FIELDS),
+        field(1, field(2, EMPTY_SPAN * (protobuf.MAX_FIELDS - 1))),
+        field(1, field(2, NUMBER * (protobuf.MAX_FIELDS - 1))),
     ],
     ids=["resources", "scopes", "spans", "what is not known"],
 )
 def test_number_of_elements_in_a_request_is_limited(sent: bytes) -> None:
     with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; send smaller"):
-        protobuf_scanner.parts_of(sent)
+        protobuf.parts_of(sent)

@@ -1,0 +1,51 @@
+"""Tests that requests of the Weave API have the fields that clients may set, and no others of the stores' inputs."""
+
+from typing import Any
+
+import pytest
+
+from app.weave import request_models
+from app.weave.request_models import StoreInput
+
+FIELDS = {
+    "Start": "project_id op_name started_at attributes inputs id trace_id display_name parent_id thread_id turn_id "
+    "wb_user_id wb_run_id wb_run_step",
+    "End": "project_id id ended_at summary exception output wb_run_step_end",
+    "FeedbackCreateReq": "project_id weave_ref feedback_type payload id creator annotation_ref runnable_ref call_ref "
+    "trigger_ref wb_user_id",
+    "FeedbackReplaceReq": "project_id weave_ref feedback_type payload id creator annotation_ref runnable_ref call_ref "
+    "trigger_ref wb_user_id feedback_id",
+    "Cost": "prompt_token_cost completion_token_cost prompt_token_cost_unit completion_token_cost_unit effective_date "
+    "provider_id",
+    "ThreadFilter": "after_datetime before_datetime thread_ids",
+    "ObjectForInsert": "project_id object_id val builtin_object_class set_base_object_class wb_user_id",
+    "ObjectFilter": "base_object_classes exclude_base_object_classes leaf_object_classes object_ids is_op latest_only",
+    "RowPayload": "row",
+    "IndexPayload": "index",
+    "InsertPayload": "index row",
+    "TableFilter": "row_digests",
+    "ImageGenerationRequestInputs": "model prompt n",
+}
+"""The fields of each request in their order, which is that of the errors about them."""
+
+
+def models() -> dict[str, type[StoreInput[Any]]]:
+    return {
+        name: model
+        for name, model in vars(request_models).items()
+        if isinstance(model, type) and issubclass(model, StoreInput) and not name.startswith("StoreInput")
+    }
+
+
+@pytest.mark.parametrize("name", models())
+def test_request_has_the_fields_that_clients_may_set(name: str) -> None:
+    assert [*models()[name].model_fields] == FIELDS[name].split()
+
+
+def test_times_are_texts_and_other_integers_are_not() -> None:
+    parsed = request_models.ThreadFilter.model_validate({"after_datetime": "1970-01-01T00:00:01Z"})
+
+    assert parsed.to_store().after_datetime == 1_000_000
+    with pytest.raises(ValueError, match="must be a time in ISO 8601"):
+        request_models.ThreadFilter.model_validate({"after_datetime": 5})
+    assert request_models.IndexPayload.model_validate({"index": 5}).to_store().index == 5

@@ -1,0 +1,66 @@
+"""The checks of all code: linter, formatter, import directions and types. They run in the background of the tests."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+CHECKS: Final = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "import-linter": ["lint-imports"],
+    "mypy": [sys.executable, "-m", "mypy", "app", "graphql_schema", "stores", "tests"],
+}
+TIMEOUT_SECONDS: Final = 600
+
+
+class HouseChecks:
+    """All checks, one after another, in the background; a file for each has its complaints, or is empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+
+    def begin(self) -> None:
+        """Start the checks, unless they have been started."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def complaints(self, name: str) -> str:
+        """Wait for a check that this or another process has begun, and return its complaints."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not (self.folder / name).exists():
+            if time.monotonic() > deadline:
+                return f"{name} has not ended"
+            time.sleep(0.1)
+        return (self.folder / name).read_text()
+
+    def stop(self) -> None:
+        """Stop the checks, if they run."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.terminate()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        for name, command in CHECKS.items():
+            if self._stopping.is_set():
+                return
+            tool = Path(sys.executable).parent / command[0]
+            self._process = subprocess.Popen(
+                [str(tool) if tool.exists() else command[0], *command[1:]],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            output, _ = self._process.communicate()
+            unfinished = self.folder / "unfinished"
+            unfinished.write_text(output if self._process.returncode else "")
+            unfinished.rename(self.folder / name)

@@ -1,0 +1,84 @@
+"""Tests of the test run itself: its one mongod."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
+from tests.shared_by_workers import GIVEN
+
+PROBE = """
+import os, time
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_address(mongodb_uri, number):
+    folder = Path(__file__).parent
+    unfinished = folder / f"unfinished-{os.getpid()}"
+    unfinished.write_text(mongodb_uri)
+    unfinished.rename(folder / f"uri-{os.getpid()}")
+    while len(list(folder.glob("uri-*"))) < 2 or (folder / "wait").exists():
+        time.sleep(0.05)
+"""
+
+
+@contextmanager
+def run_of_two_workers(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run two tests that write the URI of their server into the folder, each in its own worker."""
+    (folder / "test_probe.py").write_text(PROBE)
+    options = ["-n", "2", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml", "--rootdir", "."]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", *options, str(folder / "test_probe.py")],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != GIVEN and not name.startswith("PYTEST_")},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        try:
+            yield run
+        finally:
+            if run.poll() is None:
+                run.kill()
+
+
+def uris(folder: Path) -> list[str]:
+    return [path.read_text() for path in folder.glob("uri-*")]
+
+
+def mongod_of(uri: str) -> int:
+    """Return the process id of the mongod with this URI."""
+    return mongod_pid(Path(unquote(urlsplit(uri).netloc)).parent)
+
+
+def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None:
+    (tmp_path / "wait").touch()
+    with run_of_two_workers(tmp_path) as run:
+        assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
+        mongod = mongod_of(uris(tmp_path)[0])
+        was_alive = is_alive(mongod)
+        (tmp_path / "wait").unlink()
+        code = run.wait(TIMEOUT_SECONDS)
+
+    assert (code, was_alive) == (0, True)
+    assert len(set(uris(tmp_path))) == 1
+    assert not is_alive(mongod)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "wait").touch()
+    with run_of_two_workers(tmp_path) as run:
+        assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
+        mongod = mongod_of(uris(tmp_path)[0])
+        os.killpg(run.pid, number) if number is signal.SIGINT else run.send_signal(number)
+        run.wait(TIMEOUT_SECONDS)
+
+    assert eventually(lambda: not is_alive(mongod))
