@@ -36,79 +36,48 @@ from stores.traces import TracesStore
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Stores:
-    """All stores over one database."""
+    """All stores over one database.
 
-    actions: ActionsStore
-    aggregates: AggregatesStore
-    calls: CallsStore
-    completions: CompletionsStore
-    costs: CostsStore
-    evaluations: EvaluationsStore
-    evaluation_runs: EvaluationRunsStore
-    files: FilesStore
-    images: ImagesStore
-    keys: KeysStore
-    tables: TablesStore
-    objects: ObjectsStore
-    feedback: FeedbackStore
-    hints: HintsStore
-    otel: OtelStore
-    projects: ProjectsStore
-    purges: PurgesStore
-    refs: RefsStore
-    retention: RetentionStore
-    text_search: TextSearchStore
-    threads: ThreadsStore
-    traces: TracesStore
+    Args:
+        database: the project data.
+        providers: providers of models for completions; none by default.
+        max_completions: number of parallel completions.
+        evaluation_rows: number of evaluation rows processed in parallel.
+        calls: store of calls with limits of its own; a new one by default.
+    """
 
-    @classmethod
-    def for_database(
-        cls,
+    def __init__(
+        self,
         database: Database,
         providers: Providers | None = None,
         max_completions: int = MAX_CONCURRENT,
         evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
-    ) -> "Stores":
-        """Create the stores of a database.
-
-        Args:
-            database: the project data.
-            providers: providers of models for completions; none by default.
-            max_completions: number of parallel completions.
-            evaluation_rows: number of evaluation rows processed in parallel.
-            calls: store of calls with limits of its own; a new one by default.
-        """
-        calls, objects = calls or CallsStore(database), ObjectsStore(database)
-        feedback, files = FeedbackStore(database), FilesStore(database)
+    ) -> None:
         providers = providers or NoProviders()
-        completions = CompletionsStore(database, objects, calls, providers, max_completions)
-        return cls(
-            actions=ActionsStore(calls, objects, feedback, completions),
-            aggregates=AggregatesStore(database),
-            calls=calls,
-            completions=completions,
-            costs=CostsStore(database),
-            evaluations=EvaluationsStore(database),
-            evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
-            feedback=feedback,
-            files=files,
-            hints=HintsStore(database),
-            images=ImagesStore(calls, files, completions.endpoints, providers),
-            keys=KeysStore(database),
-            objects=objects,
-            otel=OtelStore(calls),
-            projects=ProjectsStore(database),
-            purges=PurgesStore(database),
-            refs=RefsStore(database),
-            retention=RetentionStore(database),
-            tables=TablesStore(database),
-            text_search=TextSearchStore(database),
-            threads=ThreadsStore(database),
-            traces=TracesStore(database),
-        )
+        self.calls = calls or CallsStore(database)
+        self.objects = ObjectsStore(database)
+        self.feedback = FeedbackStore(database)
+        self.files = FilesStore(database)
+        self.completions = CompletionsStore(database, self.objects, self.calls, providers, max_completions)
+        self.actions = ActionsStore(self.calls, self.objects, self.feedback, self.completions)
+        self.aggregates = AggregatesStore(database)
+        self.costs = CostsStore(database)
+        self.evaluations = EvaluationsStore(database)
+        self.evaluation_runs = EvaluationRunsStore(database, self.calls, self.completions, evaluation_rows)
+        self.hints = HintsStore(database)
+        self.images = ImagesStore(self.calls, self.files, self.completions.endpoints, providers)
+        self.keys = KeysStore(database)
+        self.otel = OtelStore(self.calls)
+        self.projects = ProjectsStore(database)
+        self.purges = PurgesStore(database)
+        self.refs = RefsStore(database)
+        self.retention = RetentionStore(database)
+        self.tables = TablesStore(database)
+        self.text_search = TextSearchStore(database)
+        self.threads = ThreadsStore(database)
+        self.traces = TracesStore(database)
 
     async def close(self) -> None:
         """Stop the background work of the stores."""

@@ -1,6 +1,6 @@
 """Feedback: types, inputs, and the fields that read and write it."""
 
-from inspect import Parameter
+from dataclasses import MISSING
 from typing import Annotated, Final
 
 import strawberry
@@ -17,6 +17,7 @@ from graphql_schema.fields import (
     json_field,
     node_ref,
     optional_input,
+    parameters,
     plain_field,
     resolved_field,
     to_store,
@@ -212,20 +213,20 @@ class FeedbackPurgeRes:
     num_purged: int = plain_field("Number of feedback deleted by this request.")
 
 
-def _arguments() -> list[Parameter]:
-    """Return a parameter for each field of `FeedbackCreateReq`."""
-    return [
-        Parameter(
-            field.python_name,
-            Parameter.KEYWORD_ONLY,
-            default=None if field.default is None else Parameter.empty,
-            annotation=Annotated[FeedbackCreateReq.__annotations__[field.python_name], argument(field.description)],
-        )
-        for field in get_object_definition(FeedbackCreateReq, strict=True).fields
+_FIELDS: Final = get_object_definition(FeedbackCreateReq, strict=True).fields
+_ARGUMENTS: Final = {
+    field.python_name: Annotated[
+        FeedbackCreateReq.__annotations__[field.python_name], argument(field.description or "")
     ]
+    for field in _FIELDS
+}
+_REQUIRED: Final = {
+    field.python_name: _ARGUMENTS.pop(field.python_name) for field in _FIELDS if field.default is MISSING
+}
 
-
-_spread: Final = grouped_arguments("new", _arguments(), lambda _info, arguments: FeedbackCreateReq(**arguments))
+_spread: Final = grouped_arguments(
+    "new", parameters(_ARGUMENTS, required=_REQUIRED), lambda _info, arguments: FeedbackCreateReq(**arguments)
+)
 
 
 @strawberry.type

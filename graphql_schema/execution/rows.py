@@ -16,6 +16,7 @@ from graphql import (
     GraphQLSchema,
     get_nullable_type,
     is_abstract_type,
+    is_object_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import collect_iterator_awaitables
@@ -260,30 +261,18 @@ async def _put_awaited(data: Data, name: str, awaitable: Awaitable[Any]) -> None
     data[name] = await awaitable
 
 
-def has_type_by_class(item: object) -> bool:
-    """Return True if every value of the item's class has one type: the class is a type of the schema, and not cast."""
+def type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
+    """Return the object type of a value if its class alone determines it; None if graphql-core must resolve it."""
     definition = getattr(type(item), "__strawberry_definition__", None)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
-        return False
-    return get_strawberry_type_cast(item) is None and not hasattr(item, "__await__")
-
-
-def type_by_class(
-    kind: GraphQLOutputType, item: object, schema: GraphQLSchema, info: Callable[[], Any]
-) -> GraphQLObjectType | None:
-    """Return the object type of a value whose class determines it; None if graphql-core must resolve it."""
+        return None
+    if get_strawberry_type_cast(item) is not None or hasattr(item, "__await__"):
+        return None
     named = get_nullable_type(kind)
     if not is_abstract_type(named):
         return plain_object(kind)
-    if named.resolve_type is None:
-        return None
-    try:
-        name = named.resolve_type(item, info(), named)
-    except Exception:  # noqa: BLE001 -- graphql-core reports it
-        return None
-    found = schema.get_type(name) if isinstance(name, str) else None
-    is_one = isinstance(found, GraphQLObjectType) and schema.is_sub_type(named, found)
-    return plain_object(found) if is_one and isinstance(found, GraphQLObjectType) else None
+    found = schema.get_type(definition.name)
+    return plain_object(found) if is_object_type(found) and schema.is_sub_type(named, found) else None
 
 
 Info = GraphQLResolveInfo[Any]
@@ -402,12 +391,8 @@ class RowList:
 
     def _find_rows(self, item: object) -> Rows | None:
         """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
-        if type(item) is dict:
-            kind = plain_object(self._kind)
-        else:
-            kind = (
-                type_by_class(self._kind, item, self._executor.schema, self._info) if has_type_by_class(item) else None
-            )
+        is_dict = type(item) is dict
+        kind = plain_object(self._kind) if is_dict else type_by_class(self._kind, item, self._executor.schema)
         if kind is None:
             return None
         # The first row of a new selection is completed by graphql-core, and registers the selection.

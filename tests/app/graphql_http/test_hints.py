@@ -484,7 +484,7 @@ async def test_sse_subscription_gets_hints_by_comment_before_its_events(
 async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
     database: Database, calls: CallsStore, schema: LoomSchema
 ) -> None:
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     missing = {"json": {"$expr": {"$not": [eq("inputs.mesages", "x")]}}}
     before = await calls.events_cursor(PROJECT)
     await calls.write([start(20, inputs={})])
@@ -516,7 +516,7 @@ async def test_subscription_whose_field_is_in_a_fragment_gets_hints(database: Da
         subscription ($query: QueryInput, $after: String) {{ ...Watch }}
         fragment Watch on Subscription {{ {field_of_watch} }}
     """
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     found = await schema.stream(document, {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}, context)
     async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
         result = await anext(results)

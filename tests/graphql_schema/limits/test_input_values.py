@@ -195,7 +195,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
-    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores(database)))
 
 
 ATTACKS: dict[str, tuple[str, object]] = {
