@@ -1,5 +1,6 @@
 """Feedback: types, inputs, and the fields that read and write it."""
 
+from collections.abc import Sequence
 from dataclasses import MISSING
 from typing import Annotated, Final
 
@@ -22,11 +23,11 @@ from graphql_schema.fields import (
     resolved_field,
     to_store,
 )
-from graphql_schema.fields.connections import Call, key_of, list_field, to_one
+from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
-from graphql_schema.refs import load_node
+from graphql_schema.refs import load_nodes
 from graphql_schema.scalars import BigInt, DateTime
 from stores.feedback import FeedbackStats, NewFeedback
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
@@ -36,6 +37,10 @@ from stores.refs import feedback_ref, inner_entity
 from stores.row_fields import JsonField
 
 PAYLOAD = JsonField("payload")
+
+
+async def _subjects(info: Info, parents: Sequence[Row]) -> list[Row | None]:
+    return await load_nodes(info, [inner_entity(parent["project_id"], parent["weave_ref"]) for parent in parents])
 
 
 @strawberry.type
@@ -80,14 +85,11 @@ class Feedback(Node):
         key_of("project_id", "annotation_ref"),
     )
 
-    @resolved_field(returns=Node | None)
-    async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Subject of the feedback, such as a call, a version of an object or a trace.
-
-        Null if weaveRef names no entity of the project, or the entity is missing.
-        """
-        ref = inner_entity(parent["project_id"], parent["weave_ref"])
-        return None if ref is None else await load_node(info, ref)
+    on = resolved_field(
+        "Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no "
+        "entity of the project, or the entity is missing.",
+        returns=Node | None,
+    )(batched_resolver(_subjects))
 
 
 @strawberry.type

@@ -1,6 +1,6 @@
 """Projects: list, contents and storage sizes."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
@@ -22,7 +22,7 @@ from graphql_schema.fields import (
     plain_field,
     resolved_field,
 )
-from graphql_schema.fields.connections import field_of_project, list_field
+from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
@@ -96,16 +96,21 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
         ) from error
 
 
-def _count_field(
-    description: str, count: Callable[[ProjectsStore], Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]]
+def _totals_field(
+    description: str,
+    kind: object,
+    total: Callable[[ProjectsStore], Callable[..., Awaitable[Mapping[str, object]]]],
+    select: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
 ) -> FieldDefinition:
-    """Field with a count of a project's entities, batched over the projects of the page."""
+    """Field with a total over a project's entities, of the GraphQL type `kind`; `select` returns its arguments."""
 
-    async def resolve(info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
+        ids = [parent["id"] for parent in parents]
         with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(count(info.context.stores.projects), parent["id"]))
+            found = await info.context.loaders.load_all(total(info.context.stores.projects), ids, *select(info))
+        return [found[each] for each in ids]
 
-    return resolved_field(description, work=COUNT)(resolve)
+    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
 @strawberry.type
@@ -124,30 +129,29 @@ class Project(Node):
         "lag behind by up to 10 seconds. Null if there was none."
     )
 
-    call_count = _count_field(
+    call_count = _totals_field(
         "Number of calls; counted from an index only if selected, about half a second per million.",
+        BigInt,
         lambda projects: projects.count_calls,
     )
-    object_count = _count_field(
+    object_count = _totals_field(
         "Number of versions of objects and ops; counted from an index only if selected.",
+        BigInt,
         lambda projects: projects.count_objects,
     )
-    feedback_count = _count_field(
+    feedback_count = _totals_field(
         "Number of feedback entries; counted from an index only if selected.",
+        BigInt,
         lambda projects: projects.count_feedback,
     )
 
-    @resolved_field(
+    stats = _totals_field(
         "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "
         "calls.",
-        returns=ProjectStatsRes,
-        work=COUNT,
+        ProjectStatsRes,
+        lambda projects: projects.sizes,
+        lambda info: (frozenset(selected_fields(info)),),
     )
-    async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the selected sizes, batched over the projects of the page."""
-        wanted = frozenset(selected_fields(info))
-        with _explained_timeout(info):
-            return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
     threads = field_of_project(ThreadQueries, "threads", ThreadSchema)

@@ -1,7 +1,7 @@
 """Refs: in JSON values, and the fields that find entities and values by them."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -10,8 +10,9 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
 from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, plain_field, resolved_field
-from graphql_schema.fields.connections import Find, Version, to_one
+from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
 from graphql_schema.fields.selection import selected_fields_of_types
+from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
 from stores.paging import Row
 from stores.refs import EntityKind, EntityRef, kind_of, parse_entity, without_steps
@@ -75,23 +76,33 @@ class NodeQueries:
 
         Select its fields by a fragment on its type: `... on CallSchema { id }`.
         """
-        return await load_node(info, _parsed(id, "id"))
+        return (await load_nodes(info, [_parsed(id, "id")]))[0]
 
     @resolved_field(returns=list[Node | None])
     async def nodes(self, info: Info, ids: Refs) -> list[Row | None]:
         """Entities with refs, in the order of the refs; null for each that is missing or deleted."""
         if len(ids) > MAX_NODES:
             raise BadInputError(f"has {len(ids):,} refs; the limit is {MAX_NODES:,} per request", "ids")
-        refs = [_parsed(text, f"ids.{position}") for position, text in enumerate(ids)]
-        return await asyncio.gather(*(load_node(info, ref) for ref in refs))
+        return await load_nodes(info, [_parsed(text, f"ids.{position}") for position, text in enumerate(ids)])
 
 
-async def load_node(info: Info, ref: EntityRef) -> Row | None:
-    """Load the row of a ref with the selected fields and its type name; None if it is missing."""
-    lookup = NODE_LOOKUPS[ref.kind]
+async def load_nodes(info: Info, refs: Sequence[EntityRef | None]) -> list[Row | None]:
+    """Load the rows of refs with the selected fields and their type names; None for a missing row or ref."""
+    kinds = {ref.kind for ref in refs if ref}
+    of_kinds = await asyncio.gather(
+        *(_load_kind(info, kind, [ref for ref in refs if ref and ref.kind == kind]) for kind in kinds)
+    )
+    found = {ref: row for of_kind in of_kinds for ref, row in of_kind.items()}
+    return [ref and found[ref] for ref in refs]
+
+
+async def _load_kind(info: Info, kind: EntityKind, refs: Sequence[EntityRef]) -> dict[EntityRef, Row | None]:
+    lookup = NODE_LOOKUPS[kind]
     wanted = frozenset(selected_fields_of_types(info, lookup.type, Node.__name__))
-    row = await info.context.loaders.load(lookup.find(info.context.stores), lookup.key(ref), wanted)
-    return None if row is None else row | {TYPENAME: lookup.type}
+    keys = {ref: lookup.key(ref) for ref in refs}
+    found = await info.context.loaders.load_all(lookup.find(info.context.stores), keys.values(), wanted)
+    rows = {ref: found[key] for ref, key in keys.items()}
+    return {ref: None if row is None else row | {TYPENAME: lookup.type} for ref, row in rows.items()}
 
 
 def _parsed(text: str, argument: str) -> EntityRef:
@@ -102,6 +113,19 @@ def _parsed(text: str, argument: str) -> EntityRef:
 
 
 _VALUE = JsonField("value")
+
+
+async def _values(info: Info, parents: Sequence[Row], path: str | None = None) -> list[str | None]:
+    keys = [(parent["project_id"], parent["ref"]) for parent in parents]
+    found = await info.context.loaders.load_all(info.context.stores.refs.by_refs, keys)
+    try:
+        return [
+            _VALUE.text_at({"json": {"value": found[key]}}, path) if found[key] is not None else None
+            async for some in cooperative_batches(keys)
+            for key in some
+        ]
+    except StoreError as error:
+        raise error.prefixed("path") from None
 
 
 @strawberry.type
@@ -117,19 +141,11 @@ class ResolvedRef:
         """Kind of the target: object, op, table, call or artifact."""
         return kind_of(parent["ref"])
 
-    @resolved_field()
-    async def value(self, info: Info, parent: strawberry.Parent[Row], path: JsonPath = None) -> JSON | None:
-        """Value of the target: the value of an object or op, or the part of it at the ref's path.
-
-        Null if the target is deleted, missing or in another project, and for refs to tables, calls and artifacts.
-        """
-        key = parent["project_id"], parent["ref"]
-        found = await info.context.loaders.load(info.context.stores.refs.by_refs, key)
-        try:
-            text = _VALUE.text_at({"json": {"value": found}}, path) if found is not None else None
-        except StoreError as error:
-            raise error.prefixed("path") from None
-        return None if text is None else JSON(text)
+    value = resolved_field(
+        "Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is "
+        "deleted, missing or in another project, and for refs to tables, calls and artifacts.",
+        returns=JSON | None,
+    )(batched_resolver(_values, {"path": JsonPath}))
 
     obj = to_one(
         "Version of the object or op that the ref points to or into; null in the same cases as value.",

@@ -1,28 +1,27 @@
 """Traces of calls, with their trees and totals."""
 
-from functools import partial
+from types import SimpleNamespace
 from typing import Annotated
 
 import strawberry
 
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.context import Info
+from graphql_schema.context import Info, Stores
 from graphql_schema.fields import (
     Node,
     ProjectId,
     argument,
     computed_field,
-    connections,
     node_ref,
     plain_field,
     resolved_field,
 )
-from graphql_schema.fields.connections import Listing, connection_field, key_of, to_many, to_one
+from graphql_schema.fields.connections import Relation, key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt, DateTime
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.refs import trace_ref
 
 MaxDepth = Annotated[
@@ -30,6 +29,11 @@ MaxDepth = Annotated[
 ]
 
 _KEY = key_of("project_id", "trace_id")
+
+
+def _tree(stores: Stores) -> Relation:
+    """Return the relation from traces to their calls in tree order; its last argument is the maximum depth."""
+    return SimpleNamespace(pages=stores.traces.trees, count=stores.traces.count)
 
 
 @strawberry.type
@@ -95,38 +99,34 @@ class Trace(Node):
     )
     calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
-    @connection_field(of=CallSchema, work=COUNT)
-    async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """Calls at the top of the tree, the oldest first.
-
-        These have no parent or a missing one, or are the oldest of calls whose parent ids form a cycle.
-        """
-        return await _tree(info, parent, request, connections.frozen_node_fields(info), 0)
-
-    @connection_field(of=TraceTreeNode, work=COUNT)
-    async def tree(
-        self, info: Info, parent: strawberry.Parent[Row], max_depth: MaxDepth = None, *, request: PageRequest
-    ) -> Listing:
-        """Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants.
-
-        A page of 10,000 contains most traces completely.
-        """
-        wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
-        return await _tree(info, parent, request, wanted, max_depth)
-
-    @resolved_field(returns=TraceTotals, work=COUNT)
-    async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Totals over all calls of the trace."""
-        wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))
-        return await info.context.loaders.load(info.context.stores.traces.totals, _KEY(parent), wanted)
-
-
-async def _tree(
-    info: Info, parent: Row, request: PageRequest, wanted: frozenset[str], max_depth: int | None
-) -> Listing:
-    load, traces, key = info.context.loaders.load, info.context.stores.traces, _KEY(parent)
-    page = await load(traces.trees, key, wanted, request, max_depth)
-    return Listing(page, partial(load, traces.count, key, max_depth))
+    roots = to_many(
+        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest of "
+        "calls whose parent ids form a cycle.",
+        CallSchema,
+        _tree,
+        _KEY,
+        to_key=lambda: (0,),
+        work=COUNT,
+    )
+    tree = to_many(
+        "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
+        "A page of 10,000 contains most traces completely.",
+        TraceTreeNode,
+        _tree,
+        _KEY,
+        arguments={"max_depth": MaxDepth},
+        to_key=lambda max_depth=None: (max_depth,),
+        nodes=("nodes.call", "edges.node.call"),
+        work=COUNT,
+    )
+    totals = to_one(
+        "Totals over all calls of the trace.",
+        TraceTotals,
+        lambda stores: stores.traces.totals,
+        _KEY,
+        lambda info: (frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models")),),
+        work=COUNT,
+    )
 
 
 @strawberry.type

@@ -17,12 +17,13 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.engine.documents import Documents, ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
-from graphql_schema.engine.hints import may_be_empty, with_hints
+from graphql_schema.engine.hints import with_hints
 from graphql_schema.engine.results import (
     EventResults,
     PartialFailure,
     ResultFormatter,
     cause_of,
+    empty_fields,
     errors_of,
     may_have_changed,
 )
@@ -161,7 +162,8 @@ class LimitedSchema(strawberry.Schema):
         except StoreTimeoutError as error:
             return self._formatter.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
-        return await with_hints(result, executor) if executor and may_be_empty(result) else result
+        empty = empty_fields(result) if executor else None
+        return await with_hints(result, executor, empty) if executor and empty else result
 
     async def _execute(
         self, operation: PreparedOperation, given: ExecutionInput

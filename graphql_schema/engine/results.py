@@ -95,6 +95,31 @@ def is_unanswered(result: ExecutionResult) -> bool:
     )
 
 
+def empty_fields(result: ExecutionResult) -> dict[str, object]:
+    """Return the root fields without an error that may have returned no rows."""
+    failed = {error.path[0] for error in result.errors or () if error.path}
+    return {name: value for name, value in (result.data or {}).items() if name not in failed and _is_empty(value)}
+
+
+def _is_empty(value: object) -> bool | None:
+    """Return True if the value of a root field may contain no row; stops at the first value of a field with rows.
+
+    That is an empty list, one row of zeros and nulls, 0, or null. None for values that say nothing about rows: a
+    boolean such as `hasNextPage`, and a type name.
+    """
+    if isinstance(value, dict):
+        is_empty = None
+        for name, each in value.items():
+            found = None if name == "__typename" else _is_empty(each)
+            if found is False:
+                return False
+            is_empty = found or is_empty
+        return is_empty
+    if isinstance(value, list):
+        return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_empty(value[0])))
+    return None if isinstance(value, bool) else value is None or value == 0
+
+
 def may_have_changed(result: ExecutionResult) -> bool:
     """Return True if a mutation with errors may have changed data: not every root field has its own error."""
     failed = {tuple(error.path or ()) for error in result.errors or ()}

@@ -5,14 +5,12 @@ from strawberry.scalars import JSON
 
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.context import Info
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.types import EvaluationStatusCode
-from graphql_schema.fields import json_field, plain_field, resolved_field
+from graphql_schema.fields import json_field, plain_field
 from graphql_schema.fields.connections import key_of, to_many, to_one
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
-from stores.paging import Row
 from stores.row_fields import JsonField
 
 
@@ -71,21 +69,18 @@ class EvaluationRun:
         select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )
 
-    @resolved_field(
+    metrics = to_one(
         "Metrics of the scores, sorted by name, computed from the predictions stored so far.",
-        returns=list[EvaluationMetric],
+        list[EvaluationMetric],
+        lambda stores: stores.evaluations.metrics,
+        key_of("project_id", "id"),
+        select=lambda _: (),
     )
-    async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Read the metrics, batched over all runs of the page."""
-        key = parent["project_id"], parent["id"]
-        return await info.context.loaders.load(info.context.stores.evaluations.metrics, key)
-
-    @resolved_field(
+    usage = to_one(
         "Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call "
         "reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.",
-        returns=UsageTotals,
+        UsageTotals,
+        lambda stores: stores.evaluations.usage,
+        key_of("project_id", "id"),
+        select=lambda _: (),
     )
-    async def usage(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the usage, batched over all runs of the page."""
-        key = parent["project_id"], parent["id"]
-        return await info.context.loaders.load(info.context.stores.evaluations.usage, key)

@@ -25,7 +25,6 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import get_strawberry_type_cast
 
 from graphql_schema.execution.plans import Field, Plan, plain_object
-from graphql_schema.loaders import gather
 from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
@@ -438,7 +437,7 @@ class RowList:
             [position] = self._awaited
             self._completed[position] = await self._completed[position]
         else:
-            found = await gather(self._waiting())
+            found = await gather_with_cancel(*self._waiting())
             for position, data in zip(self._awaited, found, strict=True):
                 self._completed[position] = data
         return self._completed

@@ -65,6 +65,9 @@ Offset = Annotated[
     int | None, argument("Number of entries to skip. A cursor is faster for late pages, and misses no entry.")
 ]
 
+_NODES: Final = "nodes", "edges.node"
+"""Paths of a connection's nodes."""
+
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
 
 FEW_CHARACTERS: Final = 4_096
@@ -95,9 +98,28 @@ def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:
     return [StoreSortBy(key.field, key.direction is SortDirection.DESC) for key in sort_by or ()]
 
 
+def batched_resolver(
+    of_all: Callable[..., Awaitable[Sequence[object]]], optional: Mapping[str, object] | None = None
+) -> Callable[..., Awaitable[object]]:
+    """Return the resolver of a field from its batch resolver, whose optional arguments have these annotated types.
+
+    `of_all` takes an info, the source rows, and the arguments by name. Its lookups use `info.context.loaders`, which
+    batch those of all rows of a page; so a relation costs a constant number of commands.
+    """
+
+    async def resolve(info: Info, parent: strawberry.Parent[Any], **arguments: Any) -> object:
+        return (await of_all(info, [parent], **arguments))[0]
+
+    declare_arguments(resolve, "arguments", parameters(optional or {}))
+    setattr(resolve, BATCH_RESOLVER, of_all)
+    return resolve
+
+
 @dataclass(eq=False, slots=True)
 class Listing:
     """A page and a function that counts all entries; it runs only if totalCount is selected.
+
+    With a `key`, the function takes keys and counts the entries of each: one lookup counts for all listings of a page.
 
     Not frozen: a page of rows creates one of these per row, and a frozen dataclass takes three times as long to create.
     """
@@ -105,7 +127,8 @@ class Listing:
     IS_ROW: ClassVar = True
 
     page: Page
-    count: Callable[[], Awaitable[int]]
+    count: Callable[..., Awaitable[Any]]
+    key: Hashable = None
 
 
 @strawberry.type
@@ -137,6 +160,16 @@ class Edge(Generic[Node]):
     node: Node = plain_field("Entry of the list.")
 
 
+async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
+    if listings[0].key is None:
+        return [BigInt(await each.count()) for each in listings]
+    keys: dict[Callable[..., Awaitable[Any]], list[Hashable]] = {}
+    for each in listings:
+        keys.setdefault(each.count, []).append(each.key)
+    found = {count: await count(of) for count, of in keys.items()}
+    return [BigInt(found[each.count][each.key]) for each in listings]
+
+
 @strawberry.type
 class Connection(Generic[Node]):
     """Page of a list."""
@@ -165,10 +198,9 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved_field(work=COUNT)
-    async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
-        """Number of entries on all pages; computed only if selected."""
-        return BigInt(await parent.count())
+    total_count = resolved_field(
+        "Number of entries on all pages; computed only if selected.", returns=BigInt, work=COUNT
+    )(batched_resolver(_total_counts))
 
 
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
@@ -212,12 +244,7 @@ def _is_in_list(info: Info) -> bool:
 
 def selected_node_fields(info: Info) -> set[str]:
     """Return the fields selected of a connection's nodes, through `nodes` and through `edges`."""
-    return selected_fields(info, "nodes", "edges.node")
-
-
-def frozen_node_fields(info: Info) -> frozenset[str]:
-    """Like `selected_node_fields`, hashable for the key of a loader."""
-    return frozenset(selected_node_fields(info))
+    return selected_fields(info, *_NODES)
 
 
 def connection_of(of: object) -> object:
@@ -323,36 +350,28 @@ def key_of(*names: str) -> KeyOf:
     return key
 
 
-def batched_resolver(
-    of_all: Callable[..., Awaitable[Sequence[object]]], optional: Mapping[str, object] | None = None
-) -> Callable[..., Awaitable[object]]:
-    """Return the resolver of a field from its batch resolver, whose optional arguments have these annotated types.
+def to_one(
+    description: str,
+    to: object,
+    find: Callable[[Stores], Find],
+    key: KeyOf,
+    select: Callable[[Info], tuple[Hashable, ...]] = lambda info: (frozenset(selected_fields(info)),),
+    **cost: Unpack[Cost],
+) -> FieldDefinition:
+    """Field with one related value of the type `to`, mostly a row; null if there is none.
 
-    `of_all` takes an info, the source rows, and the arguments by name. Its lookups use `info.context.loaders`, which
-    batch those of all rows of a page; so a relation costs a constant number of commands.
+    `select` returns the arguments of the lookup besides the keys, by default the selected fields.
     """
-
-    async def resolve(info: Info, parent: strawberry.Parent[Any], **arguments: Any) -> object:
-        return (await of_all(info, [parent], **arguments))[0]
-
-    declare_arguments(resolve, "arguments", parameters(optional or {}))
-    setattr(resolve, BATCH_RESOLVER, of_all)
-    return resolve
-
-
-def to_one(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> FieldDefinition:
-    """Field with one related row of the type `to`; null if there is none."""
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
         keys = [key(parent) for parent in parents]
         present = [each for each in keys if each is not None]
         if not present:
             return [None] * len(keys)
-        wanted = frozenset(selected_fields(info))
-        found = await info.context.loaders.load_all(find(info.context.stores), present, wanted)
+        found = await info.context.loaders.load_all(find(info.context.stores), present, *select(info))
         return [None if each is None else found[each] for each in keys]
 
-    return resolved_field(description, returns=to)(batched_resolver(of_all))
+    return resolved_field(description, returns=to, **cost)(batched_resolver(of_all))
 
 
 def to_many(
@@ -363,6 +382,8 @@ def to_many(
     arguments: Mapping[str, object] | None = None,
     to_key: Callable[..., tuple[Hashable, ...]] = tuple,
     select_deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
+    nodes: tuple[str, str] = _NODES,
+    **cost: Unpack[Cost],
 ) -> FieldDefinition:
     """Field with a page of related rows of the type `of`.
 
@@ -374,6 +395,8 @@ def to_many(
         arguments: optional further arguments of the field, by name.
         to_key: converts these arguments to the last arguments of the relation's `pages` and `count`.
         select_deeper: derives further arguments of `pages` from the selection below the rows.
+        nodes: paths of the rows whose selected fields `pages` takes.
+        cost: cost of the field, as far as it differs from that of a page.
     """
     own = arguments or {}
 
@@ -381,12 +404,16 @@ def to_many(
         relation, loaders = relation_in(info.context.stores), info.context.loaders
         narrowing = to_key(**{name: values[name] for name in own if name in values})
         keys = [key(parent) for parent in parents]
-        details = (frozen_node_fields(info), page_request(info, values), *narrowing, *select_deeper(info))
+        wanted = frozenset(selected_fields(info, *nodes))
+        details = (wanted, page_request(info, values), *narrowing, *select_deeper(info))
         pages = await loaders.load_all(relation.pages, keys, *details)
-        count = partial(loaders.load, relation.count)
-        return [Listing(pages[each], partial(count, each, *narrowing)) for each in keys]
 
-    return resolved_field(description, connection_of(of))(batched_resolver(of_all, {**own, **_PAGING}))
+        async def count(of: Sequence[Hashable]) -> Mapping[Hashable, int]:
+            return await loaders.load_all(relation.count, of, *narrowing)
+
+        return [Listing(pages[each], count, each) for each in keys]
+
+    return resolved_field(description, connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
 
 
 class ConnectionNames(NameConverter):
