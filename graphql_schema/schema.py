@@ -113,8 +113,7 @@ class LoomSchema(LimitedSchema):
         coerce_to_inputs(self._schema)
         skip_type_checks(self._schema)
         describe_types(self._schema)
-        if issubclass(self.execution_context_class, CompilingExecutor):
-            call_directly(self._schema)
+        call_directly(self._schema)
         if permissions is not None:
             guard_root_fields(self._schema, permissions)
 

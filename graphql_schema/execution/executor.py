@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import nullcontext
 from functools import cached_property
-from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
 import strawberry
@@ -12,7 +11,6 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     GraphQLError,
-    GraphQLField,
     GraphQLList,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -34,7 +32,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
-from graphql_schema.execution.plans import Field, Plans, is_plain
+from graphql_schema.execution.plans import UNWRAPPED, Field, Plans, is_plain
 from graphql_schema.execution.rows import BatchedFields, Info, Location, RowList, Rows, path_of
 from stores.concurrency.time_slices import ReleasedItems
 
@@ -354,41 +352,33 @@ class CompilingExecutor(LimitedRootsExecutor):
             return None
 
 
-Resolve = Callable[..., Awaitable[object]]
-
-
 def call_directly(schema: GraphQLSchema) -> None:
-    """Make the plain async fields of a schema call their resolvers directly.
+    """Make the plain fields of a schema call their resolvers directly.
 
     Coercion must return the arguments in the form of the resolvers, as `coerce_to_inputs` ensures.
     """
     for kind in schema.type_map.values():
-        if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:
-            for definition in kind.fields.values():
-                _resolve_directly(definition)
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
+        for definition in kind.fields.values() if isinstance(kind, GraphQLObjectType) else ():
+            field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if is_plain(field) and field.base_resolver:
+                for argument in definition.args.values():
+                    argument.out_name = argument.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
+                setattr(definition, attribute, _direct(field, field.base_resolver))
 
 
-def _resolve_directly(definition: GraphQLField) -> None:
-    field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    if not is_plain(field) or field.base_resolver is None or not iscoroutinefunction(field.base_resolver.wrapped_func):
-        return
-    for argument in definition.args.values():
-        argument.out_name = argument.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
-    definition.resolve = _resolve(field, field.base_resolver)
-
-
-def _resolve(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Resolve:
-    function = cast("Resolve", resolver.wrapped_func)
+def _direct(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., object]:
+    function = cast("Callable[..., object]", resolver.wrapped_func)
     has_self = resolver.self_parameter is not None
     sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
 
-    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> Awaitable[object]:
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> object:
         for name in sources:
             values[name] = source
         if info_name:
             values[info_name] = strawberry.Info(_raw_info=info, _field=field)
         return function(source, **values) if has_self else function(**values)
 
-    resolve._is_default = False  # type: ignore[attr-defined] # noqa: SLF001 -- Strawberry's own mark
+    setattr(resolve, UNWRAPPED, False)
     return resolve

@@ -23,8 +23,6 @@ from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
 from graphql.utilities.coerce_input_value import coerce_default_value
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types import arguments
-from strawberry.types.arguments import InputContext
 from strawberry.types.base import StrawberryObjectDefinition
 
 from graphql_schema.errors import TOO_COMPLEX
@@ -291,9 +289,9 @@ def _object(kind: GraphQLInputObjectType) -> Coerce:
 def coerce_to_inputs(schema: GraphQLSchema) -> None:
     """Make graphql-core create the input objects of a schema, which must be a Strawberry schema without `Maybe`.
 
-    Strawberry would create them from dicts in a second pass, which takes three times as long as the first.
+    Strawberry would create them from dicts in a second pass, which takes three times as long as the first. Fields must
+    call their resolvers directly.
     """
-    _copy_converted_lists()
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
             definition: StrawberryObjectDefinition = kind.extensions[_DEFINITION]
@@ -302,7 +300,6 @@ def coerce_to_inputs(schema: GraphQLSchema) -> None:
             # With this flag graphql-core checks oneOf and reports the location, which Strawberry does not.
             kind.is_one_of = definition.is_one_of
             kind.out_type = _maker(definition)  # type: ignore[method-assign,assignment]
-            definition.from_input = _unchanged
 
 
 def _maker(definition: StrawberryObjectDefinition) -> Callable[[dict[str, Any]], object]:
@@ -313,24 +310,3 @@ def _maker(definition: StrawberryObjectDefinition) -> Callable[[dict[str, Any]],
         if field.default_value is MISSING and field.default_factory is MISSING
     }
     return lambda values: make(**(unset | values))
-
-
-def _unchanged(_type: type, value: Mapping[str, Any], _context: InputContext) -> object:
-    return value
-
-
-_is_leaf: Final = arguments._is_leaf_type  # noqa: SLF001 -- no public way
-"""Strawberry's check whether the items of a list need no conversion."""
-
-
-def _is_converted(kind: Any, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 -- as Strawberry's own takes them
-    definition = getattr(kind, "__strawberry_definition__", None)
-    return getattr(definition, "from_input", None) is _unchanged or _is_leaf(kind, *args, **kwargs)
-
-
-def _copy_converted_lists() -> None:
-    """Make Strawberry copy lists of converted inputs.
-
-    Otherwise it checks each item for five microseconds, without yielding to the event loop.
-    """
-    vars(arguments)["_is_leaf_type"] = _is_converted

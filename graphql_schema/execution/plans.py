@@ -84,6 +84,9 @@ name.
 It returns a list with one value for each source.
 """
 
+UNWRAPPED: Final = "_is_default"
+"""Strawberry's mark of resolvers; a function around one, such as a permission check, has none."""
+
 BARE: Final = "bare"
 """Attribute of a resolver with a faster function of the source alone, for uses without arguments."""
 
@@ -162,7 +165,7 @@ class Field:
     def reading(self) -> Reading | None:
         """Access to its value without Strawberry; None for a field that needs an info, is async, or has extensions."""
         field = self.plain_field
-        if field is None or not hasattr(self.definition.resolve, "_is_default"):
+        if field is None or not hasattr(self.definition.resolve, UNWRAPPED):
             return None
         resolver = field.base_resolver
         if resolver is None:
