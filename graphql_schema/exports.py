@@ -18,6 +18,9 @@ from stores.exports.lists import RowSelection
 from stores.ids import check_project_id
 from stores.json import codec
 
+Input = Any
+"""Coerced value of an argument: an input object, a list of them, or None."""
+
 PROJECT_ID: Final = "projectId"
 
 _MAX_DEPTH: Final = 100
@@ -91,7 +94,7 @@ def parse_arguments(schema: LimitedSchema, concept: Concept, parameters: Mapping
     )
 
 
-def _argument(schema: LimitedSchema, concept: Concept, name: str, text: str | None) -> Any:  # noqa: ANN401 -- an input
+def _argument(schema: LimitedSchema, concept: Concept, name: str, text: str | None) -> Input:
     if text is None:
         return None
     try:

@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 from graphql_schema.context import Info, Stores
 from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, plain_field, resolved_field
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
-from graphql_schema.fields.selection import selected_fields_of_types
+from graphql_schema.fields.selection import selected_fields
 from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
 from stores.paging import Row
@@ -98,7 +98,7 @@ async def load_nodes(info: Info, refs: Sequence[EntityRef | None]) -> list[Row |
 
 async def _load_kind(info: Info, kind: EntityKind, refs: Sequence[EntityRef]) -> dict[EntityRef, Row | None]:
     lookup = NODE_LOOKUPS[kind]
-    wanted = frozenset(selected_fields_of_types(info, lookup.type, Node.__name__))
+    wanted = frozenset(selected_fields(info, types=(lookup.type, Node.__name__)))
     keys = {ref: lookup.key(ref) for ref in refs}
     found = await info.context.loaders.load_all(lookup.find(info.context.stores), keys.values(), wanted)
     rows = {ref: found[key] for ref, key in keys.items()}

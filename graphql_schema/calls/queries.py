@@ -59,10 +59,11 @@ class CallsFilter:
 
     def to_store(self) -> store.CallsFilter:
         """Convert to the filter of `stores.calls`."""
-        return store.CallsFilter(**{name: _stored(value) for name, value in vars(self).items()})
+        values: dict[str, Any] = {name: _stored(value) for name, value in vars(self).items()}
+        return store.CallsFilter(**values)
 
 
-def _stored(value: Any) -> Any:  # noqa: ANN401 -- any value of the filter
+def _stored(value: object) -> object:
     """Replace enum members by their values."""
     return [each.value if isinstance(each, Enum) else each for each in value] if isinstance(value, list) else value
 

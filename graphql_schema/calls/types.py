@@ -93,6 +93,9 @@ class LLMUsageSchema:
     total_tokens: BigInt | None = plain_field("Number of tokens in total, as the provider counts them.")
 
 
+GraphQLKind = Any
+"""A type in Python that Strawberry converts to a GraphQL type; optional types are no classes."""
+
 _COLUMNS: Final = {column.name: column for column in CALL_COLUMNS}
 _TYPES: Final = {
     Type.ID: strawberry.ID,
@@ -105,13 +108,13 @@ _TYPES: Final = {
 }
 
 
-def type_of_values(column: str) -> Any:  # noqa: ANN401 -- a type
+def type_of_values(column: str) -> GraphQLKind:
     """Return the GraphQL type of one value of a column; text for a list of refs, and if there is no such column."""
     known = _COLUMNS.get(column)
     return _TYPES[known.type] if known and known.type is not Type.JSON else str
 
 
-def _type_of(column: Column) -> Any:  # noqa: ANN401 -- a type
+def _type_of(column: Column) -> GraphQLKind:
     return _TYPES[column.type] | None if column.is_nullable else _TYPES[column.type]
 
 

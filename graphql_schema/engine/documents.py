@@ -46,6 +46,9 @@ from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule,
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
 SEVERAL: Final = "several"
+_USES_OF_CURSOR: Final = 2
+"""Uses of a variable in an operation: its declaration, and one argument."""
+
 RESUMES: Final = "after"
 """Argument of a subscription field with the cursor to start after."""
 
@@ -203,8 +206,7 @@ class PreparedOperation:
                 for part in (self.node, *self.fragments.values()):
                     graphql.visit(part, uses)
                 variable = argument.value.name.value
-                # One use is the declaration, the other the argument.
-                return variable if uses.counts[variable] == 2 else None  # noqa: PLR2004 -- as the comment says
+                return variable if uses.counts[variable] == _USES_OF_CURSOR else None
         return None
 
 
