@@ -93,7 +93,7 @@ async def load_nodes(info: Info, refs: Sequence[EntityRef | None]) -> list[Row |
         *(_load_kind(info, kind, [ref for ref in refs if ref and ref.kind == kind]) for kind in kinds)
     )
     found = {ref: row for of_kind in of_kinds for ref, row in of_kind.items()}
-    return [ref and found[ref] for ref in refs]
+    return [found[ref] if ref else None for ref in refs]
 
 
 async def _load_kind(info: Info, kind: EntityKind, refs: Sequence[EntityRef]) -> dict[EntityRef, Row | None]:

@@ -326,8 +326,8 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
     )
 
 
-Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | None]]]
-"""Lookup of rows by key, with the selected fields; None for a missing row."""
+Find = Callable[..., Awaitable[Mapping[Any, Any]]]
+"""Lookup of rows by keys, mostly with the selected fields; None for a missing row."""
 
 Relation = Any
 """An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
