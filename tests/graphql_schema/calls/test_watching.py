@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -155,7 +154,7 @@ async def test_event_has_the_current_trace_size(schema: LoomSchema, stores: Stor
 
 
 async def test_slow_subscriber_gets_a_resume_cursor(schema: LoomSchema, database: Database) -> None:
-    stores = replace(Stores(database), calls=CallsStore(database, max_event_bytes=15_000))
+    stores = Stores(database, calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
         await until_subscribed(stores.calls)
