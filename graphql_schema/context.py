@@ -26,7 +26,7 @@ from stores.keys import KeysStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
-from stores.providers import NoProviders, Providers
+from stores.providers import Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
@@ -172,7 +172,7 @@ class Stores:
         evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
     ) -> None:
-        providers = providers or NoProviders()
+        providers = providers or Providers()
         self.calls = calls or CallsStore(database)
         self.objects = ObjectsStore(database)
         self.feedback = FeedbackStore(database)

@@ -10,9 +10,10 @@ from stores.concurrency.admission import Slot
 from stores.concurrency.scan_slots import QUOTA_KEY
 from stores.database import Collection, Database, Document, database_query
 from stores.database.connection import IN_PYTHON
+from stores.database.reads import find_all
 from stores.database.transactions import Session
 from stores.ids import check_project_id
-from stores.paging import Page, PageRequest
+from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.id_queries import named_ids
 from stores.query.in_python import python_assisted_match
@@ -25,6 +26,9 @@ OLDEST_FIRST: Final = (SortBy("created_at"),)
 """Order of a list if the client names none."""
 
 Filter = TypeVar("Filter")
+
+Key = tuple[str, str]
+"""A project id and a document's id."""
 
 
 class DocumentList(Generic[Filter]):
@@ -114,6 +118,18 @@ class DocumentList(Generic[Filter]):
             return await paging.find_page(
                 self._documents, match, order, request, paths, cursor_scope=cursor_scope, session=session
             )
+
+    @database_query
+    async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
+        """Return the selected fields per pair of project id and id, in one command; None if no document exists."""
+        match = {
+            "_id": {"$in": [f"{project_id}:{each}" for project_id, each in keys]},
+            "project_id": {"$in": list({project_id for project_id, _ in keys})},
+        }
+        projection = dict.fromkeys(["project_id", "id", *self.paths_of(wanted)], 1)
+        rows = await find_all(self._documents, match | self.scope, {"_id": 0} | projection, len(keys))
+        rows_by_key = {(row["project_id"], row["id"]): row for row in rows}
+        return {key: rows_by_key.get(key) for key in keys}
 
     async def count(self, project_id: str, list_filter: Filter | None = None, query: Query | None = None) -> int:
         """Count the documents that match the filter and the query.

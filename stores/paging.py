@@ -3,30 +3,22 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from types import NoneType
 from typing import Any, Final, Self
 
 import bson
 import bson.errors
 
-from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
-from stores.database.reads import SNAPSHOT, all_rows, read_rows_up_to
+from stores.database.reads import all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
-_ONE_BATCH: Final = 1_000_000
-"""Batch size that makes MongoDB return all rows in one reply of 16 MiB; its default first batch has 101."""
-
-_MAX_SHARED_ROWS: Final = 500
-"""Maximum rows of several values' pages that one query reads, in place of one lookup per value."""
-
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
 Row = dict[str, Any]
@@ -219,7 +211,7 @@ async def find_page(
     scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
     position = decode_cursor(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
-    found, is_cut = await _rows(collection, pipeline, request, session)
+    found, is_cut = await read_rows(collection, pipeline, request, session)
     return build_page(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
 
@@ -232,140 +224,13 @@ def build_page(found: list[Row], request: PageRequest, order: Order, scope: byte
     return Page(rows, more, before, order, scope)
 
 
-async def find_pages(
-    collection: Collection,
-    field: str,
-    values: Sequence[str],
-    match: dict[str, Any],
-    order: Order,
-    request: PageRequest,
-    projection: Sequence[str],
-    transform: Sequence[dict[str, Any]] = (),
-) -> dict[str, Page]:
-    """Read one page per value of `field` in one command; a list field matches by any member.
-
-    `transform` stages turn the matching documents into others, before the sort.
-
-    Raises:
-        BadInputError: if the cursor belongs to none of the values' pages. A cursor belongs to one value's page, so
-            several values with a cursor always raise.
-    """
-    if request.cursor is not None or len(values) == 1:
-        return {
-            value: await find_page(collection, last, order, request, projection, source)
-            for value in values
-            for source, last in [_split_match({**match, field: value}, transform)]
-        }
-
-    def scope(of_value: dict[str, Any]) -> bytes:
-        source, last = _split_match(of_value, transform)
-        return scope_of(collection.name, *source, last, order)
-
-    found = None if transform else await _find_few(collection, field, values, match, order, request, projection)
-    if found is None:
-        source, last = _split_match(match, transform)
-        pipeline = [*source, *page_pipeline(last, order, request, projection)]
-        found = {value: [] for value in values}
-        async for row in cooperative_async(_pipeline_per_value(collection, field, values, pipeline)):
-            found[row["value"]].append(row["rows"])
-    empty_page = build_page([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
-    pages = dict.fromkeys(found, empty_page)
-    async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
-        for value in batch:
-            pages[value] = build_page(found[value], request, order, partial(scope, {**match, field: value}))
-    return pages
-
-
-async def _find_few(
-    collection: Collection,
-    field: str,
-    values: Sequence[str],
-    match: dict[str, Any],
-    order: Order,
-    request: PageRequest,
-    projection: Sequence[str],
-) -> dict[str, list[Row]] | None:
-    """Return each value's rows, up to one more than its page; None if there are too many rows for one query.
-
-    One query for all values takes a fraction of one lookup per value. It needs plain sort keys that all rows have.
-    """
-    projected = {"_id": 0} | dict.fromkeys([*projection, *(key.path for key in order.keys), field], 1)
-    # At most as many rows as one lookup per value would read.
-    limit = min(_MAX_SHARED_ROWS, len(values) * (request.offset + request.size + 1))
-    stages: list[dict[str, Any]] = [
-        {"$match": {**match, field: {"$in": list(values)}}},
-        {"$limit": limit + 1},
-        {"$project": projected},
-    ]
-    rows = await all_rows(collection, stages, limit + 2)
-    if len(rows) > limit:
-        return None
-    found: dict[str, list[Row]] = {value: [] for value in values}
-    for row in sorted(rows, key=lambda row: [row[key.path] for key in order.keys], reverse=request.backward):
-        value_or_list = row[field]
-        if not isinstance(value_or_list, list):
-            found[value_or_list].append(row)
-            continue
-        for value in found.keys() & value_or_list:
-            # One copy per value: callers add fields to the row.
-            found[value].append(dict(row))
-    first, end = request.offset, request.offset + request.size + 1
-    return {value: some[first:end] for value, some in found.items()}
-
-
-def _split_match(
-    match: dict[str, Any], transform: Sequence[dict[str, Any]]
-) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
-    """Return the stages before the sort, and the filter that remains for it."""
-    return ([{"$match": match}, *transform], {}) if transform else ([], match)
-
-
 async def count(
-    collection: Collection,
-    stages: Sequence[dict[str, Any]],
-    limit: int | None = None,
-    session: Session | None = None,
+    collection: Collection, stages: Sequence[dict[str, Any]], limit: int | None = None, session: Session | None = None
 ) -> int:
     """Count the documents that the stages produce, up to `limit`."""
     at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
     counted = collection.aggregate([*stages, *at_most, {"$count": "number"}], session=session)
     return sum([found["number"] async for found in counted])
-
-
-async def count_each(
-    collection: Collection,
-    field: str,
-    values: Sequence[str],
-    match: dict[str, Any],
-    transform: Sequence[dict[str, Any]] = (),
-) -> dict[str, int]:
-    """Count the matching documents per value of `field` in one command; a list field matches by any member.
-
-    `transform` stages turn the documents into others before the count. Values without documents count 0.
-    """
-    counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
-    found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
-    return dict.fromkeys(values, 0) | found
-
-
-def _pipeline_per_value(
-    collection: Collection, field: str, values: Sequence[str], pipeline: list[dict[str, Any]]
-) -> AsyncIterator[Row]:
-    """Run the pipeline once per value; yield each result as `rows` together with its `value`."""
-    joined = {
-        "from": collection.name,
-        "localField": "value",
-        "foreignField": field,
-        "pipeline": pipeline,
-        "as": "rows",
-    }
-    stages: list[dict[str, Any]] = [
-        {"$documents": [{"value": {"$literal": value}} for value in values]},
-        {"$lookup": joined},
-        {"$unwind": "$rows"},
-    ]
-    snapshot = collection.database.with_options(read_concern=SNAPSHOT)
-    return aiter(snapshot.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))
 
 
 def page_pipeline(
@@ -384,10 +249,10 @@ def page_pipeline(
     return [*pipeline, {"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
 
 
-async def _rows(
+async def read_rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
-    """Run the pipeline; return its rows, and True if they stop early at `max_characters`."""
+    """Run a page's pipeline; return its rows, and True if they stop early at `max_characters`."""
     if request.max_characters is None:
         return await all_rows(collection, pipeline, request.size + 2, session), False
     return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)

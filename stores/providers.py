@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 from stores.errors import StoreError
 
@@ -43,83 +43,61 @@ class ProviderError(StoreError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Providers(Protocol):
-    """Client for model providers. Requests and responses are JSON objects of OpenAI's API."""
+class Providers:
+    """Client for model providers. Requests and responses are JSON objects of OpenAI's API.
 
-    def secret(self, name: str) -> str | None:
+    This class stands for a process that calls none, such as a CLI command; a server's subclass sends the requests.
+    """
+
+    def secret(self, _name: str) -> str | None:
         """Return a known provider's secret by a name such as `OPENAI_API_KEY`; None if it is not set."""
+        return None
 
-    def secret_at(self, name: str, base_url: str) -> str | None:
+    def secret_at(self, _name: str, _base_url: str) -> str | None:
         """Return the secret that a custom provider names, for use at its base URL; None if it is not set.
 
         Raises:
             ProviderError: if the secret may not be sent there; the message says who can allow it, and how.
         """
+        return None
 
-    def base_url(self, provider: str) -> str | None:
+    def base_url(self, _provider: str) -> str | None:
         """Return the base URL configured for a known provider; None means the provider's default."""
+        return None
 
-    async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+    async def complete(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
         """Send a chat completion request without `stream`; return the completion.
 
         Raises:
             ProviderError: if the request fails.
         """
+        raise _no_providers()
 
-    def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
+    async def stream(self, _endpoint: Endpoint, _request: JsonObject) -> AsyncGenerator[JsonObject, None]:
         """Yield the chunks of a streamed chat completion. A caller that stops early must close the generator.
 
         Raises:
             ProviderError: if the request fails, or the stream breaks off.
         """
+        raise _no_providers()
+        yield {}
 
-    async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+    async def generate_images(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
         """Send an image generation request; return the response.
 
         Raises:
             ProviderError: if the request fails.
         """
+        raise _no_providers()
 
-    async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
-        """Download a URL that the provider at `endpoint` returned; read at most `max_bytes`.
+    async def download(self, _endpoint: Endpoint, _url: str, _max_bytes: int) -> bytes:
+        """Download a URL that the provider at the endpoint returned; read at most so many bytes.
 
         Raises:
             ProviderError: if the download fails or is larger.
         """
+        raise _no_providers()
 
 
-class NoProviders:
-    """The providers of a process that calls none, such as a CLI command."""
-
-    def secret(self, _name: str) -> str | None:
-        """Return None: no secret is set."""
-        return None
-
-    def secret_at(self, _name: str, _base_url: str) -> str | None:
-        """Return None: no secret is set."""
-        return None
-
-    def base_url(self, _provider: str) -> str | None:
-        """Return None: no base URL is configured."""
-        return None
-
-    async def complete(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
-        """Raise ProviderError."""
-        _raise_no_providers()
-
-    async def stream(self, _endpoint: Endpoint, _request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """Raise ProviderError."""
-        _raise_no_providers()
-        yield {}
-
-    async def generate_images(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
-        """Raise ProviderError."""
-        _raise_no_providers()
-
-    async def download(self, _endpoint: Endpoint, _url: str, _max_bytes: int) -> bytes:
-        """Raise ProviderError."""
-        _raise_no_providers()
-
-
-def _raise_no_providers() -> NoReturn:
-    raise ProviderError("this process calls no model providers; send the request to a server")
+def _no_providers() -> ProviderError:
+    return ProviderError("this process calls no model providers; send the request to a server")

@@ -1,14 +1,21 @@
 """Relations between collections: batched lookups of related documents for many entities at once, page by page."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 from stores import paging
-from stores.concurrency.time_slices import cooperative_batches
+from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.reads import find_all
-from stores.paging import Order, Page, PageRequest, Row
+from stores.database.reads import SNAPSHOT, all_rows
+from stores.paging import Order, Page, PageRequest, Row, build_page
+
+_ONE_BATCH: Final = 1_000_000
+"""Batch size that makes MongoDB return all rows in one reply of 16 MiB; its default first batch has 101."""
+
+_MAX_SHARED_ROWS: Final = 500
+"""Maximum rows of several values' pages that one query reads, in place of one lookup per value."""
 
 Key = tuple[Any, ...]
 """Lookup key of an entity: its scope (project id first), then the value to match in the related documents."""
@@ -46,11 +53,9 @@ class OneToMany:
         """
         results: dict[Key, Page] = {}
         paths = self.paths_of(wanted)
-        for scope, values in await _by_scope(keys):
+        for scope, values in await by_scope(keys):
             match = self.match(*scope, *arguments)
-            pages = await paging.find_pages(
-                self.collection, self.field, values, match, self.order, request, paths, self.transform
-            )
+            pages = await self._find_pages(values, match, request, paths)
             if self.finish:
                 await self.finish(
                     self.database, scope[0], [row for page in pages.values() for row in page.rows], {*wanted}
@@ -62,14 +67,82 @@ class OneToMany:
     async def count(self, keys: Sequence[Key], *arguments: Hashable) -> dict[Key, int]:
         """Return the number of related documents per key, in one command per scope."""
         results: dict[Key, int] = {}
-        for scope, values in await _by_scope(keys):
+        for scope, values in await by_scope(keys):
             match = self.match(*scope, *arguments)
-            counts = await paging.count_each(self.collection, self.field, values, match, self.transform)
+            counts = await count_each(self.collection, self.field, values, match, self.transform)
             results |= {(*scope, value): count for value, count in counts.items()}
         return results
 
+    async def _find_pages(
+        self, values: Sequence[str], match: Match, request: PageRequest, paths: Sequence[str]
+    ) -> dict[str, Page]:
+        """Read one page per value in one command.
 
-async def _by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
+        A cursor belongs to one value's page, so several values with a cursor always raise.
+        """
+        if request.cursor is not None or len(values) == 1:
+            pages = {}
+            for value in values:
+                source, last = self._split_match({**match, self.field: value})
+                pages[value] = await paging.find_page(self.collection, last, self.order, request, paths, source)
+            return pages
+
+        def scope(value: str) -> bytes:
+            source, last = self._split_match({**match, self.field: value})
+            return paging.scope_of(self.collection.name, *source, last, self.order)
+
+        found = None if self.transform else await self._find_few(values, match, request, paths)
+        if found is None:
+            source, last = self._split_match(match)
+            pipeline = [*source, *paging.page_pipeline(last, self.order, request, paths)]
+            found = {value: [] for value in values}
+            async for row in cooperative_async(_pipeline_per_value(self.collection, self.field, values, pipeline)):
+                found[row["value"]].append(row["rows"])
+        empty_page = build_page(
+            [], request, self.order, b""
+        )  # the one page of all that lead nowhere: it has no cursors
+        pages = dict.fromkeys(found, empty_page)
+        async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
+            for value in batch:
+                pages[value] = build_page(found[value], request, self.order, partial(scope, value))
+        return pages
+
+    async def _find_few(
+        self, values: Sequence[str], match: Match, request: PageRequest, paths: Sequence[str]
+    ) -> dict[str, list[Row]] | None:
+        """Return each value's rows, up to one more than its page; None if there are too many rows for one query.
+
+        One query for all values takes a fraction of one lookup per value. It needs plain sort keys that all rows have.
+        """
+        keys = [key.path for key in self.order.keys]
+        # At most as many rows as one lookup per value would read.
+        limit = min(_MAX_SHARED_ROWS, len(values) * (request.offset + request.size + 1))
+        stages: list[dict[str, Any]] = [
+            {"$match": {**match, self.field: {"$in": list(values)}}},
+            {"$limit": limit + 1},
+            {"$project": {"_id": 0} | dict.fromkeys([*paths, *keys, self.field], 1)},
+        ]
+        rows = await all_rows(self.collection, stages, limit + 2)
+        if len(rows) > limit:
+            return None
+        found: dict[str, list[Row]] = {value: [] for value in values}
+        for row in sorted(rows, key=lambda row: [row[path] for path in keys], reverse=request.backward):
+            value_or_list = row[self.field]
+            if not isinstance(value_or_list, list):
+                found[value_or_list].append(row)
+                continue
+            for value in found.keys() & value_or_list:
+                # One copy per value: callers add fields to the row.
+                found[value].append(dict(row))
+        first, end = request.offset, request.offset + request.size + 1
+        return {value: some[first:end] for value, some in found.items()}
+
+    def _split_match(self, match: Match) -> tuple[Sequence[dict[str, Any]], Match]:
+        """Return the stages before the sort, and the filter that remains for it."""
+        return ([{"$match": match}, *self.transform], {}) if self.transform else ([], match)
+
+
+async def by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
     """Group the keys' last values by scope."""
     scopes: dict[Key, list[str]] = {}
     async for batch in cooperative_batches(keys):
@@ -78,24 +151,31 @@ async def _by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
     return list(scopes.items())
 
 
-@dataclass(eq=False, slots=True)
-class ManyToOne:
-    """Relation to the one document whose `_id` is `project_id:id`, if it also matches `match`."""
+async def count_each(
+    collection: Collection,
+    field: str,
+    values: Sequence[str],
+    match: dict[str, Any],
+    transform: Sequence[dict[str, Any]] = (),
+) -> dict[str, int]:
+    """Count the matching documents per value of `field` in one command; a list field matches by any member.
 
-    database: Database
-    collection: Collection
-    id_path: str
-    paths_of: Callable[[Iterable[str]], list[str]]
-    match: Match = field(default_factory=dict)
+    `transform` stages turn the documents into others before the count. Values without documents count 0.
+    """
+    counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
+    found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
+    return dict.fromkeys(values, 0) | found
 
-    @database_query
-    async def rows(self, keys: Sequence[tuple[str, str]], wanted: frozenset[str]) -> dict[tuple[str, str], Row | None]:
-        """Return the wanted fields per pair of project id and id, in one command; None if no document exists."""
-        match = {
-            "_id": {"$in": [f"{project_id}:{name}" for project_id, name in keys]},
-            "project_id": {"$in": list({project_id for project_id, _ in keys})},
-        }
-        projection = dict.fromkeys(["project_id", self.id_path, *self.paths_of(wanted)], 1)
-        rows = await find_all(self.collection, match | self.match, {"_id": 0} | projection, len(keys))
-        results = {(row["project_id"], row[self.id_path]): row for row in rows}
-        return {key: results.get(key) for key in keys}
+
+def _pipeline_per_value(
+    collection: Collection, field: str, values: Sequence[str], pipeline: list[dict[str, Any]]
+) -> AsyncIterator[Row]:
+    """Run the pipeline once per value; yield each result as `rows` together with its `value`."""
+    joined = {"from": collection.name, "localField": "value", "foreignField": field, "pipeline": pipeline, "as": "rows"}
+    stages: list[dict[str, Any]] = [
+        {"$documents": [{"value": {"$literal": value}} for value in values]},
+        {"$lookup": joined},
+        {"$unwind": "$rows"},
+    ]
+    snapshot = collection.database.with_options(read_concern=SNAPSHOT)
+    return aiter(snapshot.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))

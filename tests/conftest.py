@@ -3,8 +3,7 @@
 import gc
 import os
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
+from tests import lanes
 from tests.chance import IS_USUAL, cases
 from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
+from tests.folders import short_folder
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
@@ -60,6 +61,25 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker `fast`."""
+    config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no files without tests of the fast lane, if only that runs."""
+    return True if config.option.markexpr == "fast" and not lanes.may_be_fast(collection_path) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test of the fast lane that starts a process."""
+    if item.get_closest_marker("fast") is None:
+        return (yield)
+    with lanes.GUARD.during(item.nodeid):
+        return (yield)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let a new worker of pytest-xdist use what this process owns."""
@@ -74,10 +94,13 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests first: at the end of a parallel run only one worker would be busy.
+    """Mark the tests of the fast lane; run slow tests first, because only one worker is busy at the end otherwise.
 
     Those that wait for the background come last.
     """
+    for item in items:
+        if lanes.is_fast(item):
+            item.add_marker("fast")
     items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), not item.nodeid.startswith(_SLOW)))
 
 
@@ -128,11 +151,18 @@ def own_mongodb_uri() -> Iterator[str]:
         yield uri
 
 
+@pytest.fixture(scope="module")
+def frozen_heap() -> None:
+    """Let the garbage collector ignore all objects of earlier tests, so that gc.collect() takes milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """Yield the short path of a data folder that does not exist yet; socket paths must be short."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
-        yield Path(parent) / "data"
+    with short_folder() as parent:
+        yield parent / "data"
 
 
 @pytest.fixture(scope="session")

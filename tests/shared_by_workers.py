@@ -14,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from app.embedded_mongod import embedded_mongod
+from tests.folders import short_folder
 from tests.house_checks import HouseChecks
 
 GIVEN: Final = "LOOMQL_TEST_MONGODB_URI"
@@ -68,11 +69,7 @@ def _until_exit(config: pytest.Config, opened: contextlib.AbstractContextManager
 @contextlib.contextmanager
 def temporary_mongod(cache_gb: float) -> Iterator[str]:
     """Run a mongod in a temporary folder until the block ends; yield its URI."""
-    # pytest's tmp_path is often too long for the path of a socket.
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=cache_gb) as uri,
-    ):
+    with short_folder() as folder, embedded_mongod(folder, cache_gb=cache_gb) as uri:
         with MongoClient[dict[str, object]](uri) as client:
             # mongod then deletes the files of dropped databases after seconds instead of minutes. Otherwise a run
             # would have too many open files.

@@ -1,4 +1,4 @@
-"""Tests of the test run itself: its one mongod."""
+"""Tests of the test run itself: its one mongod, and the fast lane."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
+from tests.lanes import GUARD
 from tests.shared_by_workers import GIVEN
 
 PROBE = """
@@ -82,3 +83,18 @@ def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.S
         run.wait(TIMEOUT_SECONDS)
 
     assert eventually(lambda: not is_alive(mongod))
+
+
+def test_test_of_the_fast_lane_that_starts_a_process_fails() -> None:
+    with GUARD.during("some test"), pytest.raises(AssertionError, match="some test is in the fast lane but starts"):
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def test_fast_lane_has_many_tests_and_none_of_other_lanes(request: pytest.FixtureRequest) -> None:
+    fast = [item.nodeid for item in request.session.items if item.get_closest_marker("fast")]
+
+    others = ("tests/faults/", "tests/browser/", "tests/clients/", "tests/test_house.py", "tests/app/commands/")
+    assert [name for name in fast if name.startswith(others)] == []
+    if request.session.testscollected > 9_000:  # the whole suite
+        assert len(fast) > 5_000

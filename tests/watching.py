@@ -24,7 +24,9 @@ async def cursors_over(database: Database) -> Cursors:
 
 def readers(calls: CallsStore) -> int:
     """Return how many subscriptions receive new events."""
-    return sum(channel.subscribers for channel in fan_out_of(calls)._all_channels())
+    return sum(
+        channel.subscribers for channels in fan_out_of(calls)._channels.values() for channel in channels.values()
+    )
 
 
 async def until_subscribed(calls: CallsStore, count: int = 1) -> None:
@@ -39,8 +41,8 @@ async def until_unsubscribed(calls: CallsStore) -> None:
 
 async def until_event_of(calls: CallsStore, call_id: str) -> None:
     """Wait until the newest event is about this call."""
-    entries = fan_out_of(calls)._log._entries
-    await until(lambda: bool(entries) and entries[-1].event.call["id"] == call_id)
+    entries = fan_out_of(calls).log._entries
+    await until(lambda: bool(entries) and entries[-1][0].call["id"] == call_id)
 
 
 def contains_time(searched: str) -> bool:

@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from app.background.tasks import BackgroundTasks, JobStats
 from graphql_schema.context import Stores
-from stores.database import Database
+from stores.database import Collection, Database
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import StoreError
 from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
@@ -73,7 +73,7 @@ class Job(Generic[_Item]):
     async def run_due(self) -> None:
         """Process all that is due, unless another process does; one failure does not stop the rest."""
         self._logged_failures, self._failures = self._failures, set()
-        with self._logging_failures(self._name):
+        with self.logging_failures(self._name):
             try:
                 # Without due work no lease is written.
                 if self._lease is None:
@@ -98,11 +98,11 @@ class Job(Generic[_Item]):
     async def _process_due(self) -> None:
         # Another process may have finished the work before this one had the lease.
         for item in await self._find_due():
-            with self._logging_failures(f"{self._name} {item}"):
+            with self.logging_failures(f"{self._name} {item}"):
                 await self._process(item)
 
     @contextmanager
-    def _logging_failures(self, subject: str) -> Iterator[None]:
+    def logging_failures(self, subject: str) -> Iterator[None]:
         """Count and log a failure in the block, once while it stays the same; the job is retried."""
         try:
             yield
@@ -165,18 +165,22 @@ class MaintenanceJobs:
             logger.info("swept %s; removed %s", project_id, report.counts)
 
 
-async def sweep_uploads(name: str, store: FilesStore | TablesStore, of: str, stats: JobStats) -> None:
-    """Remove unfinished uploads periodically until cancelled; `of` names their kind in the log."""
+async def sweep_uploads(
+    name: str, store: FilesStore | TablesStore, of: str, unfinished: Sequence[Collection], stats: JobStats
+) -> None:
+    """Remove uploads of which there is a document in `unfinished`, periodically; `of` names their kind in the log."""
+    database = store.database
 
     async def find_due() -> Sequence[str]:
-        return [of]
+        found = [await database.query(documents.find_one({}, {"_id": 1})) for documents in unfinished]
+        return [of] if any(found) else []
 
     async def sweep(of: str) -> None:
         if count := await store.sweep():
             logger.info("removed %d unfinished uploads of %s", count, of)
 
-    lease = Lease(store.database, store.database.leases, {"_id": name})
-    await Job(name, find_due, sweep, stats, lease).run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
+    job = Job(name, find_due, sweep, stats, Lease(database, database.leases, {"_id": name}))
+    await job.run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
 
 
 async def run_evaluations(
@@ -193,8 +197,13 @@ async def run_evaluations(
 
     async def start(run: tuple[str, str]) -> None:
         await slots.acquire()
-        group.create_task(runs.execute(*run)).add_done_callback(lambda _: slots.release())
+        group.create_task(execute(run)).add_done_callback(lambda _: slots.release())
 
+    async def execute(run: tuple[str, str]) -> None:
+        with job.logging_failures(f"evaluation run {run[1]}"):
+            await runs.execute(*run)
+
+    job = Job("evaluations", find_due, start, stats)
     if rows:
         async with asyncio.TaskGroup() as group:
-            await Job("evaluations", find_due, start, stats).run(lambda: runs.wait_for_order(pause_seconds))
+            await job.run(lambda: runs.wait_for_order(pause_seconds))

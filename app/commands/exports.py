@@ -14,7 +14,7 @@ from app.commands.options import Add, say, settings_of
 from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
 from app.settings import Settings
-from stores.exports.columns import CURSOR
+from stores.exports.lists import CURSOR
 from stores.json import codec
 
 _SAVE_INTERVAL_ROWS: Final = 2_000

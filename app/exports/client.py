@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -144,7 +143,7 @@ class ResumeFile:
         """Save the state; its bytes must already be in the file."""
         new = self.path.with_name(f"{self.path.name}.new")
         new.write_text(json.dumps({"of": self._of, **asdict(state)}))
-        os.replace(new, self.path)  # noqa: PTH105 -- both paths are there
+        new.replace(self.path)
 
     def delete(self) -> None:
         """Delete the state of a complete file."""

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Final, cast
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,8 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.auth.callers import caller_of
 from app.exports.export import NDJSON, Export, lines, trailer
-from app.exports.worker import Format, Job
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool, Job
 from app.http.errors import error_boundary, plain_error
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema
@@ -67,13 +66,13 @@ class StallTimeoutResponse(StreamingResponse):
             self._on_end()
 
 
+@dataclass(frozen=True, slots=True)
 class ExportEndpoint:
     """The export endpoint; a longer export runs in a separate process, which takes time to start."""
 
-    def __init__(self, schema: LimitedSchema, settings: Settings, processes: ExportProcessPool) -> None:
-        self._schema = schema
-        self._settings = settings
-        self._processes = processes
+    _schema: LimitedSchema
+    _settings: Settings
+    _processes: ExportProcessPool
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -85,7 +84,7 @@ class ExportEndpoint:
         parameters = unique_parameters(
             request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS)
         )
-        form = cast("Format", _one_of(parameters, "format", _FORMATS))
+        form = _one_of(parameters, "format", _FORMATS)
         _check_pyarrow(form)
         after = parameters.get("after")
         export = Export(
@@ -136,7 +135,7 @@ class ExportEndpoint:
         return StallTimeoutResponse(content(), _HEADERS, _FORMATS[job.format], process.end)
 
 
-def _check_pyarrow(form: Format) -> None:
+def _check_pyarrow(form: str) -> None:
     """Check that the server can write a format, without importing pyarrow, which is large.
 
     Raises:

@@ -6,7 +6,7 @@ truncated file has no footer, and every Parquet reader rejects it.
 
 import io
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,17 +14,20 @@ import pyarrow.parquet as pq
 from app.exports.export import TRAILER, Export
 from stores.database import Database
 from stores.database.reads import json_characters
-from stores.exports.columns import CURSOR, Columns, Kind
+from stores.exports.lists import CURSOR, Columns
 from stores.json import codec
 from stores.paging import Page
+from stores.query.fields import Kind
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _GROUP_ROWS: Final = 10_000
 _GROUP_CHARACTERS: Final = 4_000_000
 
 _TYPES: Final[dict[Kind, Any]] = {
     Kind.TEXT: pa.string(),
-    Kind.INTEGER: pa.int64(),
-    Kind.NUMBER: pa.float64(),
+    Kind.NUMBER: pa.int64(),
     Kind.TIME: pa.timestamp("us", tz="UTC"),
     Kind.JSON: pa.string(),
 }
@@ -41,9 +44,7 @@ async def parquet(export: Export, database: Database, *, with_cursors: bool) -> 
     writer = _Writer(export.columns, with_cursors=with_cursors)
     async for page in export.pages(database):
         writer.add(page)
-        if writer.is_full:
-            writer.write_group()
-        if chunk := writer.drain():
+        if chunk := writer.sink.drain():
             yield chunk
     yield writer.finish(export.trailer())
 
@@ -54,13 +55,16 @@ class _Writer:
     def __init__(self, columns: Columns, *, with_cursors: bool) -> None:
         self._columns = columns
         self._with_cursors = with_cursors
-        fields = [pa.field(column.name, _TYPES[column.kind], column.optional) for column in columns.columns]
+        fields = [
+            pa.field(column.name, pa.float64() if column.is_float else _TYPES[column.kind], column.optional)
+            for column in columns.columns
+        ]
         if with_cursors:
             fields.append(pa.field(CURSOR, pa.string(), nullable=False))
         self._schema = pa.schema(fields)
-        self._sink = _Sink()
+        self.sink = _Sink()
         repeating = [column.name for column in columns.columns if column.kind is not Kind.JSON]
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=repeating)
+        self._writer = pq.ParquetWriter(self.sink, self._schema, compression="zstd", use_dictionary=repeating)
         self._start_group()
 
     def _start_group(self) -> None:
@@ -68,7 +72,7 @@ class _Writer:
         self._characters = 0
 
     def add(self, page: Page) -> None:
-        """Add the rows of a page to the current row group."""
+        """Add the rows of a page to the current row group, and write it once it is full."""
         for row in page.rows:
             values = self._columns.values(row)
             if self._with_cursors:
@@ -76,12 +80,10 @@ class _Writer:
             self._rows.append(values)
             self._characters += json_characters(row)
 
-    @property
-    def is_full(self) -> bool:
-        """True if the row group has reached its size."""
-        return len(self._rows) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS
+        if len(self._rows) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
+            self._write_group()
 
-    def write_group(self) -> None:
+    def _write_group(self) -> None:
         """Write the row group and start the next."""
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
         self._start_group()
@@ -89,14 +91,10 @@ class _Writer:
     def finish(self, trailer: dict[str, Any]) -> bytes:
         """Return the rest of the file, with the trailer in its metadata."""
         if self._rows:
-            self.write_group()
+            self._write_group()
         self._writer.add_key_value_metadata({TRAILER: codec.encode(trailer[TRAILER])})
         self._writer.close()
-        return self.drain()
-
-    def drain(self) -> bytes:
-        """Return what was written since the last call."""
-        return self._sink.drain()
+        return self.sink.drain()
 
 
 class _Sink(io.RawIOBase):
@@ -111,7 +109,7 @@ class _Sink(io.RawIOBase):
         """Return True."""
         return True
 
-    def write(self, content: Any) -> int:  # noqa: ANN401 -- any buffer
+    def write(self, content: "ReadableBuffer") -> int:
         """Append bytes."""
         chunk = bytes(content)
         self._chunks.append(chunk)

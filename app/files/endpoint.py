@@ -5,7 +5,7 @@ and run no scripts.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote, unquote
@@ -63,16 +63,16 @@ class FileEndpoints:
             memory = FileMemory(reservation)
             await memory.expect(largest)
             async with aclosing(_content(request, memory)) as content:
-                digest, size, is_new = await _files(request).create(
-                    project_id, content, _requested_name(request), self.max_file_bytes
-                )
+                name = _requested_name(request)
+                files: FilesStore = request.state["stores"].files
+                digest, size, is_new = await files.create(project_id, content, name, self.max_file_bytes)
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
 
     async def get(self, request: Request) -> Response:
         """Return a file or a range of it; the digest is its entity tag."""
-        files = _files(request)
+        files: FilesStore = request.state["stores"].files
         file = await files.one(_project_id(request), request.path_params["digest"])
         etag = f'"{file.digest}"'
         headers = {**_CONTENT_HEADERS, "ETag": etag}
@@ -88,7 +88,7 @@ class FileEndpoints:
         headers |= {"Content-Length": str(stop - start), "Content-Disposition": _disposition(file)}
         if requested:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
-        content = files.content(file, start, stop) if request.method == "GET" else _nothing()
+        content = files.content(file, start, stop if request.method == "GET" else start)
         return StreamingResponse(content, 206 if requested else 200, headers, file.content_type)
 
 
@@ -96,16 +96,6 @@ async def _content(request: Request, memory: FileMemory) -> AsyncGenerator[bytes
     async for chunk in iter_chunks(request, never):
         await memory.hold(len(chunk))
         yield chunk
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield
-
-
-def _files(request: Request) -> FilesStore:
-    files: FilesStore = request.state["stores"].files
-    return files
 
 
 def _project_id(request: Request) -> str:

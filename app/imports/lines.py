@@ -9,8 +9,7 @@ from typing import Any, Final
 from app.exports.export import TRAILER
 from stores.calls.writes import RestoredCall
 from stores.errors import BadInputError
-from stores.exports.columns import CURSOR, Columns
-from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS
+from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
 from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec

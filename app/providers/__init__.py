@@ -1,4 +1,4 @@
-"""Access to model providers: secrets, base URLs, and the client library, which is imported at first use."""
+"""Access to model providers: secrets, base URLs, and the HTTP client, which is imported at first use."""
 
 from app.providers.environment import EnvironmentProviders
 

@@ -1,68 +1,52 @@
-"""OpenAI's client library with limits on time, size and addresses; imported at the first request to a provider."""
+"""HTTP client for providers, with limits on time, size and addresses; imported at the first request to a provider."""
 
 import asyncio
+import json
 import logging
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any, Final, TypeVar
+import math
+import re
+from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, Self
 
 import httpx2
-import openai
-from openai import AsyncOpenAI, AsyncStream, Omit
 
-from app.providers.errors import failure_of, may_be_tried_again, retry_after
-from app.providers.headers import headers_of
-from app.providers.secrets import parsed, secrets_of
-from app.providers.stream_redaction import StreamedSecrets
+from app.providers.addresses import Origin, origin_of, origin_of_base_url
+from app.providers.secrets import error_of, hidden
 from app.providers.transport import BoundedTransport, too_large
-from app.providers.urls import Origin, origin_of, origin_of_base_url
-from stores.errors import BadInputError
-from stores.json import codec
+from stores.completions.known_providers import KNOWN_PROVIDERS
+from stores.json import AnyJson, codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
-MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-"""Limit in bytes of a chat completion, streamed or not."""
-
-MAX_IMAGES_BYTES: Final = 64 * 1024 * 1024
-"""Limit in bytes of a response with images."""
-
-_LARGE_BYTES: Final = 256 * 1024
-"""Bytes of a response above which a thread parses it."""
-
-_CHECK: Final = "check that the base URL is that of an API like OpenAI's"
+_MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
 _MAX_ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 20.0
-_FAILURES: Final = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, TimeoutError, ProviderError)
+_MAX_MESSAGE_LENGTH: Final = 500
+_RETRIED: Final = frozenset({429, 503})
+_LONGEST_RETRY_AFTER: Final = 86_400.0
 
-_T = TypeVar("_T")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, a token
+_VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
+
+_RESERVED: Final = re.compile(
+    "connection|expect|forwarded|host|keep-alive|te|trailer|upgrade|via"
+    "|(accept|content|proxy|sec|transfer|x-forwarded|x-stainless)-.*"
+)
+"""Headers that control routing, framing or encoding; endpoints must not set them."""
+_ROUTING: Final = re.compile("(helicone|x-portkey|x-litellm|litellm|cf-aig|x-target|x-upstream)-.*")
+"""Headers from which gateways take the destination; they would forward the key there."""
+_HARMLESS: Final = re.compile("anthropic-(beta|version)|http-referer|openai-(beta|organization|project)|x-title")
+"""Headers of the known providers' own APIs; they do not affect routing."""
+
+_OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, known in KNOWN_PROVIDERS.items())
 
 # At level DEBUG these libraries log requests, whose content must not be in logs.
-for _name in ("openai", "httpx2", "httpcore2"):
+for _name in ("httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-
-class _Client(AsyncOpenAI):
-    """The library's client, which sends no headers derived from the process's environment or machine."""
-
-    @property
-    def default_headers(self) -> dict[str, str | Omit]:
-        return {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "loomql"}
-
-
-class _Texts(AsyncStream[str]):
-    """The data of each event of a stream, up to the final `[DONE]`."""
-
-    async def __stream__(self) -> AsyncIterator[str]:
-        try:
-            async for event in self._iter_events():
-                if event.data.startswith("[DONE]"):
-                    return
-                if event.data:
-                    yield event.data
-        finally:
-            await self.response.aclose()
 
 
 class ProviderClient:
@@ -87,105 +71,45 @@ class ProviderClient:
         for client in self._clients.values():
             await client.aclose()
 
-    async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """Return the chat completion for a request.
+    async def post(self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int) -> bytes:
+        """Send a request to a path of an API and return the content of the response.
 
         Raises:
-            ProviderError: the provider fails, or its response is not a chat completion.
+            ProviderError: the provider cannot be reached or answers with an error.
         """
-        answer = await self._posted("/chat/completions", endpoint, request, MAX_ANSWER_BYTES)
-        if not isinstance(answer.get("choices"), list):
-            if answer.get("error"):
-                raise failure_of(_reported_error(answer["error"]), endpoint, request, 0)
-            raise _invalid_response(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
-        return answer
-
-    async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """Return the provider's response with images.
-
-        Raises:
-            ProviderError: the provider fails, or its response has no images.
-        """
-        answer = await self._posted("/images/generations", endpoint, request, MAX_IMAGES_BYTES)
-        if not isinstance(answer.get("data"), list):
-            raise _invalid_response(f"has no data, so there are no images in it; {_CHECK}", endpoint, request)
-        return answer
-
-    async def _posted(self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int) -> JsonObject:
         seconds = self._seconds(endpoint)
-        try:
-            client = self._client(endpoint, max_bytes)
-            options, body = self._options(endpoint, seconds), await _encoded(request)
-
-            def post() -> Awaitable[httpx2.Response]:
-                return client.post(path, cast_to=httpx2.Response, content=body, options=options)
-
+        with _errors_of(endpoint, request, seconds):
+            client, sent = await self._prepared(path, endpoint, request, max_bytes)
             async with asyncio.timeout(seconds):
-                response = await _with_retries(post, seconds)
-        except _FAILURES as error:
-            raise failure_of(error, endpoint, request, seconds) from None
-        return await _parsed(response.content, endpoint, request)
+                response = await _send(client, sent, seconds)
+                async with aclosing(response):
+                    return await response.aread()
 
-    async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """Yield the chunks of a chat completion.
-
-        The endpoint's timeout applies to each chunk, the server's to the sum of all waiting.
+    async def events(
+        self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int
+    ) -> AsyncGenerator[str, None]:
+        """Send a request and yield the data of each event of the response, up to the final `[DONE]`.
 
         Raises:
-            ProviderError: the provider fails, or the stream is empty or truncated.
+            ProviderError: as for `post`.
         """
-        secrets = StreamedSecrets(secrets_of(endpoint))
-        try:
-            async with aclosing(self._chunks(endpoint, request)) as chunks:
-                async for chunk in chunks:
-                    for passed in secrets.passed(chunk):
-                        yield passed
-        except ProviderError:
-            for kept_back in secrets.rest():
-                yield kept_back
-            raise
-        for kept_back in secrets.rest():
-            yield kept_back
-
-    async def _chunks(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        is_empty, is_finished = True, False
-        async with aclosing(self._texts(endpoint, request)) as texts:
-            async for text in texts:
-                chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
-                if chunk.get("error"):
-                    raise failure_of(_reported_error(chunk["error"]), endpoint, request, 0)
-                is_empty, is_finished = False, is_finished or _finishes(chunk)
-                yield chunk
-        if is_empty:
-            raise _invalid_response(f"has no chunks, so it is no stream; {_CHECK}", endpoint, request)
-        if not is_finished:
-            raise _invalid_response("was cut off before it was finished; ask again", endpoint, request)
-
-    async def _texts(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[str, None]:
         seconds, left = self._seconds(endpoint), self._timeout_seconds
-        try:
-            client = self._client(endpoint, MAX_ANSWER_BYTES)
-            options, body = self._options(endpoint, seconds), await _encoded({**request, "stream": True})
-
-            def post() -> Awaitable[_Texts]:
-                return client.post(
-                    "/chat/completions", cast_to=str, content=body, options=options, stream=True, stream_cls=_Texts
-                )
-
+        with _errors_of(endpoint, request, seconds):
+            client, sent = await self._prepared(path, endpoint, request, max_bytes)
             async with asyncio.timeout(seconds):
-                stream = await _with_retries(post, seconds)
-            async with stream:
-                texts, is_more = stream.__aiter__(), True
-                while is_more:
-                    began = time.monotonic()
+                response = await _send(client, sent, seconds)
+            response.headers["Content-Type"] = "text/event-stream"  # some providers name another type
+            async with aclosing(response):
+                events = aiter(httpx2.EventSource(response, max_event_size=None))
+                while True:
+                    began = monotonic()
                     async with asyncio.timeout(min(seconds, left)):
-                        text = await anext(texts, None)
-                    left -= time.monotonic() - began
-                    is_more = text is not None
-                    if text is not None:
-                        yield text
-        except _FAILURES as error:
-            raise failure_of(error, endpoint, request, seconds) from None
+                        event = await anext(events, None)
+                    left -= monotonic() - began
+                    if event is None or event.data.startswith("[DONE]"):
+                        return
+                    if event.data:
+                        yield event.data
 
     async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
         """Download the content of a URL that a provider returned.
@@ -200,86 +124,222 @@ class ProviderClient:
         if origin is None:
             raise ProviderError("The provider names what is no URL of its answer: it must begin with https://.")
         is_trusted = not endpoint.is_custom and origin_of_base_url(endpoint.base_url, endpoint.provider) == origin
-        client = self._http(MAX_IMAGES_BYTES, public_only=not (is_trusted or self._allow_private))
+        client = self._http(_MAX_DOWNLOAD_BYTES, public_only=not (is_trusted or self._allow_private))
         try:
             async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")
-                return await _read(response, max_bytes)
+                content = bytearray()
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > max_bytes:
+                        raise too_large(max_bytes)
+                return bytes(content)
         except (httpx2.RequestError, httpx2.InvalidURL, TimeoutError):
             raise ProviderError(f"The provider's file cannot be downloaded from {origin}.") from None
 
     def _seconds(self, endpoint: Endpoint) -> float:
         return min(endpoint.timeout_seconds or self._timeout_seconds, self._timeout_seconds)
 
-    def _options(self, endpoint: Endpoint, seconds: float) -> Any:  # noqa: ANN401 -- the library's own dict
+    async def _prepared(
+        self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int
+    ) -> tuple[httpx2.AsyncClient, httpx2.Request]:
         headers = headers_of(endpoint, self._gateways)
-        return {"headers": headers, "params": dict(endpoint.parameters), "timeout": seconds}
-
-    def _client(self, endpoint: Endpoint, max_bytes: int) -> _Client:
-        origin_of_base_url(endpoint.base_url, endpoint.provider)
-        http = self._http(max_bytes, public_only=endpoint.is_custom and not self._allow_private)
-        # A dummy key keeps the library from searching for one; the real header is among the options.
-        return _Client(api_key="-", base_url=endpoint.base_url, max_retries=0, http_client=http)
+        client = self._http(max_bytes, public_only=endpoint.is_custom and not self._allow_private)
+        # The messages may be megabytes; encoding them in a thread does not delay other requests.
+        content = (await asyncio.to_thread(codec.encode, request)).encode()
+        url, parameters = endpoint.base_url.rstrip("/") + path, dict(endpoint.parameters)
+        return client, client.build_request("POST", url, params=parameters, headers=headers, content=content)
 
     def _http(self, max_bytes: int, *, public_only: bool) -> httpx2.AsyncClient:
         kind = max_bytes, public_only
         if kind not in self._clients:
             transport = BoundedTransport(max_bytes, public_only=public_only)
-            self._clients[kind] = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+            self._clients[kind] = httpx2.AsyncClient(transport=transport, trust_env=False, timeout=None)
         return self._clients[kind]
 
 
-async def _encoded(request: JsonObject) -> bytes:
-    # The messages may be megabytes; encoding them in a thread does not delay other requests.
-    return (await asyncio.to_thread(codec.encode, request)).encode()
+async def _send(client: httpx2.AsyncClient, request: httpx2.Request, seconds: float) -> httpx2.Response:
+    """Send a request, and retry it if the provider has not processed it: it never arrived, or was postponed.
 
+    `seconds` limits all attempts together. The content of the returned response is not read yet.
 
-async def _with_retries(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-    """Send a request, and retry it if the provider has not processed it; `seconds` limits all attempts together."""
-    deadline = time.monotonic() + seconds
-    for number in range(1, _MAX_ATTEMPTS):
+    Raises:
+        _StatusError: the provider answered with an error.
+        httpx2.RequestError: it cannot be reached.
+    """
+    deadline = monotonic() + seconds
+    for number in range(1, _MAX_ATTEMPTS + 1):
+        failure: httpx2.ConnectError | _StatusError
+        pause = _PAUSE_SECONDS * number
         try:
-            return await post()
-        except openai.APIError as error:
-            requested = retry_after(error)
-            pause = _PAUSE_SECONDS * number if requested is None else requested
-            if not may_be_tried_again(error) or pause > min(_MAX_PAUSE_SECONDS, deadline - time.monotonic()):
-                raise
+            response = await client.send(request, stream=True)
+        except httpx2.ConnectError as error:
+            failure = error
+        else:
+            if response.is_success:
+                return response
+            failure = await _StatusError.read(response)
+            if failure.retry_after_seconds is not None:
+                pause = failure.retry_after_seconds
+        is_last = number == _MAX_ATTEMPTS or pause > min(_MAX_PAUSE_SECONDS, deadline - monotonic())
+        if is_last or not (isinstance(failure, httpx2.ConnectError) or failure.is_postponed):
+            break
         await asyncio.sleep(pause)
-    return await post()
+    raise failure
 
 
-async def _parsed(text: bytes, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-    """Parse the JSON object that a provider sent, and hide secrets of the endpoint in it."""
-    secrets = secrets_of(endpoint)
+@dataclass
+class _StatusError(Exception):
+    """The provider answered with an error status.
+
+    `body` is the error in the JSON of the response, or its text. `retry_after_seconds` is None if the provider sends
+    none.
+    """
+
+    status: int
+    body: AnyJson
+    retry_after_seconds: float | None
+
+    @classmethod
+    async def read(cls, response: httpx2.Response) -> Self:
+        """Read the error from a response, and close it."""
+        async with aclosing(response):
+            body: AnyJson = (await response.aread()).decode(errors="replace").strip()
+        with suppress(ValueError):
+            body = json.loads(body)  # unlike `codec`, it accepts lone surrogates
+        if isinstance(body, dict):
+            body = body.get("error", body)
+        return cls(response.status_code, body, _seconds_after(response))
+
+    @property
+    def is_postponed(self) -> bool:
+        """True if the provider has not processed the request and wants it later."""
+        reasons = (self.body.get("code"), self.body.get("type")) if isinstance(self.body, dict) else ()
+        return self.status in _RETRIED and "insufficient_quota" not in reasons
+
+    @property
+    def message(self) -> str:
+        """The provider's message: from its JSON, otherwise its text."""
+        if isinstance(self.body, dict):
+            words = self.body.get("message") or self.body.get("error") or self.body.get("detail")
+            return words if isinstance(words, str) else json.dumps(self.body, ensure_ascii=False)
+        return self.body if isinstance(self.body, str) else ""
+
+
+def _seconds_after(response: httpx2.Response) -> float | None:
     try:
-        value = await asyncio.to_thread(parsed, text, secrets) if len(text) > _LARGE_BYTES else parsed(text, secrets)
-    except BadInputError as error:
-        raise _invalid_response(f"is {error.message}; {_CHECK}", endpoint, request) from None
-    if not isinstance(value, dict):
-        raise _invalid_response(f"is no JSON object; {_CHECK}", endpoint, request)
-    return value
+        seconds = float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
-def _invalid_response(reason: str, endpoint: Endpoint, request: JsonObject) -> ProviderError:
-    return failure_of(ProviderError(f"the answer {reason}."), endpoint, request, 0)
+@contextmanager
+def _errors_of(endpoint: Endpoint, request: JsonObject, seconds: float) -> Iterator[None]:
+    """Raise failures of the block as errors that say who must change what, without secrets.
+
+    Raises:
+        ProviderError: the block failed.
+    """
+    status = retry_after_seconds = None
+    try:
+        yield
+    except ProviderError as error:
+        text = f": {error.message}"
+    except TimeoutError:
+        text = (
+            f" did not answer within {seconds:g} seconds. Ask for less, or give it a longer timeout, up to "
+            "LOOMQL_COMPLETION_TIMEOUT_SECONDS on the server."
+        )
+    except _StatusError as error:
+        words = _shortened(hidden(error.message, endpoint))
+        status, retry_after_seconds = error.status, error.retry_after_seconds
+        text = f" answered {status}, {_meaning(status, endpoint)}" + (f": {words}" if words else ".")
+    except (httpx2.RemoteProtocolError, httpx2.ReadError):
+        text = " broke off the connection in the middle of its answer. Ask again."
+    except httpx2.InvalidURL:
+        text = " cannot be reached: its base URL is invalid; check it."
+    except httpx2.RequestError:
+        whose = "its base URL" if endpoint.is_custom else "the server's way to the network"
+        text = f" cannot be reached; check {whose}, and whether it is up."
+    else:
+        return
+    raise error_of(endpoint, request, text, status, retry_after_seconds) from None
 
 
-def _reported_error(error: object) -> ProviderError:
-    message = error.get("message") if isinstance(error, dict) else error
-    return ProviderError(str(message)[:500])
+def _meaning(status: int, endpoint: Endpoint) -> str:
+    match status:
+        case 401 | 403:
+            return _refused_key(endpoint)
+        case 404:
+            return "there is no such model, or no such base URL"
+        case 413:
+            return "the request is too large for it"
+        case 429:
+            return "it has enough requests for now; ask again later, or look at the account's limits"
+        case _ if status < 400:  # noqa: PLR2004 -- what HTTP calls redirects
+            return "which leads elsewhere and is not followed; give the base URL that it leads to"
+        case _ if status < 500:  # noqa: PLR2004 -- what HTTP calls a client's errors
+            return "it does not take the request"
+        case _:
+            return "it failed; ask again later"
 
 
-def _finishes(chunk: JsonObject) -> bool:
-    choices = chunk.get("choices")
-    return isinstance(choices, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in choices)
+def _refused_key(endpoint: Endpoint) -> str:
+    if endpoint.api_key and endpoint.api_key_name:
+        return f"it refuses the key; check {endpoint.api_key_name} in the server's environment"
+    is_own = endpoint.api_key or any(name.lower() == "authorization" for name in endpoint.headers)
+    return "it refuses the key that was sent with the request" if is_own else "it wants a key"
 
 
-async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
-    content = bytearray()
-    async for part in response.aiter_bytes():
-        content += part
-        if len(content) > max_bytes:
-            raise too_large(max_bytes)
-    return bytes(content)
+def _shortened(words: str) -> str:
+    """Return the start of a provider's message on one line. Hide secrets first, or part of one may remain."""
+    line = " ".join(words[: 8 * _MAX_MESSAGE_LENGTH].split()).encode(errors="replace").decode()
+    return line if len(line) <= _MAX_MESSAGE_LENGTH else f"{line[:_MAX_MESSAGE_LENGTH]}…"
+
+
+def headers_of(endpoint: Endpoint, gateways: AbstractSet[Origin] = frozenset()) -> httpx2.Headers:
+    """Return the headers of a request: required ones, and extra ones of the endpoint.
+
+    A key of the server limits extra headers to those that cannot redirect it, because a gateway may route by any
+    header. Exceptions are the known providers' own APIs and the origins in `gateways`.
+
+    Raises:
+        ProviderError: the endpoint has a header that is invalid or not allowed.
+    """
+    headers = httpx2.Headers({"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "loomql"})
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    origin = origin_of_base_url(endpoint.base_url, endpoint.provider)
+    for name, value in endpoint.headers.items():
+        _check(name, value)
+        if origin not in gateways:
+            _check_route(name, endpoint, origin)
+        headers[name] = value
+    return headers
+
+
+def _check(name: str, value: str) -> None:
+    lower = name.lower()
+    # Some servers treat "_" and "-" alike.
+    meant = lower.replace("_", "-")
+    if _RESERVED.fullmatch(meant):
+        raise ProviderError(f"The extra header {lower[:128]} cannot be set. Leave it out.")
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise ProviderError(
+            f"The extra header {name[:128]!r} is none of HTTP: names are letters, digits and dashes, values of at most "
+            "8,192 characters of ASCII without line breaks."
+        )
+
+
+def _check_route(name: str, endpoint: Endpoint, origin: Origin) -> None:
+    meant = name.lower().replace("_", "-")
+    has_our_key = endpoint.api_key is not None and endpoint.api_key_name is not None
+    is_unknown = has_our_key and origin not in _OWN_APIS and not _HARMLESS.fullmatch(meant)
+    if is_unknown or _ROUTING.fullmatch(meant):
+        raise ProviderError(
+            f"The extra header {name.lower()[:128]} may not be sent to {origin}: a gateway there could forward the key "
+            "elsewhere. Omit the header, or ask the server's administrator to set "
+            f"LOOMQL_PROVIDER_HEADERS={str(origin).removeprefix('https://')}."
+        )

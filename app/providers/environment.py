@@ -1,4 +1,4 @@
-"""Implementation of the provider interface with this process's environment variables."""
+"""Implementation of the provider interface with the secrets in this process's environment variables."""
 
 import asyncio
 import importlib
@@ -7,19 +7,32 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from app.providers.secrets import Grant, Secrets
-from app.providers.urls import Origin
-from stores.providers import Endpoint, JsonObject, ProviderError
+from app.providers.addresses import Origin
+from app.providers.secrets import Grant, Secrets, StreamedSecrets, error_of, parsed, secrets_of
+from stores.errors import BadInputError
+from stores.providers import Endpoint, JsonObject, ProviderError, Providers
 
 if TYPE_CHECKING:
     from app.providers.client import ProviderClient
 
 TIMEOUT_SECONDS: Final = 600.0
+
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""Limit in bytes of a chat completion, streamed or not."""
+
+MAX_IMAGES_BYTES: Final = 64 * 1024 * 1024
+"""Limit in bytes of a response with images, and of an image."""
+
+_LARGE_BYTES: Final = 256 * 1024
+"""Bytes of a response above which a thread parses it."""
+
+_CHAT: Final = "/chat/completions"
+_CHECK: Final = "check that the base URL is that of an API like OpenAI's"
 _BASE_URLS: Final = {"openai": "OPENAI_BASE_URL"}
 
 
-class EnvironmentProviders:
-    """Providers whose secrets are in environment variables, called with OpenAI's client library.
+class EnvironmentProviders(Providers):
+    """Providers whose secrets are in environment variables. The HTTP client is imported at the first request.
 
     Args:
         environment: the variables; by default those of the process.
@@ -63,23 +76,72 @@ class EnvironmentProviders:
         return self._secrets.of(variable) if variable else None
 
     async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """Return the chat completion for a request."""
-        return await (await self._ready()).complete(endpoint, request)
+        """Return the chat completion for a request.
 
-    async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """Yield the chunks of a chat completion as they arrive."""
-        client = await self._ready()
-        async with aclosing(client.stream(endpoint, request)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        Raises:
+            ProviderError: the provider fails, or its response is not a chat completion.
+        """
+        content = await (await self._ready()).post(_CHAT, endpoint, request, MAX_ANSWER_BYTES)
+        answer = await _parsed(content, endpoint, request)
+        if not isinstance(answer.get("choices"), list):
+            _check_for_error(answer, endpoint, request)
+            raise _invalid_response(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
+        return answer
 
     async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """Return the provider's response with images."""
-        return await (await self._ready()).generate_images(endpoint, request)
+        """Return the provider's response with images.
+
+        Raises:
+            ProviderError: the provider fails, or its response has no images.
+        """
+        content = await (await self._ready()).post("/images/generations", endpoint, request, MAX_IMAGES_BYTES)
+        answer = await _parsed(content, endpoint, request)
+        if not isinstance(answer.get("data"), list):
+            raise _invalid_response(f"has no data, so there are no images in it; {_CHECK}", endpoint, request)
+        return answer
 
     async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
-        """Download the content of a URL that a provider returned."""
+        """Download the content of a URL that a provider returned.
+
+        Raises:
+            ProviderError: the download fails, or the content is larger than `max_bytes`.
+        """
         return await (await self._ready()).download(endpoint, url, max_bytes)
+
+    async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
+        """Yield the chunks of a chat completion.
+
+        The endpoint's timeout applies to each chunk, the server's to the sum of all waiting.
+
+        Raises:
+            ProviderError: the provider fails, or the stream is empty or truncated.
+        """
+        secrets = StreamedSecrets(secrets_of(endpoint))
+        try:
+            async with aclosing(self._chunks(endpoint, request)) as chunks:
+                async for chunk in chunks:
+                    for passed in secrets.passed(chunk):
+                        yield passed
+        except ProviderError:
+            for kept_back in secrets.rest():
+                yield kept_back
+            raise
+        for kept_back in secrets.rest():
+            yield kept_back
+
+    async def _chunks(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
+        client = await self._ready()
+        is_empty, is_finished = True, False
+        async with aclosing(client.events(_CHAT, endpoint, {**request, "stream": True}, MAX_ANSWER_BYTES)) as texts:
+            async for text in texts:
+                chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
+                _check_for_error(chunk, endpoint, request)
+                is_empty, is_finished = False, is_finished or _finishes(chunk)
+                yield chunk
+        if is_empty:
+            raise _invalid_response(f"has no chunks, so it is no stream; {_CHECK}", endpoint, request)
+        if not is_finished:
+            raise _invalid_response("was cut off before it was finished; ask again", endpoint, request)
 
     async def close(self) -> None:
         """Close the connections; the providers must not be used afterwards."""
@@ -89,14 +151,46 @@ class EnvironmentProviders:
     async def _ready(self) -> "ProviderClient":
         async with self._importing:
             if self._client is None:
-                # The import takes about a second; in a thread it does not block other requests.
+                # The import takes a while; in a thread it does not block other requests.
                 try:
                     module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
                 except ImportError:
                     raise ProviderError(
-                        "Completions and images need OpenAI's client library on the server: pip install 'loomql[llm]'."
+                        "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
                     ) from None
                 self._client = module.ProviderClient(
                     self._timeout_seconds, allow_private=self._allow_private, gateways=self._gateways
                 )
         return self._client
+
+
+async def _parsed(text: bytes, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+    """Parse the JSON object that a provider sent, and hide secrets of the endpoint in it."""
+    secrets = secrets_of(endpoint)
+    try:
+        value = await asyncio.to_thread(parsed, text, secrets) if len(text) > _LARGE_BYTES else parsed(text, secrets)
+    except BadInputError as error:
+        raise _invalid_response(f"is {error.message}; {_CHECK}", endpoint, request) from None
+    if not isinstance(value, dict):
+        raise _invalid_response(f"is no JSON object; {_CHECK}", endpoint, request)
+    return value
+
+
+def _check_for_error(answer: JsonObject, endpoint: Endpoint, request: JsonObject) -> None:
+    """Check that a response reports no error.
+
+    Raises:
+        ProviderError: it does.
+    """
+    if error := answer.get("error"):
+        message = error.get("message") if isinstance(error, dict) else error
+        raise error_of(endpoint, request, f": {str(message)[:500]}")
+
+
+def _invalid_response(reason: str, endpoint: Endpoint, request: JsonObject) -> ProviderError:
+    return error_of(endpoint, request, f": the answer {reason}.")
+
+
+def _finishes(chunk: JsonObject) -> bool:
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in choices)

@@ -1,13 +1,13 @@
-"""Secrets of providers: environment variables, and the destinations to which each may be sent."""
+"""Secrets of providers: environment variables, the destinations to which each may be sent, and their redaction."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from app.providers.urls import Origin, origin_of_base_url
+from app.providers.addresses import Origin, origin_of_base_url
 from stores.json import codec
-from stores.providers import Endpoint, ProviderError
+from stores.providers import Endpoint, JsonObject, ProviderError
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|pass|credential|session|signature", re.IGNORECASE)
@@ -15,6 +15,10 @@ _PARTS: Final = re.compile(r"[^\s;,]+")
 # Servers that need no key get words such as EMPTY as key; responses may contain such words.
 SHORTEST_HIDDEN: Final = 12
 HIDDEN: Final = "***"
+
+_Path = tuple[str | int, ...]
+_MAX_DEPTH: Final = 8
+_MAX_PATHS: Final = 10_000
 
 
 class Grant(NamedTuple):
@@ -122,3 +126,90 @@ def hidden(text: str, endpoint: Endpoint) -> str:
     for secret in secrets_of(endpoint):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def error_of(
+    endpoint: Endpoint,
+    request: JsonObject,
+    text: str,
+    status: int | None = None,
+    retry_after_seconds: float | None = None,
+) -> ProviderError:
+    """Create an error that names the provider and the model of a request; `text` continues the sentence."""
+    who = f"{endpoint.provider} (model {str(request.get('model'))[:200]})"
+    return ProviderError(f"{who}{hidden(text, endpoint)}", status, retry_after_seconds)
+
+
+class StreamedSecrets:
+    """Hides secrets in the texts of chat completion chunks, even if a secret spans several chunks.
+
+    The end of a text that may be the start of a secret is withheld until more text arrives or the choice ends.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
+        self._withheld: dict[_Path, str] = {}
+        self._head: JsonObject = {}
+
+    def passed(self, chunk: JsonObject) -> Iterator[JsonObject]:
+        """Yield a chunk with its secrets hidden, preceded by the withheld text of choices that it finishes."""
+        choices = chunk.get("choices")
+        if not self._secrets or not isinstance(choices, list):
+            yield chunk
+            return
+        self._head = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
+        finished = set()
+        for choice in choices:
+            if isinstance(choice, dict) and isinstance(index := choice.get("index", 0), int):
+                is_finished = bool(choice.get("finish_reason"))
+                if isinstance(choice.get("delta"), dict):
+                    self._pass(choice["delta"], (index,), is_last=is_finished)
+                if is_finished:
+                    finished.add(index)
+        yield from self._release([path for path in self._withheld if path[0] in finished])
+        yield chunk
+
+    def rest(self) -> Iterator[JsonObject]:
+        """Yield the withheld text of all choices at the end of the stream."""
+        yield from self._release(list(self._withheld))
+
+    def _pass(self, delta: JsonObject, path: _Path, *, is_last: bool) -> None:
+        for name, value in delta.items():
+            if isinstance(value, str):
+                delta[name] = self._safe((*path, name), value, is_last=is_last)
+            elif len(path) < _MAX_DEPTH and isinstance(value, dict):
+                self._pass(value, (*path, name), is_last=is_last)
+            elif len(path) < _MAX_DEPTH and isinstance(value, list):
+                for member in value:
+                    if isinstance(member, dict) and isinstance(member.get("index"), int):
+                        self._pass(member, (*path, name, member["index"]), is_last=is_last)
+
+    def _safe(self, path: _Path, text: str, *, is_last: bool) -> str:
+        text = self._withheld.pop(path, "") + text
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        partial = max(_partial_length(text, secret) for secret in self._secrets)
+        if not partial or is_last or len(self._withheld) >= _MAX_PATHS:
+            return _hide_partial(text, partial)
+        self._withheld[path] = text[-partial:]
+        return text[:-partial]
+
+    def _release(self, paths: Sequence[_Path]) -> Iterator[JsonObject]:
+        for path in paths:
+            text = self._withheld.pop(path)
+            delta: Any = _hide_partial(text, len(text))
+            for step in reversed(path[1:]):
+                delta = {step: delta} if isinstance(step, str) else [{"index": step, **delta}]
+            yield {**self._head, "choices": [{"index": path[0], "delta": delta, "finish_reason": None}]}
+
+
+def _partial_length(text: str, secret: str) -> int:
+    """Return the length of the longest end of `text` that is a prefix of `secret`."""
+    return next(
+        (length for length in range(min(len(text), len(secret) - 1), 0, -1) if text.endswith(secret[:length])), 0
+    )
+
+
+def _hide_partial(text: str, partial: int) -> str:
+    """Return the final text; hide its last `partial` characters if they are long enough to reveal a secret."""
+    return text[:-partial] + HIDDEN if partial >= SHORTEST_HIDDEN else text

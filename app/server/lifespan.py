@@ -16,7 +16,7 @@ from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
 from app.background.tasks import BackgroundTasks
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
 from app.observability.tracing import TracedCommands, Tracing
@@ -108,9 +108,13 @@ class ServerProcess:
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        for name, store, of in (("file_sweep", stores.files, "files"), ("table_sweep", stores.tables, "tables")):
-            background.start(name, sweep_uploads(name, store, of, background.stats_of(name)))
-        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
+        database = readiness.database
+        for name, store, of, unfinished in (
+            ("file_sweep", stores.files, "files", [database.file_uploads, database.doomed_files]),
+            ("table_sweep", stores.tables, "tables", [database.table_uploads]),
+        ):
+            background.start(name, sweep_uploads(name, store, of, unfinished, background.stats_of(name)))
+        background.start("upkeep", MaintenanceJobs(database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())

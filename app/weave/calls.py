@@ -20,6 +20,10 @@ from stores.calls.summaries import SUMMARY
 from stores.costs import bill
 from stores.json import codec
 from stores.paging import Page, PageRequest, Row
+from stores.row_fields import drop_parsed
+
+_Key = tuple[str, str]
+"""Project id and id of a call."""
 
 _ALWAYS: Final = ("id", "project_id", "op_name", "trace_id", "started_at")
 _PLAIN: Final = (
@@ -31,6 +35,7 @@ _SUMMARY: Final = "summary"
 _FIELDS: Final = (*_ALWAYS, *_PLAIN, *_JSON, _SUMMARY)
 _SIZE, _TOTAL_SIZE = "storage_size_bytes", "total_storage_size_bytes"
 _REQUIRED_OBJECTS: Final = {"attributes": orjson.Fragment(b"{}"), "inputs": orjson.Fragment(b"{}")}
+_COUNT: Final = "feedback_count"
 _EXPANDED_AT_ONCE: Final = 20
 _FEW: Final = 16
 """Number of feedback items read in one batch; each has at most 1 MiB."""
@@ -57,18 +62,22 @@ async def query(stores: Stores, req: CallsQueryReq) -> Response:
 
 
 async def _row_chunks(stores: Stores, req: CallsQueryReq) -> AsyncGenerator[bytes, None]:
-    """Yield the matching calls as JSON chunks: find ids and sizes, then read as many calls as fit into memory."""
+    """Yield the matching calls as JSON chunks; refs are expanded in a few calls at once."""
     shape, expansion = Shape.of(req), None
     if req.expand_columns:
         expansion = Expansion(req.expand_columns, req.return_expanded_column_values is not False)
-    found = partial(stores.calls.page, expansion=expansion)
-    async for page in responses.pages(found, req, {"id", _SIZE}, req.filter):
-        for part in responses.in_parts(page.rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
+    read_page = partial(stores.calls.page, expansion=expansion)
+    wanted = {"id", _SIZE} if expansion else shape.wanted
+    async for page in responses.pages(read_page, req, wanted, req.filter):
+        if not expansion:
+            async for piece in _call_json(stores, page.rows, shape):
+                yield piece
+            continue
+        for part in responses.in_parts(page.rows, _SIZE, _EXPANDED_AT_ONCE):
             keys = [(req.project_id, row["id"]) for row in part]
-            rows = await stores.calls.by_keys(keys, shape.wanted, expansion)
+            found = await stores.calls.by_keys(keys, shape.wanted, expansion)
             # Leave out calls that were deleted since their ids were found.
-            there = [row for key in keys if (row := rows[key]) is not None]
-            async for piece in _call_json(stores, there, shape):
+            async for piece in _call_json(stores, [row for row in found.values() if row], shape):
                 yield piece
 
 
@@ -126,16 +135,38 @@ class Shape:
 
 async def _call_json(stores: Stores, rows: Sequence[Row], shape: Shape) -> AsyncGenerator[bytes, None]:
     """Yield the calls of `rows` in chunks of JSON; the last chunk of each call ends in a newline."""
-    comments = _Feedback(stores, [_key(row) for row in rows]) if shape.has_feedback else None
+    if not shape.has_feedback:
+        for row in rows:
+            yield b"".join(_parts(row, shape)) + b"\n"
+            drop_parsed(row)
+        return
+    counts = await stores.feedback.of_calls.count([_key(row) for row in rows], frozenset())
     for row in rows:
-        head, tail = _parts(row, shape)
-        yield head
-        if comments:
-            yield b',"feedback":['
-            async for piece in comments.on(_key(row)):
+        row[_COUNT] = counts[_key(row)]
+    for part in responses.in_parts(rows, _COUNT, limit=_FEW):
+        keys = [_key(row) for row in part if row[_COUNT]]
+        pages = await _feedback_pages(stores, keys, PageRequest(_FEW)) if keys else {}
+        for row in part:
+            head, tail = _parts(row, shape)
+            yield head + b',"feedback":['
+            async for piece in _feedback_json(stores, _key(row), pages.pop(_key(row), None)):
                 yield piece
-            yield b"]"
-        yield tail + b"\n"
+            yield b"]" + tail + b"\n"
+
+
+async def _feedback_json(stores: Stores, key: _Key, page: Page | None) -> AsyncGenerator[bytes, None]:
+    """Yield the feedback on a call in chunks of a JSON list; `page` is the first page."""
+    comma = b""
+    while page and page.rows:
+        for row in page.rows:
+            yield comma + codec.dumps(feedback.fields_of(row, feedback.ON_CALLS))
+            comma = b","
+        request = PageRequest(_FEW, page.cursor(page.rows[-1]))
+        page = (await _feedback_pages(stores, [key], request))[key] if page.has_next else None
+
+
+async def _feedback_pages(stores: Stores, keys: Sequence[_Key], request: PageRequest) -> dict[_Key, Page]:
+    return await stores.feedback.of_calls.pages(keys, frozenset(feedback.ON_CALLS), request, frozenset())
 
 
 def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
@@ -182,46 +213,5 @@ _COST_KEYS: Final[tuple[str, ...]] = (
 """Keys that the Weave trace server returns."""
 
 
-def _key(row: Row) -> tuple[str, str]:
+def _key(row: Row) -> _Key:
     return row["project_id"], row["id"]
-
-
-class _Feedback:
-    """Feedback on a list of calls, read in batches so that memory does not grow with its amount."""
-
-    def __init__(self, stores: Stores, keys: Sequence[tuple[str, str]]) -> None:
-        self._store = stores.feedback
-        self._keys = keys
-        self._counts: dict[tuple[str, str], int] | None = None
-        self._read: dict[tuple[str, str], Page] = {}
-
-    async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
-        """Yield the feedback on one call in chunks of a JSON list; call it in the order of the keys."""
-        if self._counts is None:
-            self._counts = await self._store.of_calls.count(self._keys, frozenset())
-        if not self._counts[key]:
-            return
-        if key not in self._read:
-            self._read = await self._pages(self._from(key), PageRequest(_FEW))
-        page, comma = self._read.pop(key), b""
-        while page.rows:
-            for row in page.rows:
-                yield comma + codec.dumps(feedback.fields_of(row, feedback.ON_CALLS))
-                comma = b","
-            if not page.has_next:
-                return
-            page = (await self._pages([key], PageRequest(_FEW, page.cursor(page.rows[-1]))))[key]
-
-    def _from(self, first: tuple[str, str]) -> list[tuple[str, str]]:
-        """Return a call and as many of the next ones as fit into one batch of feedback."""
-        counts = self._counts or {}
-        together, left = [first], _FEW - counts[first]
-        for key in self._keys[self._keys.index(first) + 1 :]:
-            left -= counts[key]
-            if left < 0:
-                break
-            together += [key] if counts[key] else []
-        return together
-
-    async def _pages(self, keys: Sequence[tuple[str, str]], request: PageRequest) -> dict[tuple[str, str], Page]:
-        return await self._store.of_calls.pages(keys, frozenset(feedback.ON_CALLS), request, frozenset())

@@ -18,9 +18,6 @@ from stores.paging import Row
 from stores.query import Query
 from stores.row_fields import JsonField
 
-_READ_AT_ONCE: Final = 32
-"""Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
-
 _WRITE_BATCH_SIZE: Final = 100
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 _COUNT: Final = "count(*)"
@@ -99,7 +96,7 @@ async def query(stores: Stores, req: FieldsQueryReq) -> object:
         return {"result": [{_COUNT: await stores.feedback.count(req.project_id, query=req.where)}]}
     names = responses.selected(req.fields, _FIELDS, _PAYLOAD)
     wanted = {name.partition(".")[0] for name in names}
-    found = responses.pages(stores.feedback.page, req, wanted, size=_READ_AT_ONCE)
+    found = responses.pages(stores.feedback.page, req, wanted)
     return await responses.listed("result", responses.encoded(found, lambda row: _selection(row, names)))
 
 

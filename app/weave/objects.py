@@ -1,6 +1,5 @@
 """Endpoints of the Weave SDK for objects, ops and refs."""
 
-from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import orjson
@@ -11,9 +10,7 @@ from app.weave.request_body import Body
 from app.weave.request_models import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
 from graphql_schema.context import Stores
 from stores.errors import StoreError
-from stores.json import codec
 from stores.paging import Row
-from stores.refs import object_ref
 
 _FIELDS: Final = (
     *("project_id", "object_id", "created_at", "digest", "version_index", "is_latest", "kind"),
@@ -40,7 +37,9 @@ async def read(stores: Stores, req: ObjReadReq) -> object:
 
 async def query(stores: Stores, req: ObjQueryReq) -> Response:
     """Return the versions that match a filter."""
-    return await responses.listed("objs", _row_chunks(stores, req))
+    wanted = [*_FIELDS, *([] if req.metadata_only else ["val"]), *([_SIZE] if req.include_storage_size else [])]
+    found = responses.pages(stores.objects.page, req, wanted, req.filter)
+    return await responses.listed("objs", responses.encoded(found, lambda row: _object(row) | {_SIZE: row.get(_SIZE)}))
 
 
 async def delete(stores: Stores, req: ObjDeleteReq) -> object:
@@ -52,19 +51,6 @@ async def read_refs(stores: Stores, req: RefsReadBatchReq) -> object:
     """Return the values of refs; null for a ref that does not resolve."""
     texts = await stores.refs.values(req.refs)
     return {"vals": [None if text is None else orjson.Fragment(text) for text in texts]}
-
-
-async def _row_chunks(stores: Stores, req: ObjQueryReq) -> AsyncGenerator[bytes, None]:
-    """Yield the matching versions as JSON: find their metadata first, then read as many values as fit into memory."""
-    async for page in responses.pages(stores.objects.page, req, [*_FIELDS, _SIZE], req.filter):
-        for part in responses.in_parts(page.rows, _SIZE):
-            keys = [(req.project_id, object_ref(row)) for row in part]
-            values = {} if req.metadata_only else await stores.objects.by_refs(keys, frozenset({"val"}))
-            for row, key in zip(part, keys, strict=True):
-                # Leave out versions that were deleted since they were found.
-                if found := row if req.metadata_only else values[key]:
-                    size = row[_SIZE] if req.include_storage_size else None
-                    yield codec.dumps(_object(row | found) | {_SIZE: size}) + b"\n"
 
 
 def _object(row: Row) -> dict[str, Any]:

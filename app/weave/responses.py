@@ -1,4 +1,4 @@
-"""Responses for the Weave SDK. Lists are found page by page, read in batches that fit into memory, and streamed."""
+"""Responses for the Weave SDK. Lists are read in pages that fit into memory, and streamed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
@@ -22,10 +22,9 @@ ReadPage = Callable[..., Awaitable[Page]]
 _CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
-FOUND_AT_ONCE: Final = 1_000
-READ_AT_ONCE: Final = 200
+READ_AT_ONCE: Final = 1_000
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-"""Limit of a batch of rows; a single larger row is a batch of its own."""
+"""Limits of a page or part of a list; a single larger row is a page of its own."""
 
 _TIMES: Final = frozenset(
     ("started_at", "ended_at", "created_at", "effective_date", "start_time", "last_updated"),
@@ -87,7 +86,6 @@ async def pages(
     listing: Listing,
     wanted: Iterable[str],
     chosen: StoreInput[Any] | Filter | None = None,
-    size: int | None = None,
 ) -> AsyncGenerator[Page, None]:
     """Yield the pages of a list from its offset up to its limit.
 
@@ -96,12 +94,12 @@ async def pages(
         listing: the request.
         wanted: names of the fields to read.
         chosen: filter of the list.
-        size: maximum number of rows of a page.
     """
-    size, list_filter = size or FOUND_AT_ONCE, chosen.to_store() if chosen else None
+    list_filter = chosen.to_store() if chosen else None
     left, cursor, offset = listing.limit, None, listing.offset or 0
     while left is None or left > 0:
-        request = PageRequest(size if left is None else min(left, size), cursor, offset=offset)
+        size = READ_AT_ONCE if left is None else min(left, READ_AT_ONCE)
+        request = PageRequest(size, cursor, offset=offset, max_characters=BYTES_AT_ONCE)
         page = await read(listing.project_id, request, wanted, list_filter, listing.sort_keys, listing.where)
         yield page
         if not page.has_next or not page.rows:
@@ -118,15 +116,17 @@ async def encoded(found: AsyncIterator[Page], encode: Callable[[Row], dict[str, 
             drop_parsed(row)
 
 
-def in_parts(rows: Sequence[Row], size_field: str, max_rows: int | None = None) -> Iterator[list[Row]]:
-    """Yield the rows in batches, limited by their number and by the sum of `size_field`, in bytes."""
+def in_parts(
+    rows: Sequence[Row], weight: str, max_rows: int | None = None, limit: int | None = None
+) -> Iterator[list[Row]]:
+    """Yield the rows in parts, limited by their number and by the sum of `weight`: `BYTES_AT_ONCE` by default."""
     part: list[Row] = []
-    size = 0
+    total = 0
     for row in rows:
-        size += row.get(size_field, 0)
-        if part and (size > BYTES_AT_ONCE or len(part) == (max_rows or READ_AT_ONCE)):
+        total += row.get(weight, 0)
+        if part and (total > (limit or BYTES_AT_ONCE) or len(part) == max_rows):
             yield part
-            part, size = [], row.get(size_field, 0)
+            part, total = [], row.get(weight, 0)
         part.append(row)
     if part:
         yield part

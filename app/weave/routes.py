@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -96,7 +97,11 @@ class WeaveDoor:
     def mount(self) -> Mount:
         """Return the routes under the prefix, with a JSON 404 for unknown paths."""
         routes: list[BaseRoute] = [
-            Route(path, error_boundary(partial(self._post, endpoint), weave_error), methods=["POST"])
+            Route(
+                path,
+                error_boundary(partial(self._post, endpoint, _request_model(endpoint)), weave_error),
+                methods=["POST"],
+            )
             for path, endpoint in self._posts.items()
         ]
         create_file = error_boundary(self._create_file, weave_error)
@@ -107,14 +112,16 @@ class WeaveDoor:
         ]
         return Mount(WEAVE_PREFIX, routes=routes)
 
-    async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
+    async def _post(self, endpoint: _Endpoint, model: type[Any], request: Request) -> Response:
         with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
             body = await read_sdk_body(request, self._max_body_bytes, reservation)
+            is_counted = endpoint not in _UNCOUNTED
+            slot = self._admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
             try:
-                if endpoint in _UNCOUNTED:
-                    return await _response(endpoint, request.state["stores"], body)
-                async with self._admission.operations.operation(quota_key_of(request.scope)):
-                    return await _response(endpoint, request.state["stores"], body)
+                async with slot:
+                    argument = body if model is Body else await body.read(model)
+                    content = await endpoint(request.state["stores"], argument)
+                    return content if isinstance(content, Response) else answer(content)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
                     del body
@@ -139,10 +146,11 @@ class WeaveDoor:
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, 404)
 
 
-async def _response(endpoint: _Endpoint, stores: Stores, body: Body) -> Response:
+def _request_model(endpoint: _Endpoint) -> type[Any]:
+    """Return the type that an endpoint takes besides the stores."""
     _, argument, *_ = inspect.signature(endpoint).parameters.values()
-    content = await endpoint(stores, body if argument.annotation is Body else await body.read(argument.annotation))
-    return content if isinstance(content, Response) else answer(content)
+    model: type[Any] = argument.annotation
+    return model
 
 
 async def _server_info(_request: Request) -> Response:

@@ -62,14 +62,16 @@ async def look_up(stores: Stores, body: Body, *, introspection: bool) -> object:
     parsed = await body.read(Lookup)
     if len(parsed.query) > _MAX_QUERY_LENGTH:
         raise PayloadTooLargeError(f"has {len(parsed.query):,} characters; the limit is {_MAX_QUERY_LENGTH:,}", "query")
-    result = await _result(parsed, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
+    result = await _result(parsed, _root(stores, body.access.caller), () if introspection else (NoIntrospection,))
     if not introspection:
         hide_names(result.errors or ())
     errors = [_formatted(error) for error in result.errors or ()]
     return {"data": result.data, **({"errors": errors} if errors else {})}
 
 
-async def _result(parsed: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:
+async def _result(
+    parsed: Lookup, root: dict[str, object], rules: tuple[type[ASTValidationRule], ...]
+) -> ExecutionResult:
     try:
         document = parse(parsed.query)
     except GraphQLError as error:
@@ -89,39 +91,36 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
     return dict(error.formatted)
 
 
-class _Root:
-    """Root value of queries and mutations, with a method for each field."""
+_LOCAL: Final = dict.fromkeys(("id", "username", "name", "entity"), LOCAL_USER)
 
-    def __init__(self, stores: Stores, caller: Caller) -> None:
-        self._projects = stores.projects
-        self._caller = caller
 
-    async def project(self, _info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
-        """Return a project; None if it does not exist."""
+def _root(stores: Stores, caller: Caller) -> dict[str, object]:
+    """Return the values of the fields of queries and mutations, or functions of their arguments."""
+
+    async def project(_info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
         project_id = f"{entityName or LOCAL_USER}/{name}"
-        self._caller.require_role(Role.READER, project_id)
-        found = await self._projects.one(project_id, ["id", "entity", "name"])
+        caller.require_role(Role.READER, project_id)
+        found = await stores.projects.one(project_id, ["id", "entity", "name"])
         return None if found is None else _project(found)
 
-    async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
-        """Create the project if it does not exist, and return it."""
+    async def upsert_model(_info: Info, input: dict[str, str]) -> Row:  # noqa: A002 -- W&B's name
         entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
-        self._caller.require_role(Role.WRITER, normalised_id(entity, name))
-        made = _project(await self._projects.ensure(entity, name))
+        caller.require_role(Role.WRITER, normalised_id(entity, name))
+        made = _project(await stores.projects.ensure(entity, name))
         return {"model": made, "project": made, "inserted": True}
 
-    def entity(self, _info: Info, name: str) -> Row:
-        """Return an entity for any name, because entities exist only as prefixes of projects."""
-        return {"id": name, "name": name, "readOnly": False}
+    return {
+        "project": project,
+        "upsertModel": upsert_model,
+        "entity": lambda _info, name: _entity(name),
+        "viewer": {**_LOCAL, "defaultEntity": _entity(LOCAL_USER)},
+        "serverInfo": {"frontendHost": None},
+    }
 
-    def viewer(self, info: Info) -> Row:
-        """Return the current user, always `local`."""
-        me = {"id": LOCAL_USER, "username": LOCAL_USER, "name": LOCAL_USER, "entity": LOCAL_USER}
-        return me | {"defaultEntity": self.entity(info, LOCAL_USER)}
 
-    def serverInfo(self, _info: Info) -> Row:  # noqa: N802 -- W&B's name
-        """Return the server info without a frontend URL."""
-        return {"frontendHost": None}
+def _entity(name: str) -> Row:
+    """Return an entity for any name, because entities exist only as prefixes of projects."""
+    return {"id": name, "name": name, "readOnly": False}
 
 
 def _project(row: Row) -> Row:

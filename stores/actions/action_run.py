@@ -10,7 +10,7 @@ from stores.actions.specs import Action
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import NewFeedback
-from stores.feedback.kinds import RUNNABLE
+from stores.feedback.inputs import RUNNABLE
 from stores.json import codec
 from stores.paging import Row
 

@@ -15,7 +15,7 @@ from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
-from stores.calls.list_query import ListQuery, calls_list_query
+from stores.calls.list_query import CallsQuery, ListQuery
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
@@ -96,7 +96,7 @@ class AggregatesStore:
         rows = replace(rows, wanted=rows.sorted_wanted())
         await self._check_timezone(grouping.timezone)
         async with (
-            calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search,
+            CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).compiled() as search,
             self._session_of(search) as session,
         ):
             pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)

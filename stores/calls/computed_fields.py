@@ -8,9 +8,9 @@ from asyncio import Future
 from collections import abc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-from stores.calls.fields import PRICES, TOTAL_COST, TOTAL_STORAGE_SIZE
+from stores.calls.fields import PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE
 from stores.costs.store import prices_of_models, start_reading_costs
 from stores.database import Collection, Database, Document
 from stores.database.reads import SNAPSHOT
@@ -20,19 +20,13 @@ from stores.paging import Row
 Costs = Future[list[Document]]
 """A project's costs, being read."""
 
-_PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 _SUM = {"$sum": "$storage_size_bytes"}
-
-
-def needs_computed_fields(wanted: abc.Collection[str]) -> bool:
-    """Return True if a selected field needs more than the stored document."""
-    return not {TOTAL_STORAGE_SIZE, *_PRICED_FIELDS}.isdisjoint(wanted)
 
 
 @contextmanager
 def prefetch_costs(database: Database, project_id: str, wanted: abc.Collection[str]) -> Iterator[Costs | None]:
     """Start to read the project's costs for `add_computed_fields` if a selected field needs them; cancel on exit."""
-    if _PRICED_FIELDS.isdisjoint(wanted):
+    if PRICED_FIELDS.isdisjoint(wanted):
         yield None
         return
     costs = start_reading_costs(database, project_id)
@@ -48,7 +42,7 @@ async def add_computed_fields(
     """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:
         await add_total_sizes(database.calls, project_id, rows)
-    if not _PRICED_FIELDS.isdisjoint(wanted):
+    if not PRICED_FIELDS.isdisjoint(wanted):
         await _add_prices(database, project_id, [row for row in rows if row.get("usage")], costs)
 
 

@@ -5,7 +5,6 @@ Each is replaced by Weave's Content type, whose second file describes the first,
 
 import mimetypes
 import re
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -19,36 +18,28 @@ _DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});b
 _MEDIA_TYPES: Final = mimetypes.MimeTypes()  # built-in types only, so that every machine gives the same result
 
 
-@dataclass(frozen=True, slots=True)
-class DataUrl:
-    """A parsed Base64 data URL."""
+def _files_of(text: str) -> tuple[NewFile, NewFile] | None:
+    """Return the content of a data URL and its metadata as files; equal data URLs give equal files.
 
-    media_type: str
-    content: NewFile
-
-    @classmethod
-    def parse(cls, text: str) -> "DataUrl | None":
-        """Parse a data URL; None if the text is none, is too short, or is not strict Base64."""
-        match = _DATA_URL.match(text) if len(text) > MAX_INLINE_LENGTH else None
-        content = match and strict_base64.decode(text[match.end() :])
-        if match is None or content is None:
-            return None
-        # The text stays in memory anyway; its content is decoded again when the file is written.
-        load = partial(_content, text, match.end())
-        return cls(match[1], NewFile(NewFile.of(content).digest, len(content), load, "content"))
-
-    def files(self) -> tuple[NewFile, NewFile]:
-        """Return the content and its metadata as files; equal data URLs give equal files."""
-        extension = _MEDIA_TYPES.guess_extension(self.media_type) or ""
-        return WeaveContent(
-            self.content,
-            self.media_type,
-            filename=f"{self.content.digest[:8]}{extension}",
-            extension=extension,
-            content_type="data_url:base64",
-            input_type="str",
-            encoding="base64",
-        ).files()
+    The result is None if the text is no data URL, is too short, or is not strict Base64.
+    """
+    match = _DATA_URL.match(text) if len(text) > MAX_INLINE_LENGTH else None
+    content = match and strict_base64.decode(text[match.end() :])
+    if match is None or content is None:
+        return None
+    media_type = match[1]
+    extension = _MEDIA_TYPES.guess_extension(media_type) or ""
+    # The text stays in memory anyway; its content is decoded again when the file is written.
+    file = NewFile(NewFile.of(content).digest, len(content), partial(_content, text, match.end()), "content")
+    return WeaveContent(
+        file,
+        media_type,
+        filename=f"{file.digest[:8]}{extension}",
+        extension=extension,
+        content_type="data_url:base64",
+        input_type="str",
+        encoding="base64",
+    ).files()
 
 
 def _content(text: str, start: int) -> bytes:
@@ -72,12 +63,7 @@ def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
             if isinstance(member, dict | list):
                 container[key] = member.copy()
                 pending.append(container[key])
-            elif isinstance(member, str) and (data_url := DataUrl.parse(member)):
-                container[key] = _replacement(data_url, files)
+            elif isinstance(member, str) and (new := _files_of(member)):
+                container[key] = value_of(*new)
+                files += new
     return root[0], files
-
-
-def _replacement(data_url: DataUrl, files: list[NewFile]) -> dict[str, object]:
-    content, metadata = data_url.files()
-    files += (content, metadata)
-    return value_of(content, metadata)

@@ -62,13 +62,9 @@ _COMMON_TO_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 TURN_OF: Final[Document] = {
-    "$cond": [
-        {"$and": [{"$gt": ["$thread_id", ""]}, {"$eq": ["$turn_id", "$id"]}]},
-        "$thread_id",
-        "$$REMOVE",
-    ]
+    "$cond": [{"$and": [{"$gt": ["$thread_id", ""]}, {"$eq": ["$turn_id", "$id"]}]}, "$thread_id", "$$REMOVE"]
 }
-"""The aggregation expression of `turn_of`, for stored calls; see `_turn_of`."""
+"""The aggregation expression of `turn_of`, for stored calls; `_start_fields` computes it for new ones."""
 
 _START_OPTIONAL: Final = (
     "parent_id",
@@ -187,7 +183,10 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
     """
     payload = _Payload({}, {}, {}, {}, [])
     for name, value in write.json_values.items():
-        payload.add(name, value, texts.get(name), write)
+        try:
+            payload.add(name, value, texts.get(name), write)
+        except StoreError as error:
+            raise error.prefixed(name) from None
     if isinstance(write, CallStart):
         payload.check_size({})
         return StoredPart(_start_fields(write, payload), payload.files)
@@ -209,16 +208,18 @@ class _Payload:
 
     def add(self, name: str, value: object, text: str | None, write: CallWrite) -> None:
         """Add a value with its text, if that is known; long data URLs become files."""
-        text = _encode(name, value) if text is None else text
+        text = codec.encode(value) if text is None else text
         if name in write.values_with_files and may_hold_data_urls(text):
             value, extracted = extract_data_urls(value)
-            text = _encode(name, value)
+            text = codec.encode(value)
             self.files += extracted
         traits = traits_of(value)
         self.values[name] = value
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)
-        self.refs[name] = _refs(name, value, text) if _COMMON_TO_SCHEMES in text else []
+        # Few texts have the common part, which is faster to search for than all schemes.
+        may_hold_refs = _COMMON_TO_SCHEMES in text and any(scheme in text for scheme in _SCHEMES)
+        self.refs[name] = refs.collect(value) if may_hold_refs else []
         self.size_bytes += traits.default_length(value, text)
 
     def check_size(self, other_fields: dict[str, object]) -> None:
@@ -243,22 +244,6 @@ class _Payload:
             )
 
 
-def _encode(name: str, value: object) -> str:
-    try:
-        return codec.encode(value)
-    except StoreError as error:
-        raise error.prefixed(name) from None
-
-
-def _refs(name: str, value: object, text: str) -> list[str]:
-    if not any(scheme in text for scheme in _SCHEMES):
-        return []
-    try:
-        return refs.collect(value)
-    except StoreError as error:
-        raise error.prefixed(name) from None
-
-
 def _start_fields(start: CallStart, payload: _Payload) -> Document:
     trace_name = op_trace_name(start.op_name)
     return {
@@ -273,7 +258,8 @@ def _start_fields(start: CallStart, payload: _Payload) -> Document:
             parent_id=start.parent_id,
             thread_id=start.thread_id,
             turn_id=start.turn_id,
-            turn_of=_turn_of(start),
+            # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
+            turn_of=(start.thread_id or None) if start.turn_id == start.id else None,
             wb_run_id=start.wb_run_id,
             wb_run_step=start.wb_run_step,
             input_refs=payload.refs["inputs"] or None,
@@ -283,11 +269,6 @@ def _start_fields(start: CallStart, payload: _Payload) -> Document:
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
-
-
-def _turn_of(start: CallStart) -> str | None:
-    """Return the thread of which a call is a turn; None if the call is only a step within a turn."""
-    return start.thread_id or None if start.turn_id == start.id else None
 
 
 def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Document:

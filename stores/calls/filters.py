@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import compile_calls_query, op_names
+from stores.calls.op_names import op_names
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
-from stores.query import Query
-from stores.query.match_compiler import compile_match
 from stores.query.text_expressions import starting_with
 from stores.refs import check_external
 
@@ -212,19 +209,17 @@ def _check_members(members: list[str], argument: str) -> None:
 def calls_match(
     project_id: str,
     calls_filter: CallsFilter | None = None,
-    query: Query | None = None,
     conditions: Sequence[Match] = (),
     versions: Sequence[str] | None = None,
 ) -> Match:
-    """Build the match of a project's visible calls that pass a filter, a query and further conditions.
+    """Build the match of a project's visible calls that pass a filter and further conditions.
 
     `versions`, if given, are the known op names; they replace searches by the prefixes of the filter.
 
     Raises:
-        BadInputError: if the filter or the query is invalid.
+        BadInputError: if the filter is invalid.
     """
     clauses = calls_filter.clauses(project_id, versions) if calls_filter else []
-    clauses += [compile_match(compile_calls_query(query, CALL_FIELDS, project_id))] if query else []
     clauses += conditions
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})

@@ -111,9 +111,9 @@ def _check_nulls(node: Operand) -> None:
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:
     match node:
-        case Compare(Comparison.EQ, Get() as get, Literal(str() as name)) if _is_op_name(get):
-            return _expanded_condition(get, [name], (), project_id)
-        case Compare(Comparison.EQ, Literal(str() as name), Get() as get) if _is_op_name(get):
+        case Compare(Comparison.EQ, Get() as get, Literal(str() as name)) | Compare(
+            Comparison.EQ, Literal(str() as name), Get() as get
+        ) if _is_op_name(get):
             return _expanded_condition(get, [name], (), project_id)
         case In(Get() as get, members) if _is_op_name(get):
             names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]

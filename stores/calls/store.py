@@ -1,51 +1,28 @@
 """Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs, total_size
-from stores.calls.documents import StoredPart
-from stores.calls.events import (
-    MAX_EVENT_BYTES,
-    MAX_SUBSCRIBERS,
-    CallEvent,
-    CallEvents,
-    Cursors,
-    EventFilter,
-    FanOut,
-)
-from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
+from stores.calls.computed_fields import add_computed_fields, prefetch_costs, total_size
+from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS, CallEvent, CallEvents, EventFilter
+from stores.calls.fields import COMPUTED_FIELDS, INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
-from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
-from stores.calls.list_query import calls_by, calls_list_query, explain_query, fetch_page
+from stores.calls.list_query import CallsQuery, calls_by, explain_query, fetch_page
 from stores.calls.ref_expansion import Expansion
-from stores.calls.writes import (
-    Rejected,
-    RestoredCall,
-    delete_calls,
-    restore_calls,
-    store_parts,
-    upsert,
-    write_batch,
-    write_partly,
-    write_upserts,
-)
+from stores.calls.writes import CallWrites
 from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, database_query, database_write
+from stores.database import Database, database_query
 from stores.database.reads import find_all, one_row
-from stores.errors import BadInputError, StoreError
-from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.errors import BadInputError
+from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.targets import TargetReader
-from stores.security import audit
-
-MAX_DELETED_IDS = 1000
+from stores.refs.store import TargetReader
 
 CallKey = tuple[str, str]
 """A project and a call id."""
@@ -59,7 +36,7 @@ class CallsStats:
     total_storage_size_bytes: int | None = None
 
 
-class CallsStore:
+class CallsStore(CallWrites):
     """Calls in MongoDB.
 
     Rows are dicts of the requested document fields only: times are microseconds since the epoch, JSON is text under
@@ -73,128 +50,19 @@ class CallsStore:
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_subscribers_per_caller: int | None = None,
     ) -> None:
-        self.database = database
-        self._calls = database.calls
+        super().__init__(database)
         self._target_reader = TargetReader(database)
         self.consumers = calls_by(database, "input_refs")
         """From a project and an object's ref to the calls with exactly this ref among their inputs."""
         self.children = calls_by(database, "parent_id")
         """From a project and a call id to the call's children."""
-        cursors = Cursors(database)
-        fan_out = FanOut(
-            self._calls, cursors, max_subscribers, max_event_bytes, max_per_caller=max_subscribers_per_caller
-        )
-        self._call_events = CallEvents(database, fan_out, cursors)
-
-    @property
-    def fan_out(self) -> FanOut:
+        self._call_events = CallEvents(database, max_subscribers, max_event_bytes, max_subscribers_per_caller)
+        self.fan_out = self._call_events.fan_out
         """The shared change stream, for metrics."""
-        return self._call_events.fan_out
 
     async def close(self) -> None:
         """End every subscription to events; the store cannot be used afterwards."""
-        await self._call_events.close()
-
-    @database_write
-    async def write(self, batch: Sequence[CallWrite]) -> None:
-        """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
-
-        Raises:
-            BadInputError: if a part is invalid; the error names it as `batch.<position>.start` or `.end`.
-            PayloadTooLargeError: if the JSON of a part does not fit into a document.
-        """
-        await write_batch(self.database, batch)
-
-    @database_write
-    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
-        """Store starts and ends in their stored form. An empty list does nothing."""
-        await store_parts(self.database, parts)
-
-    @database_write
-    async def write_partly(self, batch: Sequence[CallWrite]) -> Rejected:
-        """Store the valid starts and ends; return the errors of the others by position."""
-        return await write_partly(self.database, batch)
-
-    @database_write
-    async def restore(self, batch: Sequence[RestoredCall]) -> None:
-        """Store the missing parts of exported calls; stored parts stay unchanged.
-
-        A call that is still running gets the restored end. An empty batch does nothing.
-
-        Raises:
-            BadInputError: if a call is invalid; the error names it as `batch.<position>`.
-            PayloadTooLargeError: if the JSON of a call does not fit into a document.
-        """
-        await restore_calls(self.database, batch)
-
-    @database_write
-    async def write_one(self, part: CallWrite) -> None:
-        """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
-        try:
-            await write_batch(self.database, [part])
-        except StoreError as error:
-            raise error.relative_to("batch.0") from None
-
-    @database_write
-    async def write_call(self, start: CallStart, end: CallEnd) -> None:
-        """Store the start and the end of one call, both or none; the end gets the start's id.
-
-        Raises:
-            BadInputError: if a field is invalid; the error names it as `call.<field>`.
-            PayloadTooLargeError: if the JSON of either part does not fit into a document.
-        """
-        start.id = end.id = new_id() if start.id is None else start.id
-        try:
-            await write_batch(self.database, [start, end])
-        except StoreError as error:
-            inner = error.relative_to("batch.0.start").relative_to("batch.1.end")
-            raise inner.prefixed("call") if inner.argument else inner from None
-
-    @database_write
-    async def rename(
-        self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
-    ) -> int:
-        """Set a call's display name; "" removes it. Return 1, or 0 if no such call is visible.
-
-        Raises:
-            BadInputError: if the id is invalid, if the name is missing, or if a text is too long.
-        """
-        check_project_id(project_id)
-        check_call_id(call_id, "call_id")
-        if display_name is None:
-            raise BadInputError('is required; send "" to remove the name', "display_name")
-        check_length(display_name, MAX_DISPLAY_NAME, "display_name")
-        check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        await self.database.ensure_not_purging(project_id)
-        key_fields, due = (
-            documents.key_fields(project_id, call_id),
-            self.database.search_marks([project_id]).get(project_id),
-        )
-        await write_upserts(
-            self._calls, [upsert(key_fields, documents.rename_update(display_name, wb_user_id or LOCAL_USER, due))]
-        )
-        return await self._calls.count_documents({**key_fields, "visible": True})
-
-    @database_write
-    async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
-        """Delete calls and their descendants in the same trace permanently; later starts do not restore them.
-
-        Returns the number of deleted calls; unknown and already deleted ids do not count.
-
-        Raises:
-            BadInputError: if there are more than 1,000 ids, if an id is invalid, or if the user's id is too long.
-        """
-        check_project_id(project_id)
-        check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(call_ids) > MAX_DELETED_IDS:
-            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_IDS:,}", "call_ids")
-        for position, call_id in enumerate(call_ids):
-            check_call_id(call_id, f"call_ids.{position}")
-        await self.database.ensure_not_purging(project_id)
-        with audit.record_removal("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
-            deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
-            outcome["num_deleted"] = deleted
-        return deleted
+        await self.fan_out.close()
 
     @database_query
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
@@ -219,7 +87,7 @@ class CallsStore:
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
         rows = await find_all(self._calls, match, {"_id": 0} | paths, len(keys))
-        if needs_computed_fields(wanted) or expansion:
+        if expansion or not COMPUTED_FIELDS.isdisjoint(wanted):
             for project_id in {row["project_id"] for row in rows}:
                 project_rows = [row for row in rows if row["project_id"] == project_id]
                 if expansion:
@@ -247,14 +115,15 @@ class CallsStore:
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        arguments = project_id, calls_filter, query, sort_by, expansion
-        compiled = calls_list_query(self.database, *arguments, is_hasty=True, is_page=True)
-        with prefetch_costs(self.database, project_id, wanted) as costs:
-            async with compiled as list_query:
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
+        is_computed = not COMPUTED_FIELDS.isdisjoint(wanted)
+        with prefetch_costs(self.database, project_id, wanted) if is_computed else nullcontext() as costs:
+            async with calls_query.compiled(is_hasty=True, is_page=True) as list_query:
                 page = await fetch_page(self._calls, list_query, request, paths_of(wanted))
-            if expansion:
+            if expansion and expansion.names:
                 await expansion.expand(self._target_reader, project_id, page.rows, wanted)
-            await add_computed_fields(self.database, project_id, page.rows, wanted, costs)
+            if is_computed:
+                await add_computed_fields(self.database, project_id, page.rows, wanted, costs)
         return page
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
@@ -273,8 +142,8 @@ class CallsStore:
             BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
-        arguments = project_id, calls_filter, query, sort_by, expansion
-        async with calls_list_query(self.database, *arguments, is_page=True) as list_query:
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
+        async with calls_query.compiled(is_page=True) as list_query:
             return await explain_query(self._calls, list_query)
 
     def events(
@@ -326,7 +195,8 @@ class CallsStore:
     ) -> int:
         """Count the calls that pass the filter and the query."""
         check_project_id(project_id)
-        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as list_query:
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        async with calls_query.compiled() as list_query:
             return await paging.count(self._calls, list_query.stages, session=list_query.session)
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
@@ -349,7 +219,8 @@ class CallsStore:
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
         wanted = set(wanted)
-        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as list_query:
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        async with calls_query.compiled() as list_query:
             if limit == 0:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted

@@ -10,6 +10,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, ConflictError
 from stores.ids import check_project_id
+from stores.json.bson_copy import unescape_key
 from stores.query.fields import is_index
 
 MAX_INDEXES: Final = 60
@@ -17,7 +18,6 @@ MAX_INDEXES: Final = 60
 
 _PREFIX: Final = "path:"
 _EVERY_PROJECT: Final = "*"
-_CODE: Final = re.compile("%([0-9A-F]{2})")
 _EXAMPLE: Final = "inputs.customer_id"
 
 
@@ -38,7 +38,8 @@ class UserIndex:
         Raises:
             BadInputError: if the project id is invalid, or if no index can serve the field.
         """
-        if not _is_unicode(f"{project_id}{field}"):
+        # Invalid bytes in command-line arguments become lone surrogates.
+        if any("\ud800" <= character <= "\udfff" for character in f"{project_id}{field}"):
             raise BadInputError(f"{field!r} of {project_id!r} is not valid Unicode text", "path")
         if project_id is not None:
             check_project_id(project_id)
@@ -60,24 +61,12 @@ class UserIndex:
     @property
     def field(self) -> str:
         """The field as clients write it."""
-        keys = [_CODE.sub(lambda code: chr(int(code[1], 16)), key) for key in self.path.split(".")]
-        return ".".join(re.sub(r"([.\\])", r"\\\1", key) for key in keys)
+        return ".".join(re.sub(r"([.\\])", r"\\\1", unescape_key(key)) for key in self.path.split("."))
 
     @property
     def scope(self) -> str:
         """The index's scope as text for messages."""
         return f"in {self.project_id}" if self.project_id else "in all projects"
-
-    @property
-    def keys(self) -> list[tuple[str, int]]:
-        """The index keys in order."""
-        return [(path, ASCENDING) for path in ("project_id", "visible", self.path, "started_at", "id")]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """MongoDB's other index options."""
-        only = {"partialFilterExpression": {"project_id": self.project_id}} if self.project_id else {}
-        return {"name": self.name, **only}
 
 
 def _path(field: str) -> str:
@@ -92,15 +81,9 @@ def _path(field: str) -> str:
     if access.path is None:
         digits = next(step for step in access.steps if is_index(step))
         raise BadInputError(
-            f"{field} has the step {digits}, which may be a key or a list index; indexes support only keys",
-            "path",
+            f"{field} has the step {digits}, which may be a key or a list index; indexes support only keys", "path"
         )
     return access.path
-
-
-def _is_unicode(text: str) -> bool:
-    """Return False if a text contains lone surrogates, as invalid bytes in command-line arguments become."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class UserIndexes:
@@ -122,7 +105,11 @@ class UserIndexes:
             return False
         if len(existing) >= MAX_INDEXES:
             raise ConflictError(f"there are {len(existing)} indexes, the limit is {MAX_INDEXES}; drop one first")
-        await self._calls.create_index(index.keys, **index.options)
+        keys = [(path, ASCENDING) for path in ("project_id", "visible", index.path, "started_at", "id")]
+        only: dict[str, Any] = {}
+        if index.project_id:
+            only = {"partialFilterExpression": {"project_id": index.project_id}}
+        await self._calls.create_index(keys, name=index.name, **only)
         return True
 
     @database_query

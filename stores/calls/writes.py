@@ -6,25 +6,30 @@ Each start or end becomes a `StoredPart`; the parts of one call become one inser
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores.calls import documents
 from stores.calls.documents import Document, Pipeline, StoredPart, quick_texts, stored_part
-from stores.calls.inputs import CallEnd, CallStart, CallWrite
+from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
 from stores.concurrency.time_slices import cooperative
-from stores.database import Collection, Database
+from stores.database import Collection, Database, database_write
+from stores.database.content_store import batches
 from stores.database.error_translation import DUPLICATE_KEY, TOO_LARGE
-from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
+from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
+from stores.input_checks import MAX_NAME, check_length
+from stores.security import audit
+
+MAX_DELETED_IDS: Final = 1000
 
 _ATTEMPTS: Final = 10
 _CHUNK: Final = 10_000
 """Calls of one command while a subtree is deleted."""
 
-_Member = TypeVar("_Member")
 _Node = tuple[str, str]
 """A call's trace id and call id."""
 
@@ -57,19 +62,13 @@ class _Call:
         else:
             self.end = fields
 
-    def updates(self) -> Iterator[UpdateOne]:
-        """Yield the upserts of a call that may be stored already."""
+    def updates(self, *, keeps_stored: bool) -> Iterator[UpdateOne]:
+        """Yield the updates of a call that may be stored already; with `keeps_stored` they only add a missing part."""
         if self.start:
-            yield upsert(self.start, documents.start_update(self.start, ends_rename=self.ends_rename))
+            pipeline = documents.start_update(self.start, ends_rename=self.ends_rename and not keeps_stored)
+            yield upsert(self.start, pipeline, "started_at" if keeps_stored else None)
         if self.end:
-            yield upsert(self.end, documents.end_update(self.end))
-
-    def additions(self) -> Iterator[UpdateOne]:
-        """Yield the updates of a stored call that add its start or its end if it lacks that."""
-        if self.start:
-            yield _addition(self.start, "started_at", documents.start_update(self.start, ends_rename=False))
-        if self.end:
-            yield _addition(self.end, "ended_at", documents.end_update(self.end))
+            yield upsert(self.end, documents.end_update(self.end), "ended_at" if keeps_stored else None)
 
 
 async def prepared(write: CallWrite) -> StoredPart:
@@ -85,61 +84,148 @@ async def prepared(write: CallWrite) -> StoredPart:
     return stored_part(write, texts) if is_quick else await asyncio.to_thread(stored_part, write, texts)
 
 
-async def write_batch(database: Database, batch: Sequence[CallWrite]) -> None:
-    """Validate every start and end, then store all; the last start and the last end of each call win.
+class CallWrites:
+    """The writes of `CallsStore`."""
 
-    Raises:
-        StoreError: if a part is invalid or too large; the error names its position, and nothing is stored.
-    """
-    parts = []
-    async for position, write in cooperative(enumerate(batch)):
-        try:
-            parts.append(await prepared(write))
-        except StoreError as error:
-            mode = "start" if isinstance(write, CallStart) else "end"
-            raise error.prefixed(f"batch.{position}.{mode}") from None
-    await store_parts(database, parts)
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._calls = database.calls
 
+    @database_write
+    async def write(self, batch: Sequence[CallWrite]) -> None:
+        """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
 
-async def write_partly(database: Database, batch: Sequence[CallWrite]) -> Rejected:
-    """Store the valid parts of a batch; return the errors of the others by position.
+        Raises:
+            BadInputError: if a part is invalid; the error names it as `batch.<position>.start` or `.end`.
+            PayloadTooLargeError: if the JSON of a part does not fit into a document.
+        """
+        await self._write(batch)
 
-    Raises:
-        UnavailableError, ConflictError: if the database failed; no part counts as rejected, and the caller may retry
-        all.
-    """
-    parts: dict[int, StoredPart] = {}
-    rejected: Rejected = {}
-    async for position, write in cooperative(enumerate(batch)):
-        try:
-            parts[position] = await prepared(write)
-        except StoreError as error:
-            rejected[position] = error.with_traceback(None)  # the traceback would keep the whole batch in memory
-    try:
-        await store_parts(database, parts.values())
-    except PayloadTooLargeError:
-        # A part is too large only together with its call's stored part; the database does not say which.
-        for position, part in parts.items():
+    @database_write
+    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
+        """Store starts and ends in their stored form. An empty list does nothing."""
+        await store_parts(self.database, parts)
+
+    @database_write
+    async def write_partly(self, batch: Sequence[CallWrite]) -> Rejected:
+        """Store the valid starts and ends; return the errors of the others by position.
+
+        Raises:
+            UnavailableError, ConflictError: if the database failed; no part counts as rejected, and the caller may
+                retry all.
+        """
+        parts: dict[int, StoredPart] = {}
+        rejected: Rejected = {}
+        async for position, write in cooperative(enumerate(batch)):
             try:
-                await store_parts(database, [part])
-            except PayloadTooLargeError as error:
-                rejected[position] = error
-    return rejected
-
-
-async def restore_calls(database: Database, batch: Sequence[RestoredCall]) -> None:
-    """Validate every call, then store the missing parts; the first start and the first end of each call win.
-
-    Raises:
-        StoreError: if a call is invalid or too large; the error names its position, and nothing is stored.
-    """
-    parts = []
-    async for position, call in cooperative(enumerate(batch)):
+                parts[position] = await prepared(write)
+            except StoreError as error:
+                rejected[position] = error.with_traceback(None)  # the traceback would keep the whole batch in memory
         try:
-            parts += [await prepared(part) for part in call if part]
+            await store_parts(self.database, parts.values())
+        except PayloadTooLargeError:
+            # A part is too large only together with its call's stored part; the database does not say which.
+            for position, part in parts.items():
+                try:
+                    await store_parts(self.database, [part])
+                except PayloadTooLargeError as error:
+                    rejected[position] = error
+        return rejected
+
+    @database_write
+    async def restore(self, batch: Sequence[RestoredCall]) -> None:
+        """Store the missing parts of exported calls, all or none; stored parts stay unchanged.
+
+        A call that is still running gets the restored end. In the batch, the first start and the first end of each call
+        win. An empty batch does nothing.
+
+        Raises:
+            BadInputError: if a call is invalid; the error names it as `batch.<position>`.
+            PayloadTooLargeError: if the JSON of a call does not fit into a document.
+        """
+        parts = []
+        async for position, call in cooperative(enumerate(batch)):
+            try:
+                parts += [await prepared(part) for part in call if part]
+            except StoreError as error:
+                raise error.prefixed(f"batch.{position}") from None
+        await store_parts(self.database, reversed(parts), keeps_stored=True)
+
+    @database_write
+    async def write_one(self, part: CallWrite) -> None:
+        """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
+        try:
+            await self._write([part])
         except StoreError as error:
-            raise error.prefixed(f"batch.{position}") from None
-    await store_parts(database, reversed(parts), keeps_stored=True)
+            raise error.relative_to("batch.0") from None
+
+    @database_write
+    async def write_call(self, start: CallStart, end: CallEnd) -> None:
+        """Store the start and the end of one call, both or none; the end gets the start's id.
+
+        Raises:
+            BadInputError: if a field is invalid; the error names it as `call.<field>`.
+            PayloadTooLargeError: if the JSON of either part does not fit into a document.
+        """
+        start.id = end.id = new_id() if start.id is None else start.id
+        try:
+            await self._write([start, end])
+        except StoreError as error:
+            inner = error.relative_to("batch.0.start").relative_to("batch.1.end")
+            raise inner.prefixed("call") if inner.argument else inner from None
+
+    @database_write
+    async def rename(
+        self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
+    ) -> int:
+        """Set a call's display name; "" removes it. Return 1, or 0 if no such call is visible.
+
+        Raises:
+            BadInputError: if the id is invalid, if the name is missing, or if a text is too long.
+        """
+        check_project_id(project_id)
+        check_call_id(call_id, "call_id")
+        if display_name is None:
+            raise BadInputError('is required; send "" to remove the name', "display_name")
+        check_length(display_name, MAX_DISPLAY_NAME, "display_name")
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
+        await self.database.ensure_not_purging(project_id)
+        key_fields = documents.key_fields(project_id, call_id)
+        due = self.database.search_marks([project_id]).get(project_id)
+        update = documents.rename_update(display_name, wb_user_id or LOCAL_USER, due)
+        await write_upserts(self._calls, [upsert(key_fields, update)])
+        return await self._calls.count_documents({**key_fields, "visible": True})
+
+    @database_write
+    async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
+        """Delete calls and their descendants in the same trace permanently; later starts do not restore them.
+
+        Returns the number of deleted calls; unknown and already deleted ids do not count.
+
+        Raises:
+            BadInputError: if there are more than 1,000 ids, if an id is invalid, or if the user's id is too long.
+        """
+        check_project_id(project_id)
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
+        if len(call_ids) > MAX_DELETED_IDS:
+            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_IDS:,}", "call_ids")
+        for position, call_id in enumerate(call_ids):
+            check_call_id(call_id, f"call_ids.{position}")
+        await self.database.ensure_not_purging(project_id)
+        with audit.record_removal("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
+            deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+            outcome["num_deleted"] = deleted
+        return deleted
+
+    async def _write(self, batch: Sequence[CallWrite]) -> None:
+        parts = []
+        async for position, write in cooperative(enumerate(batch)):
+            try:
+                parts.append(await prepared(write))
+            except StoreError as error:
+                mode = "start" if isinstance(write, CallStart) else "end"
+                raise error.prefixed(f"batch.{position}.{mode}") from None
+        await store_parts(self.database, parts)
 
 
 async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_stored: bool = False) -> None:
@@ -160,29 +246,23 @@ async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_
         await write_files(database, project_id, project_files)
         await database.ensure_projects_listed(project_ids, registered)
     if search_due := database.search_marks(project_ids):
-        _mark_for_indexing(calls.values(), search_due)
+        for fields in (fields for call in calls.values() for fields in (call.start, call.end) if fields):
+            if due := search_due.get(fields["project_id"]):
+                fields["search_due"] = due
     existing = await _insert_new(
         database.calls, [documents.whole_call(call.start, call.end) for call in calls.values() if call.start]
     )
     to_update = [call for key, call in calls.items() if key in existing or not call.start]
     if to_update:
         await database.ensure_projects_listed(project_ids, registered if keeps_stored else None)
-    updates = [update for call in to_update for update in (call.additions() if keeps_stored else call.updates())]
+    updates = [update for call in to_update for update in call.updates(keeps_stored=keeps_stored)]
     await write_upserts(database.calls, updates)
-
-
-def _mark_for_indexing(calls: Iterable[_Call], search_due: dict[str, str]) -> None:
-    """Mark the calls of projects with a text index for the indexer."""
-    for call in calls:
-        for fields in (call.start, call.end):
-            if fields and (due := search_due.get(fields["project_id"])):
-                fields["search_due"] = due
 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a running call; return False and store nothing if it has ended or is gone."""
     fields = (await prepared(end)).fields
-    running = {name: fields[name] for name in documents.KEY_FIELDS} | {"status": "running"}
+    running = _key_of(fields) | {"status": "running"}
     await database.ensure_not_purging(end.project_id)
     if search_due := database.search_marks([end.project_id]):
         fields["search_due"] = search_due[end.project_id]
@@ -198,7 +278,7 @@ async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[st
     deleted_ids = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
     update = documents.delete_update(wb_user_id)
     hidden = 0
-    for chunk in _chunks(deleted_ids):
+    for chunk in batches(deleted_ids, _CHUNK):
         match = _key_match(project_id, chunk) | {"visible": True}
         hidden += (await calls.update_many(match, update)).modified_count
     await write_upserts(calls, [upsert(documents.key_fields(project_id, call_id), update) for call_id in set(call_ids)])
@@ -223,7 +303,7 @@ async def _descendants(calls: Collection, project_id: str, call_ids: Sequence[st
 async def _children(calls: Collection, project_id: str, parents: list[_Node]) -> list[_Node]:
     parent_nodes = set(parents)
     children: list[_Node] = []
-    for chunk in _chunks(parents):
+    for chunk in batches(parents, _CHUNK):
         parent_ids = [call_id for _, call_id in chunk]
         # Deleted calls may have got new children; naming both values lets MongoDB use the index.
         match = {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": {"$in": parent_ids}}
@@ -234,10 +314,6 @@ async def _children(calls: Collection, project_id: str, parents: list[_Node]) ->
             if (call["trace_id"], call["parent_id"]) in parent_nodes
         ]
     return children
-
-
-def _chunks(members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
-    return (members[start : start + _CHUNK] for start in range(0, len(members), _CHUNK))
 
 
 async def _insert_new(calls: Collection, new: list[Document]) -> set[str]:
@@ -251,15 +327,17 @@ async def _insert_new(calls: Collection, new: list[Document]) -> set[str]:
     return set()
 
 
-def upsert(key_fields: Document, pipeline: Pipeline) -> UpdateOne:
-    """Build an upsert that runs a pipeline on a call's document."""
-    return UpdateOne({name: key_fields[name] for name in documents.KEY_FIELDS}, pipeline, upsert=True)
+def _key_of(fields: Document) -> Document:
+    return {name: fields[name] for name in documents.KEY_FIELDS}
 
 
-def _addition(fields: Document, missing_field: str, pipeline: Pipeline) -> UpdateOne:
-    """Build an update of a call's document that applies only while it lacks a field."""
-    match = {name: fields[name] for name in documents.KEY_FIELDS}
-    return UpdateOne(match | {missing_field: {"$exists": False}}, pipeline)
+def upsert(fields: Document, pipeline: Pipeline, missing: str | None = None) -> UpdateOne:
+    """Build an update of a call's document, which it creates if needed.
+
+    With `missing`, the update applies only to an existing document while that lacks the field.
+    """
+    match = _key_of(fields)
+    return UpdateOne(match | {missing: {"$exists": False}} if missing else match, pipeline, upsert=not missing)
 
 
 async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:

@@ -19,7 +19,6 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_project_id, new_id
 from stores.input_checks import check_length
 from stores.query import Query
-from stores.relations import ManyToOne
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +41,6 @@ class CostsStore(DocumentList[None]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.costs)
-        self.by_keys = ManyToOne(database, database.costs, "id", self.paths_of).rows
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:

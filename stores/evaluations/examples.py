@@ -10,8 +10,7 @@ from stores.database import Database, content_store
 from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
 from stores.json import codec, incremental
 from stores.paging import Row
-from stores.refs.store import RefsStore
-from stores.refs.targets import Budget
+from stores.refs.store import Budget, RefsStore
 
 _EARLIEST_FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 

@@ -1,23 +1,99 @@
-"""The lists that can be exported, and the columns of their rows; selections can be pickled for another process."""
+"""The lists that can be exported, the columns of their rows, and the reading of whole lists with bounded memory.
 
-from collections.abc import Callable, Sequence
+An exported row is one JSON object per line, with Weave's names and all keys in each row. Stored JSON is spliced in as
+text; times are ISO 8601 in UTC with microseconds; missing values are null. Selections can be pickled for another
+process.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
+from stores import times
 from stores.calls import CallsStore
-from stores.calls.fields import total_cost
+from stores.calls.fields import CALL_FIELDS, total_cost
 from stores.calls.summaries import SUMMARY
 from stores.database import Database
-from stores.exports.columns import Column, Columns, Kind
-from stores.exports.pages import ReadPage
+from stores.database.reads import json_characters
 from stores.feedback import FeedbackStore
-from stores.feedback.inputs import REFS
+from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.json.inspection import INT64
 from stores.objects import ObjectsStore
+from stores.objects.filters import OBJECT_FIELDS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy
 from stores.threads import ThreadsStore
+from stores.threads.filters import P50, P99, THREAD_FIELDS
+
+CURSOR: Final = "_cursor"
+"""Key of a row's cursor, if cursors are requested."""
+
+_FIRST_ROWS: Final = 50
+_MAX_ROWS: Final = 5_000
+_GROWTH: Final = 4
+_TARGET_CHARACTERS: Final = 700_000
+"""Target size of a page in characters of JSON text."""
+
+_MAX_CHARACTERS: Final = 4_000_000
+_SLOW_SECONDS: Final = 0.25
+"""Duration above which pages grow: for example, each page of an unindexed sort sorts all matches again."""
+
+ReadPage = Callable[[PageRequest], Awaitable[Page]]
+"""Reads one page of a list."""
+
+_ENCODERS: Final[dict[Kind, Callable[[Any], object]]] = {Kind.TIME: times.to_text, Kind.JSON: orjson.Fragment}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of exported rows: the type of its values, and whether they may be null. Numbers are integers or floats.
+
+    `compute` returns the value of a row, for JSON its text; if it is None, the row has the value under the name.
+    """
+
+    name: str
+    kind: Kind
+    optional: bool
+    is_float: bool
+    compute: Callable[[Row], object] | None
+
+
+class Columns:
+    """The columns of one kind of rows, in order."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self.names = tuple(column.name for column in columns)
+        self._texts = [column.name for column in columns if column.kind is Kind.JSON]
+        self._computed = [(column.name, column.compute) for column in columns if column.compute]
+        self._encoded = [(column.name, _ENCODERS[column.kind]) for column in columns if column.kind in _ENCODERS]
+
+    def values(self, row: Row) -> dict[str, Any]:
+        """Return a row's values by column as stored, None if missing."""
+        get, texts = row.get, row.get("json") or {}
+        values = {name: get(name) for name in self.names}
+        for name in self._texts:
+            values[name] = texts.get(name)
+        for name, compute in self._computed:
+            values[name] = compute(row)
+        return values
+
+    def line(self, row: Row, cursor: str | None = None) -> bytes:
+        """Encode a row as a JSON object with a newline."""
+        members = self.values(row)
+        for name, encode in self._encoded:
+            value = members[name]
+            if value is not None:
+                members[name] = encode(value)
+        if cursor is not None:
+            members[CURSOR] = cursor
+        return orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,80 +135,63 @@ def _tokens(name: str) -> Callable[[Row], int | None]:
     return tokens
 
 
-CALL_COLUMNS: Final = Columns(
-    [
-        Column("project_id"),
-        Column("id"),
-        Column("op_name"),
-        Column("display_name", optional=True),
-        Column("trace_id"),
-        Column("parent_id", optional=True),
-        Column("thread_id", optional=True),
-        Column("turn_id", optional=True),
-        Column("started_at", Kind.TIME),
-        Column("ended_at", Kind.TIME, optional=True),
-        Column("exception", optional=True),
-        Column("attributes", Kind.JSON),
-        Column("inputs", Kind.JSON),
-        Column("output", Kind.JSON, optional=True),
-        Column("summary", Kind.JSON, source=SUMMARY.text),
-        Column("wb_user_id", optional=True),
-        Column("wb_run_id", optional=True),
-        Column("wb_run_step", Kind.INTEGER, optional=True),
-        Column("wb_run_step_end", Kind.INTEGER, optional=True),
-        # Derived columns, so that tables need no JSON parsing; an import computes them again.
-        Column("status"),
-        Column("latency_ms", Kind.INTEGER, optional=True),
-        Column("trace_name"),
-        Column("prompt_tokens", Kind.INTEGER, optional=True, source=_tokens("prompt_tokens")),
-        Column("completion_tokens", Kind.INTEGER, optional=True, source=_tokens("completion_tokens")),
-        Column("total_tokens", Kind.INTEGER, optional=True),
-        Column("total_cost", Kind.NUMBER, optional=True, source=total_cost),
-    ]
-)
+_OTHER_FIELDS: Final = {
+    "prompt_tokens": Field("prompt_tokens", "usage", Kind.NUMBER),
+    "completion_tokens": Field("completion_tokens", "usage", Kind.NUMBER),
+    "first_turn_id": Field("first_turn_id", "first_turn_id"),
+    "last_turn_id": Field("last_turn_id", "last_turn_id"),
+    "project_id": Field("project_id", "project_id", optional=False),
+}
+"""Fields of exports that queries do not have."""
 
-OBJECT_COLUMNS: Final = Columns(
-    [
-        Column("project_id"),
-        Column("object_id"),
-        Column("kind"),
-        Column("digest"),
-        Column("version_index", Kind.INTEGER),
-        Column("is_latest", Kind.INTEGER),
-        Column("created_at", Kind.TIME),
-        Column("base_object_class", optional=True),
-        Column("leaf_object_class", optional=True),
-        Column("val", Kind.JSON, optional=True),
-        Column("wb_user_id", optional=True),
-    ]
-)
+_COMPUTED: Final[dict[str, Callable[[Row], object]]] = {
+    "summary": SUMMARY.text,
+    "prompt_tokens": _tokens("prompt_tokens"),
+    "completion_tokens": _tokens("completion_tokens"),
+    "total_cost": total_cost,
+}
+_FLOATS: Final = ("total_cost", P50, P99)
+_NEVER_NULL: Final = ("attributes", "inputs", "summary", "payload")
+_MAY_BE_NULL: Final = ("wb_user_id", P50, P99)
+"""Columns of imported or old rows may be null, even though queries treat the fields as present."""
 
-FEEDBACK_COLUMNS: Final = Columns(
-    [
-        Column("project_id"),
-        Column("id"),
-        Column("weave_ref"),
-        Column("feedback_type"),
-        Column("payload", Kind.JSON),
-        Column("creator", optional=True),
-        *(Column(name, optional=True) for name in REFS),
-        Column("wb_user_id", optional=True),
-        Column("created_at", Kind.TIME),
-    ]
-)
 
-THREAD_COLUMNS: Final = Columns(
-    [
-        Column("project_id"),
-        Column("thread_id"),
-        Column("turn_count", Kind.INTEGER),
-        Column("start_time", Kind.TIME),
-        Column("last_updated", Kind.TIME),
-        Column("first_turn_id", optional=True),
-        Column("last_turn_id", optional=True),
-        Column("p50_turn_duration_ms", Kind.NUMBER, optional=True),
-        Column("p99_turn_duration_ms", Kind.NUMBER, optional=True),
-    ]
+def _columns(table: FieldTable, names: str) -> Columns:
+    """Return columns by their names, with the types that queries know."""
+    fields = [_OTHER_FIELDS.get(name) or table[name].field for name in names.split()]
+    return Columns(
+        [
+            Column(
+                field.name,
+                field.kind,
+                optional=field.name in _MAY_BE_NULL or (field.optional and field.name not in _NEVER_NULL),
+                is_float=field.name in _FLOATS,
+                compute=_COMPUTED.get(field.name),
+            )
+            for field in fields
+        ]
+    )
+
+
+# The columns from status on are derived, so that tables need no JSON parsing; an import computes them again.
+CALL_COLUMNS: Final = _columns(
+    CALL_FIELDS,
+    "project_id id op_name display_name trace_id parent_id thread_id turn_id started_at ended_at exception attributes "
+    "inputs output summary wb_user_id wb_run_id wb_run_step wb_run_step_end status latency_ms trace_name prompt_tokens "
+    "completion_tokens total_tokens total_cost",
+)
+OBJECT_COLUMNS: Final = _columns(
+    OBJECT_FIELDS,
+    "project_id object_id kind digest version_index is_latest created_at base_object_class leaf_object_class val "
+    "wb_user_id",
+)
+FEEDBACK_COLUMNS: Final = _columns(
+    FEEDBACK_FIELDS,
+    "project_id id weave_ref feedback_type payload creator annotation_ref runnable_ref call_ref trigger_ref wb_user_id "
+    "created_at",
+)
+THREAD_COLUMNS: Final = _columns(
+    THREAD_FIELDS, f"project_id thread_id turn_count start_time last_updated first_turn_id last_turn_id {P50} {P99}"
 )
 """Imports skip threads, which are derived from calls."""
 
@@ -142,3 +201,47 @@ LISTS: Final = {
     "feedback": ExportedList(FEEDBACK_COLUMNS, FeedbackStore),
     "threads": ExportedList(THREAD_COLUMNS, ThreadsStore),
 }
+
+
+async def pages(read_page: ReadPage, after: str | None = None) -> AsyncGenerator[Page, None]:
+    """Yield the pages of a list from a cursor on, the first even if empty; the next page is read ahead.
+
+    The page size adapts to the size of rows and to the duration of reads.
+
+    Raises:
+        StoreError: as `read_page` raises it.
+    """
+    request = PageRequest(_FIRST_ROWS, after, max_characters=_TARGET_CHARACTERS)
+    next_read = asyncio.ensure_future(_timed(read_page, request))
+    try:
+        while True:
+            page, seconds = await next_read
+            if page.has_next:
+                request = _next_request(request, page, seconds)
+                next_read = asyncio.ensure_future(_timed(read_page, request))
+            yield page
+            if not page.has_next:
+                return
+    finally:
+        next_read.cancel()
+        await asyncio.wait({next_read})
+        _ = next_read.cancelled() or next_read.exception()  # a failed read-ahead no longer matters
+
+
+async def _timed(read_page: ReadPage, request: PageRequest) -> tuple[Page, float]:
+    started_at = time.monotonic()
+    page = await read_page(request)
+    return page, time.monotonic() - started_at
+
+
+def _next_request(request: PageRequest, page: Page, seconds: float) -> PageRequest:
+    if not page.rows:
+        return request
+    characters = request.max_characters or _TARGET_CHARACTERS
+    if seconds > _SLOW_SECONDS:
+        characters = min(2 * characters, _MAX_CHARACTERS)
+    else:
+        characters = max(characters // 2, _TARGET_CHARACTERS)
+    mean = 1 + sum(map(json_characters, page.rows)) / len(page.rows)
+    size = max(1, min(int(characters / mean), _GROWTH * request.size, _MAX_ROWS))
+    return PageRequest(size, page.cursor(page.rows[-1]), max_characters=characters)

@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, cast
 
 from stores import refs
 from stores.errors import BadInputError, NotFoundError, StoreError
-from stores.feedback.inputs import NewFeedback
-from stores.feedback.kinds import is_annotation
+from stores.feedback.inputs import NewFeedback, is_annotation
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin import AnnotationSpec
 from stores.objects.classes import classes_of
-from stores.refs.targets import Budget, Content, TargetReader
+from stores.refs.store import Budget, Content, TargetReader
 
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""
@@ -57,8 +56,9 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
         schema = _schema(spec.text)
     except BadInputError as error:
         raise error.prefixed("annotation_ref") from None
+    payload = cast("dict[str, Any]", new.payload)  # checked feedback is an object with a value
     try:
-        schema.check(new.payload["value"])  # type: ignore[index] # checked feedback has it
+        schema.check(payload["value"])
     except SchemaFaultError as error:
         raise _fault(error).prefixed("annotation_ref") from None
     except BadInputError as error:

@@ -5,6 +5,9 @@ from typing import Final
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
+REFS: Final = ("annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
+"""The optional refs of feedback."""
+
 FEEDBACK_FIELDS: Final = FieldTable(
     [
         Field("id", "id", optional=False),
@@ -14,10 +17,7 @@ FEEDBACK_FIELDS: Final = FieldTable(
         Field("created_at", "created_at", Kind.TIME, optional=False),
         Field("feedback_type", "feedback_type", optional=False, low_cardinality=True),
         Field("payload", "payload", Kind.JSON, text_path="json.payload"),
-        Field("annotation_ref", "annotation_ref"),
-        Field("runnable_ref", "runnable_ref"),
-        Field("call_ref", "call_ref"),
-        Field("trigger_ref", "trigger_ref"),
+        *(Field(name, name) for name in REFS),
         Field("wb_user_id", "wb_user_id", optional=False),
     ]
 )

@@ -1,28 +1,31 @@
 """Store of feedback; each operation is within one project."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from bson import encode as bson_encode
+from pymongo import ReplaceOne, UpdateOne
 
+from stores import refs, times
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query, database_write
 from stores.database.error_translation import translate_driver_errors
+from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
 from stores.feedback.inputs import NewFeedback, check_id
-from stores.feedback.writes import key, new_document, restore, write
 from stores.input_checks import MAX_MEMBERS
+from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import compile_sort
-from stores.refs.targets import TargetReader
-from stores.relations import ManyToOne, OneToMany
+from stores.refs.store import TargetReader
+from stores.relations import OneToMany
 from stores.security import audit
 
 MAX_BATCH: Final = 10_000
@@ -32,6 +35,11 @@ MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
 """Limit on the documents of a batch: what a transaction may use if MongoDB's cache is a gigabyte."""
 
 MAX_TYPES: Final = 1_000
+
+_OWNER = ("weave_ref", "wb_user_id")
+
+_REPLACES = "replaces"
+"""Field with the id that a replacement replaced; it identifies a retried replacement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,6 @@ class FeedbackStore(DocumentList[None]):
 
         The argument is a set of feedback types; an empty set means all.
         """
-        self.by_keys = ManyToOne(database, self._documents, "id", self.paths_of).rows
 
     @database_write
     async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
@@ -92,7 +99,7 @@ class FeedbackStore(DocumentList[None]):
         """
         documents = await _documents(await _checked(batch))
         with _naming_size_errors(batch), translate_driver_errors():
-            await restore(self.database, documents)
+            await _write(self.database, (), documents, keeps_stored=True)
 
     @database_write
     async def create_one(self, new: NewFeedback) -> Row:
@@ -111,7 +118,7 @@ class FeedbackStore(DocumentList[None]):
             NotFoundError: the feedback does not exist, and the new id has not replaced it before.
         """
         check_id(feedback_id, "feedback_id", "set the id of the feedback to replace")
-        return await self._write_one(new, key(new.project_id, feedback_id))
+        return await self._write_one(new, _key(new.project_id, feedback_id))
 
     async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
         try:
@@ -126,8 +133,15 @@ class FeedbackStore(DocumentList[None]):
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        with _naming_size_errors(batch), translate_driver_errors(), _recording_replacement(freed, documents.values()):
-            await write(self.database, unnamed, named, freed)
+        recording: AbstractContextManager[object] = nullcontext()
+        if freed:
+            [new] = documents.values()
+            details = {"id": freed["id"], "by": new["id"]}
+            recording = audit.record_removal(
+                "feedback.replace", freed["project_id"], done="feedback.replaced", **details
+            )
+        with _naming_size_errors(batch), translate_driver_errors(), recording:
+            await _write(self.database, unnamed, named, freed)
         return list(documents.values())
 
     @database_write
@@ -195,19 +209,6 @@ def _naming_size_errors(batch: Sequence[NewFeedback]) -> Iterator[None]:
         raise error.prefixed("batch" if len(batch) > 1 else "batch.0.payload") from None
 
 
-@contextmanager
-def _recording_replacement(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
-    """Context manager that records a replacement in the audit log, if `freed` is set."""
-    if freed is None:
-        yield
-        return
-    [new] = documents
-    with audit.record_removal(
-        "feedback.replace", freed["project_id"], done="feedback.replaced", id=freed["id"], by=new["id"]
-    ):
-        yield
-
-
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
     """Build the documents of validated feedback; keys are argument names.
 
@@ -217,7 +218,7 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
     documents: dict[str, Document] = {}
     size = 0
     async for at, new in cooperative(checked.items()):
-        documents[at] = new_document(new)
+        documents[at] = _new_document(new)
         size += len(bson_encode(documents[at])) if len(checked) > 1 else 0
         if size > MAX_BATCH_BYTES:
             raise PayloadTooLargeError(
@@ -232,3 +233,120 @@ def _of_types(project_id: str, types: frozenset[str]) -> Document:
     if len(types) > MAX_MEMBERS:
         raise BadInputError(f"has {len(types):,} members; the limit is {MAX_MEMBERS:,}", "types")
     return {"project_id": project_id, **({"feedback_type": {"$in": sorted(types)}} if types else {})}
+
+
+def _key(project_id: str, feedback_id: str) -> Document:
+    """Build the identifying fields; project ids contain no colon, so each `_id` is unique."""
+    return {"_id": f"{project_id}:{feedback_id}", "project_id": project_id, "id": feedback_id}
+
+
+def _new_document(new: NewFeedback) -> Document:
+    """Build the document of validated feedback; `created_at` defaults to the current time."""
+    optional = {"creator": new.creator, **new.refs, "call_id": _call_of(new.project_id, new.weave_ref)}
+    return {
+        **_key(new.project_id, str(new.id)),
+        "weave_ref": new.weave_ref,
+        "feedback_type": new.feedback_type,
+        "created_at": times.now() if new.created_at is None else new.created_at,
+        "wb_user_id": new.wb_user_id,
+        **{name: text for name, text in optional.items() if text is not None},
+        "json": {"payload": new.text},
+        "payload": to_bson(new.payload),
+    }
+
+
+def _call_of(project_id: str, weave_ref: str) -> str | None:
+    """Return the call id if the text is the ref of a call in the project; otherwise None."""
+    if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
+        return None
+    return refs.parse(weave_ref).name
+
+
+async def _write(
+    database: Database,
+    new: Sequence[Document],
+    named: Mapping[str, Document],
+    freed: Document | None = None,
+    *,
+    keeps_stored: bool = False,
+) -> None:
+    """Store documents in one transaction, after deleting `freed`.
+
+    `new` have generated ids, `named` have ids of the client and are keyed by argument name. An existing id is
+    overwritten only by the same user about the same ref; within a batch the later document wins. With `keeps_stored`,
+    stored documents stay, and the first document of an id wins, as it would if the others came in later batches.
+
+    Raises:
+        IdTakenError: an id belongs to other feedback; nothing was stored.
+        NotFoundError: `freed` does not exist, and `named` has not replaced it before; nothing was stored.
+        ConflictError: concurrent writers kept winning; nothing was stored.
+    """
+    if not new and not named:
+        return
+    project_ids = {document["project_id"] for document in (*new, *named.values())}
+    if len(new) == 1 and not named and not freed:
+        await database.ensure_projects_listed(project_ids)
+        await database.feedback.insert_one(new[0])
+        return
+    last = _last_of_each(dict(reversed(list(named.items()))) if keeps_stored else named)
+
+    async def work(session: Session) -> None:
+        await database.ensure_projects_listed(project_ids)
+        # This runs before the deletion, because only the owner may reuse the deleted id.
+        existing = await _check_owners(database, named, session) if last else {}
+        if freed:
+            deleted = await database.feedback.delete_one(freed, session=session)
+            # A retried replacement finds what it stored the first time.
+            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing.values())
+            if not deleted.deleted_count and not is_repeated:
+                raise NotFoundError(
+                    f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
+                    "replaced or purged it: read the feedback again, or create new feedback",
+                    "feedback_id",
+                )
+        marked = {_REPLACES: freed["id"]} if freed else {}
+        if last:
+            upserts = [_upsert(document | marked, keeps_stored=keeps_stored) for document in last]
+            await database.feedback.bulk_write(upserts, session=session)
+        if new:
+            await database.feedback.insert_many(new, session=session)
+
+    await database.transaction(work)
+
+
+def _upsert(document: Document, *, keeps_stored: bool) -> ReplaceOne[Document] | UpdateOne:
+    identity = {name: document[name] for name in ("_id", "project_id", "id")}
+    if not keeps_stored:
+        return ReplaceOne(identity, document, upsert=True)
+    rest = {name: value for name, value in document.items() if name not in identity}
+    return UpdateOne(identity, {"$setOnInsert": rest}, upsert=True)
+
+
+def _last_of_each(named: Mapping[str, Document]) -> list[Document]:
+    last: dict[str, Document] = {}
+    for at, document in named.items():
+        _check_owner(at, document, last.get(document["_id"]))
+        last[document["_id"]] = document
+    return list(last.values())
+
+
+async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> Mapping[str, Document]:
+    """Check that existing ids have the same owner; return the stored documents by `_id`."""
+    ids = list({document["_id"] for document in named.values()})
+    projects = list({document["project_id"] for document in named.values()})
+    match = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
+    projection = dict.fromkeys((*_OWNER, _REPLACES), 1)
+    rows = database.feedback.find(match, projection, session=session, batch_size=len(ids) + 1)
+    existing = {row["_id"]: row async for row in rows}
+    for at, document in named.items():
+        _check_owner(at, document, existing.get(document["_id"]))
+    return existing
+
+
+def _check_owner(at: str, document: Document, there: Document | None) -> None:
+    for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
+        if there and there[name] != document[name]:
+            message = (
+                f"{document['id'][:128]!r} is the id of feedback {noun}; use another id or none, or purge that feedback"
+            )
+            raise IdTakenError(message, f"{at}.id")

@@ -4,8 +4,8 @@ import asyncio
 import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from stores.database import Database, Document, database_query, database_write
 from stores.database.uploads import LEASE_SECONDS
@@ -29,8 +29,7 @@ _DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0
 _MAX_SHOWN: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """A stored file. `name` is the first name it was given; `created_at` is in microseconds since the epoch."""
 
     project_id: str
@@ -39,8 +38,8 @@ class StoredFile:
     content_type: str
     created_at: int
     name: str | None
-    key: str = field(repr=False)
-    chunk_bytes: int = field(repr=False)
+    key: str
+    chunk_bytes: int
 
     @classmethod
     def of(cls, document: Document) -> "StoredFile":
@@ -59,15 +58,7 @@ class StoredFile:
     @property
     def row(self) -> Row:
         """The file as a row; `stored` is the file itself."""
-        return {
-            "project_id": self.project_id,
-            "digest": self.digest,
-            "name": self.name,
-            "size_bytes": self.size_bytes,
-            "content_type": self.content_type,
-            "created_at": self.created_at,
-            "stored": self,
-        }
+        return {**self._asdict(), "stored": self}
 
     def check_readable(self) -> None:
         """Check that the file is small enough to read whole.

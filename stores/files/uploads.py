@@ -6,12 +6,12 @@ nobody touches that document any more, and `sweep` discards the upload.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final
 
 from bson import Binary
 from pymongo.errors import BulkWriteError
@@ -44,7 +44,6 @@ MAX_FILE_BYTES: Final = 2 * 1024**3
 _TOUCH_SECONDS: Final = 30
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
 Content = AsyncIterable[bytes]
-_R = TypeVar("_R")
 
 
 def stored_before(timestamp: int) -> dict[str, object]:
@@ -95,15 +94,11 @@ class Upload:
         self._touched = monotonic()
         self._chunks: list[Document] = []
         self._bytes = 0
-        self.is_open = False
-        """True while a database command is in progress, so its outcome is unknown if it fails."""
 
     async def begin(self) -> None:
         """Insert the upload's document."""
-        operation = self._database.file_uploads.update_one(
-            {"_id": self._id}, {"$currentDate": {"touched_at": True}}, upsert=True
-        )
-        await self._run(operation)
+        touched = {"$currentDate": {"touched_at": True}}
+        await self._database.run(self._database.file_uploads.update_one({"_id": self._id}, touched, upsert=True))
 
     async def add(self, file: int, number: int, data: bytes) -> None:
         """Buffer a chunk of a file, and write the buffer if it is full."""
@@ -123,59 +118,61 @@ class Upload:
         self._touched = monotonic()
         match = {"_id": self._id, **ALIVE}
         operation = self._database.file_uploads.update_one(match, {"$currentDate": {"touched_at": True}})
-        if not (await self._run(operation)).matched_count:
+        if not (await self._database.run(operation)).matched_count:
             raise ConflictError(_ABANDONED)
 
-    async def publish(self, files: dict[int, Document]) -> bool:
-        """Insert the file documents, all at once; False if one of the files already exists.
+    async def publish(self, files: dict[int, Document], conflict: str) -> dict[int, Document]:
+        """Insert the documents of the files that do not exist, all at once, and return them.
 
         Raises:
-            ConflictError: the upload was discarded as abandoned.
+            ConflictError: the upload was discarded as abandoned; or, with the message `conflict`, other requests kept
+                storing and removing the files.
         """
         await self._flush()
-        alive = {"_id": self._id, **ALIVE}
-        documents = [{"_id": self._file_id(file), **fields} for file, fields in files.items()]
+        for _ in range(_ATTEMPTS):
+            if await self._insert(files):
+                return files
+            digests_of_files = [file["digest"] for file in files.values()]
+            existing = await self._database.run(touch_existing(self._database, self._project_id, digests_of_files))
+            duplicates = [number for number, file in files.items() if file["digest"] in existing]
+            files = {number: file for number, file in files.items() if number not in duplicates}
+            if not files:
+                await self.discard()
+                return {}
+            chunks = {"files_id": {"$in": [self._file_id(number) for number in duplicates]}}
+            await self._database.run(self._database.file_chunks.delete_many(chunks))
+        raise ConflictError(conflict)
+
+    async def _insert(self, files: dict[int, Document]) -> bool:
+        """Insert the documents of the files; False if one of the files already exists."""
+        documents = [{"_id": self._file_id(number), **file} for number, file in files.items()]
 
         async def work(session: Session) -> None:
             await self._database.ensure_projects_listed([self._project_id])
-            taken = await self._database.file_uploads.delete_one(alive, session=session)
+            taken = await self._database.file_uploads.delete_one({"_id": self._id, **ALIVE}, session=session)
             if not taken.deleted_count:
                 raise ConflictError(_ABANDONED)
             await self._database.files.insert_many(documents, session=session)
 
         try:
-            await self._run(self._database.transaction(work))
+            await self._database.run(self._database.transaction(work))
         except BulkWriteError as error:
             if any(failure["code"] != DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
                 raise
             return False
         return True
 
-    async def drop(self, files: Sequence[int]) -> None:
-        """Delete the chunks of some of its files."""
-        await self._flush()
-        operation = self._database.file_chunks.delete_many(
-            {"files_id": {"$in": [self._file_id(file) for file in files]}}
-        )
-        await self._run(operation)
-
     async def discard(self) -> None:
         """Delete everything written."""
-        await self._run(discard(self._database, self._id))
+        await self._database.run(discard(self._database, self._id))
 
     def _file_id(self, file: int) -> str:
         return f"{self._id}.{file}"
 
-    async def _run(self, work: Awaitable[_R]) -> _R:
-        self.is_open = True
-        result = await self._database.run(work)
-        self.is_open = False
-        return result
-
     async def _flush(self) -> None:
         if self._chunks:
             chunks, self._chunks, self._bytes = self._chunks, [], 0
-            await self._run(self._database.file_chunks.insert_many(chunks, ordered=False))
+            await self._database.run(self._database.file_chunks.insert_many(chunks, ordered=False))
 
 
 async def discard(database: Database, upload_id: str) -> None:
@@ -206,11 +203,10 @@ async def _upload(database: Database, project_id: str) -> AsyncIterator[Upload]:
     try:
         await upload.begin()
         yield upload
-    except BaseException as error:
-        # Pending writes may still reach the database, so a sweep discards this upload later.
-        is_uncertain = isinstance(error, UnavailableError) and upload.is_open
-        if not is_uncertain and not isinstance(error, asyncio.CancelledError):
-            await upload.discard()
+    except UnavailableError:
+        raise  # pending writes may still reach the database, so a sweep discards this upload later
+    except Exception:
+        await upload.discard()
         raise
 
 
@@ -257,13 +253,8 @@ async def write_stream(
             await upload.add(0, number, bytes(buffer))
         digest = digests.sha256_digest(hashed)
         fields = document(project_id, digest, size, beginning or bytes(buffer[:SNIFFED_BYTES]), name)
-        for _ in range(_ATTEMPTS):
-            if await upload.publish({0: fields}):
-                return fields, True
-            if await database.run(touch_existing(database, project_id, [digest])):
-                await upload.discard()
-                return fields, False
-        raise ConflictError("concurrent requests kept storing and removing this file; retry")
+        conflict = "concurrent requests kept storing and removing this file; retry"
+        return fields, bool(await upload.publish({0: fields}, conflict))
 
 
 def check_size(size_bytes: int, max_bytes: int) -> None:
@@ -290,23 +281,14 @@ async def write_files(database: Database, project_id: str, files: Sequence[NewFi
 
 
 async def _write_group(database: Database, project_id: str, group: list[NewFile]) -> set[str]:
-    existing = await _touch_existing_files(database, project_id, group)
-    missing = {number: file for number, file in enumerate(group) if file.digest not in existing}
+    existing = await database.run(touch_existing(database, project_id, [file.digest for file in group]))
+    missing = [file for file in group if file.digest not in existing]
     if not missing:
         return set()
     async with _upload(database, project_id) as upload:
-        fields = {number: await _write_content(upload, project_id, number, file) for number, file in missing.items()}
-        for _ in range(_ATTEMPTS):
-            if await upload.publish(fields):
-                return {file.digest for number, file in missing.items() if number in fields}
-            existing = await _touch_existing_files(database, project_id, group)
-            duplicates = [number for number, document in fields.items() if document["digest"] in existing]
-            await upload.drop(duplicates)
-            fields = {number: document for number, document in fields.items() if number not in duplicates}
-            if not fields:
-                await upload.discard()
-                return set()
-        raise ConflictError("too many concurrent requests stored the same files; retry")
+        files = {number: await _write_content(upload, project_id, number, file) for number, file in enumerate(missing)}
+        new = await upload.publish(files, "too many concurrent requests stored the same files; retry")
+    return {file["digest"] for file in new.values()}
 
 
 async def _write_content(upload: Upload, project_id: str, number: int, file: NewFile) -> Document:
@@ -316,7 +298,3 @@ async def _write_content(upload: Upload, project_id: str, number: int, file: New
         await upload.add(number, position, content[start : start + CHUNK_BYTES])
     await upload.touch()
     return document(project_id, file.digest, file.size_bytes, content[:SNIFFED_BYTES], file.name)
-
-
-async def _touch_existing_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
-    return await database.run(touch_existing(database, project_id, [file.digest for file in files]))

@@ -11,7 +11,7 @@ from operator import itemgetter
 from time import thread_time
 from typing import Final, NamedTuple
 
-from stores.calls.feedback import FeedbackFieldTable
+from stores.calls.feedback.conditions import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import op_trace_name

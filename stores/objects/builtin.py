@@ -32,14 +32,6 @@ class BaseObject(Strict):
     description: str | None = None
 
 
-def _check_form(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.check_schema)
-
-
-def _check_use(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.JsonSchema)
-
-
 def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonObject:
     try:
         with json_schema.bounded_time():
@@ -49,10 +41,10 @@ def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonO
     return schema
 
 
-JsonSchema = Annotated[JsonObject, AfterValidator(_check_form)]
+JsonSchema = Annotated[JsonObject, AfterValidator(lambda schema: _checked(schema, json_schema.check_schema))]
 """A schema that other programs validate values with; its patterns and references are not checked."""
 
-OwnJsonSchema = Annotated[JsonObject, AfterValidator(_check_use)]
+OwnJsonSchema = Annotated[JsonObject, AfterValidator(lambda schema: _checked(schema, json_schema.JsonSchema))]
 """A schema that LoomQL itself validates values with."""
 
 

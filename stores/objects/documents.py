@@ -8,7 +8,7 @@ from bson import encode as bson_encode
 
 from stores import digests, ids, refs, times
 from stores.database import Document
-from stores.errors import NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
+from stores.errors import ObjectDeletedError, PayloadTooLargeError, StoreError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.objects.classes import OBJECT, OP, Kind
@@ -60,11 +60,6 @@ def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
     return row
 
 
-def version_not_found(object_id: str, version: str, noun: str, argument: str) -> NotFoundError:
-    """Create the error for a version that does not exist."""
-    return NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)
-
-
 def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
     """Build the filter of all versions of a name."""
     return {"project_id": project_id, "kind": kind, "object_id": object_id}
@@ -73,11 +68,6 @@ def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
 def head_id(project_id: str, kind: Kind, object_id: str) -> str:
     """Return the `_id` of a name's head; project ids and object names contain no colon."""
     return f"{project_id}:{kind}:{object_id}"
-
-
-def version_id(project_id: str, kind: Kind, object_id: str, digest: str) -> str:
-    """Return the `_id` of a version."""
-    return ids.version_id(project_id, kind, object_id, digest)
 
 
 def new_document(version: ObjectVersion, kind: Kind) -> Document:
@@ -94,7 +84,7 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
     digest, project_id, object_id = content["digest"], version.project_id, version.object_id
     classes = version.classes
     return {
-        "_id": version_id(project_id, kind, object_id, digest),
+        "_id": ids.version_id(project_id, kind, object_id, digest),
         **name_key(project_id, kind, object_id),
         "id": f"{kind}/{object_id}:{digest}",
         **content,

@@ -12,7 +12,7 @@ from stores.database import Database, Document, content_store, database_query, d
 from stores.database.reads import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
-from stores.errors import BadInputError
+from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
@@ -195,7 +195,8 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         if rows:
             return documents.chosen(rows, object_id, noun)
         is_known = any([await self._ever_existed(project_id, each, object_id) for each in kinds])
-        raise documents.version_not_found(object_id, version, noun, "digest" if is_known else "object_id")
+        argument = "digest" if is_known else "object_id"
+        raise NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)
 
     def clauses(self, list_filter: ObjectsFilter) -> list[Match]:
         """Return the MongoDB conditions of a filter."""
@@ -223,9 +224,5 @@ def _all_of(project_id: str, kind: Kind) -> dict[str, object]:
 
 def _version_id(project_id: str, text: str) -> str | None:
     """Return the `_id` of the version that a ref leads to; None for other texts and refs into other projects."""
-    if not refs.is_ref(text) or not text.startswith(refs.SCHEME):
-        return None
-    ref = refs.parse(text)
-    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.steps:
-        return None
-    return documents.version_id(project_id, ref.kind, ref.name, ref.version)
+    ref = refs.inner_ref(project_id, text)
+    return ref.version_id if ref and not ref.steps else None

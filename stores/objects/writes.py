@@ -84,13 +84,9 @@ class NameWriter:
         head = await self._count_write()
         old = await self._objects.find_one({"_id": document["_id"]}, {"version_index": 1}, session=self._session)
         await self._unset_latest()
-        position = {"visible": True, "is_latest": 1, "write_index": head["writes"]}
-        if old:
-            await self._undelete(document, position)
-            return
-        await self._objects.insert_one(document | position | {"version_index": head["versions"]}, session=self._session)
-        update = {"$inc": {"versions": 1}}
-        await self._heads.update_one({"_id": self._head_id, **self._name}, update, session=self._session)
+        await self._put(
+            document, {"visible": True, "is_latest": 1, "write_index": head["writes"]}, old, head["versions"]
+        )
 
     async def restore(self, document: Document, version_index: int, *, is_latest: bool) -> None:
         """Import a version at its index, or at the next one if that is taken; an existing version is left unchanged.
@@ -106,13 +102,8 @@ class NameWriter:
             await self._unset_latest()
         stands_in = {"stands_in": True} if becomes_latest and not is_latest else {}
         position = {"visible": True, "is_latest": int(becomes_latest), "write_index": head["writes"], **stands_in}
-        if old:
-            await self._undelete(document, position)
-            return
         index = head["versions"] if await self._index_is_taken(version_index) else version_index
-        await self._objects.insert_one(document | position | {"version_index": index}, session=self._session)
-        update = {"$max": {"versions": index + 1}}
-        await self._heads.update_one({"_id": self._head_id, **self._name}, update, session=self._session)
+        await self._put(document, position, old, index)
 
     async def _may_lead(self, version_index: int) -> bool:
         """Return True if there is no latest version, or only a stand-in with a lower index."""
@@ -126,12 +117,17 @@ class NameWriter:
         taken = {**self._name, "version_index": version_index}
         return await self._objects.find_one(taken, {"_id": 1}, session=self._session) is not None
 
-    async def _undelete(self, document: Document, place: Document) -> None:
-        """Undelete a version: restore its content and set its position."""
-        content = {name: document[name] for name in documents.CONTENT if name in document}
-        unset = {"deleted_at": ""} | ({} if "stands_in" in place else {"stands_in": ""})
-        update = {"$set": content | place, "$unset": unset}
-        await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
+    async def _put(self, document: Document, position: Document, old: Document | None, index: int) -> None:
+        """Insert a new version at an index, or restore the content of an old one."""
+        if old:
+            content = {name: document[name] for name in documents.CONTENT if name in document}
+            unset = {"deleted_at": ""} | ({} if "stands_in" in position else {"stands_in": ""})
+            update = {"$set": content | position, "$unset": unset}
+            await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
+            return
+        await self._objects.insert_one(document | position | {"version_index": index}, session=self._session)
+        update = {"$max": {"versions": index + 1}}
+        await self._heads.update_one({"_id": self._head_id, **self._name}, update, session=self._session)
 
     async def delete(self, rows: Sequence[Document], doomed: Sequence[Document], *, is_whole: bool) -> int:
         """Delete versions; return their number.

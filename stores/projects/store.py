@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import starting_with
+from stores.relations import count_each
 
 PROJECT_FIELDS: Final = FieldTable(
     [
@@ -25,7 +26,6 @@ PROJECT_FIELDS: Final = FieldTable(
     ]
 )
 
-_STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
 _BY_ID = (SortBy("id"),)
 _BATCH_SIZE: Final = 1_000
 
@@ -33,24 +33,6 @@ _PROJECTS_PER_COMMAND: Final = 25
 """Projects per count or sum command, so that no command reads the keys of too many projects."""
 
 _VISIBLE: Final[dict[str, object]] = {"visible": True}
-
-
-async def sum_each(
-    collection: Collection, match: Mapping[str, object], project_ids: Sequence[str], path: str
-) -> dict[str, int]:
-    """Return per project the sum of `path` over its matching documents, 0 without any; one command for all.
-
-    It reads only an index that starts with `project_id` and the matched fields and includes `path`.
-    """
-    group: dict[str, object] = {"_id": "$project_id", "sum": {"$sum": f"${path}"}}
-    stages: list[dict[str, object]] = [
-        {"$match": {"project_id": {"$in": list(project_ids)}, **match}},
-        {"$group": group},
-    ]
-    # Without a snapshot, an entry that moves within the index is counted twice or not at all.
-    snapshot = collection.with_options(read_concern=SNAPSHOT)
-    cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
-    return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +96,17 @@ class ProjectsStore:
         await project_registry.write_entries(self._projects, [project_registry.entry(project_id)])
         return {"id": project_id, "entity": entity, "name": project_id.partition("/")[2]}
 
-    @database_query
     async def one(self, project_id: str, wanted: Iterable[str]) -> Row | None:
         """Return the wanted fields of a project; None if it does not exist."""
         ids.check_project_id(project_id)
-        return await self._projects.find_one({"_id": project_id}, {"_id": 0} | dict.fromkeys(_paths(wanted), 1))
+        return (await self.by_ids([project_id], frozenset(wanted)))[project_id]
 
     @database_query
     async def by_ids(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row | None]:
         """Return the wanted fields per project id; None for projects that do not exist."""
-        projection = {"_id": 0} | dict.fromkeys(_paths(wanted), 1)
-        rows = self._projects.find({"_id": {"$in": list(project_ids)}}, projection, batch_size=len(project_ids) + 1)
-        rows_by_id = {row["id"]: row async for row in rows}
-        return {project_id: rows_by_id.get(project_id) for project_id in project_ids}
+        found, projection = {"_id": {"$in": list(project_ids)}}, {"_id": 0} | dict.fromkeys(_paths(wanted), 1)
+        rows = self._projects.find(found, projection, batch_size=len(project_ids) + 1)
+        return dict.fromkeys(project_ids) | {row["id"]: row async for row in rows}
 
     @database_query
     async def page(
@@ -167,7 +147,7 @@ class ProjectsStore:
     async def _count_each(
         self, collection: Collection, project_ids: Sequence[str], match: dict[str, Any]
     ) -> dict[str, int]:
-        return await _in_batches(project_ids, lambda batch: paging.count_each(collection, "project_id", batch, match))
+        return await _in_batches(project_ids, lambda batch: count_each(collection, "project_id", batch, match))
 
     @database_query
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
@@ -185,8 +165,20 @@ class ProjectsStore:
         return {one: {name: found[one] for name, found in zip(names, sums, strict=True)} for one in project_ids}
 
     async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
+        """Return one size per project from an index that starts with `project_id` and includes the summed path."""
         collection, match, path = self._sizes[name]
-        return await _in_batches(project_ids, lambda batch: sum_each(collection, match, batch, path))
+        # Without a snapshot, an entry that moves within the index is counted twice or not at all.
+        snapshot = collection.with_options(read_concern=SNAPSHOT)
+
+        async def sums(batch: Sequence[str]) -> dict[str, int]:
+            stages: list[dict[str, object]] = [
+                {"$match": {"project_id": {"$in": list(batch)}, **match}},
+                {"$group": {"_id": "$project_id", "sum": {"$sum": f"${path}"}}},
+            ]
+            cursor = snapshot.aggregate(stages, batchSize=len(batch) + 1)
+            return dict.fromkeys(batch, 0) | {row["_id"]: row["sum"] async for row in cursor}
+
+        return await _in_batches(project_ids, sums)
 
     @database_write
     async def list_unlisted(self) -> int:
@@ -235,7 +227,18 @@ def normalised_id(entity: str, name: str) -> str:
     Raises:
         BadInputError: if the entity or the name is invalid.
     """
-    return f"{_check_entity(entity)}/{_normalise_name(name)}"
+    ids.check_project_part(entity, "entity")
+    if _normalised(entity) != entity:
+        raise BadInputError(f"{entity!r} has outer spaces or is not in composed form (NFC); normalise it", "entity")
+    ids.check_project_part(name, "project")
+    normalised = _normalised(name)
+    if not ids.is_project_part(normalised):
+        raise BadInputError(
+            f"{name[:64]!r} is not valid as half of a project id: normalised (NFC, no outer spaces) it is "
+            f"{normalised[:64]!r}, of {len(normalised)} characters; use {ids.PROJECT_PART_RULE}",
+            "project",
+        )
+    return f"{entity}/{normalised}"
 
 
 async def _in_batches(
@@ -259,26 +262,8 @@ def _match_listed(projects: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _paths(wanted: Iterable[str]) -> list[str]:
-    return [*(_STORED & set(wanted) - {"id"}), "id"]
-
-
-def _check_entity(entity: str) -> str:
-    ids.check_project_part(entity, "entity")
-    if _normalised(entity) != entity:
-        raise BadInputError(f"{entity!r} has outer spaces or is not in composed form (NFC); normalise it", "entity")
-    return entity
-
-
-def _normalise_name(name: str) -> str:
-    ids.check_project_part(name, "project")
-    normalised = _normalised(name)
-    if not ids.is_project_part(normalised):
-        raise BadInputError(
-            f"{name[:64]!r} is not valid as half of a project id: normalised (NFC, no outer spaces) it is "
-            f"{normalised[:64]!r}, of {len(normalised)} characters; use {ids.PROJECT_PART_RULE}",
-            "project",
-        )
-    return normalised
+    names = {*wanted, "id"}
+    return [field.name for field in PROJECT_FIELDS if field.name in names]
 
 
 def _normalised(name: str) -> str:

@@ -81,17 +81,13 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
         BadInputError: a path is empty, or one of its steps is blank.
     """
     for position, key in enumerate(sort_by):
-        if not _is_path(key.field):
+        try:
+            steps = paths.split(key.field)
+        except BadInputError:
+            steps = []
+        if not steps or not all(step.strip() for step in steps):
             raise BadInputError(
                 f"{key.field[:100]!r} is not a path into rows; use one such as question or usage.total_tokens",
                 f"sort_by.{position}.field",
             )
     return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]
-
-
-def _is_path(path: str) -> bool:
-    try:
-        steps = paths.split(path)
-    except BadInputError:
-        return False
-    return bool(steps) and all(step.strip() for step in steps)

@@ -8,8 +8,8 @@ chunks, however they were made.
 import hashlib
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from stores import digests
@@ -22,24 +22,10 @@ _END_EVERY: Final = 750
 """One digest in this many ends a chunk with enough rows; chunks have about 900 rows."""
 
 
-def cut(row_digests: list[str]) -> Iterator[list[str]]:
-    """Yield the chunks of row digests that start at a chunk boundary; the last one may be incomplete."""
-    start = 0
-    for end, digest in enumerate(row_digests, 1):
-        if _ends(end - start, digest):
-            yield row_digests[start:end]
-            start = end
-    if start < len(row_digests):
-        yield row_digests[start:]
-
-
-def is_complete(chunk: Sequence[str]) -> bool:
-    """Return True if the chunk ends here whatever follows."""
-    return _ends(len(chunk), chunk[-1])
-
-
-def _ends(size: int, digest: str) -> bool:
-    return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(digest.encode()) % _END_EVERY == 0)
+def _ends(row_digests: Sequence[str]) -> bool:
+    """Return True if a chunk of these rows ends here whatever follows."""
+    size = len(row_digests)
+    return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(row_digests[-1].encode()) % _END_EVERY == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +80,12 @@ class Layout:
         document = await tables.find_one(table_match(project_id, digest), {"_id": 0})
         return cls(**document) if document else None
 
-    def sized(self, storage_size_bytes: int | None) -> Self:
-        """Return a copy with the size."""
-        return replace(self, storage_size_bytes=storage_size_bytes)
-
-    async def write(self, tables: Collection, session: Session) -> None:
+    async def write(self, tables: Collection, session: Session, storage_size_bytes: int | None) -> None:
         """Insert the table unless it exists."""
         # An existing table is updated too, so that the command waits for a majority.
-        document: Document = {name: getattr(self, name) for name in self.__slots__}
-        size = document.pop("storage_size_bytes")
+        document: Document = {name: getattr(self, name) for name in self.__slots__ if name != "storage_size_bytes"}
         # Rows that were missing when the table was created may exist now.
-        known = {} if size is None else {"$set": {"storage_size_bytes": size}}
+        known = {} if storage_size_bytes is None else {"$set": {"storage_size_bytes": storage_size_bytes}}
         match = table_match(self.project_id, self.digest)
         await tables.update_one(match, {"$setOnInsert": document} | known, upsert=True, session=session)
 
@@ -114,7 +95,7 @@ class Layout:
 
     def chunks_between(self, low: int, high: int) -> range:
         """Return the numbers of the chunks with the positions from `low` up to, not including, `high`."""
-        return range(bisect_right(self.starts, low) - 1, bisect_left(self.starts, high))
+        return range(bisect_right(self.starts, low) - 1, bisect_left(self.starts, high)) if low < high else range(0)
 
 
 def table_match(project_id: str, digest: str) -> Document:
@@ -140,23 +121,22 @@ class Builder:
         if chunk and not self._pending:
             self._append_chunk(chunk, len(row_digests))
             return
-        pieces = list(cut(self._pending + row_digests))
-        self._pending = pieces.pop() if pieces and not is_complete(pieces[-1]) else []
-        for piece in pieces:
-            self._cut(piece)
+        for digest in row_digests:
+            self._pending.append(digest)
+            if _ends(self._pending):
+                self._cut()
 
-    def finish(self, storage_size_bytes: int | None) -> Layout:
+    def finish(self) -> Layout:
         """Return the table of all rows added."""
         if self._pending:
-            self._cut(self._pending)
-            self._pending = []
+            self._cut()
         digest = self._digest.hexdigest()  # equals digests.table_digest
-        return Layout(self.project_id, digest, self._count, self._chunks, self._starts, storage_size_bytes)
+        return Layout(self.project_id, digest, self._count, self._chunks, self._starts)
 
-    def _cut(self, row_digests: list[str]) -> None:
-        chunk = ChunkContent.of(row_digests)
+    def _cut(self) -> None:
+        chunk, self._pending = ChunkContent.of(self._pending), []
         self.new[chunk.digest] = chunk
-        self._append_chunk(chunk.digest, len(row_digests))
+        self._append_chunk(chunk.digest, len(chunk.row_digests))
 
     def _append_chunk(self, chunk: str, count: int) -> None:
         self._chunks.append(chunk)

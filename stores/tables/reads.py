@@ -10,7 +10,7 @@ from stores.database.transactions import Session
 from stores.ids import group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, find_page, scope_of
 from stores.tables.layout import Layout, read_chunks, table_match
-from stores.tables.rows import paths_of
+from stores.tables.rows import paths_of, sizes_of
 
 _ORDER: Final = Order({}, (SortKey("id"),))
 
@@ -45,42 +45,44 @@ async def read_spans(
     database: Database, project_id: str, spans: Sequence[Span], paths: Iterable[str]
 ) -> list[list[Row]]:
     """Return the rows of each span, with the given document paths; rows without content are left out."""
-    names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
-    members = await read_chunks(database, project_id, names) if names else {}
-    digests_by_span = [_digests_of(span, members) for span in spans]
-    wanted = {digest for each in digests_by_span for digest in each}
-    projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-    rows_by_digest = {
-        row["digest"]: row async for row in content_store.find_each(database.table_rows, project_id, wanted, projection)
-    }
+    digests_by_span = await _read_digests(database, project_id, spans)
+    rows = await _read_rows(database, project_id, {digest for each in digests_by_span for digest in each}, paths)
     return [
-        [
-            placed_row(rows_by_digest[digest], span.layout, at)
-            for at, digest in enumerate(each, span.low)
-            if digest in rows_by_digest
-        ]
+        [placed_row(rows[digest], span.layout, at) for at, digest in enumerate(each, span.low) if digest in rows]
         for span, each in zip(spans, digests_by_span, strict=True)
     ]
+
+
+async def _read_digests(database: Database, project_id: str, spans: Sequence[Span]) -> list[list[str]]:
+    """Return the row digests of each span."""
+    numbers_by_span = [span.layout.chunks_between(span.low, span.high) for span in spans]
+    names = [span.layout.chunks[number] for span, own in zip(spans, numbers_by_span, strict=True) for number in own]
+    chunks = await read_chunks(database, project_id, names)
+    found = []
+    for span, own in zip(spans, numbers_by_span, strict=True):
+        start = span.layout.starts[own[0]] if own else 0
+        digests = [digest for number in own for digest in chunks.get(span.layout.chunks[number], ())]
+        found.append(digests[span.low - start : span.high - start])
+    return found
+
+
+async def _read_rows(
+    database: Database,
+    project_id: str,
+    digests: Iterable[str],
+    paths: Iterable[str],
+    match: dict[str, Any] | None = None,
+) -> dict[str, Row]:
+    """Return the stored rows that match `match`, with the given document paths, by digest."""
+    projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
+    documents = content_store.find_each(database.table_rows, project_id, digests, projection, match)
+    return {row["digest"]: row async for row in documents}
 
 
 def placed_row(row: Row, layout: Layout, at: int) -> Row:
     """Build the row at a position of a table from a row document."""
     position = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
     return row | position
-
-
-def _numbers(span: Span) -> range:
-    return span.layout.chunks_between(span.low, span.high) if span.low < span.high else range(0)
-
-
-def _digests_of(span: Span, members: dict[str, list[str]]) -> list[str]:
-    """Return the row digests of a span."""
-    numbers = _numbers(span)
-    if not numbers:
-        return []
-    start = span.layout.starts[numbers[0]]
-    digests = [digest for number in numbers for digest in members.get(span.layout.chunks[number], ())]
-    return digests[span.low - start : span.high - start]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,9 @@ class Walk:
         total = count = 0
         async for positions in self._batches(0, self.layout.count, _MAX_BATCH, backward=False):
             times = Counter(digest for _, digest in positions)
-            projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-            documents = content_store.find_each(
-                self.database.table_rows, self.layout.project_id, times, projection, session=session
-            )
-            async for row in documents:
-                total += times[row["digest"]] * row["size_bytes"]
-                count += times[row["digest"]]
+            sizes = await sizes_of(self.database, self.layout.project_id, times, session)
+            total += sum(times[digest] * size for digest, size in sizes.items())
+            count += sum(times[digest] for digest in sizes)
         return total, count == self.layout.count
 
     @property
@@ -174,18 +172,11 @@ class Walk:
         length = min(length, _MAX_BATCH)
         while low < high:
             start, end = (max(low, high - length), high) if backward else (low, min(low + length, high))
-            positions = await self._rows_between(start, end)
+            [digests] = await _read_digests(self.database, self.layout.project_id, [Span(self.layout, start, end)])
+            positions = list(enumerate(digests, start))
             yield positions[::-1] if backward else positions
             low, high = (low, start) if backward else (end, high)
             length = min(2 * length, _MAX_BATCH)
-
-    async def _rows_between(self, low: int, high: int) -> list[_RowAt]:
-        numbers = self.layout.chunks_between(low, high)
-        names = [self.layout.chunks[number] for number in numbers]
-        chunks = await read_chunks(self.database, self.layout.project_id, names)
-        start = self.layout.starts[numbers[0]]
-        row_digests = [digest for name in names for digest in chunks[name]]
-        return list(enumerate(row_digests[low - start : high - start], low))
 
     async def _matching(self, positions: Iterable[_RowAt]) -> list[_RowAt]:
         rows = await self._rows(positions, ())
@@ -194,12 +185,8 @@ class Walk:
     async def _rows(self, positions: Iterable[_RowAt], paths: Sequence[str]) -> list[Row]:
         """Return the matching rows at some positions, in order."""
         selected = [position for position in positions if self.members is None or position[1] in self.members]
-        projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-        wanted = (digest for _, digest in selected)
-        documents = content_store.find_each(
-            self.database.table_rows, self.layout.project_id, wanted, projection, self.match
-        )
-        rows = {row["digest"]: row async for row in documents}
+        digests = (digest for _, digest in selected)
+        rows = await _read_rows(self.database, self.layout.project_id, digests, paths, self.match)
         return [placed_row(rows[digest], self.layout, at) for at, digest in selected if digest in rows]
 
 
@@ -263,19 +250,15 @@ class RowsOfTables:
         pages: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
         for project_id, digests in group_by_project(keys):
-            scans = await self._walks(project_id, digests)
-            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
-            rows_of_spans = await read_spans(self.database, project_id, list(spans.values()), paths)
-            for (digest, span), members in zip(spans.items(), rows_of_spans, strict=True):
-                page = await self._page(scans[digest], span, members, request, paths)
-                pages[project_id, digest] = page
+            walks = await self._walks(project_id, digests)
+            spans = [Span(walk.layout, *walk.bounds(request)) for walk in walks.values()]
+            found = await read_spans(self.database, project_id, spans, paths)
+            for (digest, walk), span, rows in zip(walks.items(), spans, found, strict=True):
+                if len(rows) < span.high - span.low:  # content is missing, so read again to fill the page
+                    pages[project_id, digest] = await walk.page(request, paths)
+                else:
+                    pages[project_id, digest] = walk.build_page(rows[::-1] if request.backward else rows, request)
         return pages
-
-    async def _page(self, walk: Walk, span: Span, rows: list[Row], request: PageRequest, paths: Sequence[str]) -> Page:
-        """Build the page of the rows read; if content is missing, read again to fill the page."""
-        if len(rows) < span.high - span.low:
-            return await walk.page(request, paths)
-        return walk.build_page(rows[::-1] if request.backward else rows, request)
 
     @database_query
     async def count(self, keys: Sequence[Key]) -> dict[Key, int]:

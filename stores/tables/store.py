@@ -46,7 +46,6 @@ class TablesStore:
         self._tables = database.tables
         self.rows_of = RowsOfTables(database)
 
-    @database_write
     async def create(self, project_id: str, rows: Sequence[object]) -> tuple[str, list[str]]:
         """Store a table atomically; return its digest and those of its rows in order.
 
@@ -58,7 +57,7 @@ class TablesStore:
         async def whole() -> AsyncIterator[Sequence[object]]:
             yield rows
 
-        return await self._create(project_id, whole())
+        return await self.create_in_parts(project_id, whole())
 
     @database_write
     async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
@@ -66,9 +65,6 @@ class TablesStore:
 
         If a part fails or is rejected, no table is stored.
         """
-        return await self._create(project_id, parts)
-
-    async def _create(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
         size = 0
@@ -116,7 +112,10 @@ class TablesStore:
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id)
-        edit = Edit(self.database, await self._layout(project_id, base_digest, "base_digest"))
+        base = await Layout.read(self._tables, project_id, base_digest)
+        if not base:
+            raise _table_not_found(base_digest, "base_digest")
+        edit = Edit(self.database, base)
         registered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
@@ -249,12 +248,6 @@ class TablesStore:
         match = query.match(ROW_FIELDS) if query else {}
         layout = await Layout.read(self._tables, project_id, digest) or Layout(project_id, digest, 0, (), ())
         return Walk(self.database, layout, match, members)
-
-    async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
-        layout = await Layout.read(self._tables, project_id, digest)
-        if not layout:
-            raise _table_not_found(digest, argument)
-        return layout
 
     async def _size_after(self, edit: Edit) -> int | None:
         if edit.base.storage_size_bytes is None:

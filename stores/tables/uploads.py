@@ -84,16 +84,18 @@ class Upload:
         Raises:
             ConflictError: the upload was discarded as abandoned.
         """
-        layout = builder.finish(size)
+        layout = builder.finish()
         for chunk in builder.new.values():
             await self._add(self._chunks, chunk)
 
         async def work(session: Session) -> None:
             await self._write(session)
-            found = layout.sized(await measure(session)) if measure else layout
+            measured = await measure(session) if measure else size
             await self._register()
-            await self._end(session)
-            await found.write(self._database.tables, session)
+            if self.id:
+                result = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
+                await self._check(result.deleted_count)
+            await layout.write(self._database.tables, session, measured)
 
         await self._database.transaction(work)
         return layout.digest
@@ -148,11 +150,6 @@ class Upload:
         others = await under_way(self._database, self._project_id, session)
         if others := [one for one in others if one != self.id]:
             await content_store.keep(collection, self._project_id, digests, others, session, self.id)
-
-    async def _end(self, session: Session) -> None:
-        if self.id:
-            result = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
-            await self._check(result.deleted_count)
 
     async def _check(self, count: int) -> None:
         if not count:

@@ -8,7 +8,7 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
-from stores.calls.list_query import calls_list_query
+from stores.calls.list_query import CallsQuery
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.leases import LeaseLostError
@@ -63,7 +63,7 @@ class TextSearchStore:
             problem = f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call"
             raise BadInputError(problem, "max_highlights")
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
+        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             cursor_method = text_query.method_of(request)
             if cursor_method is Method.INDEX and not _is_ready(state):
@@ -105,7 +105,7 @@ class TextSearchStore:
         check_project_id(project_id)
         terms = parse(text)
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
+        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             generation = _generation(state, terms, method)
             return await (ranked_count(text_query, generation) if generation else scanned_count(text_query))

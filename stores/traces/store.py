@@ -1,21 +1,23 @@
 """Store of traces: all reads of traces within one project. Traces are derived from calls."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from stores.aggregates.call_tree import Node, in_tree_order
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
 from stores.calls.list_query import calls_by
+from stores.concurrency.time_slices import cooperative
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
 from stores.database.reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
-from stores.paging import Page, PageRequest, Row
-from stores.traces.tree import TREE_FIELDS, Tree
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 
 MAX_CALLS: Final = 100_000
 """Calls of all traces in one request for trees or usage."""
@@ -43,6 +45,11 @@ _INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
 
 NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
 
+TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
+"""Fields from which the tree is built."""
+
+_TREE_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
+
 
 class TracesStore:
     """Traces, derived from the visible calls in MongoDB; a trace without visible calls does not exist.
@@ -58,7 +65,6 @@ class TracesStore:
         """From `TraceKey` to the calls of the trace."""
         self._parentless = calls_by(database, "trace_id", lambda project_id: calls_match(project_id) | _ROOTS)
 
-    @database_query
     async def one(self, project_id: str, trace_id: str) -> Row | None:
         """Return a trace, or None if it has no visible call.
 
@@ -67,14 +73,11 @@ class TracesStore:
         """
         check_project_id(project_id)
         check_trace_id(trace_id, "trace_id")
-        return (await self._existing([(project_id, trace_id)]))[project_id, trace_id]
+        return (await self.by_keys([(project_id, trace_id)], frozenset()))[project_id, trace_id]
 
     @database_query
     async def by_keys(self, keys: Sequence[TraceKey], _wanted: frozenset[str]) -> dict[TraceKey, Row | None]:
         """Return each trace, or None if it has no visible call."""
-        return await self._existing(keys)
-
-    async def _existing(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row | None]:
         traces: dict[TraceKey, Row | None] = dict.fromkeys(keys)
         for project_id, trace_ids in group_by_project(keys):
             for trace_id in await self._calls.distinct("trace_id", _traces_match(project_id, trace_ids)):
@@ -203,3 +206,71 @@ def _with_duration(row: Row) -> Row:
     """Add the duration in whole milliseconds to a row of counts, if a call has ended."""
     started, ended = row.get("started_at"), row.get("ended_at")
     return row if started is None or ended is None else row | {"duration_ms": (ended - started) // 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The tree of a trace down to a depth; its rows are the calls in tree order.
+
+    Each row has its `position` from 0, `depth`, `tree_parent_id` (the id of its parent in the tree), `num_children` and
+    `num_descendants`.
+    """
+
+    rows: list[Row]
+    scope: bytes
+
+    @classmethod
+    async def from_calls(cls, project_id: str, trace_id: str, calls: Sequence[Row], max_depth: int | None) -> "Tree":
+        """Build the tree of calls that are sorted by start."""
+        nodes = await in_tree_order(calls)
+        counts = await _count_descendants(nodes)
+        visible_nodes = (node for node in nodes if max_depth is None or node.depth <= max_depth)
+        rows = [
+            row
+            async for row in cooperative(
+                _tree_row(position, node, counts) for position, node in enumerate(visible_nodes)
+            )
+        ]
+        return cls(rows, scope_of("tree", project_id, trace_id, max_depth))
+
+    def page(self, request: PageRequest) -> Page:
+        """Return a page of the calls in tree order.
+
+        A cursor names a call and is found at its current position; if the call was deleted, at its former position.
+
+        Raises:
+            BadInputError: if the cursor belongs to another tree.
+        """
+        position = decode_cursor(request, self.scope, len(_TREE_ORDER.keys))
+        rows = self.rows
+        if position is not None:
+            index, exists = self._find_position(*position)
+            rows = rows[:index] if request.backward else rows[index + exists :]
+        rows = rows[::-1] if request.backward else rows[request.offset :]
+        return build_page(rows[: request.size + 1], request, _TREE_ORDER, self.scope)
+
+    def _find_position(self, former_position: object, call_id: object) -> tuple[int, bool]:
+        for row in self.rows:
+            if row["id"] == call_id:
+                return row["position"], True
+        return (min(max(former_position, 0), len(self.rows)) if isinstance(former_position, int) else 0), False
+
+
+def _tree_row(position: int, node: Node, counts: dict[int, int]) -> Row:
+    tree_fields: dict[str, Any] = {
+        "position": position,
+        "depth": node.depth,
+        "num_children": len(node.children),
+        "num_descendants": counts[id(node)],
+    }
+    tree_parent = {"tree_parent_id": node.parent.row["id"]} if node.parent else {}
+    return node.row | tree_fields | tree_parent
+
+
+async def _count_descendants(nodes: Sequence[Node]) -> dict[int, int]:
+    """Count the calls below each node; the keys are the `id()` of the nodes."""
+    counts = dict.fromkeys(map(id, nodes), 0)
+    async for node in cooperative(reversed(nodes)):
+        if node.parent:
+            counts[id(node.parent)] += counts[id(node)] + 1
+    return counts

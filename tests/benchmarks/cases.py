@@ -11,11 +11,13 @@ from bson import Decimal128
 
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import calls_match
+from stores.calls.op_names import compile_calls_query
 from stores.costs import Price, Prices
 from stores.costs.defaults import all_models, shipped
 from stores.costs.inputs import USD
 from stores.paging import PageRequest, page_pipeline
 from stores.query import Query
+from stores.query.match_compiler import compile_match
 from stores.query.sort import SortBy, compile_sort
 from tests.benchmarks.stock import BEGIN, PROJECT, RARE_WORD, SECOND, customer, op_name
 
@@ -161,7 +163,8 @@ def _price(since: int, token_cost: float) -> Price:
 
 def _page(sort_by: SortBy, query: Query | None = None) -> Pipeline:
     order = compile_sort([sort_by], CALL_FIELDS)
-    return page_pipeline(calls_match(PROJECT, None, query), order, PageRequest(), _SHOWN)
+    conditions = [compile_match(compile_calls_query(query, CALL_FIELDS, PROJECT))] if query else []
+    return page_pipeline(calls_match(PROJECT, None, conditions), order, PageRequest(), _SHOWN)
 
 
 def _cut() -> Pipeline:

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from app.embedded_mongod import embedded_mongod, find_mongod
+from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.waiting import TIMEOUT
 
@@ -28,7 +29,7 @@ ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300
 @contextmanager
 def one_mongod() -> Iterator[str]:
     """Start a mongod that is restarted on its folder when it dies; yield its URI."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
+    with short_folder() as folder, embedded_mongod(folder, cache_gb=0.25) as uri:
         yield uri
 
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from app.embedded_mongod import embedded_mongod
 from tests.app.command import Server, serving
+from tests.folders import short_folder
 from tests.fuzz import callers
 from tests.fuzz.pool import Pool
 from tests.fuzz.second_caller import SECOND_PROJECT
@@ -49,9 +49,9 @@ def quiet_server() -> Iterator[Quiet]:
     The second caller's p99 at this server, during the fuzz of the other one, is the floor that the machine sets.
     """
     with (
-        TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
-        fuzzed_server(Path(folder), uri, _DATABASE) as server,
+        short_folder() as folder,
+        embedded_mongod(folder, cache_gb=0.5) as uri,
+        fuzzed_server(folder, uri, _DATABASE) as server,
     ):
         quiet = Quiet(server.url, asyncio.run(callers.make_keys(uri, _DATABASE)))
         asyncio.run(_seed(quiet))

@@ -74,6 +74,6 @@ async def test_plain_field_selected_alone_equals_the_field_among_all_others(data
 
     assert not differing, (
         "name the document paths that these fields need in `reads` of their store, or for calls in their row "
-        f"of stores/calls/fields.py: {differing}"
+        f"of stores/calls/columns.toml: {differing}"
     )
     assert not unfilled, f"give these fields a value in tests/graphql_schema/permissions/twins.py: {sorted(unfilled)}"

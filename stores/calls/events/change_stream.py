@@ -10,8 +10,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from stores import times
 from stores.calls.documents import FIELDS_WITHOUT_EVENTS
-from stores.calls.events.cursors import CURSOR_ARGUMENT, Cursors, timestamp_of, token_at
-from stores.calls.events.event import CallEvent
+from stores.calls.events.event import CURSOR_ARGUMENT, CallEvent, Cursors, timestamp_of, token_at
 from stores.database import Collection, Document
 from stores.database.driver import run_in_driver_thread
 from stores.errors import BadInputError
@@ -65,43 +64,32 @@ _EVENT_STAGES: Final[Pipeline] = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
 class Stream:
-    """An open change stream; it allows only one read at a time."""
+    """An open change stream, complete after the token `start`; it allows only one read at a time."""
 
-    def __init__(self, stream: "ChangeStream[Document]", start: str) -> None:
-        self._stream = stream
-        self.start = start
-        """Token after which the stream is complete."""
+    cursor: "ChangeStream[Document]"
+    start: str
 
     @property
     def token(self) -> str:
         """Token up to which everything was read."""
-        return _token(self._stream) or self.start
-
-    @property
-    def alive(self) -> bool:
-        """False once the collection is dropped or renamed."""
-        return self._stream.alive
+        return _token(self.cursor) or self.start
 
     async def read(self) -> list[Change]:
         """Return the available changes; empty if none arrives within `POLL_SECONDS`.
 
         Do not cancel the caller: the driver would open a second cursor and leave it open.
         """
-        return await run_in_driver_thread(_read, self._stream)
+        return await run_in_driver_thread(_read, self.cursor)
 
 
 @asynccontextmanager
-async def open_stream(
-    calls: Collection, project_ids: Sequence[str] | None, token: str | None, *, restart: bool = False
-) -> AsyncIterator[Stream]:
+async def open_stream(calls: Collection, project_ids: Sequence[str] | None, token: str | None) -> AsyncIterator[Stream]:
     """Open the changes of some projects, or of all, from a token's timestamp on; from about now if it is None.
 
-    Changes with exactly that timestamp are repeated, since they are new for added projects. With `restart`, the stream
-    starts now, after the event that ended the previous stream.
+    Changes with exactly that timestamp are repeated, since they are new for added projects.
     """
-    if restart:
-        token = await current_token(calls)
     stream, start = await run_in_driver_thread(_open_at_timestamp, calls.delegate, project_ids, token)
     try:
         yield Stream(stream, start)
@@ -114,16 +102,10 @@ async def current_token(calls: Collection) -> str:
     return await run_in_driver_thread(_read_current_token, calls.delegate)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeBatch:
-    """Changes after a token, complete up to `token`."""
+async def read_changes_after(calls: Collection, project_id: str, token: str) -> tuple[list[Change], str]:
+    """Read a batch of a project's changes after a token, and the token up to which it is complete.
 
-    changes: list[Change]
-    token: str
-
-
-async def read_changes_after(calls: Collection, project_id: str, token: str) -> ChangeBatch:
-    """Read a batch of a project's changes after a token; no stream stays open.
+    No stream stays open.
 
     Raises:
         BadInputError: if the oplog does not contain the token.
@@ -202,10 +184,10 @@ def _token(stream: "ChangeStream[Document]") -> str:
     return token
 
 
-def _read_batch(calls: "DriversCollection[Document]", project_id: str, token: str) -> ChangeBatch:
+def _read_batch(calls: "DriversCollection[Document]", project_id: str, token: str) -> tuple[list[Change], str]:
     with _open(calls, [project_id], token, poll_seconds=_CHECK_SECONDS) as stream:
         changes = _read(stream)
-        return ChangeBatch(changes, _token(stream))
+        return changes, _token(stream)
 
 
 def _read_current_token(calls: "DriversCollection[Document]") -> str:
@@ -249,19 +231,14 @@ def to_event(change: Mapping[str, Any], cursors: Cursors) -> CallEvent | None:
     call = change.get("fullDocument")
     if not call:
         return None
-    event_type = (
-        _event_type_of_write(call) if change["operationType"] != "update" else _event_type_of_update(change, call)
-    )
+    event_type = _event_type(change, call)
     return CallEvent(event_type, call, token_of(change), cursors) if event_type else None
 
 
-def _event_type_of_write(call: Mapping[str, Any]) -> str | None:
-    if not call.get("visible"):
-        return None
-    return "ended" if "ended_at" in call else "started"
-
-
-def _event_type_of_update(change: Mapping[str, Any], call: Mapping[str, Any]) -> str | None:
+def _event_type(change: Mapping[str, Any], call: Mapping[str, Any]) -> str | None:
+    if change["operationType"] != "update":
+        event_type = "ended" if "ended_at" in call else "started"
+        return event_type if call.get("visible") else None
     changed = set(change.get("changed") or ())
     visible_after = change.get("visible")
     if visible_after is False and "started_at" in call:

@@ -5,15 +5,11 @@ A subscriber holds only a position, so a slow one costs no memory; it lags once 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice, takewhile
 from time import monotonic
 from typing import Final
 
-from stores.calls.events.cursors import Cursors
-from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import EventFilter
+from stores.calls.events.event import CallEvent, Cursors, EventFilter
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.errors import UnavailableError
 from stores.query.evaluator import DocumentValues
@@ -85,92 +81,71 @@ class Channel:
         self.news.set()
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A kept event, and the channels that it is in."""
-
-    event: CallEvent
-    channels: list[Channel]
-
-
 class EventLog:
-    """The kept events: all that were added since `start`."""
+    """The kept events, all that were added since `start`, each with the channels that it is in.
+
+    `size` is the approximate number of bytes in memory, at most `max_bytes`.
+    """
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self.start = ""
-        self._max_events, self._max_bytes = max_events, max_bytes
-        self._entries: deque[_Entry] = deque()
-        self._bytes = 0
+        self._max_events, self.max_bytes = max_events, max_bytes
+        self._entries: deque[tuple[CallEvent, list[Channel]]] = deque()
+        self.size = 0
 
     @property
     def count(self) -> int:
         """Number of kept events."""
         return len(self._entries)
 
-    @property
-    def size(self) -> int:
-        """Approximate bytes of memory in use."""
-        return self._bytes
-
-    @property
-    def max_bytes(self) -> int:
-        """Limit of `size`."""
-        return self._max_bytes
-
     def restart(self, token: str) -> None:
         """Clear the log and restart it at a token; failed channels keep their unread events."""
-        for entry in self._entries:
-            entry.event.on_grow = None
+        for event, _ in self._entries:
+            event.on_grow = None
         self._entries.clear()
-        self._bytes = 0
+        self.size = 0
         self.start = token
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:
         """Add the newest event to some channels; drop the oldest events beyond the limits."""
-        self._entries.append(_Entry(event, channels))
-        self._bytes += event.size
+        self._entries.append((event, channels))
+        self.size += event.size
         event.on_grow = self._grow
         for channel in channels:
             channel.append(event)
-        while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
+        while len(self._entries) > self._max_events or self.size > self.max_bytes:
             self._drop_first()
 
     def is_quick_to_filter(self, token: str) -> bool:
         """Return True if few and small enough events follow a token to filter them at once on the event loop."""
         if token < self.start:
             return False
-        newer = list(takewhile(lambda event: event.token > token, self._newest(_MAX_FILTERED_EVENTS)))
-        is_small = (
-            not any(event.is_large for event in newer)
-            and sum(event.json_bytes for event in newer) < _MAX_FILTERED_BYTES
-        )
-        return is_small and len(newer) < _MAX_FILTERED_EVENTS
-
-    def _newest(self, count: int) -> Iterator[CallEvent]:
-        return (entry.event for entry in islice(reversed(self._entries), count))
+        newest = (event for event, _ in islice(reversed(self._entries), _MAX_FILTERED_EVENTS))
+        newer = list(takewhile(lambda event: event.token > token, newest))
+        is_small = sum(event.json_bytes for event in newer) < _MAX_FILTERED_BYTES
+        return is_small and len(newer) < _MAX_FILTERED_EVENTS and not any(event.is_large for event in newer)
 
     def extend_back(self, channel: Channel, token: str) -> None:
         """Extend a channel back to an earlier token, with all kept events that pass its filter."""
         project_id, matches = channel.event_filter.project_id, channel.event_filter.matches
-        for entry in reversed(self._entries):
-            event = entry.event
+        for event, channels in reversed(self._entries):
             if event.token <= token:
                 break
             is_new = event.token <= channel.start and event.call["project_id"] == project_id
             if is_new and matches(event.call, DocumentValues(event.call)):
                 channel.prepend(event)
-                entry.channels.append(channel)
+                channels.append(channel)
         channel.start = token
 
     def _grow(self, size: int) -> None:
-        self._bytes += size
+        self.size += size
 
     def _drop_first(self) -> None:
-        entry = self._entries.popleft()
-        self._bytes -= entry.event.size
-        entry.event.on_grow = None
-        self.start = entry.event.token
-        for channel in entry.channels:
+        event, channels = self._entries.popleft()
+        self.size -= event.size
+        event.on_grow = None
+        self.start = event.token
+        for channel in channels:
             channel.drop_first()
 
 

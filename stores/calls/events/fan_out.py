@@ -8,20 +8,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores.calls.events.change_stream import Change, Stream, age_seconds, is_transient, open_stream, to_event, token_of
-from stores.calls.events.cursors import Cursors, is_bare_timestamp, token_after_timestamp
-from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import EventFilter
+from stores.calls.events import change_stream
+from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog, Subscriber, SubscriptionEndedError
 from stores.concurrency.admission import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.time_slices import TimeSlice, cooperative
+from stores.concurrency.time_slices import cooperative
 from stores.database import Collection
 from stores.duration_histogram import DurationHistogram
 from stores.errors import RateLimitedError, UnavailableError
@@ -76,30 +74,26 @@ class FanOut:
         max_per_caller = max_subscribers if max_per_caller is None else max_per_caller
         self.limiter = Limiter(max_subscribers, _too_many_subscriptions, max_per_caller)
         """Slots of subscriptions."""
-        self._log = EventLog(max_events, max_bytes)
+        self.log = EventLog(max_events, max_bytes)
+        """The kept events."""
         self.lag = DurationHistogram()
         """Seconds between changes and the delivery of their events."""
         self.time_slices = SharedTimeSlices(_SLICE_SECONDS)
         """Time slices that all subscribers share, one acquired before each event."""
         self._watchers: Counter[str] = Counter()
-        self._covered: dict[str, str] = {}
+        self._covered: dict[str | None, str] = {}
+        """Tokens since which the stream covers each project; the key None stands for all projects."""
         self._channels: dict[str, dict[bytes, Channel]] = {}
         self._follow_task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._token: str | None = None
         self._seen_token = ""
         self._first_token = ""
-        self._delivered_tokens: dict[str, str] = {}
-        self._delivered_token_of_all: str | None = None
-        self._covers_all_since: str | None = None
+        self._delivered: dict[str | None, str] = {}
+        """Tokens up to which events were delivered before the stream was reopened, like `_covered`."""
         self._opened_at = 0.0
         self._restarts = False
         self._is_closed = False
-
-    @property
-    def log(self) -> EventLog:
-        """The kept events."""
-        return self._log
 
     @asynccontextmanager
     async def watch_project(self, project_id: str, quota_key: str = "") -> AsyncIterator[None]:
@@ -112,10 +106,14 @@ class FanOut:
             RateLimitedError: if the process or the caller has too many subscriptions.
         """
         self.check_open()
-        with self.limiter.slot(quota_key), _counted(self._watchers, project_id):
-            if self._follow_task is None:
-                self._follow_task = asyncio.create_task(self._follow())
-            yield
+        with self.limiter.slot(quota_key):
+            self._watchers[project_id] += 1
+            try:
+                if self._follow_task is None:
+                    self._follow_task = asyncio.create_task(self._follow())
+                yield
+            finally:
+                self._watchers -= Counter([project_id])  # removes a count of 0
 
     async def wait_until_covered(self, project_id: str) -> None:
         """Wait until the stream covers a project, so that every later event is delivered.
@@ -124,7 +122,7 @@ class FanOut:
             UnavailableError: if the stream ends first.
         """
         follow_task = self._follow_task
-        while not self._covers(project_id):
+        while not self._covered_since(project_id):
             self.check_open()
             if follow_task is not self._follow_task:
                 raise UnavailableError("the database's change stream is unavailable; retry")
@@ -146,13 +144,13 @@ class FanOut:
 
         Yields None if the events after the token are not kept, or are too many to filter at once.
         """
-        since = self._covered.get(event_filter.project_id) or self._covers_all_since or ""
-        if token is not None and not (token >= since and self._log.is_quick_to_filter(token)):
+        since = self._covered_since(event_filter.project_id) or ""
+        if token is not None and not (token >= since and self.log.is_quick_to_filter(token)):
             yield None
             return
         channel = self._channel(event_filter)
         if token is not None and token < channel.start:
-            self._log.extend_back(channel, token)
+            self.log.extend_back(channel, token)
         number = channel.end if token is None else channel.number_after(token)
         start = max(self._seen_token, self._first_token) if token is None else token
         subscriber = Subscriber(channel, number, start, self.time_slices, self._cursors)
@@ -170,12 +168,12 @@ class FanOut:
         if self._follow_task is not None:
             await self._follow_task
 
-    def _covers(self, project_id: str) -> bool:
-        return self._covers_all_since is not None or project_id in self._covered
+    def _covered_since(self, project_id: str | None) -> str | None:
+        return self._covered.get(project_id) or self._covered.get(None)
 
     def _covers_watched_projects(self) -> bool:
         """Return True if the stream covers all watched projects, and others only for a limited time."""
-        if self._covers_all_since is not None:
+        if None in self._covered:
             return len(self._watchers) > _MAX_NAMED_PROJECTS or self._is_fresh
         return self._watchers.keys() <= self._covered.keys() and (
             self._is_fresh or len(self._watchers) == len(self._covered)
@@ -200,18 +198,21 @@ class FanOut:
             if not channels:
                 del self._channels[event_filter.project_id]
 
-    def _all_channels(self) -> Iterator[Channel]:
-        return (channel for channels in self._channels.values() for channel in channels.values())
-
     def _fail(self, reason: str) -> None:
-        for channel in self._all_channels():
+        for channel in (each for channels in self._channels.values() for each in channels.values()):
             channel.fail(reason, self._seen_token)
         self._channels.clear()
 
     async def _follow(self) -> None:
+        """Read changes while a project is watched, and again after a transient failure."""
         try:
             while self._watchers and not self._is_closed:
-                await self._follow_or_pause()
+                try:
+                    await self._follow_projects()
+                except PyMongoError as error:
+                    if not change_stream.is_transient(error):
+                        raise
+                    await asyncio.sleep(_PAUSE_SECONDS)
         except Exception:
             logger.exception("the change stream of calls failed and cannot resume")
             self._fail(_BROKEN_MESSAGE)
@@ -220,26 +221,19 @@ class FanOut:
             self._reset()
             self._changed.set()
 
-    async def _follow_or_pause(self) -> None:
-        """Read changes; after a transient failure, pause so that the caller retries."""
-        try:
-            await self._follow_projects()
-        except PyMongoError as error:
-            if not is_transient(error):
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS)
-
     async def _follow_projects(self) -> None:
         """Read changes until other projects need to be covered."""
         project_ids = None if len(self._watchers) > _MAX_NAMED_PROJECTS else list(self._watchers)
-        async with open_stream(self._calls, project_ids, self._token, restart=self._restarts) as stream:
+        # After a drop, the stream starts after the event that ended the previous one.
+        token = await change_stream.current_token(self._calls) if self._restarts else self._token
+        async with change_stream.open_stream(self._calls, project_ids, token) as stream:
             self._restarts = False
             self._update_coverage(project_ids, stream.start)
             while self._watchers and not self._is_closed and self._covers_watched_projects():
                 changes = await stream.read()
                 async for change in cooperative(changes):
                     await self._deliver(change)
-                if not stream.alive:
+                if not stream.cursor.alive:
                     logger.error("the calls collection was dropped or renamed, which ended its change stream")
                     self._fail(_BROKEN_MESSAGE)
                     self._reset()
@@ -249,89 +243,60 @@ class FanOut:
 
     def _update_coverage(self, project_ids: list[str] | None, token: str) -> None:
         if self._token is None:
-            self._log.restart(token)
+            self.log.restart(token)
             self._token = self._seen_token = token
             # Events at exactly this timestamp are past for new subscribers, but not for those that catch up.
             self._first_token = token_after_timestamp(token)
         self._opened_at = time.monotonic()
-        covered = {
-            each: since for each in project_ids or () if (since := self._covered.get(each) or self._covers_all_since)
-        }
-        # For these projects, events of that timestamp up to the reached token were delivered already.
-        self._delivered_tokens = dict.fromkeys({*self._covered, *covered}, self._token)
-        self._delivered_token_of_all = self._token if self._covers_all_since else None
+        # For projects covered before, events of that timestamp up to the reached token were delivered already.
+        self._delivered = dict.fromkeys(self._covered, self._token)
         # All other projects are covered from here on.
-        self._covered = dict.fromkeys(project_ids or (), token) | covered
-        self._covers_all_since = (self._covers_all_since or token) if project_ids is None else None
+        keys = [None] if project_ids is None else project_ids
+        self._covered = {each: self._covered_since(each) or token for each in keys}
         self._changed.set()
 
-    def _advance(self, stream: Stream) -> None:
+    def _advance(self, stream: change_stream.Stream) -> None:
         self._token = max(self._token or "", stream.token)
         if is_bare_timestamp(stream.token):
             self._seen_token = stream.token
 
     def _reset(self) -> None:
-        self._token, self._seen_token, self._first_token, self._covered, self._covers_all_since = None, "", "", {}, None
-        self._delivered_tokens, self._delivered_token_of_all = {}, None
-        self._log.restart("")
+        self._token, self._seen_token, self._first_token = None, "", ""
+        self._covered, self._delivered = {}, {}
+        self.log.restart("")
 
-    async def _deliver(self, change: Change) -> None:
-        event, token = to_event(change, self._cursors), token_of(change)
+    async def _deliver(self, change: change_stream.Change) -> None:
+        event, token = change_stream.to_event(change, self._cursors), change_stream.token_of(change)
         if event is not None and not self._was_delivered(event.call["project_id"], token):
-            self._log.add(event, await self._matching_channels(event))
-            self.lag.observe(age_seconds(change))
+            self.log.add(event, await self._matching_channels(event))
+            self.lag.observe(change_stream.age_seconds(change))
         # Not earlier: a subscriber that joins during the evaluation must receive this event.
         self._token = max(self._token or "", token)
 
     def _was_delivered(self, project_id: str, token: str) -> bool:
         """Return True if an event was delivered before the stream was reopened at its timestamp."""
-        return token <= (self._delivered_tokens.get(project_id) or self._delivered_token_of_all or "")
+        return token <= (self._delivered.get(project_id) or self._delivered.get(None) or "")
 
     async def _matching_channels(self, event: CallEvent) -> list[Channel]:
         """Return the channels whose filters the event passes; fail the channels whose filters raise."""
         values, results = DocumentValues(event.call), dict[Channel, bool | None]()
         # Channels added during the evaluation are evaluated, too.
-        while new := [channel for channel in self._channels_of(event) if channel not in results]:
+        project_id = event.call["project_id"]
+        while new := [each for each in self._channels.get(project_id, {}).values() if each not in results]:
             if event.is_large:
                 results |= await asyncio.to_thread(_match_all, new, event, values)
-            else:
-                results |= await _match_all_cooperatively(new, event, values)
+                continue
+            async for channel in cooperative(new):
+                results[channel] = _matches_or_none(channel.event_filter, event, values)
         for channel, passes in results.items():
             if passes is None:
                 channel.fail(_FILTER_FAILED_MESSAGE, event.token)
         return [channel for channel, passes in results.items() if passes]
 
-    def _channels_of(self, event: CallEvent) -> Iterable[Channel]:
-        return self._channels.get(event.call["project_id"], {}).values()
-
-
-@contextmanager
-def _counted(counter: Counter[str], name: str) -> Iterator[None]:
-    """Count one more of a name within the block; names with a count of 0 are removed."""
-    counter[name] += 1
-    try:
-        yield
-    finally:
-        counter[name] -= 1
-        if not counter[name]:
-            del counter[name]
-
 
 def _match_all(channels: Iterable[Channel], event: CallEvent, values: DocumentValues) -> dict[Channel, bool | None]:
     """Evaluate the channels' filters; None for a filter that raises."""
     return {channel: _matches_or_none(channel.event_filter, event, values) for channel in channels}
-
-
-async def _match_all_cooperatively(
-    channels: Iterable[Channel], event: CallEvent, values: DocumentValues
-) -> dict[Channel, bool | None]:
-    """Evaluate the channels' filters, and yield to the event loop between time slices."""
-    time_slice, results = TimeSlice(), dict[Channel, bool | None]()
-    for channel in channels:
-        results[channel] = _matches_or_none(channel.event_filter, event, values)
-        if time_slice.is_used_up():
-            await time_slice.yield_to_loop()
-    return results
 
 
 def _matches_or_none(event_filter: EventFilter, event: CallEvent, values: DocumentValues) -> bool | None:

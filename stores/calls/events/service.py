@@ -9,16 +9,14 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from stores.calls import documents
-from stores.calls.computed_fields import add_computed_fields, needs_computed_fields
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.events.change_stream import current_token, read_changes_after, to_event
-from stores.calls.events.cursors import Cursors
-from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import EventFilter, needs_lookup
+from stores.calls.events.event import CallEvent, Cursors, EventFilter, needs_lookup
 from stores.calls.events.event_log import SubscriptionEndedError
 from stores.calls.events.fan_out import FanOut
-from stores.calls.feedback import Conditions, condition_lookup
+from stores.calls.feedback.conditions import Conditions
+from stores.calls.fields import COMPUTED_FIELDS
 from stores.calls.list_query import cost_stages, uses_cost
-from stores.calls.ref_lookups import Collections
 from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
@@ -36,16 +34,17 @@ MAX_LOOKUPS: Final = 8
 class CallEvents:
     """Event subscriptions of one process."""
 
-    def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
+    def __init__(
+        self, database: Database, max_subscribers: int, max_bytes: int, max_subscribers_per_caller: int | None
+    ) -> None:
         self._database = database
-        self.fan_out = fan_out
-        self._cursors = cursors
+        self._cursors = Cursors(database)
+        self.fan_out = FanOut(
+            database.calls, self._cursors, max_subscribers, max_bytes, max_per_caller=max_subscribers_per_caller
+        )
+        """The shared change stream, also for metrics."""
         self._lookup_slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._catch_up_slots = asyncio.Semaphore(MAX_CATCH_UP_READS)
-
-    async def close(self) -> None:
-        """End every subscription with an error that contains its resume cursor."""
-        await self.fan_out.close()
 
     async def cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in a project so far."""
@@ -64,7 +63,7 @@ class CallEvents:
             RateLimitedError: if there are too many subscriptions.
             UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
-        if event_filter.needs_lookup or needs_computed_fields(wanted):
+        if event_filter.needs_lookup or not COMPUTED_FIELDS.isdisjoint(wanted):
             return self._complete_events(event_filter, wanted, after, quota_key)
         return self._stored_events(event_filter, after, quota_key)
 
@@ -95,15 +94,16 @@ class CallEvents:
                     raise AssertionError("a subscription without a token is always accepted")
                 # Nothing stays open between two batches, however slowly the client reads the first.
                 async with self._catch_up_slots:
-                    batch = await self._database.query(read_changes_after(self._database.calls, project_id, token))
-                for change in batch.changes:
+                    read = read_changes_after(self._database.calls, project_id, token)
+                    changes, read_until = await self._database.query(read)
+                for change in changes:
                     await self.fan_out.time_slices.acquire()
                     event = to_event(change, self._cursors)
                     if event and await _matches(event_filter, event):
                         self.fan_out.check_open(self._cursors.encode(project_id, token))
                         yield event
                         token = event.token
-                token = batch.token
+                token = read_until
 
     async def _complete(
         self, event: CallEvent, event_filter: EventFilter, wanted: frozenset[str], after: str | None
@@ -119,11 +119,9 @@ class CallEvents:
                 key = "holds", event_filter.key
                 if not await event.cached(key, lambda: self._passes_lookups(event, event_filter)):
                     return None
-            return (
-                await event.cached(wanted, lambda: self._with_fields(event, wanted))
-                if needs_computed_fields(wanted)
-                else event
-            )
+            if COMPUTED_FIELDS.isdisjoint(wanted):
+                return event
+            return await event.cached(wanted, lambda: self._with_fields(event, wanted))
         except (UnavailableError, StoreTimeoutError) as error:
             raise SubscriptionEndedError(error.message, after or event.cursor_before) from error
 
@@ -153,8 +151,7 @@ async def _holds(database: Database, event: CallEvent, event_filter: EventFilter
     found: list[dict[str, Any]] = [{"$match": documents.key_fields(project_id, event.call["id"])}]
     prices = await prices_of_found(database, project_id, found) if uses_cost(remaining) else None
     stages = [*found, *cost_stages(prices)]
-    for condition in conditions.without_result({}):
-        stages += condition_lookup(Collections.from_database(database).feedback, project_id, condition)
+    stages += conditions.lookups(database.feedback.name, project_id, {})
     stages += [{"$match": compile_match(conditions.operation(project_id, {}))}, {"$project": {"_id": 1}}]
     return bool(await database.calls.aggregate(stages).to_list(1))
 

@@ -4,27 +4,3 @@ A comparison is true for a call if it is true for any of its feedback of the typ
 without feedback counts as having a single feedback of nulls. `$not` is the exact negation. Different feedback may
 satisfy two comparisons. A sort uses the newest feedback of the type, by `created_at`, then `id`.
 """
-
-from stores.calls.feedback.conditions import Conditions, condition_lookup
-from stores.calls.feedback.feedback_sort import CallsByFeedback, NewestFeedbackTable
-from stores.calls.feedback.field_names import FeedbackFieldTable
-from stores.calls.feedback.prequeries import (
-    FIRST_MAX_FEEDBACK,
-    MAX_FEEDBACK,
-    FeedbackPrequery,
-    PrequeryResults,
-    run_prequeries,
-)
-
-__all__ = [
-    "FIRST_MAX_FEEDBACK",
-    "MAX_FEEDBACK",
-    "CallsByFeedback",
-    "Conditions",
-    "FeedbackFieldTable",
-    "FeedbackPrequery",
-    "NewestFeedbackTable",
-    "PrequeryResults",
-    "condition_lookup",
-    "run_prequeries",
-]

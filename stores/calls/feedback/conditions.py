@@ -1,111 +1,256 @@
-"""Feedback conditions of a query: each is replaced by a boolean field, which a prequery or a lookup per call fills.
+"""Feedback fields and conditions of a query over calls.
 
-If a condition uses feedback alone, and stands only below `$and`, `$or` and `$not`, a prequery finds its calls. All
-other conditions are looked up call by call.
+Fields are named `feedback.[<type>].<field>`, with `*` for any type. The brackets protect the dots in types. The field
+is a feedback column or a path into the payload. Without a field, the name means the whole payload, which every feedback
+has. A backslash escapes `]`, `*` or itself within a type.
+
+Each condition is replaced by a boolean field. If a condition uses feedback alone, and stands only below `$and`, `$or`
+and `$not`, a prequery finds its calls before the list query runs, so that only matching calls are read. All other
+conditions, and those whose result would be too large, are looked up call by call.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
-from stores.calls.feedback.field_names import FeedbackAccess, type_match
-from stores.calls.feedback.prequeries import FeedbackPrequery, PrequeryResults
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from stores.database import Collection
+from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.query import text_expressions
-from stores.query.fields import Access, CompiledMatch, Field, Kind
-from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
-    Get,
-    In,
-    Literal,
-    Not,
-    Operand,
-    Or,
-    Scalar,
-    Target,
-    iter_gets,
-    map_operands,
-)
+from stores.feedback.fields import FEEDBACK_FIELDS
+from stores.input_checks import MAX_NAME
+from stores.query import syntax_tree, text_expressions
+from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
+from stores.query.match_compiler import ANY_TEXT, compile_match
+from stores.query.syntax_tree import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
 from stores.query.value_expressions import Expression, condition_expression, list_or_object_text, path_expression
+
+Pipeline = list[dict[str, Any]]
+
+MAX_FEEDBACK: Final = 50_000
+"""Feedback documents behind all prequery results of one list query."""
+
+FIRST_MAX_FEEDBACK: Final = 5_000
+"""Lower limit for the first attempt at a page: with more feedback, the first calls looked up probably fill the page."""
+
+_BYTES_PER_CALL: Final = 60
+"""BSON bytes of a call's `_id` in a list, without its project id."""
 
 MAX_CONDITIONS: Final = 10
 """Conditions on feedback per query."""
 
 _RESULT_FIELD: Final = Field("known", "known", Kind.JSON)
 _UNKNOWN: Final = object()
-_EMPTY: Final = (Literal(""), Literal(None))
+
+PREFIX: Final = "feedback."
+_ANY_TYPE: Final = "*"
+_MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH_LENGTH
+"""Characters of a field name: a type with every character escaped, plus a path."""
+
+_NAME: Final = re.compile(r"feedback\.\[((?:[^\]\\]|\\.)*)\](?:\.(.*))?", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\([\]*\\])")
+_FORM: Final = (
+    "write feedback.[type].payload.path or feedback.[type].column, with the type in brackets, such as "
+    "feedback.[wandb.reaction.1].payload.emoji, and [*] for any type"
+)
 
 
-Pipeline = list[dict[str, Any]]
+@dataclass(frozen=True)
+class FeedbackAccess(Access):
+    """A field of the feedback on a call; `feedback_type` None means any type."""
+
+    feedback_type: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """False: a missing feedback field equals an empty text, but its conversion to string does not."""
+        return False
 
 
-@dataclass(frozen=True, slots=True)
+def type_match(feedback_type: str | None) -> dict[str, Any]:
+    """Return the match of feedback of a type; all feedback if it is None."""
+    return {} if feedback_type is None else {"feedback_type": {"$eq": feedback_type}}
+
+
+class FeedbackFieldTable(FieldTable):
+    """The fields of another table plus feedback fields."""
+
+    def __init__(self, table: FieldTable) -> None:
+        super().__init__(())
+        self._table = table
+
+    def __getitem__(self, name: str) -> Access:
+        """Return the access of a field name.
+
+        Raises:
+            BadInputError: if no such field exists; the message explains the valid names.
+        """
+        return _feedback_access(name) if name.startswith(PREFIX) else self._table[name]
+
+
+def _feedback_access(name: str) -> FeedbackAccess:
+    if len(name) > _MAX_NAME:
+        raise BadInputError(f"the field name has {len(name):,} characters; the limit is {_MAX_NAME:,}")
+    parsed = _NAME.fullmatch(name)
+    if not parsed:
+        raise BadInputError(f"there is no field {name[:100]!r}; {_FORM}")
+    type_text, field = parsed.groups()
+    feedback_type = None if type_text == _ANY_TYPE else _ESCAPED.sub(r"\1", type_text)
+    try:
+        access = FEEDBACK_FIELDS["payload" if field is None else field]
+    except BadInputError as error:
+        raise BadInputError(f"in feedback {error.message}") from None
+    return FeedbackAccess(access.field, access.steps, feedback_type)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Condition:
     """A condition that some feedback of a type on a call satisfies `operation`; that any exists, if it is None.
 
-    `result` is the boolean field that replaces the condition in the query.
+    Conditions are compared by identity.
     """
 
     feedback_type: str | None
-    operation: Operand | None
-    result: Get
+    operation: Operand | None = None
 
     @property
     def uses_feedback_only(self) -> bool:
         """True if the condition uses no field of the call itself."""
         return self.operation is None or all(
-            isinstance(get.access, FeedbackAccess) for get in iter_gets(self.operation)
+            isinstance(get.access, FeedbackAccess) for get in syntax_tree.iter_gets(self.operation)
         )
+
+    def match(self, project_id: str) -> dict[str, Any]:
+        """Return the match of the feedback, for a prequery."""
+        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **type_match(self.feedback_type)}
+        return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
+
+    @property
+    def order(self) -> dict[str, int]:
+        """The sort that makes MongoDB use the index that reads the least feedback."""
+        first = "call_id" if self.feedback_type is None else "feedback_type"
+        return {first: 1, "created_at": 1, "id": 1}
+
+    def lookup(self, feedback: str, project_id: str, path: str) -> Pipeline:
+        """Build the stages that set a field to the condition's result for each call."""
+        names: dict[str, Expression] = {}
+        stages: Pipeline = [{"$limit": 1}, {"$project": {"_id": 1}}]
+        if self.operation is not None and self.uses_feedback_only:
+            stages.insert(0, {"$match": compile_match(self.operation)})
+        elif self.operation is not None:
+            stages.insert(0, {"$match": {"$expr": condition_expression(_with_variables(self.operation, names))}})
+        stage = feedback_lookup(feedback, project_id, self.feedback_type, stages, path, names)
+        return [stage, {"$set": {path: {"$ne": [f"${path}", []]}}}]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCalls:
+    """Distinct call ids, with matches that are encoded only once."""
+
+    ids: Sequence[str]
+    num_feedback: int = 0
+    """Number of feedback documents from which they come."""
+
+    @cached_property
+    def by_id(self) -> dict[str, Any]:
+        """The match by call id."""
+        return {"id": _encoded_in(self.ids)}
+
+    def by_key(self, project_id: str) -> dict[str, Any]:
+        """Return the match by `_id`."""
+        return {"_id": _encoded_in([f"{project_id}:{call}" for call in self.ids])}
+
+
+def _encoded_in(members: Sequence[str]) -> RawBSONDocument:
+    return RawBSONDocument(bson.encode({"$in": members}))
+
+
+PrequeryResults = Mapping[Condition | None, FoundCalls | None]
+"""The calls found by each condition's prequery; None if there are too many."""
+
+
+async def run_prequeries(
+    feedback: Collection,
+    project_id: str,
+    conditions: Sequence[Condition],
+    max_bytes: int,
+    session: Session,
+    limit: int = MAX_FEEDBACK,
+) -> PrequeryResults:
+    """Run the prequeries, one command each; their results take at most `max_bytes` of a pipeline in total."""
+    remaining = min(limit, MAX_FEEDBACK, max_bytes // (len(project_id.encode()) + _BYTES_PER_CALL))
+    results: dict[Condition | None, FoundCalls | None] = {}
+    for condition in conditions:
+        stages: Pipeline = [{"$match": condition.match(project_id)}, {"$sort": condition.order}]
+        calls = results[condition] = await find_calls(feedback, stages, remaining, session)
+        remaining -= calls.num_feedback if calls else 0
+    return results
+
+
+async def find_calls(feedback: Collection, stages: Pipeline, limit: int, session: Session) -> FoundCalls | None:
+    """Return the calls with the feedback that some stages find; None if it is more than `limit`."""
+    grouped = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
+    cursor = feedback.aggregate([*stages, {"$limit": limit + 1}, {"$group": grouped}], session=session)
+    async for row in cursor:
+        return FoundCalls(row["calls"], row["feedback"]) if row["feedback"] <= limit else None
+    return FoundCalls([])
 
 
 class Conditions:
-    """The feedback conditions of a query, and the query over their results."""
+    """The feedback conditions of a query, each with the boolean field that replaces it, and the query over these."""
 
     def __init__(self, operation: Operand) -> None:
-        self._conditions: list[Condition] = []
-        self._prequeries: dict[Get, FeedbackPrequery] = {}
+        self._conditions: dict[Get, Condition] = {}
+        self._prequeries: dict[Get, Condition] = {}
         self._any_conditions: dict[tuple[str | None, bool], Get] = {}
         self._operation = self._term(operation, is_inner=False)
-        count = sum(condition.operation is not None for condition in self._conditions)
+        count = sum(condition.operation is not None for condition in self._conditions.values())
         if count > MAX_CONDITIONS:
             raise BadInputError(f"has {count:,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query")
 
     @property
-    def prequeries(self) -> list[FeedbackPrequery]:
-        """The prequeries, one per condition that uses feedback alone."""
+    def prequeries(self) -> list[Condition]:
+        """The conditions that a prequery can find: those that use feedback alone."""
         return list(self._prequeries.values())
 
     def operation(self, project_id: str, results: PrequeryResults) -> Operand:
         """Return the query with each condition that has a prequery result replaced by a match of its calls."""
         return self._with_results(self._operation, project_id, results)
 
-    def without_result(self, results: PrequeryResults) -> Sequence[Condition]:
-        """Return the conditions without a prequery result, which must be looked up."""
-        return [each for each in self._conditions if results.get(self._prequeries.get(each.result)) is None]
+    def lookups(self, feedback: str, project_id: str, results: PrequeryResults) -> Pipeline:
+        """Build the stages that look up the conditions without a prequery result."""
+        return [
+            stage
+            for field, condition in self._conditions.items()
+            if results.get(self._prequeries.get(field)) is None
+            for stage in condition.lookup(feedback, project_id, field.access.field.path)
+        ]
 
-    def is_on_feedback(self, operation: Operand) -> bool:
-        """Return True if an operation uses the result of a looked-up condition."""
-        fields = {condition.result.access.field for condition in self._conditions}
-        return any(get.access.field in fields for get in iter_gets(operation))
+    def has_result(self, get: Get) -> bool:
+        """Return True if a field is the result of a looked-up condition."""
+        return get in self._conditions
 
     def _term(self, node: Operand, *, is_inner: bool) -> Operand:
         if isinstance(node, And | Or | Not):
-            return map_operands(node, lambda term: self._term(term, is_inner=is_inner))
-        return self._comparison(map_operands(node, self._operand), is_inner=is_inner)
+            return syntax_tree.map_operands(node, lambda term: self._term(term, is_inner=is_inner))
+        return self._comparison(syntax_tree.map_operands(node, self._operand), is_inner=is_inner)
 
     def _operand(self, node: Operand) -> Operand:
         """Turn operations nested in an operand into conditions of their own."""
         if isinstance(node, Literal | Get | Convert):
-            return map_operands(node, self._operand)
+            return syntax_tree.map_operands(node, self._operand)
         return self._term(node, is_inner=True)
 
     def _comparison(self, node: Operand, *, is_inner: bool) -> Operand:
-        types = {get.access.feedback_type: get for get in iter_gets(node) if isinstance(get.access, FeedbackAccess)}
+        types = {
+            get.access.feedback_type: get
+            for get in syntax_tree.iter_gets(node)
+            if isinstance(get.access, FeedbackAccess)
+        }
         if not types:
             return node
         node = _with_empty(node)
@@ -120,26 +265,25 @@ class Conditions:
         return Or((result, And((has_none, _without_feedback(node)))))
 
     def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
-        condition = self._any_conditions.get((feedback_type, is_inner))
-        if condition is None:
-            condition = self._condition(feedback_type, None, is_inner=is_inner)
-            self._any_conditions[feedback_type, is_inner] = condition
-        return condition
+        key = feedback_type, is_inner
+        if key not in self._any_conditions:
+            self._any_conditions[key] = self._condition(feedback_type, None, is_inner=is_inner)
+        return self._any_conditions[key]
 
     def _condition(self, feedback_type: str | None, node: Operand | None, *, is_inner: bool) -> Get:
         name = f"_feedback_{len(self._conditions)}"
-        condition = Condition(feedback_type, node, Get(name, Access(Field(name, name, Kind.JSON))))
-        self._conditions.append(condition)
+        field = Get(name, Access(Field(name, name, Kind.JSON)))
+        condition = self._conditions[field] = Condition(feedback_type, node)
         if condition.uses_feedback_only and not is_inner:
-            self._prequeries[condition.result] = FeedbackPrequery(feedback_type, node)
-        return condition.result
+            self._prequeries[field] = condition
+        return field
 
     def _with_results(
         self, node: Operand, project_id: str, results: PrequeryResults, *, is_negated: bool = False
     ) -> Operand:
         if isinstance(node, And | Or | Not):
             is_term_negated = is_negated or isinstance(node, Not)
-            return map_operands(
+            return syntax_tree.map_operands(
                 node, lambda term: self._with_results(term, project_id, results, is_negated=is_term_negated)
             )
         calls = results.get(self._prequeries[node]) if isinstance(node, Get) and node in self._prequeries else None
@@ -156,10 +300,10 @@ def _with_empty(node: Operand) -> Operand:
     The Weave SDK finds calls that a scorer has scored with `$not` of `$eq` with `""`.
     """
     match node:
-        case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")):
-            return In(get, _EMPTY)
-        case Compare(Comparison.EQ, Literal(""), Get(_, FeedbackAccess()) as get):
-            return In(get, _EMPTY)
+        case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")) | Compare(
+            Comparison.EQ, Literal(""), Get(_, FeedbackAccess()) as get
+        ):
+            return In(get, (Literal(""), Literal(None)))
         case In(Get(_, FeedbackAccess()) as get, members) if Literal("") in members:
             return In(get, (*members, Literal(None)))
         case In(Literal(""), members):
@@ -175,18 +319,14 @@ def _fails_for_nulls(node: Operand) -> bool:
         case Compare(Comparison.EQ, left, right):
             return _differ(_value_for_nulls(left), _value_for_nulls(right))
         case Compare(_, left, right):
-            return not all(map(_may_not_be_null, (left, right)))
+            return None in map(_value_for_nulls, (left, right))
         case In(operand, members):
             value = _value_for_nulls(operand)
             return all(_differ(value, _value_for_nulls(member)) for member in members)
         case Contains(where, what):
-            return not all(map(_may_not_be_null, (where, what)))
+            return None in map(_value_for_nulls, (where, what))
         case _:
             return _value_for_nulls(node) is not _UNKNOWN
-
-
-def _may_not_be_null(node: Operand) -> bool:
-    return _value_for_nulls(node) is not None
 
 
 def _differ(first: object, second: object) -> bool:
@@ -194,7 +334,7 @@ def _differ(first: object, second: object) -> bool:
     return _UNKNOWN not in (first, second) and first != second
 
 
-def _value_for_nulls(node: Operand) -> Scalar | object:
+def _value_for_nulls(node: Operand) -> object:
     """Evaluate an operand with null feedback fields; only nulls, false and literals are known."""
     match node:
         case Literal(value):
@@ -202,7 +342,7 @@ def _value_for_nulls(node: Operand) -> Scalar | object:
         case Get(_, access):
             return None if isinstance(access, FeedbackAccess) else _UNKNOWN
         case Convert(operand, to) if _value_for_nulls(operand) is None:
-            return False if to is Target.EXISTS else None
+            return False if to is syntax_tree.Target.EXISTS else None
         case _:
             return _UNKNOWN
 
@@ -211,7 +351,7 @@ def _without_feedback(node: Operand) -> Operand:
     """Replace all feedback fields with null."""
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
-    return map_operands(node, _without_feedback)
+    return syntax_tree.map_operands(node, _without_feedback)
 
 
 def feedback_lookup(
@@ -234,25 +374,12 @@ def feedback_lookup(
     return {"$lookup": lookup | ({"let": names} if names else {})}
 
 
-def condition_lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
-    """Build the stages that set a condition's field to its result for each call."""
-    path = condition.result.access.field.path
-    names: dict[str, Expression] = {}
-    stages: Pipeline = [{"$limit": 1}, {"$project": {"_id": 1}}]
-    if condition.operation is not None and condition.uses_feedback_only:
-        stages.insert(0, {"$match": compile_match(condition.operation)})
-    elif condition.operation is not None:
-        stages.insert(0, {"$match": {"$expr": condition_expression(_with_variables(condition.operation, names))}})
-    stage = feedback_lookup(feedback, project_id, condition.feedback_type, stages, path, names)
-    return [stage, {"$set": {path: {"$ne": [f"${path}", []]}}}]
-
-
 def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
     """Replace the call's fields in a comparison with lookup variables, whose values are added to `names`."""
     if isinstance(node, Get):
         is_of_call = not isinstance(node.access, FeedbackAccess)
         return Get(node.name, Access(_variable(node.access, names))) if is_of_call else node
-    return map_operands(node, lambda operand: _with_variables(operand, names))
+    return syntax_tree.map_operands(node, lambda operand: _with_variables(operand, names))
 
 
 def _variable(access: Access, names: dict[str, Expression]) -> Field:

@@ -161,21 +161,18 @@ class EvaluationRunsStore:
         If the task is cancelled, the run is released for other workers.
         """
         lease = RunLease(self.database, project_id, call_id)
-        worker: RunWorker | None = None
+        if not await lease.take():
+            return
+        worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
         try:
-            if not await lease.take():
-                return
-            worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
             await worker.run_to_end()
         except LeaseLostError:
             logger.info("run %s in %s has ended or moved to another worker", call_id, project_id)
         except (StoreError, PyMongoError) as error:
             logger.warning("run %s in %s stopped, another worker resumes it: %s", call_id, project_id, error)
-        except Exception:
-            logger.exception("run %s in %s stopped, another worker resumes it", call_id, project_id)
         finally:
             # A worker that lost the lease may end after the next one in this process started.
-            if worker and self._workers.get(call_id) is worker:
+            if self._workers.get(call_id) is worker:
                 del self._workers[call_id]
                 self._wake.set()  # another run can start here
 

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.exports.export import Export
-from app.exports.worker import Job
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool, Job
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores

@@ -1,4 +1,4 @@
-"""Tests of requests to providers through the real client library: content, refusals and error messages."""
+"""Tests of requests to providers through the real HTTP client: content, refusals and error messages."""
 
 import asyncio
 import socket
@@ -12,10 +12,10 @@ import pytest
 from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders, transport
-from app.providers.client import MAX_ANSWER_BYTES
-from app.providers.headers import headers_of
+from app.providers.client import headers_of
+from app.providers.environment import MAX_ANSWER_BYTES
 from app.providers.secrets import parse_hosts
-from stores.providers import Endpoint, JsonObject, NoProviders, ProviderError
+from stores.providers import Endpoint, JsonObject, ProviderError, Providers
 from tests.stand_in_provider import KEY, PNG, StandIn, stand_in_provider
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -394,12 +394,12 @@ async def test_missing_library_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "app.providers.client", None)
 
     assert (await error_of(providers, endpoint(stand_in.base_url))).message == (
-        "Completions and images need OpenAI's client library on the server: pip install 'loomql[llm]'."
+        "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
     )
 
 
 async def test_process_without_providers_reports_it() -> None:
-    none, reached = NoProviders(), Endpoint("https://llm.test")
+    none, reached = Providers(), Endpoint("https://llm.test")
 
     assert (none.secret("A"), none.secret_at("A", "https://b"), none.base_url("openai")) == (None, None, None)
     with pytest.raises(ProviderError, match="calls no model providers"):

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import Response
 
 from app.providers import EnvironmentProviders
-from app.providers.stream_redaction import StreamedSecrets
+from app.providers.secrets import StreamedSecrets
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.providers import Endpoint
 from tests.stand_in_provider import KEY, StandIn

@@ -66,7 +66,7 @@ def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> No
 def test_versions_are_queried(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[Any]
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(responses, "READ_AT_ONCE", 2)
     monkeypatch.setattr(responses, "BYTES_AT_ONCE", 10)
     for number in range(4):
         made(weave_api, project, "o", {"v": number})

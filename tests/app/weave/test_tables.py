@@ -58,7 +58,7 @@ def test_rows_are_queried(
     options: dict[str, Any],
     expected: list[tuple[int, Any]],
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(responses, "READ_AT_ONCE", 3)
     monkeypatch.setattr(responses, "BYTES_AT_ONCE", 17)
     digest = made(weave_api, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
 

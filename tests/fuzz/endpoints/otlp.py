@@ -1,5 +1,6 @@
 """OTLP requests: spans that are valid, damaged, cut off, compressed, or a decompression bomb."""
 
+import functools
 import gzip
 import json
 from random import Random
@@ -16,7 +17,6 @@ from tests.fuzz.wire import Request
 NAME: Final = "otlp"
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
-_BOMBS: Final = tuple(gzip.compress(bytes([byte]) * (200 << 20), 9) for byte in (0,))
 _KEYS: Final = (
     "gen_ai.request.model", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.prompt",
     "gen_ai.prompt.0.content", "gen_ai.prompt.99999999.content", "gen_ai.completion.0.role", "gen_ai.operation.name",
@@ -25,6 +25,12 @@ _KEYS: Final = (
     "traceloop.entity.input", "a", "a.b", "a.b.c", "a.0.b", "exception.message",
 )  # fmt: skip
 _VALUES: Final = ("gpt-4o", "[]", '{"a": 1}', '{"a": NaN}', "[" * 500, '[{"role": "user"}]', "application/json")
+
+
+@functools.cache
+def _bombs() -> tuple[bytes, ...]:
+    """Return bodies that are decompressed to 200 MiB; compressing takes a second, which imports shall not."""
+    return (gzip.compress(bytes(200 << 20), 9),)
 
 
 def request(random: Random) -> Request:
@@ -37,7 +43,7 @@ def request(random: Random) -> Request:
         return _sent(random, message.SerializeToString(), _PROTOBUF)
     if way < 0.95:
         return _sent(random, _json(random, message), _JSON)
-    return _post(random.choice(_BOMBS), random.choice((_PROTOBUF, _JSON)), ("Content-Encoding", "gzip"))
+    return _post(random.choice(_bombs()), random.choice((_PROTOBUF, _JSON)), ("Content-Encoding", "gzip"))
 
 
 def _sent(random: Random, content: bytes, media_type: str) -> Request:

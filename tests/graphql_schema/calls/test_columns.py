@@ -59,7 +59,7 @@ def test_every_column_is_a_field_of_graphql_and_no_case_is_left_over() -> None:
     names = {field.python_name for field in definition.__strawberry_definition__.fields}
 
     missing = {column.name for column in CALL_COLUMNS} - names
-    assert not missing, f"give these columns a description in stores/calls/fields.py: {missing}"
+    assert not missing, f"give these columns a description in stores/calls/columns.toml: {missing}"
     assert COLUMN_CASES.keys() == {column.name for column in COLUMNS}, "compare tests/stores/calls/cases.py"
 
 
@@ -71,7 +71,7 @@ async def test_column_alone_has_its_value(run: Run, column: Column) -> None:
     values = [node[name] for node in await nodes(run, name)]
 
     assert values == list(case_of(column)), (
-        f"compare the row of {column.name} in stores/calls/fields.py, which names the paths that it reads, with its "
+        f"compare the row of {column.name} in stores/calls/columns.toml, which names the paths that it reads, with its "
         "case in tests/stores/calls/cases.py"
     )
 
@@ -101,7 +101,7 @@ async def test_query_of_a_column_finds_the_same_calls_in_lists_and_events(
         passing = [each["id"] for each in documents if event_filter.matches(each, DocumentValues(each))]
 
         assert [node["id"] for node in found] == expected, (
-            f"see path and type of {column.name} in stores/calls/fields.py"
+            f"see path and type of {column.name} in stores/calls/columns.toml"
         )
         assert event_filter.needs_lookup or sorted(passing) == expected
 

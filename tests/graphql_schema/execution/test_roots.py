@@ -124,6 +124,7 @@ async def test_cancelled_operation_starts_no_more_fields(few: LoomSchema, times:
 
 
 # The operation is cancelled before the first step of a field's task, while it waits for a slot, and while it runs.
+@pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize("steps", range(12))
 async def test_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchema, steps: int) -> None:
     with warnings.catch_warnings(record=True) as warned:

@@ -14,6 +14,7 @@ from stores.database import Database
 from stores.usage.classes import BY_NAME, Side
 from stores.usage.counts import PARTS, STORED
 from stores.usage.entries import kept_usage
+from tests.chance import cases
 from tests.stores.costs.prices import price
 
 MOST = 2**63 - 1
@@ -127,7 +128,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
 calls_of = st.lists(st.tuples(st.integers(-1, 13), st.lists(entries(), max_size=4)), min_size=1, max_size=20)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(priced=random_prices(), calls=calls_of)
 async def test_mongodb_computes_the_same_costs_as_python(
     database: Database, priced: list[Price], calls: list[tuple[int, list[dict[str, Any]]]]

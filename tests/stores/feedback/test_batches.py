@@ -117,7 +117,7 @@ async def test_batch_too_large_for_a_small_server_is_refused_by_name(
     async def refuse(*_: object) -> None:
         raise OperationFailure("transaction is too large and will not fit in the storage engine cache", 388)
 
-    monkeypatch.setattr(feedback_store, "write", refuse)
+    monkeypatch.setattr(feedback_store, "_write", refuse)
 
     with pytest.raises(PayloadTooLargeError) as caught:
         await write(store)

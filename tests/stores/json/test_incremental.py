@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stores.concurrency.admission import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.json import codec, incremental, memory_estimate
+from tests.chance import cases
 from tests.waiting import loop_turns_during
 
 JSON = st.recursive(
@@ -40,7 +41,7 @@ async def test_any_value_is_read_as_written() -> None:
     texts: list[bytes] = []
     before = b'{"before": ['
 
-    @settings(max_examples=150)
+    @settings(max_examples=cases(150))
     @given(JSON, st.sampled_from([None, 1]), st.booleans())
     def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: FBT001 -- any JSON
         texts.append(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stores.json import memory_estimate
 from stores.json.memory_estimate import Counts
+from tests.chance import cases
 
 TEXTS = st.text(st.sampled_from('a"\\[]{},: é'))
 JSON = st.recursive(
@@ -41,7 +42,7 @@ def counted(value: object) -> Counts:
     return Counts(values, lists, objects, empty, strings)
 
 
-@settings(max_examples=400)
+@settings(max_examples=cases(400))
 @given(JSON, st.sampled_from([None, 1]), st.integers(1, 9))
 def test_counted_values_equal_parsed_values(value: Any, indent: int | None, window: int) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False).encode()

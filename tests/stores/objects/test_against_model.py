@@ -17,6 +17,7 @@ from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.objects import ObjectsFilter, ObjectsStore, ObjectVersion
 from stores.objects.classes import Kind
 from stores.paging import PageRequest
+from tests.chance import cases
 
 Kept = dict[str, Any]
 _Result = TypeVar("_Result")
@@ -172,7 +173,7 @@ def test_store_matches_the_model(mongodb_uri: str, database_name: str) -> None:
         database = runner.run(_opened(mongodb_uri, database_name))
         Objects.runner, Objects.store = runner, ObjectsStore(database)
         bounds = settings(
-            max_examples=25,
+            max_examples=cases(25),
             stateful_step_count=30,
             suppress_health_check=list(HealthCheck),
         )

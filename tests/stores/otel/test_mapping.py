@@ -14,6 +14,7 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
 from stores.otel.spans import Origin
+from tests.chance import cases
 from tests.stores.otel.messages import NOON, SECOND, TRACE, failed, pairs, span, span_id
 
 ORIGIN = Origin("acme/spans", {"attributes": {"service": {"name": "é"}}}, {"name": "scope"})
@@ -460,7 +461,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
 def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
     """Check that the fields that are built from parts equal those from a walk through the whole values."""

@@ -23,7 +23,7 @@ from tests.stores.query.generator import Generator, Tree
 from tests.stores.query.oracle import PAYLOADS, Row, holds, in_order
 
 CALLS = 60
-QUERIES = cases(300)
+QUERIES = cases(540)
 SORTS = cases(30)
 STOCKS = 3
 

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
-from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
 from stores.calls.filters import calls_match
+from stores.calls.op_names import compile_calls_query
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.index_use import IndexedFields
+from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_NODES
 from stores.query.sort import SortBy
 from stores.tables.rows import INDEXED_ROW_FIELDS
@@ -136,7 +138,8 @@ async def various(calls: CallsStore) -> CallsStore:
 
 async def counting(database: Database, query: Query) -> Plan:
     """Return the plan with which MongoDB counts the calls of a query."""
-    return await explain(database.calls, [{"$match": calls_match(PROJECT, query=query)}])
+    match = calls_match(PROJECT, conditions=[compile_match(compile_calls_query(query, CALL_FIELDS, PROJECT))])
+    return await explain(database.calls, [{"$match": match}])
 
 
 @pytest.mark.usefixtures("various")

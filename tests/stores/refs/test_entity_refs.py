@@ -3,8 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError
-from stores.refs.entity_refs import EntityRef, inner_entity, parse_entity, thread_ref
-from stores.refs.grammar import SCHEME
+from stores.refs import SCHEME, EntityRef, inner_entity, parse_entity, thread_ref
 
 PROJECT = "acme/shop"
 CALL = "00000000-0000-7000-8000-000000000001"

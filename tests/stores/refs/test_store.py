@@ -307,7 +307,7 @@ async def test_too_large_result_is_refused(
     objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = await made(objects, "x" * 600, "one"), await made(objects, "x" * 601, "two")
-    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr("stores.refs.store.MAX_CHARACTERS", 1_000)
 
     assert await values(refs, one) == ["x" * 600]
     for texts in ([one, one], [one, two]):
@@ -321,7 +321,7 @@ async def test_data_read_on_all_hops_counts_towards_the_limit(
     ref = await made(objects, {"to": "the end"}, "end")
     for n in range(9):
         ref = await made(objects, {"to": ref, "wide": "x" * 600}, f"link{n}")
-    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 2_000)
+    monkeypatch.setattr("stores.refs.store.MAX_CHARACTERS", 2_000)
     commands.sent.clear()
 
     error = await refusal(refs, ref + "/key/to" * 10)
@@ -344,7 +344,7 @@ async def test_result_texts_count_towards_the_limit(
         return made_texts[-1]
 
     monkeypatch.setattr("stores.refs.store.codec.encode", counted)
-    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_200)
+    monkeypatch.setattr("stores.refs.store.MAX_CHARACTERS", 1_200)
     spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
 
     error = await refusal(refs, *spelled)

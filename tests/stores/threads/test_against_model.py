@@ -11,6 +11,7 @@ from stores.calls import CallsStore
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore, percentiles
+from tests.chance import cases
 from tests.stores.calls.builders import PROJECT, call_id
 from tests.stores.threads.builders import MILLISECOND, at, turn
 
@@ -108,7 +109,7 @@ async def test_thread_lists_match_the_model(
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)
     chance = random.Random(7)
-    for turn_of_it in range(24):
+    for turn_of_it in range(cases(24)):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))
         sort_by = [SortBy(name, chance.random() < 0.5) for name in fields]
         bounds = sorted(chance.sample(range(-1, 21), 2))

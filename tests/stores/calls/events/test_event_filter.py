@@ -7,11 +7,14 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
+from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import FILTER_FIELDS, calls_match
+from stores.calls.op_names import compile_calls_query
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.evaluator import DocumentValues
+from stores.query.match_compiler import compile_match
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.calls.cases import FILTER_CASES
 from tests.stores.query.generator import Generator
@@ -88,7 +91,7 @@ async def test_filter_and_query_are_combined_with_and(calls: CallsStore, databas
     some_ids = CallsFilter(call_ids=[row["id"] for row in rows[::2]])
     query = Query({"$expr": {"$not": [{"$eq": [{"$getField": "exception"}, {"$literal": None}]}]}})
     question = EventFilter(PROJECT, some_ids, query)
-    match = calls_match(PROJECT, some_ids, query)
+    match = calls_match(PROJECT, some_ids, [compile_match(compile_calls_query(query, CALL_FIELDS, PROJECT))])
 
     found = {row["id"] async for row in database.calls.find(match, {"id": 1})}
 

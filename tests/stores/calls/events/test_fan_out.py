@@ -3,12 +3,10 @@
 import asyncio
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -21,6 +19,7 @@ from stores.calls.events.event_log import Subscriber, SubscriptionEndedError
 from stores.database import Database, Document
 from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
+from tests.folders import short_folder
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import Turns, another_task, until
 from tests.watching import cursors_over
@@ -182,7 +181,7 @@ async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: 
         for number in range(12):
             await calls.write([start(number, inputs={"q": "x" * 100_000})])
             assert await next_events(ours, 1) == [("started", call_id(number))]
-        assert 800_000 < stream._log._bytes < 1_000_000
+        assert 800_000 < stream.log.size < 1_000_000
         with pytest.raises(SubscriptionEndedError, match="lagged"):
             await theirs.next()
     await stream.close()
@@ -304,10 +303,7 @@ async def test_subscription_without_a_database_is_unavailable() -> None:
 @pytest.fixture
 async def own_database(commands: Commands) -> AsyncIterator[Database]:
     """Start a mongod that restarts when it dies, and yield a database on it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
-    ):
+    with short_folder() as folder, embedded_mongod(folder, cache_gb=0.25) as uri:
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
             uri, serverSelectionTimeoutMS=1000, heartbeatFrequencyMS=500, event_listeners=[commands]
         )

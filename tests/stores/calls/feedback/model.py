@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from stores.calls.feedback import FeedbackFieldTable
+from stores.calls.feedback.conditions import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS
 from stores.json import paths
 from stores.query.fields import FieldTable

@@ -29,7 +29,7 @@ from tests.stores.query.test_against_oracle import row_of
 
 CALLS = 40
 FEEDBACK = 90
-QUERIES = cases(120)
+QUERIES = cases(150)
 SORTS = cases(12)
 BOUNDS = (50_000, 12, 0)
 """Values of `MAX_FEEDBACK` that allow all prequeries, some of them, or almost none."""
@@ -84,8 +84,8 @@ async def test_server_finds_exactly_the_calls_that_match_a_query(
             continue
         expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
         for bound, at_first in zip(BOUNDS, AT_FIRST, strict=True):
-            monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
-            monkeypatch.setattr("stores.calls.list_query.FIRST_MAX_FEEDBACK", at_first)
+            monkeypatch.setattr("stores.calls.feedback.conditions.MAX_FEEDBACK", bound)
+            monkeypatch.setattr("stores.calls.feedback.conditions.FIRST_MAX_FEEDBACK", at_first)
             monkeypatch.setattr("stores.calls.list_query._FIRST_LOOKED_UP", at_first)
             size = generator.dice.choice((3, CALLS))
             page = await calls.page(PROJECT, PageRequest(size), {"id"}, sort_by=sort_by, query=Query(tree))
@@ -111,7 +111,7 @@ async def test_feedback_sorts_page_through_the_matching_calls(
     bound: int,
 ) -> None:
     teach(monkeypatch)
-    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
+    monkeypatch.setattr("stores.calls.feedback.conditions.MAX_FEEDBACK", bound)
     generator = GeneratorOfFeedback(SEED + 2)
     dice = generator.dice
     rows = await fill(generator, calls, feedback, database)
@@ -147,7 +147,7 @@ async def test_paging_returns_every_row_once_in_model_order(
     calls: CallsStore, feedback: FeedbackStore, database: Database, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
     teach(monkeypatch)
-    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
+    monkeypatch.setattr("stores.calls.feedback.conditions.MAX_FEEDBACK", bound)
     generator = GeneratorOfFeedback(SEED + 1)
     rows = await fill(generator, calls, feedback, database)
 

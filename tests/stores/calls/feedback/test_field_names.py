@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback import FeedbackFieldTable
+from stores.calls.feedback.conditions import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
@@ -135,7 +135,7 @@ async def test_field_is_sorted_by_once(calls: CallsStore) -> None:
 async def test_special_types_and_keys_match_exactly(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
-    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
+    monkeypatch.setattr("stores.calls.feedback.conditions.MAX_FEEDBACK", bound)
     await calls.write([start(number) for number in range(len(HOSTILE))])
     payload = {key: {"inner": 1} for key in KEYS}
     await feedback.create(

@@ -7,7 +7,7 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls import list_query as searches
-from stores.calls.feedback import run_prequeries
+from stores.calls.feedback import conditions
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
@@ -26,7 +26,7 @@ Tree = Any
 
 EMOJI = "feedback.[wandb.reaction.1].payload.emoji"
 NOTE = "feedback.[wandb.note.1].payload.note"
-BOUND = "stores.calls.feedback.prequeries.MAX_FEEDBACK"
+BOUND = "stores.calls.feedback.conditions.MAX_FEEDBACK"
 
 
 def get(name: str) -> Tree:
@@ -202,6 +202,8 @@ async def test_query_without_feedback_fields_reads_no_feedback(calls: CallsStore
 async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run_prequeries = conditions.run_prequeries
+
     async def ask_slowly(*arguments: Any) -> Any:
         answers = await run_prequeries(*arguments)
         await calls.delete(PROJECT, [call_id(1)])
@@ -209,7 +211,7 @@ async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
         return answers
 
     by_note = [SortBy(NOTE, descending=True)]
-    monkeypatch.setattr(searches, "run_prequeries", ask_slowly)
+    monkeypatch.setattr(conditions, "run_prequeries", ask_slowly)
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=by_note, query=Query({"$expr": DOWN}))
     monkeypatch.undo()
 

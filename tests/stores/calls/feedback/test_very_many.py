@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback.prequeries import FoundCalls
+from stores.calls.feedback.conditions import FoundCalls
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -29,7 +29,7 @@ async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.calls.list_query.FIRST_MAX_FEEDBACK", 100)
+    monkeypatch.setattr("stores.calls.feedback.conditions.FIRST_MAX_FEEDBACK", 100)
     monkeypatch.setattr("stores.calls.list_query._FIRST_LOOKED_UP", 50)
 
 

@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from app.exports.export import Export
-from app.exports.worker import Job
-from app.exports.worker_processes import ExportProcessPool
+from app.exports.worker import ExportProcessPool, Job
 from stores.calls import CallsStore
 from stores.exports.lists import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
@@ -83,7 +82,7 @@ async def test_export_whose_process_cannot_start_releases_its_slot(monkeypatch: 
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.exports.worker_processes.subprocess.Popen", fail)
+        patch.setattr("app.exports.worker.subprocess.Popen", fail)
         for _ in range(3):
             with pytest.raises(BlockingIOError):
                 processes.start("caller")

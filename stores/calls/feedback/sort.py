@@ -4,19 +4,18 @@ Calls with a value come first, in either direction. Their feedback is sorted bef
 of the page are read. Calls without a value follow by id and are read only if the page reaches them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.feedback import prequeries
-from stores.calls.feedback.conditions import feedback_lookup
-from stores.calls.feedback.field_names import FeedbackAccess
-from stores.calls.feedback.prequeries import FeedbackPrequery, FoundCalls, Pipeline, PrequeryResults, find_calls
+from stores.calls.feedback import conditions
+from stores.calls.feedback.conditions import Condition, FeedbackAccess, FoundCalls, Pipeline, PrequeryResults
 from stores.calls.filters import Match
-from stores.calls.ref_lookups import Collections, paths_projection
-from stores.database import Collection, Database
-from stores.database.reads import json_characters, read_rows_up_to
+from stores.calls.ref_expansion import paths_projection
+from stores.database import Database
+from stores.database.reads import json_characters
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 from stores.query.fields import Access, FieldTable, Kind
@@ -30,8 +29,8 @@ _NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$li
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackSort:
-    """A sort by a field of the newest feedback of a type, then by call id.
+class CallsByFeedback:
+    """The calls of a project sorted by a field of their newest feedback of a type, then by call id.
 
     Attributes:
         feedback_type: the type; None for any.
@@ -39,6 +38,11 @@ class FeedbackSort:
         projection: the feedback fields that the sort needs.
         order: the compiled sort.
         rank_of_null: value of the first sort key for calls without a value.
+        database: the database.
+        project_id: the project.
+        match: filters the calls.
+        narrowing: stages that filter them further.
+        session: the snapshot session.
     """
 
     feedback_type: str | None
@@ -46,37 +50,8 @@ class FeedbackSort:
     projection: dict[str, Any]
     order: Order
     rank_of_null: int | None
-
-    @property
-    def first_path(self) -> str:
-        """Path of the first sort key."""
-        return self.order.keys[0].path
-
-    @property
-    def has_value(self) -> Match:
-        """The match of documents with a value, once the sort keys are computed."""
-        return {self.first_path: {"$ne": self.rank_of_null}}
-
-    def newest_stages(self, project_id: str) -> Pipeline:
-        """Build the stages that return the newest feedback on each call, with the call's `_id` and `id`."""
-        prequery = FeedbackPrequery(self.feedback_type)
-        call_key = {"$concat": [{"$literal": f"{project_id}:"}, "$_id"]}
-        return [
-            {"$match": prequery.match(project_id)},
-            {"$sort": dict.fromkeys(prequery.order, -1)},
-            {"$project": self.projection | {"call_id": 1}},
-            {"$group": {"_id": "$call_id", "newest": {"$first": "$$ROOT"}}},
-            {"$project": {"_id": call_key, "id": "$_id", self.path: "$newest"}},
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class CallsByFeedback:
-    """The calls of a project that pass `match`, then `narrowing`, sorted by feedback."""
-
     database: Database
     project_id: str
-    sort: FeedbackSort
     match: Match
     narrowing: Pipeline
     session: Session
@@ -87,13 +62,16 @@ class CallsByFeedback:
         Raises:
             BadInputError: if the cursor belongs to another list.
         """
-        order, offset = self.sort.order, request.offset
+        order, offset = self.order, request.offset
         position = paging.decode_cursor(request, scope, len(order.keys))
         rows: list[Row] = []
         for has_value in self._groups(position, backward=request.backward):
-            part = await (self._rows_with_value if has_value else self._rows_without_value)(
-                _remaining_request(request, rows, offset), projection, position
-            )
+            rest = _remaining_request(request, rows, offset)
+            if has_value:
+                stages = self.stages(rest, projection, position)
+                part: RowsAndCut | None = await paging.read_rows(self.database.feedback, stages, rest, self.session)
+            else:
+                part = await self._rows_without_value(rest, projection, position)
             if part is None:
                 return None
             group_rows, is_cut = part
@@ -112,17 +90,30 @@ class CallsByFeedback:
         groups = [False, True] if backward else [True, False]
         if position is None:
             return groups
-        return groups[groups.index(position[0] != self.sort.rank_of_null) :]
-
-    async def _rows_with_value(
-        self, request: PageRequest, projection: Sequence[str], position: list[object] | None
-    ) -> RowsAndCut:
-        return await self._rows(self.database.feedback, self.stages(request, projection, position), request)
+        return groups[groups.index(position[0] != self.rank_of_null) :]
 
     def stages(self, request: PageRequest, projection: Sequence[str], position: list[object] | None = None) -> Pipeline:
         """Build the stages of a page of calls with a value, from the feedback collection."""
-        stages = paging.page_pipeline({}, self.sort.order, request, projection, position, self._lookup_stages)
-        return [*self.sort.newest_stages(self.project_id), *stages]
+        stages = paging.page_pipeline({}, self.order, request, projection, position, self._lookup_stages)
+        return [*self._newest_stages, *stages]
+
+    @property
+    def _has_value(self) -> Match:
+        """The match of documents with a value, once the sort keys are computed."""
+        return {self.order.keys[0].path: {"$ne": self.rank_of_null}}
+
+    @property
+    def _newest_stages(self) -> Pipeline:
+        """The stages that return the newest feedback on each call, with the call's `_id` and `id`."""
+        any_feedback = Condition(self.feedback_type)
+        call_key = {"$concat": [{"$literal": f"{self.project_id}:"}, "$_id"]}
+        return [
+            {"$match": any_feedback.match(self.project_id)},
+            {"$sort": dict.fromkeys(any_feedback.order, -1)},
+            {"$project": self.projection | {"call_id": 1}},
+            {"$group": {"_id": "$call_id", "newest": {"$first": "$$ROOT"}}},
+            {"$project": {"_id": call_key, "id": "$_id", self.path: "$newest"}},
+        ]
 
     @property
     def _lookup_stages(self) -> Pipeline:
@@ -135,7 +126,7 @@ class CallsByFeedback:
             "as": "call",
         }
         return [
-            {"$match": self.sort.has_value},
+            {"$match": self._has_value},
             {"$lookup": calls},
             {"$unwind": "$call"},
             {"$replaceRoot": {"newRoot": {"$mergeObjects": ["$call", "$$ROOT"]}}},
@@ -145,20 +136,21 @@ class CallsByFeedback:
 
     async def _count_with_value(self, position: list[object] | None) -> int:
         """Count the calls with a value after a position."""
-        sort = self.sort.order.stages({}, position, backward=False)
-        stages = [*self.sort.newest_stages(self.project_id), *sort, *self._lookup_stages]
+        sort = self.order.stages({}, position, backward=False)
+        stages = [*self._newest_stages, *sort, *self._lookup_stages]
         return await paging.count(self.database.feedback, stages, session=self.session)
 
     async def _rows_without_value(
         self, request: PageRequest, projection: Sequence[str], position: list[object] | None
     ) -> RowsAndCut | None:
-        order = self.sort.order
+        order = self.order
         with_value_stages = [
-            *self.sort.newest_stages(self.project_id),
+            *self._newest_stages,
             {"$set": order.computed | {"call_id": "$id"}},
-            {"$match": self.sort.has_value},
+            {"$match": self._has_value},
         ]
-        valued = await find_calls(self.database.feedback, with_value_stages, prequeries.MAX_FEEDBACK, self.session)
+        feedback, limit = self.database.feedback, conditions.MAX_FEEDBACK
+        valued = await conditions.find_calls(feedback, with_value_stages, limit, self.session)
         if valued is None:
             return None
         in_project = {"_id": {"$gte": f"{self.project_id}:", "$lt": f"{self.project_id};"}}
@@ -166,14 +158,8 @@ class CallsByFeedback:
         by_key = Order({}, (SortKey("_id", order.keys[-1].descending),))
         position_by_key = position and [f"{self.project_id}:{position[-1]}"]
         stages = paging.page_pipeline(match, by_key, request, [*projection, "id"], position_by_key, self.narrowing)
-        rows, is_cut = await self._rows(self.database.calls, stages, request)
-        return [row | {self.sort.first_path: self.sort.rank_of_null} for row in rows], is_cut
-
-    async def _rows(self, collection: Collection, stages: Pipeline, request: PageRequest) -> RowsAndCut:
-        if request.max_characters is not None:
-            return await read_rows_up_to(collection, stages, request.size + 2, request.max_characters, self.session)
-        cursor = collection.aggregate(stages, session=self.session, allowDiskUse=True, batchSize=request.size + 2)
-        return await cursor.to_list(None), False
+        rows, is_cut = await paging.read_rows(self.database.calls, stages, request, self.session)
+        return [row | {self.order.keys[0].path: self.rank_of_null} for row in rows], is_cut
 
 
 def _remaining_request(request: PageRequest, rows: Sequence[Row], offset: int) -> PageRequest:
@@ -183,14 +169,17 @@ def _remaining_request(request: PageRequest, rows: Sequence[Row], offset: int) -
     return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=remaining)
 
 
+FeedbackSort = Callable[[Database, str, Match, Pipeline, Session], CallsByFeedback]
+
+
 class NewestFeedbackTable(FieldTable):
-    """The fields of another table, with feedback fields redirected to the looked-up newest feedback."""
+    """The fields of another table plus feedback fields, which lead to the looked-up newest feedback."""
 
     def __init__(self, table: FieldTable) -> None:
         super().__init__(())
-        self._table = table
+        self._table = conditions.FeedbackFieldTable(table)
         self._requested: dict[str | None, set[tuple[str, ...]]] = {}
-        self._prequeries: dict[str | None, FeedbackPrequery] = {}
+        self._prequeries: dict[str | None, Condition] = {}
 
     def __getitem__(self, name: str) -> Access:
         """Return the access of a field; feedback fields are null for calls without feedback."""
@@ -198,7 +187,7 @@ class NewestFeedbackTable(FieldTable):
         if not isinstance(access, FeedbackAccess):
             return access
         wanted = self._requested.setdefault(access.feedback_type, set())
-        self._prequeries.setdefault(access.feedback_type, FeedbackPrequery(access.feedback_type))
+        self._prequeries.setdefault(access.feedback_type, Condition(access.feedback_type))
         wanted.add((access.field.path, *access.steps))
         path = f"{self._path(access.feedback_type)}.{access.field.path}"
         return Access(replace(access.field, path=path, optional=True, low_cardinality=False), access.steps)
@@ -209,32 +198,33 @@ class NewestFeedbackTable(FieldTable):
         return list(self._requested)
 
     @property
-    def prequeries(self) -> list[FeedbackPrequery]:
+    def prequeries(self) -> list[Condition]:
         """The prequeries for the calls with any such feedback; others need no lookup."""
         return list(self._prequeries.values())
 
-    def stages(
-        self, collections: Collections, project_id: str, match: dict[str, Any], results: PrequeryResults
-    ) -> Pipeline:
+    def lookups(self, database: Database, project_id: str, match: dict[str, Any], results: PrequeryResults) -> Pipeline:
         """Build the stages that read matching calls with their newest feedback; absent if a call has none."""
         lookups: Pipeline = []
         for feedback_type, wanted in self._requested.items():
             path = self._path(feedback_type)
             newest: Pipeline = [*_NEWEST_FIRST, {"$project": paths_projection(wanted)}]
-            lookups.append(feedback_lookup(collections.feedback, project_id, feedback_type, newest, path))
+            feedback = database.feedback.name
+            lookups.append(conditions.feedback_lookup(feedback, project_id, feedback_type, newest, path))
             lookups.append({"$set": {path: {"$first": f"${path}"}}})
-        if not lookups:
-            return [{"$match": match}]
-        found_calls = _merged([results.get(prequery) for prequery in self.prequeries])
-        if found_calls is None:
+        found = [results.get(prequery) for prequery in self.prequeries]
+        if not lookups or None in found:
             return [{"$match": match}, *lookups]
         # Looking up each of 200,000 calls takes twelve seconds.
-        others: Pipeline = [{"$match": {"$and": [match, {"$nor": [found_calls.by_id]}]}}]
-        with_any = {"$match": {"$and": [match, found_calls.by_key(project_id)]}}
-        return [with_any, *lookups, {"$unionWith": {"coll": collections.calls, "pipeline": others}}]
+        with_any = FoundCalls(list(dict.fromkeys(call_id for calls in found if calls for call_id in calls.ids)))
+        others: Pipeline = [{"$match": {"$and": [match, {"$nor": [with_any.by_id]}]}}]
+        return [
+            {"$match": {"$and": [match, with_any.by_key(project_id)]}},
+            *lookups,
+            {"$unionWith": {"coll": database.calls.name, "pipeline": others}},
+        ]
 
-    def feedback_sort(self, sort_by: Sequence[SortBy], order: Order) -> FeedbackSort | None:
-        """Return the sort as a `FeedbackSort` if its keys are one feedback field, then the id; else None."""
+    def calls_by_feedback(self, sort_by: Sequence[SortBy], order: Order) -> FeedbackSort | None:
+        """Return a function that makes the sorted calls if the keys are one feedback field, then the id; else None."""
         first, *later_fields = (self[key.field].field for key in sort_by)
         [(feedback_type, wanted), *others] = self._requested.items() or [(None, set())]
         path = self._path(feedback_type) if wanted else ""
@@ -247,19 +237,7 @@ class NewestFeedbackTable(FieldTable):
             return None
         without_ranks = None if sort_by[0].descending else 1
         rank_of_null = 3 if first.kind is Kind.JSON else without_ranks
-        return FeedbackSort(feedback_type, path, paths_projection(wanted), order, rank_of_null)
+        return partial(CallsByFeedback, feedback_type, path, paths_projection(wanted), order, rank_of_null)
 
     def _path(self, feedback_type: str | None) -> str:
         return f"_newest_{list(self._requested).index(feedback_type)}"
-
-
-def _merged(results: Iterable[FoundCalls | None]) -> FoundCalls | None:
-    """Merge the results without duplicates; None if one is missing."""
-    ids: dict[str, None] = {}
-    num_feedback = 0
-    for calls in results:
-        if calls is None:
-            return None
-        ids |= dict.fromkeys(calls.ids)
-        num_feedback += calls.num_feedback
-    return FoundCalls(list(ids), num_feedback)

@@ -1,0 +1,74 @@
+"""The fast lane: tests of behaviour that `pytest -m fast` runs in under two minutes, with mongod as the only process.
+
+A test is in the fast lane by its place: in a folder of FOLDERS, unless its file imports a name of STARTERS, or it or
+one of its fixtures uses a fixture of SERVERS, or its name begins with a line of slow_tests.txt. A test of the fast lane
+that starts a process fails.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+FOLDERS: Final = ("tests/stores/", "tests/graphql_schema/", "tests/app/")
+STARTERS: Final = frozenset(
+    {"live_server", "serving", "loomql", "subprocess", "embedded_mongod", "python", "free_port"}
+)
+"""Names of helpers that start servers, in this process or in another."""
+
+SERVERS: Final = frozenset({"own_mongodb_uri", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"})
+"""Fixtures that start servers, or load the demo."""
+
+SLOW: Final = tuple((ROOT / "tests" / "slow_tests.txt").read_text().split())
+"""Beginnings of the names of tests that take more than 0.3 seconds, as `pytest --durations 0` shows."""
+
+_STARTS: Final = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
+
+
+def may_be_fast(path: Path) -> bool:
+    """Return whether a file or folder may contain tests of the fast lane."""
+    name = str(path.relative_to(ROOT)) + ("/" if path.is_dir() else "") if path.is_relative_to(ROOT) else ""
+    return any(name.startswith(folder) or folder.startswith(name) for folder in FOLDERS)
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Return whether a test belongs to the fast lane."""
+    return (
+        item.nodeid.startswith(FOLDERS)
+        and not item.nodeid.startswith(SLOW)
+        and STARTERS.isdisjoint(vars(getattr(item, "module", None) or object))
+        and SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    )
+
+
+class ProcessGuard:
+    """Lets no process but mongod start while a test of the fast lane runs."""
+
+    def __init__(self) -> None:
+        self._running: str | None = None
+        sys.addaudithook(self._check)  # which can never be removed
+
+    @contextmanager
+    def during(self, test: str) -> Iterator[None]:
+        """Let no process but mongod start until the block ends."""
+        self._running = test
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def _check(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self._running is not None and event in _STARTS and not _is_mongod(arguments):
+            raise AssertionError(f"{self._running} is in the fast lane but starts a process: {arguments}")
+
+
+def _is_mongod(arguments: tuple[object, ...]) -> bool:
+    command = arguments[1] if len(arguments) > 1 else ()
+    return isinstance(command, list) and any(Path(str(word)).name == "mongod" for word in command)
+
+
+GUARD: Final = ProcessGuard()
