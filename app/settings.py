@@ -13,14 +13,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.admission.limits import MAX_OPERATIONS, MAX_SPOOLED_BYTES, MAX_WEBSOCKETS
-from app.auth.oidc.claim_grants import parse_claim_grants
-from app.auth.oidc.json_fetch import check_url
-from app.browser_security.origins import Origins
+from app.auth.json_fetch import check_url
+from app.auth.oidc import parse_claim_grants
+from app.browser_security.middleware import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_CONCURRENT
-from stores.concurrency.admission import MAX_BYTES as MAX_PENDING_BYTES
+from stores.concurrency.byte_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part

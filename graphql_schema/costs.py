@@ -21,7 +21,6 @@ from graphql_schema.fields.connections import list_field
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.scalars import BigInt, DateTime
 from stores import costs as store
-from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.costs.price_timeline import RATE_FIELDS
 from stores.costs.store import check_number
 from stores.paging import Row
@@ -199,7 +198,7 @@ class CostQueries:
         lambda stores: stores.costs,
         query="Condition on fields of the prices; all prices if omitted.",
         sort="Sort order; the oldest first if omitted or empty.",
-        indexed=INDEXED_COST_FIELDS,
+        indexed=store.CostsStore.indexed,
     )
 
 

@@ -1,24 +1,28 @@
 """Mutation that generates images with models of providers."""
 
-from typing import Annotated, Any
+from operator import attrgetter
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, json_field, optional_input, plain_field, resolved_field
-from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields import (
+    ProjectId,
+    User,
+    computed_field,
+    json_field,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import to_one
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
 from stores.images import GeneratedImages, ImageInputs
-from stores.json import codec
-from stores.paging import Row
-from stores.row_fields import JsonField
+from stores.row_fields import ValueField
 
-RESPONSE = JsonField("response")
-
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 Track = Annotated[
     bool | None,
     strawberry.argument(description="True if the result is stored as a call; files are stored in any case."),
@@ -54,37 +58,28 @@ class GeneratedImage:
 
 @strawberry.type(description="Result of an image generation: images or an error.")
 class ImageGenerationCreateRes:
-    """Result; the source is a row of `_row`."""
+    """Result; the source is `stores.images.GeneratedImages`."""
 
     response: JSON | None = json_field(
-        RESPONSE,
+        ValueField("response"),
         'Response of the provider; {"error": message} if there are no images. Each image in its data is replaced by '
         '{"_type": "CustomWeaveType", …} and the digests of its two files. If only some images are unusable, each '
         "of these is replaced by an error, which is also in error.",
     )
-    images: list[GeneratedImage] = plain_field("Images in the order of the response; empty if there are none.")
-    weave_call_id: strawberry.ID | None = plain_field(
-        "Id of the call; null if none is stored, or if there are no images."
+    images: list[GeneratedImage] = computed_field(
+        "Images in the order of the response; empty if there are none.",
+        lambda made: [{**row, "url": file_url(made.project_id, row["digest"])} for row in made.pictures],
+    )
+    weave_call_id: strawberry.ID | None = computed_field(
+        "Id of the call; null if none is stored, or if there are no images.", attrgetter("call_id")
     )
 
-    @resolved_field("Call of the generation; null if weaveCallId is null.", returns=CallSchema | None)
-    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Load the call by its id."""
-        if parent["weave_call_id"] is None:
-            return None
-        key, wanted = (parent["project_id"], parent["weave_call_id"]), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
-
-
-def _row(generated: GeneratedImages) -> dict[str, Any]:
-    return {
-        "project_id": generated.project_id,
-        "json": {"response": codec.encode(generated.response)},
-        "images": [
-            {**picture, "url": file_url(generated.project_id, picture["digest"])} for picture in generated.pictures
-        ],
-        "weave_call_id": generated.call_id,
-    }
+    call = to_one(
+        "Call of the generation; null if weaveCallId is null.",
+        CallSchema | None,
+        lambda stores: stores.calls.by_keys,
+        lambda made: made.call_id and (made.project_id, made.call_id),
+    )
 
 
 @strawberry.type
@@ -106,13 +101,12 @@ class ImageMutations:
         ],
         wb_user_id: User = None,
         track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
-    ) -> Row:
+    ) -> GeneratedImages:
         """Generate images; return the response, the images and the id of the call."""
-        generated = await info.context.stores.images.create(
+        return await info.context.stores.images.create(
             project_id,
             inputs.to_store(),
             is_tracked=track_llm_call is not False,
             wb_user_id=wb_user_id,
             max_file_bytes=info.context.max_file_bytes,
         )
-        return _row(generated)

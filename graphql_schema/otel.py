@@ -9,6 +9,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
 from graphql_schema.scalars import BigInt
 from stores.errors import StoreError
+from stores.otel import Projects
 
 Traces = Annotated[
     JSON,
@@ -47,7 +48,8 @@ class OtelMutations:
         An invalid span is rejected, and the others are stored; a span that is sent again replaces the first one.
         """
         try:
-            exported = await info.context.stores.otel.export_json(traces, project_id, wb_user_id, fixed=True)
+            projects = Projects(project_id, fixed=True)
+            exported = await info.context.stores.otel.export_json(traces, projects, wb_user_id)
         except StoreError as error:
             raise error if error.argument else error.prefixed("traces") from None
         if not exported.rejected_spans:

@@ -29,7 +29,7 @@ from strawberry.types.scalar import ScalarDefinition
 from stores import times
 from stores.errors import BadInputError
 from stores.files import strict_base64
-from stores.json.limits import MAX_DEPTH, MAX_DIGITS
+from stores.json.paths import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)

@@ -17,7 +17,7 @@ from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight, Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
-from stores.text_search.results import SCORE
+from stores.text_search.scan import SCORE
 
 
 @strawberry.enum

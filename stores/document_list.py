@@ -6,8 +6,8 @@ from functools import partial
 from typing import ClassVar, Final, Generic, TypeVar
 
 from stores import paging
-from stores.concurrency.admission import Slot
 from stores.concurrency.scan_slots import QUOTA_KEY
+from stores.concurrency.slots import Slot
 from stores.database import Collection, Database, Document, database_query
 from stores.database.connection import IN_PYTHON
 from stores.database.reads import find_all

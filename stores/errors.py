@@ -87,6 +87,22 @@ class ObjectDeletedError(StoreError):
         return {"deleted_at": self.deleted_at}
 
 
+class ErrorsAt:
+    """Context manager that puts an argument before that of a `StoreError` from its block, as `StoreError.prefixed`."""
+
+    __slots__ = ("_argument",)
+
+    def __init__(self, argument: str) -> None:
+        self._argument = argument
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, StoreError):
+            raise error.prefixed(self._argument) from None
+
+
 class ConflictError(StoreError):
     """Another writer changed the data first; a retry may succeed."""
 

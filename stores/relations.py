@@ -9,7 +9,7 @@ from stores import paging
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
 from stores.database.reads import SNAPSHOT, all_rows
-from stores.paging import Order, Page, PageRequest, Row, build_page
+from stores.paging import Order, Page, PageRequest, Row
 
 _ONE_BATCH: Final = 1_000_000
 """Batch size that makes MongoDB return all rows in one reply of 16 MiB; its default first batch has 101."""
@@ -98,13 +98,12 @@ class OneToMany:
             found = {value: [] for value in values}
             async for row in cooperative_async(_pipeline_per_value(self.collection, self.field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
-        empty_page = build_page(
-            [], request, self.order, b""
-        )  # the one page of all that lead nowhere: it has no cursors
+        # All values that lead nowhere share this page: it has no cursors.
+        empty_page = paging.build_page([], request, self.order, b"")
         pages = dict.fromkeys(found, empty_page)
         async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
             for value in batch:
-                pages[value] = build_page(found[value], request, self.order, partial(scope, value))
+                pages[value] = paging.build_page(found[value], request, self.order, partial(scope, value))
         return pages
 
     async def _find_few(

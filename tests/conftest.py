@@ -66,6 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the fast lane in two processes, unless `-n` or a debugger is asked for."""
+    option = config.option
+    is_alone = getattr(option, "numprocesses", 0) is None and not is_worker(config)
+    if option.markexpr == "fast" and is_alone and not option.usepdb:
+        option.numprocesses = 2
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no files without tests of the fast lane, if only that runs."""
     return True if config.option.markexpr == "fast" and not lanes.may_be_fast(collection_path) else None

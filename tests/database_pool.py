@@ -35,7 +35,8 @@ class DatabasePool:
 
     def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        if self._is_as_made(name) and _emptied(self._client[name]):
+        indexes_of = self._catalog(name)
+        if _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of)):
             self._free.append(name)
         else:
             self._client.drop_database(name)
@@ -52,24 +53,24 @@ class DatabasePool:
             self._client[name][collection].create_indexes(models)
         return name
 
-    def _is_as_made(self, name: str) -> bool:
-        """Return whether the database has all expected collections and no other indexes.
-
-        One command reads all collections, because this runs after each test.
-        """
+    def _catalog(self, name: str) -> dict[str, set[str]]:
+        """Return the indexes of each collection, read by one command, because this runs after each test."""
         shown = {"_id": 0, "name": 1, "indexes": "$md.indexes.spec.name"}
         listed: list[Document] = [{"$listCatalog": {}}, {"$match": {"db": name}}, {"$project": shown}]
-        found = {row["name"]: set(row["indexes"]) for row in self._client.admin.aggregate(listed)}
-        return _EXPECTED.keys() <= found.keys() and all(
-            made == _EXPECTED.get(collection, {"_id_"}) for collection, made in found.items()
-        )
+        return {row["name"]: set(row["indexes"]) for row in self._client.admin.aggregate(listed)}
 
 
-def _emptied(database: Database[Document]) -> bool:
-    """Empty the database and return True, or return False if it holds too many documents to delete."""
-    names = sorted(database.list_collection_names())
+def _is_as_made(indexes_of: dict[str, set[str]]) -> bool:
+    """Return whether a database has all expected collections and no other indexes."""
+    return _EXPECTED.keys() <= indexes_of.keys() and all(
+        made == _EXPECTED.get(collection, {"_id_"}) for collection, made in indexes_of.items()
+    )
+
+
+def _emptied(database: Database[Document], names: list[str]) -> bool:
+    """Empty the collections and return True, or return False if they hold too many documents to delete."""
     filled = _filled(database, names)
-    if sum(database[name].estimated_document_count() for name in filled) > _MANY:
+    if sum(filled.values()) > _MANY:
         return False
     for name in filled:
         database[name].delete_many({})
@@ -77,11 +78,9 @@ def _emptied(database: Database[Document]) -> bool:
     return True
 
 
-def _filled(database: Database[Document], names: list[str]) -> list[str]:
-    """Return the names of the collections that are not empty."""
-
-    def any_of(name: str) -> list[Document]:
-        return [{"$limit": 1}, {"$project": {"_id": {"$literal": name}}}]
-
-    others = [{"$unionWith": {"coll": name, "pipeline": any_of(name)}} for name in names[1:]]
-    return [row["_id"] for row in database[names[0]].aggregate([*any_of(names[0]), *others])]
+def _filled(database: Database[Document], names: list[str]) -> dict[str, int]:
+    """Return the number of documents of the collections that are not empty, read by one command."""
+    counting: list[Document] = [{"$collStats": {"count": {}}}, {"$match": {"count": {"$gt": 0}}}]
+    others = [{"$unionWith": {"coll": name, "pipeline": counting}} for name in names[1:]]
+    rows = database[names[0]].aggregate([*counting, *others])
+    return {row["ns"].partition(".")[2]: row["count"] for row in rows}

@@ -1,34 +1,148 @@
-"""The limits of one server process: operations, memory, disk space, WebSockets and rates.
+"""The limits of one server process: operations, memory, disk space, WebSockets and rates, each with a share per caller.
 
 Each query or mutation needs a slot, whatever its endpoint. Subscriptions, exports and completions may run for hours and
-have limits of their own.
+have limits of their own. Rates are counted in token buckets in the memory of one process.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from starlette.types import Scope
 from strawberry.schema.schema import StreamResult
 from strawberry.types.execution import PreExecutionError
 
-from app.admission.rates import RateLimiter
+from app.http.connections import CALLER
 from graphql_schema.errors import client_error
 from stores import THREADS
-from stores.concurrency.admission import (
-    FREE_BYTES,
-    ByteBudget,
-    Limiter,
-    RequestBudget,
-    half,
-    quota_refusal,
-)
+from stores.concurrency.byte_budget import FREE_BYTES, ByteBudget, RequestBudget
 from stores.concurrency.scan_slots import QUOTA_KEY
+from stores.concurrency.slots import Limiter, Slot, half, quota_refusal
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
+from stores.security.access import Caller
 
 if TYPE_CHECKING:
     from app.settings import Settings
+
+MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Monitoring paths, which no rate limits."""
+
+STATIC: Final = ("/graphiql/", "/docs/")
+"""Path prefixes of static files, which no rate limits: one page loads dozens of them."""
+
+MAX_BUCKETS: Final = 20_000
+"""Number of buckets kept, in some 3 MB; beyond that the least recently used one is dropped, and so is full again."""
+
+_NETWORK_BITS: Final = 64
+"""Prefix length of an IPv6 quota key: a provider gives each customer at least a /64."""
+
+
+def quota_key_of(scope: Scope) -> str:
+    """Return the quota key of a connection.
+
+    The address is the client's as uvicorn reports it. Behind a proxy it is the forwarded one if FORWARDED_ALLOW_IPS
+    trusts the proxy, and the proxy's own otherwise.
+    """
+    client = scope.get("client")
+    return quota_key_for(scope.get("state", {}).get(CALLER), client[0] if client else None)
+
+
+def quota_key_for(caller: Caller | None, address: str | None) -> str:
+    """Return the quota key of a caller at an address: the API key's id, else the address, else `unknown`."""
+    if caller is not None and not caller.is_anonymous:
+        return f"key {caller.id}"
+    return f"address {network_of(address)}" if address else "unknown"
+
+
+@lru_cache(maxsize=1000)
+def network_of(address: str) -> str:
+    """Return an IPv4 address as it is, and for IPv6 its /64 network."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK_BITS), strict=False))
+    except ValueError:
+        return address
+
+
+class TokenBuckets:
+    """A token bucket for each name.
+
+    Args:
+        per_second: tokens that a bucket gains each second.
+        burst: tokens in a full bucket.
+        limit: number of buckets kept.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self, per_second: float, burst: int, limit: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = 1 / per_second
+        self._room = (burst - 1) / per_second
+        self._limit = limit
+        self._clock = clock
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def try_acquire(self, name: str) -> float:
+        """Remove a token and return 0; if there is none, return the seconds until the next one."""
+        now = self._clock()
+        full_at = max(now, self._full_at.get(name, now))
+        wait = full_at - now - self._room
+        if wait > 0:
+            return wait
+        self._full_at[name] = full_at + self._interval
+        self._full_at.move_to_end(name)
+        if len(self._full_at) > self._limit:
+            self._full_at.popitem(last=False)
+        return 0.0
+
+    def __len__(self) -> int:
+        """Return the number of buckets kept."""
+        return len(self._full_at)
+
+
+class RateLimiter:
+    """The request rate of each caller, over all kinds of requests."""
+
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_second = per_second
+        self.buckets = TokenBuckets(per_second, burst, clock=clock)
+
+    def check(self, quota_key: str) -> None:
+        """Count one request.
+
+        Raises:
+            RateLimitedError: it exceeds the rate; a refused request is not counted.
+        """
+        wait = self.buckets.try_acquire(quota_key)
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise RateLimitedError(
+                f"you sent more than {self.per_second:g} requests a second (LOOMQL_RATE_LIMIT); retry in {seconds} s",
+                retry_after_seconds=seconds,
+            )
+
+    def check_connection(self, scope: Scope) -> None:
+        """Count a request or the opening of a WebSocket; monitoring and static files are free.
+
+        Opening a WebSocket has its own bucket: the caller may authenticate later.
+
+        Raises:
+            RateLimitedError: it exceeds the rate.
+        """
+        path: str = scope["path"]
+        if path not in MONITORING and not path.startswith(STATIC):
+            quota_key = quota_key_of(scope)
+            self.check(f"socket of {quota_key}" if scope["type"] == "websocket" else quota_key)
+
 
 MAX_OPERATIONS: Final = 500
 MAX_QUERIES: Final = THREADS // 2
@@ -48,6 +162,13 @@ MAX_WEBSOCKETS: Final = 5_000
 """Default limit of open WebSockets; an idle one takes about 35 KiB."""
 
 
+MAX_DOCUMENTS: Final = 4
+"""Long documents that threads parse and validate at once: the process's pool has few more threads."""
+
+LONG_DOCUMENT: Final = 2_000
+"""Length in characters above which a document needs a slot: a shorter one takes less than 40 ms."""
+
+
 class OperationLimiter(Limiter):
     """The operation slots of one process, some of which queries may use.
 
@@ -61,30 +182,26 @@ class OperationLimiter(Limiter):
         self, limit: int = MAX_OPERATIONS, caller_limit: int | None = None, wait_seconds: float | None = None
     ) -> None:
         caller_limit = limit if caller_limit is None else caller_limit
-        wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
         super().__init__(
             limit,
             _operation_refusal,
             caller_limit,
-            wait_seconds=wait_seconds,
+            wait_seconds=WAIT_SECONDS if wait_seconds is None else wait_seconds,
             max_waiting=_WAITERS_PER_SLOT * limit,
             max_caller_waiting=caller_limit,
-            part=Limiter(MAX_QUERIES, _query_refusal),
         )
+        self.queries: Final = Limiter(MAX_QUERIES, _query_refusal)
+        """Slots that queries take, too."""
 
-    @asynccontextmanager
-    async def operation(self, quota_key: str, *, is_query: bool = False) -> AsyncIterator[None]:
-        """Hold the slots of an operation during the block, and charge its reads to the caller.
+    def operation(self, quota_key: str, *, is_query: bool = False) -> Slot:
+        """Return the slot of an operation; the reads of this context count for its caller.
 
-        A process runs at most `MAX_QUERIES` queries at once, and one caller half of them.
-
-        Raises:
-            RateLimitedError: the caller has no slot left, or too many waiting operations.
-            UnavailableError: no slot became free in time, or the queue is full.
+        A process runs at most `MAX_QUERIES` queries at once, and one caller half of them. Entering the slot raises
+        `RateLimitedError` if the caller has no slot left, or too many waiting operations. It raises `UnavailableError`
+        if no slot became free in time, or the queue is full.
         """
-        async with self.slot(quota_key, in_part=is_query):
-            QUOTA_KEY.set(quota_key)
-            yield
+        QUOTA_KEY.set(quota_key)
+        return self.slot(quota_key, self.queries if is_query else None)
 
 
 def _operation_refusal(operations: Limiter, caller: str | None) -> StoreError:
@@ -111,6 +228,22 @@ def _is_full(operations: str) -> StoreError:
     return UnavailableError(f"the server already runs {operations}; this operation did not start, retry it")
 
 
+def document_limiter(wait_seconds: float | None = None) -> Limiter:
+    """Return the slots in which threads parse and validate long documents; None waits for `WAIT_SECONDS`."""
+    wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
+    return Limiter(MAX_DOCUMENTS, _document_refusal, wait_seconds=wait_seconds)
+
+
+def _document_refusal(documents: Limiter, caller: str | None) -> StoreError:
+    if documents.is_at_limit(caller):
+        return RateLimitedError(
+            f"the server already reads {documents.caller_limit} of your long documents, the limit of one caller; retry "
+            "when one of them has finished",
+            retry_after_seconds=1,
+        )
+    return UnavailableError(f"the server already reads {documents.limit} long documents; retry a little later")
+
+
 def spool_budget(max_bytes: int = MAX_SPOOLED_BYTES) -> ByteBudget:
     """Return the budget for the disk space of uploaded form files."""
     return ByteBudget(max_bytes, "LOOMQL_MAX_SPOOLED_BYTES", "the disk space for form files")
@@ -127,24 +260,36 @@ class Admission:
 
     memory: RequestBudget = field(default_factory=RequestBudget)
     operations: OperationLimiter = field(default_factory=OperationLimiter)
+    documents: Limiter = field(default_factory=document_limiter)
     disk: ByteBudget = field(default_factory=spool_budget)
     websockets: Limiter = field(default_factory=websocket_limiter)
     rates: RateLimiter | None = None
     """The rate of requests; None without a limit."""
 
+    def reading(self, document: str, scope: Scope) -> AbstractAsyncContextManager[object]:
+        """Return the slot in which a document is parsed and validated; a short one needs none.
+
+        Raises:
+            RateLimitedError: the caller has no slot left.
+            UnavailableError: no slot became free in time.
+        """
+        return self.documents.slot(quota_key_of(scope)) if len(document) > LONG_DOCUMENT else nullcontext()
+
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Admission":
         """Create the limits that the settings name."""
         return cls(
-            RequestBudget(settings.max_pending_bytes),
-            OperationLimiter(settings.max_operations, settings.max_caller_operations or half(settings.max_operations)),
-            spool_budget(settings.max_spooled_bytes),
-            websocket_limiter(settings.max_websockets),
-            RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
+            memory=RequestBudget(settings.max_pending_bytes),
+            operations=OperationLimiter(
+                settings.max_operations, settings.max_caller_operations or half(settings.max_operations)
+            ),
+            disk=spool_budget(settings.max_spooled_bytes),
+            websockets=websocket_limiter(settings.max_websockets),
+            rates=RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
         )
 
 
-async def run_in_slot(slot: AbstractAsyncContextManager[None], results: StreamResult) -> StreamResult:
+async def run_in_slot(slot: Slot, results: StreamResult) -> StreamResult:
     """Collect results while holding a slot, release it, then yield them: the client may read them slowly.
 
     If no slot is available, yields one result with the error.

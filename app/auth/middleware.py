@@ -1,33 +1,34 @@
-"""Authentication middleware: the session and caller of each connection."""
+"""The middleware that finds the caller of each connection, and refuses what no caller may do."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.authenticator import Authenticator
-from app.auth.credentials import authorization_header, authorization_in_message
-from app.auth.sessions import Ended, Session, UnrestrictedSession
+from app.auth.sessions import Authenticator, Session, authorization_header, authorization_in_message
+from app.http.connections import CALLER, SESSION, check_host
 from app.http.errors import closing, error_response
-from app.http.scope_state import CALLER
 from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
+from stores.security.audit import CALLER as ACTING
 
-SESSION: Final = "session"
-"""Key in `scope["state"]` of the connection's session, or of the error that it has instead."""
+if TYPE_CHECKING:
+    import asyncio
+    from contextlib import AbstractContextManager
+
+    from app.admission.limits import RateLimiter
 
 KEY_CACHE: Final = "key_cache"
 _AUTHENTICATOR: Final = "authenticator"
-_UNAUTHENTICATED: Final = UnrestrictedSession(NOBODY)
+_UNAUTHENTICATED: Final = Session(NOBODY)
 """Session of a connection that is not authenticated."""
 
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Paths without authentication: a health check must not wait for the keys if the database hangs."""
 
 
-def on_session_end(scope: Scope) -> AbstractContextManager[Ended]:
+def on_session_end(scope: Scope) -> "AbstractContextManager[asyncio.Future[None]]":
     """Yield a future that completes when the connection's session ends; it is cancelled at the end of the block."""
     session: Session = scope.get("state", {}).get(SESSION, _UNAUTHENTICATED)
     return session.on_end()
@@ -44,105 +45,119 @@ async def check_session(scope: Scope) -> None:
     await session.check()
 
 
-async def authenticate_websocket(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
-    """Authenticate a WebSocket by its first message if it has no session yet; return the error, or None."""
+async def authenticate_websocket(scope: Scope, payload: Mapping[str, object]) -> None:
+    """Authenticate a WebSocket by its first message if it has no session yet.
+
+    Raises:
+        StoreError: it has no session, neither from its HTTP request nor by its first message.
+    """
     state = scope.get("state", {})
-    if isinstance(state.get(SESSION), UnauthenticatedError):
+    error = state.get(SESSION)
+    if isinstance(error, UnauthenticatedError):
         authenticator: Authenticator = state[_AUTHENTICATOR]
-        try:
-            session = await authenticator.authenticate(
-                authorization_in_message(payload), state[KEY_CACHE], _address(scope)
-            )
-        except StoreError as error:
-            return error.with_traceback(None)
+        authorization = authorization_in_message(payload)
+        session = await authenticator.authenticate(authorization, state[KEY_CACHE], _address(scope))
         state[SESSION], state[CALLER] = session, session.caller
-    session_or_error = state.get(SESSION)
-    return session_or_error if isinstance(session_or_error, StoreError) else None
+        ACTING.set(session.caller.id)
+    elif isinstance(error, StoreError):
+        raise error
 
 
 class SessionEndedError(OSError):
     """A session ended while its response was streamed; response classes handle it like a client disconnect."""
 
 
-class AuthenticationMiddleware:
-    """ASGI middleware that sets the session and caller of each connection; the guards of the routes refuse.
+class CallerMiddleware:
+    """ASGI middleware that sets the session and caller of each connection; the guards of the routes check the role.
+
+    It refuses foreign host names if the connection needs no credentials, and callers that exceed their rate.
 
     Args:
         app: the application behind it.
         authenticator: finds the sessions.
+        host_names: the allowed host names; None allows all.
+        rates: the limit of each caller's requests; None without a limit.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
-        self.app = app
-        self.authenticator = authenticator
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        host_names: frozenset[str] | None = None,
+        rates: "RateLimiter | None" = None,
+    ) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._host_names = host_names
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate the connection and pass it on."""
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        if scope["path"] in HEALTH:
-            state[SESSION], state[CALLER] = _UNAUTHENTICATED, NOBODY
-            await self.app(scope, receive, send)
-            return
+        session = state[SESSION] = await self._session_or_error(scope, state)
+        caller = state[CALLER] = NOBODY if isinstance(session, StoreError) else session.caller
+        ACTING.set(caller.id)
         try:
-            session = await self.authenticator.authenticate(
+            # A caller without grants may use any name: a health probe, whose answer reveals next to nothing.
+            if self._host_names is not None and caller.is_anonymous and caller.grants:
+                check_host(scope, self._host_names)
+            if self._rates:
+                self._rates.check_connection(scope)
+        except StoreError as error:
+            await error_response(scope, error)(scope, receive, send)
+            return
+        if scope["type"] != "http" or isinstance(session, StoreError) or session.is_endless:
+            await self._app(scope, receive, send)
+        else:
+            await self._run_in_session(session, scope, receive, send)
+
+    async def _session_or_error(self, scope: Scope, state: dict[str, Any]) -> Session | StoreError:
+        if scope["path"] in HEALTH:
+            return _UNAUTHENTICATED
+        try:
+            return await self._authenticator.authenticate(
                 authorization_header(scope["headers"]), state[KEY_CACHE], _address(scope)
             )
         except StoreError as error:
-            state[SESSION], state[CALLER] = error.with_traceback(None), NOBODY
-            state[_AUTHENTICATOR] = self.authenticator
-            await self.app(scope, receive, send)
-            return
-        state[SESSION], state[CALLER] = session, session.caller
-        if isinstance(session, UnrestrictedSession) or scope["type"] != "http":
-            await self.app(scope, receive, send)
-        else:
-            await self._run_in_session(session, scope, receive, send)
+            state[_AUTHENTICATOR] = self._authenticator
+            return error.with_traceback(None)
 
     async def _run_in_session(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and cut its streamed response when the session ends; a complete response is sent whole.
 
         The application receives no more of the body once the session has ended.
         """
-        body = _Body(session, receive)
+        refusal: StoreError | None = None
         has_started = False
+
+        async def receive_in_session() -> Message:
+            nonlocal refusal
+            message = await receive()
+            if message["type"] == "http.request":
+                try:
+                    await session.check()
+                except StoreError as error:
+                    refusal = error
+                    return {"type": "http.disconnect"}
+            return message
 
         async def send_in_session(message: Message) -> None:
             nonlocal has_started
             if message.get("more_body") and not session.is_valid():
                 raise SessionEndedError
-            if has_started or body.refusal is None:
+            if has_started or refusal is None:
                 has_started = True
                 await send(message)
 
         try:
-            await self.app(scope, body.receive, send_in_session)
+            await self._app(scope, receive_in_session, send_in_session)
         except (SessionEndedError, ClientDisconnect):
             return  # the response was being streamed, so no error can be sent
-        if body.refusal and not has_started:
-            await closing(error_response(scope, body.refusal))(scope, receive, send)
-
-
-class _Body:
-    """A request body that ends with `http.disconnect` when the session ends."""
-
-    def __init__(self, session: Session, receive: Receive) -> None:
-        self.refusal: StoreError | None = None
-        self._session = session
-        self._receive = receive
-
-    async def receive(self) -> Message:
-        """Return the next message, or `http.disconnect` if the session has ended."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            try:
-                await self._session.check()
-            except StoreError as error:
-                self.refusal = error
-                return {"type": "http.disconnect"}
-        return message
+        if refusal and not has_started:
+            await closing(error_response(scope, refusal))(scope, receive, send)
 
 
 def _address(scope: Scope) -> str:

@@ -6,14 +6,15 @@ their own instead: evaluation runs, and the backfill.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pymongo.errors import PyMongoError
 
-from app.background.tasks import BackgroundTasks, JobStats
 from graphql_schema.context import Stores
 from stores.database import Collection, Database
 from stores.database.leases import Lease, LeaseLostError
@@ -22,6 +23,8 @@ from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
 from stores.files import FilesStore
 from stores.retention import Outcome
 from stores.tables import TablesStore
+
+logger = logging.getLogger("loomql")
 
 logger = logging.getLogger("loomql")
 
@@ -35,6 +38,56 @@ _INDEX_SECONDS: Final = 20.0
 """Maximum time in seconds of work on one text index before the next project's."""
 
 _Item = TypeVar("_Item")
+
+
+@dataclass(slots=True)
+class JobStats:
+    """Outcomes of a periodic job."""
+
+    succeeded: int = 0
+    failed: int = 0
+    last_success: float | None = None
+    """Seconds since the epoch; None before the first success."""
+
+    def success(self) -> None:
+        """Count a successful run."""
+        self.succeeded += 1
+        self.last_success = time.time()
+
+
+class BackgroundTasks:
+    """The background tasks of one process, stopped in the order in which they started. A failure is logged at once."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.job_stats: dict[str, JobStats] = {}
+        """Statistics of periodic jobs, by job name."""
+
+    def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task under a unique name."""
+        task = self._tasks[name] = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(_log_failure)
+        return task
+
+    def stats_of(self, name: str) -> JobStats:
+        """Return the statistics of a job; create them on first use."""
+        return self.job_stats.setdefault(name, JobStats())
+
+    def running(self) -> dict[str, bool]:
+        """Map task names to True if the task runs and to False if it failed; finished tasks are left out."""
+        failed = {name for name, task in self._tasks.items() if task.done() and (task.cancelled() or task.exception())}
+        return {name: name not in failed for name, task in self._tasks.items() if name in failed or not task.done()}
+
+    async def stop(self) -> None:
+        """Cancel all tasks, one after the other."""
+        for task in self._tasks.values():
+            task.cancel()
+            await asyncio.wait({task})  # `wait` ignores the task's error, which is already logged
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("background task %s failed; it runs again after a restart", task.get_name(), exc_info=error)
 
 
 class Job(Generic[_Item]):
@@ -172,8 +225,10 @@ async def sweep_uploads(
     database = store.database
 
     async def find_due() -> Sequence[str]:
-        found = [await database.query(documents.find_one({}, {"_id": 1})) for documents in unfinished]
-        return [of] if any(found) else []
+        return await database.query(find())
+
+    async def find() -> Sequence[str]:
+        return [of] if any([await documents.find_one({}, {"_id": 1}) for documents in unfinished]) else []
 
     async def sweep(of: str) -> None:
         if count := await store.sweep():

@@ -9,8 +9,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from app.background.jobs import Job
-from app.background.tasks import JobStats
+from app.background.jobs import Job, JobStats
 from app.mongodb import Client
 from app.settings import Settings
 from stores.database import Database

@@ -29,7 +29,7 @@ async def opened(settings: Settings, uri: str, query_timeout_seconds: float | No
     limit_seconds = query_timeout_seconds or settings.query_timeout_seconds
     database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, limit_seconds)
     try:
-        await schema_version.require(database)
+        await schema_version.number_of(database)  # checks that the database is for this program
         yield database
     finally:
         database.close()

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
-from app.auth.oidc.tokens import OidcError
+from app.auth.oidc import OidcError
 from app.commands import (
     backups,
     exports,

@@ -11,15 +11,14 @@ from typing import Final, TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.auth.authenticator import key_policy_for
-from app.auth.credentials import FIRST_KEY
+from app.auth.sessions import FIRST_KEY, key_policy_for
 from app.commands.database_access import on_database, opened
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
 from stores.errors import BadInputError
-from stores.evaluations.running.run_queue import cancel_ordered_by
+from stores.evaluations.running.store import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 from stores.security.access import Grant, Role
 

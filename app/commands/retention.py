@@ -12,7 +12,7 @@ from graphql_schema.context import Stores
 from stores import times
 from stores.errors import NotFoundError
 from stores.retention import Counts, Outcome, Report, Retention, Rule
-from stores.retention.reports import COUNTS
+from stores.retention.rules import COUNTS
 
 
 def add_retention(add: Add) -> None:

@@ -18,14 +18,14 @@ from types import FrameType
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
-from app.auth.authenticator import key_policy_for
+from app.auth.sessions import key_policy_for
 from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.mongodb import data_location, mongodb
 from app.observability.audit_log import AuditFile
 from app.observability.logs import log_config
-from app.observability.worker_metrics import folder_for
+from app.observability.metrics import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.runtime.heap_trimming import keep_little
 from app.runtime.worker_supervisor import WorkerSupervisor

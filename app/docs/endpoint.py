@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.browser_security.page_headers import page_headers
+from app.browser_security.middleware import page_headers
 from app.files.byte_ranges import names
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from app.auth.callers import caller_of
+from app.auth.permissions import caller_of
 from app.exports.export import NDJSON, Export, lines, trailer
 from app.exports.worker import ExportProcessPool, Job
 from app.http.errors import error_boundary, plain_error

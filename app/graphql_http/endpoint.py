@@ -1,8 +1,9 @@
 """The HTTP endpoint of GraphQL: reads an operation, executes it, and responds as JSON or as an event stream."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, ExitStack
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import NoneType
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -14,23 +15,49 @@ from strawberry.types.graphql import OperationType
 
 from app.admission import Admission, quota_key_of
 from app.admission.limits import large_subscription_error, run_in_slot
-from app.graphql_http.event_stream import EventStream
-from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
-from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
-from app.graphql_http.responses import result_response
+from app.graphql_http.multipart import MEDIA_TYPE, Sizes, read_operation
+from app.graphql_http.responses import EventStream, result_response
 from app.graphql_http.trusted_documents import TrustedDocuments
-from app.http.disconnects import CancelOnDisconnect
+from app.http.connections import CancelOnDisconnect
 from app.http.errors import RequestError, error_boundary, graphql_error
-from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
-from app.http.request_body import BodyRules, iter_chunks
-from app.observability import request_record
+from app.http.media_types import (
+    EVENT_STREAM,
+    GRAPHQL_RESPONSE,
+    JSON,
+    media_type_of,
+    negotiate,
+    prefers_events,
+    prefers_html,
+)
+from app.http.request_body import BodyRules, is_encoded, iter_chunks, read_body
+from app.observability.requests import current_record
 from graphql_schema.engine.documents import PreparedOperation
 from graphql_schema.engine.operations import LimitedSchema, Prepared
 from graphql_schema.engine.results import cause_of
-from stores.concurrency.admission import Reservation
+from stores.concurrency.byte_budget import Reservation
+from stores.concurrency.slots import Slot
+from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import MAX_FILE_BYTES
 
+_KINDS: Final = {
+    NoneType: "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
+
+
+class Operation(NamedTuple):
+    """The operation that a client requests."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
 
 
 class GraphQLHTTP:
@@ -43,7 +70,7 @@ class GraphQLHTTP:
         page: returns GraphiQL's page for browsers; None serves the API to browsers, too.
         admission: the limits of the process.
         max_file_bytes: maximum size of all files of one multipart request together.
-        trusted: documents that clients may request by hash; None if there are none.
+        trusted: documents that clients may request by hash; none by default.
     """
 
     def __init__(
@@ -57,7 +84,7 @@ class GraphQLHTTP:
         trusted: TrustedDocuments | None = None,
     ) -> None:
         self.admission = admission or Admission()
-        self.trusted = trusted
+        self.trusted = trusted or TrustedDocuments()
         self.max_file_bytes = max_file_bytes
         self.schema = schema
         self.make_context = make_context
@@ -68,7 +95,7 @@ class GraphQLHTTP:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; errors, too, become GraphQL responses."""
-        request = GraphQLRequest(scope, receive)
+        request = Request(scope, receive)
         with self.admission.memory.reservation(quota_key_of(scope)) as reservation:
             response = await self._respond_or_refuse(request, reservation)
             if not isinstance(response, EventStream):
@@ -89,7 +116,7 @@ class GraphQLHTTP:
             raise RequestError(f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; no other media types exist.", 406)
         if request.method == "GET":
             parameters = await query_parameters(request, self.schema, reservation)
-        elif is_multipart(request.headers):
+        elif media_type_of(request.headers.get("content-type", ""))[0] == MEDIA_TYPE:
             return await self._respond_to_form(request, media_type, reservation)
         else:
             parameters = await body_parameters(request, self.schema, reservation, self._body_rules)
@@ -99,7 +126,7 @@ class GraphQLHTTP:
         self, request: Request, parameters: dict[str, Any], media_type: str, reservation: Reservation
     ) -> Response:
         operation = operation_of(parameters, self.trusted)
-        request_record.set_operation_name(operation.operation_name)
+        current_record().name = operation.operation_name
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, reservation)
         prepared = await self._prepare(request, operation)
@@ -115,23 +142,27 @@ class GraphQLHTTP:
             sizes = Sizes(self.max_body_bytes, self.max_file_bytes, reservation.reserve, disk_reservation.reserve_now)
             form = await read_operation(request.headers, body, sizes, files, self.schema)
             operation = operation_of(form.parameters, self.trusted)
-            request_record.set_operation_name(operation.operation_name)
+            current_record().name = operation.operation_name
             prepared = await self._prepare(request, operation)
             if isinstance(prepared, PreparedOperation):
                 form.check_types(prepared.variable_types)
             return result_response(await self._execute(request, operation, prepared), media_type)
 
     async def _prepare(self, request: Request, operation: Operation) -> Prepared:
-        prepared = await self.schema.prepare(operation.query, operation.operation_name, _ALLOWED[request.method])
+        prepared = await self._read(request, operation, _ALLOWED[request.method])
         if isinstance(prepared, PreExecutionError) and isinstance(
             cause := cause_of(prepared), InvalidOperationTypeError
         ):
             raise _not_here(cause.operation_type)
         return prepared
 
+    async def _read(self, request: Request, operation: Operation, allowed: set[OperationType]) -> Prepared:
+        async with self.admission.reading(operation.query, request.scope):
+            return await self.schema.prepare(operation.query, operation.operation_name, allowed)
+
     async def _execute(self, request: Request, operation: Operation, prepared: Prepared) -> ExecutionResult:
         if isinstance(prepared, PreExecutionError):
-            request_record.record_operation("", prepared.errors)
+            current_record().count_errors(prepared.errors)
             return prepared
         async with self._slot(request, prepared):
             with CancelOnDisconnect(request, lambda: prepared.is_query):
@@ -142,17 +173,18 @@ class GraphQLHTTP:
                     operation_name=operation.operation_name,
                     operation_extensions=operation.extensions,
                 )
-        request_record.record_operation(prepared.root_field, result.errors)
+        record = current_record()
+        record.operation = prepared.root_field
+        record.count_errors(result.errors)
         return result
 
-    def _slot(self, request: Request, operation: PreparedOperation) -> AbstractAsyncContextManager[None]:
+    def _slot(self, request: Request, operation: PreparedOperation) -> Slot:
         return self.admission.operations.operation(quota_key_of(request.scope), is_query=operation.is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
-        allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
-        prepared = await self.schema.prepare(operation.query, operation.operation_name, allowed)
+        prepared = await self._read(request, operation, _ALLOWED[request.method] | {OperationType.SUBSCRIPTION})
         if isinstance(prepared, PreExecutionError):
-            request_record.mark_stream("")
+            current_record().mark_stream("")
             return EventStream(await self.schema.stream(prepared), reservation)
         if reservation.is_counted and prepared.is_open_ended_subscription:
             raise large_subscription_error()
@@ -163,7 +195,7 @@ class GraphQLHTTP:
             operation_name=operation.operation_name,
             operation_extensions=operation.extensions,
         )
-        request_record.mark_stream(prepared.root_field)
+        current_record().mark_stream(prepared.root_field)
         if not prepared.is_subscription:
             results = run_in_slot(self._slot(request, prepared), results)
         keeps_request = reservation.is_counted and prepared.is_finite_subscription
@@ -178,3 +210,79 @@ def _not_here(operation_type: OperationType) -> RequestError:
         f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the protocol "
         "graphql-transport-ws."
     )
+
+
+async def body_parameters(
+    request: Request, schema: LimitedSchema, reservation: Reservation, rules: BodyRules
+) -> dict[str, Any]:
+    """Return the parameters of a JSON body, whose memory the reservation holds.
+
+    Raises:
+        RequestError: the body is not a JSON object.
+        StoreError: as for `read_body`.
+    """
+    _require_plain_json(request)
+    parameters = await _parse_json("The body", await read_body(request, rules, reservation), schema, reservation)
+    if not isinstance(parameters, dict):
+        raise RequestError(
+            f"The body must be a JSON object with a query, not {_KINDS.get(type(parameters))}; batches are not "
+            "supported."
+        )
+    return parameters
+
+
+def _require_plain_json(request: Request) -> None:
+    media_type, parameters = media_type_of(request.headers.get("content-type", ""))
+    if media_type != JSON:
+        raise RequestError(f"Send the body as {JSON}, with that Content-Type.", 415)
+    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise RequestError("Send the body in UTF-8; JSON has no other charset.", 415)
+    if is_encoded(request.headers):
+        raise RequestError("Send the body without Content-Encoding; it is not decompressed.", 415)
+
+
+async def query_parameters(request: Request, schema: LimitedSchema, reservation: Reservation) -> dict[str, Any]:
+    """Return the parameters of a URL.
+
+    Raises:
+        BadInputError: a JSON parameter is malformed.
+        PayloadTooLargeError: a JSON parameter is too large.
+        RateLimitedError: other requests of this caller use its half of the memory.
+        UnavailableError: the memory for requests is used up.
+    """
+    parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = await _parse_json(f"The URL's {name}", parameters[name].encode(), schema, reservation)
+    return parameters
+
+
+async def _parse_json(what: str, text: bytes | bytearray, schema: LimitedSchema, reservation: Reservation) -> object:
+    try:
+        return await schema.parse_request(text, reservation.reserve)
+    except BadInputError as error:
+        raise error.reworded(f"{what} cannot be read: {error.message}") from None
+    except PayloadTooLargeError as error:
+        raise error.reworded(f"{what} {error.message}") from None
+
+
+def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments) -> Operation:
+    """Return the operation of a request's parameters, or the trusted document whose hash they contain.
+
+    Raises:
+        RequestError: a parameter is missing or of the wrong type.
+        StoreError: as for `TrustedDocuments.text_of`.
+    """
+    query = trusted.text_of(parameters) or parameters.get("query")
+    if query is None or query == "":
+        raise RequestError('The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
+    for name, kind, expected in (
+        ("query", str, "a string"),
+        ("operationName", str, "a string or null"),
+        ("variables", dict, "an object or null"),
+        ("extensions", dict, "an object or null"),
+    ):
+        value = parameters.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise RequestError(f"{name} must be {expected}, not {_KINDS.get(type(value))}.")
+    return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))

@@ -6,6 +6,7 @@ Clients cannot register documents, unlike Apollo's automatic persisted queries: 
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from stores.errors import BadInputError, StoreError
@@ -28,14 +29,14 @@ class UntrustedDocumentError(StoreError):
 
 
 class TrustedDocuments:
-    """The trusted documents by hash.
+    """The trusted documents by hash; without any, an own document runs whatever hash comes with it.
 
     Args:
         documents: each by the key in the manifest; the SHA-256 of the text is accepted, too.
         is_strict: True if no other documents may run.
     """
 
-    def __init__(self, documents: Mapping[str, str], *, is_strict: bool) -> None:
+    def __init__(self, documents: Mapping[str, str] = MappingProxyType({}), *, is_strict: bool = False) -> None:
         by_digest = {hashlib.sha256(text.encode()).hexdigest(): text for text in documents.values()}
         self._documents = {**by_digest, **documents}
         self._texts = frozenset(documents.values())
@@ -46,8 +47,8 @@ class TrustedDocuments:
         return len(self._texts)
 
     @classmethod
-    def of(cls, path: Path | None, *, is_strict: bool) -> "TrustedDocuments | None":
-        """Load a manifest or a folder; None if `path` is None and any document may run.
+    def of(cls, path: Path | None, *, is_strict: bool) -> "TrustedDocuments":
+        """Load a manifest or a folder; there are none if `path` is None.
 
         Raises:
             ValueError: the documents cannot be read; the message says what to change.
@@ -57,7 +58,7 @@ class TrustedDocuments:
                 raise ValueError(
                     "LOOMQL_ONLY_TRUSTED_DOCUMENTS is set, but LOOMQL_TRUSTED_DOCUMENTS is not: no document could run"
                 )
-            return None
+            return cls()
         return cls(read_documents(path), is_strict=is_strict)
 
     def text_of(self, parameters: Mapping[str, Any]) -> str | None:
@@ -67,9 +68,17 @@ class TrustedDocuments:
             UnknownDocumentError: the requested document is unknown.
             UntrustedDocumentError: the own document may not run, or is not the requested one.
         """
-        requested, own = asked_for(parameters), parameters.get("query") or None
+        own = parameters.get("query") or None
+        if own is not None and not self._texts:
+            return None
+        requested = asked_for(parameters)
         if requested is None:
-            self._check(own)
+            # A query of another type is refused later, with a better message.
+            if self.is_strict and isinstance(own, str) and own not in self._texts:
+                raise UntrustedDocumentError(
+                    "this server runs only trusted documents (LOOMQL_ONLY_TRUSTED_DOCUMENTS); send a documentId",
+                    "query",
+                )
             return None
         text = self._documents.get(requested.removeprefix(_SHA256))
         if text is None and own is not None and not self.is_strict:
@@ -85,29 +94,6 @@ class TrustedDocuments:
                 "query",
             )
         return text
-
-    def _check(self, own: object) -> None:
-        # A query of another type is refused later, with a better message.
-        if self.is_strict and isinstance(own, str) and own not in self._texts:
-            raise UntrustedDocumentError(
-                "this server runs only trusted documents (LOOMQL_ONLY_TRUSTED_DOCUMENTS); send a documentId", "query"
-            )
-
-
-_NONE: Final = TrustedDocuments({}, is_strict=False)
-
-
-def trusted_text(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
-    """Return the requested trusted document; None if the parameters have their own document, which may run.
-
-    Without trusted documents, an own document runs whatever hash comes with it.
-
-    Raises:
-        StoreError: as for `TrustedDocuments.text_of`.
-    """
-    if trusted is None and parameters.get("query"):
-        return None
-    return (_NONE if trusted is None else trusted).text_of(parameters)
 
 
 def asks_for_none(parameters: Mapping[str, Any]) -> bool:
@@ -171,21 +157,18 @@ def _entries(file: Path, content: bytes) -> Iterator[tuple[str, str]]:
         manifest = codec.loads(content)
     except BadInputError as error:
         raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: {file} is {error.message}") from error
-    for name, text in _pairs(manifest):
+    match manifest:
+        case {"format": format_name, "operations": list(operations)} if format_name == _APOLLO:
+            objects = [operation if isinstance(operation, dict) else {} for operation in operations]
+            pairs = [(each.get("id"), each.get("body")) for each in objects]
+        case dict():
+            pairs = list(manifest.items())
+        case _:
+            pairs = [(None, None)]
+    for name, text in pairs:
         if not (isinstance(name, str) and isinstance(text, str)):
             raise ValueError(  # noqa: TRY004 -- the content of a file is wrong, not an argument's type
                 f"LOOMQL_TRUSTED_DOCUMENTS: {file} is not a manifest; write that of graphql-codegen and Relay, "
                 f'{{"hash": "document"}}, or that of Apollo, {{"format": "{_APOLLO}", "operations": […]}}'
             )
         yield name, text
-
-
-def _pairs(manifest: object) -> Iterator[tuple[object, object]]:
-    match manifest:
-        case {"format": format_name, "operations": list(operations)} if format_name == _APOLLO:
-            for operation in operations:
-                yield (operation.get("id"), operation.get("body")) if isinstance(operation, dict) else (None, None)
-        case dict():
-            yield from manifest.items()
-        case _:
-            yield None, None

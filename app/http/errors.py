@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.http.connections import REQUEST_RECORD
 from app.http.media_types import JSON, PROTOBUF, media_type_of, negotiate
-from app.http.scope_state import REQUEST_RECORD
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
 from stores.errors import (
     BadInputError,
@@ -26,8 +26,8 @@ from stores.errors import (
 )
 from stores.json import codec
 
-OTLP_PATHS: Final = frozenset(
-    f"{prefix}/v1/{signal}" for prefix in ("", "/otel") for signal in ("traces", "logs", "metrics")
+OTLP_PATHS: Final = tuple(
+    f"{prefix}/v1/{signal}" for signal in ("traces", "logs", "metrics") for prefix in ("", "/otel")
 )
 WEAVE_PREFIX: Final = "/weave"
 

@@ -1,10 +1,8 @@
 """Media types of requests and content negotiation."""
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
-
-_Found = TypeVar("_Found")
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
@@ -14,22 +12,8 @@ EVENT_STREAM: Final = "text/event-stream"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
-_MAX_CACHED_CHARACTERS: Final = 200
-"""Maximum length of a cached header; longer ones are rare and would take much memory."""
 
-
-def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
-    """Cache a function of a header, because most clients repeat their headers."""
-    cached_find = functools.lru_cache(100)(find)
-
-    @functools.wraps(find)
-    def lookup(header: str) -> _Found:
-        return cached_find(header) if len(header) <= _MAX_CACHED_CHARACTERS else find(header)
-
-    return lookup
-
-
-@_cached
+@lru_cache(100)
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
     name, *parameters = header.split(";")
@@ -37,7 +21,7 @@ def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
 
 
-@_cached
+@lru_cache(100)
 def negotiate(accept: str) -> str | None:
     """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
 
@@ -53,14 +37,12 @@ def negotiate(accept: str) -> str | None:
     return GRAPHQL_RESPONSE if newer > older or (newer == older and both_named) else JSON
 
 
-@_cached
 def prefers_html(accept: str) -> bool:
     """Return True if the client prefers HTML over JSON, as a browser does that opens a page."""
     ranges = _ranges(accept)
     return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
 
 
-@_cached
 def prefers_events(accept: str) -> bool:
     """Return True if the client names server-sent events and prefers them over JSON."""
     if EVENT_STREAM not in accept.lower():

@@ -7,16 +7,15 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
 from app.http.errors import BodyTimeoutError, RequestError
-from stores.concurrency.admission import Reservation
+from stores.concurrency.byte_budget import Reservation
 from stores.concurrency.time_slices import TimeSlice
-from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.files import HELD_BYTES
 
@@ -33,8 +32,7 @@ _FILE_COPIES: Final = 2
 """Copies of a file's chunk in memory while it is written: here and in the driver."""
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """The slowest rate at which a client may send a body.
 
     The server waits for `grace_seconds` in all; each byte adds the time that it takes at `bytes_per_second`, up to
@@ -45,12 +43,6 @@ class Pace:
     grace_seconds: float = 30.0
     bytes_per_second: float = 16_000.0
     max_seconds: float = 150.0
-    silence: OperationTimeout = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Create the timeout for a client that sends nothing; it serves all requests."""
-        message = f"the body is incomplete and nothing arrived for {self.grace_seconds:g} seconds; send it again"
-        object.__setattr__(self, "silence", OperationTimeout(self.grace_seconds, lambda: BodyTimeoutError(message)))
 
 
 PACE: Final = Pace()
@@ -89,6 +81,11 @@ class TimeLeft:
         self.seconds = min(remaining, self._all_seconds) if self._in_memory() else remaining
 
     @property
+    def is_unused(self) -> bool:
+        """True if the client has sent everything so far in time."""
+        return self.seconds >= self._pace.grace_seconds
+
+    @property
     def reason(self) -> str:
         """The exceeded limit, as the predicate of a sentence about the body or message."""
         pace = self._pace
@@ -104,17 +101,14 @@ async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always)
         BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
         ClientDisconnect: the client closed the connection.
     """
-    pace, time_left, more = PACE, TimeLeft(PACE, in_memory), True
+    time_left, more = TimeLeft(PACE, in_memory), True
     while more:
         started_at = monotonic()
-        if time_left.seconds >= pace.grace_seconds:
-            message = await pace.silence.run(request.receive())
-        else:
-            try:
-                async with asyncio.timeout(time_left.seconds):
-                    message = await request.receive()
-            except TimeoutError:
-                raise _too_slow(time_left) from None
+        try:
+            async with asyncio.timeout(time_left.seconds):
+                message = await request.receive()
+        except TimeoutError:
+            raise _too_slow(time_left) from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk, more = message.get("body", b""), message.get("more_body", False)
@@ -127,6 +121,10 @@ async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always)
 
 
 def _too_slow(time_left: TimeLeft) -> BodyTimeoutError:
+    if time_left.is_unused:
+        return BodyTimeoutError(
+            f"the body is incomplete and nothing arrived for {PACE.grace_seconds:g} seconds; send it again"
+        )
     return BodyTimeoutError(f"the body {time_left.reason}; send it again over a faster connection, or in smaller parts")
 
 

@@ -10,6 +10,7 @@ from stores.calls.writes import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
 from stores.objects.writes import RestoredVersion
+from stores.otel import Projects
 
 _MAX_LINES: Final = 500
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -116,9 +117,8 @@ class Batches:
     async def _store_spans(self, number: int, content: bytes, spans: Spans) -> dict[str, int]:
         target = self._target
         try:
-            exported = await target.stores.otel.export_json(
-                spans.request, target.project_id, entity=target.otlp_entity, fixed=target.project_id is not None
-            )
+            projects = Projects(target.project_id, fixed=target.project_id is not None, entity=target.otlp_entity)
+            exported = await target.stores.otel.export_json(spans.request, projects)
         except StoreError as error:
             if _is_temporary(error):
                 raise

@@ -1,56 +1,18 @@
-"""The audit log of the running service: the acting caller of each request, and the log's destination."""
+"""The destination of the audit log: a file that other programs may rotate, or standard error."""
 
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from app.http.scope_state import CALLER
 from stores.security.audit import CALLER as ACTING
-from stores.security.audit import COMMAND_LINE, logger, record, record_action
-
-if TYPE_CHECKING:
-    from stores.security.access import Caller
-
-__all__ = [
-    "AuditCallerMiddleware",
-    "AuditFile",
-    "AuditLogError",
-    "act_for",
-    "audit_handler",
-    "check_audit_log",
-    "command_line_audit",
-    "record",
-    "record_action",
-]
+from stores.security.audit import COMMAND_LINE, logger
 
 FORM: Final = "%(message)s"
-
-
-def act_for(scope: Scope) -> None:
-    """Set the acting caller of this context to a connection's caller, as authentication has set it by now."""
-    caller: Caller | None = scope.get("state", {}).get(CALLER)
-    if caller is not None:
-        ACTING.set(caller.id)
-
-
-class AuditCallerMiddleware:
-    """ASGI middleware that sets the acting caller of each request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Set the acting caller, and pass the request on."""
-        if scope["type"] != "lifespan":
-            act_for(scope)
-        return self.app(scope, receive, send)
 
 
 class AuditLogError(Exception):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from strawberry.types import ExecutionResult
 
-from app.observability.endpoints import endpoint_of
-from app.observability.request_record import CURRENT
+from app.observability.requests import CURRENT, endpoint_of
+from graphql_schema.engine.operations import LimitedSchema, OnResult
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context as OtelContext
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
@@ -59,7 +61,9 @@ class Tracing:
         self._provider.shutdown()
 
     @contextmanager
-    def span(self, name: str, kind: str, attributes: Mapping[str, str], sent: Any = None) -> "Iterator[Span]":  # noqa: ANN401 -- a context
+    def span(
+        self, name: str, kind: str, attributes: Mapping[str, str], sent: "OtelContext | None" = None
+    ) -> "Iterator[Span]":
         """Create a span that is current in the block; `sent` is the parent context of the request."""
         kinds = self.api.SpanKind
         with self.tracer.start_as_current_span(
@@ -67,15 +71,32 @@ class Tracing:
         ) as span:
             yield span
 
-    def sent(self, scope: Scope) -> Any:  # noqa: ANN401 -- a context
+    def sent(self, scope: Scope) -> "OtelContext":
         """Return the trace context in the headers of a request."""
-        return self._propagation.extract(
-            {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        )
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        context: OtelContext = self._propagation.extract(headers)
+        return context
 
     def failed(self, span: "Span", description: str) -> None:
         """Mark a span as failed, with a description."""
         span.set_status(self.api.Status(self.api.StatusCode.ERROR, description))
+
+
+def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
+    """Trace each operation of a schema: queries and mutations until they end, streams until they start."""
+
+    @contextmanager
+    def traced(root_field: str, name: str | None) -> Iterator[OnResult]:
+        attributes = {"graphql.operation.root": root_field, **({"graphql.operation.name": name[:128]} if name else {})}
+        with tracing.span(root_field or "operation", "INTERNAL", attributes) as span:
+
+            def tell(result: ExecutionResult) -> None:
+                if result.errors:
+                    tracing.failed(span, str((result.errors[0].extensions or {}).get("code", "")))
+
+            yield tell
+
+    schema.observer = traced
 
 
 class TracedRequests:

@@ -4,7 +4,6 @@ A request succeeds once its spans are stored. An error that an exporter should r
 other errors get another status.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -13,32 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.admission.quota_keys import quota_key_of
-from app.auth.callers import access_of
-from app.http.errors import RequestError, error_boundary, otlp_error
+from app.admission.limits import quota_key_of
+from app.auth.permissions import access_of
+from app.http.errors import OTLP_PATHS, RequestError, error_boundary, otlp_error
 from app.http.media_types import JSON, PROTOBUF, media_type_of
 from app.http.request_body import BodyRules, read_body
-from stores.concurrency.admission import RequestBudget, Reservation
+from stores.concurrency.byte_budget import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
-from stores.ids import check_project_id
 from stores.json import codec, incremental
-from stores.otel import Exported
+from stores.otel import Exported, Projects
 
 if TYPE_CHECKING:
     from stores.otel import OtelStore
 
 PROJECT_HEADER: Final = "project_id"
-PATHS: Final = ("/v1/traces", "/otel/v1/traces")
-UNSTORED: Final = {
-    f"{prefix}/v1/{signal}": f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment "
-    f"of the program that sends {signal}"
-    for prefix in ("", "/otel")
-    for signal in ("logs", "metrics")
-}
-"""Error message by path, for signals that LoomQL does not store; exporters reach these paths if one endpoint variable
-is set for all signals.
-"""
-
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
 """Memory of a body during decoding, as a multiple of its size; measured."""
 
@@ -66,8 +53,7 @@ class TracesEndpoint:
     def routes(self) -> list[Route]:
         """Return the routes, including those that reject other signals."""
         post, refuse = error_boundary(self.post, otlp_error), error_boundary(_unstored, otlp_error)
-        routes = [Route(path, post, methods=["POST"]) for path in PATHS]
-        return routes + [Route(path, refuse, methods=["POST"]) for path in UNSTORED]
+        return [Route(path, post if path.endswith("traces") else refuse, methods=["POST"]) for path in OTLP_PATHS]
 
     async def post(self, request: Request) -> Response:
         """Store the spans of a request."""
@@ -75,23 +61,30 @@ class TracesEndpoint:
         if media_type not in COPIES:
             raise RequestError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type", 415)
         store: OtelStore = request.state["stores"].otel
-        project_id = project_of(request.headers.get(PROJECT_HEADER))
-        check = access_of(request).check
-        check_header(project_id, check)
+        # Before the body is read, this checks the project in the header; the spans' resources can name others.
+        projects = Projects(
+            project_of(request.headers.get(PROJECT_HEADER)), entity=self.entity, check=access_of(request).check
+        )
         with self.request_budget.reservation(quota_key_of(request.scope)) as reservation:
             # No variable keeps the body, so that it is freed while its spans are stored.
             body = read_body(request, self._body_rules[media_type], reservation)
             if media_type == PROTOBUF:
-                exported = await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
+                exported = await store.export_protobuf(await body, projects)
             else:
-                value = await _read(await body, reservation)
-                exported = await store.export_json(value, project_id, entity=self.entity, check=check)
+                exported = await store.export_json(await _read(await body, reservation), projects)
         return _success(exported, media_type)
 
 
 async def _unstored(request: Request) -> Response:
-    """Reject with 404, which no exporter retries; some retry every status from 500 on."""
-    raise NotFoundError(UNSTORED[request.scope["path"]])
+    """Reject logs and metrics, which reach the server if one endpoint variable is set for all signals.
+
+    The status is 404, which no exporter retries; some retry every status from 500 on.
+    """
+    signal = request.scope["path"].rpartition("/")[2]
+    raise NotFoundError(
+        f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment of the program that "
+        f"sends {signal}"
+    )
 
 
 async def _read(text: bytearray, reservation: Reservation) -> object:
@@ -103,22 +96,9 @@ async def _read(text: bytearray, reservation: Reservation) -> object:
         raise error.reworded(f"the body {reason}; export fewer spans at once") from None
 
 
-def check_header(project_id: str | None, check: Callable[[str], None]) -> None:
-    """Check the project in a header before the body is read; the spans' resources can name other projects.
-
-    Raises:
-        BadInputError: the project id is invalid.
-        ForbiddenError: the caller may not write to the project.
-    """
-    if project_id is not None:
-        check_project_id(project_id)
-        check(project_id)
-
-
-def project_of(header: str | bytes | None) -> str | None:
+def project_of(header: str | None) -> str | None:
     """Return the project in a header, percent-decoded; None without the header."""
-    text = header.decode(errors="replace") if isinstance(header, bytes) else header
-    return unquote(text).strip() if text else None
+    return unquote(header).strip() if header else None
 
 
 def _success(exported: Exported, media_type: str) -> Response:

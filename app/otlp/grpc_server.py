@@ -5,8 +5,8 @@ import importlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -15,28 +15,28 @@ from urllib.parse import unquote
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.quota_keys import quota_key_for
-from app.auth.callers import RouteAccess
-from app.auth.guard import permission_for
-from app.auth.route_permissions import GRPC
+from app.admission.limits import quota_key_for
+from app.auth.permissions import GRPC, RouteAccess, permission_for
+from app.http.connections import CALLER
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
 from app.http.media_types import PROTOBUF
-from app.http.scope_state import CALLER
-from app.observability import endpoints
-from app.observability.request_ids import HEADER, new_ids, valid_id
-from app.observability.request_record import RequestRecord
-from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of, response_of
-from stores.concurrency.admission import Limiter, RequestBudget
+from app.observability.requests import GRPC as GRPC_ENDPOINT
+from app.observability.requests import HEADER, RequestRecord, new_ids, valid_id
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
+from stores.concurrency.byte_budget import RequestBudget
+from stores.concurrency.slots import Limiter
 from stores.errors import StoreError, UnavailableError, retry_after
-from stores.otel import Exported, OtelStore
+from stores.otel import Exported, OtelStore, Projects
 from stores.security.access import Caller, Role
 
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.rates import RateLimiter
-    from app.observability.counters import RequestCounters
+    from app.admission.limits import RateLimiter
+    from app.observability.requests import RequestCounters
     from app.runtime.shutdown import Shutdown
+
+    _Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _AUTHORIZATION: Final = "authorization"
@@ -102,20 +102,9 @@ def _address_in_use(address: GrpcAddress) -> GrpcError:
     )
 
 
-@asynccontextmanager
-async def traces_over_grpc(
-    address: GrpcAddress,
-    store: OtelStore,
-    max_body_bytes: int,
-    entity: str,
-    request_budget: RequestBudget,
-    admit: Admit,
-    rates: "RateLimiter | None" = None,
-    counters: "RequestCounters | None" = None,
-    shutdown: "Shutdown | None" = None,
-    grace_seconds: float = 5.0,
-) -> AsyncIterator[None]:
-    """Serve until the block ends or the process shuts down; then calls in flight have `grace_seconds` to finish.
+@dataclass
+class GrpcTraces:
+    """OTLP's trace service over gRPC. It serves in its `async with` block, until the process shuts down.
 
     Args:
         address: the address to listen on.
@@ -128,108 +117,100 @@ async def traces_over_grpc(
         counters: counts the requests.
         shutdown: the shutdown of the process.
         grace_seconds: time for calls in flight to finish.
-
-    Raises:
-        GrpcError: grpcio is not installed, or the address cannot be bound.
-        TypeError: a method has no permission.
     """
-    grpc = _grpc()
-    traces = _Traces(store, entity, request_budget, admit, rates, counters)
-    role = permission_for(f"{GRPC} /{SERVICE}/Export").role
-    # To a client this looks like a unary call. A unary handler would read the message before the caller is
-    # authenticated.
-    handlers = {"Export": grpc.stream_unary_rpc_method_handler(partial(traces.export, role))}
-    limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
-    server = grpc.aio.server(options=limits)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    try:
-        server.add_insecure_port(str(address))
-    except RuntimeError as error:
-        raise _address_in_use(address) from error
-    await server.start()
-    _log.info("OTLP over gRPC is served at %s", address)
-    ending: list[asyncio.Task[None]] = []
-    if shutdown:
-        shutdown.on_start(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
-    try:
-        yield
-    finally:
-        await asyncio.gather(server.stop(grace_seconds), *ending)
 
+    address: GrpcAddress
+    store: OtelStore
+    max_body_bytes: int
+    entity: str
+    request_budget: RequestBudget
+    admit: Admit
+    rates: "RateLimiter | None" = None
+    counters: "RequestCounters | None" = None
+    shutdown: "Shutdown | None" = None
+    grace_seconds: float = 5.0
 
-class _Traces:
-    """The only method of OTLP's trace service; messages are bytes."""
-
-    def __init__(
-        self,
-        store: OtelStore,
-        entity: str,
-        request_budget: RequestBudget,
-        admit: Admit,
-        rates: "RateLimiter | None",
-        counters: "RequestCounters | None",
-    ) -> None:
-        self._rates = rates
-        self._counters = counters
+    def __post_init__(self) -> None:
         self._new_ids = new_ids()
-        self._admit = admit
-        self._store = store
-        self._entity = entity
-        self._request_budget = request_budget
         self._receiving = Limiter(_COMING_AT_ONCE, _too_many_messages, wait_seconds=_SLOT_SECONDS)
+        self._stops: list[asyncio.Task[None]] = []
 
-    async def export(
-        self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
-    ) -> bytes:
+    async def __aenter__(self) -> None:
+        """Start the server.
+
+        Raises:
+            GrpcError: grpcio is not installed, or the address cannot be bound.
+            TypeError: a method has no permission.
+        """
+        grpc = _grpc()
+        role = permission_for(f"{GRPC} /{SERVICE}/Export").role
+        # To a client this looks like a unary call. A unary handler would read the message before the caller is
+        # authenticated.
+        handlers = {"Export": grpc.stream_unary_rpc_method_handler(partial(self.export, role))}
+        size_limit = "grpc.max_receive_message_length", self.max_body_bytes
+        self._server = grpc.aio.server(options=(size_limit, ("grpc.so_reuseport", int(self.address.is_shared))))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        try:
+            self._server.add_insecure_port(str(self.address))
+        except RuntimeError as error:
+            raise _address_in_use(self.address) from error
+        await self._server.start()
+        _log.info("OTLP over gRPC is served at %s", self.address)
+        if self.shutdown:
+            self.shutdown.on_start(self._stop)
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Wait for the calls in flight."""
+        self._stop()
+        await asyncio.gather(*self._stops)
+
+    def _stop(self) -> None:
+        self._stops.append(asyncio.create_task(self._server.stop(self.grace_seconds)))
+
+    async def export(self, role: Role, requests: AsyncIterator[bytes], context: "_Context") -> bytes:
         """Store the spans of a request in projects where the caller has the role, and return the response message."""
-        sent = dict(context.invocation_metadata() or ())
-        with self._counted(sent) as call:
+        with self._counted(_header(context, _REQUEST_ID)) as call:
             context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
             try:
-                return response_of(await self._export(role, requests, context, sent, call)).SerializeToString()
+                return response_of(await self._export(role, requests, context, call)).SerializeToString()
             except StoreError as error:
                 await _refuse(context, error, call)
             except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
                 await _refuse(context, InternalError(error, "in OTLP over gRPC"), call)
 
     @contextmanager
-    def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
+    def _counted(self, given_id: str | None) -> Iterator[RequestRecord]:
         """Record a request in flight during the block; its status is `OK`, or `FAILED` with an error code."""
-        given = valid_id((_text(sent.get(_REQUEST_ID)) or "").encode())
-        call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._counters)
+        request_id = valid_id((given_id or "").encode()) or next(self._new_ids)
+        call = RequestRecord(request_id, GRPC_ENDPOINT, {}, self.counters)
         call.make_current()
         status = "FAILED"
-        in_flight = self._counters.in_flight if self._counters else Counter[str]()
-        in_flight[endpoints.GRPC] += 1
+        in_flight = self.counters.in_flight if self.counters else Counter[str]()
+        in_flight[GRPC_ENDPOINT] += 1
         try:
             yield call
             status = "OK"
         finally:
-            in_flight[endpoints.GRPC] -= 1
+            in_flight[GRPC_ENDPOINT] -= 1
             call.finish(status)
 
     async def _export(
-        self,
-        role: Role,
-        requests: AsyncIterator[bytes],
-        context: "grpc.aio.ServicerContext[Any, Any]",
-        sent: Mapping[str, str | bytes],
-        call: RequestRecord,
+        self, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
     ) -> Exported:
-        caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
+        authorization = _header(context, _AUTHORIZATION)
+        caller = call.state[CALLER] = await self.admit(authorization)
         account = quota_key_for(caller, _address(context.peer()))
-        if self._rates:
-            self._rates.check(account)
+        if self.rates:
+            self.rates.check(account)
         access = RouteAccess(caller, role)
         caller.check_anywhere(role)
-        project_id = project_of(sent.get(PROJECT_HEADER))
-        check_header(project_id, access.check)
+        projects = Projects(project_of(_header(context, PROJECT_HEADER)), entity=self.entity, check=access.check)
         async with self._receiving.slot(account):
             request = await _message(requests)
-        await self._admit(_text(sent.get(_AUTHORIZATION)))  # the message took time, in which the key may have expired
-        with self._request_budget.reservation(account) as reservation:
+        await self.admit(authorization)  # the message took time, in which the key may have expired
+        with self.request_budget.reservation(account) as reservation:
             await reservation.reserve(COPIES[PROTOBUF] * len(request))
-            return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
+            return await self.store.export_protobuf(request, projects)
 
 
 def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
@@ -239,7 +220,9 @@ def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
     )
 
 
-def _text(value: str | bytes | None) -> str | None:
+def _header(context: "_Context", name: str) -> str | None:
+    """Return the text of the call's metadata with a name; None if there is none."""
+    value = dict(context.invocation_metadata() or ()).get(name)
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
@@ -257,7 +240,7 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
         raise BodyTimeoutError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
-async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, call: RequestRecord) -> NoReturn:
+async def _refuse(context: "_Context", error: StoreError, call: RequestRecord) -> NoReturn:
     call.count_error(error.code)
     status = Status(code=statuses_of(error.code).grpc, message=reason(error))
     if (seconds := retry_after(error)) is not None:

@@ -17,7 +17,7 @@ import httpx2
 from app.providers.addresses import Origin, origin_of, origin_of_base_url
 from app.providers.secrets import error_of, hidden
 from app.providers.transport import BoundedTransport, too_large
-from stores.completions.known_providers import KNOWN_PROVIDERS
+from stores.completions.endpoint_resolution import KNOWN_PROVIDERS
 from stores.json import AnyJson, codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
@@ -312,34 +312,23 @@ def headers_of(endpoint: Endpoint, gateways: AbstractSet[Origin] = frozenset()) 
     if endpoint.api_key:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
     origin = origin_of_base_url(endpoint.base_url, endpoint.provider)
+    has_our_key = endpoint.api_key is not None and endpoint.api_key_name is not None
     for name, value in endpoint.headers.items():
-        _check(name, value)
-        if origin not in gateways:
-            _check_route(name, endpoint, origin)
+        lower = name.lower()
+        meant = lower.replace("_", "-")  # some servers treat them alike
+        if _RESERVED.fullmatch(meant):
+            raise ProviderError(f"The extra header {lower[:128]} cannot be set. Leave it out.")
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ProviderError(
+                f"The extra header {name[:128]!r} is none of HTTP: names are letters, digits and dashes, values of at "
+                "most 8,192 characters of ASCII without line breaks."
+            )
+        is_unknown = has_our_key and origin not in _OWN_APIS and not _HARMLESS.fullmatch(meant)
+        if origin not in gateways and (is_unknown or _ROUTING.fullmatch(meant)):
+            raise ProviderError(
+                f"The extra header {lower[:128]} may not be sent to {origin}: a gateway there could forward the key "
+                "elsewhere. Omit the header, or ask the server's administrator to set "
+                f"LOOMQL_PROVIDER_HEADERS={str(origin).removeprefix('https://')}."
+            )
         headers[name] = value
     return headers
-
-
-def _check(name: str, value: str) -> None:
-    lower = name.lower()
-    # Some servers treat "_" and "-" alike.
-    meant = lower.replace("_", "-")
-    if _RESERVED.fullmatch(meant):
-        raise ProviderError(f"The extra header {lower[:128]} cannot be set. Leave it out.")
-    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise ProviderError(
-            f"The extra header {name[:128]!r} is none of HTTP: names are letters, digits and dashes, values of at most "
-            "8,192 characters of ASCII without line breaks."
-        )
-
-
-def _check_route(name: str, endpoint: Endpoint, origin: Origin) -> None:
-    meant = name.lower().replace("_", "-")
-    has_our_key = endpoint.api_key is not None and endpoint.api_key_name is not None
-    is_unknown = has_our_key and origin not in _OWN_APIS and not _HARMLESS.fullmatch(meant)
-    if is_unknown or _ROUTING.fullmatch(meant):
-        raise ProviderError(
-            f"The extra header {name.lower()[:128]} may not be sent to {origin}: a gateway there could forward the key "
-            "elsewhere. Omit the header, or ask the server's administrator to set "
-            f"LOOMQL_PROVIDER_HEADERS={str(origin).removeprefix('https://')}."
-        )

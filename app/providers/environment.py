@@ -5,10 +5,10 @@ import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from app.providers.addresses import Origin
-from app.providers.secrets import Grant, Secrets, StreamedSecrets, error_of, parsed, secrets_of
+from app.providers.addresses import Origin, origin_of_base_url
+from app.providers.secrets import Grant, StreamedSecrets, error_of, parsed, secrets_of
 from stores.errors import BadInputError
 from stores.providers import Endpoint, JsonObject, ProviderError, Providers
 
@@ -28,7 +28,6 @@ _LARGE_BYTES: Final = 256 * 1024
 
 _CHAT: Final = "/chat/completions"
 _CHECK: Final = "check that the base URL is that of an API like OpenAI's"
-_BASE_URLS: Final = {"openai": "OPENAI_BASE_URL"}
 
 
 class EnvironmentProviders(Providers):
@@ -52,28 +51,37 @@ class EnvironmentProviders(Providers):
         gateways: frozenset[Origin] = frozenset(),
     ) -> None:
         self._gateways = gateways
-        self._secrets = Secrets(os.environ if environment is None else environment, grants)
+        self._environment = os.environ if environment is None else environment
+        self._grants = grants
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
         self._client: ProviderClient | None = None
-        self._importing = asyncio.Lock()
 
     def secret(self, name: str) -> str | None:
-        """Return the secret of a known provider; None if it is not set."""
-        return self._secrets.of(name)
+        """Return the secret of a known provider; None if it is not set or empty."""
+        return self._environment.get(name, "").strip() or None
 
     def secret_at(self, name: str, base_url: str) -> str | None:
         """Return the secret that a custom provider names; None if it is not set.
 
+        Users who can write objects can name any variable and any address. So the server's administrator must allow each
+        pair of secret and destination. The error does not reveal which variables are set.
+
         Raises:
             ProviderError: the secret may not be sent to the base URL.
         """
-        return self._secrets.at(name, base_url)
+        origin = origin_of_base_url(base_url, "the provider")
+        if Grant(name, origin) not in self._grants:
+            where = str(origin).removeprefix("https://")
+            raise ProviderError(
+                f"The secret {name[:128]!r} may not be sent to {origin}. Whoever runs the server allows it by "
+                f"LOOMQL_PROVIDER_SECRETS={name[:128]}@{where}, and sets {name[:128]} in the server's environment."
+            )
+        return self.secret(name)
 
     def base_url(self, provider: str) -> str | None:
         """Return OPENAI_BASE_URL for OpenAI, None for other providers or if it is not set."""
-        variable = _BASE_URLS.get(provider)
-        return self._secrets.of(variable) if variable else None
+        return self.secret("OPENAI_BASE_URL") if provider == "openai" else None
 
     async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
         """Return the chat completion for a request.
@@ -149,18 +157,16 @@ class EnvironmentProviders(Providers):
             await self._client.close()
 
     async def _ready(self) -> "ProviderClient":
-        async with self._importing:
-            if self._client is None:
-                # The import takes a while; in a thread it does not block other requests.
-                try:
-                    module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
-                except ImportError:
-                    raise ProviderError(
-                        "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
-                    ) from None
-                self._client = module.ProviderClient(
-                    self._timeout_seconds, allow_private=self._allow_private, gateways=self._gateways
-                )
+        if self._client is None:
+            # The import takes a while; in a thread it does not block other requests.
+            try:
+                module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
+            except ImportError:
+                raise ProviderError(
+                    "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
+                ) from None
+            options: dict[str, Any] = {"allow_private": self._allow_private, "gateways": self._gateways}
+            self._client = self._client or module.ProviderClient(self._timeout_seconds, **options)
         return self._client
 
 

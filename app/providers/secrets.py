@@ -1,8 +1,7 @@
 """Secrets of providers: environment variables, the destinations to which each may be sent, and their redaction."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from app.providers.addresses import Origin, origin_of_base_url
@@ -63,36 +62,6 @@ def _grant(item: str) -> Grant:
     if origin is None or not _NAME.fullmatch(name):
         raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
     return Grant(name, origin)
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """Secrets by the names of their environment variables, read at each use."""
-
-    environment: Mapping[str, str]
-    grants: frozenset[Grant] = frozenset()
-
-    def of(self, name: str) -> str | None:
-        """Return a secret; None if it is not set or empty."""
-        return self.environment.get(name, "").strip() or None
-
-    def at(self, name: str, base_url: str) -> str | None:
-        """Return a secret that a custom provider names, if it may be sent to the base URL.
-
-        Users who can write objects can name any variable and any address. So the server's administrator must allow each
-        pair of secret and destination. The error does not reveal which variables are set.
-
-        Raises:
-            ProviderError: the secret may not be sent to the base URL.
-        """
-        origin = origin_of_base_url(base_url, "the provider")
-        if Grant(name, origin) not in self.grants:
-            where = str(origin).removeprefix("https://")
-            raise ProviderError(
-                f"The secret {name[:128]!r} may not be sent to {origin}. Whoever runs the server allows it by "
-                f"LOOMQL_PROVIDER_SECRETS={name[:128]}@{where}, and sets {name[:128]} in the server's environment."
-            )
-        return self.of(name)
 
 
 def secrets_of(endpoint: Endpoint) -> list[str]:

@@ -10,8 +10,8 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.background.jobs import JobStats
 from app.background.migration_runner import MigrationRunner
-from app.background.tasks import JobStats
 from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -101,11 +101,10 @@ class Readiness:
         """Return why an operation failed, or None; log the driver's message once while it stays the same."""
         try:
             await operation
-        except WrongDatabaseError as error:
-            self._log(error.message)
-            return error.message
-        except (UnavailableError, PyMongoError) as error:
-            return self._reason_of(error)
+        except (WrongDatabaseError, UnavailableError, PyMongoError) as error:
+            reason, message = self._reason_and_message(error)
+            self._log(message)
+            return reason
         except Exception as error:
             if str(error) != self._logged:
                 logger.exception("preparing the database failed; it is tried again")
@@ -116,22 +115,23 @@ class Readiness:
         self._logged = ""
         return None
 
-    def _reason_of(self, error: UnavailableError | PyMongoError) -> str:
-        cause = error.__cause__ if isinstance(error, UnavailableError) else error
-        if isinstance(cause, ConfigurationError):
-            # A mongodb+srv:// name is resolved on first use, so DNS errors arrive here, too.
-            self._log(f"LOOMQL_MONGODB_URI does not lead to a MongoDB server: {driver_message(cause)}")
-            return f"LOOMQL_MONGODB_URI does not lead to a MongoDB server; {_SEE_LOG}"
-        if isinstance(error, UnavailableError):
-            self._log(self._timeout_message)
-            return self._timeout_message
-        self._log(f"the database returned an error: {driver_message(error)}")
-        return f"the database returned an error; {_SEE_LOG}"
-
     def _log(self, message: str) -> None:
         if message != self._logged:
             logger.error(message)
         self._logged = message
+
+    def _reason_and_message(self, error: Exception) -> tuple[str, str]:
+        """Return the reason that clients get, and the message for the log."""
+        cause = error.__cause__ if isinstance(error, UnavailableError) else error
+        if isinstance(cause, ConfigurationError):
+            # A mongodb+srv:// name is resolved on first use, so DNS errors arrive here, too.
+            reason, details = "LOOMQL_MONGODB_URI does not lead to a MongoDB server", driver_message(cause)
+        elif isinstance(error, PyMongoError):
+            reason, details = "the database returned an error", driver_message(error)
+        else:
+            message = error.message if isinstance(error, WrongDatabaseError) else self._timeout_message
+            return message, message
+        return f"{reason}; {_SEE_LOG}", f"{reason}: {details}"
 
     @property
     def _timeout_message(self) -> str:

@@ -13,13 +13,14 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.browser_security.security_headers import HEADERS
+from app.browser_security.middleware import HEADERS
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -67,21 +68,16 @@ class HTTPProtocol(HttpToolsProtocol):
     _has_progressed = False
     """True if the bytes that are parsed completed a head or contained a chunk of a body."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _write_timer: asyncio.TimerHandle | None = None
-    _linger_timer: asyncio.TimerHandle | None = None
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Start the timeout of the first head."""
         super().connection_made(cast("asyncio.Transport", _JoiningTransport(transport, self.loop)))
-        self._start_head_timer()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._start_timer("head", HEAD_SECONDS, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
-        self._stop_head_timer()
-        self._stop_write_timer()
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
+        for name in tuple(self._timers):
+            self._stop_timer(name)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,9 +98,9 @@ class HTTPProtocol(HttpToolsProtocol):
         elif self._unbound_bytes > MAX_HEAD_BYTES and not self._is_refused:
             self._refuse(*_TOO_LARGE)
         if self._is_refused:
-            self._stop_head_timer()
-        elif self._head_timer is None and (self._in_head or self._has_stray_bytes()):
-            self._start_head_timer()
+            self._stop_timer("head")
+        elif "head" not in self._timers and (self._in_head or self._has_stray_bytes()):
+            self._start_timer("head", HEAD_SECONDS, self._on_late_head)
 
     def _parse(self, rest: bytes | memoryview) -> None:
         while rest:
@@ -130,7 +126,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, unless its head is too large or must be parsed again."""
         self._has_progressed = True
-        self._stop_head_timer()
+        self._stop_timer("head")
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
             raise _TooLargeError
@@ -168,11 +164,11 @@ class HTTPProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Check from now on that the client reads: the write buffer is full."""
         super().pause_writing()
-        self._schedule_write_check(self.transport.get_write_buffer_size(), 0)
+        self._check_write(self.transport.get_write_buffer_size(), -1)
 
     def resume_writing(self) -> None:
         """Stop the checks."""
-        self._stop_write_timer()
+        self._stop_timer("write")
         super().resume_writing()
 
     def _should_upgrade(self) -> bool:
@@ -208,34 +204,24 @@ class HTTPProtocol(HttpToolsProtocol):
     def _send_error(self, status: int, reason: str) -> None:
         headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
         self.transport.write(STATUS_LINE[status] + _SECURITY_HEADERS + headers + b"\r\n\r\n" + reason.encode())
-        self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        self._start_timer("linger", _LINGER_SECONDS, self.transport.close)
 
-    def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_late_head)
+    def _start_timer(self, name: str, seconds: float, callback: Callable[..., None], *arguments: int) -> None:
+        self._timers[name] = self.loop.call_later(seconds, callback, *arguments)
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
 
     def _on_late_head(self) -> None:
-        self._head_timer = None
+        self._stop_timer("head")
         if self.pipeline:
-            self._start_head_timer()  # the server reads nothing until it has answered the earlier requests
+            # The server reads nothing until it has answered the earlier requests.
+            self._start_timer("head", HEAD_SECONDS, self._on_late_head)
         elif self._in_head:
             self._refuse(*_LATE)
         else:
             self.transport.close()
-
-    def _schedule_write_check(self, unread: int, failed_checks: int) -> None:
-        self._write_timer = self.loop.call_later(
-            WRITE_SECONDS / _WRITE_CHECKS, self._check_write, unread, failed_checks
-        )
-
-    def _stop_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
 
     def _check_write(self, before: int, failed_checks: int) -> None:
         unread = self.transport.get_write_buffer_size()
@@ -243,7 +229,7 @@ class HTTPProtocol(HttpToolsProtocol):
         if unread and failed_checks == _WRITE_CHECKS:
             self.transport.abort()
         elif unread:
-            self._schedule_write_check(unread, failed_checks)
+            self._start_timer("write", WRITE_SECONDS / _WRITE_CHECKS, self._check_write, unread, failed_checks)
 
 
 class _LastMessage(asyncio.Event):

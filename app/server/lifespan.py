@@ -7,21 +7,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.applications import Starlette
+
 from app.admission import Admission
-from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
-from app.auth.oidc import OidcTokens
-from app.auth.oidc.claim_grants import parse_claim_grants
-from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
-from app.background.tasks import BackgroundTasks
+from app.auth.middleware import KEY_CACHE
+from app.auth.oidc import OidcTokens, parse_claim_grants
+from app.auth.sessions import Authenticator, KeyCache, key_policy_for
+from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.exports.worker import ExportProcessPool
-from app.observability.counters import RequestCounters
-from app.observability.prometheus import MetricsCollector
+from app.observability.metrics import METRICS, MetricsCollector, WorkerMetrics
+from app.observability.requests import RequestCounters
 from app.observability.tracing import TracedCommands, Tracing
-from app.observability.worker_metrics import METRICS, WorkerMetrics
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.runtime.heap_trimming import trim_periodically
@@ -30,52 +29,45 @@ from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.concurrency.admission import half
+from stores.concurrency.slots import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
 
 logger = logging.getLogger("loomql")
 
 
-@dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """The components of one server process that exist before there is a database."""
+    """The components of one server process that exist before there is a database, and their lifespan."""
 
-    settings: Settings
-    uri: str
-    counters: RequestCounters | None
-    admission: Admission
-    exports: ExportProcessPool
-    authenticator: Authenticator
-    tokens: OidcTokens | None
-    tracing: Tracing | None
-    shutdown: Shutdown = field(default_factory=Shutdown)
-
-    @classmethod
-    def from_settings(cls, settings: Settings, uri: str) -> "ServerProcess":
-        """Create the components that the settings enable."""
-        otel_endpoint, tokens = settings.otel_endpoint, _tokens(settings)
-        return cls(
-            settings,
-            uri,
-            RequestCounters() if settings.metrics else None,
-            Admission.from_settings(settings),
-            ExportProcessPool(settings.max_exports),
-            _authenticator(settings, tokens),
-            tokens,
-            Tracing(otel_endpoint, settings.otel_service_name) if otel_endpoint else None,
-        )
+    def __init__(self, settings: Settings, uri: str) -> None:
+        self.settings = settings
+        self.admission = Admission.from_settings(settings)
+        self.counters = RequestCounters() if settings.metrics else None
+        self.exports = ExportProcessPool(settings.max_exports)
+        self.shutdown = Shutdown()
+        endpoint, issuer = settings.otel_endpoint, settings.oidc_issuer
+        self.tracing = Tracing(endpoint, settings.otel_service_name) if endpoint else None
+        grants = parse_claim_grants(settings.oidc_grants)
+        self._tokens = OidcTokens(issuer, str(settings.oidc_audience), grants) if issuer else None
+        anonymous = ANONYMOUS_ADMIN if settings.admin else ANONYMOUS_WRITER
+        self.authenticator = Authenticator(key_policy_for(settings.keys, settings.host), anonymous, self._tokens)
+        self._uri = uri
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[dict[str, Any]]:
         """Start the process's tasks, yield the state of its requests, and stop the tasks at the end."""
-        settings = self.settings
-        database = self._database()
-        providers = _providers(settings)
-        max_subscriptions = settings.max_subscriptions
+        settings, max_subscriptions = self.settings, self.settings.max_subscriptions
+        timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
+        listeners = [TracedCommands(self.tracing)] if self.tracing else []
+        database = Database.open(self._uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
+        providers = EnvironmentProviders(
+            grants=parse_grants(settings.provider_secrets),
+            timeout_seconds=settings.completion_timeout_seconds,
+            gateways=parse_hosts(settings.provider_headers),
+            allow_private=settings.allow_private_providers,
+        )
         max_caller_subscriptions = settings.max_caller_subscriptions or half(max_subscriptions)
-        event_limits = max_subscriptions, settings.max_event_bytes, max_caller_subscriptions
-        calls = CallsStore(database, *event_limits)
+        calls = CallsStore(database, max_subscriptions, settings.max_event_bytes, max_caller_subscriptions)
         stores = Stores(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         background = BackgroundTasks()
         readiness = Readiness(database, settings.database_timeout_seconds, stats=background.stats_of("backfill"))
@@ -99,12 +91,6 @@ class ServerProcess:
             if self.tracing:
                 await asyncio.to_thread(self.tracing.close)
 
-    def _database(self) -> Database:
-        settings = self.settings
-        timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
-        listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
-
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
@@ -116,8 +102,8 @@ class ServerProcess:
             background.start(name, sweep_uploads(name, store, of, unfinished, background.stats_of(name)))
         background.start("upkeep", MaintenanceJobs(database, stores, background=background).run())
         background.start("memory", trim_periodically())
-        if self.tokens:
-            background.start("issuer_keys", self.tokens.keep_fresh())
+        if self._tokens:
+            background.start("issuer_keys", self._tokens.keep_fresh())
         background.start(
             "evaluations",
             run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
@@ -146,9 +132,7 @@ class ServerProcess:
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
         stopping_tasks = self.shutdown, settings.shutdown_seconds
-        return traces_over_grpc(
-            address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks
-        )
+        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks)
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""
@@ -166,23 +150,3 @@ class ServerProcess:
 async def _stop_and_flush(background: BackgroundTasks, stores: Stores) -> None:
     await background.stop()
     await stores.close()
-
-
-def _tokens(settings: Settings) -> OidcTokens | None:
-    if settings.oidc_issuer is None:
-        return None
-    return OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), parse_claim_grants(settings.oidc_grants))
-
-
-def _authenticator(settings: Settings, tokens: OidcTokens | None) -> Authenticator:
-    anonymous = ANONYMOUS_ADMIN if settings.admin else ANONYMOUS_WRITER
-    return Authenticator(key_policy_for(settings.keys, settings.host), anonymous, tokens)
-
-
-def _providers(settings: Settings) -> EnvironmentProviders:
-    return EnvironmentProviders(
-        grants=parse_grants(settings.provider_secrets),
-        timeout_seconds=settings.completion_timeout_seconds,
-        gateways=parse_hosts(settings.provider_headers),
-        allow_private=settings.allow_private_providers,
-    )

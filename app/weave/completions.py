@@ -7,7 +7,7 @@ from contextlib import aclosing
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.http import keepalive
+from app.http import connections
 from app.weave.request_models import ActionsExecuteBatchReq, CompletionsCreateReq, ImageGenerationCreateReq
 from graphql_schema.context import Stores
 from stores.completions import CompletionEvent
@@ -58,7 +58,7 @@ class _Lines(StreamingResponse):
         """Send the response; if the client stops reading, cancel it and the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(keepalive.TIMEOUT_SECONDS):
+            async with asyncio.timeout(connections.TIMEOUT_SECONDS):
                 await send(message)
 
         async with aclosing(self._events):

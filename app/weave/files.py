@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.auth.callers import access_of
+from app.auth.permissions import access_of
 from app.graphql_http.multipart import is_multipart
 from app.http.errors import BodyTimeoutError
 from app.http.media_types import media_type_of
@@ -20,7 +20,7 @@ from app.weave.request_body import InvalidRequestError
 from app.weave.request_models import DigestReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.admission import Reservation
+from stores.concurrency.byte_budget import Reservation
 from stores.errors import StoreError
 from stores.files import check_size
 

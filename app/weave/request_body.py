@@ -7,10 +7,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from app.auth.callers import ACCESS, RouteAccess, access_of
+from app.auth.permissions import ACCESS, RouteAccess, access_of
 from app.http.errors import HttpError
 from app.http.request_body import BodyRules, is_encoded, read_body
-from stores.concurrency.admission import Reservation
+from stores.concurrency.byte_budget import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
 from stores.json import AnyJson, incremental
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, g
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model, field_validator
 
-from app.auth.callers import ACCESS
+from app.auth.permissions import ACCESS
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
 from stores.calls.inputs import MAX_EXCEPTION

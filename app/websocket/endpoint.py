@@ -1,30 +1,103 @@
-"""GraphQL over WebSocket (graphql-transport-ws): subscriptions, queries and mutations."""
+"""GraphQL over WebSocket by graphql-transport-ws: subscriptions, queries and mutations.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md describes the messages.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, nullcontext, suppress
+from types import NoneType
+from typing import Any, Final
 
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
+from starlette.requests import HTTPConnection
+from starlette.status import WS_1001_GOING_AWAY, WS_1008_POLICY_VIOLATION, WS_1009_MESSAGE_TOO_BIG
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from strawberry.schema.schema import StreamResult
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 
 from app.admission import Admission, quota_key_of
-from app.graphql_http.trusted_documents import TrustedDocuments
+from app.admission.limits import TokenBuckets, large_subscription_error, run_in_slot
+from app.auth.middleware import authenticate_websocket, check_session, on_session_end
+from app.auth.sessions import unauthenticated_error
+from app.browser_security.middleware import Origins
+from app.graphql_http.trusted_documents import TrustedDocuments, asks_for_none
+from app.http import connections
 from app.http.errors import plain_error
-from app.http.scope_state import OPEN_WEBSOCKET
+from app.observability.requests import INTERNAL, RequestRecord, current_record
 from app.runtime.shutdown import Shutdown
-from app.websocket.connection import Connection
-from app.websocket.handler import TransportHandler
-from graphql_schema.engine.operations import LimitedSchema
-from stores.errors import StoreError
+from app.websocket import protocol
+from graphql_schema.engine.documents import PreparedOperation
+from graphql_schema.engine.hints import StreamHints
+from graphql_schema.engine.operations import LimitedSchema, Prepared
+from graphql_schema.engine.results import SharedResult
+from graphql_schema.errors import client_error, masked_error
+from stores.concurrency.byte_budget import FREE_BYTES, Reservation
+from stores.concurrency.slots import Slot
+from stores.errors import (
+    BadInputError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    StoreError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from stores.json import AnyJson, codec
+
+MAX_RUNNING: Final = 10
+"""Queries and mutations of one connection that run or are not sent yet: a client that reads nothing starts no more."""
+
+INVALID_MESSAGE: Final = 4400
+UNAUTHENTICATED: Final = 4401
+_WRONG_PROTOCOL: Final = 4406
+_DUPLICATE_ID: Final = 4409
+_SECOND_INIT: Final = 4429
+
+_CLOSE_SECONDS: Final = 1
+_MAX_REASON_BYTES: Final = 123  # bytes of a close frame's reason, by RFC 6455
+_STOPPING: Final = "the server stops"
+
+_Members = Mapping[str, type | tuple[type, ...]]
+_OPTIONAL_OBJECT: Final = (dict, NoneType)
+_MESSAGES: Final[Mapping[str, _Members]] = {
+    "connection_init": {"payload": _OPTIONAL_OBJECT},
+    "ping": {"payload": _OPTIONAL_OBJECT},
+    "pong": {"payload": _OPTIONAL_OBJECT},
+    "subscribe": {"id": str, "payload": dict},
+    "complete": {"id": str},
+}
+_SUBSCRIBE_PAYLOAD: Final[_Members] = {
+    "query": (str, NoneType),
+    "documentId": (str, NoneType),
+    "operationName": (str, NoneType),
+    "variables": _OPTIONAL_OBJECT,
+    "extensions": _OPTIONAL_OBJECT,
+}
 
 
-class GraphQLWebSocket(GraphQL[Any, None]):
+def flaw_of(message: object) -> str | None:
+    """Return what is wrong with a decoded message; None if it is valid."""
+    if not isinstance(message, dict):
+        return "A message must be a JSON object."
+    kind = message.get("type")
+    if not isinstance(kind, str) or kind not in _MESSAGES:
+        return f"The type of a message must be one of {', '.join(_MESSAGES)}."
+    wrong_member = _wrong_member(message, _MESSAGES[kind])
+    if wrong_member is None and kind == "subscribe":
+        payload = message["payload"]
+        wrong_member = _wrong_member(payload, _SUBSCRIBE_PAYLOAD)
+        if wrong_member is None and payload.get("query") is None and asks_for_none(payload):
+            wrong_member = "query"
+    return f"The {wrong_member} of a {kind} message is missing or of the wrong type." if wrong_member else None
+
+
+def _wrong_member(members: Mapping[str, object], expected: _Members) -> str | None:
+    return next((name for name, types in expected.items() if not isinstance(members.get(name), types)), None)
+
+
+class GraphQLWebSocket:
     """ASGI application for GraphQL over WebSocket; pages of other origins are refused.
 
     Args:
@@ -34,15 +107,11 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_operations: maximum number of concurrent operations of one connection.
         init_timeout_seconds: time limit for the client's connection_init.
         admission: the limits of the process.
-        trusted: documents that clients may request by hash; None if there are none.
-        allowed_origins: origins whose pages may connect, in addition to the server's own.
+        trusted: documents that clients may request by hash; none by default.
+        origins: origins whose pages may connect, in addition to the server's own.
         shutdown: the shutdown of this process.
         patience_seconds: time limit of running operations at a shutdown.
     """
-
-    schema: LimitedSchema
-    websocket_adapter_class = Connection
-    graphql_transport_ws_handler_class = TransportHandler
 
     def __init__(
         self,
@@ -54,60 +123,416 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         init_timeout_seconds: float = 10,
         admission: Admission | None = None,
         trusted: TrustedDocuments | None = None,
-        allowed_origins: Sequence[str] = (),
+        origins: Origins | None = None,
         shutdown: Shutdown | None = None,
         patience_seconds: float = 8.0,
     ) -> None:
-        super().__init__(
-            schema,
-            graphql_ide=None,
-            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            connection_init_wait_timeout=timedelta(seconds=init_timeout_seconds),
-            max_subscriptions_per_connection=None,
-            allowed_origins=allowed_origins,
-        )
-        self.admission = admission or Admission()
-        self.trusted = trusted
+        self.schema = schema
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
+        self.init_timeout_seconds = init_timeout_seconds
+        self.admission = admission or Admission()
+        self.trusted = trusted or TrustedDocuments()
         self.shutdown = shutdown or Shutdown()
         self.patience_seconds = patience_seconds
-        self._handlers: set[TransportHandler] = set()
+        self._origins = origins or Origins()
+        self._connections: set[Connection] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self.shutdown.on_start(self._close_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; one beyond the limit gets an HTTP error with Retry-After."""
+        socket = WebSocket(scope, receive, send)
         with ExitStack() as stack:
             try:
                 slot = stack.enter_context(self.admission.websockets.slot(quota_key_of(scope)))
             except StoreError as error:
                 await plain_error(scope, error)(scope, receive, send)
                 return
-            scope.setdefault("state", {})[OPEN_WEBSOCKET] = slot
-            await super().__call__(scope, receive, send)
+            if self._origins.refuses(None, socket.headers):
+                await socket.close(WS_1008_POLICY_VIOLATION)  # before the connection is accepted: status 403
+            elif GRAPHQL_TRANSPORT_WS_PROTOCOL not in scope["subprotocols"]:
+                await socket.accept()
+                await socket.close(_WRONG_PROTOCOL, "Subprotocol not acceptable")
+            else:
+                await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
+                await self._serve(Connection(self, socket, slot))
 
-    @contextmanager
-    def going_away(self, handler: TransportHandler) -> Iterator[None]:
-        """Close the connection at a shutdown of the server, until the end of the block."""
-        self._handlers.add(handler)
+    async def _serve(self, connection: "Connection") -> None:
+        """Serve a connection until one side closes it, or until the server shuts down."""
+        self._connections.add(connection)
         if self.shutdown.has_started:
-            self._start_closing(handler)
+            self._start_closing(connection)
         try:
-            yield
+            await connection.serve()
         finally:
-            self._handlers.discard(handler)
+            self._connections.discard(connection)
 
     def _close_all(self) -> None:
-        for handler in self._handlers:
-            self._start_closing(handler)
+        for connection in self._connections:
+            self._start_closing(connection)
 
-    def _start_closing(self, handler: TransportHandler) -> None:
-        task = asyncio.create_task(handler.go_away())
+    def _start_closing(self, connection: "Connection") -> None:
+        task = asyncio.create_task(connection.go_away())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base class's signature
-        """Return the context outside of an operation."""
-        return self.make_context(request)
+
+class Connection:
+    """One accepted WebSocket: it decodes messages by the limits of `stores.json`, and runs operations."""
+
+    def __init__(self, endpoint: GraphQLWebSocket, socket: WebSocket, slot: Slot) -> None:
+        self._endpoint = endpoint
+        self._socket = socket
+        self._slot = slot
+        self._is_trusted = False
+        """True once the client is authenticated, and may send operations and large messages."""
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._resources = ExitStack()
+        self._pings = TokenBuckets(protocol.PINGS_PER_SECOND, protocol.PING_BURST)
+        self._unsent = asyncio.Semaphore(MAX_RUNNING)
+        """Queries and mutations until their results are sent."""
+        self._reservation: Reservation | None = None
+        """Memory of the last message; None once its operation has taken it over."""
+        self._timer: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Handle messages until one side closes the connection."""
+        self._timer = asyncio.create_task(self._time_out_init())
+        try:
+            while self._socket.application_state is WebSocketState.CONNECTED:
+                await self._handle_next()
+        except WebSocketDisconnect:
+            return
+        finally:
+            self._resources.close()
+            self._release_reservation()
+            tasks = [task for task in (self._timer, self._close_task, *self._operations.values()) if task]
+            for task in tasks:
+                if task is not self._close_task:
+                    task.cancel()
+            # Their last lines release memory and slots.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # A cancelled task keeps its frames, which hold results and this connection.
+            self._operations.clear()
+
+    async def go_away(self) -> None:
+        """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
+        if self._operations:
+            await asyncio.wait(list(self._operations.values()), timeout=self._endpoint.patience_seconds)
+        await self._close(WS_1001_GOING_AWAY, _STOPPING)
+
+    async def _time_out_init(self) -> None:
+        await asyncio.sleep(self._endpoint.init_timeout_seconds)
+        await self._close(protocol.CLIENT_TIMEOUT, "Connection initialisation timeout")
+
+    async def _send_pings(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                await asyncio.sleep(connections.BEAT_SECONDS)
+                await self._send({"type": "ping"})
+
+    async def _receive(self) -> MutableMapping[str, Any]:
+        """Return the next message; close the connection if the client does not even answer pings.
+
+        Raises:
+            WebSocketDisconnect: the connection is closed.
+        """
+        try:
+            async with asyncio.timeout(connections.TIMEOUT_SECONDS):
+                event = await self._socket.receive()
+        except TimeoutError:
+            reason = f"No message, not even a pong, in {connections.TIMEOUT_SECONDS} s."
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._close(protocol.CLIENT_TIMEOUT, reason)
+            raise WebSocketDisconnect from None
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        return event
+
+    async def _handle_next(self) -> None:
+        """Handle one message; close the connection if it is malformed or exceeds the memory budget."""
+        event = await self._receive()
+        encoded: bytes | None = event.get(protocol.ENCODED)
+        if encoded is None:
+            text: str | None = event.get("text")
+            if text is None:
+                await self._close(INVALID_MESSAGE, "WebSocket message type must be text")
+                return
+            encoded = text.encode()
+        self._reservation, refusal = event.get(protocol.RESERVATION), None
+        if size_error := self._size_error(len(encoded)):
+            await self._close(WS_1009_MESSAGE_TOO_BIG, size_error)
+            return
+        try:
+            message = await self._decoded(encoded)
+        except BadInputError as error:
+            await self._close(INVALID_MESSAGE, f"A message is malformed: {error.message}.")
+            return
+        except PayloadTooLargeError as error:
+            await self._close(WS_1009_MESSAGE_TOO_BIG, f"A message is too large: it {error.message}.")
+            return
+        except (RateLimitedError, UnavailableError) as error:
+            message, refusal = _refusable_message(encoded), error.with_traceback(None)
+            if message is None:
+                await self._close(protocol.TRY_AGAIN, protocol.refusal_reason(error))
+                return
+        await self._handle(message, len(encoded), refusal)
+        # Free a processed message now, not at the next one.
+        if isinstance(message, dict):
+            message.clear()
+        self._release_reservation()
+
+    def _size_error(self, size: int) -> str | None:
+        if size > self._endpoint.max_message_bytes:
+            return f"A message is larger than {self._endpoint.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
+        if size > protocol.MAX_FIRST_BYTES and not self._is_trusted:
+            return f"A message before connection_ack is larger than {protocol.MAX_FIRST_BYTES:,} bytes."
+        return None
+
+    async def _decoded(self, encoded: bytes) -> object:
+        """Decode a message; reserve the memory of a large one before parsing.
+
+        Raises:
+            BadInputError: it is not JSON, or exceeds the limits.
+            PayloadTooLargeError: it has too many values.
+            RateLimitedError: other requests of this caller use the rest of their half of the memory.
+            UnavailableError: the memory budget is used up.
+        """
+        size = len(encoded)
+        if size <= FREE_BYTES:
+            return codec.loads(encoded)
+        self._reservation = reservation = self._take_reservation()
+        await reservation.reserve(max(0, size - reservation.size))
+        return await self._endpoint.schema.parse_request(encoded, reservation.reserve)
+
+    def _take_reservation(self) -> Reservation:
+        """Return the reservation of the last message, not necessarily complete; the caller must release it."""
+        reservation, self._reservation = self._reservation or self._new_reservation(), None
+        return reservation
+
+    def _release_reservation(self) -> None:
+        """Release the last message's reservation, unless its operation has taken it over."""
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
+
+    def _new_reservation(self) -> Reservation:
+        return self._endpoint.admission.memory.reservation(quota_key_of(self._socket.scope))
+
+    async def _handle(self, message: AnyJson, size: int, refusal: StoreError | None) -> None:
+        """Handle a decoded message; close the connection if it does not conform to the protocol."""
+        if flaw := flaw_of(message):
+            await self._close(INVALID_MESSAGE, flaw)
+            return
+        match message["type"]:
+            case "connection_init":
+                await self._initialize(message.get("payload") or {})
+            case "subscribe" if not self._is_trusted:
+                await self._close(UNAUTHENTICATED, "Unauthorized")
+            case "subscribe":
+                await self._start_operation(message["id"], message["payload"], size, refusal)
+            case "complete":
+                if task := self._operations.pop(message["id"], None):
+                    task.cancel()
+            case _ if self._pings.try_acquire("") > 0:
+                await self._close(protocol.TOO_MANY_PINGS, protocol.TOO_MANY_REASON)
+            case "ping":
+                await self._send({"type": "pong"})
+
+    async def _initialize(self, payload: Mapping[str, object]) -> None:
+        """Acknowledge the connection if the client is authenticated, and start pings."""
+        if self._is_trusted:
+            await self._close(_SECOND_INIT, "Too many initialisation requests")
+            return
+        scope = self._socket.scope
+        try:
+            await authenticate_websocket(scope, payload)
+            self._slot.charge_to(quota_key_of(scope))
+        except StoreError as error:
+            code = UNAUTHENTICATED if isinstance(error, UnauthenticatedError) else protocol.TRY_AGAIN
+            await self._close(code, error.message)
+            return
+        self._is_trusted = True
+        protocol.end_handshake_limits(scope, self._new_reservation)
+        if self._timer:
+            self._timer.cancel()
+        await self._send({"type": "connection_ack"})
+        self._timer = asyncio.create_task(self._send_pings())
+        self._resources.enter_context(on_session_end(scope)).add_done_callback(self._on_session_end)
+
+    def _on_session_end(self, ended: asyncio.Future[None]) -> None:
+        if not ended.cancelled():
+            self._close_task = asyncio.create_task(self._close(UNAUTHENTICATED, unauthenticated_error().message))
+
+    async def _start_operation(
+        self, operation_id: str, payload: dict[str, Any], size: int, refusal: StoreError | None
+    ) -> None:
+        """Start an operation if the limits allow it; its message stays reserved until the first result."""
+        with ExitStack() as resources:
+            reservation = resources.enter_context(self._take_reservation())
+            try:
+                if refusal:
+                    raise refusal
+                await check_session(self._socket.scope)
+                prepared = await self._prepare(operation_id, payload, is_large=size > FREE_BYTES)
+                await reservation.reserve(max(0, size - reservation.size))
+            except StoreError as error:
+                error_shown = client_error(error)
+                current_record().next_operation().finish_with([error_shown])
+                await self._send({"id": operation_id, "type": "error", "payload": [error_shown.formatted]})
+                return
+            if operation_id in self._operations:
+                await self._close(_DUPLICATE_ID, f"Subscriber for {operation_id} already exists")
+                return
+            name, variables = payload.get("operationName"), payload.get("variables")
+            running = self._run_operation(operation_id, prepared, name, variables, reservation)
+            task = self._operations[operation_id] = asyncio.create_task(running)
+            release = resources.pop_all().close
+            task.add_done_callback(lambda _task: release())
+
+    async def _prepare(self, operation_id: str, payload: Mapping[str, Any], *, is_large: bool) -> Prepared:
+        """Check that an operation may start, and return it.
+
+        Raises:
+            StoreError: it may not.
+        """
+        endpoint = self._endpoint
+        if endpoint.shutdown.has_started:
+            raise UnavailableError(f"{_STOPPING}; retry over a new connection")
+        if len(self._operations) >= endpoint.max_operations and operation_id not in self._operations:
+            raise RateLimitedError(
+                f"This connection already runs {endpoint.max_operations} operations; complete one, open another "
+                "connection, or raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
+                retry_after_seconds=1,
+            )
+        if endpoint.admission.rates:
+            endpoint.admission.rates.check(quota_key_of(self._socket.scope))
+        query = endpoint.trusted.text_of(payload) or payload.get("query") or ""
+        async with endpoint.admission.reading(query, self._socket.scope):
+            prepared = await endpoint.schema.prepare(query, payload.get("operationName"))
+        if is_large and isinstance(prepared, PreparedOperation) and prepared.is_open_ended_subscription:
+            raise large_subscription_error()
+        return prepared
+
+    async def _run_operation(
+        self,
+        operation_id: str,
+        prepared: Prepared,
+        name: str | None,
+        variables: dict[str, Any] | None,
+        reservation: Reservation,
+    ) -> None:
+        """Run one operation to its end, with its own context like an HTTP request."""
+        record, keeps_request = current_record().next_operation(), False
+        unsent: AbstractAsyncContextManager[None] = nullcontext()
+        record.name = name
+        record.make_current()
+        try:
+            context = self._endpoint.make_context(self._socket)
+            results = await self._endpoint.schema.stream(
+                prepared, variable_values=variables, context_value=context, operation_name=name
+            )
+            if isinstance(prepared, PreparedOperation):
+                record.operation = prepared.root_field
+                keeps_request = reservation.is_counted and prepared.is_finite_subscription
+                if not prepared.is_subscription:
+                    quota_key = quota_key_of(self._socket.scope)
+                    slot = self._endpoint.admission.operations.operation(quota_key, is_query=prepared.is_query)
+                    results, unsent = run_in_slot(slot, results), self._unsent
+            # No longer needed; a client that reads slowly should not keep it in memory.
+            del prepared, variables
+            async with unsent, aclosing(results):
+                await self._send_results(operation_id, results, None if keeps_request else reservation, record)
+        except WebSocketDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details
+            record.count_error(INTERNAL)
+            masked = masked_error(error, "in an operation over WebSocket")
+            with suppress(WebSocketDisconnect):
+                await self._end_operation(operation_id, {"type": "error", "payload": [masked.formatted]})
+        finally:
+            reservation.release()
+            record.finish()
+
+    async def _send_results(
+        self, operation_id: str, results: StreamResult, reservation: Reservation | None, record: RequestRecord
+    ) -> None:
+        """Send the results of an operation, then its end.
+
+        Releases `reservation` at the first result, if given: the client may read slowly.
+        """
+        start = f'{{"type":"next","id":{codec.encode(operation_id)},"payload":'
+        async for result in results:
+            if reservation:
+                reservation.release()
+                reservation = None
+            if isinstance(result, SharedResult):
+                await self._send_text(f"{start}{result.text}}}")
+            elif isinstance(result, StreamHints):
+                # A ping: clients would treat a `next` without data as an event, but every client answers a ping.
+                await self._send({"type": "ping", "payload": {"id": operation_id, "hints": result.hints}})
+            elif not isinstance(result, ExecutionResult):
+                raise TypeError("the schema does not support incremental delivery")
+            else:
+                record.finish_with(result.errors)
+                errors = [error.formatted for error in result.errors or ()]
+                if isinstance(result, PreExecutionError):
+                    await self._end_operation(operation_id, {"type": "error", "payload": errors})
+                    return
+                payload = {"data": result.data, "errors": errors, "extensions": result.extensions}
+                payload = {key: value for key, value in payload.items() if value or key == "data"}
+                await self._send({"id": operation_id, "type": "next", "payload": payload})
+        await self._end_operation(operation_id, {"type": "complete"})
+
+    async def _end_operation(self, operation_id: str, message: dict[str, object]) -> None:
+        """Send the last message of an operation; the client may use its id again."""
+        if self._operations.get(operation_id) is asyncio.current_task():
+            del self._operations[operation_id]
+        await self._send({"id": operation_id, **message})
+
+    async def _send(self, message: Mapping[str, object]) -> None:
+        """Send one message.
+
+        Raises:
+            WebSocketDisconnect: the connection is closed.
+        """
+        await self._send_text(codec.dumps(message).decode())
+
+    async def _send_text(self, text: str) -> None:
+        """Send one encoded message.
+
+        Raises:
+            WebSocketDisconnect: the connection is closed.
+        """
+        if self._socket.application_state is not WebSocketState.CONNECTED:
+            raise WebSocketDisconnect
+        try:
+            # Avoids `send_text`, which adds a call per message; a broadcast sends thousands.
+            await self._socket.send({"type": "websocket.send", "text": text})
+        except RuntimeError as error:
+            # The server closed the connection while this waited for the client.
+            raise WebSocketDisconnect from error
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Close the connection; no effect if it is closed."""
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            # RuntimeError: uvicorn has already closed it.
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await self._socket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))
+
+
+def _refusable_message(encoded: bytes) -> dict[str, object] | None:
+    """Return a minimal subscribe message that can be refused by itself; None if the connection must be closed."""
+    if len(encoded) > protocol.MAX_REFUSABLE_BYTES:
+        return None
+    try:
+        message = codec.loads(encoded)
+    except BadInputError:
+        return None
+    if not isinstance(message, dict) or message.get("type") != "subscribe":
+        return None
+    return {"type": "subscribe", "id": message.get("id"), "payload": {"query": ""}}

@@ -18,11 +18,11 @@ from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.admission.rates import TokenBuckets
-from app.auth.credentials import MAX_CHARACTERS
-from app.browser_security.security_headers import HEADERS
+from app.admission.limits import TokenBuckets
+from app.auth.sessions import MAX_CHARACTERS
+from app.browser_security.middleware import HEADERS
 from app.http.request_body import PACE, TimeLeft
-from stores.concurrency.admission import FREE_BYTES, Reservation
+from stores.concurrency.byte_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental
 
@@ -217,8 +217,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Reserve memory for undelivered bytes, and move the deadline of the incomplete message."""
         if self.transport.is_closing():
             self._discard()
+        elif self.close_sent and self._incomplete_bytes() > FREE_BYTES:
+            # Keeps reading for the client's close frame, but keeps nothing large before it.
+            self._discard()
+            self.conn.fail(TRY_AGAIN)
         elif self.close_sent:
-            self._discard_after_close()
+            return
         elif self.handshake_initiated:
             self._reserve()
             self._move_deadline(arrived)
@@ -226,11 +230,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _incomplete_bytes(self) -> int:
         return len(self.conn.reader.buffer) + (self.conn.current_size or 0) + _FRAME_BYTES * len(self.frames)
 
-    def _unread_bytes(self) -> int:
-        return len(self._unparsed) + self._incomplete_bytes() + _FRAME_BYTES * self.queue.qsize()
-
     def _reserve(self) -> None:
-        unread = self._unread_bytes()
+        unread = len(self._unparsed) + self._incomplete_bytes() + _FRAME_BYTES * self.queue.qsize()
         if self._new_reservation is None:
             if unread > 2 * MAX_FIRST_BYTES:
                 self.fail(WS_1009_MESSAGE_TOO_BIG, "the messages before connection_ack are too large")
@@ -329,12 +330,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._timer = self.loop.call_later(seconds_left, self._check_deadline)
         else:
             self.fail(CLIENT_TIMEOUT, f"an unfinished message {self._time_left.reason}; send it faster")
-
-    def _discard_after_close(self) -> None:
-        """Keep reading for the client's close frame, but keep nothing large before it."""
-        if self._incomplete_bytes() > FREE_BYTES:
-            self._discard()
-            self.conn.fail(TRY_AGAIN)
 
     def fail(self, code: int, reason: str) -> None:
         """Close the connection, and discard what the client still sends, so that it reads the reason."""

@@ -85,7 +85,7 @@ class LimitedSchema(strawberry.Schema):
         The text is a whole request, or one parameter of it.
 
         Raises:
-            BadInputError: if the text is not JSON, or exceeds `stores.json.limits`.
+            BadInputError: if the text is not JSON, or exceeds `stores.json.paths`.
             PayloadTooLargeError: if it has too many values; it is not parsed.
             RateLimitedError, UnavailableError: if `reserve` finds no room.
         """

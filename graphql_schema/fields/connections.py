@@ -38,7 +38,7 @@ from stores.row_fields import drop_parsed
 
 if TYPE_CHECKING:
     from graphql_schema.calls.types import CallSchema
-    from graphql_schema.evaluations.runs import EvaluationRun
+    from graphql_schema.evaluations import EvaluationRun
     from graphql_schema.files import FileContentReadRes
     from graphql_schema.objects import ObjSchema
     from graphql_schema.tables import Table
@@ -53,7 +53,7 @@ Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
 ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
 TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
-Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
+Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
 
 First = Annotated[
     int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")
@@ -332,7 +332,7 @@ Find = Callable[..., Awaitable[Mapping[Any, Any]]]
 Relation = Any
 """An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
 
-KeyOf = Callable[[Row], Any]
+KeyOf = Callable[[Any], Any]
 """Returns the key of the related row; None if there is none."""
 
 

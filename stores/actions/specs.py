@@ -9,7 +9,7 @@ from stores import refs
 from stores.errors import BadInputError, StoreError
 from stores.json import AnyJson, codec
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ActionSpec
+from stores.objects.builtin import ActionSpec, without_type_marks
 from stores.objects.classes import OBJECT, classes_of
 from stores.objects.documents import named
 from stores.row_fields import JsonField
@@ -18,8 +18,6 @@ MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""
 
 _CLASS: Final = ActionSpec.__name__
-_EXTRA_KEYS: Final = ("_type", "_class_name", "_bases", "ref")
-"""Keys that Weave's client and LoomQL add to the fields of a value."""
 _VAL: Final = JsonField("val")
 _REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
@@ -73,9 +71,7 @@ def _spec(text: str) -> ActionSpec:
         message = f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass"
         raise BadInputError(message, "action_ref")
     try:
-        return ActionSpec.model_validate(
-            _without_extra_keys(value) | {"config": _without_extra_keys(value.get("config"))}
-        )
+        return ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(map(str, fault["loc"]))[:200]
@@ -84,7 +80,7 @@ def _spec(text: str) -> ActionSpec:
         raise BadInputError(message, "action_ref") from None
 
 
-def _without_extra_keys(value: AnyJson) -> AnyJson:
-    if not isinstance(value, dict):
-        return value
-    return {key: inner for key, inner in value.items() if key not in _EXTRA_KEYS}
+def _fields(value: AnyJson) -> AnyJson:
+    """Remove the keys that Weave's client and LoomQL add to the fields of a value."""
+    fields = without_type_marks(value)
+    return {name: inner for name, inner in fields.items() if name != "ref"} if isinstance(fields, dict) else fields

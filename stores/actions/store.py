@@ -1,36 +1,163 @@
 """Store of actions: it executes them on calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
-from stores.actions.action_run import ActionResults, ActionRun
-from stores.actions.contains_words import WordSearch
+from stores import refs
 from stores.actions.judge import ChatCompletions, Judge
-from stores.actions.specs import read_action
+from stores.actions.specs import Action, read_action
 from stores.calls import CallsStore
 from stores.concurrency.time_slices import cooperative
-from stores.errors import BadInputError
-from stores.feedback import FeedbackStore
+from stores.database.content_store import batches
+from stores.database.paced_steps import weighted_batches
+from stores.database.project_registry import RegisteredProjects
+from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
+from stores.feedback import FeedbackStore, NewFeedback
+from stores.feedback.inputs import RUNNABLE
 from stores.ids import check_call_id, check_project_id
 from stores.input_checks import MAX_NAME, check_length
+from stores.json import codec
+from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
+from stores.row_fields import JsonField
+
+MAX_WORDS: Final = 1_000
+"""Limit on the words of a spec, because each output is scanned once per word."""
+
+_OUTPUT: Final = JsonField("output")
+
+MAX_OUTPUT_CHARACTERS: Final = 32 * 1024 * 1024
+"""Limit on the JSON characters of all outputs of a batch, which stay in memory until the response is sent."""
 
 MAX_CALLS: Final = 10_000
 
 CONCURRENT_JUDGEMENTS: Final = 8
 """Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
 
-_LOOKUP_BATCH: Final = 1_000
 _SEARCH_BATCH: Final = 200
 _SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
 """JSON bytes read and searched together; a larger call is processed alone."""
 
 _ACCESS_DENIED: Final = (401, 403)
 """HTTP statuses that mean that the provider will refuse every other request, too."""
+
+
+class WordSearch:
+    """Tests whether an output contains any word, in its compact JSON text or in a string inside it.
+
+    Matching is case-sensitive and ignores word boundaries: `art` matches `Start`. A call without output counts as null.
+    """
+
+    def __init__(self, config: ContainsWordsActionConfig) -> None:
+        """Read the words from a spec.
+
+        Raises:
+            BadInputError: there are more than `MAX_WORDS`.
+        """
+        count = len(config.target_words)
+        if count > MAX_WORDS:
+            raise BadInputError(f"has a spec with {count:,} target_words; the limit is {MAX_WORDS:,}", "action_ref")
+        self._words = config.target_words
+        self._escaped = [word for word in self._words if codec.encode(word) != f'"{word}"']
+
+    def matches(self, row: Row) -> bool:
+        """Return True if the output of a call contains a word."""
+        text = _OUTPUT.text(row) or "null"
+        if _has_any(text, self._words):
+            return True
+        # Words without JSON escapes appear in the text exactly as in the strings.
+        if not self._escaped or "\\" not in text:
+            return False
+        parts = iter_strings(codec.loads(text.encode()), with_keys=True)
+        return any(_has_any(part, self._escaped) for part in parts)
+
+
+def _has_any(text: str, words: Sequence[str]) -> bool:
+    return any(word in text for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResults:
+    """Results of an action, one row per requested call, in request order.
+
+    A row has `call_id`, and either the action's output as `json.output` with the `feedback` that stores it, or `error`
+    with `code` and `message`.
+    """
+
+    results: list[Row]
+
+    @property
+    def num_failed(self) -> int:
+        """Number of rows with an error."""
+        return sum("error" in row for row in self.results)
+
+
+@dataclass(slots=True)
+class ActionRun:
+    """One action on calls of one project; repeated call ids are processed once."""
+
+    project_id: str
+    action: Action
+    wb_user_id: str | None
+    listed: RegisteredProjects
+    """Registration of the project at the start. If it is purged meanwhile, no feedback is stored."""
+    results: dict[str, Row] = field(default_factory=dict)
+    characters: int = 0
+    """JSON characters of all outputs so far."""
+
+    def check_size(self) -> None:
+        """Check that another output may be added.
+
+        Raises:
+            PayloadTooLargeError: the outputs have reached `MAX_OUTPUT_CHARACTERS`.
+        """
+        if self.characters >= MAX_OUTPUT_CHARACTERS:
+            raise PayloadTooLargeError(
+                f"the outputs of the batch have {self.characters:,} characters of JSON; the limit is "
+                f"{MAX_OUTPUT_CHARACTERS:,}, so send the remaining calls in another request"
+            )
+
+    def feedback(self, call_id: str, output: object) -> NewFeedback:
+        """Build the feedback that stores an output."""
+        return NewFeedback(
+            project_id=self.project_id,
+            weave_ref=refs.call_ref({"project_id": self.project_id, "id": call_id}),
+            feedback_type=f"{RUNNABLE}.{self.action.name}",
+            payload={"output": output},
+            runnable_ref=self.action.ref,
+            wb_user_id=self.wb_user_id,
+        )
+
+    def record(self, call_id: str, output: object, feedback: Row) -> None:
+        """Record the output of a call and its feedback."""
+        texts = {"output": codec.encode(output)}
+        self.characters += len(texts["output"])
+        self.results[call_id] = {"call_id": call_id, "json": texts, "feedback": feedback}
+
+    def record_error(self, call_id: str, error: StoreError) -> None:
+        """Record the error of a call."""
+        self.results[call_id] = {"call_id": call_id, "error": {"code": error.code, "message": error.message}}
+
+    def record_missing(self, call_id: str) -> None:
+        """Record that a call does not exist."""
+        self.record_error(
+            call_id, NotFoundError(f"there is no call {call_id!r} in {self.project_id}, or it is deleted")
+        )
+
+    @contextmanager
+    def recording_errors(self, call_ids: Iterable[str]) -> Iterator[None]:
+        """Record a store error raised in the block as the error of all `call_ids`."""
+        try:
+            yield
+        except StoreError as error:
+            for call_id in call_ids:
+                self.record_error(call_id, error)
 
 
 class ActionsStore:
@@ -81,21 +208,17 @@ class ActionsStore:
 
     async def _groups(self, run: ActionRun, call_ids: list[str]) -> AsyncIterator[list[str]]:
         """Yield groups of existing calls that fit into memory together."""
-        for start in range(0, len(call_ids), _LOOKUP_BATCH):
-            batch = call_ids[start : start + _LOOKUP_BATCH]
-            for group in _groups_by_size(await self._sizes(run, batch)):
-                yield group
-
-    async def _sizes(self, run: ActionRun, call_ids: list[str]) -> dict[str, int]:
-        """Return the JSON size of each existing call."""
-        rows: Mapping[tuple[str, str], Row | None] = {}
-        with run.recording_errors(call_ids):
-            keys = [(run.project_id, call_id) for call_id in call_ids]
-            rows = await self._calls.by_keys(keys, frozenset({"storage_size_bytes"}))
-        for (_, call_id), row in rows.items():
-            if row is None:
-                run.record_missing(call_id)
-        return {call_id: row["storage_size_bytes"] for (_, call_id), row in rows.items() if row}
+        for batch in batches(call_ids, _SEARCH_BATCH):
+            rows: Mapping[tuple[str, str], Row | None] = {}
+            with run.recording_errors(batch):
+                keys = [(run.project_id, call_id) for call_id in batch]
+                rows = await self._calls.by_keys(keys, frozenset({"id", "storage_size_bytes"}))
+            for (_, call_id), row in rows.items():
+                if row is None:
+                    run.record_missing(call_id)
+            found = [row for row in rows.values() if row]
+            for group in weighted_batches(found, "storage_size_bytes", _SEARCH_BATCH_BYTES):
+                yield [row["id"] for row in group]
 
     async def _search(self, run: ActionRun, search: WordSearch, call_ids: list[str]) -> None:
         keys = [(run.project_id, call_id) for call_id in call_ids]
@@ -144,17 +267,3 @@ class ActionsStore:
         """Store outputs as feedback on their calls."""
         await self.database.run(self.database.ensure_projects_listed([run.project_id], run.listed))
         return await self._feedback.create([run.feedback(*each) for each in outputs.items()])
-
-
-def _groups_by_size(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Group calls so that each group stays within the size limit."""
-    group: list[str] = []
-    size = 0
-    for call_id, call_size in sizes.items():
-        if group and (size + call_size > _SEARCH_BATCH_BYTES or len(group) == _SEARCH_BATCH):
-            yield group
-            group, size = [], 0
-        group.append(call_id)
-        size += call_size
-    if group:
-        yield group

@@ -1,7 +1,6 @@
 """Aggregates of calls: metrics by group, and usage summed up the tree of a trace."""
 
-from stores.aggregates.buckets import Bucket
-from stores.aggregates.grouping import GroupBy, Grouping
+from stores.aggregates.grouping import Bucket, GroupBy, Grouping
 from stores.aggregates.own_usage import UsageOf
 from stores.aggregates.store import Aggregate, AggregatesStore
 

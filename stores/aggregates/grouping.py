@@ -1,19 +1,88 @@
-"""Group keys of calls, and the document paths that contain them."""
+"""Group keys of calls: the document paths that contain them, and time buckets.
 
-import re
+A bucket is a calendar unit in a time zone, identified by its start in microseconds. Minutes and hours have a fixed
+length. A day, a week (from Monday) and a month follow the zone's calendar, so a day on which clocks change has 23 or
+25 hours.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from stores.aggregates import buckets
-from stores.aggregates.buckets import Bucket
+from stores import times
 from stores.errors import BadInputError
-from stores.query.fields import Field, Kind
-from stores.query.value_expressions import Expression
+from stores.query.fields import Field, Kind, camel
+from stores.query.text_expressions import Expression
+
+UTC: Final = "UTC"
+
+_DAY: Final = 86_400 * times.SECOND
+_FIRST_MONDAY: Final = 4 * _DAY
+"""Monday, 5 January 1970."""
+
+
+class Bucket(StrEnum):
+    """Length of a bucket; the values are MongoDB's names of the units."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+_LENGTHS: Final = {
+    Bucket.MINUTE: 60 * times.SECOND,
+    Bucket.HOUR: 3600 * times.SECOND,
+    Bucket.DAY: _DAY,
+    Bucket.WEEK: 7 * _DAY,
+}
+
+
+def bucket_of(micros: Expression, bucket: Bucket, timezone: str = UTC) -> Expression:
+    """Build the expression of the bucket that contains a time; `bounds` converts it to start and end."""
+    length = _LENGTHS.get(bucket)
+    if timezone != UTC or not length:
+        return {"$dateTrunc": {"date": _date(micros), **_unit(bucket, timezone), "startOfWeek": "monday"}}
+    # This takes a third of the time of `$dateTrunc`.
+    since = {"$subtract": [micros, _FIRST_MONDAY if bucket is Bucket.WEEK else 0]}
+    return {"$subtract": [micros, _modulo(since, length)]}
+
+
+def bounds(found: Expression, bucket: Bucket, timezone: str = UTC) -> tuple[Expression, Expression]:
+    """Return expressions of a bucket's start and of the next bucket's start, clamped to the supported years."""
+    length = _LENGTHS.get(bucket)
+    if timezone != UTC or not length:
+        following = {"$dateAdd": {"startDate": found, "amount": 1, **_unit(bucket, timezone)}}
+        return _within(_micros(found)), _within(_micros(following))
+    return _within(found), _within({"$add": [found, length]})
+
+
+def _unit(bucket: Bucket, timezone: str) -> Expression:
+    return {"unit": bucket.value, "timezone": {"$literal": timezone}}
+
+
+def _date(micros: Expression) -> Expression:
+    """Convert microseconds to a date. Whole milliseconds are exact as doubles; microseconds are not."""
+    whole = {"$subtract": [micros, _modulo(micros, 1000)]}
+    return {"$toDate": {"$toLong": {"$round": {"$divide": [whole, 1000]}}}}
+
+
+def _micros(date: Expression) -> Expression:
+    return {"$multiply": [{"$toLong": date}, 1000]}
+
+
+def _modulo(number: Expression, by: int) -> Expression:
+    """Return the remainder from 0 to `by`; MongoDB's `$mod` is negative for negative numbers."""
+    return {"$mod": [{"$add": [{"$mod": [number, by]}, by]}, by]}
+
+
+def _within(micros: Expression) -> Expression:
+    return {"$max": [times.FIRST, {"$min": [times.LAST, micros]}]}
+
 
 MAX_TIMEZONE: Final = 100
-_CAPITAL: Final = re.compile("[A-Z]")
 
 
 class GroupBy(StrEnum):
@@ -77,7 +146,7 @@ class Grouping:
         Raises:
             BadInputError: it is a group key that is not in `by`.
         """
-        key = next((key for key in GroupBy if key.value in (name, _snake(name))), None)
+        key = next((key for key in GroupBy if name in (key.value, camel(key.value))), None)
         if key and key not in self.by:
             raise BadInputError(
                 f"rows have {name} only with {key.name} in groupBy; add it or sort by another field", argument
@@ -106,7 +175,7 @@ class Grouping:
 
     def _key(self, key: GroupBy) -> Expression:
         if key is GroupBy.TIME_BUCKET and self.bucket:
-            return buckets.bucket_of("$started_at", self.bucket, self._zone)
+            return bucket_of("$started_at", self.bucket, self._zone)
         path = f"${_PATHS[key]}"
         return {"$ifNull": [path, None]} if key in _OPTIONAL else path
 
@@ -115,14 +184,10 @@ class Grouping:
         """Expressions of the key fields over the `_id` of a group."""
         fields: dict[str, Any] = {key.value: f"$_id.{key.value}" for key in self.by}
         if self.bucket:
-            first, following = buckets.bounds("$_id.bucket_start", self.bucket, self._zone)
+            first, following = bounds("$_id.bucket_start", self.bucket, self._zone)
             fields |= {"bucket_start": first, "bucket_end": following}
         return fields
 
     @property
     def _zone(self) -> str:
-        return self.timezone or buckets.UTC
-
-
-def _snake(name: str) -> str:
-    return _CAPITAL.sub(lambda found: "_" + str(found[0]).lower(), name[:100])
+        return self.timezone or UTC

@@ -20,7 +20,7 @@ from typing import Any, Final
 from stores.calls.documents import key_fields
 from stores.database import Collection
 from stores.database.transactions import Session
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, STORED
 from stores.usage.entries import SUM, UNCLEAR

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates import percentiles
+from stores.aggregates import metrics
 from stores.aggregates.grouping import Grouping
 from stores.aggregates.metrics import COSTS, NAMES, UNPRICED, Wanted
 from stores.aggregates.own_usage import Unclear, UsageOf, with_own_usage
 from stores.costs import Prices
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 
 Pipeline = list[dict[str, Any]]
 
@@ -101,8 +101,8 @@ class Rows:
         if not wanted.percentiles:
             return [{"$group": {"_id": keys, **wanted.summed}}]
         if in_memory:
-            return percentiles.in_memory(keys, wanted.summed, wanted.percentiles)
-        return percentiles.by_counts(keys, wanted.summed, wanted.resummed, wanted.percentiles)
+            return metrics.in_memory(keys, wanted.summed, wanted.percentiles)
+        return metrics.by_counts(keys, wanted.summed, wanted.resummed, wanted.percentiles)
 
     def rows(self, limit: int, max_groups: int) -> Pipeline:
         """Build the stages that sort the groups and return at most `limit` rows, each with `GROUPS`.

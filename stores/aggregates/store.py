@@ -1,21 +1,20 @@
 """Store of aggregates: each covers the matching calls of one project in one snapshot."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pymongo.errors import OperationFailure
 
-from stores.aggregates.buckets import Bucket, bucket_of
-from stores.aggregates.grouping import Grouping
+from stores.aggregates.grouping import Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import Wanted
 from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
-from stores.calls.list_query import CallsQuery, ListQuery
+from stores.calls.list_query import CallsQuery
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
@@ -91,13 +90,14 @@ class AggregatesStore:
         """
         check_project_id(project_id)
         grouping.check()
-        self._check_limit(limit)
+        if limit is not None and not 1 <= limit <= self._max_rows:
+            raise BadInputError(f"{limit:,} is out of range; use 1 to {self._max_rows:,} rows", "limit")
         rows = Rows(grouping, Wanted.of(wanted), usage_of, sort_by)
         rows = replace(rows, wanted=rows.sorted_wanted())
         await self._check_timezone(grouping.timezone)
         async with (
             CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).compiled() as search,
-            self._session_of(search) as session,
+            nullcontext(search.session) if search.session else self.database.snapshot_session() as session,
         ):
             pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
             async with pricing if rows.is_priced else nullcontext() as prices:
@@ -149,15 +149,6 @@ class AggregatesStore:
             )
         return rows
 
-    @asynccontextmanager
-    async def _session_of(self, search: ListQuery) -> AsyncIterator[Session]:
-        """Use the session of the list query, or open a new one."""
-        if search.session:
-            yield search.session
-            return
-        async with self.database.snapshot_session() as session:
-            yield session
-
     async def _rows(
         self,
         project_id: str,
@@ -201,10 +192,6 @@ class AggregatesStore:
             if error.code != _BAD_TIMEZONE:
                 raise
             raise unknown from None
-
-    def _check_limit(self, limit: int | None) -> None:
-        if limit is not None and not 1 <= limit <= self._max_rows:
-            raise BadInputError(f"{limit:,} is out of range; use 1 to {self._max_rows:,} rows", "limit")
 
     def _check_groups(self, groups: int, limit: int | None) -> None:
         if groups > self._max_groups:

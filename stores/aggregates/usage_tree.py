@@ -1,25 +1,169 @@
 """Usage summed up the call tree of a trace: each call's own usage, and that of its subtree.
 
+The tree is built without recursion and robust against inconsistent parents. A call is a root if its parent is missing,
+deleted, or itself. In a cycle of parents the oldest call is the root.
+
 A call's own usage is the reported usage if it reports only for itself, and nothing if it sums up. If the scope is
 unclear (`stores.usage.entries`), it is the excess over the usage reported below it per model. It is all of it if the
 call reports less than that, because a sum cannot be less than its parts. Classes are subtracted as in `own_usage`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
-from stores.aggregates.call_tree import Node, in_tree_order
 from stores.aggregates.own_usage import COUNTS, TOKENS
-from stores.aggregates.usage_totals import Tallies, Tally, add_to, merged, usage_row
-from stores.concurrency.time_slices import cooperative
+from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.costs import Prices
+from stores.costs.pricing import plus
 from stores.errors import BadInputError
 from stores.usage.classes import Side
-from stores.usage.counts import PARTS, REQUESTS, added
+from stores.usage.counts import PARTS, REQUESTS, added, class_fields
 from stores.usage.entries import OWN, SUM
 
 Row = dict[str, Any]
+
+_MAX_INT64: Final = (1 << 63) - 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts, their cost in US dollars (None if nothing has a price), and the tokens without a price.
+
+    `classes` are the non-zero counts of token classes, stored as in a usage entry.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+    total_tokens: int = 0
+    unpriced_tokens: int = 0
+    cost: Decimal | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    def add(self, other: "Tally") -> None:
+        """Add another tally in place."""
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.requests += other.requests
+        self.total_tokens += other.total_tokens
+        self.unpriced_tokens += other.unpriced_tokens
+        self.classes = added(self.classes, other.classes)
+        if other.cost is not None:
+            self.cost = other.cost if self.cost is None else plus(self.cost, other.cost)
+
+    def row(self) -> Row:
+        """Return the tally as a row, with counts clamped to 64 bits."""
+        counts = {name: getattr(self, name) for name in (*COUNTS, "unpriced_tokens")}
+        counts |= class_fields(self.prompt_tokens, self.classes)
+        cost = None if self.cost is None else float(self.cost)
+        return {name: min(count, _MAX_INT64) for name, count in counts.items()} | {"cost": cost}
+
+
+Tallies = dict[str, Tally]
+"""Tally by model."""
+
+
+def add_to(sums: Tallies, more: Tallies) -> None:
+    """Add tallies to `sums` in place; `sums` must not be shared."""
+    for model, tally in more.items():
+        sums.setdefault(model, Tally()).add(tally)
+
+
+def merged(several: Iterable[Tallies]) -> Tallies:
+    """Merge tallies. A single one is returned without a copy, so do not modify the result."""
+    non_empty = [tallies for tallies in several if tallies]
+    if len(non_empty) <= 1:
+        return non_empty[0] if non_empty else {}
+    totals: Tallies = {}
+    for tallies in non_empty:
+        add_to(totals, tallies)
+    return totals
+
+
+def usage_row(tallies: Tallies) -> Row:
+    """Return the usage of all models together, and of each under `models`, sorted by name."""
+    models = [{"model": model} | tallies[model].row() for model in sorted(tallies)]
+    if len(models) == 1:
+        return {**models[0], "models": models}
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return total.row() | {"models": models}
+
+
+_NOT_VISITED: Final = -1
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A call in its tree; roots have depth 0."""
+
+    row: Row
+    parent: "Node | None" = None
+    children: "list[Node]" = field(default_factory=list)
+    depth: int = _NOT_VISITED
+
+
+async def in_tree_order(rows: Sequence[Row]) -> list[Node]:
+    """Return the calls in depth-first order, siblings by age; `rows` must be oldest first."""
+    nodes = {row["id"]: Node(row) async for row in cooperative(rows)}
+    roots = []
+    async for node in cooperative(nodes.values()):
+        parent = nodes.get(node.row.get("parent_id"))
+        if parent is None or parent is node:
+            roots.append(node)
+        else:
+            node.parent = parent
+            parent.children.append(node)
+    ordered = await _walk(roots)
+    if len(ordered) < len(nodes):
+        await _walk(await _break_cycles(list(nodes.values())))
+        ordered = await _walk([node for node in nodes.values() if node.parent is None])
+    return ordered
+
+
+async def _walk(roots: Sequence[Node]) -> list[Node]:
+    ordered: list[Node] = []
+    stack = list(reversed(roots))
+    for root in roots:
+        root.depth = 0
+    time_slice = TimeSlice()
+    while stack:
+        node = stack.pop()
+        ordered.append(node)
+        for child in node.children:
+            child.depth = node.depth + 1
+        stack.extend(reversed(node.children))
+        if time_slice.is_used_up():
+            await time_slice.yield_to_loop()
+    return ordered
+
+
+async def _break_cycles(nodes: Sequence[Node]) -> list[Node]:
+    """Make the oldest call of each cycle a root; return these roots."""
+    roots = []
+    visited: set[int] = set()
+    positions = {id(node): position for position, node in enumerate(nodes)}
+    async for start in cooperative(nodes):
+        path: list[Node] = []
+        on_path: set[int] = set()
+        node: Node | None = start
+        while node is not None and node.depth == _NOT_VISITED and id(node) not in visited:
+            visited.add(id(node))
+            on_path.add(id(node))
+            path.append(node)
+            node = node.parent
+        if node is not None and id(node) in on_path:
+            cycle = path[path.index(node) :]
+            root = min(cycle, key=lambda member: positions[id(member)])
+            if root.parent:
+                root.parent.children.remove(root)
+            root.parent = None
+            roots.append(root)
+    return roots
+
 
 MAX_ENTRIES: Final = 1_000_000
 """Limit on the models of all subtrees together; real traces have a few per call."""
@@ -42,33 +186,23 @@ _NO_CLASSES: Final[Classes] = {}
 
 
 @dataclass(slots=True)
-class _ChildSums:
-    """Sums over the children of a call, added one by one because there may be very many."""
+class _Sums:
+    """Sums over calls and their subtrees; `own` is the own usage of a single call."""
 
     reported: _Counts = field(default_factory=dict)
+    own: Tallies = field(default_factory=dict)
     total: Tallies = field(default_factory=dict)
     calls: int = 0
     errors: int = 0
 
-    def add(self, child: "_SubtreeSums") -> None:
-        """Add the sums of a child, which include its subtree."""
+    def add(self, child: "_Sums") -> None:
+        """Add the sums of a child in place; there may be very many."""
         for model, numbers in child.reported.items():
             there = self.reported.get(model)
             self.reported[model] = _plus(there, numbers) if there else numbers
         add_to(self.total, child.total)
         self.calls += child.calls
         self.errors += child.errors
-
-
-@dataclass(slots=True)
-class _SubtreeSums:
-    """Sums over a call and its subtree."""
-
-    reported: _Counts
-    own: Tallies
-    total: Tallies
-    calls: int
-    errors: int
 
 
 async def usage_tree(
@@ -96,16 +230,16 @@ async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
     return usage_row(merged(rolled[id(node)].total for node in ordered if not node.parent))
 
 
-async def _sum_subtrees(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _SubtreeSums]]:
+async def _sum_subtrees(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _Sums]]:
     """Return the calls in tree order, and the sums of each subtree by `id()` of its node."""
     ordered = await in_tree_order(rows)
-    rolled: dict[int, _SubtreeSums] = {}
-    below: dict[int, _ChildSums] = {}
+    rolled: dict[int, _Sums] = {}
+    below: dict[int, _Sums] = {}
     entries = 0
     async for node in cooperative(reversed(ordered)):
-        sums = rolled[id(node)] = _sum_subtree(node.row, below.pop(id(node), _ChildSums()), prices)
+        sums = rolled[id(node)] = _sum_subtree(node.row, below.pop(id(node), _Sums()), prices)
         if node.parent:
-            below.setdefault(id(node.parent), _ChildSums()).add(sums)
+            below.setdefault(id(node.parent), _Sums()).add(sums)
         entries += len(sums.total)
         if entries > MAX_ENTRIES:
             raise BadInputError(
@@ -116,20 +250,15 @@ async def _sum_subtrees(rows: Sequence[Row], prices: Prices | None) -> tuple[lis
     return ordered, rolled
 
 
-def _sum_subtree(row: Row, below: _ChildSums, prices: Prices | None) -> _SubtreeSums:
+def _sum_subtree(row: Row, below: _Sums, prices: Prices | None) -> _Sums:
     mine = {
         entry["model"]: ([entry[count] for count in COUNTS], entry.get("classes", _NO_CLASSES))
         for entry in row.get("usage", ())
     }
     counts, reported = _own_and_reported(row.get("usage_scope"), mine, below.reported)
     own = {model: _tally(model, of_model, row["started_at"], prices) for model, of_model in counts.items()}
-    return _SubtreeSums(
-        reported,
-        own,
-        merged([own, below.total]),
-        1 + below.calls,
-        (row["status"] == "error") + below.errors,
-    )
+    errors = (row["status"] == "error") + below.errors
+    return _Sums(reported, own, merged([own, below.total]), 1 + below.calls, errors)
 
 
 def _own_and_reported(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
@@ -175,21 +304,13 @@ def _plus(some: tuple[list[int], Classes], more: tuple[list[int], Classes]) -> t
 
 
 def _tally(model: str, counted: tuple[list[int], Classes], started_at: int, prices: Prices | None) -> Tally:
-    (prompt, completion, requests, total), classes = counted
-    cost = None
-    if prices:
-        entry = {
-            "model": model,
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "requests": requests,
-            "classes": classes,
-        }
-        cost = prices.exact_cost(entry, started_at)
-    return Tally(prompt, completion, requests, total, total if cost is None else 0, cost, classes)
+    numbers, classes = counted
+    counts = dict(zip(COUNTS, numbers, strict=True))
+    cost = prices.exact_cost({"model": model, **counts, "classes": classes}, started_at) if prices else None
+    return Tally(**counts, unpriced_tokens=counts["total_tokens"] if cost is None else 0, cost=cost, classes=classes)
 
 
-def _row(node: Node, rolled: _SubtreeSums, wanted: Collection[str]) -> Row:
+def _row(node: Node, rolled: _Sums, wanted: Collection[str]) -> Row:
     row = {name: value for name, value in node.row.items() if name not in USAGE_READ}
     row |= {
         "parent_id": node.parent.row["id"] if node.parent else None,

@@ -18,8 +18,7 @@ from stores.calls.inputs import CallEnd, CallStart, CallWrite, op_trace_name
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
 from stores.json import codec
-from stores.json.bson_copy import to_bson
-from stores.json.inspection import traits_of
+from stores.json.bson_copy import to_bson, traits_of
 from stores.usage.entries import SUM, kept_usage, usage_scope
 
 Document = dict[str, Any]
@@ -179,7 +178,7 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
 
     Raises:
         PayloadTooLargeError: if the JSON exceeds its part of a document.
-        BadInputError: if a value exceeds `stores.json.limits`, or if a string in it uses the reserved ref scheme.
+        BadInputError: if a value exceeds `stores.json.paths`, or if a string in it uses the reserved ref scheme.
     """
     payload = _Payload({}, {}, {}, {}, [])
     for name, value in write.json_values.items():

@@ -27,7 +27,7 @@ from stores.query.explain import Plan, explain
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import And, Get, Operand, iter_gets
+from stores.query.syntax_tree import Get, Operand, Operator, iter_gets
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
@@ -139,8 +139,13 @@ class CallsQuery:
                 await self._evaluate_in_python(prices, session)
             self._set_versions(await versions.read(session))
 
+            # A sort by feedback reads the newest feedback itself.
+            by_query = self._conditions.prequeries if self._conditions else []
+            prequeries = by_query if self._feedback_sort else self._prequeries
+            # Each result occurs twice in the pipeline, or more in a low-cardinality order.
+            max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+
             async def compile_list_query(limit: int) -> ListQuery:
-                prequeries, max_bytes = self._initial_prequeries, self._max_result_bytes
                 results = await conditions.run_prequeries(
                     database.feedback, project_id, prequeries, max_bytes, session, limit
                 )
@@ -209,18 +214,6 @@ class CallsQuery:
         """All feedback prequeries of the list query."""
         by_query = self._conditions.prequeries if self._conditions else ()
         return [*by_query, *(self._newest.prequeries if self._newest else ())]
-
-    @property
-    def _initial_prequeries(self) -> list[Condition]:
-        """The prequeries to run before the calls are read; a sort by feedback reads the newest feedback itself."""
-        if self._feedback_sort:
-            return self._conditions.prequeries if self._conditions else []
-        return self._prequeries
-
-    @property
-    def _max_result_bytes(self) -> int:
-        """Bytes of all prequery results; each occurs twice in the pipeline, or more in a low-cardinality order."""
-        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
     def _compile(self, results: PrequeryResults, prices: Prices | None, session: Session | None = None) -> ListQuery:
         """Compile the list query from the prequery results and, if it uses costs, the prices."""
@@ -316,7 +309,7 @@ def cost_stages(prices: Prices | None) -> Pipeline:
 
 def conjuncts(operation: Operand) -> tuple[Operand, ...]:
     """Return the terms of a conjunction, or the operation itself."""
-    return operation.terms if isinstance(operation, And) else (operation,)
+    return operation.operands if operation.operator is Operator.AND else (operation,)
 
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:

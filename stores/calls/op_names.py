@@ -24,7 +24,7 @@ from stores.input_checks import MAX_NAME
 from stores.query import Query
 from stores.query.fields import FieldTable
 from stores.query.parser import MAX_FIELD_ACCESSES
-from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, iter_gets, map_operands
+from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.query.text_expressions import starting_with
 from stores.refs import SCHEME
 
@@ -100,29 +100,30 @@ def compile_calls_query(query: Query, fields: FieldTable, project_id: str) -> Op
 
 def _check_nulls(node: Operand) -> None:
     match node:
-        case And(terms):
+        case Operation(Operator.AND, terms):
             for term in terms:
                 _check_nulls(term)
-        case Compare(Comparison.EQ, Get(name, access), Literal(None)) | Compare(
-            Comparison.EQ, Literal(None), Get(name, access)
-        ) if not access.field.optional:
+        case Operation(Operator.EQ, (Get(name, access), Literal(None)) | (Literal(None), Get(name, access))) if (
+            not access.field.optional
+        ):
             raise BadInputError(f"{name} is never null, so no call would match; remove this condition", "query")
 
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:
     match node:
-        case Compare(Comparison.EQ, Get() as get, Literal(str() as name)) | Compare(
-            Comparison.EQ, Literal(str() as name), Get() as get
+        case Operation(
+            Operator.EQ, (Get() as get, Literal(str() as name)) | (Literal(str() as name), Get() as get)
         ) if _is_op_name(get):
             return _expanded_condition(get, [name], (), project_id)
-        case In(Get() as get, members) if _is_op_name(get):
+        case Operation(Operator.IN, (Get() as get, *members)) if _is_op_name(get):
             names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
             others = [each for each in members if not (isinstance(each, Literal) and isinstance(each.value, str))]
             return _expanded_condition(get, names, [_with_op_names(each, project_id) for each in others], project_id)
-        case In(Literal(str() as name) as literal, members) if any(map(_is_op_name, members)):
+        case Operation(Operator.IN, (Literal(str() as name) as literal, *members)) if any(map(_is_op_name, members)):
             get = next(each for each in members if isinstance(each, Get) and _is_op_name(each))
             others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
-            return Or((_expanded_condition(get, [name], (), project_id), In(literal, tuple(others))))
+            rest = Operation(Operator.IN, (literal, *others))
+            return Operation(Operator.OR, (_expanded_condition(get, [name], (), project_id), rest))
         case _:
             return map_operands(node, lambda operand: _with_op_names(operand, project_id))
 
@@ -130,9 +131,9 @@ def _with_op_names(node: Operand, project_id: str) -> Operand:
 def searched_prefixes(node: Operand) -> Iterator[str]:
     """Yield the op name prefixes that an operation searches, except those below a negation."""
     match node:
-        case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
+        case Operation(_, (_, Literal(str() as prefix))) if _is_prefix(node):
             yield prefix
-        case And(terms) | Or(terms):
+        case Operation(Operator.AND | Operator.OR, terms):
             for term in terms:
                 yield from searched_prefixes(term)
 
@@ -140,12 +141,16 @@ def searched_prefixes(node: Operand) -> Iterator[str]:
 def expand_prefixes(node: Operand, names: Sequence[str]) -> Operand:
     """Replace prefix conditions on op names with the known names that have the prefix."""
     match node:
-        case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
+        case Operation(Operator.OR, (Operation(Operator.IN, (Get() as get, *members)), *prefixed)) if _is_op_name(
+            get
+        ) and all(map(_is_prefix, prefixed)):
             prefixes = tuple(chain.from_iterable(map(searched_prefixes, prefixed)))
-            return In(get, (*members, *(Literal(name) for name in names if name.startswith(prefixes))))
-        case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
-            return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
-        case And() | Or():
+            found = [Literal(name) for name in names if name.startswith(prefixes)]
+            return Operation(Operator.IN, (get, *members, *found))
+        case Operation(_, (Get() as get, Literal(prefix))) if _is_prefix(node):
+            found = [Literal(name) for name in names if name.startswith(str(prefix))]
+            return Operation(Operator.IN, (get, *found))
+        case Operation(Operator.AND | Operator.OR):
             return map_operands(node, lambda term: expand_prefixes(term, names))
         case _:
             # Negated, an incomplete list of names would match calls of the missing names.
@@ -154,7 +159,7 @@ def expand_prefixes(node: Operand, names: Sequence[str]) -> Operand:
 
 def _is_prefix(node: Operand) -> bool:
     match node:
-        case Compare(Comparison.STARTS_WITH, Get() as get, Literal(str())):
+        case Operation(Operator.STARTS_WITH, (Get() as get, Literal(str()))):
             return _is_op_name(get)
         case _:
             return False
@@ -168,10 +173,11 @@ def _expanded_condition(get: Get, names: Iterable[str], others: Sequence[Operand
     """Build the condition that an op name matches one of the names, or equals another operand."""
     expanded = op_names(project_id, names)
     members = (*map(Literal, expanded.exact), *others)
-    prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in expanded.prefixes]
+    prefixed = [Operation(Operator.STARTS_WITH, (get, Literal(prefix))) for prefix in expanded.prefixes]
     if len(members) == 1 and not prefixed:
-        return Compare(Comparison.EQ, get, members[0])
-    return Or((In(get, members), *prefixed)) if prefixed else In(get, members)
+        return Operation(Operator.EQ, (get, *members))
+    membership = Operation(Operator.IN, (get, *members))
+    return Operation(Operator.OR, (membership, *prefixed)) if prefixed else membership
 
 
 class OpVersions:

@@ -10,31 +10,12 @@ from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME, check_length
 from stores.providers import JsonObject
 
-_FOR_PROVIDERS: Final = frozenset(
-    {
-        "messages",
-        "temperature",
-        "top_p",
-        "n",
-        "stop",
-        "max_completion_tokens",
-        "max_tokens",
-        "modalities",
-        "presence_penalty",
-        "frequency_penalty",
-        "logit_bias",
-        "user",
-        "response_format",
-        "seed",
-        "tools",
-        "tool_choice",
-        "logprobs",
-        "top_logprobs",
-        "parallel_tool_calls",
-        "functions",
-        "function_call",
-    }
+_NAMES: Final = (
+    "messages temperature top_p n stop max_completion_tokens max_tokens modalities presence_penalty frequency_penalty "
+    "logit_bias user response_format seed tools tool_choice logprobs top_logprobs parallel_tool_calls functions "
+    "function_call"
 )
+_FOR_PROVIDERS: Final = frozenset(_NAMES.split())
 _FOR_SERVER: Final = frozenset({"model", "stream", "timeout", "extra_headers", "api_version"})
 
 _TYPES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
@@ -112,14 +93,10 @@ def _check(name: str, value: object) -> None:
             "must be a version of at most 64 letters, digits, dots and dashes, such as 2026-01-01", "inputs.api_version"
         )
     if name == "extra_headers" and isinstance(value, dict):
-        _check_headers(value)
-
-
-def _check_headers(headers: Mapping[str, object]) -> None:
-    if len(headers) > _MAX_HEADERS:
-        raise BadInputError(f"has {len(headers):,} headers; the limit is {_MAX_HEADERS}", "inputs.extra_headers")
-    if not all(isinstance(value, str) for value in headers.values()):
-        raise BadInputError("must be a JSON object from names to strings", "inputs.extra_headers")
+        if len(value) > _MAX_HEADERS:
+            raise BadInputError(f"has {len(value):,} headers; the limit is {_MAX_HEADERS}", f"inputs.{name}")
+        if not all(isinstance(header, str) for header in value.values()):
+            raise BadInputError(f"must be {_TYPES[name][1]}", f"inputs.{name}")
 
 
 def _seconds(timeout: object) -> float | None:

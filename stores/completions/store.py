@@ -11,7 +11,7 @@ from stores.completions.endpoint_resolution import EndpointResolver, ResolvedMod
 from stores.completions.inputs import CompletionInputs
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall
-from stores.concurrency.admission import Limiter, Slot, quota_refusal
+from stores.concurrency.slots import Limiter, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database
@@ -108,12 +108,7 @@ class CompletionsStore:
         return await self._providers.complete(model.endpoint, _request(model, parsed))
 
     async def create(
-        self,
-        project_id: str,
-        inputs: Mapping[str, Any],
-        *,
-        is_tracked: bool = True,
-        wb_user_id: str | None = None,
+        self, project_id: str, inputs: Mapping[str, Any], *, is_tracked: bool = True, wb_user_id: str | None = None
     ) -> Completion:
         """Return a model's response and store it as a call, if `is_tracked`.
 
@@ -129,7 +124,7 @@ class CompletionsStore:
         parsed = CompletionInputs.parse(inputs)
         if parsed.values.get("stream"):
             raise BadInputError("is only for completionsCreateStream; leave it out", "inputs.stream")
-        with self._slot():
+        with self.limiter.slot(audit.known_caller()):
             try:
                 model = await self._resolve(project_id, parsed)
             except ProviderError as error:
@@ -139,25 +134,16 @@ class CompletionsStore:
             try:
                 if call:
                     await call.start(parsed.values, wb_user_id)
-                response = await self._complete(model, parsed)
+                response = await self._providers.complete(model.endpoint, _request(model, parsed))
+            except ProviderError as error:
+                response = {"error": error.message}
             finally:
                 if call:
                     await call.end(response)
             return Completion(project_id, response, call.id if call else None)
 
-    async def _complete(self, model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:
-        try:
-            return await self._providers.complete(model.endpoint, _request(model, parsed))
-        except ProviderError as error:
-            return {"error": error.message}
-
     async def stream(
-        self,
-        project_id: str,
-        inputs: Mapping[str, Any],
-        *,
-        is_tracked: bool = True,
-        wb_user_id: str | None = None,
+        self, project_id: str, inputs: Mapping[str, Any], *, is_tracked: bool = True, wb_user_id: str | None = None
     ) -> AsyncGenerator[CompletionEvent, None]:
         """Yield the events of a streamed completion: started, chunks, and finished with the assembled response.
 
@@ -169,7 +155,7 @@ class CompletionsStore:
         """
         check_project_id(project_id)
         parsed = CompletionInputs.parse(inputs)
-        with self._slot():
+        with self.limiter.slot(audit.known_caller()):
             try:
                 model = await self._resolve(project_id, parsed)
             except ProviderError as error:
@@ -194,7 +180,9 @@ class CompletionsStore:
             except ProviderError as error:
                 error_message = error.message
             finally:
-                response = _response(assembled, error_message)
+                response: JsonObject = {} if assembled.is_empty else assembled.completion
+                if error_message is not None:
+                    response["error"] = error_message
                 if call:
                     await call.end(response)
             yield CompletionEvent("finished", project_id, call_id, response=response)
@@ -212,15 +200,6 @@ class CompletionsStore:
         endpoint = replace(model.endpoint, parameters=parsed.url_parameters, timeout_seconds=parsed.timeout_seconds)
         return replace(model, endpoint=endpoint)
 
-    def _slot(self) -> Slot:
-        """Return a slot for a client completion."""
-        return self.limiter.slot(audit.known_caller())
-
 
 def _request(model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:
     return {"model": model.model, **parsed.request}
-
-
-def _response(streamed: AssembledCompletion, error: str | None) -> JsonObject:
-    response = {} if streamed.is_empty else streamed.completion
-    return response if error is None else {**response, "error": error}

@@ -90,16 +90,8 @@ class TrackedCall:
             BadInputError: the inputs or the user's name are invalid; the error names them.
             UnavailableError: the database is unreachable.
         """
-        started = CallStart(
-            project_id=self._project_id,
-            op_name=OP_NAME,
-            started_at=times.now(),
-            attributes={},
-            inputs=inputs,
-            id=self.id,
-            wb_user_id=wb_user_id,
-            is_large=True,
-        )
+        fields = self._project_id, OP_NAME, times.now(), dict[str, Any](), inputs
+        started = CallStart(*fields, id=self.id, wb_user_id=wb_user_id, is_large=True)
         self._start_write = self._writes.start(self._store_start(started))
         try:
             await asyncio.shield(self._start_write)
@@ -122,23 +114,18 @@ class TrackedCall:
         await asyncio.shield(self._writes.start(self._store_end(response)))
 
     async def _store_end(self, response: JsonObject) -> None:
-        is_settled = False
         try:
             if await self._start_is_stored():
                 await self._write_end_or_reason(response, _message(response))
-            is_settled = True
         except StoreError:
-            _log.exception(
-                "could not store the end of call %s of project %s; another process ends it later",
-                self.id,
-                self._project_id,
-            )
+            # The end may not be stored; another process ends the call when the lease expires.
+            message = "could not store the end of call %s of project %s; another process ends it later"
+            _log.exception(message, self.id, self._project_id)
+        else:
+            self._writes.start(self._remove_lease())
         finally:
-            # If the end may not be stored, another process ends the call when the lease expires.
             if self._lease_keeper:
                 self._lease_keeper.cancel()
-            if is_settled:
-                self._writes.start(self._remove_lease())
 
     async def _remove_lease(self) -> None:
         """Delete the lease; if that fails, another process deletes it later."""
@@ -168,15 +155,8 @@ class TrackedCall:
 
     def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
         usage = response.get("usage")
-        return CallEnd(
-            project_id=self._project_id,
-            id=self.id,
-            ended_at=times.now(),
-            summary={"usage": {self._usage_name: usage}} if isinstance(usage, dict) else {},
-            exception=exception,
-            output=response,
-            is_large=True,
-        )
+        summary = {"usage": {self._usage_name: usage}} if isinstance(usage, dict) else {}
+        return CallEnd(self._project_id, self.id, times.now(), summary, exception, response, is_large=True)
 
     async def _write_with_retry(self, ended: CallEnd) -> None:
         for number in range(1, _TRIES):

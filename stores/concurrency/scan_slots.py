@@ -7,10 +7,13 @@ times as long.
 import functools
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from stores.concurrency.admission import Limiter
+from stores.concurrency.slots import Limiter
 from stores.errors import StoreError, UnavailableError
+
+if TYPE_CHECKING:
+    from stores.database.connection import OnDatabase
 
 QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
 """Quota key that reads count against; empty for the server's own work."""
@@ -37,17 +40,7 @@ def _refusal(scans: Limiter, _caller: str | None) -> StoreError:
     )
 
 
-class _OnDatabase(Protocol):
-    @property
-    def database(self) -> "_HasScans": ...
-
-
-class _HasScans(Protocol):
-    @property
-    def scans(self) -> Limiter: ...
-
-
-_S = TypeVar("_S", bound=_OnDatabase)
+_S = TypeVar("_S", bound="OnDatabase")
 _Method = Callable[Concatenate[_S, _P], Awaitable[_R]]
 
 

@@ -7,13 +7,14 @@ the file.
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Final
 
 import orjson
 
 from stores import times
 from stores.costs.inputs import USD
-from stores.costs.price_timeline import DEFAULT, Price, Rates
+from stores.costs.price_timeline import DEFAULT, Price
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"
@@ -52,33 +53,12 @@ def priced_name(requested: str, model: str) -> str:
 
 
 def all_models() -> Iterator[Price]:
-    """Yield the shipped prices of all models."""
-    for prices in shipped().values():
-        yield from prices
+    """Return the shipped prices of all models."""
+    return chain.from_iterable(shipped().values())
 
 
-def _price(
-    model: str,
-    provider: str,
-    taken: int,
-    date: str,
-    prompt: float,
-    completion: float,
-    rates: Rates | None = None,
-    *tiers: tuple[int, Rates],
-) -> Price:
-    return Price(
-        llm_id=model,
-        provider_id=provider,
-        prompt_token_cost=prompt,
-        completion_token_cost=completion,
-        prompt_token_cost_unit=USD,
-        completion_token_cost_unit=USD,
-        effective_date=times.parse(date),
-        created_at=taken,
-        created_by=SYSTEM,
-        level=DEFAULT,
-        level_id=DEFAULT,
-        rates=rates or {},
-        tiers=tiers,
-    )
+def _price(model: str, provider: str, taken: int, date: str, *figures: Any) -> Price:
+    prompt, completion, *more = figures
+    rates, *tiers = more or [{}]
+    own = (model, provider, prompt, completion, USD, USD, times.parse(date), taken, SYSTEM, DEFAULT, DEFAULT)
+    return Price(*own, rates=rates or {}, tiers=tuple(tiers))

@@ -40,12 +40,11 @@ class NewCost:
         Raises:
             BadInputError: a field is invalid; the error names it.
         """
-        _check_name(self.llm_id, MAX_NAME, "llm_id")
-        if self.provider_id is not None:
-            _check_name(self.provider_id, MAX_NAME, "provider_id")
-        for name in ("prompt_token_cost_unit", "completion_token_cost_unit"):
-            if getattr(self, name) is not None:
-                _check_name(getattr(self, name), MAX_UNIT, name)
+        for name in ("llm_id", "provider_id", "prompt_token_cost_unit", "completion_token_cost_unit"):
+            text, limit = getattr(self, name), MAX_UNIT if name.endswith("unit") else MAX_NAME
+            if text == "":
+                raise BadInputError("is empty; use at least one character", name)
+            check_length(text, limit, name)
         return replace(
             self,
             prompt_token_cost=_token_cost(self.prompt_token_cost, "prompt_token_cost"),
@@ -56,12 +55,6 @@ class NewCost:
             provider_id=self.provider_id or DEFAULT_PROVIDER,
             rates={name: _token_cost(self.rates[name], name) for name in RATE_FIELDS if name in self.rates},
         )
-
-
-def _check_name(text: str, limit: int, argument: str) -> None:
-    if not text:
-        raise BadInputError("is empty; use at least one character", argument)
-    check_length(text, limit, argument)
 
 
 def _token_cost(cost: float, argument: str) -> float:

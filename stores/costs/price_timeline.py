@@ -34,6 +34,12 @@ RATE_FIELDS: Final = {
 """Classes besides input and output, by the field names of their rates in documents, inputs and rows."""
 
 
+_ROW_FIELDS: Final = (
+    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
+    *("created_at", "created_by"),
+)
+
+
 @dataclass(frozen=True)
 class Price:
     """The rates of a model from a date on. Times are microseconds since the epoch.
@@ -77,18 +83,9 @@ class Price:
     @cached_property
     def fields(self) -> dict[str, Any]:
         """The fields that every cost row at this price has."""
-        return {
-            "prompt_token_cost_unit": self.prompt_token_cost_unit,
-            "completion_token_cost_unit": self.completion_token_cost_unit,
-            "effective_date": self.effective_date,
-            "provider_id": self.provider_id,
-            "pricing_level": self.level,
-            "pricing_level_id": self.level_id,
-            "created_at": self.created_at,
-            "created_by": self.created_by,
-            "price_id": self.id,
-            **self.rate_fields,
-        }
+        own = {name: getattr(self, name) for name in _ROW_FIELDS}
+        level = {"pricing_level": self.level, "pricing_level_id": self.level_id}
+        return own | level | {"price_id": self.id} | self.rate_fields
 
     @cached_property
     def has_one_currency(self) -> bool:

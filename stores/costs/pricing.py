@@ -26,7 +26,7 @@ from stores.costs.model_names import resolve
 from stores.costs.price_timeline import Price, tier_tokens, timelines
 from stores.database.content_store import batches
 from stores.paging import Row
-from stores.query.value_expressions import Expression, let_v
+from stores.query.text_expressions import Expression, let_v
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED, by_class, class_fields
 from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_requests
@@ -54,11 +54,6 @@ _STATED: Final = "stated_cost"
 def exact(number: float) -> Decimal:
     """Return the decimal number of a double's shortest text."""
     return Decimal(repr(number))
-
-
-def in_pipeline(number: Decimal) -> Decimal128:
-    """Convert a number to a BSON value."""
-    return Decimal128(number)
 
 
 class Prices:
@@ -95,13 +90,8 @@ class Prices:
 
     def at(self, model: str, started_at: int) -> Price | None:
         """Return the price of a model for a call that starts at `started_at`; None without a price."""
-        timeline = self._timelines.get(model)
-        if timeline is None:
-            name = self.resolve(model)
-            if name is None:
-                return None
-            timeline = self._timelines[name]
-        return timeline.at(started_at)
+        name = model if model in self._timelines else self.resolve(model)
+        return None if name is None else self._timelines[name].at(started_at)
 
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """Return the cost in US dollars of a usage entry; None if it has no price in dollars."""
@@ -115,19 +105,10 @@ class Prices:
             self._charges[key] = _Charges.of(price)
         return self._charges[key]
 
-    def cost(self, entry: Usage, started_at: int) -> float | None:
-        """Return `exact_cost` as a double."""
-        cost = self.exact_cost(entry, started_at)
-        return None if cost is None else float(cost)
-
-    def total_cost(self, usage: Sequence[Usage], started_at: int) -> float | None:
+    def total_cost(self, usage: Iterable[Usage], started_at: int) -> float | None:
         """Return the cost in US dollars of a call's usage; None if nothing has a price in dollars."""
-        total = None
-        for entry in usage:
-            cost = self.exact_cost(entry, started_at)
-            if cost is not None:
-                total = cost if total is None else plus(total, cost)
-        return None if total is None else float(total)
+        costs = [cost for entry in usage if (cost := self.exact_cost(entry, started_at)) is not None]
+        return float(reduce(plus, costs)) if costs else None
 
     def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
         """Return True if an entry may sum several requests and reaches a tier, so a single request may reach it too."""
@@ -209,7 +190,7 @@ class _Charges(NamedTuple):
     @lru_cache(10_000)  # every page of calls needs the same few models
     def of(cls, price: Price) -> "_Charges | None":
         """Convert a price; None if no class is priced in US dollars."""
-        in_dollars = {name for name in BY_NAME if is_usd(price.unit(name))}
+        in_dollars = {name for name in BY_NAME if price.unit(name).upper() == USD}
         if not in_dollars:
             return None
         starts = tuple(above + 1 for above, _ in price.tiers)
@@ -295,7 +276,7 @@ class _Rates(NamedTuple):
 
 
 def _product(count: Expression, rate: Decimal) -> Expression:
-    return {"$multiply": [count, in_pipeline(rate)]}
+    return {"$multiply": [count, Decimal128(rate)]}
 
 
 def _search(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
@@ -305,11 +286,6 @@ def _search(path: str, starts: Sequence[int | str], values: Sequence[Expression]
     middle = len(starts) // 2
     below, above = (starts[:middle], values[: middle + 1]), (starts[middle + 1 :], values[middle + 1 :])
     return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _search(path, *below), _search(path, *above)]}
-
-
-def is_usd(unit: str) -> bool:
-    """Return True if a currency is US dollars."""
-    return unit.upper() == USD
 
 
 def _encoded(expression: Expression) -> Expression:
@@ -325,12 +301,12 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
     priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
     if not any(price or entry.get(_STATED) is not None for entry, price in priced):
         return []
-    return [_cost_row(entry, price) for entry, price in priced]
+    return [_counts(entry) | (_costs_at(entry, price) if price else {}) for entry, price in priced]
 
 
-def _cost_row(entry: Usage, price: Price | None) -> Row:
+def _counts(entry: Usage) -> Row:
     prompt_tokens, completion_tokens = entry["prompt_tokens"], entry["completion_tokens"]
-    row: Row = {
+    return {
         "model": entry["model"],
         "prompt_tokens": prompt_tokens,
         "input_tokens": prompt_tokens,
@@ -342,28 +318,24 @@ def _cost_row(entry: Usage, price: Price | None) -> Row:
         _STATED: entry.get(_STATED),
         "components": [],
     }
-    return row if price is None else row | _costs_at(entry, price)
 
 
 def _costs_at(entry: Usage, price: Price) -> Row:
     """Return the costs of an entry at a price, and the price's fields."""
     rates = price.rates_for(tier_tokens(entry))
     components: list[Row] = []
-    prompt = completion = total = ZERO
+    total, by_side = ZERO, dict.fromkeys(Side, ZERO)
     for name, tokens in by_class(entry).items():
-        rate, side = rates[name], BY_NAME[name].side
-        cost = times(tokens, exact(rate))
-        components.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
+        cost = times(tokens, exact(rates[name]))
+        components.append({"name": name, "tokens": tokens, "rate": rates[name], "cost": float(cost)})
+        side = BY_NAME[name].side
+        by_side[side] = plus(by_side[side], cost)
         total = plus(total, cost)
-        if side is Side.INPUT:
-            prompt = plus(prompt, cost)
-        elif side is Side.OUTPUT:
-            completion = plus(completion, cost)
     return price.fields | {
         "components": components,
         "total_cost": float(total) if price.has_one_currency else None,
-        "prompt_tokens_total_cost": float(prompt),
-        "completion_tokens_total_cost": float(completion),
+        "prompt_tokens_total_cost": float(by_side[Side.INPUT]),
+        "completion_tokens_total_cost": float(by_side[Side.OUTPUT]),
         "prompt_token_cost": rates[INPUT],
         "completion_token_cost": rates[OUTPUT],
     }

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from stores import times
 from stores.costs.defaults import of_model
-from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.model_names import spellings
-from stores.costs.price_timeline import Price
+from stores.costs.price_timeline import RATE_FIELDS, Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
@@ -19,6 +18,8 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_project_id, new_id
 from stores.input_checks import check_length
 from stores.query import Query
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +30,22 @@ MAX_AT_ONCE: Final = 1_000
 FEW: Final = 100
 """Maximum costs of a project that are read before the models are known."""
 
+
+def _fields(kind: Kind, *names: str) -> list[Field]:
+    return [Field(name, name, kind, optional=False) for name in names]
+
+
+COST_FIELDS: Final = FieldTable(
+    [
+        *_fields(Kind.TEXT, "id", "project_id", "llm_id", "provider_id"),
+        *_fields(Kind.NUMBER, "prompt_token_cost", "completion_token_cost"),
+        *_fields(Kind.TEXT, "prompt_token_cost_unit", "completion_token_cost_unit"),
+        *(Field(name, name, Kind.NUMBER) for name in RATE_FIELDS),
+        *_fields(Kind.TIME, "effective_date", "created_at"),
+        *_fields(Kind.TEXT, "created_by"),
+    ]
+)
+
 Models = tuple[str, tuple[str, ...]]
 """Project id and model names."""
 
@@ -36,7 +53,7 @@ Models = tuple[str, tuple[str, ...]]
 class CostsStore(DocumentList[None]):
     """Reads and writes the costs that projects set in MongoDB; shipped prices are in a file."""
 
-    indexed = INDEXED_COST_FIELDS
+    indexed = IndexedFields(COST_FIELDS, "costs")
     reads: ClassVar = {"ref": ("project_id", "id")}
 
     def __init__(self, database: Database) -> None:

@@ -9,16 +9,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
-from stores.concurrency.admission import RequestBudget
+from stores import THREADS
+from stores.concurrency.byte_budget import RequestBudget
 from stores.concurrency.scan_slots import scan_limiter
 from stores.concurrency.timeouts import OperationTimeout
 from stores.database import indexes
-from stores.database.collections import Collection, Collections, Document
-from stores.database.driver import ControlClient, PoolStats, open_clients, pool_stats
+from stores.database.collections import Collections, Document
+from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
 from stores.database.error_translation import RETRY_LATER, TOO_SLOW, translate_driver_errors
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
@@ -26,10 +29,7 @@ from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooCo
 from stores.ids import new_id
 
 if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorClient
     from pymongo.topology_description import TopologyDescription
-
-__all__ = ["Collection", "Database", "Document", "database_query", "database_write"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -51,7 +51,7 @@ class Database(Collections):
 
     def __init__(
         self,
-        client: "AsyncIOMotorClient[Document]",
+        client: AsyncIOMotorClient[Document],
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
@@ -103,17 +103,20 @@ class Database(Collections):
             "event_listeners": list(listeners),
         }
         try:
-            client, control_client = open_clients(uri, name, **options)
+            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                uri, _pool_class=TrackingPool, maxPoolSize=THREADS, **options
+            )
+            control: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=CONTROL_CONNECTIONS, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds, query_timeout_seconds, request_budget, control_client)
+        return cls(client, name, timeout_seconds, query_timeout_seconds, request_budget, ControlClient(control, name))
 
     async def ensure_projects_listed(
         self, project_ids: Iterable[str], before: RegisteredProjects | None = None
     ) -> RegisteredProjects:
         """Register projects before storing anything in them; every store calls this before it writes.
 
-        A purge waits only for writers that registered recently (`stores.purges.purge`). A writer that writes more than
+        A purge waits only for writers that registered recently (`stores.purges.store`). A writer that writes more than
         once, waits or retries therefore registers again before each write; within 10 seconds that costs nothing. A
         writer whose write depends on an earlier read passes that read's result as `before`.
 
@@ -268,11 +271,13 @@ class Database(Collections):
         self.control_client.close()
 
 
-class _OnDatabase(Protocol):
+class OnDatabase(Protocol):
+    """A store over a database."""
+
     database: Database
 
 
-_S = TypeVar("_S", bound=_OnDatabase)
+_S = TypeVar("_S", bound=OnDatabase)
 
 
 def database_write(

@@ -10,9 +10,8 @@ from typing import Any, Final, Protocol, TypeVar
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Collection, Document
-from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY, duplicate_writes
 from stores.database.transactions import Session
-from stores.errors import UnavailableError
 
 BATCH: Final = 5_000
 """Documents per command."""
@@ -90,21 +89,13 @@ async def add_missing(
     mark = {UPLOADS: [upload]} if upload else {}
     missing = [content.document(project_id) | mark for digest, content in contents.items() if digest not in existing]
     if missing:
-        await _insert(collection, missing, session)
+        try:
+            await collection.insert_many(missing, ordered=False, session=session)
+        except BulkWriteError as error:
+            duplicate_writes(error)
+            # Another writer was first and the transaction is aborted; the retry finds its documents.
+            raise DuplicateKeyError(str(error), DUPLICATE_KEY) from error
     return [digest for digest, is_of_upload in existing.items() if is_of_upload]
-
-
-async def _insert(collection: Collection, missing: list[Document], session: Session) -> None:
-    try:
-        await collection.insert_many(missing, ordered=False, session=session)
-    except BulkWriteError as error:
-        details: dict[str, Any] = dict(error.details or {})
-        if any(failure["code"] != DUPLICATE_KEY for failure in details.get("writeErrors", [])):
-            raise
-        if details.get("writeConcernErrors"):
-            raise UnavailableError("the database did not confirm the write; retry") from error
-        # Another writer was first and the transaction is aborted; the retry finds its documents.
-        raise DuplicateKeyError(str(error), DUPLICATE_KEY) from error
 
 
 async def keep(

@@ -10,7 +10,7 @@ without HTTP 400, and a GraphQL list of 50 calls with their inputs 1,010.
 | `ThreadPool` | `ThreadPoolExecutor` | 17 % | 9 % | 3 % |
 | `open_cursor` | cursors of the driver | 35 % | 22 % | 10 % |
 | both, in `stores.database.reads` | cursors of Motor | 61 % | 38 % | 18 % |
-| `_TrackingPool` | a command listener | 17 % | 6 % | 0 % |
+| `TrackingPool` | a command listener | 17 % | 6 % | 0 % |
 """
 
 import asyncio
@@ -21,13 +21,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import pymongo
 from motor.frameworks import asyncio as motor_asyncio
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection as DriversCollection
     from pymongo.read_concern import ReadConcern
 
-_CONTROL_CONNECTIONS: Final = 4
+CONTROL_CONNECTIONS: Final = 4
 _KILL_COMMAND_SECONDS: Final = 5.0
 _KILL_POLL_SECONDS: Final = 0.25
 """Interval between checks for operations that started late or did not end at once."""
@@ -214,7 +212,7 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
         _COMMANDS.reset(token)
 
 
-class _TrackingPool(Pool):
+class TrackingPool(Pool):
     """A driver connection pool that records which connections each block uses."""
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
@@ -249,7 +247,7 @@ class ControlClient:
     def __init__(self, client: "MongoClient[Document]", name: str) -> None:
         self._client = client
         self._name = name
-        self._threads = ThreadPool(_CONTROL_CONNECTIONS)
+        self._threads = ThreadPool(CONTROL_CONNECTIONS)
         self._cancelled: dict[_Commands, float] = {}
         self._killing: asyncio.Task[None] | None = None
 
@@ -305,25 +303,7 @@ class ControlClient:
         self._client.close()
 
 
-def open_clients(
-    uri: str,
-    name: str,
-    **options: Any,
-) -> "tuple[AsyncIOMotorClient[Document], ControlClient]":
-    """Create the client of all stores and the control client, with options of the driver; nothing is sent yet.
-
-    Raises:
-        ConfigurationError, PyMongoError, ValueError: if the URI is invalid.
-    """
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        uri, _pool_class=_TrackingPool, maxPoolSize=THREADS, **options
-    )
-    control: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=_CONTROL_CONNECTIONS, **options)
-    return client, ControlClient(control, name)
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStats:
+class PoolStats(NamedTuple):
     """The connections of one process.
 
     Monitoring connections do not count. An open change stream uses its connection only during a `getMore`.
@@ -334,7 +314,7 @@ class PoolStats:
     waiting: int
 
 
-def pool_stats(client: Any) -> PoolStats:  # noqa: ANN401 -- what is asked of the driver's client it does not promise
+def pool_stats(client: "MongoClient[Document]") -> PoolStats:
     """Read the pool use of the driver's synchronous client; `waiting` commands have no connection or thread yet.
 
     The driver publishes it only as events per connection, which cost each command some microseconds. The attributes

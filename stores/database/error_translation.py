@@ -95,13 +95,12 @@ def _is_transient(error: OperationFailure) -> bool:
     """True if a retry may succeed."""
     if error.has_error_label("RetryableWriteError") or error.has_error_label(_OF_TRANSACTION):
         return True
-    details: dict[str, Any] = dict(error.details or {}) if isinstance(error, BulkWriteError) else {}
+    details: Mapping[str, Any] = (error.details or {}) if isinstance(error, BulkWriteError) else {}
     is_unconfirmed = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
-    return is_unconfirmed or not _codes(error).isdisjoint(TRANSIENT_CODES) or any(map(_is_disk_full, _failures(error)))
-
-
-def _is_disk_full(failure: Mapping[str, Any]) -> bool:
-    return failure.get("code") == _UNKNOWN and _NO_SPACE in str(failure.get("errmsg"))
+    is_disk_full = any(
+        failure.get("code") == _UNKNOWN and _NO_SPACE in str(failure.get("errmsg")) for failure in _failures(error)
+    )
+    return is_unconfirmed or is_disk_full or not _codes(error).isdisjoint(TRANSIENT_CODES)
 
 
 def _codes(error: OperationFailure) -> set[int | None]:
@@ -115,3 +114,19 @@ def _failures(error: OperationFailure) -> list[Mapping[str, Any]]:
     if isinstance(error, BulkWriteError):
         return list(details.get("writeErrors", ()))
     return [{"code": error.code, "errmsg": details.get("errmsg")}]
+
+
+def duplicate_writes(error: BulkWriteError, advice: str = "retry") -> list[int]:
+    """Return the positions of the writes of a bulk that failed because their key exists; `advice` ends the error.
+
+    Raises:
+        BulkWriteError: if a write failed for another reason.
+        UnavailableError: if a majority did not confirm the others.
+    """
+    details: Mapping[str, Any] = error.details or {}
+    failures = _failures(error)
+    if any(failure["code"] != DUPLICATE_KEY for failure in failures):
+        raise error
+    if details.get("writeConcernErrors"):
+        raise UnavailableError(f"the database did not confirm the write; {advice}") from error
+    return [failure["index"] for failure in failures]

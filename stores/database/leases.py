@@ -93,11 +93,19 @@ class Lease:
         """Store changes, and let other processes acquire the lease after a pause; False if the lease was lost."""
         free = {"holder": "$$REMOVE", "held_until": _end(pause_seconds) if pause_seconds else "$$REMOVE"}
         update = [{"$set": {**_values(changes or {}), **free}}]
-        return (await self.database.run(self._documents.update_one(self._held, update))).matched_count == 1
+
+        async def write() -> bool:
+            return (await self._documents.update_one(self._held, update)).matched_count == 1
+
+        return await self.database.run(write())
 
     async def remove(self) -> None:
         """Delete the document, because the work has ended; no effect if the lease is lost."""
-        await self.database.run(self._documents.delete_one(self._held))
+
+        async def write() -> None:
+            await self._documents.delete_one(self._held)
+
+        await self.database.run(write())
 
     async def run(
         self,
@@ -156,15 +164,15 @@ class Lease:
     async def _update(
         self, match: _Document, fields: _Document, session: Session | None = None, *, upsert: bool = False
     ) -> bool:
-        lease = {"holder": self._holder, "held_until": _end(self._seconds)}
-        finding = self._documents.find_one_and_update(
-            match,
-            [{"$set": {**lease, **fields}}],
-            upsert=upsert,
-            return_document=ReturnDocument.AFTER,
-            session=session,
-        )
-        found = await (finding if session else self.database.run(finding))
+        update = [{"$set": {"holder": self._holder, "held_until": _end(self._seconds), **fields}}]
+
+        async def write() -> _Document | None:
+            return await self._documents.find_one_and_update(
+                match, update, upsert=upsert, return_document=ReturnDocument.AFTER, session=session
+            )
+
+        # A coroutine, because Motor's futures start at once, even if access to the database is blocked.
+        found = await (write() if session else self.database.run(write()))
         if found and not session:
             self.state = found
         return found is not None

@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores import times
-from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.error_translation import duplicate_writes
 from stores.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -160,13 +160,7 @@ async def write_entries(projects: "Collection", entries: list[UpdateOne]) -> int
     try:
         done = await projects.bulk_write(entries, ordered=False)
     except BulkWriteError as error:
-        details: dict[str, Any] = dict(error.details or {})
-        failures = details.get("writeErrors", [])
-        if any(failure["code"] != DUPLICATE_KEY for failure in failures):
-            raise
-        if details.get("writeConcernErrors"):
-            raise UnavailableError("the database did not confirm the write; send it again") from error
         # Another process inserted the project during this upsert; now it exists.
-        await projects.bulk_write([entries[failure["index"]] for failure in failures], ordered=False)
-        return int(details["nUpserted"])
+        await projects.bulk_write([entries[index] for index in duplicate_writes(error, "send it again")], ordered=False)
+        return int((error.details or {})["nUpserted"])
     return done.upserted_count

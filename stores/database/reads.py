@@ -3,7 +3,7 @@
 A Motor cursor takes several hops to start, and hands its rows over one by one on the event loop.
 """
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.read_concern import ReadConcern
@@ -78,13 +78,11 @@ def all_rows(
     The read starts now, until it is cancelled.
     """
     driver_session = session.delegate if session else None
-    return run_in_driver_thread(_read, collection.delegate, stages, batch_size, driver_session)
 
+    def read() -> list[Document]:
+        return _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session).to_list()
 
-def _read(
-    collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
-) -> list[Document]:
-    return _open_snapshot_cursor(collection, stages, batch_size, session).to_list()
+    return run_in_driver_thread(read)
 
 
 def _open_snapshot_cursor(
@@ -133,29 +131,18 @@ def read_rows_up_to(
     If more follow, the last returned row lies beyond the bound and only proves that.
     """
     driver_session = session.delegate if session else None
-    return run_in_driver_thread(_read_up_to, collection.delegate, stages, batch_size, max_characters, driver_session)
 
+    def read() -> tuple[list[Document], bool]:
+        rows, characters = [], 0
+        with _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session) as cursor:
+            for row in cursor:
+                rows.append(row)
+                if characters >= max_characters:
+                    return rows, True
+                characters += json_characters(row)
+        return rows, False
 
-def _read_up_to(
-    collection: "DriversCollection[Document]",
-    stages: Stages,
-    batch_size: int,
-    max_characters: int,
-    session: "ClientSession | None",
-) -> tuple[list[Document], bool]:
-    with _open_snapshot_cursor(collection, stages, batch_size, session) as cursor:
-        return _rows_up_to(cursor, max_characters)
-
-
-def _rows_up_to(cursor: Iterable[Document], max_characters: int) -> tuple[list[Document], bool]:
-    rows: list[Document] = []
-    characters = 0
-    for row in cursor:
-        rows.append(row)
-        if characters >= max_characters:
-            return rows, True
-        characters += json_characters(row)
-    return rows, False
+    return run_in_driver_thread(read)
 
 
 def json_characters(row: Document) -> int:

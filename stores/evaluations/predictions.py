@@ -1,20 +1,33 @@
 """Predictions of runs, each with its output, its scores, and the calls that made them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
 
+from stores import refs
+from stores.calls.computed_fields import add_computed_fields
+from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
-from stores.errors import BadInputError
-from stores.evaluations.call_matching import Call, model_call, scorer_calls, scorer_names, scorer_ref
-from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
-from stores.evaluations.related_calls import add_calls, find_calls
+from stores.evaluations.logged_runs import BATCH, check_response_size, find_calls, if_text, predictions_of
 from stores.json import codec, incremental
 from stores.paging import Row
+
+Call = Mapping[str, Any]
+"""A call below a prediction: `id`, `op_name`, `op_trace_name`, and `self` if that input is a string."""
+
+_SCORE: Final = ".score"
+"""Suffix of the op name of scorers that are classes."""
+_remembered: Final = lru_cache(1_000)
+"""Cached because the calls of a run repeat a few scorer names many times."""
+_is_ref: Final = _remembered(refs.is_ref)
+
+_NO_LETTER: Final = re.compile(r"[\W_]+")
 
 Key = tuple[str, str, str]
 """Project id, run id and example digest."""
@@ -38,6 +51,68 @@ _OLDEST_FIRST: Final = itemgetter("started_at", "id")
 _MAX_JOINED_ON_LOOP: Final = 1_000
 """Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
 _OUTPUTS: Final = ("output", "model_output")
+
+
+def model_call(model: str | None, calls: Sequence[Call], names: Iterable[str]) -> Call | None:
+    """Find the model's call among the calls below a prediction; None if every call belongs to a scorer.
+
+    Args:
+        model: ref of the model, if known.
+        calls: calls below the prediction, oldest first.
+        names: score names; a call with such a name is a scorer's.
+    """
+    if model is not None:
+        for call in calls:
+            if model in (call.get("self"), call["op_name"]):
+                return call
+    scored = {_letters(name) for name in names}
+    others = (call for call in calls if scored.isdisjoint(map(_letters, scorer_names(call))))
+    return next((call for call in others if not call["op_trace_name"].endswith(_SCORE)), None)
+
+
+def scorer_calls(names: Sequence[str], calls: Sequence[Call]) -> tuple[dict[str, Call], list[Call]]:
+    """Return the call of each score, by score name, and the calls that match no score.
+
+    Exact names match first, then names compared by letters and digits only.
+    """
+    remaining = {call["id"]: call for call in calls}
+    matched: dict[str, Call] = {}
+    for normalize in (str, _letters):
+        by_name: dict[str, list[Call]] = {}
+        for call in remaining.values():
+            for name in map(normalize, scorer_names(call)):
+                by_name.setdefault(name, []).append(call)
+        candidates = {name: iter(found) for name, found in by_name.items()}
+        for name in names:
+            # An iterator passes each call once, however many names share it.
+            first = (call for call in candidates.get(normalize(name), ()) if call["id"] in remaining)
+            if name not in matched and (found := next(first, None)):
+                matched[name] = remaining.pop(found["id"])
+    return matched, list(remaining.values())
+
+
+def scorer_names(call: Call) -> tuple[str, ...]:
+    """Return the possible score names of a call, the likeliest first."""
+    return _names(call.get("self"), call["op_trace_name"])
+
+
+@_remembered
+def _names(ref: str | None, op_name: str) -> tuple[str, ...]:
+    of_class, _, _ = op_name.rpartition(".")
+    return tuple(name for name in (_object_name(ref), of_class, op_name) if name)
+
+
+def _object_name(ref: str | None) -> str | None:
+    if not ref or not _is_ref(ref) or ref.startswith(refs.ARTIFACT_SCHEME):
+        return None
+    parsed = refs.parse(ref)
+    return parsed.name if parsed.kind == "object" else None
+
+
+@_remembered
+def _letters(name: str) -> str:
+    """Normalize a name so that class, object and op of one scorer compare equal."""
+    return _NO_LETTER.sub("", name).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +169,19 @@ class Predictions:
         async for row in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             rows.append(row)
             characters += len(row.get("json", {}).get("output", ""))
-            self._check(len(rows), characters)
+            check_response_size(len(rows), self._most, "more than {} predictions")
+            too_long = "predictions with outputs of more than {} characters of JSON"
+            check_response_size(characters, self._most_characters, too_long)
         rows.sort(key=_OLDEST_FIRST)
         if not wanted.isdisjoint(_OF_OUTPUT):
-            await self._read_outputs(rows)
+            count = 0
+            async for row in cooperative(rows):
+                await _read_output(row)
+                count += len(row[SCORES])
+                self._check_related(count, "scores")
         if not wanted.isdisjoint(_OF_CALLS):
             await self._join(project_id, rows)
         return rows
-
-    async def _read_outputs(self, rows: Sequence[Row]) -> None:
-        count = 0
-        async for row in cooperative(rows):
-            await _read_output(row)
-            count += len(row[SCORES])
-            self._check_related(count, "scores")
 
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         count = 0
@@ -150,24 +224,7 @@ class Predictions:
             await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
 
     def _check_related(self, count: int, kind: str) -> None:
-        limit = MAX_RELATED_EACH * self._most
-        if count > limit:
-            raise BadInputError(
-                f"has predictions with more than {limit:,} {kind}, the limit of one response; request fewer rows",
-                "first",
-            )
-
-    def _check(self, count: int, characters: int) -> None:
-        if count > self._most:
-            raise BadInputError(
-                f"has more than {self._most:,} predictions, the limit of one response; request fewer rows", "first"
-            )
-        if characters > self._most_characters:
-            raise BadInputError(
-                f"has predictions with outputs of more than {self._most_characters:,} characters of JSON, the limit of "
-                "one response; request fewer rows",
-                "first",
-            )
+        check_response_size(count, MAX_RELATED_EACH * self._most, f"predictions with more than {{}} {kind}")
 
 
 def _projection(wanted: frozenset[str]) -> dict[str, Any]:
@@ -205,25 +262,30 @@ def _join_calls(row: Row, calls: Sequence[Call]) -> None:
     score_calls, unmatched = scorer_calls(list(values), [call for call in calls if call is not model])
     failed = [call for call in unmatched if call["id"] not in earlier]
     row[SCORES] = [_score(row, name, value, score_calls.get(name)) for name, value in values.items()]
-    row[SCORES] += [_missing_score(row, call) for call in failed]
+    row[SCORES] += [_score(row, scorer_names(call)[0], None, call, is_lost=True) for call in failed]
     row["model_call_id"] = model["id"] if model else None
     if "exception" not in row and model and "exception" in model:
         row["exception"] = model["exception"]
 
 
-def _score(row: Row, name: str, value: object, call: Call | None) -> Row:
+def _score(row: Row, name: str, value: object, call: Call | None, *, is_lost: bool = False) -> Row:
     text = {} if value is None else {"value": codec.encode(value)}
-    return {"project_id": row["project_id"], "name": name, "json": text, "is_lost": False, **_of_call(call)}
-
-
-def _missing_score(row: Row, call: Call) -> Row:
-    name = scorer_names(call)[0]
-    return {"project_id": row["project_id"], "name": name, "json": {}, "is_lost": True, **_of_call(call)}
-
-
-def _of_call(call: Call | None) -> Row:
+    score = {"project_id": row["project_id"], "name": name, "json": text, "is_lost": is_lost}
     if call is None:
-        return {}
-    ref = scorer_ref(call)
-    scorer = {"project_id": call["project_id"], "ref": ref} if ref else None
-    return {"call_id": call["id"], "scorer": scorer, "status": call["status"], "exception": call.get("exception")}
+        return score
+    ref = call.get("self") or call["op_name"]
+    scorer = {"project_id": call["project_id"], "ref": ref} if _is_ref(ref) else None
+    exception = call.get("exception")
+    return {**score, "call_id": call["id"], "scorer": scorer, "status": call["status"], "exception": exception}
+
+
+async def add_calls(
+    database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], id_field: str, target: str
+) -> None:
+    """Set `row[to]` to the selected fields of the visible call with the id `row[id_at]`; None if there is none."""
+    ids = [row[id_field] async for row in cooperative(rows) if row.get(id_field)]
+    cursor = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
+    calls = {call["id"]: call async for call in cursor}
+    await add_computed_fields(database, project_id, list(calls.values()), set(wanted))
+    async for row in cooperative(rows):
+        row[target] = calls.get(row.get(id_field))

@@ -10,32 +10,12 @@ from stores.calls.filters import calls_match
 from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query
-from stores.evaluations import metrics
-from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.examples import EXAMPLE_FIELDS, add_examples
-from stores.evaluations.logged_runs import (
-    DEFINITION_FIELDS,
-    EVALUATE,
-    check_is_run,
-    evaluation_of,
-    find_run,
-    header,
-    paths_of,
-    run_not_found,
-)
+from stores.evaluations import logged_runs, result_rows, scores
+from stores.evaluations.logged_runs import Status
 from stores.evaluations.predictions import Key, Predictions, PredictionSelection
-from stores.evaluations.related_calls import find_calls, find_runs_above
-from stores.evaluations.results import (
-    EVERY_ROW,
-    RowListQuery,
-    check_runs,
-    row_list_query,
-)
-from stores.evaluations.run_rows import RunKey, RunRows
-from stores.evaluations.status import Status, find_status
-from stores.evaluations.usage import USAGE, usage_of_run
+from stores.evaluations.result_rows import RunKey, RunRows
 from stores.ids import check_project_id, group_by_project
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Order, Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
@@ -52,11 +32,17 @@ class EvaluationsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
-        self._definitions = Definitions(database)
         self._predictions = Predictions(database)
         oldest_first = compile_sort(OLDEST_FIRST, CALL_FIELDS)
         self.runs_by_input = OneToMany(
-            *(database, self._calls, "input_refs", oldest_first, _runs_of, lambda wanted: [*paths_of(wanted)]),
+            *(
+                database,
+                self._calls,
+                "input_refs",
+                oldest_first,
+                _runs_of,
+                lambda wanted: [*logged_runs.paths_of(wanted)],
+            ),
             finish=self._replace_by_headers,
         )
         """Relation from a project and the ref of an object in it to the headers of the runs that have it as an input.
@@ -72,7 +58,7 @@ class EvaluationsStore:
             BadInputError: the call is not an evaluation.
         """
         check_project_id(project_id)
-        return await find_status(self.database, project_id, call_id)
+        return await logged_runs.find_status(self.database, project_id, call_id)
 
     @database_query
     async def run(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
@@ -83,7 +69,7 @@ class EvaluationsStore:
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        call = await find_run(self.database, project_id, call_id, paths_of(wanted))
+        call = await logged_runs.find_run(self.database, project_id, call_id, logged_runs.paths_of(wanted))
         return (await self._headers(project_id, [call], wanted))[0] if call else None
 
     @database_query
@@ -96,14 +82,16 @@ class EvaluationsStore:
             NotFoundError: a run does not exist.
         """
         check_project_id(project_id)
-        check_runs(call_ids)
+        result_rows.check_runs(call_ids)
         wanted = set(wanted)
-        found = find_calls(self.database, project_id, call_ids, {*paths_of(wanted), "op_trace_name"})
+        found = logged_runs.find_calls(
+            self.database, project_id, call_ids, {*logged_runs.paths_of(wanted), "op_trace_name"}
+        )
         calls = {call["id"]: call async for call in found}
         for position, call_id in enumerate(call_ids):
             if call_id not in calls:
-                raise run_not_found(call_id, f"call_ids.{position}")
-            check_is_run(calls[call_id], f"call_ids.{position}")
+                raise logged_runs.run_not_found(call_id, f"call_ids.{position}")
+            logged_runs.check_is_run(calls[call_id], f"call_ids.{position}")
         return await self._headers(project_id, [calls[call_id] for call_id in call_ids], wanted)
 
     @database_query
@@ -114,9 +102,12 @@ class EvaluationsStore:
         """
         result: dict[RunKey, Row | None] = dict.fromkeys(keys)
         for project_id, call_ids in group_by_project(keys):
-            runs = await find_runs_above(self.database, project_id, call_ids)
+            runs = await logged_runs.find_runs_above(self.database, project_id, call_ids)
             ids = list(dict.fromkeys(runs.values()))
-            calls = [call async for call in find_calls(self.database, project_id, ids, paths_of(wanted))]
+            calls = [
+                call
+                async for call in logged_runs.find_calls(self.database, project_id, ids, logged_runs.paths_of(wanted))
+            ]
             headers = {row["id"]: row for row in await self._headers(project_id, calls, {*wanted})}
             result |= {(project_id, call_id): headers.get(run_id) for call_id, run_id in runs.items()}
         return result
@@ -130,15 +121,11 @@ class EvaluationsStore:
             row.update(header_row)
 
     async def _headers(self, project_id: str, calls: Sequence[Document], wanted: set[str]) -> list[Row]:
-        if DEFINITION_FIELDS.isdisjoint(wanted):
-            return [header(call) for call in calls]
-        evaluations = [evaluation_of(call) for call in calls]
-        keys = {(project_id, each) for each in evaluations if isinstance(each, str)}
-        definitions = await self._definitions.find(list(keys))
-        return [
-            header(call, definitions[project_id, each] if isinstance(each, str) else Definition.from_value(each))
-            for call, each in zip(calls, evaluations, strict=True)
-        ]
+        if logged_runs.DEFINITION_FIELDS.isdisjoint(wanted):
+            return [logged_runs.header(call) for call in calls]
+        return list(
+            map(logged_runs.header, calls, await logged_runs.find_definitions(self.database, project_id, calls))
+        )
 
     @database_query
     async def rows(
@@ -161,10 +148,9 @@ class EvaluationsStore:
                 predictions than one response may have.
         """
         check_project_id(project_id)
-        if await find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
-            raise run_not_found(run_id, "evaluation_call_id")
-        search = row_list_query(project_id, [run_id], sort_by, query)
-        page = await self._page(search, request)
+        if await logged_runs.find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
+            raise logged_runs.run_not_found(run_id, "evaluation_call_id")
+        page = await self._page(result_rows.row_list_query(project_id, [run_id], sort_by, query), request)
         for row in page.rows:
             row["run_id"] = run_id
         await self.rows_by_run.complete(project_id, page.rows, frozenset(wanted), of_predictions)
@@ -173,7 +159,7 @@ class EvaluationsStore:
     @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
         """Count the rows of a run that match the query."""
-        return await paging.count(self._calls, row_list_query(project_id, [run_id], query=query).source)
+        return await paging.count(self._calls, result_rows.row_list_query(project_id, [run_id], query=query)[0])
 
     @database_query
     async def joined_rows(
@@ -191,19 +177,20 @@ class EvaluationsStore:
         """Return a page of the examples of runs; with `only_common` only examples that all runs have.
 
         Each row has `runs`, in the order of `run_ids`: `run_id`, `predictions` if selected, and the `metrics` of
-        `metrics.find_changes`.
+        `scores.find_changes`.
 
         Raises:
             BadInputError: the sort or cursor is invalid, or there are more predictions than one response may have.
         """
-        search = row_list_query(project_id, run_ids, sort_by, only_common=only_common)
-        page = await self._page(search, request)
-        if page.rows and not EXAMPLE_FIELDS.isdisjoint(wanted):
-            await add_examples(self.database, project_id, run_ids, page.rows)
+        page = await self._page(
+            result_rows.row_list_query(project_id, run_ids, sort_by, only_common=only_common), request
+        )
+        if page.rows and not result_rows.EXAMPLE_FIELDS.isdisjoint(wanted):
+            await result_rows.add_examples(self.database, project_id, run_ids, page.rows)
         digests = [row["id"] for row in page.rows]
         keys = [(project_id, run_id, digest) for digest in digests for run_id in run_ids]
         predictions = await self._predictions.find(keys, of_predictions) if of_predictions.fields else {}
-        changes = await metrics.find_changes(self.database, project_id, run_ids, digests) if with_metrics else {}
+        changes = await scores.find_changes(self.database, project_id, run_ids, digests) if with_metrics else {}
         async for row in cooperative(page.rows):
             row["runs"] = [
                 {"run_id": run_id, "predictions": predictions.get((project_id, run_id, row["id"])), "metrics": numbers}
@@ -214,10 +201,13 @@ class EvaluationsStore:
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
         """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(self._calls, row_list_query(project_id, run_ids, only_common=only_common).source)
+        return await paging.count(
+            self._calls, result_rows.row_list_query(project_id, run_ids, only_common=only_common)[0]
+        )
 
-    async def _page(self, search: RowListQuery, request: PageRequest) -> Page:
-        page = await paging.find_page(self._calls, EVERY_ROW, search.order, request, ["id"], search.source)
+    async def _page(self, row_list: tuple[result_rows.Stages, Order], request: PageRequest) -> Page:
+        source, order = row_list
+        page = await paging.find_page(self._calls, {}, order, request, ["id"], source)
         for row in page.rows:
             row["example_digest"] = row["id"]
         return page
@@ -232,27 +222,27 @@ class EvaluationsStore:
         """Return the metrics of each run's scores, sorted by name."""
         result: dict[RunKey, list[Row]] = {}
         for project_id, run_ids in group_by_project(keys):
-            rows = await metrics.find_metrics(self.database, project_id, run_ids, "call_id")
+            rows = await scores.find_metrics(self.database, project_id, run_ids, "call_id")
             result |= {(project_id, run_id): rows[run_id] for run_id in run_ids}
         return result
 
     @database_query
     async def compared_metrics(self, project_id: str, run_ids: Sequence[str]) -> list[Row]:
         """Return the metrics of runs by `name`; `runs` has the values of each run and its difference to the first."""
-        return await metrics.compare_metrics(self.database, project_id, run_ids)
+        return await scores.compare_metrics(self.database, project_id, run_ids)
 
     @database_query
     async def usage(self, keys: Sequence[RunKey]) -> dict[RunKey, Row]:
         """Return the model usage of each run, including all calls below it."""
         result = {}
         for key in keys:
-            run = await find_run(self.database, *key, USAGE)
+            run = await logged_runs.find_run(self.database, *key, logged_runs.USAGE)
             if run is None:
-                raise run_not_found(key[1], "call_id")
-            result[key] = await usage_of_run(self.database, key[0], run)
+                raise logged_runs.run_not_found(key[1], "call_id")
+            result[key] = await logged_runs.usage_of_run(self.database, key[0], run)
         return result
 
 
 def _runs_of(project_id: str) -> dict[str, Any]:
     """Build the MongoDB filter of a project's runs."""
-    return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(EVALUATE)}}
+    return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}

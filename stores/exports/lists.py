@@ -21,7 +21,7 @@ from stores.database import Database
 from stores.database.reads import json_characters
 from stores.feedback import FeedbackStore
 from stores.feedback.fields import FEEDBACK_FIELDS
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.objects import ObjectsStore
 from stores.objects.filters import OBJECT_FIELDS
 from stores.paging import Page, PageRequest, Row

@@ -10,7 +10,8 @@ from pymongo.errors import ExecutionTimeout
 
 from stores.database import Database
 from stores.query.fields import Access
-from stores.query.value_expressions import Expression, path_expression
+from stores.query.text_expressions import Expression
+from stores.query.value_expressions import path_expression
 
 MAX_CALLS: Final = 1_000
 
@@ -30,7 +31,8 @@ _MAX_NAME_LENGTH: Final = 300
 _CACHE_SECONDS: Final = 10.0
 """Time for which a sample is reused, so that a client that polls does not pay each time."""
 
-_MAX_CACHED: Final = 100
+_MAX_CACHED: Final = 300
+"""Maximum parts of samples in the cache."""
 
 _MAX_READS: Final = 2
 """Samples that a process reads at a time; meanwhile other empty results get hints from cached samples only."""
@@ -50,39 +52,28 @@ _MAX_KEY_TREE_BYTES: Final = 20_000
 _WIDTHS: Final = (100, 60, 40, 20, 10, 10)
 """Maximum keys read per object, by depth."""
 
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
+_Part = TypeVar("_Part")
 
 Path = tuple[str, ...]
 """Keys from a field of calls on, escaped as in the BSON copy."""
 
 
 @dataclass(slots=True)
-class _NewestCalls:
-    """Common to all parts of a sample: the number of calls read, the newest of a project."""
-
-    calls: int = 0
-
-    @property
-    def name(self) -> str:
-        """The calls as messages name them."""
-        return f"the newest {self.calls:,}"
-
-
-@dataclass(slots=True)
-class Names(_NewestCalls):
+class Names:
     """Names of ops and models with their numbers of calls. If `cut`, calls may have further models."""
 
+    calls: int
     ops: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     cut: bool = False
 
 
 @dataclass(slots=True)
-class Types(_NewestCalls):
+class Types:
     """Number of calls per MongoDB type of the value at each requested path."""
 
-    by_path: dict[Path, Counter[str]] = field(default_factory=dict)
+    by_path: dict[Path, Counter[str]]
+    calls: int = 0
 
     @property
     def lacks_paths(self) -> bool:
@@ -91,9 +82,10 @@ class Types(_NewestCalls):
 
 
 @dataclass(slots=True)
-class Paths(_NewestCalls):
+class Paths:
     """All paths with their numbers of calls. If `cut`, more calls may have them."""
 
+    calls: int = 0
     cut: bool = False
     counts: Counter[Path] = field(default_factory=Counter)
     ops: set[str] = field(default_factory=set)
@@ -101,7 +93,10 @@ class Paths(_NewestCalls):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The sample of one project. `paths` is empty unless a requested path is missing."""
+    """The sample of the newest calls of one project. `paths` is empty unless a requested path is missing.
+
+    `calls` of each part is the number of calls read.
+    """
 
     types: Types
     names: Names
@@ -118,16 +113,14 @@ class SampleReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._types: dict[tuple[str, frozenset[Path]], tuple[float, Types]] = {}
-        self._names: dict[str, tuple[float, Names]] = {}
-        self._paths: dict[str, tuple[float, Paths]] = {}
+        self._cache: dict[tuple[object, ...], tuple[float, object]] = {}
         self._reads = 0
 
     async def read(self, project_id: str, requested: Mapping[Path, Access]) -> Sample | None:
         """Return a sample with the types at the requested paths; None if too many samples are being read."""
-        key = (project_id, frozenset(requested))
-        types, names = _cached(self._types.get(key)), _cached(self._names.get(project_id))
-        paths = _cached(self._paths.get(project_id))
+        wanted = frozenset(requested)
+        types, names = self._cached(Types, project_id, wanted), self._cached(Names, project_id)
+        paths = self._cached(Paths, project_id)
         if types and names and (paths or not types.lacks_paths):
             return Sample(types, names, paths or Paths())
         if self._reads >= _MAX_READS:
@@ -136,17 +129,29 @@ class SampleReader:
         try:
             if types is None or names is None:
                 types, names = await self._read_types_and_names(project_id, requested)
-                _cache(self._types, key, types)
-                _cache(self._names, project_id, names)
+                self._keep(types, project_id, wanted)
+                self._keep(names, project_id)
             if types.lacks_paths and paths is None:
                 paths = await self._read_paths(project_id)
-                _cache(self._paths, project_id, paths)
+                self._keep(paths, project_id)
         finally:
             self._reads -= 1
         return Sample(types, names, paths or Paths())
 
+    def _cached(self, kind: type[_Part], *key: object) -> _Part | None:
+        """Return a part of a sample from the cache, unless it has expired."""
+        kept_at, part = self._cache.get((kind, *key), (0.0, None))
+        return part if isinstance(part, kind) and monotonic() - kept_at < _CACHE_SECONDS else None
+
+    def _keep(self, part: object, *key: object) -> None:
+        now = monotonic()
+        self._cache = {each: entry for each, entry in self._cache.items() if now - entry[0] < _CACHE_SECONDS}
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[type(part), *key] = now, part
+
     async def _read_types_and_names(self, project_id: str, requested: Mapping[Path, Access]) -> tuple[Types, Names]:
-        types, ops, models = Types(by_path={path: Counter() for path in requested}), Counter[str](), Counter[str]()
+        types, ops, models = Types({path: Counter() for path in requested}), Counter[str](), Counter[str]()
         expressions = [{"$type": path_expression(access)} for access in requested.values()]
         projection = {"_id": 0, "types": expressions, "op": "$op_name", "models": "$usage.model"}
         stages = [{"$project": projection}, _COUNT_STAGE]
@@ -201,19 +206,6 @@ class SampleReader:
             skipped += limit
             if _call_count(counts) < limit:
                 return
-
-
-def _cached(entry: tuple[float, _Value] | None) -> _Value | None:
-    """Return the value of a cache entry, unless it has expired."""
-    return entry[1] if entry and monotonic() - entry[0] < _CACHE_SECONDS else None
-
-
-def _cache(cache: dict[_Key, tuple[float, _Value]], key: _Key, value: _Value) -> None:
-    for expired in [each for each, entry in cache.items() if _cached(entry) is None]:
-        del cache[expired]
-    if len(cache) >= _MAX_CACHED:
-        cache.clear()
-    cache[key] = monotonic(), value
 
 
 def _most_frequent(counts: Counter[str]) -> Counter[str]:

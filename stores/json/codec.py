@@ -13,9 +13,8 @@ from typing import Any, Final
 import orjson
 
 from stores.errors import BadInputError
-from stores.json import limits
+from stores.json.paths import MAX_DEPTH, check_limits
 
-_DEFAULT: Final = json.JSONEncoder(allow_nan=False).encode
 _CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True).encode
 _PIECE_SIZE: Final = 500
 """Members of a list that are encoded in one step."""
@@ -31,7 +30,7 @@ def loads(text: bytes | bytearray) -> object:
 
     Raises:
         BadInputError: if the text is not JSON in UTF-8, contains a lone surrogate or a number beyond a double's range,
-            or nests deeper than `limits.MAX_DEPTH`.
+            or nests deeper than `MAX_DEPTH`.
     """
     try:
         value = orjson.loads(text)
@@ -61,7 +60,7 @@ def _parse_error(text: bytes | bytearray, reason: str) -> str:
     if _NOT_A_NUMBER.search(text):
         return f"not JSON: NaN and Infinity are not allowed; send null or a string instead ({reason})"
     if "depth limit" in reason:
-        return f"JSON nested deeper than {limits.MAX_DEPTH:,} levels; flatten it"
+        return f"JSON nested deeper than {MAX_DEPTH:,} levels; flatten it"
     if "infinity" in reason:
         return f"JSON with a number beyond a double's range; send it as a string instead ({reason})"
     if "surrogate" in reason:
@@ -102,11 +101,11 @@ def encode(value: object) -> str:
     """Encode a value of dicts, lists, strings, numbers, booleans and None as compact JSON.
 
     Raises:
-        BadInputError: if the value exceeds `limits`; the message names the path.
+        BadInputError: if the value exceeds the limits of `paths`; the message names the path.
     """
     if (text := encode_plain(value)) is not None:
         return text
-    limits.check(value)
+    check_limits(value)
     return _encode_slow(value)
 
 
@@ -123,19 +122,8 @@ def encode_part(part: object, whole: object) -> str:
     return encode(part) if encode_plain(whole) is not None else _encode_slow(part)
 
 
-def default_length(value: object) -> int:
-    """Return the length of the value's JSON in Python's default format (`", "`, `": "`, ASCII)."""
-    try:
-        return len(_DEFAULT(value))
-    except RecursionError:
-        return len(_encode_deep(value, ", ", ": ", ensure_ascii=True))
-
-
 def canonical(value: object) -> str:
-    """Encode a value independently of the order of its keys: Python's default format with sorted keys.
-
-    The text is as long as `default_length` says.
-    """
+    """Encode a value independently of the order of its keys: Python's default format with sorted keys."""
     try:
         return _CANONICAL(value)
     except RecursionError:

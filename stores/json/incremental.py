@@ -11,11 +11,11 @@ from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.json import codec, memory_estimate
-from stores.json.limits import MAX_DEPTH
+from stores.json import AnyJson, codec, memory_estimate
+from stores.json.paths import MAX_DEPTH
 
 SMALL: Final = 64 * 1024
 """Bytes that are parsed in one call."""
@@ -40,19 +40,17 @@ MAX_TOKENS: Final = 2_500_000
 A batch of calls has one per 20 bytes.
 """
 
-_TOKEN_OR_COLON: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},:]')
+_TOKEN: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},]')
 """A short string, the start of any other string, or a structural character."""
+_TOKEN_OR_COLON: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},:]')
 _BRACKET: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{}]')
-_WINDOW: Final = 256 * 1024
-"""Bytes that one search covers: a regular expression blocks all other threads."""
-
 _MAX_GAP: Final = 256 * 1024
 """Maximum bytes between two tokens, which are only blanks or one number; they are parsed in one call."""
 
 _SPACE: Final = re.compile(rb"\s*")
 _OPEN: Final = frozenset(b"[{")
 _OPENS: Final = dict(zip(b"]}", b"[{", strict=True))
-_QUOTE, _COMMA, _COLON, _LIST, _BACKSLASH = b'",:[\\'
+_QUOTE, _COMMA, _COLON, _LIST, _OBJECT, _BACKSLASH = b'",:[{\\'
 _SIGN: Final = re.compile(rb'["\[\]{},]')
 _NO_BRACKETS: Final = bytes(sign for sign in range(256) if sign not in b"[]{}")
 _MAX_SIGNS: Final = 4 * MAX_DEPTH
@@ -66,6 +64,7 @@ _BEFORE: Final = {b"["[0]: b'["%b",' % _MARK_BEFORE.encode(), b"{"[0]: b'{"%b":0
 _AFTER: Final = {b"["[0]: b',"%b"]' % _MARK_AFTER.encode(), b"{"[0]: b',"%b":0}' % _MARK_AFTER.encode()}
 
 Text = bytes | bytearray
+_R = TypeVar("_R")
 
 Reserve = Callable[[int], Awaitable[None]]
 """Reserves bytes of memory for a request, such as `Reservation.reserve`; it raises an error if there is no room."""
@@ -110,30 +109,24 @@ async def loads_request(text: Text, reserve: Reserve | None = None, max_values: 
 async def _check_and_reserve(text: Text, start: int, end: int, max_values: int, reserve: Reserve | None) -> int:
     """Check the number of values and reserve their memory; return an upper bound of the number."""
     size = end - start
-    counts = await _count(memory_estimate.upper_bound, text, start, end, in_this_thread=size <= _DIRECT_BYTES)
+    is_small, is_direct = size <= SMALL, size <= _DIRECT_BYTES
+    counts = await _scan(memory_estimate.upper_bound, text, start, end, in_this_thread=is_direct)
     if counts.values > max_values or (reserve and counts.excess_bytes(size)):
         # Strings may contain many of the counted characters.
-        counts = await _count(memory_estimate.exact, text, start, end, in_this_thread=size <= SMALL)
+        counts = await _scan(memory_estimate.exact, text, start, end, in_this_thread=is_small)
     if counts.values > max_values:
         raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
-    if reserve and (excess := counts.excess_bytes(size) + await _wide_bytes(text, start, end)):
-        await reserve(excess)
+    if reserve:
+        excess = counts.excess_bytes(size)
+        if not is_small:
+            excess += await _scan(memory_estimate.wide_bytes, text, start, end, in_this_thread=is_direct)
+        if excess:
+            await reserve(excess)
     return counts.values
 
 
-async def _wide_bytes(text: Text, start: int, end: int) -> int:
-    """Return the bytes of memory that wide characters add to a text of more than 64 KiB."""
-    if end - start <= SMALL:
-        return 0
-    if end - start <= _DIRECT_BYTES:
-        return memory_estimate.wide_bytes(text, start, end)
-    return await asyncio.to_thread(memory_estimate.wide_bytes, text, start, end)
-
-
-async def _count(
-    count: Callable[[Text, int, int], memory_estimate.Counts], text: Text, start: int, end: int, *, in_this_thread: bool
-) -> memory_estimate.Counts:
-    return count(text, start, end) if in_this_thread else await asyncio.to_thread(count, text, start, end)
+async def _scan(scan: Callable[[Text, int, int], _R], text: Text, start: int, end: int, *, in_this_thread: bool) -> _R:
+    return scan(text, start, end) if in_this_thread else await asyncio.to_thread(scan, text, start, end)
 
 
 def loads_incrementally(text: Text) -> object:
@@ -204,7 +197,7 @@ class _Slices:
 
     def __init__(self) -> None:
         self._signs: list[int] = []  # the open brackets
-        self._containers: list[Any] = []  # the list or object of each
+        self._containers: list[AnyJson] = []  # the list or object of each
         self.value: object = None
 
     @property
@@ -226,7 +219,7 @@ class _Slices:
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
         before = [_OUTER[sign] for sign in opened[base:-1]] + [_BEFORE[sign] for sign in opened[-1:]]
         after = [_AFTER[sign] for sign in reversed(self._signs[base:])]
-        value: Any = codec.loads(b"".join((*before, text, *after)))
+        value: AnyJson = codec.loads(b"".join((*before, text, *after)))
         earlier = self._containers[base:]
         still_open = _still_open(value, len(self._signs) - base)
         if not earlier:
@@ -257,9 +250,9 @@ class _Slices:
         return unchanged
 
 
-def _still_open(value: Any, depth: int) -> list[Any]:  # noqa: ANN401 -- a list or a dict
+def _still_open(value: AnyJson, depth: int) -> list[AnyJson]:
     """Find the lists and objects of a slice that end in a later slice, outermost first; remove their placeholders."""
-    containers: list[Any] = []
+    containers: list[AnyJson] = []
     for _ in range(depth):
         if not _is_marked(value):
             # With a duplicate key, the last value has the position of the first.
@@ -301,136 +294,113 @@ class ArraySpans:
         start, end = self.span(position)
         return end - start
 
+    def add(self, start: int, end: int) -> None:
+        """Add the next member.
+
+        Raises:
+            PayloadTooLargeError: if there are more than `MAX_MEMBERS`.
+        """
+        if len(self) >= MAX_MEMBERS:
+            raise PayloadTooLargeError(f"has more than {MAX_MEMBERS:,} members; send fewer per request")
+        self.ends.extend((start, end))
+
 
 async def find_array(text: Text, path: Sequence[str]) -> ArraySpans | None:
     """Locate the members of the list at a path of keys without parsing them; None if there is no list.
 
     Raises:
-        BadInputError: if the text is not JSON as a whole, or the path leads to several lists.
+        BadInputError: if the text ends too early, or the path leads to several lists; invalid JSON elsewhere stays in
+            the members, or around the list.
         PayloadTooLargeError: if the list has more than `MAX_MEMBERS` members, or the text more than `MAX_TOKENS`
             tokens.
     """
-    return await asyncio.to_thread(_members, text, path)
-
-
-def _members(text: Text, path: Sequence[str]) -> ArraySpans | None:
-    finder = _Finder(text, [codec.encode(key).encode() for key in path])
-    start = 0
-    while start < len(text):
-        start = _process_window(finder, text, start)
-        if finder.tokens > MAX_TOKENS:
-            raise PayloadTooLargeError(
-                f"has more than {MAX_TOKENS:,} strings, lists and objects; send fewer per request"
-            )
-    return finder.result()
-
-
-def _process_window(finder: "_Finder", text: Text, start: int) -> int:
-    """Process tokens, only brackets inside the list's members; return the next position."""
-    is_inside = finder.is_inside
-    end = min(start + _WINDOW, len(text))
-    for token in (_BRACKET if is_inside else _TOKEN_OR_COLON).finditer(text, start, end):
-        finder.tokens += 1
-        if text[token.start()] == _QUOTE:
-            after = _end_of_string(text, token.start()) if token[1] is None else token.end()
-            finder.process_string(token.start(), after)
-            if token[1] is None:
-                return after
-            continue
-        finder.process(token)
-        if finder.is_inside != is_inside:
-            return token.end()
-    if not is_inside:
-        _check_gap(finder.seen, end)
-    return end
+    return await asyncio.to_thread(_Finder(text).find, [codec.encode(key).encode() for key in path])
 
 
 class _Finder:
-    """Follows a path of keys through a text's tokens and records the members of the list at its end."""
+    """Follows a path of keys through a text, and records the members of the list at its end.
 
-    def __init__(self, text: Text, path: Sequence[bytes]) -> None:
-        self._path = path
-        self._depth = 0
-        self._matched = 0
-        self._is_due = True  # whether the next container continues the path
-        self._members = ArraySpans(text)
-        self._span: tuple[int, int] | None = None
-        self._string = (0, 0)
-        self.seen = 0
-        self.tokens = 0
-        self._list_depth = 0
-        self._start = 0
+    Each method scans from a position on and returns the position at which the scan ended.
+    """
 
-    @property
-    def is_inside(self) -> bool:
-        """True inside a member of the list, where only its end matters."""
-        return 0 < self._list_depth < self._depth
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._tokens = 0
+        self._found: ArraySpans | None = None
 
-    def process_string(self, start: int, end: int) -> None:
-        """Record a string, which is a key if a colon follows."""
-        self._string = start, end
-        self.seen = end
+    def find(self, path: Sequence[bytes]) -> ArraySpans | None:
+        self._follow(0, path)
+        return self._found
 
-    def process(self, token: "re.Match[bytes]") -> None:
-        """Process a structural character."""
-        at, self.seen = token.span()
-        sign = self._members.text[at]
-        if sign == _COLON:
-            self._is_due = self._is_due if self._list_depth else self._is_next_key()
-        elif sign in _OPEN:
-            self._open(sign, at)
-        elif sign == _COMMA:
-            self._is_due = False
-            if self._list_depth and self._depth == self._list_depth:
-                self._add_member(at)
+    def _follow(self, at: int, path: Sequence[bytes]) -> int:
+        """Scan the item at `at`, in which the path continues."""
+        start, _ = self._next(at, _TOKEN)
+        sign = self._text[start] if start < len(self._text) else None
+        if sign == _OBJECT and path:
+            at = start
+            while at == start or self._sign(at) == _COMMA:
+                at = self._object_member(at + 1, path)
+        elif sign == _LIST and not path:
+            at = self._list(start)
         else:
-            self._close(at)
+            return self._skip(at)
+        return self._skip(at + 1)
 
-    def _is_next_key(self) -> bool:
-        """True if the last string is the next key of the path."""
-        if not 0 < self._depth == self._matched:
-            return False
-        key, (start, end) = self._path[self._matched - 1], self._string
-        return end - start == len(key) and self._members.text[start:end] == key
+    def _object_member(self, at: int, path: Sequence[bytes]) -> int:
+        start, end = self._next(at, _TOKEN)
+        is_next_key = self._text[start:end] == path[0]
+        colon, after = self._next(end, _TOKEN_OR_COLON) if is_next_key else (end, end)
+        if is_next_key and self._sign(colon) == _COLON:
+            return self._follow(after, path[1:])
+        return self._skip(at)
 
-    def _open(self, sign: int, at: int) -> None:
-        self._depth += 1
-        if self._list_depth or not self._is_due:
-            return
-        self._is_due = False
-        if self._matched == len(self._path):
-            if sign == _LIST:
-                self._start_list(at)
-        elif sign != _LIST:
-            self._matched += 1
-
-    def _start_list(self, at: int) -> None:
-        if self._span:
+    def _list(self, start: int) -> int:
+        if self._found:
             raise BadInputError("duplicate key on the path to the list; send each key once")
-        self._list_depth, self._start, self._span = self._depth, at + 1, (at, at)
+        found = self._found = ArraySpans(self._text)
+        end = start
+        while end == start or self._sign(end) == _COMMA:
+            member, end = end + 1, self._skip(end + 1)
+            if len(found) or self._sign(end) == _COMMA or not _is_blank(self._text, member, end):
+                found.add(member, end)
+        found.around = bytes(self._text[:start]) + b"[]" + bytes(self._text[end + 1 :])
+        return end
 
-    def _add_member(self, end: int) -> None:
-        if len(self._members) >= MAX_MEMBERS:
-            raise PayloadTooLargeError(f"has more than {MAX_MEMBERS:,} members; send fewer per request")
-        self._members.ends.extend((self._start, end))
-        self._start = end + 1
+    def _skip(self, at: int) -> int:
+        """Skip an item, up to the comma or bracket after it, or the end of the text."""
+        text, depth = self._text, 0
+        while at < len(text):
+            start, at = self._next(at, _BRACKET if depth else _TOKEN)
+            sign = text[start] if start < at else _QUOTE
+            if sign in _OPEN:
+                depth += 1
+            elif sign != _QUOTE:
+                if not depth:
+                    return start
+                depth -= 1
+        return at
 
-    def _close(self, at: int) -> None:
-        if self._list_depth and self._depth == self._list_depth:
-            is_empty = not self._members and _is_blank(self._members.text, self._start, at)
-            if not is_empty:
-                self._add_member(at)
-            self._list_depth = 0
-            self._span = (self._span or (0, 0))[0], at + 1
-        self._depth -= 1
-        self._matched = min(self._matched, self._depth)
+    def _next(self, at: int, pattern: "re.Pattern[bytes]") -> tuple[int, int]:
+        """Return the start and end of the next token; both are the end of the text if there is none."""
+        self._tokens += 1
+        if self._tokens > MAX_TOKENS:
+            raise PayloadTooLargeError(
+                f"has more than {MAX_TOKENS:,} strings, lists and objects; send fewer per request"
+            )
+        text, token = self._text, None
+        while token is None and at < len(text):
+            # A search that finds nothing blocks all other threads.
+            token = pattern.search(text, at, at + _MAX_GAP + 1)
+            if token is None and pattern is not _BRACKET:
+                _check_gap(at, len(text))
+            at += _MAX_GAP + 1
+        if token is None:
+            return len(text), len(text)
+        start, end = token.span()
+        is_cut = token[1] is None and text[start] == _QUOTE
+        return start, _end_of_string(text, start) if is_cut else end
 
-    def result(self) -> ArraySpans | None:
-        if self._depth or self._list_depth:
+    def _sign(self, at: int) -> int:
+        if at >= len(self._text):
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
-        if not self._span:
-            return None
-        start, end = self._span
-        text = self._members.text
-        self._members.around = bytes(text[:start]) + b"[]" + bytes(text[end:])
-        return self._members
+        return self._text[at]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import re2
 
@@ -69,13 +69,17 @@ _MIN_STATES: Final = 1_000
 _MAX_SHOWN: Final = 100
 
 
+AnyPattern: TypeAlias = Any
+"""A pattern compiled by RE2, which has no types."""
+
+
 class Patterns:
     """The patterns of one schema, each checked against the limits on first use."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
 
-    def compile(self, pattern: str) -> Any:  # noqa: ANN401 -- RE2 has no types
+    def compile(self, pattern: str) -> AnyPattern:
         """Compile a pattern of the schema.
 
         Raises:
@@ -119,14 +123,14 @@ class PatternCache:
 
     def __init__(self, limit: int = _CACHE_STATES) -> None:
         self._limit = limit
-        self._compiled: OrderedDict[str, Any] = OrderedDict()
+        self._compiled: OrderedDict[str, AnyPattern] = OrderedDict()
         self._size = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._compiled)
 
-    def compiled(self, pattern: str) -> Any:  # noqa: ANN401 -- as above
+    def compiled(self, pattern: str) -> AnyPattern:
         """Return the compiled pattern, from the cache if possible."""
         with self._lock:
             if pattern in self._compiled:
@@ -146,11 +150,11 @@ class PatternCache:
 _cache: Final = PatternCache()
 
 
-def _weight(compiled: Any) -> int:  # noqa: ANN401 -- as above
+def _weight(compiled: AnyPattern) -> int:
     return max(_MIN_STATES, int(compiled.programsize))
 
 
-def _compile(pattern: str) -> Any:  # noqa: ANN401 -- as above
+def _compile(pattern: str) -> AnyPattern:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MAX_MEMORY

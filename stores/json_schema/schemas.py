@@ -1,10 +1,11 @@
-"""A JSON Schema that values are checked against: its draft, its references and its errors."""
+"""A JSON Schema that values are checked against: its draft, its keywords, its references and its errors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 from jsonschema import ValidationError
@@ -17,16 +18,118 @@ from referencing.jsonschema import specification_with
 
 from stores.errors import BadInputError
 from stores.json import AnyJson, paths
-from stores.json_schema.keywords import OWN
-from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns
+from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns, matches
+
+_MAX_VALUE_SHOWN: Final = 100
+
+AnyValidator: TypeAlias = Any
+"""A validator of jsonschema's, or its class; the protocol lacks attributes that are used here."""
+
+AnyResolver: TypeAlias = Any
+"""A resolver or a resource of referencing's."""
+
+Errors = Iterator[ValidationError]
+Keyword = Callable[[AnyValidator, AnyJson, AnyJson, AnyJson], Errors | None]
+
+
+def _pattern(validator: AnyValidator, pattern: str, text: AnyJson, _schema: AnyJson) -> Errors:
+    if validator.is_type(text, "string") and not matches(pattern, text):
+        yield ValidationError(f"{_shortened(text)} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: AnyValidator, schemas: AnyJson, value: AnyJson, _schema: AnyJson) -> Errors:
+    if not validator.is_type(value, "object"):
+        return
+    for pattern, inner in schemas.items():
+        for name in value:
+            if matches(pattern, name):
+                yield from validator.descend(value[name], inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: AnyValidator, allowed: AnyJson, value: AnyJson, schema: AnyJson) -> Errors:
+    if allowed is True or not validator.is_type(value, "object"):
+        return
+    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name in value:
+        if name in named or any(matches(pattern, name) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield ValidationError(f"the property {name!r} is not allowed", path=[name])
+        else:
+            yield from validator.descend(value[name], allowed, path=name)
+
+
+def _any_of(validator: AnyValidator, schemas: AnyJson, value: AnyJson, _schema: AnyJson) -> Errors:
+    if not any(_passes(validator, schema, value) for schema in schemas):
+        yield ValidationError(f"{_shortened(value)} matches no schema of anyOf")
+
+
+def _one_of(validator: AnyValidator, schemas: AnyJson, value: AnyJson, _schema: AnyJson) -> Errors:
+    passed = (schema for schema in schemas if _passes(validator, schema, value))
+    if next(passed, None) is None:
+        yield ValidationError(f"{_shortened(value)} matches no schema of oneOf")
+    elif next(passed, None) is not None:
+        yield ValidationError(f"{_shortened(value)} matches more than one schema of oneOf")
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_SHOWN else f"{text[:_MAX_VALUE_SHOWN]}…"
+
+
+def _passes(validator: AnyValidator, schema: AnyJson, value: AnyJson) -> bool:
+    return next(validator.descend(value, schema), None) is None
+
+
+def _multiple_of(validator: AnyValidator, unit: AnyJson, value: AnyJson, _schema: AnyJson) -> Errors:
+    if validator.is_type(value, "number") and (_exact(value) / _exact(unit)).denominator != 1:
+        yield ValidationError(f"{value!r} is not a multiple of {unit!r}")
+
+
+def _exact(number: float) -> Fraction:
+    """Return the number as written: 0.3 is exactly three tenths, unlike its double."""
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+def _unique_items(validator: AnyValidator, unique: AnyJson, value: AnyJson, _schema: AnyJson) -> Errors:
+    if unique and validator.is_type(value, "array") and len(set(map(_identity, value))) < len(value):
+        yield ValidationError("has equal items")
+
+
+def _identity(value: object) -> object:
+    """Return a hashable value that is equal for equal JSON values only: 1 and 1.0 are equal, 1 and true are not.
+
+    Numbers become texts: Python randomizes the hashes of texts, so an attacker cannot make them collide.
+    """
+    match value:
+        case bool():
+            return "boolean", value
+        case int():
+            return "number", str(value)
+        case float():
+            return "number", str(int(value)) if value.is_integer() else repr(value)
+        case list():
+            return "array", tuple(map(_identity, value))
+        case dict():
+            return "object", frozenset((name, _identity(inner)) for name, inner in value.items())
+        case _:
+            return value
+
+
+_KEYWORDS: Final[dict[str, Keyword]] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "multipleOf": _multiple_of,
+    "uniqueItems": _unique_items,
+}
+
 
 _MAX_SHOWN: Final = 300
 _REFS: Final = ("$ref", "$dynamicRef")
 _MAX_REF_SHOWN: Final = 200
-
-
-Draft = Any
-"""A validator class; jsonschema's protocol lacks attributes that are used here."""
 
 
 class JsonSchema:
@@ -42,7 +145,7 @@ class JsonSchema:
         if _keys(schema) >= {"patternProperties", "unevaluatedProperties"}:
             raise SchemaFaultError("combines unevaluatedProperties with patternProperties, which is not supported")
         self._patterns = Patterns()
-        _check_references(draft, schema, self._patterns, lambda target: _check_target(draft, target))
+        _check_references(draft, schema, self._patterns)
         self._validator = draft(schema, registry=Registry())
         try:
             self._first_error(None)
@@ -150,7 +253,7 @@ def _draft_of(schema: dict[str, Any]) -> type[Validator]:
 
 @cache
 def _bounded(draft: type[Validator]) -> type[Validator]:
-    own = {name: OWN[name] for name in OWN if name in draft.VALIDATORS}
+    own = {name: _KEYWORDS[name] for name in _KEYWORDS if name in draft.VALIDATORS}
     bounded: Any = extend(draft, own)  # type: ignore[no-untyped-call]
     descend = bounded.descend
 
@@ -160,12 +263,8 @@ def _bounded(draft: type[Validator]) -> type[Validator]:
         return attrs.evolve(validator, **changes)  # type: ignore[misc] # it is one of attrs, which the protocol hides
 
     def descend_limited(
-        validator: Validator,
-        instance: AnyJson,
-        schema: Any,  # noqa: ANN401 -- as above
-        path: str | int | None = None,
-        **locations: Any,
-    ) -> Iterator[ValidationError]:
+        validator: Validator, instance: AnyJson, schema: AnyJson, path: str | int | None = None, **locations: Any
+    ) -> Errors:
         if schema is not False:
             return descend(validator, instance, schema, path, **locations)  # type: ignore[no-any-return]
         # For a false schema jsonschema puts the whole value into each error, but no path.
@@ -180,24 +279,21 @@ def _bounded(draft: type[Validator]) -> type[Validator]:
     return kind
 
 
-def _check_references(
-    draft: Draft, schema: dict[str, Any], patterns: Patterns, check: Callable[[object], None]
-) -> None:
+def _check_references(draft: AnyValidator, schema: dict[str, Any], patterns: Patterns) -> None:
     """Check that all references resolve inside the schema, and check its patterns against the limits.
-
-    `check` validates reference targets that lie outside of the places for subschemas.
 
     Raises:
         SchemaFaultError: if a reference or an `$id` does not resolve to a schema, or a pattern exceeds a limit.
     """
-    for part in _reachable(draft, schema, check):
+    for part in _reachable(draft, schema):
         names = part.get("patternProperties", ())
         for pattern in (*names, part.get("pattern")):
             if isinstance(pattern, str):
                 patterns.compile(pattern)
 
 
-def _reachable(draft: Draft, schema: dict[str, Any], check: Callable[[object], None]) -> Iterator[dict[str, Any]]:
+def _reachable(draft: AnyValidator, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a schema, with reference targets that lie outside of the places for subschemas."""
     specification = specification_with(draft.ID_OF(draft.META_SCHEMA))
     seen: set[int] = set()
     parts = [(schema, REGISTRY.resolver_with_root(specification.create_resource(schema)))]
@@ -207,7 +303,7 @@ def _reachable(draft: Draft, schema: dict[str, Any], check: Callable[[object], N
         if not parts:
             target = _resolved(*refs.pop())
             if id(target.contents) not in seen:
-                check(target.contents)
+                _check_target(draft, target.contents)
                 parts.append((target.contents, target.resolver))
             continue
         part, resolver = parts.pop()
@@ -220,14 +316,14 @@ def _reachable(draft: Draft, schema: dict[str, Any], check: Callable[[object], N
         parts.extend((each, _in_subresource(resolver, specification.create_resource(each))) for each in inner)
 
 
-def _in_subresource(resolver: Any, resource: Any) -> Any:  # noqa: ANN401 -- referencing's, of any schema
+def _in_subresource(resolver: AnyResolver, resource: AnyResolver) -> AnyResolver:
     try:
         return resolver.in_subresource(resource)
     except ValueError:
         raise SchemaFaultError(f"has the $id {resource.id()[:_MAX_REF_SHOWN]!r}, which is not a URI") from None
 
 
-def _resolved(resolver: Any, ref: str) -> Any:  # noqa: ANN401 -- as above
+def _resolved(resolver: AnyResolver, ref: str) -> AnyResolver:
     try:
         return resolver.lookup(ref)
     except (Unresolvable, ValueError, LookupError, TypeError, AttributeError):

@@ -1,15 +1,50 @@
-"""An API key without its secret."""
+"""API keys, and their texts: `loomql_<id>_<secret>`, of which only a hash is stored.
 
+The secret has 256 random bits and cannot be guessed, so plain SHA-256 is as safe as a slow hash.
+"""
+
+import hashlib
+import re
+import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from stores.database import Document
 from stores.security.access import Caller, Grant, Role
 
+PREFIX: Final = "loomql_"
+"""Prefix of every key, by which people and secret scanners recognise one."""
+
+_ID_BYTES: Final = 8
+_SECRET_BYTES: Final = 32
+_KEY: Final = re.compile(rf"{PREFIX}([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}", re.ASCII)
+
+
+def new_id() -> str:
+    """Create a random public id, which lists and revocations use."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def new_key(key_id: str) -> str:
+    """Create the text of a key with a new secret."""
+    return f"{PREFIX}{key_id}_{secrets.token_hex(_SECRET_BYTES)}"
+
+
+def key_id_of(text: str) -> str | None:
+    """Return the public id in the text of a key; None if the text is not a key."""
+    match = _KEY.fullmatch(text)
+    return match[1] if match else None
+
+
+def digest(text: str) -> bytes:
+    """Return the hash that is stored and compared."""
+    return hashlib.sha256(text.encode()).digest()
+
 
 @dataclass(frozen=True)
 class Key:
-    """An API key. Times are in microseconds since the epoch.
+    """An API key without its secret. Times are in microseconds since the epoch.
 
     It ends at `expires_at`, set on creation, or at `revoked_at`, which lies in the future during a rotation.
     """
@@ -29,31 +64,14 @@ class Key:
     def from_document(cls, document: Document) -> "Key":
         """Create a key from its stored document."""
         grants = tuple(Grant(each["projects"], Role[each["role"].upper()]) for each in document["grants"])
-        known = {name: document.get(name) for name in ("expires_at", "revoked_at", "replaces")}
-        return cls(
-            document["_id"],
-            document.get("name"),
-            grants,
-            document["created_at"],
-            document["created_by"],
-            **known,
-            hash=document["hash"],
-        )
+        known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+        return cls(**{"name": None, **known, "id": document["_id"], "grants": grants})
 
     def to_document(self) -> Document:
         """Return the document to store."""
-        stored = {
-            "_id": self.id,
-            "name": self.name,
-            "grants": [{"projects": grant.projects, "role": str(grant.role)} for grant in self.grants],
-            "created_at": self.created_at,
-            "created_by": self.created_by,
-            "expires_at": self.expires_at,
-            "revoked_at": self.revoked_at,
-            "replaces": self.replaces,
-            "hash": self.hash,
-        }
-        return {name: value for name, value in stored.items() if value is not None}
+        stored = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
+        grants = [{"projects": grant.projects, "role": str(grant.role)} for grant in self.grants]
+        return {"_id": stored.pop("id"), **stored, "grants": grants}
 
     @property
     def ends_at(self) -> int | None:

@@ -9,8 +9,7 @@ from stores import times
 from stores.database import Database, Document, database_query, database_write
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
-from stores.keys.key import Key, MadeKey
-from stores.keys.key_text import digest, new_id, new_key
+from stores.keys.key import Key, MadeKey, digest, new_id, new_key
 from stores.security import audit
 from stores.security.access import Grant
 
@@ -57,12 +56,12 @@ class KeysStore:
         """
         now = times.now()
         key = Key(new_id(), name, _check_grants(grants), now, audit.CALLER.get(), expires_at)
-        _check_name(name)
+        if name is not None and not (0 < len(name) <= _MAX_NAME and name.isprintable()):
+            raise BadInputError(f"the name of a key must have 1 to {_MAX_NAME} printable characters", "name")
         _check_end(expires_at, now)
         made = await self._insert(key)
-        audit.record_action(
-            "key.create", None, id=key.id, name=name, grants=_grant_texts(key.grants), expires_at=_time_text(expires_at)
-        )
+        end = None if expires_at is None else times.to_text(expires_at)
+        audit.record_action("key.create", None, id=key.id, name=name, grants=_texts(key.grants), expires_at=end)
         await self._wait_until_trusted()
         return made
 
@@ -86,7 +85,7 @@ class KeysStore:
         grace = int(grace_seconds * times.SECOND)
         made = await self._insert(new, replace(old, revoked_at=min(now + grace, times.LAST)))
         audit.record_action(
-            "key.rotate", None, id=old.id, by_id=new.id, grants=_grant_texts(new.grants), grace_seconds=grace_seconds
+            "key.rotate", None, id=old.id, by_id=new.id, grants=_texts(new.grants), grace_seconds=grace_seconds
         )
         await self._wait_until_trusted()
         return made
@@ -169,12 +168,8 @@ class KeysStore:
         return await self.database.transaction(operation)
 
 
-def _grant_texts(grants: Iterable[Grant]) -> list[str]:
+def _texts(grants: Iterable[Grant]) -> list[str]:
     return [f"{grant.role} in {grant.projects}" for grant in grants]
-
-
-def _time_text(micros: int | None) -> str | None:
-    return None if micros is None else times.to_text(micros)
 
 
 def _live(now: int) -> Document:
@@ -186,11 +181,6 @@ def _check_grants(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     if not unique or len(unique) > MAX_GRANTS:
         raise BadInputError(f"a key needs 1 to {MAX_GRANTS} grants, not {len(unique)}", "grants")
     return tuple(unique)
-
-
-def _check_name(name: str | None) -> None:
-    if name is not None and not (0 < len(name) <= _MAX_NAME and name.isprintable()):
-        raise BadInputError(f"the name of a key must have 1 to {_MAX_NAME} printable characters", "name")
 
 
 def _check_end(expires_at: int | None, now: int) -> None:

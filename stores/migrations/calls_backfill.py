@@ -16,16 +16,7 @@ from bson import encode as bson_encode
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores.calls.documents import (
-    DERIVED_VERSION,
-    KEY_FIELDS,
-    MAX_BYTES,
-    MAX_GROWTH,
-    PREDICTION_OPS,
-    TURN_OF,
-    example_digest,
-    summary_usage_fields,
-)
+from stores.calls import documents
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
@@ -40,21 +31,12 @@ _STEP: Final = 2_000
 _UPDATES_BYTES: Final = 4_000_000
 """Maximum JSON text of pending updates, apart from the last call's."""
 
-_ALWAYS_FITS: Final = MAX_BYTES // MAX_GROWTH
+_ALWAYS_FITS: Final = documents.MAX_BYTES // documents.MAX_GROWTH
 
-_ID: Final = f"calls:{DERIVED_VERSION}"
+_ID: Final = f"calls:{documents.DERIVED_VERSION}"
 _TOKEN_FIELDS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 _HAS_USAGE: Final = {"$regex": '"usage":'}
 """Matches the text of every summary with such a key, so that most other summaries need not be read."""
-
-_SPAN_ATTRIBUTES: Final[Document] = {
-    "$cond": [
-        {"$regexMatch": {"input": {"$ifNull": ["$json.attributes", ""]}, "regex": '"otel_span":'}},
-        "$json.attributes",
-        "$$REMOVE",
-    ]
-}
-"""The attributes of a call that may come from a span: they contain parts of its usage that its summary lacks."""
 
 _NO_ROOM: Final = "the document would exceed MongoDB's maximum size"
 
@@ -121,13 +103,18 @@ class CallsBackfill:
 
     async def _backfill(self, range_match: Document) -> int:
         """Backfill a range of calls; return the number of changes."""
-        differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [TURN_OF, None]}]}
-        turns = await self._calls.update_many({**range_match, "$expr": differs}, [{"$set": {"turn_of": TURN_OF}}])
+        differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [documents.TURN_OF, None]}]}
+        turns = await self._calls.update_many(
+            {**range_match, "$expr": differs}, [{"$set": {"turn_of": documents.TURN_OF}}]
+        )
         return turns.modified_count + sum([await self._backfill_each(range_match, each) for each in _DERIVATIONS])
 
     async def _backfill_each(self, range_match: Document, derivation: "_Derivation") -> int:
         """Write the fields that derive from one text of each call; return the number of changes."""
-        wanted = dict.fromkeys((*KEY_FIELDS, *derivation.fields, f"json.{derivation.text}"), 1) | derivation.also_read
+        wanted = (
+            dict.fromkeys((*documents.KEY_FIELDS, *derivation.fields, f"json.{derivation.text}"), 1)
+            | derivation.also_read
+        )
         changed = 0
         pending: list[UpdateOne] = []
         pending_bytes = 0
@@ -183,10 +170,10 @@ class _Derivation:
             return None
         if derived == {name: call[name] for name in self.fields if name in call}:
             return None
-        if len(text) > _ALWAYS_FITS and len(bson_encode(derived)) > MAX_BYTES:
+        if len(text) > _ALWAYS_FITS and len(bson_encode(derived)) > documents.MAX_BYTES:
             self.warn_skipped(call["_id"], _NO_ROOM)
             return None
-        found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
+        found_by: Document = {name: call[name] for name in documents.KEY_FIELDS if name in call}
         absent = {name: "" for name in self.fields if name not in derived}
         change = {**({"$set": derived} if derived else {}), **({"$unset": absent} if absent else {})}
         return UpdateOne({**found_by, f"json.{self.text}": text}, change)
@@ -201,12 +188,12 @@ def _usage_fields(call: Document, summary: object) -> Document:
 
     The attributes are preferred if the summary states the same usage.
     """
-    attributes = call["json"].get("attributes")
+    attributes = call["json"].get("attributes", "")
     sent = by_model(summary)
-    usage = usage_of_stored(codec.loads(attributes.encode())) if attributes and sent else {}
+    usage = usage_of_stored(codec.loads(attributes.encode())) if sent and '"otel_span":' in attributes else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
-        return summary_usage_fields(summary)
-    return summary_usage_fields({"usage": usage}, call.get("usage_scope"))
+        return documents.summary_usage_fields(summary)
+    return documents.summary_usage_fields({"usage": usage}, call.get("usage_scope"))
 
 
 def _without_parts(counts: Document) -> Document:
@@ -215,7 +202,7 @@ def _without_parts(counts: Document) -> Document:
 
 def _example_fields(call: Document, inputs: object) -> Document:
     """Return the digest of a prediction's example; a call keeps the digest that it has if its inputs have none."""
-    digest = example_digest(call["op_trace_name"], inputs) or call.get("example_digest")
+    digest = documents.example_digest(call["op_trace_name"], inputs) or call.get("example_digest")
     return {"example_digest": digest} if digest else {}
 
 
@@ -225,14 +212,14 @@ _DERIVATIONS: Final = (
         "usage",
         ("usage", "total_tokens", "usage_scope"),
         {"json.summary": _HAS_USAGE},
-        {"json.attributes": _SPAN_ATTRIBUTES},
+        {"json.attributes": 1},
         _usage_fields,
     ),
     _Derivation(
         "inputs",
         "example",
         ("example_digest",),
-        {"op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}},
+        {"op_trace_name": {"$regex": documents.PREDICTION_OPS}, "json.inputs": {"$exists": True}},
         {"op_trace_name": 1},
         _example_fields,
     ),

@@ -78,22 +78,11 @@ async def _number_of(database: Database) -> int:
     found = database.upgrades.find(_VERSION_AND_RESTORE)
     documents = [document async for document in found]
     number = check(documents)
-    if documents or await _has_any(database.calls, database.objects, database.table_rows, database.files):
-        return number
-    if await _has_any(database.feedback, database.costs, database.projects, database.upgrades):
+    own = database.calls, database.objects, database.table_rows, database.files, database.feedback
+    if documents or await _has_any(*own, database.costs, database.projects, database.upgrades):
         return number
     await _raise_to(database, LATEST)
     return LATEST
-
-
-async def require(database: Database) -> None:
-    """Check that a database is for this program, before a command changes it.
-
-    Raises:
-        WrongDatabaseError: if it is not.
-        UnavailableError: if the database is unreachable.
-    """
-    await number_of(database)
 
 
 async def mark_done(database: Database, number: int) -> None:

@@ -15,6 +15,7 @@ from stores.objects.classes import classes_of
 
 JsonObject = dict[str, JsonValue]
 _LISTED: Final = 5
+_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
 _LONGEST_PATH: Final = 200
 
 
@@ -333,6 +334,13 @@ def _dump(value: object) -> object:
             return [_dump(inner) for inner in value]
         case _:
             return value
+
+
+def without_type_marks(value: AnyJson) -> AnyJson:
+    """Return an object without the keys that Weave's client adds to a value's fields; any other value unchanged."""
+    if not isinstance(value, dict):
+        return value
+    return {name: inner for name, inner in value.items() if name not in _TYPE_MARKS}
 
 
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:

@@ -7,8 +7,9 @@ Programs send the same few sets of keys repeatedly, so the layout of a set is co
 and which keys `stores.otel.conventions` assigns a role.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
@@ -63,25 +64,31 @@ class Layout:
     found: dict[str, list[Candidate]]
     json_at: tuple[int, ...]
 
-    def nest(self, values: list[object]) -> dict[str, Any]:
-        """Nest values, which are in the order of the keys."""
-        return _nest(self.root, values)
 
-    def first(self, role: str, values: list[object]) -> tuple[str, Any] | None:
+class Attributes:
+    """Attributes by flat key: the layout of their keys, and their values in the same order."""
+
+    def __init__(self, layout: Layout, values: list[Any]) -> None:
+        self.layout = layout
+        self.values = values
+
+    def nested(self) -> dict[str, Any]:
+        """Return the values in nested objects."""
+        return _nest(self.layout.root, self.values)
+
+    def found(self, role: str) -> Iterator[tuple[str, Any]]:
+        """Yield the keys of a role in order of precedence, with their values."""
+        for candidate in self.layout.found.get(role, ()):
+            yield candidate.key, candidate.value(self.values)
+
+    def first(self, role: str) -> tuple[str, Any] | None:
         """Return the first key of a role with a truthy value, and the value."""
-        for candidate in self.found.get(role, ()):
-            value = candidate.value(values)
-            if value:
-                return candidate.key, value
-        return None
+        return next((found for found in self.found(role) if found[1]), None) if role in self.layout.found else None
 
-    def pick(self, role: str, values: list[object]) -> AnyJson:
+    def pick(self, role: str) -> AnyJson:
         """Return the value of `first` alone."""
-        key_and_value = self.first(role, values)
+        key_and_value = self.first(role)
         return key_and_value and key_and_value[1]
-
-
-_layouts: dict[tuple[str, ...], Layout] = {}
 
 
 def layout_of(keys: tuple[str, ...]) -> Layout:
@@ -90,16 +97,10 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     Raises:
         BadInputError: a key has too many dots, or there are too many keys.
     """
-    layout = _layouts.get(keys)
-    if layout is None:
-        if len(keys) > MAX_KEYS:
-            raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
-        layout = _compute_layout(keys)
-        if len(keys) <= _MAX_LAYOUT_KEYS and sum(map(len, keys)) <= _MAX_LAYOUT_CHARACTERS:
-            if len(_layouts) >= _MAX_LAYOUTS:
-                _layouts.clear()
-            _layouts[keys] = layout
-    return layout
+    if len(keys) > MAX_KEYS:
+        raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
+    is_small = len(keys) <= _MAX_LAYOUT_KEYS and sum(map(len, keys)) <= _MAX_LAYOUT_CHARACTERS
+    return _cached_layout(keys) if is_small else _compute_layout(keys)
 
 
 def nested(attributes: dict[str, object]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def nested(attributes: dict[str, object]) -> dict[str, Any]:
     Raises:
         BadInputError: as for `layout_of`.
     """
-    return layout_of(tuple(attributes)).nest(list(attributes.values())) if attributes else {}
+    return _nest(layout_of(tuple(attributes)).root, list(attributes.values())) if attributes else {}
 
 
 def _compute_layout(keys: tuple[str, ...]) -> Layout:
@@ -125,6 +126,9 @@ def _compute_layout(keys: tuple[str, ...]) -> Layout:
         found={role: found for role, names in ROLES.items() if (found := list(_candidates(tree, names)))},
         json_at=tuple(at for at, key in enumerate(keys) if key.startswith(JSON_PREFIXES)),
     )
+
+
+_cached_layout: Final = lru_cache(_MAX_LAYOUTS)(_compute_layout)
 
 
 def _steps(key: str, known: frozenset[str]) -> list[str]:
@@ -167,6 +171,5 @@ def _nest(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str
 def _nest_with_lists(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
     """Build the nested value; objects with the keys 0, 1, 2, ... in any order become lists."""
     members = {name: values[at] if type(at) is int else _nest_with_lists(at, values) for name, at in places}
-    if "0" in members and all(str(index) in members for index in range(len(members))):
-        return [members[str(index)] for index in range(len(members))]
-    return members
+    indexes = [str(index) for index in range(len(members))]
+    return [members[index] for index in indexes] if indexes and members.keys() == set(indexes) else members

@@ -13,7 +13,7 @@ from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import AnyJson, codec
 from stores.otel import conventions
-from stores.otel.attribute_nesting import layout_of
+from stores.otel.attribute_nesting import Attributes, layout_of
 from stores.otel.spans import ERROR, Origin, Span, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.usage.entries import SUM
@@ -38,12 +38,11 @@ _WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
 """A word with its preceding delimiters, the same ones as in Weave."""
 
 
-class _Attributes:
-    """A span's attributes with JSON strings decoded, and the layout of their keys."""
+class _Attributes(Attributes):
+    """A span's attributes with JSON strings decoded."""
 
     def __init__(self, span: Span) -> None:
-        self.layout = layout_of(tuple(span.attributes))
-        self.values: list[Any] = list(span.attributes.values())
+        super().__init__(layout_of(tuple(span.attributes)), list(span.attributes.values()))
         self._free = _FREE_CHARACTERS
         self._remaining = MAX_VALUES
         for at in self.layout.json_at:
@@ -52,10 +51,6 @@ class _Attributes:
                 self.values[at] = self._decode(value)
         for at, value in enumerate(self.values):
             self.values[at] = self.decoded(value)
-
-    def pick(self, role: str) -> AnyJson:
-        """Return the value of a role; None if no key has one."""
-        return self.layout.pick(role, self.values)
 
     def decoded(self, value: AnyJson) -> AnyJson:
         """Decode a string that starts like a JSON list or object; return any other value unchanged."""
@@ -84,9 +79,9 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[
     read = _Attributes(span)
     inputs, output = _payload(span, read, "inputs"), _payload(span, read, "output")
     noted = {role: value for role in conventions.NOTED if (value := read.pick(role))}
-    usage = usage_of(read.layout, read.values, noted, origin.scope)
+    usage = usage_of(read, noted, origin.scope)
     if not (inputs or output or noted or usage):
-        noted = read.layout.nest(read.values)
+        noted = read.nested()
         noted.pop("otel_span", None)  # the span's own attributes still have it
     start = _start(span, origin, read, noted, inputs, wb_user_id)
     return start, _end(span, origin, read, output, usage) if span.ended_at else None
@@ -132,7 +127,7 @@ def _end(span: Span, origin: Origin, read: _Attributes, output: AnyJson, usage: 
 
 def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     """Return inputs or output under their key, or unnested; empty if neither attributes nor events have a value."""
-    key_and_value = read.layout.first(role, read.values)
+    key_and_value = read.first(role)
     if key_and_value is None:
         return _payload_of_events(span, read, role)
     key, value = key_and_value
@@ -140,7 +135,7 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
         return value
     if role == "output" or key != conventions.MESSAGES[role]:
         return {key: value}
-    other_fields = (read.layout.first(name, read.values) for name in conventions.SENT_WITH_INPUT_MESSAGES)
+    other_fields = (read.first(name) for name in conventions.SENT_WITH_INPUT_MESSAGES)
     return dict([key_and_value, *(more for more in other_fields if more)])
 
 
@@ -174,7 +169,7 @@ def _otel_span(span: Span, origin: Origin, read: _Attributes) -> dict[str, Any]:
         "start_time": time_text(span.started_at),
         "end_time": time_text(span.ended_at) if span.ended_at else None,
         "status": {"code": _name(_CODES, span.status_code), "message": span.status_message},
-        "attributes": read.layout.nest(read.values),
+        "attributes": read.nested(),
         "events": span.events,
         "links": span.links,
         "resource": origin.resource,

@@ -4,16 +4,16 @@ import base64
 import binascii
 from array import array
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.otel import spans
-from stores.otel.spans import Part, Shared, Span
+from stores.otel.spans import AnyMessage, Part, Shared, Span
 
 _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
-_OTHER_FIELDS: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
 _MAX_DEPTH: Final = 100
 _UINT64: Final = range(1 << 64)
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -64,13 +64,8 @@ def _shared(holder: dict[str, Any], member: str) -> Shared:
     """Return a resource or scope that is decoded when needed."""
 
     def decode() -> dict[str, Any]:
-        message = _member(holder, member)
-        names = ("name", "version") if member == "scope" else ()
-        return {name: _text(message, name) for name in names} | {
-            "attributes": _attributes(message),
-            "dropped_attributes_count": _integer(message, "droppedAttributesCount"),
-            "schema_url": _text(holder, "schemaUrl"),
-        }
+        message, url = _Message(_member(holder, member)), _text(holder, "schemaUrl")
+        return spans.shared_fields(message, dict, url, is_scope=member == "scope")
 
     return Shared(_size(holder.get(member)), decode)
 
@@ -81,45 +76,33 @@ def span_of(message: object) -> Span:
     Raises:
         BadInputError: a member has the wrong type, or ids or keys are invalid.
     """
-    span = _object(message, "a span")
-    status = _member(span, "status")
-    other_fields = zip(spans.OTHER_FIELDS, _OTHER_FIELDS, strict=True)
-    return Span(
-        name=_text(span, "name"),
-        trace_id=spans.check_id(_hexadecimal(span, "traceId"), "trace_id"),
-        span_id=spans.check_id(_hexadecimal(span, "spanId"), "span_id"),
-        parent_id=spans.parent_id_of(_hexadecimal(span, "parentSpanId")),
-        trace_state=_text(span, "traceState"),
-        kind=_integer(span, "kind"),
-        started_at=_integer(span, "startTimeUnixNano"),
-        ended_at=_integer(span, "endTimeUnixNano"),
-        status_code=_integer(status, "code"),
-        status_message=_text(status, "message"),
-        attributes=_attributes(span),
-        events=[_event(event) for event in _objects(span, "events", "a span")],
-        links=[_link(link) for link in _objects(span, "links", "a span")],
-        other_fields=spans.without_empty(**{name: _integer(span, member) for name, member in other_fields}),
-    )
+    return spans.span_of(_Message(_object(message, "a span")), dict, str)
 
 
-def _event(event: dict[str, Any]) -> dict[str, Any]:
-    at, dropped = _integer(event, "timeUnixNano"), _integer(event, "droppedAttributesCount")
-    return spans.event_of(_text(event, "name"), at, _attributes(event), dropped)
+class _Message:
+    """A JSON object that is read by the field names of protobuf; missing members have protobuf's defaults."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members
+
+    def __getattr__(self, name: str) -> AnyMessage:
+        return _READERS.get(name, _integer)(self._members, _camel_case(name))
 
 
-def _link(link: dict[str, Any]) -> dict[str, Any]:
-    return spans.link_of(
-        _hexadecimal(link, "traceId"),
-        _hexadecimal(link, "spanId"),
-        _text(link, "traceState"),
-        _attributes(link),
-        _integer(link, "droppedAttributesCount"),
-        _integer(link, "flags"),
-    )
+@cache
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-def _attributes(holder: dict[str, Any]) -> dict[str, object]:
-    return _pairs(_objects(holder, "attributes", "its holder"), _MAX_DEPTH)
+def _attributes(holder: dict[str, Any], name: str) -> dict[str, object]:
+    return _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH)
+
+
+def _messages(holder: dict[str, Any], name: str) -> list[_Message]:
+    return [_Message(one) for one in _objects(holder, name, "a span")]
 
 
 def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
@@ -234,3 +217,13 @@ def _integer_in(allowed: range, value: object, name: str) -> int:
         limits = f"from {allowed[0]} to {allowed[-1]}"
         raise BadInputError(f"{name} must be an integer {limits}, as a number or a string")
     return value
+
+
+_READERS: Final[dict[str, Callable[[dict[str, Any], str], object]]] = {
+    **dict.fromkeys(("name", "version", "trace_state", "message"), _text),
+    **dict.fromkeys(("trace_id", "span_id", "parent_span_id"), _hexadecimal),
+    **dict.fromkeys(("events", "links"), _messages),
+    "attributes": _attributes,
+    "status": lambda holder, name: _Message(_member(holder, name)),
+}
+"""Readers of fields that are not non-negative integers."""

@@ -24,12 +24,22 @@ class Projects:
         fixed: true if `given` overrides the spans' resources.
         entity: entity of projects named only by a resource.
         check: raises if the sender may not write to a project.
+
+    Raises:
+        BadInputError: the given project id is invalid.
+        ForbiddenError: the sender may not write to the given project.
     """
 
     given: str | None = None
     fixed: bool = False
     entity: str = ENTITY
-    check: Callable[[str], None] | None = None
+    check: Callable[[str], None] = lambda _project_id: None
+
+    def __post_init__(self) -> None:
+        """Check the given project."""
+        if self.given is not None:
+            check_project_id(self.given)
+            self.check(self.given)
 
     def of(self, resource: dict[str, object]) -> str:
         """Return the project for spans of a resource, from its attributes.
@@ -42,8 +52,7 @@ class Projects:
             ForbiddenError: the sender may not write there.
         """
         project_id = self._choose(resource)
-        if self.check:
-            self.check(project_id)
+        self.check(project_id)
         return project_id
 
     def _choose(self, resource: dict[str, object]) -> str:

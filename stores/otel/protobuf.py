@@ -137,16 +137,12 @@ def _shared(
     view: memoryview, kind: type[Resource] | type[InstrumentationScope], at: _Range, schema_url: _Range
 ) -> Shared:
     """Return a resource or scope that is decoded when needed."""
+    is_scope = kind is InstrumentationScope
 
     def decode() -> dict[str, Any]:
-        noun = "its resource" if kind is Resource else "its scope"
-        message = _parse(kind, bytes(view[slice(*at)]), noun)
-        fields = {"name": message.name, "version": message.version} if isinstance(message, InstrumentationScope) else {}
-        return fields | {
-            "attributes": attributes_of(message.attributes),
-            "dropped_attributes_count": message.dropped_attributes_count,
-            "schema_url": bytes(view[slice(*schema_url)]).decode(errors="replace"),
-        }
+        message = _parse(kind, bytes(view[slice(*at)]), "its scope" if is_scope else "its resource")
+        url = bytes(view[slice(*schema_url)]).decode(errors="replace")
+        return spans.shared_fields(message, attributes_of, url, is_scope=is_scope)
 
     return Shared(at[1] - at[0], decode)
 
@@ -164,39 +160,7 @@ def span_of(content: bytes) -> Span:
     Raises:
         BadInputError: it cannot be decoded, or ids or attributes are invalid.
     """
-    span = _parse(SpanMessage, content, "it")
-    status = span.status
-    return Span(
-        name=span.name,
-        trace_id=spans.check_id(span.trace_id.hex(), "trace_id"),
-        span_id=spans.check_id(span.span_id.hex(), "span_id"),
-        parent_id=spans.parent_id_of(span.parent_span_id.hex()),
-        trace_state=span.trace_state,
-        kind=span.kind,
-        started_at=span.start_time_unix_nano,
-        ended_at=span.end_time_unix_nano,
-        status_code=status.code,
-        status_message=status.message,
-        attributes=attributes_of(span.attributes),
-        events=[
-            spans.event_of(
-                event.name, event.time_unix_nano, attributes_of(event.attributes), event.dropped_attributes_count
-            )
-            for event in span.events
-        ],
-        links=[
-            spans.link_of(
-                link.trace_id.hex(),
-                link.span_id.hex(),
-                link.trace_state,
-                attributes_of(link.attributes),
-                link.dropped_attributes_count,
-                link.flags,
-            )
-            for link in span.links
-        ],
-        other_fields=spans.without_empty(**{name: getattr(span, name) for name in spans.OTHER_FIELDS}),
-    )
+    return spans.span_of(_parse(SpanMessage, content, "it"), attributes_of, bytes.hex)
 
 
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:

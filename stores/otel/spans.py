@@ -14,6 +14,9 @@ from stores.otel.project_routing import Projects
 Attributes = dict[str, object]
 """JSON values by flat key, such as `llm.model_name`."""
 
+AnyMessage = Any
+"""A message with the fields of OTLP's protobuf: of protobuf itself, or a JSON object that is read by these names."""
+
 ERROR: Final = 2
 """Status code of a failed span."""
 
@@ -105,7 +108,7 @@ def _of_resource(resource: Shared, projects: Projects) -> Origin | StoreError:
     try:
         fields = _decoded(resource, "resource")
         attributes = fields.pop("attributes")
-        data = {"attributes": nested(attributes), **without_empty(**fields)}
+        data = {"attributes": nested(attributes), **_without_empty(**fields)}
         return Origin(projects.of(attributes), data)
     except StoreError as error:
         return error
@@ -116,7 +119,7 @@ def _with_scope(origin: Origin | StoreError, scope: Shared) -> Origin | StoreErr
         return origin
     try:
         fields = _decoded(scope, "scope")
-        return replace(origin, scope=without_empty(**fields | {"attributes": nested(fields["attributes"])}))
+        return replace(origin, scope=_without_empty(**fields | {"attributes": nested(fields["attributes"])}))
     except StoreError as error:
         return error
 
@@ -138,27 +141,68 @@ def _size_error(size_bytes: int, noun: str = "") -> PayloadTooLargeError | None:
     )
 
 
-def event_of(name: str, nanoseconds: int, attributes: Attributes, dropped: int) -> dict[str, Any]:
-    """Convert an event to JSON."""
-    fields = {"name": name, "timestamp": time_text(nanoseconds), "attributes": nested(attributes)}
-    return fields | without_empty(dropped_attributes_count=dropped)
+def span_of(message: AnyMessage, attributes_of: Callable[[Any], Attributes], hex_of: Callable[[Any], str]) -> Span:
+    """Convert a message with the fields of OTLP's protobuf.
+
+    Raises:
+        BadInputError: ids are invalid, or attributes are too many or too deep.
+    """
+    status = message.status
+    return Span(
+        name=message.name,
+        trace_id=_check_id(hex_of(message.trace_id), "trace_id"),
+        span_id=_check_id(hex_of(message.span_id), "span_id"),
+        parent_id=_parent_id(hex_of(message.parent_span_id)),
+        trace_state=message.trace_state,
+        kind=message.kind,
+        started_at=message.start_time_unix_nano,
+        ended_at=message.end_time_unix_nano,
+        status_code=status.code,
+        status_message=status.message,
+        attributes=attributes_of(message.attributes),
+        events=[
+            {
+                "name": event.name,
+                "timestamp": time_text(event.time_unix_nano),
+                "attributes": nested(attributes_of(event.attributes)),
+                **_without_empty(dropped_attributes_count=event.dropped_attributes_count),
+            }
+            for event in message.events
+        ],
+        links=[
+            {
+                "context": {
+                    "trace_id": hex_of(link.trace_id),
+                    "span_id": hex_of(link.span_id),
+                    "trace_state": link.trace_state,
+                },
+                "attributes": nested(attributes_of(link.attributes)),
+                **_without_empty(dropped_attributes_count=link.dropped_attributes_count, flags=link.flags),
+            }
+            for link in message.links
+        ],
+        other_fields=_without_empty(**{name: getattr(message, name) for name in OTHER_FIELDS}),
+    )
 
 
-def link_of(
-    trace_id: str, span_id: str, trace_state: str, attributes: Attributes, dropped: int, flags: int
+def shared_fields(
+    message: AnyMessage, attributes_of: Callable[[Any], Attributes], schema_url: str, *, is_scope: bool
 ) -> dict[str, Any]:
-    """Convert a link to another span to JSON."""
-    context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    other_fields = without_empty(dropped_attributes_count=dropped, flags=flags)
-    return {"context": context, "attributes": nested(attributes), **other_fields}
+    """Return the fields of a resource or scope for `Shared`, from a message with the fields of OTLP's protobuf."""
+    return {
+        **({"name": message.name, "version": message.version} if is_scope else {}),
+        "attributes": attributes_of(message.attributes),
+        "dropped_attributes_count": message.dropped_attributes_count,
+        "schema_url": schema_url,
+    }
 
 
-def without_empty(**data: Any) -> dict[str, Any]:
+def _without_empty(**data: Any) -> dict[str, Any]:
     """Return the values that are not empty or 0."""
     return {name: value for name, value in data.items() if value}
 
 
-def check_id(text: str, name: str) -> str:
+def _check_id(text: str, name: str) -> str:
     """Check that a hexadecimal id has the right length and is not all zeros.
 
     Raises:
@@ -172,13 +216,13 @@ def check_id(text: str, name: str) -> str:
     return text
 
 
-def parent_id_of(text: str) -> str | None:
+def _parent_id(text: str) -> str | None:
     """Return a parent id; None if it is empty or all zeros.
 
     Raises:
         BadInputError: its length is not that of span ids.
     """
-    return check_id(text, "parent_span_id") if text.strip("0") else None
+    return _check_id(text, "parent_span_id") if text.strip("0") else None
 
 
 def json_number(value: float) -> float | str:

@@ -1,7 +1,7 @@
 """Store of OpenTelemetry spans, which become calls."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -10,12 +10,11 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
-from stores.ids import check_project_id
 from stores.input_checks import MAX_NAME, check_length
 from stores.otel import otlp_json, protobuf
 from stores.otel.mapping import call_of
-from stores.otel.project_routing import ENTITY, Projects
-from stores.otel.spans import Part, Span, Undecoded, undecoded_spans
+from stores.otel.project_routing import Projects
+from stores.otel.spans import Span, Undecoded, undecoded_spans
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024
@@ -44,7 +43,7 @@ class _Rejected:
     error: StoreError
 
 
-_SizedTask = tuple[int, Callable[[], list[StoredPart] | _Rejected]]
+_Convert = Callable[[Undecoded[_Message]], list[StoredPart] | _Rejected]
 
 
 @dataclass(slots=True)
@@ -84,55 +83,39 @@ class OtelStore:
         self._decode_lock = asyncio.Lock()
 
     async def export_protobuf(
-        self,
-        body: bytes | bytearray,
-        project_id: str | None = None,
-        wb_user_id: str | None = None,
-        entity: str = ENTITY,
-        check: Callable[[str], None] | None = None,
+        self, body: bytes | bytearray, projects: Projects, wb_user_id: str | None = None
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in protobuf; `check` raises if the sender may not write.
+        """Store the spans of an ExportTraceServiceRequest in protobuf.
 
         Raises:
             ForbiddenError: the sender may store none of them.
-            BadInputError: the body is not such a request, or the project id is invalid.
+            BadInputError: the body is not such a request.
             PayloadTooLargeError: it has too many spans.
         """
-        projects = _projects(project_id, entity, check)
         # The scan comes first, so that nothing of a truncated body is stored.
         is_small = len(body) < _THREAD_BYTES
         parts = protobuf.parts_of(body) if is_small else await asyncio.to_thread(protobuf.parts_of, body)
-        return await self._export(_tasks(parts, projects, protobuf.span_of, wb_user_id))
+        return await self._export(undecoded_spans(parts, projects), partial(_convert, protobuf.span_of, wb_user_id))
 
-    async def export_json(
-        self,
-        request: object,
-        project_id: str | None = None,
-        wb_user_id: str | None = None,
-        entity: str = ENTITY,
-        check: Callable[[str], None] | None = None,
-        *,
-        fixed: bool = False,
-    ) -> Exported:
-        """Store the spans of an OTLP/JSON request; with `fixed` all go to the given project.
+    async def export_json(self, request: object, projects: Projects, wb_user_id: str | None = None) -> Exported:
+        """Store the spans of an OTLP/JSON request.
 
         Raises:
             ForbiddenError: the sender may store none of them.
-            BadInputError: it is not such a request, the project id is invalid, or the user's name is too long.
+            BadInputError: it is not such a request, or the user's name is too long.
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        projects = _projects(project_id, entity, check, fixed=fixed)
         parts = await asyncio.to_thread(otlp_json.parts_of, request)
-        return await self._export(_tasks(parts, projects, otlp_json.span_of, wb_user_id))
+        return await self._export(undecoded_spans(parts, projects), partial(_convert, otlp_json.span_of, wb_user_id))
 
-    async def _export(self, made: Iterator[_SizedTask]) -> Exported:
+    async def _export(self, spans: Iterator[Undecoded[_Message]], convert: _Convert[_Message]) -> Exported:
         exported, is_done = Exported(), False
         while not is_done:
             # A small request waits for one part of other requests, not for all of their parts.
             async with self._parts:
                 # Decoding two parts concurrently saves no time and would block everything else.
                 async with self._decode_lock:
-                    ready, is_done = await _part(made, exported)
+                    ready, is_done = await _part(spans, convert, exported)
                 if ready:
                     await self._calls.write_parts([part for parts in ready for part in parts])
                     exported.stored_spans += len(ready)
@@ -141,17 +124,19 @@ class OtelStore:
         return exported
 
 
-async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[list[StoredPart]], bool]:
+async def _part(
+    spans: Iterator[Undecoded[_Message]], convert: _Convert[_Message], exported: Exported
+) -> tuple[list[list[StoredPart]], bool]:
     """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
     ready: list[list[StoredPart]] = []
     number = size = 0
-    async for size_bytes, make in cooperative(made, _SLICE_SECONDS):
+    async for span in cooperative(spans, _SLICE_SECONDS):
         # A thread lets other tasks run meanwhile, at some cost.
-        one = make() if size_bytes < _THREAD_BYTES else await asyncio.to_thread(make)
+        one = convert(span) if span.size_bytes < _THREAD_BYTES else await asyncio.to_thread(convert, span)
         number += 1
         if isinstance(one, _Rejected):
             exported.reject(one)
-            size += size_bytes
+            size += span.size_bytes
         else:
             ready.append(one)
             size += sum(part.size_bytes for part in one)
@@ -160,26 +145,8 @@ async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[li
     return ready, True
 
 
-def _projects(
-    project_id: str | None, entity: str, check: Callable[[str], None] | None, *, fixed: bool = False
-) -> Projects:
-    if project_id is not None:
-        check_project_id(project_id)
-        if check:
-            check(project_id)
-    return Projects(project_id, fixed, entity, check)
-
-
-def _tasks(
-    parts: Iterable[Part[_Message]], projects: Projects, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> Iterator[_SizedTask]:
-    """Yield the approximate size of each span, and a function that converts it."""
-    for undecoded in undecoded_spans(parts, projects):
-        yield undecoded.size_bytes, partial(_call, undecoded, span_of, wb_user_id)
-
-
-def _call(
-    undecoded: Undecoded[_Message], span_of: Callable[[_Message], Span], wb_user_id: str | None
+def _convert(
+    span_of: Callable[[_Message], Span], wb_user_id: str | None, undecoded: Undecoded[_Message]
 ) -> list[StoredPart] | _Rejected:
     """Convert a span to the stored parts of its call, or return the reason for its rejection."""
     span = None

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from stores.costs.pricing import ZERO, exact, plus
 from stores.otel import conventions
-from stores.otel.attribute_nesting import Candidate, Layout
+from stores.otel.attribute_nesting import Attributes, Candidate, Layout
 from stores.otel.conventions import COUNTS, OTHER_USAGE, PARTS
 from stores.otel.spans import CLIENT
 from stores.usage import rules
+from stores.usage.counts import by_class
 from stores.usage.rules import cost_in_usd, first_cost
 
 _NO_MODEL: Final = "usage"
@@ -19,9 +20,7 @@ _DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
 _STORED_LAYOUT: Final = Layout(
     root=(),
     found={
-        role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
-        for role, keys in conventions.ROLES.items()
-        if role == "model" or role in COUNTS or role in _DETAILS
+        role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in conventions.ROLES.items()
     },
     json_at=(),
 )
@@ -31,33 +30,33 @@ _MAX_DIGITS: Final = 19
 _INT64_LIMIT: Final = 1 << 63
 
 
-def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
+def usage_of(read: Attributes, noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
     """Return the usage by model name: the five counts as sent, null for missing ones.
 
     If the span states parts of these counts, `token_classes` has the counts of all classes and `total_tokens` is at
     least their sum. A stated cost is in `cost`.
 
     Args:
-        layout: layout of the span's attributes.
-        values: their values.
+        read: the span's attributes.
         noted: attributes of the call, with the names of model and provider.
         scope: instrumentation scope, an object with its `name`.
 
     Returns:
         An empty object if the span states no count.
     """
-    found = layout.found
+    found = read.layout.found
     if COUNTS.keys().isdisjoint(found):
         return {}
-    counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
+    counts: dict[str, Any] = {name: _count(read, name) for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
     if not _DETAILS.isdisjoint(found):
-        parts = _parts(layout, values, noted, scope, counts)
+        parts = _parts(read, noted, scope, counts)
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
-            counts[rules.CLASS_COUNTS] = rules.stated_classes(parts)
-        if (cost := _cost(layout, values)) is not None:
+            totals = {"prompt_tokens": parts.prompt, "completion_tokens": parts.completion}
+            counts[rules.CLASS_COUNTS] = by_class({**totals, "classes": parts.classes})
+        if (cost := _cost(read)) is not None:
             counts["cost"] = cost
     if counts["total_tokens"] is None:
         counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
@@ -82,57 +81,55 @@ def usage_of_stored(attributes: object) -> dict[str, Any]:
     span = attributes.get("otel_span") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(span, dict):
         return {}
-    return usage_of(_STORED_LAYOUT, [span.get("attributes")], attributes, span.get("scope"))
+    return usage_of(Attributes(_STORED_LAYOUT, [span.get("attributes")]), attributes, span.get("scope"))
 
 
 def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
     return counts["prompt_tokens"] or counts["input_tokens"], counts["completion_tokens"] or counts["output_tokens"]
 
 
-def _parts(
-    layout: Layout, values: list[object], noted: dict[str, Any], scope: object, counts: dict[str, Any]
-) -> rules.Split | None:
+def _parts(read: Attributes, noted: dict[str, Any], scope: object, counts: dict[str, Any]) -> rules.Split | None:
     """Return consistent counts if the span states parts of its input or output; None otherwise."""
-    langfuse = layout.pick("langfuse_usage", values)
+    langfuse = read.pick("langfuse_usage")
     if isinstance(langfuse, dict):
         return rules.split_usage(langfuse)[0]
-    stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
+    stated = {name: _count(read, name) for name in PARTS if name in read.layout.found}
     parts = {name: max(count, 0) for name, count in stated.items() if count is not None}
     if not any(parts.values()):
         return None
-    rule = rules.span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), parts)
+    rule = rules.span_rule_of(_names(read, scope), _provider(read, noted), parts)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
     parts |= {name: max(count or 0, 0) for name, count in totals.items()}
     return rules.split(parts, rules.CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
 
 
-def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
+def _names(read: Attributes, scope: object) -> Iterator[str]:
     name = scope.get("name") if isinstance(scope, dict) else None
     yield name if isinstance(name, str) else ""
     for count in ("prompt_tokens", "input_tokens"):
-        yield from (at.key for at in layout.found.get(count, ()) if at.value(values) is not None)
+        yield from (key for key, value in read.found(count) if value is not None)
 
 
-def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
+def _provider(read: Attributes, noted: dict[str, Any]) -> str:
     names = [noted.get("provider"), noted.get("system")]
     if names[0] == conventions.GATEWAY:
         # The gateway passes on the provider's counts, so the model's name tells the provider. Other routers count anew.
-        names += (at.value(values) for at in layout.found.get("model", ()))
+        names += (value for _, value in read.found("model"))
     return " ".join(said for said in names if isinstance(said, str))
 
 
-def _cost(layout: Layout, values: list[object]) -> float | None:
+def _cost(read: Attributes) -> float | None:
     """Return the cost in US dollars that a span states."""
-    langfuse = layout.pick("langfuse_cost", values)
+    langfuse = read.pick("langfuse_cost")
     of_langfuse = dict(langfuse) if isinstance(langfuse, dict) else {}
     total = cost_in_usd(of_langfuse.pop("total", None))
     return first_cost(
         (
-            _number(layout, "cost", values),
+            _number(read, "cost"),
             total,
             _sum(map(cost_in_usd, of_langfuse.values())),
-            _sum(_number(layout, name, values) for name in ("cost_of_input", "cost_of_output")),
+            _sum(_number(read, name) for name in ("cost_of_input", "cost_of_output")),
         )
     )
 
@@ -143,9 +140,9 @@ def _sum(costs: Iterable[float | None]) -> float | None:
     return cost_in_usd(float(reduce(plus, stated, ZERO))) if stated else None
 
 
-def _number(layout: Layout, name: str, values: list[object]) -> float | None:
+def _number(read: Attributes, name: str) -> float | None:
     """Return the first cost of a name that is a number or a numeric string."""
-    return first_cost(_as_cost(candidate.value(values)) for candidate in layout.found.get(name, ()))
+    return first_cost(_as_cost(value) for _, value in read.found(name))
 
 
 def _as_cost(value: object) -> float | None:
@@ -157,10 +154,9 @@ def _as_cost(value: object) -> float | None:
     return cost_in_usd(value)
 
 
-def _count(layout: Layout, name: str, values: list[object]) -> int | None:
+def _count(read: Attributes, name: str) -> int | None:
     """Return the first count of a name that is an integer or an integer string."""
-    for candidate in layout.found.get(name, ()):
-        value = candidate.value(values)
+    for _, value in read.found(name):
         if type(value) is int and abs(value) < _INT64_LIMIT:
             return value
         if isinstance(value, float) and value.is_integer() and abs(value) < _INT64_LIMIT:

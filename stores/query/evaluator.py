@@ -17,20 +17,7 @@ from stores.json import codec, paths
 from stores.json.bson_copy import to_bson, unescape_key
 from stores.json.incremental import loads_incrementally
 from stores.query.fields import Access, Kind
-from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
-    Get,
-    In,
-    Literal,
-    Not,
-    Operand,
-    Or,
-    Target,
-)
+from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, is_time
 from stores.query.value_expressions import time_literal
 
 Value = Any
@@ -76,7 +63,9 @@ class DocumentValues:
         """Return the decoded value of a JSON field, or None."""
         if name not in self._decoded:
             text = self.text(name)
-            self._decoded[name] = None if text is None else _loads(text.encode())
+            encoded = b"null" if text is None else text.encode()
+            is_large = len(encoded) > LARGE_JSON_BYTES
+            self._decoded[name] = loads_incrementally(encoded) if is_large else codec.loads(encoded)
         return self._decoded[name]
 
     def part_text(self, name: str, steps: Sequence[str], part: Value) -> str | None:
@@ -95,10 +84,6 @@ class DocumentValues:
         return self._folded[text]
 
 
-def _loads(text: bytes) -> Value:
-    return codec.loads(text) if len(text) <= LARGE_JSON_BYTES else loads_incrementally(text)
-
-
 Getter = Callable[[DocumentValues], Value]
 Test = Callable[[DocumentValues], bool]
 
@@ -106,22 +91,19 @@ Test = Callable[[DocumentValues], bool]
 def compile_test(node: Operand) -> Test:
     """Compile a node into a predicate over a document's values; an operand is true only if its value is `true`."""
     match node:
-        case And(terms):
-            tests = [compile_test(term) for term in terms]
-            return lambda values: all(test(values) for test in tests)
-        case Or(terms):
-            tests = [compile_test(term) for term in terms]
-            return lambda values: any(test(values) for test in tests)
-        case Not(term):
+        case Operation(Operator.AND | Operator.OR as operator, terms):
+            tests, join = [compile_test(term) for term in terms], all if operator is Operator.AND else any
+            return lambda values: join(test(values) for test in tests)
+        case Operation(Operator.NOT, (term,)):
             positive = compile_test(term)
             return lambda values: not positive(values)
-        case Compare(comparison, left, right):
-            first, second, compare = *_sides(left, right), _COMPARISONS[comparison]
-            return lambda values: compare(first(values), second(values))
-        case In(operand, members):
+        case Operation(Operator.IN, (operand, *members)):
             return _is_in(operand, members)
-        case Contains(operand, substr, folded):
+        case Operation(Operator.CONTAINS, (operand, substr), folded):
             return _contains(_text(operand), _text(substr), folded=folded)
+        case Operation(operator, (left, right)) if operator in COMPARISONS:
+            first, second, compare = _side(left, right), _side(right, left), _COMPARISONS[operator]
+            return lambda values: compare(first(values), second(values))
         case _:
             getter = _value(node)
             return lambda values: getter(values) is True
@@ -137,10 +119,10 @@ def _value(node: Operand) -> Getter:
             return lambda values: None if (stored := micros(values)) is None else stored / times.SECOND
         case Get(_, access):
             return _stored_value(access)
-        case Convert(operand, Target.STRING):
+        case Operation(Operator.STRING, (operand,)):
             return _text(operand)
-        case Convert(operand, to):
-            inner, convert = _value(operand), _CONVERSIONS[to]
+        case Operation(operator, (operand,)) if operator in _CONVERSIONS:
+            inner, convert = _value(operand), _CONVERSIONS[operator]
             return lambda values: convert(inner(values))
         case _:
             return compile_test(node)
@@ -159,36 +141,28 @@ def _stored_value(access: Access) -> Getter:
 
 def _as_bson(value: Value) -> Value:
     """Return integers beyond 64 bits as doubles, as the BSON copy stores them; infinite beyond a double's range."""
-    if not isinstance(value, int) or -_INT64 <= value < _INT64:
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    return to_bson(value) if isinstance(value, int) else value
 
 
-def _sides(left: Operand, right: Operand) -> tuple[Getter, Getter]:
-    """Return getters for both operands; a time and a literal compare in whole microseconds."""
-    if isinstance(left, Get) and left.access.field.kind is Kind.TIME and isinstance(right, Literal):
-        micros = _as_bson(time_literal(right.value, left.name))
-        return _stored_value(left.access), lambda _values: micros
-    if isinstance(right, Get) and right.access.field.kind is Kind.TIME and isinstance(left, Literal):
-        second, first = _sides(right, left)
-        return first, second
-    return _value(left), _value(right)
+def _side(node: Operand, other: Operand) -> Getter:
+    """Return a getter of one side of a comparison; a time and a literal compare in whole microseconds."""
+    if isinstance(node, Literal):
+        constant = _constant(node, other)
+        return lambda _values: constant
+    return _stored_value(node.access) if is_time(node) and isinstance(other, Literal) else _value(node)
 
 
-def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Test:
+def _constant(literal: Literal, other: Operand) -> Value:
+    return _as_bson(time_literal(literal.value, other.name) if is_time(other) else literal.value)
+
+
+def _is_in(operand: Operand, members: Sequence[Operand]) -> Test:
     """Test for an equal member; the literals, which may be thousands, share one set lookup."""
-    literals = [member.value for member in members if isinstance(member, Literal)]
-    if isinstance(operand, Get) and operand.access.field.kind is Kind.TIME:
-        keys = {_equality_key(_as_bson(time_literal(value, operand.name))) for value in literals}
-        getter = _stored_value(operand.access)
-    else:
-        keys = {_equality_key(_as_bson(value)) for value in literals}
-        getter = _value(operand)
-    others = [compile_test(Compare(Comparison.EQ, operand, each)) for each in members if not isinstance(each, Literal)]
-    return lambda values: _equality_key(getter(values)) in keys or any(test(values) for test in others)
+    getter = _stored_value(operand.access) if is_time(operand) else _value(operand)
+    keys = {_equality_key(_constant(each, operand)) for each in members if isinstance(each, Literal)}
+    others = [each for each in members if not isinstance(each, Literal)]
+    tests = [compile_test(Operation(Operator.EQ, (operand, each))) for each in others]
+    return lambda values: _equality_key(getter(values)) in keys or any(test(values) for test in tests)
 
 
 def _equality_key(value: Value) -> tuple[str, Value]:
@@ -229,13 +203,13 @@ def _ordered(compare_ordered: Callable[[Value, Value], bool]) -> Callable[[Value
     return compare
 
 
-_COMPARISONS: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
-    Comparison.EQ: _equal,
-    Comparison.GT: _ordered(operator.gt),
-    Comparison.GTE: _ordered(operator.ge),
-    Comparison.LT: _ordered(operator.lt),
-    Comparison.LTE: _ordered(operator.le),
-    Comparison.STARTS_WITH: lambda left, right: (
+_COMPARISONS: Final[dict[Operator, Callable[[Value, Value], bool]]] = {
+    Operator.EQ: _equal,
+    Operator.GT: _ordered(operator.gt),
+    Operator.GTE: _ordered(operator.ge),
+    Operator.LT: _ordered(operator.lt),
+    Operator.LTE: _ordered(operator.le),
+    Operator.STARTS_WITH: lambda left, right: (
         isinstance(left, str) and isinstance(right, str) and left.startswith(right)
     ),
 }
@@ -265,11 +239,8 @@ _CASE_FOLDING: Final = _CaseFolding()
 
 
 def _fold(text: str) -> str:
-    if len(text) <= _FOLD_CHUNK:
-        return text.translate(_CASE_FOLDING)
-    return "".join(
-        text[start : start + _FOLD_CHUNK].translate(_CASE_FOLDING) for start in range(0, len(text), _FOLD_CHUNK)
-    )
+    chunks = (text[start : start + _FOLD_CHUNK] for start in range(0, len(text), _FOLD_CHUNK))
+    return "".join(chunk.translate(_CASE_FOLDING) for chunk in chunks)
 
 
 def _text(node: Operand) -> Getter:
@@ -338,9 +309,9 @@ def _bool(value: Value) -> Value:
     return {"true": True, "false": False}.get(value) if isinstance(value, str) else None
 
 
-_CONVERSIONS: Final[dict[Target, Callable[[Value], Value]]] = {
-    Target.DOUBLE: _double,
-    Target.INT: _int,
-    Target.BOOL: _bool,
-    Target.EXISTS: lambda value: value is not None,
+_CONVERSIONS: Final[dict[Operator, Callable[[Value], Value]]] = {
+    Operator.DOUBLE: _double,
+    Operator.INT: _int,
+    Operator.BOOL: _bool,
+    Operator.EXISTS: lambda value: value is not None,
 }

@@ -42,20 +42,21 @@ class Plan:
 
 async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
     """Run a pipeline the way a page is read, and return its plan and cost."""
-    response = await collection.database.command(
-        "explain", _command(collection.name, pipeline), verbosity="executionStats"
-    )
+    plain = as_find(pipeline)
+    command: dict[str, Any] = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
+    if plain is not None:
+        command = {"find": collection.name, **plain}
+    command["allowDiskUse"] = True
+    response = await collection.database.command("explain", command, verbosity="executionStats")
     nodes = list(_nodes(response))
     winning_parts = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
     executions = [node["executionStats"] for node in nodes if "executionStats" in node]
     # MongoDB lists stages that it could not push down into the plan as separate aggregation stages.
-    later_stages = {name for stage in response.get("stages", ()) for name in stage if name.startswith("$")} - {
-        "$cursor"
-    }
+    later_stages = {name for stage in response.get("stages", ()) for name in stage if name.startswith("$")}
     return Plan(
         pipeline=pipeline,
         indexes=frozenset(part["indexName"] for part in winning_parts if "indexName" in part),
-        stages=frozenset({part["stage"] for part in winning_parts if "stage" in part} | later_stages),
+        stages=frozenset({part["stage"] for part in winning_parts if "stage" in part} | (later_stages - {"$cursor"})),
         keys_examined=sum(stats["totalKeysExamined"] for stats in executions),
         documents_examined=sum(stats["totalDocsExamined"] for stats in executions),
         returned=sum(stats["nReturned"] for stats in executions),
@@ -63,16 +64,9 @@ async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
     )
 
 
-def _command(name: str, pipeline: Pipeline) -> dict[str, Any]:
-    plain = as_find(pipeline)
-    if plain is None:
-        return {"aggregate": name, "pipeline": pipeline, "cursor": {}, "allowDiskUse": True}
-    return {"find": name, **plain, "allowDiskUse": True}
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any part of MongoDB's explain output
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
         yield tree
-    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    for member in members:
+        tree = list(tree.values())
+    for member in tree if isinstance(tree, list) else ():
         yield from _nodes(member)

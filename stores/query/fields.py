@@ -116,7 +116,7 @@ class FieldTable:
     def __init__(self, fields: Iterable[Field], absent_paths: Mapping[tuple[str, ...], str] | None = None) -> None:
         self._absent_paths = absent_paths or {}
         self._by_name = {each.name: each for each in fields}
-        self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
+        self._by_camel = {camel(name): each for name, each in self._by_name.items()}
         self._cached_access = lru_cache(_CACHE_SIZE)(self._access)
 
     def __iter__(self) -> Iterator[Field]:
@@ -169,6 +169,7 @@ def is_index(step: str) -> bool:
     return step.isascii() and step.isdigit() and len(step) < _TOO_LONG_FOR_AN_INDEX
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """Return the camelCase form of a snake_case name."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

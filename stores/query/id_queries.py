@@ -1,13 +1,13 @@
 """Queries restricted to explicit ids, as purges require them, so that a mistaken condition deletes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stores.errors import BadInputError
 from stores.ids import MAX_ID
 from stores.query import Query
 from stores.query.fields import FieldTable
-from stores.query.syntax_tree import Compare, Comparison, Get, In, Literal, Operand, Operation, Or
+from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator
 
 _EQUAL_FORM: Final = '{"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such'
 _IN_FORM: Final = ', or {"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}'
@@ -26,29 +26,25 @@ def named_ids(query: Query, fields: FieldTable, *, allow_in: bool) -> list[str]:
 
 
 def _id_operands(operation: Operation, *, allow_in: bool) -> Iterator[str]:
-    members: tuple[Operand, ...]
+    members: Sequence[Operand]
     match operation:
-        case In(Get("id"), members) if allow_in:
+        case Operation(Operator.IN, (Get("id"), *members)) if allow_in:
             pass
-        case Or(terms):
-            members = tuple(map(_compared_with_id, terms))
+        case Operation(Operator.OR, terms):
+            members = [_compared_with_id(term) for term in terms]
         case _:
-            members = (_compared_with_id(operation),)
+            members = [_compared_with_id(operation)]
     for member in members:
-        match member:
-            case Literal(str() as id_):
-                yield id_
-            case _:
-                raise BadInputError(
-                    f"must name ids: {_EQUAL_FORM}{_IN_FORM if allow_in else ''}; otherwise query the ids first",
-                    "query",
-                )
+        if not isinstance(member, Literal) or not isinstance(member.value, str):
+            forms = f"{_EQUAL_FORM}{_IN_FORM if allow_in else ''}"
+            raise BadInputError(f"must name ids: {forms}; otherwise query the ids first", "query")
+        yield member.value
 
 
 def _compared_with_id(term: Operand) -> Operand:
     """Return the operand that a term compares the id with; the term itself if it is no such comparison."""
     match term:
-        case Compare(Comparison.EQ, Get("id"), member):
+        case Operation(Operator.EQ, (Get("id"), member)):
             return member
         case _:
             return term

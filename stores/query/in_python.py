@@ -17,14 +17,9 @@ from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import Match, compile_match
-from stores.query.syntax_tree import And, Get, Not, Operand, Or, iter_gets, iter_text_gets, map_operands, operands
-from stores.query.value_expressions import (
-    Expression,
-    condition_expression,
-    is_inside_payload,
-    path_expression,
-    required_texts,
-)
+from stores.query.syntax_tree import JUNCTIONS, Get, Operand, Operator, iter_gets, iter_text_gets, map_operands
+from stores.query.text_expressions import Expression
+from stores.query.value_expressions import condition_expression, is_inside_payload, path_expression, required_texts
 
 MAX_DOCUMENTS: Final = 1_000
 """Documents that Python evaluates for one query; their ids become part of the query."""
@@ -89,20 +84,14 @@ async def python_assisted_operation(
     conditions = [each for each in _payload_conditions(operation) if all(map(is_stored, iter_gets(each)))]
     if not conditions:
         return operation
-    cheap_matches = [
-        compile_match(term)
-        for term in (operation.terms if isinstance(operation, And) else ())
-        if all(map(is_stored, iter_gets(term))) and not any(True for _ in _payload_conditions(term))
-    ]
-    candidates = {"$and": [match, *cheap_matches]}
+    terms = operation.operands if operation.operator is Operator.AND else ()
+    cheap = [term for term in terms if all(map(is_stored, iter_gets(term))) and not list(_payload_conditions(term))]
+    candidates = {"$and": [match, *map(compile_match, cheap)]}
     try:
-        complex_ids, matching_ids = await _evaluate_complex(
-            collection, candidates, conditions, _SIMPLE_LIMITS[0], session
-        )
+        found = await _evaluate_complex(collection, candidates, conditions, _SIMPLE_LIMITS[0], session)
     except TooComplexError:
-        complex_ids, matching_ids = await _evaluate_complex(
-            collection, candidates, conditions, _SIMPLE_LIMITS[1], session
-        )
+        found = await _evaluate_complex(collection, candidates, conditions, _SIMPLE_LIMITS[1], session)
+    complex_ids, matching_ids = found
     compiled = {
         id(each): _with_known_results(each, complex_ids, ids)
         for each, ids in zip(conditions, matching_ids, strict=True)
@@ -112,8 +101,8 @@ async def python_assisted_operation(
 
 def _payload_conditions(node: Operand) -> Iterator[Operand]:
     """Yield the conditions below `$and`, `$or` and `$not` that need the text of a part of a payload."""
-    if isinstance(node, And | Or | Not):
-        for operand in operands(node):
+    if node.operator in JUNCTIONS:
+        for operand in node.operands:
             yield from _payload_conditions(operand)
     elif any(is_inside_payload(get.access) for get in iter_text_gets(node)):
         yield node
@@ -193,6 +182,6 @@ def _with_known_results(condition: Operand, complex_ids: Sequence[Any], matching
 
 
 def _replace_conditions(node: Operand, compiled: dict[int, Get]) -> Operand:
-    if isinstance(node, And | Or | Not):
+    if node.operator in JUNCTIONS:
         return map_operands(node, lambda operand: _replace_conditions(operand, compiled))
     return compiled.get(id(node), node)

@@ -1,6 +1,6 @@
 """Prediction of which filters and sorts an index serves, from their field names alone and without asking MongoDB."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
 from stores.database.indexes import INDEXES, Keys
@@ -11,7 +11,7 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import Comparison
+from stores.query.syntax_tree import COMPARISONS, Operator
 
 UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """Members of filters that no index serves."""
@@ -20,8 +20,6 @@ _SCOPE: Final = ("project_id", "visible")
 _UNIQUE: Final = ("id", 1)
 _PLAIN: Final = frozenset({str, int, set, frozenset, PageRequest})
 """Types of arguments that do not affect which documents are read."""
-
-_COMPARISONS: Final = frozenset(comparison.value for comparison in Comparison)
 
 
 class IndexedFields:
@@ -38,7 +36,7 @@ class IndexedFields:
 
     def __init__(self, table: FieldTable, collection: str) -> None:
         indexes = [index for index in INDEXES if index.collection == collection and index.keys[0][0] == "project_id"]
-        keys = {index.name: _after_scope(index.keys) for index in indexes}
+        keys = {index.name: [key for key in index.keys if key[0] not in _SCOPE] for index in indexes}
         self.table = table
         self._leading = {index_keys[0][0] for index_keys in keys.values() if index_keys}
         self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]
@@ -98,48 +96,32 @@ class IndexedFields:
 
     def _conditions(self, tree: object, depth: int, budget: Iterator[int]) -> Iterator["_Condition | None"]:
         """Yield the conditions joined by `and`; None for one that no index serves, or once `budget` nodes are read."""
-        if not isinstance(tree, dict) or len(tree) != 1 or depth > MAX_DEPTH or next(budget, None) is None:
-            yield None
-            return
-        [(spelled_name, operands)] = tree.items()
-        name = spelled_name.removeprefix(SIGIL)
-        if name == "and" and operands and isinstance(operands, list):
-            for each in operands:
-                yield from self._conditions(each, depth + 1, budget)
-        elif name in _COMPARISONS:
-            yield self._comparison(Comparison(name), operands)
-        else:
-            yield self._membership(operands, budget) if name == "in" else None
-
-    def _comparison(self, comparison: Comparison, operands: object) -> "_Condition | None":
-        match operands:
-            case [left, right]:
-                # No index finds the values that are prefixes of a literal.
-                flipped = right if _is_literal(left) and comparison is not Comparison.STARTS_WITH else None
-                field_operand = left if _is_literal(right) else flipped
-                return self._condition(field_operand, names_values=comparison is Comparison.EQ)
-            case _:
-                return None
-
-    def _membership(self, operands: object, budget: Iterator[int]) -> "_Condition | None":
-        """Return the condition of an `in` over an indexed field and literals; None for any other operands."""
-        match operands:
-            case [operand, list(values)] | {"input": operand, "values": list(values)}:
+        is_bounded = depth <= MAX_DEPTH and next(budget, None) is not None
+        match _sole_member(tree) if is_bounded else None:
+            case "and", [_, *_] as operands:
+                for each in operands:
+                    yield from self._conditions(each, depth + 1, budget)
+            case "in", [operand, [*values]] | {"input": operand, "values": [*values]}:
                 are_literals = all(next(budget, None) is not None and _is_literal(each) for each in values)
-                return self._condition(operand, names_values=True) if are_literals else None
+                yield self._condition(operand, names_values=True) if are_literals else None
+            case name, [left, right] if name in COMPARISONS:
+                # No index finds the values that are prefixes of a literal.
+                flipped = right if _is_literal(left) and name != Operator.STARTS_WITH else None
+                yield self._condition(left if _is_literal(right) else flipped, names_values=name == Operator.EQ)
             case _:
-                return None
+                yield None
 
     def _condition(self, operand: object, *, names_values: bool) -> "_Condition | None":
-        name = _sole_member(operand, "getField")
-        if not isinstance(name, str):
-            return None
-        try:
-            field = self.table[name].field
-        except BadInputError:
-            return None
-        is_indexed = field.kind is not Kind.JSON and field.path in self._leading
-        return _Condition(field, names_values) if is_indexed else None
+        match _sole_member(operand):
+            case "getField", str() as name:
+                try:
+                    field = self.table[name].field
+                except BadInputError:
+                    return None
+                is_indexed = field.kind is not Kind.JSON and field.path in self._leading
+                return _Condition(field, names_values) if is_indexed else None
+            case _:
+                return None
 
 
 class _Condition(NamedTuple):
@@ -154,17 +136,18 @@ class _Condition(NamedTuple):
         return self.names_values and self.field.kind is not Kind.NUMBER and not self.field.low_cardinality
 
 
-def _after_scope(keys: Iterable[tuple[str, int]]) -> Keys:
-    return [(path, order) for path, order in keys if path not in _SCOPE]
-
-
 def _is_literal(operand: object) -> bool:
     """Return True for a literal other than null, for which an index may have no entry."""
-    return _sole_member(operand, "literal") is not None
+    match _sole_member(operand):
+        case "literal", value:
+            return value is not None
+        case _:
+            return False
 
 
-def _sole_member(operand: object, name: str) -> AnyJson:
-    """Return the value of an operand's single member if it has this name, else None."""
+def _sole_member(operand: object) -> tuple[str, AnyJson] | None:
+    """Return the key, without its sigil, and the value of an operand with a single member."""
     if not isinstance(operand, dict) or len(operand) != 1:
         return None
-    return operand.get(name, operand.get(f"{SIGIL}{name}"))
+    [(name, value)] = operand.items()
+    return name.removeprefix(SIGIL), value

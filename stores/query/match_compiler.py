@@ -4,6 +4,7 @@ Match-language paths descend into arrays implicitly, so each compiled path also 
 A `$expr` for which an index could help is combined with a weaker match-language condition that the index can serve.
 """
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -12,21 +13,7 @@ from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
 from stores.query.fields import Access, CompiledMatch, Kind
-from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
-    Get,
-    In,
-    Literal,
-    Not,
-    Operand,
-    Or,
-    Scalar,
-    Target,
-)
+from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, Scalar, is_time
 from stores.query.value_expressions import (
     NUMERIC,
     condition_expression,
@@ -48,12 +35,13 @@ MAX_LEVELS: Final = 180
 _CONTAINERS: Final = {dict, list}
 _EXACT_IN_DOUBLES: Final = 1 << 53
 _FLIPPED: Final = {
-    Comparison.EQ: Comparison.EQ,
-    Comparison.GT: Comparison.LT,
-    Comparison.GTE: Comparison.LTE,
-    Comparison.LT: Comparison.GT,
-    Comparison.LTE: Comparison.GTE,
+    Operator.EQ: Operator.EQ,
+    Operator.GT: Operator.LT,
+    Operator.GTE: Operator.LTE,
+    Operator.LT: Operator.GT,
+    Operator.LTE: Operator.GTE,
 }
+_JUNCTIONS: Final = {Operator.AND: "$and", Operator.OR: "$or", Operator.NOT: "$nor"}
 
 
 def compile_match(node: Operand) -> Match:
@@ -79,68 +67,64 @@ def _levels(tree: Match) -> int:
 
 def _match(node: Operand) -> Match:
     match node:
-        case And(terms):
-            return {"$and": [_match(term) for term in terms]}
-        case Or(terms):
-            return {"$or": [_match(term) for term in terms]}
-        case Not(term):
-            return {"$nor": [_match(term)]}
+        case Operation(operator, terms) if operator in _JUNCTIONS:
+            return {_JUNCTIONS[operator]: [_match(term) for term in terms]}
         case Literal(scalar):
             return ALWAYS if scalar is True else NEVER
-        case Get() | Convert():
-            return _compare(Comparison.EQ, node, Literal(True))  # noqa: FBT003 -- the value itself
-        case Compare(comparison, Literal() as left, right) if comparison in _FLIPPED and not isinstance(right, Literal):
-            return _compare(_FLIPPED[comparison], right, left)
-        case Compare(comparison, left, Literal() as right):
-            return _compare(comparison, left, right)
-        case In(operand, members):
+        case Operation(operator, (Literal() as left, right)) if operator in _FLIPPED and not isinstance(right, Literal):
+            return _compare(_FLIPPED[operator], right, left.value)
+        case Operation(operator, (left, Literal(scalar))) if operator in COMPARISONS:
+            return _compare(operator, left, scalar)
+        case Operation(Operator.IN, (operand, *members)):
             return _is_in(operand, members)
-        case Contains(Get(_, access), Literal(str() as substr)) if _is_searchable_text(access, substr):
-            return _contains(node, access, substr)
+        case Operation(Operator.CONTAINS, (Get(_, access), Literal(str() as substr)), folded) if _is_searchable_text(
+            access, substr
+        ):
+            return _contains(access, substr, folded=folded)
+        case Get() | Operation(_, (_,)):  # a field or a conversion
+            return _compare(Operator.EQ, node, scalar=True)
         case _:
             return {"$expr": condition_expression(node)}
 
 
-def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
+def _compare(operator: Operator, left: Operand, scalar: Scalar) -> Match:
     match left:
         case Get(name, access):
-            exact = _compare_field(comparison, name, access, right.value)
-        case Convert(Get(_, access), Target.EXISTS) if comparison is Comparison.EQ and isinstance(right.value, bool):
+            exact = _compare_field(operator, name, access, scalar)
+        case Operation(Operator.EXISTS, (Get(_, access),)) if operator is Operator.EQ and isinstance(scalar, bool):
             exact = _exists(access)
-            exact = exact if exact is None or right.value else {"$nor": [exact]}
-        case Convert(Get(_, access), Target.DOUBLE):
-            exact = _compare_double(comparison, access, right.value)
+            exact = exact if exact is None or scalar else {"$nor": [exact]}
+        case Operation(Operator.DOUBLE, (Get(_, access),)):
+            exact = _compare_double(operator, access, scalar)
         case _:
             exact = None
     if exact is not None:
         return exact
-    condition = _condition(comparison, right.value)
-    return _implied_condition(left, condition, [right.value]) | {
-        "$expr": condition_expression(Compare(comparison, left, right))
-    }
+    implied = _implied_condition(left, _condition(operator, scalar), [scalar])
+    return implied | {"$expr": condition_expression(Operation(operator, (left, Literal(scalar))))}
 
 
-def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Match:
+def _is_in(operand: Operand, members: Sequence[Operand]) -> Match:
     scalars = [member.value for member in members if isinstance(member, Literal)]
-    others = tuple(member for member in members if not isinstance(member, Literal))
+    others = [member for member in members if not isinstance(member, Literal)]
     matches = [_equals_scalar(operand, scalars)] if scalars else []
-    matches += [{"$expr": condition_expression(In(operand, others))}] if others else []
+    matches += [{"$expr": condition_expression(Operation(Operator.IN, (operand, *others)))}] if others else []
     return {"$or": matches} if matches else NEVER
 
 
 def _equals_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
     """Match an operand that equals one of the scalars; a path needs a single `$in`."""
-    if not isinstance(operand, Get) or not operand.access.path:
-        literals = tuple(Literal(scalar) for scalar in scalars)
+    path = operand.access.path if isinstance(operand, Get) else None
+    if not isinstance(operand, Get) or not path:
+        membership = Operation(Operator.IN, (operand, *map(Literal, scalars)))
         condition = {"$in": [to_bson(scalar) for scalar in scalars]}
-        return _implied_condition(operand, condition, scalars) | {"$expr": condition_expression(In(operand, literals))}
+        return _implied_condition(operand, condition, scalars) | {"$expr": condition_expression(membership)}
     access = operand.access
-    is_time = access.field.kind is Kind.TIME
-    values = [time_literal(scalar, operand.name) if is_time else scalar for scalar in scalars]
+    values = [time_literal(scalar, operand.name) for scalar in scalars] if is_time(operand) else scalars
     comparable = [to_bson(scalar) for scalar in values if scalar is not None and _can_equal(access, scalar)]
-    matches = [_without_arrays(access, operand.access.path, {"$in": comparable})] if comparable else []
+    matches = [_without_arrays(access, path, {"$in": comparable})] if comparable else []
     if None in scalars:
-        matches.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
+        matches.append(_compare(Operator.EQ, operand, None))
     return {"$or": matches} if matches else NEVER
 
 
@@ -155,32 +139,32 @@ def _can_equal(access: Access, scalar: Scalar) -> bool:
             return isinstance(scalar, int | float) and not isinstance(scalar, bool)
 
 
-def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Scalar) -> Match | None:
+def _compare_field(operator: Operator, name: str, access: Access, scalar: Scalar) -> Match | None:
     path = access.path
     if isinstance(access, CompiledMatch):
         return dict(access.match)
     if path is None:
         return None
-    if scalar is None and comparison is Comparison.EQ and access.field.kind is not Kind.JSON:
+    if scalar is None and operator is Operator.EQ and access.field.kind is not Kind.JSON:
         return {path: None}
     if scalar is None:
         exists = _exists(access)
-        return NEVER if comparison is not Comparison.EQ or exists is None else {"$nor": [exists]}
+        return NEVER if operator is not Operator.EQ or exists is None else {"$nor": [exists]}
     if access.field.kind is Kind.TIME:
         scalar = time_literal(scalar, name)
-    if not _can_equal(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
+    if not _can_equal(access, scalar) or (isinstance(scalar, bool) and operator is not Operator.EQ):
         return NEVER
-    return _without_arrays(access, path, _condition(comparison, scalar))
+    return _without_arrays(access, path, _condition(operator, scalar))
 
 
-def _condition(comparison: Comparison, scalar: Scalar) -> Match:
+def _condition(operator: Operator, scalar: Scalar) -> Match:
     """Build the match-language condition of a comparison with a scalar."""
-    if comparison is Comparison.STARTS_WITH:
+    if operator is Operator.STARTS_WITH:
         return text_expressions.starting_with(str(scalar))
-    return {f"${comparison.value}": to_bson(scalar)}
+    return {f"${operator}": to_bson(scalar)}
 
 
-def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> Match | None:
+def _compare_double(operator: Operator, access: Access, scalar: Scalar) -> Match | None:
     """Compare numbers as stored, and convert only strings that look like numbers."""
     path = access.path
     if path is None or access.field.kind is Kind.TIME or scalar is None or isinstance(scalar, bool | str):
@@ -188,31 +172,26 @@ def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> M
     if abs(scalar) >= _EXACT_IN_DOUBLES:
         return None
     # A value that cannot be converted becomes infinity on the non-matching side; null would sort below every number.
-    unconvertible = float("-inf") if comparison in (Comparison.GT, Comparison.GTE) else float("inf")
-    converted = {
-        "$convert": {
-            "input": path_expression(access),
-            "to": "double",
-            "onError": unconvertible,
-            "onNull": unconvertible,
-        }
-    }
-    string = {path: {"$regex": NUMERIC}, "$expr": {f"${comparison.value}": [converted, {"$literal": scalar}]}}
-    return {"$and": [{"$or": [{path: {f"${comparison.value}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
+    unconvertible = float("-inf") if operator in (Operator.GT, Operator.GTE) else float("inf")
+    conversion = {"input": path_expression(access), "to": "double", "onError": unconvertible, "onNull": unconvertible}
+    converted = {"$convert": conversion}
+    string = {path: {"$regex": NUMERIC}, "$expr": {f"${operator}": [converted, {"$literal": scalar}]}}
+    return {"$and": [{"$or": [{path: {f"${operator}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
 
 
-def _contains(node: Contains, access: Access, substr: str) -> Match:
+def _contains(access: Access, substr: str, *, folded: bool) -> Match:
     """Match a field's text that contains a literal: strings by regex, which is fast; lists and objects by `$expr`."""
     path = ".".join(access.stored_path)
     # If a string in a list contains the text, so does the list's own JSON text, unless JSON escapes the text.
     is_escaped = codec.encode(substr) != f'"{substr}"'
     guards = _no_arrays(access, with_last=is_escaped)
-    in_string = {"$and": [{path: _regex(substr, folded=node.case_insensitive)}, *guards]}
+    pattern = {"$regex": text_expressions.escaped(substr)} | ({"$options": "i"} if folded else {})
+    in_string = {"$and": [{path: pattern}, *guards]}
     if access.field.kind is not Kind.JSON:
         return in_string
     # MongoDB evaluates `$not` before `$expr`, but a plain `$type` after it.
     nested = {path: {"$not": {"$not": {"$type": ["object", "array"]}}}}
-    in_nested = list_or_object_contains(access, substr, folded=node.case_insensitive)
+    in_nested = list_or_object_contains(access, substr, folded=folded)
     return {"$or": [in_string, nested | {"$expr": in_nested}]}
 
 
@@ -220,10 +199,6 @@ def _is_searchable_text(access: Access, substr: str) -> bool:
     """Return True if only strings can contain the text, and match language can search them."""
     is_stored = access.path is not None and not access.is_whole_json
     return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and text_expressions.is_only_in_strings(substr)
-
-
-def _regex(substr: str, *, folded: bool) -> Match:
-    return {"$regex": text_expressions.escaped(substr)} | ({"$options": "i"} if folded else {})
 
 
 def _without_arrays(access: Access, path: str, condition: Match) -> Match:
@@ -256,7 +231,9 @@ def _implied_condition(left: Operand, condition: Match, scalars: list[Scalar]) -
     match left:
         case Get(_, access) if access.loose_path and None not in scalars:
             return {access.loose_path: condition}
-        case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.loose_path and all(map(_is_exact, scalars)):
+        case Operation(Operator.DOUBLE | Operator.INT, (Get(_, access),)) if access.loose_path and all(
+            map(_is_exact, scalars)
+        ):
             return {"$or": [{access.loose_path: condition}, {access.loose_path: ANY_TEXT}]}
         case _:
             return ALWAYS

@@ -1,40 +1,24 @@
-"""Parser and printer of queries: `{"$expr": …}` in JSON, or the same tree with bare operator names.
+"""Parser of queries: `{"$expr": …}` in JSON, or the same tree with bare operator names.
 
 The two forms differ only in the sigil before a name: `$eq` in JSON, `eq` in the typed form. A query beyond a limit is
 refused with an error that names the limit; nothing is truncated.
 """
 
 import difflib
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from stores.errors import BadInputError, StoreError
-from stores.query.fields import FieldTable, Kind
-from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
-    Get,
-    In,
-    Literal,
-    Not,
-    Operand,
-    Operation,
-    Or,
-    Target,
-)
+from stores import times
+from stores.errors import BadInputError, ErrorsAt
+from stores.json import AnyJson
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
 from stores.query.text_expressions import MAX_FOLDED_LENGTH
-from stores.query.value_expressions import (
-    check_comparable,
-    check_condition_literal,
-    check_conversion_literal,
-    normalize_literal,
-    normalize_substring,
-)
+from stores.query.value_expressions import time_literal
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
@@ -48,11 +32,21 @@ MAX_DEPTH: Final = 32
 MAX_LITERAL_LENGTH: Final = 100_000
 SIGIL: Final = "$"
 
-Tree = Any
-"""JSON as the client sent it."""
+_KIND_NAMES: Final = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.TIME: "times"}
+_KIND_SYNTAX: Final = {
+    None: "true or false",
+    Kind.TEXT: "a text in quotes",
+    Kind.NUMBER: "a number without quotes",
+    Kind.TIME: "an ISO 8601 time or unix seconds",
+}
+_CHARACTERS: Final = {Kind.NUMBER: frozenset("-+.e0123456789"), Kind.TIME: frozenset("-:.tz0123456789")}
+"""All characters that occur in the texts of numbers and times, in lower case."""
+
+_RESULT_KINDS: Final = {Operator.STRING: Kind.TEXT, Operator.DOUBLE: Kind.NUMBER, Operator.INT: Kind.NUMBER}
+"""Kind of an operation's result; all others give a boolean."""
 
 
-def parse_query(query: Tree, table: FieldTable, argument: str = "query") -> Operation:
+def parse_query(query: AnyJson, table: FieldTable, argument: str = "query") -> Operation:
     """Parse a query in its JSON form, `{"$expr": {"$gt": […]}}`.
 
     Raises:
@@ -63,21 +57,19 @@ def parse_query(query: Tree, table: FieldTable, argument: str = "query") -> Oper
     return parse_operation(query["$expr"], table, f"{argument}.$expr", SIGIL)
 
 
-def parse_operation(tree: Tree, table: FieldTable, argument: str, sigil: str = "") -> Operation:
+def parse_operation(tree: AnyJson, table: FieldTable, argument: str, sigil: str = "") -> Operation:
     """Parse an operation such as `{"eq": [{"getField": "op_name"}, {"literal": "f"}]}`.
 
     Raises:
         BadInputError: if it is not an operation over the table's fields; the error's argument is the JSON path.
     """
-    try:
+    with ErrorsAt(argument):
         return _Parser(table, sigil).operation(tree)
-    except BadInputError as error:
-        raise error.prefixed(argument) from None
 
 
 @dataclass(slots=True)
 class _Parser:
-    """Recursive-descent parser; errors collect their path while they propagate, so valid input pays nothing."""
+    """Recursive-descent parser; errors collect their path while they propagate."""
 
     table: FieldTable
     sigil: str
@@ -85,35 +77,15 @@ class _Parser:
     fields: int = 0
     steps: int = 0
 
-    def operation(self, tree: Tree) -> Operation:
+    def operation(self, tree: AnyJson) -> Operation:
         operand = self.operand(tree, 1)
         if list(tree) == [f"{self.sigil}convert"]:
             self._check_condition(operand)
-        if isinstance(operand, Literal | Get):
+        if not isinstance(operand, Operation):
             raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
         return operand
 
-    def condition_operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
-        """Parse the operands of `$and`, `$or` or `$not`; refuse operands that are never true."""
-        operands = self.operands(trees, depth, count)
-        for position, operand in enumerate(operands):
-            try:
-                self._check_condition(operand)
-            except BadInputError as error:
-                raise error.prefixed(str(position)) from None
-        return operands
-
-    def _check_condition(self, node: Operand) -> None:
-        match node:
-            case Convert(_, to) if to not in (Target.BOOL, Target.EXISTS):
-                at = f"{self.sigil}convert.to"
-                raise BadInputError(f"a {to} is never a condition; compare it, or convert to bool or exists", at)
-            case Literal(scalar) if not isinstance(scalar, bool):
-                raise BadInputError("is not a condition; write a condition, or true or false", f"{self.sigil}literal")
-            case Get(name, access) if access.field.kind is not Kind.JSON:
-                raise BadInputError(f"{name} is not a condition; compare it with a value", f"{self.sigil}getField")
-
-    def operand(self, tree: Tree, depth: int) -> Operand:
+    def operand(self, tree: AnyJson, depth: int) -> Operand:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise BadInputError(f"the query has more than {MAX_NODES:,} operations, fields and literals")
@@ -125,25 +97,92 @@ class _Parser:
         reader = _READERS.get(name.removeprefix(self.sigil)) if name.startswith(self.sigil) else None
         if reader is None:
             raise BadInputError(f"there is no operation {name[:100]!r}; {self._suggest(name)}")
-        try:
+        with ErrorsAt(name):
             return reader(self, inner, depth + 1)
-        except StoreError as error:
-            raise error.prefixed(name) from None
 
-    def member(self, tree: Tree, at: str, depth: int) -> Operand:
-        """Parse an operand at a key or position of its operation; errors name that key."""
-        try:
-            return self.operand(tree, depth)
-        except BadInputError as error:
-            raise error.prefixed(at) from None
-
-    def operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
+    def operands(self, trees: AnyJson, depth: int, count: int | None = None) -> tuple[Operand, ...]:
         if not isinstance(trees, list) or not trees or (count and len(trees) != count):
             expected = "one operand" if count == 1 else f"{count or 'one or more'} operands"
             raise BadInputError(f"must be a list of {expected}")
-        return tuple([self.member(tree, str(position), depth) for position, tree in enumerate(trees)])
+        return tuple([self._member(tree, str(position), depth) for position, tree in enumerate(trees)])
 
-    def literal(self, value: Tree, _depth: int) -> Literal:
+    def _member(self, tree: AnyJson, at: str, depth: int) -> Operand:
+        """Parse an operand at a key or position of its operation; errors name that key."""
+        with ErrorsAt(at):
+            return self.operand(tree, depth)
+
+    def junction(self, trees: AnyJson, depth: int, operator: Operator) -> Operation:
+        """Parse `$and`, `$or` or `$not`; refuse operands that are never true."""
+        operands = self.operands(trees, depth, 1 if operator is Operator.NOT else None)
+        for position, operand in enumerate(operands):
+            with ErrorsAt(str(position)):
+                self._check_condition(operand)
+        return Operation(operator, operands)
+
+    def _check_condition(self, node: Operand) -> None:
+        match node:
+            case Operation(operator) if operator in _RESULT_KINDS:
+                at = f"{self.sigil}convert.to"
+                raise BadInputError(f"a {operator} is never a condition; compare it, or convert to bool or exists", at)
+            case Literal(scalar) if not isinstance(scalar, bool):
+                raise BadInputError("is not a condition; write a condition, or true or false", f"{self.sigil}literal")
+            case Get(name, access) if access.field.kind is not Kind.JSON:
+                raise BadInputError(f"{name} is not a condition; compare it with a value", f"{self.sigil}getField")
+
+    def comparison(self, trees: AnyJson, depth: int, operator: Operator) -> Operation:
+        left, right = self.operands(trees, depth, 2)
+        for position, operand in enumerate((left, right)):
+            if isinstance(operand, Literal) and not isinstance(operand.value, str):
+                if operator is Operator.STARTS_WITH:
+                    raise BadInputError("must be a string: startsWith compares strings", str(position))
+                if operator is not Operator.EQ and (operand.value is None or isinstance(operand.value, bool)):
+                    problem = "has no order; compare with a number or a string, or use isNull or exists"
+                    raise BadInputError(problem, str(position))
+        left, right = _normalized(left, right, "0", operator), _normalized(right, left, "1", operator)
+        return Operation(operator, (left, right))
+
+    def membership(self, tree: AnyJson, depth: int) -> Operation:
+        match tree:
+            case [operand_tree, list(member_trees)]:
+                pass
+            case _:
+                raise BadInputError("must be a list of an operand and a list of operands")
+        first, second = ("0", "1") if self.sigil else ("input", "values")
+        operand = self._member(operand_tree, first, depth)
+        with ErrorsAt(second):
+            members = self.operands(member_trees, depth) if member_trees else ()
+            normalized = [_normalized(each, operand, str(position)) for position, each in enumerate(members)]
+        if not isinstance(operand, Literal):
+            return Operation(Operator.IN, (operand, *normalized))
+        # Fields may normalize the literal differently; those that change it are compared separately.
+        normalized_pairs = [(member, _normalized(operand, member, first)) for member in members]
+        others = [Operation(Operator.EQ, pair) for pair in normalized_pairs if pair[1] != operand]
+        same = Operation(
+            Operator.IN, (operand, *(member for member, literal in normalized_pairs if literal == operand))
+        )
+        return Operation(Operator.OR, (same, *others)) if others else same
+
+    def contains(self, tree: AnyJson, depth: int) -> Operation:
+        members = _checked_members(tree, ("input", "substr"), ("case_insensitive",))
+        folded = members.get("case_insensitive")
+        if folded is None:
+            folded = False
+        if not isinstance(folded, bool):
+            raise BadInputError("must be true or false", "case_insensitive")
+        haystack, needle = (self._member(members[name], name, depth) for name in ("input", "substr"))
+        with ErrorsAt("substr"):
+            if isinstance(needle, Literal) and not isinstance(needle.value, str):
+                raise BadInputError("must be a string, the text to look for")
+            if folded and not isinstance(needle, Literal):
+                raise BadInputError("must be a literal if letter case is ignored")
+            if folded and isinstance(needle, Literal) and len(str(needle.value)) > MAX_FOLDED_LENGTH:
+                limit = f"{MAX_FOLDED_LENGTH:,} characters, the limit if letter case is ignored"
+                raise BadInputError(f"has more than {limit}")
+            if isinstance(haystack, Get) and isinstance(needle, Literal):
+                needle = Literal(_normalized_substring(str(needle.value), haystack.name, haystack.access.field))
+        return Operation(Operator.CONTAINS, (haystack, needle), folded)
+
+    def literal(self, value: AnyJson, _depth: int) -> Literal:
         match value:
             case str():
                 if len(value) > MAX_LITERAL_LENGTH:
@@ -155,7 +194,7 @@ class _Parser:
                 raise BadInputError("a literal is a string, a number, a boolean or null, not a list or an object")
         return Literal(value)
 
-    def get_field(self, name: Tree, _depth: int) -> Get:
+    def get_field(self, name: AnyJson, _depth: int) -> Get:
         if not isinstance(name, str):
             raise BadInputError("must be the name of a field, such as started_at or inputs.question")
         self.fields += 1
@@ -167,139 +206,43 @@ class _Parser:
             raise BadInputError(f"the paths of the query's fields have more than {MAX_TOTAL_PATH_KEYS:,} keys")
         return Get(name, access)
 
-    def convert(self, tree: Tree, depth: int) -> Convert | Get:
-        members = self._members(tree, ("input", "to"))
-        if members["to"] not in list(Target):
-            raise BadInputError(f"must be one of {', '.join(Target)}", "to")
-        operand, to = self.member(members["input"], "input", depth), Target(members["to"])
-        if to is Target.STRING and isinstance(operand, Get) and operand.access.is_text:
-            return (
-                operand  # Kept as a plain field, so that field-specific rules, such as those for op names, still apply.
-            )
-        return Convert(operand, to)
+    def convert(self, tree: AnyJson, depth: int) -> Operation | Get:
+        members = _checked_members(tree, ("input", "to"))
+        if members["to"] not in TARGETS:
+            raise BadInputError(f"must be one of {', '.join(TARGETS)}", "to")
+        operand, to = self._member(members["input"], "input", depth), Operator(members["to"])
+        if to is Operator.STRING and isinstance(operand, Get) and operand.access.is_text:
+            # Kept as a plain field, so that field-specific rules, such as those for op names, still apply.
+            return operand
+        return Operation(to, (operand,))
 
-    def contains(self, tree: Tree, depth: int) -> Contains:
-        members = self._members(tree, ("input", "substr"), ("case_insensitive",))
-        folded = members.get("case_insensitive")
-        if folded is None:
-            folded = False
-        if not isinstance(folded, bool):
-            raise BadInputError("must be true or false", "case_insensitive")
-        haystack, needle = (self.member(members[name], name, depth) for name in ("input", "substr"))
-        if isinstance(needle, Literal) and not isinstance(needle.value, str):
-            raise BadInputError("must be a string, the text to look for", "substr")
-        if folded:
-            _check_folded(needle)
-        if isinstance(haystack, Get) and isinstance(needle, Literal):
-            try:
-                needle = Literal(normalize_substring(str(needle.value), haystack.name, haystack.access.field))
-            except BadInputError as error:
-                raise error.prefixed("substr") from None
-        return Contains(haystack, needle, folded)
-
-    def membership(self, tree: Tree, depth: int) -> In | Or:
-        if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
-            raise BadInputError("must be a list of an operand and a list of operands")
-        first, second = ("0", "1") if self.sigil else ("input", "values")
-        operand = self.member(tree[0], first, depth)
-        try:
-            members = self.operands(tree[1], depth) if tree[1] else ()
-        except BadInputError as error:
-            raise error.prefixed(second) from None
-        normalized = tuple(
-            [_normalized(each, operand, f"{second}.{position}") for position, each in enumerate(members)]
-        )
-        if not isinstance(operand, Literal):
-            return In(operand, normalized)
-        # Fields may normalize the literal differently; those that change it are compared separately.
-        normalized_pairs = [(member, _normalized(operand, member, first)) for member in members]
-        others = [Compare(Comparison.EQ, member, literal) for member, literal in normalized_pairs if literal != operand]
-        same_literal = In(operand, tuple([member for member, literal in normalized_pairs if literal == operand]))
-        return Or((same_literal, *others)) if others else same_literal
-
-    def _members(self, tree: Tree, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:
-        if not isinstance(tree, dict):
-            raise BadInputError(f"must be an object with {' and '.join(needed)}")
-        for name in needed:
-            if name not in tree:
-                raise BadInputError(f"{name} is missing")
-        for name in tree:
-            if name not in (*needed, *optional):
-                raise BadInputError(f"unknown key {name[:100]!r}; the keys are {', '.join((*needed, *optional))}")
-        return tree
-
-    def _names(self, table: dict[str, Any] | tuple[str, ...]) -> str:
-        return ", ".join(self.sigil + name for name in table)
+    def _names(self, names: Iterable[str]) -> str:
+        return ", ".join(self.sigil + name for name in names)
 
     def _suggest(self, name: str) -> str:
         similar = difflib.get_close_matches(name[:100], [self.sigil + operator for operator in _READERS], 2)
         return f"did you mean {' or '.join(similar)}?" if similar else f"the operations are {self._names(_READERS)}"
 
 
-def _check_folded(substr: Operand) -> None:
-    if not isinstance(substr, Literal):
-        raise BadInputError("must be a literal if letter case is ignored", "substr")
-    if len(str(substr.value)) > MAX_FOLDED_LENGTH:
-        raise BadInputError(
-            f"has more than {MAX_FOLDED_LENGTH:,} characters, the limit if letter case is ignored", "substr"
-        )
+def _checked_members(tree: AnyJson, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, AnyJson]:
+    """Return an operation's members by name; refuse missing and unknown ones."""
+    if not isinstance(tree, dict):
+        raise BadInputError(f"must be an object with {' and '.join(needed)}")
+    for name in needed:
+        if name not in tree:
+            raise BadInputError(f"{name} is missing")
+    for name in tree:
+        if name not in (*needed, *optional):
+            raise BadInputError(f"unknown key {name[:100]!r}; the keys are {', '.join((*needed, *optional))}")
+    return tree
 
 
-def _normalized(operand: Operand, other: Operand, argument: str, comparison: Comparison = Comparison.EQ) -> Operand:
-    """Normalize a literal to the form stored by the field it is compared with; return other operands unchanged."""
-    if isinstance(other, Literal) and not isinstance(operand, Literal):
-        return operand  # The call for the literal's side checks both operands.
-    try:
-        match operand, other:
-            case Literal(scalar), Get(name, access):
-                return Literal(normalize_literal(scalar, name, access, comparison))
-            case Literal(scalar), Convert(_, to):
-                check_conversion_literal(scalar, to)
-            case Literal(scalar), And() | Or() | Not() | Compare() | In() | Contains():
-                check_condition_literal(scalar)
-            case _:
-                check_comparable(comparison, other, operand)
-    except BadInputError as error:
-        raise error.prefixed(argument) from None
-    return operand
-
-
-_Reader = Callable[[_Parser, Tree, int], Operand]
-
-
-def _comparison(comparison: Comparison) -> _Reader:
-    def read(parser: _Parser, tree: Tree, depth: int) -> Compare:
-        left, right = parser.operands(tree, depth, 2)
-        if comparison is not Comparison.EQ:
-            _check_ordered(comparison, left, right)
-        return Compare(comparison, _normalized(left, right, "0", comparison), _normalized(right, left, "1", comparison))
-
-    return read
-
-
-def _check_ordered(comparison: Comparison, *operands: Operand) -> None:
-    for position, operand in enumerate(operands):
-        if not isinstance(operand, Literal) or isinstance(operand.value, str):
-            continue
-        if comparison is Comparison.STARTS_WITH:
-            raise BadInputError("must be a string: startsWith compares strings", str(position))
-        if operand.value is None or isinstance(operand.value, bool):
-            raise BadInputError(
-                "has no order; compare with a number or a string, or use isNull or exists", str(position)
-            )
-
-
-_equal: Final = _comparison(Comparison.EQ)
-
-
-_READERS: Final[dict[str, _Reader]] = {
-    "and": lambda parser, tree, depth: And(parser.condition_operands(tree, depth)),
-    "or": lambda parser, tree, depth: Or(parser.condition_operands(tree, depth)),
-    "not": lambda parser, tree, depth: Not(parser.condition_operands(tree, depth, 1)[0]),
-    **{comparison.value: _comparison(comparison) for comparison in Comparison},
-    "ne": lambda parser, tree, depth: Not(_equal(parser, tree, depth)),
-    "isNull": lambda parser, tree, depth: Compare(Comparison.EQ, parser.operand(tree, depth), Literal(None)),
-    "exists": lambda parser, tree, depth: Convert(parser.operand(tree, depth), Target.EXISTS),
+_READERS: Final[dict[str, Callable[[_Parser, AnyJson, int], Operand]]] = {
+    **{each.value: partial(_Parser.junction, operator=each) for each in JUNCTIONS},
+    **{each.value: partial(_Parser.comparison, operator=each) for each in COMPARISONS},
+    "ne": lambda parser, tree, depth: Operation(Operator.NOT, (parser.comparison(tree, depth, Operator.EQ),)),
+    "isNull": lambda parser, tree, depth: Operation(Operator.EQ, (parser.operand(tree, depth), Literal(None))),
+    "exists": lambda parser, tree, depth: Operation(Operator.EXISTS, (parser.operand(tree, depth),)),
     "in": _Parser.membership,
     "contains": _Parser.contains,
     "literal": _Parser.literal,
@@ -309,25 +252,113 @@ _READERS: Final[dict[str, _Reader]] = {
 _OPERATIONS: Final = tuple(name for name in _READERS if name not in ("literal", "getField"))
 
 
-def print_operand(node: Operand) -> dict[str, Tree]:
-    """Print a node in the JSON form that parses back to it."""
-    match node:
-        case Literal(value):
-            return {"$literal": value}
-        case Get(name):
-            return {"$getField": name}
-        case Convert(operand, to):
-            return {"$convert": {"input": print_operand(operand), "to": to.value}}
-        case And(terms):
-            return {"$and": [print_operand(term) for term in terms]}
-        case Or(terms):
-            return {"$or": [print_operand(term) for term in terms]}
-        case Not(term):
-            return {"$not": [print_operand(term)]}
-        case Compare(comparison, left, right):
-            return {f"${comparison.value}": [print_operand(left), print_operand(right)]}
-        case In(operand, members):
-            return {"$in": [print_operand(operand), [print_operand(member) for member in members]]}
-        case Contains(operand, substr, folded):
-            arguments = {"input": print_operand(operand), "substr": print_operand(substr)}
-            return {"$contains": arguments | ({"case_insensitive": True} if folded else {})}
+def _normalized(operand: Operand, other: Operand, argument: str, operator: Operator = Operator.EQ) -> Operand:
+    """Normalize a literal to the form stored by the field it is compared with; return other operands unchanged.
+
+    Raises:
+        BadInputError: if the two are never equal, or never have an order.
+    """
+    with ErrorsAt(argument):
+        if isinstance(operand, Literal):
+            if isinstance(other, Get):
+                return Literal(_normalized_literal(operand.value, other, operator))
+            if isinstance(other, Operation):
+                _check_result_literal(operand.value, other.operator)
+        if not isinstance(other, Literal):  # otherwise the call for the literal's side checks both operands
+            _check_comparable(operator, other, operand)
+    return operand
+
+
+def _normalized_literal(scalar: Scalar, get: Get, operator: Operator) -> Scalar:
+    """Convert a literal to the stored form of the field's values; null and literals compared with JSON stay unchanged.
+
+    Raises:
+        BadInputError: if the field never holds a value of the literal's type, or if its `values` exclude the literal.
+    """
+    name, field = get.name, get.access.field
+    is_prefix = operator is Operator.STARTS_WITH
+    if scalar is not None and field.comparison_hint and not get.access.steps:
+        raise BadInputError(f"{name} is a list or an object, never {_json(scalar)}; {field.comparison_hint}")
+    if field.kind is Kind.JSON or scalar is None:
+        return scalar
+    held = f"{name} holds {_KIND_NAMES[field.kind]}"
+    if is_prefix and field.kind is not Kind.TEXT:
+        raise BadInputError(f"{held}, not texts; convert it to string before startsWith")
+    if field.kind is Kind.TIME and isinstance(scalar, str):
+        time_literal(scalar, name)
+        return scalar
+    if not _is_of_kind(scalar, field.kind):
+        raise BadInputError(f"{held}, never {_json(scalar)}; write {_KIND_SYNTAX[field.kind]}")
+    seconds = scalar if field.kind is Kind.TIME and isinstance(scalar, int | float) else 0
+    if not times.FIRST <= seconds * times.SECOND <= times.LAST:
+        hint = "write unix seconds, not milliseconds"
+        raise BadInputError(f"{held} of the years 1 to 9999, never {_json(scalar)}; {hint}")
+    if not field.values:
+        return scalar
+    folded = str(scalar).lower()
+    # In either direction: the literal may itself start with one of the field's values.
+    is_prefix_match = is_prefix and any(
+        allowed.startswith(folded) or folded.startswith(allowed) for allowed in field.values
+    )
+    if not is_prefix_match and folded not in field.values:
+        phrase = "never starts with" if is_prefix else "is never"
+        raise BadInputError(f"{name} {phrase} {str(scalar)[:100]!r}; it is one of {', '.join(field.values)}")
+    return folded
+
+
+def _normalized_substring(substr: str, name: str, field: Field) -> str:
+    """Convert the text of a `$contains` to the stored form of the field's values.
+
+    Raises:
+        BadInputError: if no value of the field can contain the text.
+    """
+    folded = substr.lower()
+    characters = _CHARACTERS.get(field.kind)
+    if characters and not characters.issuperset(folded):
+        raise BadInputError(f"{name} holds {_KIND_NAMES[field.kind]}, which never contain {_json(substr)}")
+    if not field.values:
+        return substr
+    if not any(folded in known for known in field.values):
+        raise BadInputError(f"{name} never contains {substr[:100]!r}; it is one of {', '.join(field.values)}")
+    return folded
+
+
+def _check_result_literal(scalar: Scalar, operator: Operator) -> None:
+    """Check that a literal compared with an operation is null or of the type of its result.
+
+    Raises:
+        BadInputError: if it has another type.
+    """
+    kind = _RESULT_KINDS.get(operator)
+    fits = scalar is None or (isinstance(scalar, bool) if kind is None else _is_of_kind(scalar, kind))
+    if not fits:
+        origin = f"a conversion to {operator}" if operator in TARGETS else "a condition"
+        raise BadInputError(f"{origin} never gives {_json(scalar)}; write {_KIND_SYNTAX[kind]}")
+
+
+def _check_comparable(operator: Operator, *operands: Operand) -> None:
+    """Check that values of two fields or operations can be equal, or can have an order.
+
+    Raises:
+        BadInputError: if one is a text, the other a number or a time, and the comparison can never be true.
+    """
+    are_texts = {kind is Kind.TEXT for kind in map(_kind, operands) if kind}
+    has_value = any(isinstance(node, Get) and not node.access.field.optional for node in operands)
+    if len(are_texts) > 1 and (has_value or operator is not Operator.EQ):
+        raise BadInputError("compares a text with a number or a time, which is never true; convert one of them")
+
+
+def _kind(node: Operand) -> Kind | None:
+    """Return the kind of a field or conversion; None for a boolean or if it may be any."""
+    if isinstance(node, Get):
+        return node.access.field.kind if node.access.field.kind is not Kind.JSON else None
+    return _RESULT_KINDS.get(node.operator) if node.operator else None
+
+
+def _is_of_kind(scalar: Scalar, kind: Kind) -> bool:
+    return isinstance(scalar, str if kind is Kind.TEXT else int | float) and not isinstance(scalar, bool)
+
+
+def _json(scalar: Scalar) -> str:
+    """Format a literal as in a query, cut to 100 characters."""
+    return json.dumps(scalar, ensure_ascii=False)[:100]

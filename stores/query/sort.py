@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.errors import BadInputError
+from stores.errors import BadInputError, ErrorsAt
 from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
-from stores.query.value_expressions import Expression, let_v, path_expression
+from stores.query.text_expressions import Expression, is_type, let_v, switch
+from stores.query.value_expressions import path_expression
 
 MAX_KEYS: Final = 16
 
 _UNIQUE: Final = "id"
+_IS_STRING: Final = is_type("$$v", "string")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,10 @@ def check_key_count(count: int, argument: str = "sort_by") -> None:
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:
     directions: dict[Access, bool] = {}
     for position, key in enumerate(sort_by):
-        argument_path = f"{argument}.{position}.field"
-        try:
+        with ErrorsAt(f"{argument}.{position}.field"):
             access = table[key.field]
-        except BadInputError as error:
-            raise BadInputError(error.message, argument_path) from None
-        if any(access.stored_path == other.stored_path for other in directions):
-            raise BadInputError(f"{key.field} is named twice", argument_path)
+            if any(access.stored_path == other.stored_path for other in directions):
+                raise BadInputError(f"{key.field} is named twice")
         directions[access] = key.descending
     return directions
 
@@ -87,15 +86,9 @@ def _keys(access: Access, position: int, *, descending: bool) -> Iterator[tuple[
 
 def _rank(value: Expression) -> Expression:
     """Build the rank of a value: 0 for numbers, 1 for strings, 2 for other values, 3 for null and missing values."""
-    branches = [
-        {"case": {"$isNumber": "$$v"}, "then": 0},
-        {"case": {"$eq": [{"$type": "$$v"}, "string"]}, "then": 1},
-        {"case": {"$ne": ["$$v", None]}, "then": 2},
-    ]
-    return let_v(value, {"$switch": {"branches": branches, "default": 3}})
+    return let_v(value, switch(({"$isNumber": "$$v"}, 0), (_IS_STRING, 1), ({"$ne": ["$$v", None]}, 2), default=3))
 
 
 def _sortable_value(value: Expression) -> Expression:
     """Return the value if it is a number or a string, else null; within one rank either all values sort or none."""
-    has_order = {"$or": [{"$isNumber": "$$v"}, {"$eq": [{"$type": "$$v"}, "string"]}]}
-    return let_v(value, {"$cond": [has_order, "$$v", None]})
+    return let_v(value, {"$cond": [{"$or": [{"$isNumber": "$$v"}, _IS_STRING]}, "$$v", None]})

@@ -1,32 +1,47 @@
 """Syntax tree of a query: immutable nodes, independent of the form in which the client sent it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import ClassVar, Final, TypeGuard
 
-from stores.query.fields import Access
+from stores.query.fields import Access, Kind
 
 
-class Comparison(StrEnum):
-    """Comparison operators of two operands."""
+class Operator(StrEnum):
+    """Operators by their names in queries."""
+
+    AND = "and"
+    OR = "or"
+    NOT = "not"
 
     EQ = "eq"
+    """Equality within one type, as all comparisons; lists and objects are equal if their members are, in order."""
     GT = "gt"
+    """Order, like the three below: between numbers or between strings only."""
     GTE = "gte"
     LT = "lt"
     LTE = "lte"
     STARTS_WITH = "startsWith"
+    """Prefix test: true only between strings."""
 
-
-class Target(StrEnum):
-    """Target types of `$convert`."""
+    IN = "in"
+    """Membership: true if the first operand equals one of the others."""
+    CONTAINS = "contains"
+    """Substring test: true if the text of the first operand contains the text of the second."""
 
     DOUBLE = "double"
+    """Conversion of one operand, like those below; null if the value cannot be converted."""
     STRING = "string"
     INT = "int"
     BOOL = "bool"
     EXISTS = "exists"
 
+
+JUNCTIONS: Final = (Operator.AND, Operator.OR, Operator.NOT)
+COMPARISONS: Final = (Operator.EQ, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE, Operator.STARTS_WITH)
+TARGETS: Final = (Operator.DOUBLE, Operator.STRING, Operator.INT, Operator.BOOL, Operator.EXISTS)
+"""Conversions, named after the type of their result."""
 
 Scalar = str | int | float | bool | None
 
@@ -35,6 +50,8 @@ Scalar = str | int | float | bool | None
 class Literal:
     """A constant from the query; never interpreted as an operator or a path."""
 
+    operator: ClassVar[None] = None
+    operands: ClassVar[tuple[()]] = ()
     value: Scalar
 
 
@@ -42,121 +59,45 @@ class Literal:
 class Get:
     """The value of a field; `name` is the name that the client used."""
 
+    operator: ClassVar[None] = None
+    operands: ClassVar[tuple[()]] = ()
     name: str
     access: Access
 
 
 @dataclass(frozen=True, slots=True)
-class Convert:
-    """The operand converted to another type; null if the value cannot be converted."""
+class Operation:
+    """An operator with its operands; `case_insensitive` is only for `CONTAINS`."""
 
-    operand: "Operand"
-    to: Target
-
-
-@dataclass(frozen=True, slots=True)
-class And:
-    """True if all terms are true."""
-
-    terms: tuple["Operand", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Or:
-    """True if at least one term is true."""
-
-    terms: tuple["Operand", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """True if the term is not true."""
-
-    term: "Operand"
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """A comparison within one type: numbers with numbers, strings with strings; equality also covers all other types.
-
-    Lists and objects are equal if their members are equal and in the same order. Values of different types are unequal.
-    `STARTS_WITH` is true only between strings.
-    """
-
-    comparison: Comparison
-    left: "Operand"
-    right: "Operand"
-
-
-@dataclass(frozen=True, slots=True)
-class In:
-    """True if the operand equals one of the members."""
-
-    operand: "Operand"
-    members: tuple["Operand", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Contains:
-    """True if the text of `input` contains the text of `substr`, optionally ignoring letter case."""
-
-    input: "Operand"
-    substr: "Operand"
+    operator: Operator
+    operands: tuple["Operand", ...]
     case_insensitive: bool = False
 
 
-Operation = And | Or | Not | Compare | In | Contains | Convert
 Operand = Operation | Literal | Get
 
 
-def operands(node: Operand) -> tuple[Operand, ...]:
-    """Return the node's operands in order; empty for a field or a literal."""
-    match node:
-        case And(terms) | Or(terms):
-            return terms
-        case Not(operand) | Convert(operand):
-            return (operand,)
-        case Compare(_, left, right) | Contains(left, right):
-            return left, right
-        case In(operand, members):
-            return operand, *members
-        case _:
-            return ()
+def is_time(node: Operand) -> TypeGuard[Get]:
+    """Return True for a time field; it compares with a literal in microseconds, with other operands in seconds."""
+    return isinstance(node, Get) and node.access.field.kind is Kind.TIME
 
 
 def iter_gets(node: Operand) -> Iterator[Get]:
     """Yield every field access below the node, once per occurrence."""
     if isinstance(node, Get):
         yield node
-    for operand in operands(node):
+    for operand in node.operands:
         yield from iter_gets(operand)
 
 
 def iter_text_gets(node: Operand) -> Iterator[Get]:
     """Yield every field access whose text the node needs: for `$contains` or a conversion to string."""
-    below = operands(node)
-    if isinstance(node, Contains) or (isinstance(node, Convert) and node.to is Target.STRING):
-        yield from (operand for operand in below if isinstance(operand, Get))
-    for operand in below:
+    if node.operator in (Operator.CONTAINS, Operator.STRING):
+        yield from (operand for operand in node.operands if isinstance(operand, Get))
+    for operand in node.operands:
         yield from iter_text_gets(operand)
 
 
 def map_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:
     """Copy a node with `change` applied to each operand; return a field or literal unchanged."""
-    match node:
-        case And(terms):
-            return And(tuple([change(term) for term in terms]))
-        case Or(terms):
-            return Or(tuple([change(term) for term in terms]))
-        case Not(term):
-            return Not(change(term))
-        case Convert(operand, to):
-            return Convert(change(operand), to)
-        case Compare(comparison, left, right):
-            return Compare(comparison, change(left), change(right))
-        case Contains(where, what, folded):
-            return Contains(change(where), change(what), folded)
-        case In(operand, members):
-            return In(change(operand), tuple([change(member) for member in members]))
-        case _:
-            return node
+    return replace(node, operands=tuple(map(change, node.operands))) if isinstance(node, Operation) else node

@@ -62,19 +62,19 @@ def starting_with(prefix: str) -> dict[str, str]:
     return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}
 
 
-def of_json(value: Expression, text: Expression) -> Expression:
-    """Build the text of a JSON value; `text` is the expression for `$$v` if it is a list or an object."""
-    return _list_or_object_text(value, text, SCALAR)
+def let_v(value: Expression, body: Expression) -> Expression:
+    """Build a `$let` that computes `value` once and binds it to `$$v` in `body`."""
+    return {"$let": {"vars": {"v": value}, "in": body}}
 
 
-def of_nested(value: Expression, text: Expression) -> Expression:
-    """Build the text of a list or object, given by `text` for `$$v`; null for any other value."""
-    return _list_or_object_text(value, text, None)
+def switch(*branches: tuple[Expression, Expression], default: Expression = None) -> Expression:
+    """Build the value of the first branch, a pair of condition and value, whose condition is true."""
+    return {"$switch": {"branches": [{"case": case, "then": then} for case, then in branches], "default": default}}
 
 
-def _list_or_object_text(value: Expression, text: Expression, otherwise: Expression) -> Expression:
-    is_nested = {"$in": [{"$type": _V}, ["object", "array"]]}
-    return {"$let": {"vars": {"v": value}, "in": {"$cond": [is_nested, text, otherwise]}}}
+def is_type(value: Expression, name: str) -> Expression:
+    """Build the condition that a value has a type of MongoDB's."""
+    return {"$eq": [{"$type": value}, name]}
 
 
 _NO_BRACKET: Final = r'[^\[\]{}"]*+'
@@ -147,17 +147,7 @@ def of_time(micros: Expression) -> Expression:
     clock = {"$dateToString": {"date": date, "format": "%Y-%m-%dT%H:%M:%S."}}
     digits = {"$substrBytes": [{"$toString": {"$toLong": {"$add": [rest, 1_000_000]}}}, 1, 6]}
     text = {"$concat": [clock, digits, "Z"]}
-    return {"$let": {"vars": {"v": micros}, "in": {"$cond": [{"$isNumber": _V}, text, None]}}}
-
-
-def _of_number() -> Expression:
-    is_short = {"$and": [{"$lt": [{"$abs": _V}, 1 << 53]}, {"$eq": [{"$trunc": _V}, _V]}]}
-    branches = [
-        {"case": {"$ne": [{"$type": _V}, "double"]}, "then": {"$toString": _V}},
-        {"case": is_short, "then": {"$toString": {"$toLong": _V}}},
-        {"case": {"$eq": [{"$abs": _V}, float("inf")]}, "then": {"$toString": _V}},
-    ]
-    return {"$switch": {"branches": branches, "default": _of_double()}}
+    return let_v(micros, {"$cond": [{"$isNumber": _V}, text, None]})
 
 
 def _of_double() -> Expression:
@@ -201,15 +191,11 @@ _UNIT_OF_16TH_DIGIT: Final = {"$cond": [{"$lt": [_V, 0]}, Decimal128("-1E-15"), 
 _CANDIDATES: Final = (_rounded(14), _rounded(15), {"$add": [_rounded(15), _UNIT_OF_16TH_DIGIT]})
 
 _SHORTEST: Final = {
-    "mantissa": {
-        "$switch": {
-            "branches": [
-                {"case": {"$lt": [{"$abs": _V}, sys.float_info.min]}, "then": _shortest_subnormal()},
-                *({"case": _converts_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES),
-            ],
-            "default": _rounded(16),
-        }
-    }
+    "mantissa": switch(
+        ({"$lt": [{"$abs": _V}, sys.float_info.min]}, _shortest_subnormal()),
+        *((_converts_back(mantissa), mantissa) for mantissa in _CANDIDATES),
+        default=_rounded(16),
+    )
 }
 
 
@@ -235,11 +221,24 @@ _NUMBER_TEXT: Final = {
     ]
 }
 
-_SCALAR_BRANCHES: Final = [
-    {"case": {"$eq": [{"$type": _V}, "string"]}, "then": _V},
-    {"case": {"$isNumber": _V}, "then": _of_number()},
-    {"case": {"$eq": [_V, True]}, "then": "true"},
-    {"case": {"$eq": [_V, False]}, "then": "false"},
-]
-SCALAR: Final[Expression] = {"$switch": {"branches": _SCALAR_BRANCHES, "default": None}}
+_NUMBER: Final = switch(
+    ({"$ne": [{"$type": _V}, "double"]}, {"$toString": _V}),
+    (
+        {"$and": [{"$lt": [{"$abs": _V}, 1 << 53]}, {"$eq": [{"$trunc": _V}, _V]}]},
+        {"$toString": {"$toLong": _V}},
+    ),
+    ({"$eq": [{"$abs": _V}, float("inf")]}, {"$toString": _V}),
+    default=_of_double(),
+)
+SCALAR: Final[Expression] = switch(
+    (is_type(_V, "string"), _V),
+    ({"$isNumber": _V}, _NUMBER),
+    ({"$eq": [_V, True]}, "true"),
+    ({"$eq": [_V, False]}, "false"),
+)
 """The text of the string, number or boolean `$$v`; null for any other value."""
+
+
+def of_json(value: Expression, text: Expression, scalar: Expression = SCALAR) -> Expression:
+    """Build the text of a JSON value: `text` if `$$v`, the value, is a list or an object, else `scalar`."""
+    return let_v(value, {"$cond": [{"$in": [{"$type": _V}, ["object", "array"]]}, text, scalar]})

@@ -30,7 +30,7 @@ from urllib.parse import quote, unquote
 
 from stores import ids
 from stores.errors import BadInputError
-from stores.json.traversal import iter_strings
+from stores.json.paths import iter_strings
 
 SCHEME: Final = "weave:///"
 ARTIFACT_SCHEME: Final = "wandb-artifact:///"

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator, Collection
 from stores import times
 from stores.calls.documents import key_fields
 from stores.database import Database, Document
-from stores.retention.file_references import IsDoomed, remove_referenced
-from stores.retention.reports import Counts
-from stores.retention.rules import GracePeriods, Limits, Rule, limits_of
+from stores.retention.rules import Counts, GracePeriods, Limits
 from stores.retention.tombstone_sweep import deleted_calls
-from stores.retention.unused_file_sweep import next_files
+from stores.retention.unused_file_sweep import IsDoomed, next_files, remove_referenced
 
 _BATCH_SIZE = 1_000
 _BUCKETS = 4_096
@@ -28,11 +26,7 @@ class Preview:
         self._limits = limits
         self._grace_periods = grace_periods
         self._deleted_before = times.now() - grace_periods.deleted
-
-    @classmethod
-    async def for_rule(cls, database: Database, project_id: str, rule: Rule, grace_periods: GracePeriods) -> "Preview":
-        """Create the preview of a rule."""
-        return cls(database, project_id, await limits_of(database, project_id, rule, grace_periods), grace_periods)
+        self._deleted_calls = deleted_calls(project_id, self._deleted_before)
 
     async def counts(self, wanted: Collection[str]) -> Counts:
         """Return the wanted counts; the others are 0."""
@@ -40,47 +34,40 @@ class Preview:
         if not _TRACE_COUNTS.isdisjoint(wanted):
             counts |= await self._traces()
         if "hidden_calls" in wanted:
-            counts["hidden_calls"] = await self._database.calls.count_documents(self._deleted_calls_match)
+            counts["hidden_calls"] = await self._database.calls.count_documents(self._deleted_calls)
         if "feedback" in wanted:
             counts["feedback"] = await self._feedback()
         if not _FILE_COUNTS.isdisjoint(wanted):
             counts |= await self._files()
         return Counts(**counts)
 
-    @property
-    def _deleted_calls_match(self) -> Document:
-        return deleted_calls(self._project_id, self._deleted_before)
-
     async def _traces(self) -> dict[str, int]:
         counts = dict.fromkeys(sorted(_TRACE_COUNTS), 0)
-        async for trace in self._doomed_traces():
-            counts["traces"] += 1
-            counts["calls"] += trace["calls"]
-            counts["trace_bytes"] += trace["bytes"]
+        async for traces in self._doomed_traces():
+            counts["traces"] += len(traces)
+            counts["calls"] += sum(trace["calls"] for trace in traces)
+            counts["trace_bytes"] += sum(trace["bytes"] for trace in traces)
         return counts
 
-    async def _doomed_traces(self) -> AsyncIterator[Document]:
-        """Yield the traces that would be deleted."""
+    async def _doomed_traces(self) -> AsyncIterator[list[Document]]:
+        """Yield the traces that would be deleted, in batches."""
         if self._limits is None:
             return
         visible = {"project_id": self._project_id, "visible": True}
         stages = [{"$match": visible}, *self._limits.doomed_traces()]
-        async for trace in self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE):
-            yield trace
+        cursor = self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE)
+        while traces := await cursor.to_list(_BATCH_SIZE):
+            yield traces
 
     async def _feedback(self) -> int:
         """Count the feedback on calls that would be deleted."""
         on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
         if not await self._database.feedback.find_one(on_calls, {"_id": 1}):
             return 0
-        count, pending = 0, list[str]()
-        async for trace in self._doomed_traces():
-            pending.append(trace["_id"])
-            if len(pending) == _BATCH_SIZE:
-                count += await self._feedback_of({"visible": True, "trace_id": {"$in": pending}})
-                pending = []
-        count += await self._feedback_of({"visible": True, "trace_id": {"$in": pending}})
-        return count + await self._feedback_of(self._deleted_calls_match)
+        count = await self._feedback_of(self._deleted_calls)
+        async for traces in self._doomed_traces():
+            count += await self._feedback_of({"visible": True, "trace_id": {"$in": [trace["_id"] for trace in traces]}})
+        return count
 
     async def _feedback_of(self, match: Document) -> int:
         count = 0
@@ -109,14 +96,15 @@ class Preview:
 
     async def _doomed_test(self) -> IsDoomed:
         """Return a function that says if a call, version or feedback would be deleted."""
-        traces = _HashSet()
-        async for trace in self._doomed_traces():
-            traces.add(trace["_id"])
+        doomed = _HashSet()
+        async for traces in self._doomed_traces():
+            for trace in traces:
+                doomed.add(trace["_id"])
 
         def is_doomed_itself(document: Document) -> bool:
             deleted_at = document.get("deleted_at")
             is_deleted = deleted_at is not None and deleted_at < self._deleted_before
-            return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in traces)
+            return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in doomed)
 
         feedback = await self._feedback_without_call(is_doomed_itself)
         return lambda found: found["_id"] in feedback if "call_id" in found else is_doomed_itself(found)

@@ -2,20 +2,29 @@
 
 from collections.abc import Collection
 from dataclasses import asdict
+from functools import partial
+from typing import Final
 
-from stores import times
+from pymongo import ReturnDocument
+
+from stores import ids, times
 from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, database_query, database_write
-from stores.errors import BadInputError, NotFoundError
+from stores.database import Database, Document, database_query, database_write, project_registry
+from stores.database.leases import LeaseLostError
+from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
+from stores.database.transactions import Session
+from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.ids import check_project_id
-from stores.retention import sweep_state
 from stores.retention.preview import Preview
-from stores.retention.reports import Counts, Outcome, Report, Retention
-from stores.retention.rules import GracePeriods, Rule
-from stores.retention.sweep import PAUSE, run_sweep
-from stores.retention.sweep_state import SweepLease
-from stores.retention.trace_sweep import LARGE_TRACE
+from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retention, Rule, limits_of
+from stores.retention.sweep_state import IS_RUNNING, SweepLease
+from stores.retention.tombstone_sweep import TombstoneSweep
+from stores.retention.trace_sweep import LARGE_TRACE, TracesSweep
+from stores.retention.unused_file_sweep import UnusedFilesSweep
 from stores.security import audit
+
+PAUSE: Final = 0.25
+"""Pause of a sweep after each step, as a multiple of the step's duration."""
 
 _MAX_DUE = 1_000
 
@@ -56,12 +65,41 @@ class RetentionStore:
         rule.check()
         await self._check_listed(project_id)
         audit.record_action("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
-        document = await sweep_state.set_rule(self.database, project_id, rule)
+        document = await self.database.transaction(partial(self._set_rule, project_id=project_id, rule=rule))
         if document is None:
             await self.database.ensure_not_purging(project_id)
             raise _no_project(project_id)
         await self._log_finished(project_id)
         return Retention.from_document(project_id, document)
+
+    async def _set_rule(self, session: Session, project_id: str, rule: Rule) -> Document | None:
+        """Replace the rule and stop a sweep by the old one; None if the project is not listed or is being purged."""
+        now, rule_id = times.now(), ids.new_id()
+        stopped = {"outcome": str(Outcome.STOPPED), "ended_at": now, "error": "the rule was changed"}
+        changes: Document = {
+            "project_id": project_id,
+            "keep_days": "$$REMOVE" if rule.keep_days is None else rule.keep_days,
+            "keep_calls": "$$REMOVE" if rule.keep_calls is None else rule.keep_calls,
+            "rule_id": rule_id,
+            "set_at": now,
+            "due_at": now if rule else "$$REMOVE",
+            **dict.fromkeys(("doomed", "holder", "held_until"), "$$REMOVE"),
+            "sweep": {
+                "$cond": [IS_RUNNING, {"$mergeObjects": ["$sweep", stopped]}, {"$ifNull": ["$sweep", "$$REMOVE"]}]
+            },
+        }
+        # Also writes the registry entry, so that it conflicts with the start or end of a purge.
+        entry = {"_id": project_id, project_registry.PURGING: None}
+        listed = await self.database.projects.update_one(entry, {"$set": {"rule_id": rule_id}}, session=session)
+        if not listed.matched_count:
+            return None
+        return await self.database.retention.find_one_and_update(
+            {"_id": project_id},
+            [{"$set": changes}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
 
     @in_scan_slot()
     @database_query
@@ -80,8 +118,8 @@ class RetentionStore:
             rule = Retention.from_document(project_id, document).rule
         if not rule:
             raise BadInputError(f"{project_id} has no rule; send keep_days or keep_calls", "keep_days")
-        preview = await Preview.for_rule(self.database, project_id, rule, self._grace_periods)
-        return await preview.counts(wanted)
+        limits = await limits_of(self.database, project_id, rule, self._grace_periods)
+        return await Preview(self.database, project_id, limits, self._grace_periods).counts(wanted)
 
     async def sweep(self, project_id: str, seconds: float | None = None, pause: float = PAUSE) -> Report:
         """Sweep a project by its rule, for at most `seconds`; return the progress.
@@ -100,7 +138,7 @@ class RetentionStore:
         is_ours = await lease.start()
         if is_ours:
             try:
-                await run_sweep(lease, self._grace_periods, self._large, seconds, pause)
+                await self._run(lease, seconds, pause)
             finally:
                 await self.database.run(self._log_finished(project_id))
         retention = await self.one(project_id)
@@ -109,6 +147,39 @@ class RetentionStore:
         if retention.report is None or (not is_ours and not retention.rule):
             raise BadInputError(f"{project_id} has no rule; set one with retentionSet", "project_id")
         return retention.report
+
+    async def _run(self, lease: SweepLease, seconds: float | None, pause: float) -> None:
+        """Sweep to the end, or for at most `seconds`; another process can then continue.
+
+        It stops early if the rule changes or the project is purged.
+
+        Raises:
+            UnavailableError: if the database is unreachable; a later sweep continues.
+        """
+        try:
+            is_done = await run_paced(self.database, self._steps(lease), pause, deadline_in(seconds))
+            await (lease.finish() if is_done else lease.release({"due_at": times.now()}))
+        except LeaseLostError:
+            return
+        except UnavailableError:
+            raise
+        except StoreError as error:
+            await lease.finish(error.message)
+            raise
+        except Exception:
+            await lease.finish("unexpected server error; see the server's log")
+            raise
+
+    async def _steps(self, lease: SweepLease) -> WorkSteps:
+        grace_periods = self._grace_periods
+        limits = await limits_of(self.database, lease.project_id, Rule.from_document(lease.state), grace_periods)
+        for sweep in (
+            TracesSweep(lease, limits, self._large),
+            TombstoneSweep(lease, grace_periods),
+            UnusedFilesSweep(lease, grace_periods),
+        ):
+            async for _ in sweep.steps():
+                yield
 
     @database_query
     async def due(self) -> list[str]:

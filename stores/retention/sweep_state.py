@@ -8,58 +8,17 @@ exactly what was deleted, even after a crash.
 from collections.abc import Mapping
 from typing import Final
 
-from pymongo import ReturnDocument
-
-from stores import ids, times
-from stores.database import Database, Document, project_registry
+from stores import times
+from stores.database import Database
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.transactions import Session
-from stores.retention.reports import Outcome
-from stores.retention.rules import Rule
+from stores.retention.rules import Outcome
 
 PAUSE: Final = 3_600_000_000
 """Microseconds from the end of a sweep to the next."""
 PAUSE_AFTER_FAILURE: Final = 60_000_000
 
-_IS_RUNNING: Final = {"$eq": ["$sweep.outcome", str(Outcome.RUNNING)]}
-
-
-async def set_rule(database: Database, project_id: str, rule: Rule) -> Document | None:
-    """Replace the rule of a project (an empty rule removes it) and stop a sweep by the old rule.
-
-    Returns the new document, or None if the project is not listed or is being purged.
-    """
-    now = times.now()
-    stopped = {"outcome": str(Outcome.STOPPED), "ended_at": now, "error": "the rule was changed"}
-    changes: Document = {
-        "project_id": project_id,
-        "keep_days": "$$REMOVE" if rule.keep_days is None else rule.keep_days,
-        "keep_calls": "$$REMOVE" if rule.keep_calls is None else rule.keep_calls,
-        "rule_id": ids.new_id(),
-        "set_at": now,
-        "due_at": now if rule else "$$REMOVE",
-        "doomed": "$$REMOVE",
-        "holder": "$$REMOVE",
-        "held_until": "$$REMOVE",
-        "sweep": {"$cond": [_IS_RUNNING, {"$mergeObjects": ["$sweep", stopped]}, {"$ifNull": ["$sweep", "$$REMOVE"]}]},
-    }
-
-    async def operation(session: Session) -> Document | None:
-        # Also writes the registry entry, so that it conflicts with the start or end of a purge.
-        entry = {"_id": project_id, project_registry.PURGING: None}
-        entry_update = {"$set": {"rule_id": changes["rule_id"]}}
-        if not (await database.projects.update_one(entry, entry_update, session=session)).matched_count:
-            return None
-        document = await database.retention.find_one_and_update(
-            {"_id": project_id},
-            [{"$set": changes}],
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-            session=session,
-        )
-        return dict(document)
-
-    return await database.transaction(operation)
+IS_RUNNING: Final = {"$eq": ["$sweep.outcome", str(Outcome.RUNNING)]}
 
 
 class SweepLease(Lease):
@@ -76,7 +35,7 @@ class SweepLease(Lease):
         Returns False if there is no rule, or another process has the lease.
         """
         new = {"outcome": str(Outcome.RUNNING), "started_at": times.now()}
-        return await self.acquire({"sweep": {"$cond": [_IS_RUNNING, "$sweep", {"$literal": new}]}})
+        return await self.acquire({"sweep": {"$cond": [IS_RUNNING, "$sweep", {"$literal": new}]}})
 
     async def count(self, counts: Mapping[str, int], session: Session) -> None:
         """Add to the counts of the report, in the transaction that deletes.
@@ -92,7 +51,3 @@ class SweepLease(Lease):
         outcome = Outcome.DONE if error is None else Outcome.FAILED
         changes = {"sweep.outcome": str(outcome), "sweep.ended_at": now, "sweep.error": error}
         await self.release({**changes, "due_at": now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)})
-
-    async def pause(self) -> None:
-        """Release the lease, so that another process can continue at once."""
-        await self.release({"due_at": times.now()})

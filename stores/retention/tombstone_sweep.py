@@ -1,7 +1,7 @@
 """Sweep of tombstones: deleted calls, unstarted call parts, values of deleted objects, and orphaned feedback."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from stores import times
 from stores.database import Document
@@ -25,6 +25,7 @@ class TombstoneSweep:
         now = times.now()
         self._deleted_before = now - grace_periods.deleted
         self._feedback_before = now - grace_periods.feedback
+        self._never_started = {"project_id": lease.project_id, "visible": False, "started_at": None, "deleted_at": None}
 
     async def steps(self) -> WorkSteps:
         """Delete them in steps."""
@@ -33,7 +34,8 @@ class TombstoneSweep:
             # continue behind deleted keys, which MongoDB would skip one by one
             deleted["deleted_at"]["$gte"] = last["deleted_at"]
             yield
-        while await self._database.transaction(partial(self._remove_batch, match=self._unstarted_match())):
+        unstarted = {**self._never_started, "unstarted_since": {"$lt": self._deleted_before}}
+        while await self._database.transaction(partial(self._remove_batch, match=unstarted)):
             yield
         while await self._mark_unstarted():
             yield
@@ -51,13 +53,10 @@ class TombstoneSweep:
         await remove_calls(self._lease, session, call_ids, {"hidden_calls": len(call_ids)})
         return calls[-1] if calls else None
 
-    def _unstarted_match(self) -> Document:
-        return {**_never_started(self._lease.project_id), "unstarted_since": {"$lt": self._deleted_before}}
-
     async def _mark_unstarted(self) -> int:
         """Mark ends and names without a start, because nothing else records when they arrived; return their number."""
         calls = self._database.calls
-        match = {**_never_started(self._lease.project_id), "unstarted_since": None}
+        match = {**self._never_started, "unstarted_since": None}
         keys = [call["_id"] for call in await calls.find(match, {"_id": 1}, limit=_BATCH_SIZE).to_list(None)]
         if keys:
             await self._lease.advance()
@@ -67,7 +66,12 @@ class TombstoneSweep:
     async def _empty_batch(self, session: Session) -> int:
         """Delete the values of some deleted versions; their version numbers remain."""
         objects = self._database.objects
-        match = deleted_values(self._lease.project_id, self._deleted_before)
+        deleted_before = {"visible": False, "deleted_at": {"$lt": self._deleted_before}}
+        match: Document = {
+            "project_id": self._lease.project_id,
+            **deleted_before,
+            "json.val": {"$ne": EMPTY["json"]["val"]},
+        }
         cursor = objects.find(match, {"_id": 1}, limit=_OBJECTS_PER_BATCH, session=session)
         keys = [version["_id"] for version in await cursor.to_list(None)]
         if keys:
@@ -103,13 +107,3 @@ class TombstoneSweep:
 def deleted_calls(project_id: str, before: int) -> Document:
     """Return the match for calls deleted before a time."""
     return {"project_id": project_id, "deleted_at": {"$lt": before}}
-
-
-def deleted_values(project_id: str, before: int) -> Document:
-    """Return the match for versions that were deleted before a time and still have their values."""
-    is_full: Any = {"$ne": EMPTY["json"]["val"]}
-    return {"project_id": project_id, "visible": False, "deleted_at": {"$lt": before}, "json.val": is_full}
-
-
-def _never_started(project_id: str) -> Document:
-    return {"project_id": project_id, "visible": False, "started_at": None, "deleted_at": None}

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from stores.database import Document
 from stores.database.paced_steps import WorkSteps, weighted_batches
 from stores.database.transactions import Session
-from stores.retention.rules import Limits, Pipeline
+from stores.retention.rules import Limits
 from stores.retention.sweep_state import SweepLease
 
 _CALLS_PER_READ: Final = 500
@@ -44,7 +44,8 @@ class TracesSweep:
         self._database = lease.database
         self._calls = lease.database.calls
         self._lease = lease
-        self._limits = limits
+        self._before = limits.before if limits else 0
+        self._doomed_stages = limits.doomed_traces() if limits else []
         self._large = large
         self._visible = {"project_id": lease.project_id, "visible": True}
         self._kept: dict[str, None] = {}
@@ -54,19 +55,17 @@ class TracesSweep:
         if doomed := self._lease.state.get("doomed"):
             async for _ in self._remove_large(doomed):
                 yield
-        if self._limits is None:
-            return
         position: Document = {}
-        while calls := await self._next_calls(self._limits, position):
+        while self._doomed_stages and (calls := await self._next_calls(position)):
             position = calls[-1]
-            for doomed_traces in weighted_batches(await self._doomed_traces(self._limits, calls), "calls", BATCH_SIZE):
-                async for _ in self._remove(self._limits, doomed_traces):
+            for traces in weighted_batches(await self._doomed_traces(calls), "calls", BATCH_SIZE):
+                async for _ in self._remove(traces):
                     yield
             yield
 
-    async def _next_calls(self, limits: Limits, position: Document) -> list[Document]:
+    async def _next_calls(self, position: Document) -> list[Document]:
         """Read the next calls by start time before the limit, after `position`."""
-        started_range: Document = {"$lt": limits.before}
+        started_range: Document = {"$lt": self._before}
         match = {**self._visible, "started_at": started_range}
         if position:
             started_range["$gte"] = at = position["started_at"]
@@ -77,22 +76,23 @@ class TracesSweep:
             match, paths, sort=order, limit=_CALLS_PER_READ, batch_size=_CALLS_PER_READ + 1
         ).to_list(_CALLS_PER_READ)
 
-    async def _doomed_traces(self, limits: Limits, calls: Sequence[Document]) -> list[Document]:
+    async def _doomed_traces(self, calls: Sequence[Document]) -> list[Document]:
         """Return the traces of some calls that are to be deleted, with their numbers of calls."""
         traces = {call["trace_id"]: None for call in calls if call["trace_id"] not in self._kept}
-        await self._drop_newer(limits, traces)
-        if not traces:
-            return []
-        rows = await self._calls.aggregate(self._of_traces(traces, limits.doomed_traces()), hint=_BY_TRACE).to_list(
-            None
-        )
+        await self._drop_newer(traces)
+        rows = await self._still_doomed(list(traces)) if traces else []
         self._remember(traces.keys() - {row["_id"] for row in rows})
         return rows
 
-    async def _drop_newer(self, limits: Limits, traces: dict[str, None]) -> None:
+    async def _still_doomed(self, trace_ids: Sequence[str], session: Session | None = None) -> list[Document]:
+        """Return those of some traces that are to be deleted."""
+        stages = [{"$match": {**self._visible, "trace_id": {"$in": trace_ids}}}, *self._doomed_stages]
+        return await self._calls.aggregate(stages, session=session, hint=_BY_TRACE).to_list(None)
+
+    async def _drop_newer(self, traces: dict[str, None]) -> None:
         """Remove traces with calls beyond the limit: some have very many calls, which need not be grouped."""
         while traces:
-            newer = {**self._visible, "trace_id": {"$in": list(traces)}, "started_at": {"$gte": limits.before}}
+            newer = {**self._visible, "trace_id": {"$in": list(traces)}, "started_at": {"$gte": self._before}}
             cursor = self._calls.find(newer, {"_id": 0, "trace_id": 1}, limit=_CALLS_PER_READ, hint=_BY_TRACE)
             rows = await cursor.to_list(_CALLS_PER_READ)
             kept = {row["trace_id"] for row in rows}
@@ -107,18 +107,14 @@ class TracesSweep:
         for forgotten in list(self._kept)[:-_MAX_REMEMBERED]:
             del self._kept[forgotten]
 
-    def _of_traces(self, traces: Sequence[str] | dict[str, None], stages: Pipeline) -> Pipeline:
-        return [{"$match": {**self._visible, "trace_id": {"$in": list(traces)}}}, *stages]
-
-    async def _remove(self, limits: Limits, doomed_traces: list[Document]) -> WorkSteps:
-        if doomed_traces[0]["calls"] > self._large:
-            if doomed := await self._attempt(
-                partial(self._doom_large, limits=limits, trace_id=doomed_traces[0]["_id"])
-            ):
+    async def _remove(self, traces: list[Document]) -> WorkSteps:
+        if traces[0]["calls"] > self._large:
+            if doomed := await self._attempt(partial(self._doom_large, trace_id=traces[0]["_id"])):
                 async for _ in self._remove_large(doomed):
                     yield
             return
-        if call_ids := await self._attempt(partial(self._remove_traces, limits=limits, doomed_traces=doomed_traces)):
+        trace_ids = [trace["_id"] for trace in traces]
+        if call_ids := await self._attempt(partial(self._remove_traces, trace_ids=trace_ids)):
             await self._remove_late_feedback(call_ids)
         yield
 
@@ -131,22 +127,20 @@ class TracesSweep:
                 continue
         return None
 
-    async def _doom_large(self, session: Session, limits: Limits, trace_id: str) -> Document | None:
+    async def _doom_large(self, session: Session, trace_id: str) -> Document | None:
         """Decide finally on a large trace and store what to delete; None if it is to be kept."""
-        stages = self._of_traces([trace_id], limits.doomed_traces())
-        rows = await self._calls.aggregate(stages, session=session, hint=_BY_TRACE).to_list(None)
+        rows = await self._still_doomed([trace_id], session)
         if not rows:
             return None
-        doomed = {"trace_id": trace_id, "before": limits.before}
+        doomed = {"trace_id": trace_id, "before": self._before}
         await self._lease.advance({"doomed": doomed}, {"sweep.traces": 1}, session)
-        if await self._calls.aggregate(stages, hint=_BY_TRACE).to_list(None) != rows:
+        if await self._still_doomed([trace_id]) != rows:
             raise _TraceGrewError
         return doomed
 
-    async def _remove_traces(self, session: Session, limits: Limits, doomed_traces: Sequence[Document]) -> list[str]:
+    async def _remove_traces(self, session: Session, trace_ids: Sequence[str]) -> list[str]:
         """Delete the traces that are still to be deleted, with their feedback; return the ids of their calls."""
-        stages = self._of_traces([trace["_id"] for trace in doomed_traces], limits.doomed_traces())
-        rows = await self._calls.aggregate(stages, session=session, hint=_BY_TRACE).to_list(None)
+        rows = await self._still_doomed(trace_ids, session)
         if not rows:
             return []
         match = {**self._visible, "trace_id": {"$in": [row["_id"] for row in rows]}}

@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 from typing import Final
 
 from stores.database import Document
 from stores.errors import StoreError
-from stores.json import codec, paths
-from stores.json.traversal import Location, iter_texts
-from stores.text_search.search_terms import Terms
-from stores.text_search.searched_fields import SEARCHED_FIELDS, SearchedField
+from stores.json import AnyJson, codec, paths
+from stores.json.paths import Location
+from stores.text_search.conditions import SEARCHED_FIELDS, SearchedField, Terms
 
 DEFAULT: Final = 5
 MAX_HIGHLIGHTS: Final = 100
@@ -67,7 +67,9 @@ def add_highlights(calls: Sequence[Document], terms: Terms, limit: int) -> None:
 
 def highlights_of(call: Document, terms: Terms, limit: int, deadline: float) -> list[Highlight]:
     """Return the first `limit` highlights of a call by field, as found before the `monotonic` deadline."""
-    pattern = re.compile("|".join(_alternatives(terms)), re.IGNORECASE)
+    # The longest first, so that a prefix does not cut a phrase short.
+    texts = sorted({term.text for term in terms.wanted}, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, texts)), re.IGNORECASE)
     highlights: list[Highlight] = []
     for field in SEARCHED_FIELDS:
         for path, in_key, text in _texts(call, field, terms, deadline):
@@ -78,11 +80,6 @@ def highlights_of(call: Document, terms: Terms, limit: int, deadline: float) -> 
     return highlights
 
 
-def _alternatives(terms: Terms) -> list[str]:
-    """Return the terms as regular expressions, longest first, so that a prefix does not cut a phrase short."""
-    return [re.escape(text) for text in sorted({term.text for term in terms.wanted}, key=len, reverse=True)]
-
-
 def _texts(
     call: Document, field: SearchedField, terms: Terms, deadline: float
 ) -> Iterator[tuple[Location | None, bool, str]]:
@@ -90,7 +87,9 @@ def _texts(
     text = field.text(call)
     if not field.is_json:
         yield None, False, text
-    elif _may_contain(text, terms, deadline):
+        return
+    written = [re.escape(field.as_written(term)) for term in terms.wanted]
+    if _first_match(re.compile("|".join(written), re.IGNORECASE), text, deadline):
         try:
             value = codec.loads(text.encode())
         except StoreError:  # Invalid JSON has no locations.
@@ -98,19 +97,23 @@ def _texts(
         yield from iter_texts(value)
 
 
-def _may_contain(text: str, terms: Terms, deadline: float) -> bool:
-    escaped = [re.escape(codec.encode(term.text)[1:-1]) for term in terms.wanted]
-    return _first_match(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
+def iter_texts(value: object) -> Iterator[tuple[Location, bool, str]]:
+    """Yield all texts in document order: location, True for the key at that location, text.
+
+    Numbers, booleans and null count as texts, too.
+    """
+    stack: list[tuple[Location, bool, AnyJson]] = [(Location(), False, value)]
+    while stack:
+        location, is_key, each = stack.pop()
+        if isinstance(each, dict | list):
+            for inner, member in reversed(list(location.members(each))):
+                stack += [(inner, False, member), *([(inner, True, inner.key)] if isinstance(each, dict) else ())]
+        else:
+            yield location, is_key, each if isinstance(each, str) else codec.encode(each)
 
 
 def _highlight(
-    field: SearchedField,
-    path: Location | None,
-    text: str,
-    pattern: "re.Pattern[str]",
-    deadline: float,
-    *,
-    in_key: bool,
+    field: SearchedField, path: Location | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
 ) -> Highlight | None:
     first = _first_match(pattern, text, deadline)
     if first is None:
@@ -118,11 +121,10 @@ def _highlight(
     start = max(0, first.start() - _CONTEXT_BEFORE)
     end = min(len(text), max(start + SNIPPET, first.end()))
     snippet = text[start:end]
-    ranges = []
-    for match in pattern.finditer(snippet):
-        ranges.append(Range(_utf16_length(snippet[: match.start()]), _utf16_length(snippet[: match.end()])))
-        if len(ranges) == _MAX_RANGES:
-            break
+    ranges = [
+        Range(_utf16_length(snippet[: match.start()]), _utf16_length(snippet[: match.end()]))
+        for match in islice(pattern.finditer(snippet), _MAX_RANGES)
+    ]
     return Highlight(
         field=field.name,
         path=None if path is None else paths.join(path.steps()),

@@ -1,15 +1,107 @@
-"""Maintenance of one project's index: marks calls, indexes marked calls, and deletes stale segments."""
+"""The text index of a project: its state document, and the work on it.
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+Writers of calls learn only every few seconds whether their project has an index (`project_registry`). The indexer
+therefore scans all calls immediately, and again when every writer must know. Calls written without that knowledge lose
+their index marks, and the second scan sets them.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.database import Database, Document
-from stores.database.leases import Lease
+from stores.database import Database, Document, project_registry
+from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, key_range
+from stores.database.transactions import Session
 from stores.text_search import segments
-from stores.text_search.searched_fields import PATHS
+from stores.text_search.conditions import PATHS
 from stores.text_search.segments import MAX_CALLS, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class SearchIndex:
+    """The text index of a project; times are microseconds since the epoch.
+
+    While it `is_under_way` (built or deleted), `looked_at` of about `total` calls are scanned. They are scanned twice:
+    after the first scan it `has_passed` and waits until all writers know of it. `waiting` calls are not indexed yet,
+    and each search reads them. `cut` calls are indexed only by their first words. `size_bytes` is the stored size.
+    """
+
+    project_id: str
+    is_on: bool
+    set_at: int | None = None
+    ready_at: int | None = None
+    looked_at: int = 0
+    total: int = 0
+    has_passed: bool = False
+    is_under_way: bool = False
+    waiting: int = 0
+    cut: int = 0
+    size_bytes: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """True if searches can use it."""
+        return self.ready_at is not None
+
+    @classmethod
+    def from_document(cls, project_id: str, document: Document | None, waiting: int, sums: Document) -> Self:
+        """Create the state from a project's document (off without one), waiting calls, and sums over segments."""
+        state = document or {}
+        progress = ("set_at", "ready_at", "looked_at", "total", "has_passed")
+        return cls(
+            project_id,
+            is_on=state.get("generation") is not None,
+            is_under_way=not state.get("is_done", True) and "ready_at" not in state,
+            waiting=waiting,
+            cut=sums.get("cut", 0),
+            size_bytes=sums.get("size", 0),
+            **{name: state[name] for name in progress if name in state},
+        )
+
+
+async def switch(database: Database, project_id: str, *, is_on: bool) -> Document | None:
+    """Switch a project's text index on or off; no effect if it is so already.
+
+    Returns the state document, or None if the project is not listed or is being purged.
+    """
+    total = await database.calls.count_documents({"project_id": project_id, "visible": True})
+
+    async def operation(session: Session) -> Document | None:
+        entry = await database.projects.find_one({"_id": project_id, project_registry.PURGING: None}, session=session)
+        if entry is None:
+            return None
+        state = await database.search_indexes.find_one({"_id": project_id}, session=session)
+        if (project_registry.SEARCH in entry) == is_on:
+            return state or {}
+        now, generation = times.now(), ids.new_id()
+        change = {"$set": {project_registry.SEARCH: generation}} if is_on else {"$unset": {project_registry.SEARCH: ""}}
+        new: Document = {
+            "set_at": now,
+            "settled_at": project_registry.settled_at(entry, now),
+            "looked_at": 0,
+            "total": total,
+            "is_done": False,
+            **({"generation": generation} if is_on else {}),
+        }
+        await database.projects.update_one({"_id": project_id}, change, session=session)
+        return await database.search_indexes.find_one_and_replace(
+            {"_id": project_id},
+            new,
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+
+    return await database.transaction(operation)
+
+
+def index_lease(database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Lease:
+    """Create the lease on the work on one project's index."""
+    return Lease(database, database.search_indexes, {"_id": project_id, "is_done": False}, lease_seconds)
+
 
 SEGMENT_BYTES: Final = 2_000_000
 """Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
@@ -40,21 +132,16 @@ class Indexer:
         Raises:
             LeaseLostError: if the index was switched, or another worker took over.
         """
-        async for _ in self._remove_stale():
-            yield
-        if "ready_at" not in self._lease.state:
-            async for _ in self._scan_calls(self._remove_marks if self._generation is None else self._mark):
+        for part in (self._remove_stale, self._scan_calls, self._index_marked, self._check_segments):
+            async for _ in part():
                 yield
-        async for _ in self._index_marked():
-            yield
-        async for _ in self._check_segments():
-            yield
 
-    async def _scan_calls(self, update: Callable[[Document], Awaitable[object]]) -> WorkSteps:
-        """Apply `update` to all calls in batches: once at first, and once when all writers know of the change."""
+    async def _scan_calls(self) -> WorkSteps:
+        """Mark all calls in batches, or unmark them: once at first, and once when all writers know of the change."""
         state = self._lease.state
-        if not needs_scan(state, times.now()):
+        if "ready_at" in state or not needs_scan(state, times.now()):
             return
+        update = self._remove_marks if self._generation is None else self._mark
         began_at = state.get("began_at", times.now())
         position, looked_at = state.get("position", f"{self._project_id}:"), state["looked_at"]
         while keys := await self._keys_after(position):
@@ -113,21 +200,21 @@ class Indexer:
         generation = self._generation
         stale = {"segment": {"$not": segments.of_generation(generation)}} if generation else {}
         match = {"project_id": self._project_id, **stale}
-        while heads := await self._database.search_segments.find(
-            match, {"segment": 1}, limit=_SEGMENTS_PER_STEP
-        ).to_list(None):
+        while heads := await self._heads(match):
             await self._lease.advance()
             await segments.remove(self._database, self._project_id, [head["segment"] for head in heads])
             yield
+
+    async def _heads(self, match: Document) -> list[Document]:
+        """Return the heads of the next segments that match."""
+        return await self._database.search_segments.find(match, {"segment": 1}, limit=_SEGMENTS_PER_STEP).to_list(None)
 
     async def _check_segments(self) -> WorkSteps:
         """Delete segments if a call is gone, or half of the calls changed; the remaining calls are indexed anew.
 
         With a deleted call its words must disappear, too.
         """
-        heads = self._database.search_segments
-        match = {"project_id": self._project_id, "checked_at": {"$lt": times.now() - CHECK_INTERVAL}}
-        for head in await heads.find(match, {"segment": 1}, limit=_SEGMENTS_PER_STEP).to_list(None):
+        for head in await self._heads(_unchecked(self._project_id)):
             call_ids = await segments.call_ids_of(self._database, self._project_id, head["segment"])
             keys = [f"{self._project_id}:{call_id}" for call_id in call_ids]
             calls_match = {"_id": {"$in": keys}, "project_id": self._project_id}
@@ -136,7 +223,8 @@ class Indexer:
             mostly_current = 2 * await self._calls.count_documents(current) > len(call_ids)
             await self._lease.advance()
             if all_exist and mostly_current:
-                await heads.update_one({"_id": head["_id"]}, {"$set": {"checked_at": times.now()}})
+                checked = {"$set": {"checked_at": times.now()}}
+                await self._database.search_segments.update_one({"_id": head["_id"]}, checked)
             else:
                 marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
                 await self._calls.update_many(current, marks)
@@ -164,11 +252,13 @@ async def next_segment_size(database: Database, project_id: str) -> int:
 
 async def has_work(database: Database, state: Document) -> bool:
     """True if an index has work to do now."""
-    project_id = state["_id"]
+    if await next_segment_size(database, state["_id"]) > 0:
+        return True
     if "ready_at" not in state:
-        return needs_scan(state, times.now()) or await next_segment_size(database, project_id) > 0
-    old = {"project_id": project_id, "checked_at": {"$lt": times.now() - CHECK_INTERVAL}}
-    return (
-        await next_segment_size(database, project_id) > 0
-        or await database.search_segments.find_one(old, {}) is not None
-    )
+        return needs_scan(state, times.now())
+    return await database.search_segments.find_one(_unchecked(state["_id"]), {}) is not None
+
+
+def _unchecked(project_id: str) -> Document:
+    """Return the match for segments that must be checked again."""
+    return {"project_id": project_id, "checked_at": {"$lt": times.now() - CHECK_INTERVAL}}

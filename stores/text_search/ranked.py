@@ -1,17 +1,45 @@
-"""Ranked search: candidates are sorted by score and checked one batch after another until a page is full."""
+"""Ranked search: candidates, found in the text index, are sorted by score and checked until a page is full.
+
+Calls that are not indexed yet are read and become candidates, too.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from stores.concurrency.time_slices import TimeSlice
+from stores.database import Document
+from stores.database.content_store import batches
 from stores.database.reads import all_rows
 from stores.paging import PageRequest, Row
-from stores.text_search.candidates import Candidate, candidates_of, find_candidates, indexed_hits, unindexed_candidates
-from stores.text_search.results import SCORE, FoundPage, Method, TextQuery, build_page
-from stores.text_search.searched_fields import matching
+from stores.text_search.conditions import PATHS, WEIGHTS, Term, Terms, matching, possibly_matching, words_by_field
+from stores.text_search.indexing import IS_MARKED
+from stores.text_search.scan import SCORE, FoundPage, Method, TextQuery, build_page
+from stores.text_search.segments import bucket_of, chunk_of, document_id, of_generation, unpack
 
+MAX_CANDIDATES: Final = 20_000
+"""Maximum candidates to sort, taken from the newest segments."""
+
+MAX_UNINDEXED: Final = 5_000
+"""Maximum unindexed calls that a search reads."""
+
+_WORD_BATCH: Final = 500
+_CHUNKS: Final = 1_000
 _MIN_BATCH: Final = 100
 _MAX_BATCH: Final = 2_000
+
+
+class Candidate(NamedTuple):
+    """A call that may be a hit, sorted like hits. `segment` is empty for calls that are not indexed yet."""
+
+    negated_score: int
+    negated_start: int
+    id: str
+    segment: str
+
+
+Bits = Mapping[int, int]
+"""By number of a call in its segment: bits of the searched fields that contain a word."""
 
 
 async def ranked_page(text_query: TextQuery, generation: str, request: PageRequest) -> FoundPage:
@@ -21,76 +49,182 @@ async def ranked_page(text_query: TextQuery, generation: str, request: PageReque
         BadInputError: if the cursor belongs to another search.
     """
     position = text_query.cursor_position(Method.INDEX, request)
-    candidates = await find_candidates(text_query.database, text_query.project_id, generation, text_query.terms)
-    ordered = await asyncio.to_thread(_after_position, candidates.rows, position, backward=request.backward)
+    ranking = _Ranking(text_query, generation)
+    # Unindexed calls first: a call indexed meanwhile is found twice rather than never.
+    unindexed, has_all_unindexed = await ranking.unindexed()
+    indexed, is_last = await anext(ranking.indexed())
+    candidates = unindexed + indexed
+    ordered = await asyncio.to_thread(_after_position, candidates, position, backward=request.backward)
     rows: list[Row] = []
-    async for row in _hits(text_query, ordered, request.size + 1):
+    async for row in ranking.hits(ordered, request.size + 1):
         rows.append(row)
         if len(rows) > request.size:
             break
-    return build_page(text_query, Method.INDEX, request, rows, is_complete=candidates.is_complete)
+    return build_page(text_query, Method.INDEX, request, rows, is_complete=has_all_unindexed and is_last)
 
 
 async def ranked_count(text_query: TextQuery, generation: str) -> int:
     """Count the calls that match the words, including those too many to sort."""
-    project = text_query.database, text_query.project_id
-    seen = {
-        row["id"]
-        async for row in _hits(text_query, (await unindexed_candidates(*project, text_query.terms)).rows, _MAX_BATCH)
-    }
+    ranking = _Ranking(text_query, generation)
+    unindexed, _ = await ranking.unindexed()
+    seen = {row["id"] async for row in ranking.hits(unindexed, _MAX_BATCH)}
     count = len(seen)
-    async for hits in indexed_hits(*project, generation, text_query.terms):
-        batch = await candidates_of(*project, hits.by_segment)
-        count += sum([1 async for _ in _hits(text_query, batch, _MAX_BATCH, seen)])
+    async for candidates, _ in ranking.indexed():
+        count += sum([1 async for _ in ranking.hits(candidates, _MAX_BATCH, seen)])
     return count
 
 
 def _after_position(candidates: list[Candidate], position: Sequence[Any] | None, *, backward: bool) -> list[Candidate]:
     """Return the candidates in page order, from a cursor position on."""
-    ordered = sorted(candidates, key=_key, reverse=backward)
+    ordered = sorted(candidates, reverse=backward)
     if position is None:
         return ordered
     score, started_at, call_id = position
     at = (-score, -started_at, call_id)
-    return [each for each in ordered if (_key(each) < at if backward else _key(each) > at)]
+    return [each for each in ordered if (each[:3] < at if backward else each[:3] > at)]
 
 
-def _key(candidate: Candidate) -> tuple[int, int, str]:
-    return candidate[:3]
+class _Ranking:
+    """The candidates of one search in one index."""
+
+    def __init__(self, text_query: TextQuery, generation: str) -> None:
+        self._text_query = text_query
+        self._database = text_query.database
+        self._project_id = text_query.project_id
+        self._generation = generation
+        self._terms = text_query.terms
+        wanted = [word for term in self._terms.wanted for word in term.words]
+        unwanted = [word for term in self._terms.unwanted if term.is_word for word in term.words]
+        self._words = list(dict.fromkeys([*wanted, *unwanted]))
+
+    async def unindexed(self) -> tuple[list[Candidate], bool]:
+        """Find candidates among the calls that are not indexed yet; False if there are too many such calls."""
+        match = {"project_id": self._project_id, "search_due": IS_MARKED}
+        count = await self._database.calls.count_documents(match, limit=MAX_UNINDEXED + 1)
+        stages: list[Document] = [
+            {"$match": match},
+            {"$sort": {"search_due": -1}},
+            {"$limit": MAX_UNINDEXED},
+            {"$match": {"visible": True, "$and": possibly_matching(self._terms)}},
+            {"$project": {"id": 1, "started_at": 1, **PATHS}},
+        ]
+        candidates = [
+            Candidate(-score, -call["started_at"], call["id"], "")
+            async for call in self._database.calls.aggregate(stages)
+            for score in await asyncio.to_thread(self._scores, call)
+        ]
+        return candidates, count <= MAX_UNINDEXED
+
+    def _scores(self, call: Document) -> list[int]:
+        """Return the score of one call as its segment will have it; empty if it is no hit."""
+        bits, _ = words_by_field(call)
+        bits_by_word = {word: {0: bits[word]} for word in self._words if word in bits}
+        return [score for _, score in scores_of(self._terms, bits_by_word)]
+
+    async def indexed(self) -> AsyncIterator[tuple[list[Candidate], bool]]:
+        """Yield batches of at most `MAX_CANDIDATES` indexed calls, newest segments first, and True with the last.
+
+        It yields at least one batch, which may be empty.
+        """
+        chunks: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        count = 0
+        async for segment, bits_by_word in self._segments():
+            scores = list(scores_of(self._terms, bits_by_word))
+            if count + len(scores) > MAX_CANDIDATES:
+                yield await self._candidates(chunks), False
+                chunks, count = {}, 0
+            for number, score in scores:
+                chunk, at = chunk_of(number)
+                key = document_id(self._project_id, segment, chunk)
+                chunks.setdefault(key, (segment, []))[1].append((at, score))
+            count += len(scores)
+        yield await self._candidates(chunks), True
+
+    async def _candidates(self, chunks: Mapping[str, tuple[str, list[tuple[int, int]]]]) -> list[Candidate]:
+        """Read ids and start times of calls, given by chunk with their segment, positions and scores."""
+        results: list[Candidate] = []
+        for keys in batches(list(chunks), _CHUNKS):
+            match = {"_id": {"$in": list(keys)}, "project_id": self._project_id}
+            paths = {"ids": 1, "started": 1}
+            async for chunk in self._database.search_words.find(match, paths, batch_size=_CHUNKS + 1):
+                segment, scores = chunks[chunk["_id"]]
+                ids, started = chunk["ids"], chunk["started"]
+                results += [Candidate(-score, -started[at], ids[at], segment) for at, score in scores]
+        return results
+
+    async def _segments(self) -> AsyncIterator[tuple[str, dict[str, Bits]]]:
+        """Yield each segment, newest first, with the bits of its calls per word."""
+        match = {
+            "project_id": self._project_id,
+            "segment": of_generation(self._generation),
+            "bucket": {"$in": sorted({bucket_of(word) for word in self._words})},
+        }
+        projection = {"_id": 0, "segment": 1} | {f"words.{word}": 1 for word in self._words}
+        order = [("segment", -1), ("bucket", 1)]
+        time_slice = TimeSlice()
+        segment, bits_by_word = "", dict[str, Bits]()
+        async for row in self._database.search_words.find(match, projection, sort=order, batch_size=_WORD_BATCH):
+            if row["segment"] != segment:
+                if bits_by_word:
+                    yield segment, bits_by_word
+                segment, bits_by_word = row["segment"], {}
+            bits_by_word |= {word: unpack(entry) for word, entry in row["words"].items()}
+            if time_slice.is_used_up():
+                await time_slice.yield_to_loop()
+        if bits_by_word:
+            yield segment, bits_by_word
+
+    async def hits(self, candidates: list[Candidate], wanted: int, excluded: Iterable[str] = ()) -> AsyncIterator[Row]:
+        """Yield the candidates that are hits: unchanged since indexing, and matching all other conditions.
+
+        Each call is yielded once, and calls in `excluded` are not.
+        """
+        batch_size, start, seen = max(wanted, _MIN_BATCH), 0, set(excluded)
+        while start < len(candidates):
+            batch = candidates[start : start + min(batch_size, _MAX_BATCH)]
+            start, batch_size = start + len(batch), 2 * batch_size
+            segments = await self._current_segments([each.id for each in batch])
+            for each in batch:
+                # Unindexed calls were just read.
+                is_current = each.id in segments and each.segment in ("", segments[each.id])
+                if is_current and each.id not in seen:
+                    seen.add(each.id)
+                    yield {"id": each.id, "started_at": -each.negated_start, SCORE: -each.negated_score}
+
+    async def _current_segments(self, call_ids: list[str]) -> dict[str, str | None]:
+        """Return the segments of the calls that match all other conditions."""
+        list_query = self._text_query.list_query
+        keys = {"_id": {"$in": [f"{self._project_id}:{call_id}" for call_id in call_ids]}}
+        match = {"$and": [keys, list_query.match, *matching(self._terms, by_words=True)]}
+        projection = {"_id": 0, "id": 1, "search_segment": 1}
+        stages = [{"$match": match}, *list_query.narrowing, {"$project": projection}]
+        rows = await all_rows(self._database.calls, stages, len(call_ids) + 1, list_query.session)
+        return {call["id"]: call.get("search_segment") for call in rows}
 
 
-async def _hits(
-    text_query: TextQuery, ordered: list[Candidate], wanted: int, excluded: Iterable[str] = ()
-) -> AsyncIterator[Row]:
-    """Yield the candidates that are hits: unchanged since indexing, and matching all other conditions.
-
-    Each call is yielded once, and calls in `excluded` are not.
-    """
-    batch_size, start, seen = max(wanted, _MIN_BATCH), 0, set(excluded)
-    while start < len(ordered):
-        batch = ordered[start : start + min(batch_size, _MAX_BATCH)]
-        start, batch_size = start + len(batch), 2 * batch_size
-        calls = await _matching_calls(text_query, [each.id for each in batch])
-        for each in batch:
-            call = calls.get(each.id)
-            if call is None or each.id in seen or not _is_current(each, call):
-                continue
-            seen.add(each.id)
-            yield {"id": each.id, "started_at": -each.negated_start, SCORE: -each.negated_score}
-
-
-def _is_current(candidate: Candidate, call: Row) -> bool:
-    """True if the call is unchanged since its segment was written; unindexed calls were just read."""
-    return candidate.segment is None or call.get("search_segment") == candidate.segment
+def scores_of(terms: Terms, bits_by_word: Mapping[str, Bits]) -> Iterator[tuple[int, int]]:
+    """Yield number and score of the calls with all wanted and no unwanted words, from the bits of each word."""
+    scores: dict[int, int] | None = None
+    for term in terms.wanted:
+        if not term.words:
+            continue
+        bits = _bits_of(term, bits_by_word)
+        if scores is None:
+            scores = {number: WEIGHTS[each] for number, each in bits.items() if each}
+        else:
+            scores = {number: score + WEIGHTS[bits[number]] for number, score in scores.items() if bits.get(number)}
+        if not scores:
+            return
+    unwanted = [bits_by_word.get(term.words[0], {}) for term in terms.unwanted if term.is_word]
+    for number, score in (scores or {}).items():
+        if not any(number in each for each in unwanted):
+            yield number, score
 
 
-async def _matching_calls(text_query: TextQuery, call_ids: list[str]) -> dict[str, Row]:
-    keys = {"_id": {"$in": [f"{text_query.project_id}:{call_id}" for call_id in call_ids]}}
-    match = {"$and": [keys, text_query.list_query.match, *matching(text_query.terms, by_words=True)]}
-    stages = [
-        {"$match": match},
-        *text_query.list_query.narrowing,
-        {"$project": {"_id": 0, "id": 1, "search_segment": 1}},
-    ]
-    rows = await all_rows(text_query.database.calls, stages, len(call_ids) + 1, text_query.list_query.session)
-    return {call["id"]: call for call in rows}
+def _bits_of(term: Term, bits_by_word: Mapping[str, Bits]) -> Bits:
+    """Return, by call number, the bits of the fields that contain all words of a term."""
+    results = bits_by_word.get(term.words[0], {})
+    for word in term.words[1:]:
+        other_bits = bits_by_word.get(word, {})
+        results = {number: both for number, bits in results.items() if (both := bits & other_bits.get(number, 0))}
+    return results

@@ -8,7 +8,6 @@ enters a purged project.
 """
 
 import asyncio
-import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,7 @@ from stores import ids, times
 from stores.database import Database, Document
 from stores.database.leases import Lease
 from stores.database.transactions import Session
-from stores.text_search.searched_fields import words_by_field
+from stores.text_search.conditions import words_by_field
 
 BUCKETS: Final = 128
 """Number of documents over which a segment's words are distributed, by a hash."""
@@ -94,7 +93,7 @@ class Segment:
     def _documents(self) -> tuple[list[Document], int]:
         buckets: dict[int, dict[str, bytes]] = {}
         for word, entry in self.entries.items():
-            buckets.setdefault(bucket_of(word), {})[word] = pack(entry)
+            buckets.setdefault(bucket_of(word), {})[word] = entry.tobytes()
         documents = [self._document(bucket, words=words) for bucket, words in buckets.items()]
         for start in range(0, len(self.ids), CHUNK):
             chunk = slice(start, start + CHUNK)
@@ -121,20 +120,10 @@ def bucket_of(word: str) -> int:
     return zlib.crc32(word.encode()) % BUCKETS
 
 
-def pack(numbers: "array[int]") -> bytes:
-    """Encode 16-bit numbers, lowest byte first."""
-    if sys.byteorder == "big":
-        numbers = array(numbers.typecode, numbers)
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
 def unpack(entry: bytes) -> dict[int, int]:
     """Decode a word's entry: the bits of the fields by call number."""
-    numbers = array("H")
-    numbers.frombytes(entry)
-    if sys.byteorder == "big":
-        numbers.byteswap()
+    # Little-endian, as is every platform that LoomQL runs on.
+    numbers = memoryview(entry).cast("H")
     return {number >> _BITS: number & _BITS_MASK for number in numbers}
 
 

@@ -17,14 +17,11 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
+from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
-from stores.text_search.index_state import SearchIndex, index_lease, switch
-from stores.text_search.indexing import IS_MARKED, Indexer, has_work
+from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch
 from stores.text_search.ranked import ranked_count, ranked_page
-from stores.text_search.results import FoundPage, Method, TextQuery, cursor_error
-from stores.text_search.scan import SECONDS, scanned_count, scanned_page
-from stores.text_search.search_terms import Terms, parse
-from stores.text_search.searched_fields import SEARCHED_FIELDS
+from stores.text_search.scan import SECONDS, FoundPage, Method, TextQuery, cursor_error, scanned_count, scanned_page
 
 PAUSE: Final = 0.25
 """Pause after each step of index work, as a multiple of the step's duration."""

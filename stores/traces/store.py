@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.call_tree import Node, in_tree_order
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, Node, in_tree_order, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of

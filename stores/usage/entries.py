@@ -28,7 +28,7 @@ comparison with the children's usage: see `stores.aggregates.own_usage`.
 import math
 from typing import Any, Final, TypeGuard
 
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.usage.counts import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
@@ -39,10 +39,6 @@ COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_t
 
 TOTAL_IS_SUM: Final = "total_is_sum"
 SUMS_UP: Final = "sums_up"
-
-_PLAIN: Final = frozenset(COUNTS)
-"""Keys of a usage that needs no rule."""
-
 
 OWN: Final = "own"
 
@@ -90,22 +86,21 @@ def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
 
 
 def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
-    requests = whole_count(sent.get("requests"))
-    if sent.keys() <= _PLAIN:
-        prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
-        completion = whole_count(sent.get("completion_tokens")) or whole_count(sent.get("output_tokens"))
-        total, both = whole_count(sent.get("total_tokens")), min(prompt + completion, MOST)
-        kept = _entry(model, prompt, completion, requests, total or both)
-        return kept | {TOTAL_IS_SUM: True} if both and not total else kept
     parts, stated_cost = split_usage(sent)
-    kept = _entry(model, parts.prompt, parts.completion, requests, parts.total)
+    entry: Usage = {
+        "model": model,
+        "prompt_tokens": parts.prompt if parts.prompt or parts.completion else parts.total,
+        "completion_tokens": parts.completion,
+        "requests": whole_count(sent.get("requests")),
+        "total_tokens": parts.total,
+    }
     if parts.is_sum:
-        kept[TOTAL_IS_SUM] = True
+        entry[TOTAL_IS_SUM] = True
     if parts.classes:
-        kept["classes"] = parts.classes
+        entry["classes"] = parts.classes
     if stated_cost is not None:
-        kept[STATED_COST] = stated_cost
-    return kept
+        entry[STATED_COST] = stated_cost
+    return entry
 
 
 def has_several_requests(entry: Usage) -> bool:
@@ -125,16 +120,6 @@ def stated_entry(entry: Usage) -> dict[str, Any]:
     if STATED_COST in entry:
         stated["cost"] = entry[STATED_COST]
     return stated
-
-
-def _entry(model: str, prompt: int, completion: int, requests: int, total: int) -> Usage:
-    return {
-        "model": model,
-        "prompt_tokens": prompt if prompt or completion else total,
-        "completion_tokens": completion,
-        "requests": requests,
-        "total_tokens": total,
-    }
 
 
 def _is_whole(value: object) -> TypeGuard[int | float]:

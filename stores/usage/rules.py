@@ -18,7 +18,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from stores.json.inspection import INT64
+from stores.json.bson_copy import INT64
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
 
 MOST: Final = INT64 - 1
@@ -323,14 +323,6 @@ def _stated_split(stated: dict[str, Any], total: int) -> Split:
     classes = {name: count for name, count in classes_by_name.items() if count and name not in (INPUT, OUTPUT)}
     both = min(prompt + completion, MOST)
     return Split(prompt, completion, max(total, both), both > 0 and not total, classes)
-
-
-def stated_classes(parts: Split) -> dict[str, int]:
-    """Return the counts of all classes of a split, for `token_classes`."""
-    classes = dict(parts.classes)
-    for rest, side, total in ((INPUT, Side.INPUT, parts.prompt), (OUTPUT, Side.OUTPUT, parts.completion)):
-        classes[rest] = total - sum(classes.get(each.name, 0) for each in CLASSES if each.side is side)
-    return {each.name: classes[each.name] for each in CLASSES if classes.get(each.name)}
 
 
 def whole_count(value: object) -> int:

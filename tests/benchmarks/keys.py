@@ -9,9 +9,10 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import KEY_CACHE, AuthenticationMiddleware, Authenticator, KeyCache, guard_routes
-from app.auth.oidc import OidcTokens
-from app.auth.oidc.claim_grants import parse_claim_grants
+from app.auth.middleware import KEY_CACHE, CallerMiddleware
+from app.auth.oidc import OidcTokens, parse_claim_grants
+from app.auth.permissions import guard_routes
+from app.auth.sessions import Authenticator, KeyCache
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -58,7 +59,7 @@ def _endpoint(tokens: OidcTokens | None = None) -> ASGIApp:
     """Return the endpoint as the server builds it: authentication, then the guard of a route."""
     [route] = guard_routes([Route("/graphql", _Nothing())])
     assert isinstance(route, Route)
-    return AuthenticationMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens))
+    return CallerMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens))
 
 
 class _Nothing:

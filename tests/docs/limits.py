@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission.limits import MAX_QUERIES, WAIT_SECONDS
+from app.admission.limits import LONG_DOCUMENT, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
 from app.graphql_http.multipart import MAX_FILES
-from app.http import keepalive
+from app.http import connections
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
 from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
 from app.settings import PREFIX, Settings, text
-from app.websocket import handler, protocol
+from app.websocket import endpoint, protocol
 from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency import scan_slots
 from stores.json import incremental
@@ -44,7 +44,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{WRITE_SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
+            f"{WRITE_SECONDS:g} s; {connections.TIMEOUT_SECONDS} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),
@@ -87,6 +87,11 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Queries and mutations of one caller", "MAX_CALLER_OPERATIONS", _CALLER_BUSY),
         ("Queries", f"{MAX_QUERIES}", _BUSY),
         ("Queries of one caller", f"{MAX_QUERIES // 2}", _CALLER_BUSY),
+        (
+            f"Documents above {LONG_DOCUMENT:,} characters that the server parses and validates at once",
+            f"{MAX_DOCUMENTS}; {MAX_DOCUMENTS // 2} of one caller",
+            f"{_BUSY}; {_CALLER_BUSY} for one caller",
+        ),
         ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
@@ -115,7 +120,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Operations on one WebSocket", "MAX_CONNECTION_OPERATIONS", "`RATE_LIMITED`"),
         (
             "Queries and mutations of one WebSocket that run or whose results are unsent",
-            f"{handler.MAX_RUNNING}",
+            f"{endpoint.MAX_RUNNING}",
             "the others wait",
         ),
         (

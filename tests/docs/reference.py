@@ -18,14 +18,14 @@ from typing import Any, Final
 from graphql import GraphQLInputObjectType, build_schema
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from app.auth.route_permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
+from app.auth.permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
 from app.commands.dispatch import parser
-from app.observability.prometheus import FAMILIES
+from app.observability.metrics import FAMILIES
 from app.settings import markdown_table as settings
 from graphql_schema.permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl
 from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
-from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS
+from stores.costs.store import COST_FIELDS, CostsStore
 from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
@@ -57,7 +57,7 @@ _FIELDS: Final[dict[str, tuple[FieldTable, IndexedFields | None]]] = {
     "Calls": (CALL_FIELDS, INDEXED_CALL_FIELDS),
     "Objects and ops": (OBJECT_FIELDS, INDEXED_OBJECT_FIELDS),
     "Feedback": (FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS),
-    "Costs": (COST_FIELDS, INDEXED_COST_FIELDS),
+    "Costs": (COST_FIELDS, CostsStore.indexed),
     "Table rows": (ROW_FIELDS, INDEXED_ROW_FIELDS),
     "Predictions of an evaluation": (PREDICTION_FIELDS, None),
     "Threads (sort only)": (THREAD_FIELDS, None),

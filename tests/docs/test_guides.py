@@ -11,7 +11,7 @@ import httpx
 
 from app.demo import PROJECT_ID
 from stores.calls import CallsStore
-from stores.completions.known_providers import KNOWN_PROVIDERS
+from stores.completions.endpoint_resolution import KNOWN_PROVIDERS
 from tests.app.demo_data import PROMPT_TEXTS
 from tests.app.event_stream import all_of, first_of, next_of, results_of, streaming
 from tests.docs.conftest import WEFT, answer

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores.database import Database
-from stores.evaluations.status import Complete
+from stores.evaluations.logged_runs import Complete
 from tests.faults.client import FaultsClient
 from tests.faults.writers import Writer
 from tests.stand_in_provider import KEY, StandIn

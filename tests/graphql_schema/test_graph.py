@@ -14,7 +14,7 @@ from graphql_schema.schema import build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import StoreTimeoutError
-from stores.evaluations.related_calls import MAX_LEVELS_ABOVE
+from stores.evaluations.logged_runs import MAX_LEVELS_ABOVE
 from stores.feedback import FeedbackStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from stores import digests
 from stores.json import codec
-from stores.json.limits import MAX_DEPTH
+from stores.json.paths import MAX_DEPTH
 from tests.stores.json.test_codec import JSON, nested
 
 

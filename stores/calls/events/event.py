@@ -32,7 +32,7 @@ from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
 from stores.query.evaluator import LARGE_JSON_BYTES, DocumentValues, compile_test
-from stores.query.syntax_tree import And, Operand, iter_gets
+from stores.query.syntax_tree import Operand, Operation, Operator, iter_gets
 from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
@@ -224,11 +224,11 @@ class EventFilter:
         self._filter_test = calls_filter.test(project_id) if calls_filter else None
         conditions = conjuncts(operation) if operation else ()
         stored = tuple(condition for condition in conditions if not needs_lookup(condition))
-        self._query_test = compile_test(And(stored)) if stored else None
+        self._query_test = compile_test(Operation(Operator.AND, stored)) if stored else None
         self.needs_lookup = tuple(condition for condition in conditions if needs_lookup(condition))
         """The conditions that need a lookup, all of which must be true."""
         if self.needs_lookup:
-            Conditions(And(self.needs_lookup))  # validates their number
+            Conditions(Operation(Operator.AND, self.needs_lookup))  # validates their number
 
     def matches(self, call: Row, values: DocumentValues) -> bool:
         """Return True if an event passes, apart from the conditions that need a lookup.

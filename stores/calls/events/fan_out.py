@@ -17,8 +17,8 @@ from pymongo.errors import PyMongoError
 from stores.calls.events import change_stream
 from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog, Subscriber, SubscriptionEndedError
-from stores.concurrency.admission import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency.slots import Limiter
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection
 from stores.duration_histogram import DurationHistogram

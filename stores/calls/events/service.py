@@ -22,7 +22,7 @@ from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import And, Literal, Not, Operand, Or, map_operands
+from stores.query.syntax_tree import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
 
 MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""
@@ -146,7 +146,8 @@ async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
 async def _holds(database: Database, event: CallEvent, event_filter: EventFilter) -> bool:
     """Return True if an event passes by current feedback and prices, even if its call was deleted."""
     project_id = event_filter.project_id
-    remaining = await asyncio.to_thread(_with_event_results, And(event_filter.needs_lookup), DocumentValues(event.call))
+    undecided = Operation(Operator.AND, event_filter.needs_lookup)
+    remaining = await asyncio.to_thread(_with_event_results, undecided, DocumentValues(event.call))
     conditions = Conditions(remaining)
     found: list[dict[str, Any]] = [{"$match": documents.key_fields(project_id, event.call["id"])}]
     prices = await prices_of_found(database, project_id, found) if uses_cost(remaining) else None
@@ -163,6 +164,5 @@ def _with_event_results(node: Operand, values: DocumentValues) -> Operand:
     """
     if not needs_lookup(node):
         return Literal(compile_test(node)(values))
-    return (
-        map_operands(node, lambda term: _with_event_results(term, values)) if isinstance(node, And | Or | Not) else node
-    )
+    is_junction = node.operator in JUNCTIONS
+    return map_operands(node, lambda term: _with_event_results(term, values)) if is_junction else node

@@ -23,11 +23,23 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.input_checks import MAX_NAME
-from stores.query import syntax_tree, text_expressions
+from stores.query import text_expressions
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import ANY_TEXT, compile_match
-from stores.query.syntax_tree import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
-from stores.query.value_expressions import Expression, condition_expression, list_or_object_text, path_expression
+from stores.query.syntax_tree import (
+    COMPARISONS,
+    JUNCTIONS,
+    TARGETS,
+    Get,
+    Literal,
+    Operand,
+    Operation,
+    Operator,
+    iter_gets,
+    map_operands,
+)
+from stores.query.text_expressions import Expression
+from stores.query.value_expressions import condition_expression, list_or_object_text, path_expression
 
 Pipeline = list[dict[str, Any]]
 
@@ -121,7 +133,7 @@ class Condition:
     def uses_feedback_only(self) -> bool:
         """True if the condition uses no field of the call itself."""
         return self.operation is None or all(
-            isinstance(get.access, FeedbackAccess) for get in syntax_tree.iter_gets(self.operation)
+            isinstance(get.access, FeedbackAccess) for get in iter_gets(self.operation)
         )
 
     def match(self, project_id: str) -> dict[str, Any]:
@@ -235,22 +247,18 @@ class Conditions:
         return get in self._conditions
 
     def _term(self, node: Operand, *, is_inner: bool) -> Operand:
-        if isinstance(node, And | Or | Not):
-            return syntax_tree.map_operands(node, lambda term: self._term(term, is_inner=is_inner))
-        return self._comparison(syntax_tree.map_operands(node, self._operand), is_inner=is_inner)
+        if node.operator in JUNCTIONS:
+            return map_operands(node, lambda term: self._term(term, is_inner=is_inner))
+        return self._comparison(map_operands(node, self._operand), is_inner=is_inner)
 
     def _operand(self, node: Operand) -> Operand:
         """Turn operations nested in an operand into conditions of their own."""
-        if isinstance(node, Literal | Get | Convert):
-            return syntax_tree.map_operands(node, self._operand)
+        if not isinstance(node, Operation) or node.operator in TARGETS:
+            return map_operands(node, self._operand)
         return self._term(node, is_inner=True)
 
     def _comparison(self, node: Operand, *, is_inner: bool) -> Operand:
-        types = {
-            get.access.feedback_type: get
-            for get in syntax_tree.iter_gets(node)
-            if isinstance(get.access, FeedbackAccess)
-        }
+        types = {get.access.feedback_type: get for get in iter_gets(node) if isinstance(get.access, FeedbackAccess)}
         if not types:
             return node
         node = _with_empty(node)
@@ -261,8 +269,9 @@ class Conditions:
         result = self._condition(feedback_type, node, is_inner=is_inner)
         if _fails_for_nulls(node):
             return result
-        has_none = Not(self._any(feedback_type, is_inner=is_inner))
-        return Or((result, And((has_none, _without_feedback(node)))))
+        has_none = Operation(Operator.NOT, (self._any(feedback_type, is_inner=is_inner),))
+        is_true_without = Operation(Operator.AND, (has_none, _without_feedback(node)))
+        return Operation(Operator.OR, (result, is_true_without))
 
     def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
         key = feedback_type, is_inner
@@ -281,9 +290,9 @@ class Conditions:
     def _with_results(
         self, node: Operand, project_id: str, results: PrequeryResults, *, is_negated: bool = False
     ) -> Operand:
-        if isinstance(node, And | Or | Not):
-            is_term_negated = is_negated or isinstance(node, Not)
-            return syntax_tree.map_operands(
+        if node.operator in JUNCTIONS:
+            is_term_negated = is_negated or node.operator is Operator.NOT
+            return map_operands(
                 node, lambda term: self._with_results(term, project_id, results, is_negated=is_term_negated)
             )
         calls = results.get(self._prequeries[node]) if isinstance(node, Get) and node in self._prequeries else None
@@ -300,15 +309,17 @@ def _with_empty(node: Operand) -> Operand:
     The Weave SDK finds calls that a scorer has scored with `$not` of `$eq` with `""`.
     """
     match node:
-        case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")) | Compare(
-            Comparison.EQ, Literal(""), Get(_, FeedbackAccess()) as get
+        case Operation(
+            Operator.EQ,
+            (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get),
         ):
-            return In(get, (Literal(""), Literal(None)))
-        case In(Get(_, FeedbackAccess()) as get, members) if Literal("") in members:
-            return In(get, (*members, Literal(None)))
-        case In(Literal(""), members):
+            return Operation(Operator.IN, (get, Literal(""), Literal(None)))
+        case Operation(Operator.IN, (Get(_, FeedbackAccess()), *members) as operands) if Literal("") in members:
+            return Operation(Operator.IN, (*operands, Literal(None)))
+        case Operation(Operator.IN, (Literal(""), *members)):
             fields = [each for each in members if isinstance(each, Get) and isinstance(each.access, FeedbackAccess)]
-            return Or((node, In(Literal(None), tuple(fields)))) if fields else node
+            is_null = Operation(Operator.IN, (Literal(None), *fields))
+            return Operation(Operator.OR, (node, is_null)) if fields else node
         case _:
             return node
 
@@ -316,15 +327,11 @@ def _with_empty(node: Operand) -> Operand:
 def _fails_for_nulls(node: Operand) -> bool:
     """Return True if a comparison is certainly false when all its feedback fields are null."""
     match node:
-        case Compare(Comparison.EQ, left, right):
-            return _differ(_value_for_nulls(left), _value_for_nulls(right))
-        case Compare(_, left, right):
-            return None in map(_value_for_nulls, (left, right))
-        case In(operand, members):
+        case Operation(Operator.EQ | Operator.IN, (operand, *members)):
             value = _value_for_nulls(operand)
             return all(_differ(value, _value_for_nulls(member)) for member in members)
-        case Contains(where, what):
-            return None in map(_value_for_nulls, (where, what))
+        case Operation(operator, operands) if operator in (*COMPARISONS, Operator.CONTAINS):
+            return None in map(_value_for_nulls, operands)
         case _:
             return _value_for_nulls(node) is not _UNKNOWN
 
@@ -341,8 +348,8 @@ def _value_for_nulls(node: Operand) -> object:
             return value
         case Get(_, access):
             return None if isinstance(access, FeedbackAccess) else _UNKNOWN
-        case Convert(operand, to) if _value_for_nulls(operand) is None:
-            return False if to is syntax_tree.Target.EXISTS else None
+        case Operation(operator, (operand,)) if operator in TARGETS and _value_for_nulls(operand) is None:
+            return False if operator is Operator.EXISTS else None
         case _:
             return _UNKNOWN
 
@@ -351,7 +358,7 @@ def _without_feedback(node: Operand) -> Operand:
     """Replace all feedback fields with null."""
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
-    return syntax_tree.map_operands(node, _without_feedback)
+    return map_operands(node, _without_feedback)
 
 
 def feedback_lookup(
@@ -379,7 +386,7 @@ def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
     if isinstance(node, Get):
         is_of_call = not isinstance(node.access, FeedbackAccess)
         return Get(node.name, Access(_variable(node.access, names))) if is_of_call else node
-    return syntax_tree.map_operands(node, lambda operand: _with_variables(operand, names))
+    return map_operands(node, lambda operand: _with_variables(operand, names))
 
 
 def _variable(access: Access, names: dict[str, Expression]) -> Field:

@@ -41,8 +41,9 @@ class Tally:
     def from_summary(cls, summary: object) -> "Tally":
         """Read the tally from a stored call's summary; invalid values count as zero."""
         tally = cls()
+        counts = summary.get("status_counts") if isinstance(summary, dict) else None
         for name in ("success", "error"):
-            tally.statuses[name] = _count(_members(_members(summary).get("status_counts")).get(name))
+            tally.statuses[name] = _count(counts.get(name)) if isinstance(counts, dict) else 0
         for model, counts in by_model(summary).items():
             tally.add_usage(model, counts)
         return tally
@@ -158,10 +159,6 @@ def _sum(some: Usage, more: Usage) -> Usage:
     if costs:
         entry[STATED_COST] = float(reduce(plus, costs))
     return entry
-
-
-def _members(value: object) -> JsonObject:
-    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int:

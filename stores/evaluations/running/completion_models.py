@@ -1,5 +1,11 @@
-"""Models that consist of a prompt and parameters: build requests from rows, and read outputs from responses."""
+"""Models that consist of a prompt and parameters: build requests from rows, and read outputs from responses.
 
+Texts of messages are templates with placeholders such as {question}, filled in from a row. Their syntax is a subset of
+Python's format strings: {name}, {name.key} and {name[key]}, with {{ and }} for braces. Keys only select JSON values;
+Python attributes and format specifications are not supported.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -7,9 +13,9 @@ from typing import Any, Final, Self
 from pydantic import ValidationError
 
 from stores.errors import BadInputError, StoreError
-from stores.evaluations.running.templates import RowError, Template
 from stores.json import AnyJson, codec
 from stores.objects.builtin import LLMStructuredCompletionModelDefaultParams as Params
+from stores.objects.builtin import without_type_marks
 from stores.providers import JsonObject
 
 CLASS: Final = "LLMStructuredCompletionModel"
@@ -19,9 +25,111 @@ CONFIG: Final = "config"
 """Row columns that fill no placeholders: USER_INPUT has messages, CONFIG has parameters."""
 
 _AS_JSON: Final = ("json_object", "json_schema")
-_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
 _MAX_SHOWN: Final = 200
 _UNCHANGED: Final = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty")
+
+MAX_CHARACTERS: Final = 10_000_000
+"""Limit on a filled-in text, because a placeholder may repeat and its value may be long."""
+
+MAX_PIECES: Final = 20_000
+"""Limit on the placeholders, doubled braces and texts of one template."""
+
+_PIECE: Final = re.compile(
+    r"(?P<text>[^{}]+)|(?P<brace>\{\{|\}\})|\{(?P<name>[^{}\[\].!:\"'\s][^{}\[\].!:\"']*)(?P<steps>(?:\.[^{}\[\].!:]+|\[[^{}\[\]]+\])*)\}"
+)
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([^\[\]]+)\]")
+_MAX_LISTED: Final = 20
+_MAX_SHOWN_STEP: Final = 40
+
+
+class RowError(Exception):
+    """A row, model or scorer failed for one row; the message is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A placeholder for a value, or for a value inside it selected by keys and indexes."""
+
+    name: str
+    steps: tuple[str, ...] = ()
+
+    def text(self, values: Mapping[str, Any]) -> str:
+        """Return the value's text: a string unchanged, any other value as JSON.
+
+        Raises:
+            RowError: the value is missing.
+        """
+        if self.name not in values:
+            known = ", ".join(list(values)[:_MAX_LISTED]) or "none"
+            raise RowError(f"There is no value for the placeholder {self}; the row has {known}")
+        value = values[self.name]
+        for step in self.steps:
+            value = self._inner(value, step)
+        return value if isinstance(value, str) else codec.encode(value)
+
+    def _inner(self, value: object, step: str) -> object:
+        if isinstance(value, dict) and step in value:
+            return value[step]
+        if isinstance(value, list) and step.isdecimal() and len(step) < _MAX_LISTED and int(step) < len(value):
+            return value[int(step)]
+        raise RowError(f"There is no value for the placeholder {self}: nothing is at {step[:_MAX_SHOWN_STEP]!r}")
+
+    def __str__(self) -> str:
+        return "{" + "".join([self.name, *(f"[{step}]" for step in self.steps)])[: 2 * _MAX_SHOWN_STEP] + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed text with placeholders."""
+
+    pieces: tuple[str | Placeholder, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Template":
+        """Parse a template.
+
+        Raises:
+            BadInputError: a brace is neither part of a placeholder nor doubled, or there are too many pieces.
+        """
+        pieces: list[str | Placeholder] = []
+        position = 0
+        while position < len(text):
+            match = _PIECE.match(text, position)
+            if not match:
+                raise BadInputError(
+                    f"{text[position : position + _MAX_SHOWN_STEP]!r} is not a placeholder such as {{question}}; "
+                    "double a literal brace, {{ or }}"
+                )
+            if len(pieces) == MAX_PIECES:
+                raise BadInputError(f"it has more than {MAX_PIECES:,} placeholders, braces and texts between them")
+            pieces.append(_piece(match))
+            position = match.end()
+        return cls(tuple(pieces))
+
+    def fill(self, values: Mapping[str, Any]) -> str:
+        """Return the text with the placeholders replaced by values.
+
+        Raises:
+            RowError: a value is missing, or the text is longer than `MAX_CHARACTERS`.
+        """
+        texts: list[str] = []
+        remaining = MAX_CHARACTERS
+        for piece in self.pieces:
+            text = piece if isinstance(piece, str) else piece.text(values)
+            remaining -= len(text)
+            if remaining < 0:
+                raise RowError(f"The filled-in message is longer than {MAX_CHARACTERS:,} characters")
+            texts.append(text)
+        return "".join(texts)
+
+
+def _piece(found: re.Match[str]) -> str | Placeholder:
+    if found["text"]:
+        return found["text"]
+    if found["brace"]:
+        return found["brace"][0]
+    steps = (key or index for key, index in _STEP.findall(found["steps"]))
+    return Placeholder(found["name"], tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +143,6 @@ class CompletionModel:
     llm_model_id: str
     messages: tuple[tuple[JsonObject, Template | None], ...]
     params: Params
-    predict_op: object = None
 
     @classmethod
     def from_value(cls, ref: str, value: Mapping[str, Any]) -> Self:
@@ -53,7 +160,7 @@ class CompletionModel:
             raise BadInputError(f"has invalid default_params: {error}") from None
         messages = [message.model_dump(exclude_none=True) for message in params.messages_template or ()]
         templates = [_template(message, position) for position, message in enumerate(messages)]
-        return cls(ref, name, tuple(zip(messages, templates, strict=True)), params, value.get("predict"))
+        return cls(ref, name, tuple(zip(messages, templates, strict=True)), params)
 
     def request_for_row(self, row: Mapping[str, Any]) -> JsonObject:
         """Build the request for a row: the messages filled in from its columns, then the row's own messages.
@@ -134,9 +241,8 @@ def _params(value: object) -> Params:
 
 def _unmarked(value: object) -> AnyJson:
     """Remove type marks and nulls, because newer clients write more fields, most of them null."""
-    if not isinstance(value, dict):
-        return value
-    return {key: inner for key, inner in value.items() if key not in _TYPE_MARKS and inner is not None}
+    found = without_type_marks(value)
+    return {key: inner for key, inner in found.items() if inner is not None} if isinstance(found, dict) else found
 
 
 def _template(message: JsonObject, position: int) -> Template | None:

@@ -1,6 +1,7 @@
 """Definition of a run, read from its objects: an Evaluation with dataset and scorers, and a model.
 
-The objects are those of Weave's client. They refer to one another by refs, or contain one another.
+The objects are those of Weave's client. They refer to one another by refs, or contain one another. The calls of a run
+have the objects' own ops, or else the server's.
 """
 
 import asyncio
@@ -10,20 +11,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import refs
+from stores import digests, refs
+from stores.database import Database
 from stores.errors import BadInputError, StoreError
 from stores.evaluations.running import completion_models
-from stores.evaluations.running.completion_models import CompletionModel
-from stores.evaluations.running.templates import Template
+from stores.evaluations.running.completion_models import CompletionModel, Template
+from stores.files import FilesStore, NewFile
 from stores.json import codec
-from stores.objects import ObjectsStore
-from stores.objects.classes import OBJECT
+from stores.objects import ObjectsStore, ObjectVersion
+from stores.objects.classes import OBJECT, OP
 from stores.refs import Ref
 from stores.tables import TablesStore
 
 EVALUATION: Final = "Evaluation"
 SCORER: Final = "LLMAsAJudgeScorer"
 DATASET: Final = "Dataset"
+
+EVALUATE: Final = "Evaluation.evaluate"
+PREDICT_AND_SCORE: Final = "Evaluation.predict_and_score"
+SUMMARIZE: Final = "Evaluation.summarize"
+PREDICT: Final = "LLMStructuredCompletionModel.predict"
+SCORE: Final = "LLMAsAJudgeScorer.score"
+COMPLETION: Final = "weave.completions_create"
+"""Op name of every completion that the server makes; a plain name without versions."""
+
+_OWN: Final = (EVALUATE, PREDICT_AND_SCORE, SUMMARIZE, PREDICT, SCORE)
+_FILE: Final = "obj.py"
 
 MAX_SCORERS: Final = 50
 MAX_TRIALS: Final = 1_000
@@ -44,7 +57,7 @@ class Judge:
     prompt: Template
     columns: Mapping[str, str]
     """Placeholder name to row column, if the names differ."""
-    score_op: object = None
+    op: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +83,9 @@ class Definition:
     judges: tuple[Judge, ...]
     trials: int
     model: CompletionModel
-    ops: Mapping[str, object]
-    """Method name of Weave's client to the ref of the evaluation's own op, if it has one."""
+    ops: Mapping[str, str]
+    """Name to ref of each op but the scorers': the object's own if it has one in the project, otherwise the server's.
+    """
 
     @property
     def rows(self) -> int:
@@ -90,9 +104,9 @@ class _LoadedObject:
 class Definitions:
     """Reads the evaluation objects of one project."""
 
-    def __init__(self, objects: ObjectsStore, tables: TablesStore, project_id: str) -> None:
-        self._objects = objects
-        self._tables = tables
+    def __init__(self, database: Database, project_id: str) -> None:
+        self._objects = ObjectsStore(database)
+        self._tables = TablesStore(database)
         self._project_id = project_id
 
     async def read(self, evaluation_ref: str, model_ref: str) -> Definition:
@@ -106,11 +120,25 @@ class Definitions:
             dataset = await self._dataset(evaluation)
             judges = await self._judges(evaluation)
             trials = _trials(evaluation.value)
-            _check_runnable(evaluation.value)
+            if evaluation.value.get("preprocess_model_input") is not None:
+                raise BadInputError(
+                    "has a preprocess_model_input, which the server cannot run because it is code; rename the columns "
+                    "of its dataset instead"
+                )
         with _argument("model_ref"):
-            model = await _completion_model(await self._object(model_ref, completion_models.CLASS))
-        ops = {method: evaluation.value.get(method) for method in ("evaluate", "predict_and_score", "summarize")}
+            loaded_model = await self._object(model_ref, completion_models.CLASS)
+            model = await _completion_model(loaded_model)
+        own = {name: evaluation.value.get(name.rpartition(".")[2]) for name in (EVALUATE, PREDICT_AND_SCORE, SUMMARIZE)}
+        own[PREDICT] = loaded_model.value.get("predict")
+        ops = {name: self._op(name, op) for name, op in own.items()}
         return Definition(evaluation.ref, _run_name(evaluation.value), dataset, tuple(judges), trials, model, ops)
+
+    def _op(self, name: str, own: object) -> str:
+        if isinstance(own, str) and own.startswith(f"{refs.SCHEME}{self._project_id}/") and refs.is_ref(own):
+            ref = refs.parse(own)
+            if (ref.kind, ref.name, ref.steps) == (OP, name, ()):
+                return own
+        return server_op(self._project_id, name)
 
     async def _object(self, text: str, kind: str) -> _LoadedObject:
         ref = refs.parse(text)
@@ -173,7 +201,8 @@ class Definitions:
         columns = scorer.value.get("column_map") or {}
         if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
             raise BadInputError("has an invalid column_map; it must map placeholders to column names")
-        return Judge(_scorer_name(scorer), scorer.ref, completion_model, template, columns, scorer.value.get("score"))
+        op = self._op(SCORE, scorer.value.get("score"))
+        return Judge(_scorer_name(scorer), scorer.ref, completion_model, template, columns, op)
 
 
 @contextmanager
@@ -202,11 +231,9 @@ async def _completion_model(loaded: _LoadedObject) -> CompletionModel:
 def _loaded(ref: str, value: object, kind: str) -> _LoadedObject:
     class_name = (value.get("_class_name") or value.get("_type")) if isinstance(value, dict) else None
     if not isinstance(value, dict) or class_name != kind:
-        problem = (
-            f"has the class {class_name[:_MAX_SHOWN]}"
-            if isinstance(class_name, str)
-            else "is an object without a class"
-        )
+        problem = "is an object without a class"
+        if isinstance(class_name, str):
+            problem = f"has the class {class_name[:_MAX_SHOWN]}"
         raise BadInputError(f"{problem}; the server only runs objects of class {kind}")
     return _LoadedObject(ref, value)
 
@@ -230,16 +257,32 @@ def _trials(evaluation: Mapping[str, Any]) -> int:
     return trials
 
 
-def _check_runnable(evaluation: Mapping[str, Any]) -> None:
-    if evaluation.get("preprocess_model_input") is not None:
-        raise BadInputError(
-            "has a preprocess_model_input, which the server cannot run because it is code; rename the columns of "
-            "its dataset instead"
-        )
-
-
 def _scorer_name(scorer: _LoadedObject) -> str:
     """Return the scorer's name without the characters that Weave's client removes from names."""
     stored_name = scorer.value.get("name")
     name = stored_name if isinstance(stored_name, str) and stored_name else SCORER
     return _REPEATED_PUNCTUATION.sub("-", _NOT_IN_NAMES.sub("-", name)).strip("-_") or SCORER
+
+
+def server_op(project_id: str, name: str) -> str:
+    """Return the ref of one of the server's ops."""
+    return str(Ref(project_id, OP, name, digests.object_digest(_value(name))))
+
+
+async def ensure_server_ops(database: Database, project_id: str) -> None:
+    """Store the server's ops that the project lacks."""
+    objects = ObjectsStore(database)
+    versions = await objects.by_refs([(project_id, server_op(project_id, name)) for name in _OWN], frozenset())
+    missing = [name for name in _OWN if versions[project_id, server_op(project_id, name)] is None]
+    if missing:
+        await FilesStore(database).create_all(project_id, [_file(name) for name in missing])
+    for name in missing:
+        await objects.create(ObjectVersion(project_id, name, _value(name), kind=OP))
+
+
+def _file(name: str) -> NewFile:
+    return NewFile.of(f"# {name} as LoomQL's server runs it; there is no program behind it.\n".encode(), _FILE)
+
+
+def _value(name: str) -> dict[str, object]:
+    return {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}, "files": {_FILE: _file(name).digest}}

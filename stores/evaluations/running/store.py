@@ -14,21 +14,16 @@ from stores import ids, times
 from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
-from stores.database import Database
-from stores.database.leases import LeaseLostError
+from stores.database import Collection, Database, database_query
+from stores.database.leases import EXPIRED, LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
-from stores.evaluations.running import ops, run_queue
-from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.row_worker import Sources
-from stores.evaluations.running.run_queue import RunLease, RunOrder
-from stores.evaluations.running.run_worker import CANCELED, RunWorker
-from stores.evaluations.status import Failed, NotFound, Running, Status
+from stores.evaluations.logged_runs import Failed, NotFound, Running, Status
+from stores.evaluations.running.definitions import EVALUATE, Definition, Definitions, ensure_server_ops
+from stores.evaluations.running.worker import CANCELED, RunLease, RunOrder, RunWorker, Sources, run_key
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
-from stores.files import FilesStore
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
-from stores.objects import ObjectsStore
 from stores.providers import ProviderError
 from stores.security import audit
 from stores.tables import TablesStore
@@ -56,15 +51,7 @@ class EvaluationRunsStore:
         self.database = database
         self._runs = database.evaluation_runs
         self._evaluations = EvaluationsStore(database)
-        self._sources = Sources(
-            database,
-            calls,
-            FeedbackStore(database),
-            ObjectsStore(database),
-            FilesStore(database),
-            TablesStore(database),
-            models,
-        )
+        self._sources = Sources(database, calls, models, FeedbackStore(database), TablesStore(database))
         self._rows = asyncio.Semaphore(rows)
         self._workers: dict[str, RunWorker] = {}
         self._wake = asyncio.Event()
@@ -83,16 +70,17 @@ class EvaluationRunsStore:
         ids.check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         sources = self._sources
-        definition = await Definitions(sources.objects, sources.tables, project_id).read(evaluation_ref, model_ref)
+        definition = await Definitions(self.database, project_id).read(evaluation_ref, model_ref)
         await self._check_models(project_id, definition)
-        await ops.ensure_server_ops(sources.objects, sources.files, project_id)
+        await ensure_server_ops(self.database, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
         lease = RunLease(self.database, project_id, order.call_id)
         await lease.add(order)
-        op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
-        await sources.calls.write([order.root(op_name, inputs, order.created_at, order.display_name).start()])
+        await sources.calls.write(
+            [order.root(definition.ops[EVALUATE], inputs, order.created_at, order.display_name).start()]
+        )
         if not await lease.release():
             # Another worker dropped the run before its call was stored.
             failed = {"status_counts": {"success": 0, "error": 1}}
@@ -126,13 +114,17 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, Running):
             return False
-        if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
+        if not await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER)):
             new_status = await self._evaluations.status(project_id, call_id)
             if isinstance(new_status, Running):
                 raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
             return _is_canceled(new_status)
         await self._wait_for_end(project_id, call_id)
         return _is_canceled(await self._evaluations.status(project_id, call_id))
+
+    async def _request_cancel(self, project_id: str, call_id: str, wb_user_id: str) -> bool:
+        change = {"$set": {"canceled_by": wb_user_id}}
+        return (await self._runs.update_one(run_key(project_id, call_id), change)).matched_count == 1
 
     async def _wait_for_end(self, project_id: str, call_id: str) -> None:
         deadline = monotonic() + _CANCEL_SECONDS
@@ -141,13 +133,15 @@ class EvaluationRunsStore:
                 worker.check_now()
             else:
                 await self.execute(project_id, call_id)
-            if await self.database.run(run_queue.progress(self._runs, project_id, call_id)) is None:
+            if await self.database.run(self._progress(project_id, call_id)) is None:
                 return
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
+    @database_query
     async def available_runs(self, limit: int) -> list[tuple[str, str]]:
         """Return project id and call id of runs without a worker, oldest order first."""
-        return await self.database.query(run_queue.find_available(self._runs, limit))
+        cursor = self._runs.find(EXPIRED, {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
+        return [(run["project_id"], run["call_id"]) async for run in cursor]
 
     async def wait_for_order(self, seconds: float) -> None:
         """Wait until this process orders or ends a run, at most `seconds`."""
@@ -205,8 +199,13 @@ class EvaluationRunsStore:
     async def _status(self, project_id: str, call_id: str) -> Status:
         """Return a run's status; for a run in the queue, without counting its calls."""
         ids.check_project_id(project_id)
-        progress = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
+        progress = await self.database.query(self._progress(project_id, call_id))
         return progress or await self._evaluations.status(project_id, call_id)
+
+    async def _progress(self, project_id: str, call_id: str) -> Running | None:
+        """Return the progress of a run in the queue; None if it is not there."""
+        run = await self._runs.find_one(run_key(project_id, call_id), {"completed": 1, "rows": 1})
+        return Running(run["completed"], run["rows"]) if run else None
 
 
 def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
@@ -228,3 +227,8 @@ def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder
 
 def _is_canceled(status: Status) -> bool:
     return isinstance(status, Failed) and status.error.startswith(CANCELED)
+
+
+async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:
+    """Request the cancellation of all runs that `caller` ordered; return their number."""
+    return (await runs.update_many({"ordered_by": caller}, {"$set": {"canceled_by": why}})).matched_count

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -46,7 +46,7 @@ async def test_operation_times_out_with_server_full() -> None:
     await until(lambda: operation_limiter.in_use == 1)
 
     with pytest.raises(UnavailableError, match="already runs 1 operations \\(LOOMQL_MAX_OPERATIONS\\)"):
-        await operation_limiter.acquire("b")
+        await operation_limiter.slot("b").__aenter__()
 
     released.set()
     await one
@@ -65,13 +65,12 @@ async def test_query_that_waits_for_an_operation_slot_keeps_no_query_slot() -> N
     waiting = [asyncio.create_task(query(caller)) for caller in ("a", "b")]
     await until(lambda: limiter.waiting == 2)
     others = [f"caller {number}" for number in range(MAX_QUERIES)]
-    for caller in others:  # the two that wait take none of these slots
-        limiter.acquire_now(caller, in_part=True)
-    with pytest.raises(UnavailableError, match=f"already runs {MAX_QUERIES} queries"):
-        limiter.acquire_now("c", in_part=True)
+    with ExitStack() as held_slots:
+        for caller in others:  # the two that wait take none of these slots
+            held_slots.enter_context(limiter.operation(caller, is_query=True))
+        with pytest.raises(UnavailableError, match=f"already runs {MAX_QUERIES} queries"):
+            limiter.operation("c", is_query=True).__enter__()
 
-    for caller in others:
-        limiter.release(caller, in_part=True)
     released.set()
     await asyncio.gather(*holding, *waiting)
     assert (limiter.in_use, limiter.waiting) == (0, 0)
@@ -84,7 +83,7 @@ async def test_one_caller_cannot_use_all_slots() -> None:
 
     # As many operations may wait as may run; the limiter refuses any more at once.
     with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
-        await operation_limiter.acquire("greedy")
+        await operation_limiter.slot("greedy").__aenter__()
     async with asyncio.timeout(10), operation_limiter.slot("modest"):
         assert operation_limiter.in_use == 3
 
@@ -100,7 +99,7 @@ async def test_full_queue_is_refused_at_once() -> None:
     await until(lambda: operation_limiter.waiting == 4)
 
     with pytest.raises(UnavailableError):
-        await operation_limiter.acquire("late")
+        await operation_limiter.slot("late").__aenter__()
 
     released.set()
     await asyncio.gather(*waiting)

@@ -14,9 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import HMACAlgorithm
 from pydantic import ValidationError
 
-from app.auth.oidc.claim_grants import parse_claim_grants
-from app.auth.oidc.issuer_keys import Issuer
-from app.auth.oidc.tokens import OidcTokens
+from app.auth.oidc import Issuer, OidcTokens, parse_claim_grants
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database

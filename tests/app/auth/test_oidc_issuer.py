@@ -19,11 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.auth.oidc.claim_grants import parse_claim_grants
-from app.auth.oidc.issuer_keys import Issuer
-from app.auth.oidc.json_fetch import IssuerError, fetch_json
-from app.auth.oidc.tokens import OidcTokens, TokenCache
-from app.auth.sessions import TokenSession
+from app.auth.json_fetch import IssuerError, fetch_json
+from app.auth.oidc import Issuer, OidcTokens, TokenCache, parse_claim_grants
+from app.auth.sessions import Session
 from stores import times
 from stores.errors import UnavailableError
 from stores.security.access import Caller
@@ -160,8 +158,8 @@ async def test_missing_issuer_keys_are_logged_once(issuer: StandInIssuer, caplog
     ]
 
 
-def session(seconds: float = 60) -> TokenSession:
-    return TokenSession(Caller("oidc:ann", ()), times.now() + int(seconds * 1_000_000))
+def session(seconds: float = 60) -> Session:
+    return Session(Caller("oidc:ann", ()), expires_at=times.now() + int(seconds * 1_000_000))
 
 
 def test_verified_token_is_cached_until_expiry_or_key_change() -> None:

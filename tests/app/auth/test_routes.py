@@ -21,17 +21,21 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.auth import guard_routes
-from app.auth.guard import permission_for
-from app.auth.middleware import SESSION
-from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, RoutePermission
-from app.auth.sessions import UnrestrictedSession
-from app.http.scope_state import CALLER
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.auth.permissions import (
+    EVERYWHERE,
+    OPEN,
+    ROUTE_PERMISSIONS,
+    RoutePermission,
+    guard_routes,
+    permission_for,
+)
+from app.auth.sessions import Session
+from app.http.connections import CALLER, SESSION
+from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.admission import RequestBudget
+from stores.concurrency.byte_budget import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
@@ -240,7 +244,7 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
         raise UnauthenticatedError("nobody comes in")
 
     store = OtelStore(CallsStore(database))
-    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
+    return GrpcTraces(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
 def test_permissions_and_routes_match_one_to_one(endpoints: set[str]) -> None:
@@ -294,8 +298,8 @@ async def test_each_method_of_a_route_has_its_own_permission() -> None:
             ]
 
     assert await statuses(UnauthenticatedError("who are you?")) == [401, 401, 401, 200]
-    assert await statuses(UnrestrictedSession(Caller("reader", (Grant(OURS, Role.READER),)))) == [200, 200, 403, 200]
-    assert await statuses(UnrestrictedSession(Caller("admin", (Grant(OURS, Role.ADMIN),)))) == [200, 200, 200, 200]
+    assert await statuses(Session(Caller("reader", (Grant(OURS, Role.READER),)))) == [200, 200, 403, 200]
+    assert await statuses(Session(Caller("admin", (Grant(OURS, Role.ADMIN),)))) == [200, 200, 200, 200]
 
 
 class _Within(httpx.ASGITransport):

@@ -9,16 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background.jobs import run_evaluations
-from app.background.tasks import JobStats
+from app.background.jobs import JobStats, run_evaluations
 from app.providers import EnvironmentProviders
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import UnavailableError
+from stores.evaluations.logged_runs import Complete
 from stores.evaluations.running import CONCURRENT_RUNS
-from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
 from tests.app.event_stream import all_of, results_of
 from tests.docs.pages import page

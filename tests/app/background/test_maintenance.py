@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from app.background.jobs import Job, MaintenanceJobs
-from app.background.tasks import JobStats
+from app.background.jobs import Job, JobStats, MaintenanceJobs, sweep_uploads
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -21,6 +20,7 @@ from stores.database import Database, project_registry
 from stores.database.leases import Lease
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
+from stores.files import FilesStore
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
@@ -32,7 +32,7 @@ from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 from tests.stores.feedback.builders import call_ref, feedback
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 MANY = 1_200
 GUIDE = page("how-to/retention")
@@ -369,3 +369,29 @@ async def test_job_that_lost_its_lease_stops_before_the_next_item(
     assert (stats.succeeded, stats.failed) == (0, 0)
     message = "waiting lost its lease; it continues here or in another process"
     assert [record.getMessage() for record in caplog.records] == [message]
+
+
+async def test_upload_sweep_holds_a_lease_only_if_there_are_uploads(
+    database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, stats, held = FilesStore(database), JobStats(), list[str]()
+
+    async def sweep() -> int:
+        held.extend([lease["holder"] async for lease in database.leases.find({"_id": "file_sweep"})])
+        return 1
+
+    async def run_once() -> None:
+        runs = stats.succeeded + 1
+        sweeping = asyncio.create_task(sweep_uploads("file_sweep", files, "files", [database.file_uploads], stats))
+        await until(lambda: stats.succeeded == runs)
+        sweeping.cancel()
+
+    monkeypatch.setattr(files, "sweep", sweep)
+    commands.sent.clear()
+    await run_once()
+    assert (commands.names, held) == (["find"], [])
+
+    await database.file_uploads.insert_one({"_id": "unfinished"})
+    await run_once()
+    assert len(held) == 1
+    assert [lease async for lease in database.leases.find({})] == [{"_id": "file_sweep"}]

@@ -156,7 +156,7 @@ async def test_command_over_its_time_limit_is_killed_by_mongodb(mongodb_uri: str
 async def test_cancelled_operation_waiting_for_a_connection_never_starts(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stores.database.driver.THREADS", CONNECTIONS)
+    monkeypatch.setattr("stores.database.connection.THREADS", CONNECTIONS)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with hanging(slow, 10) as asking:
             await until(lambda: len(slow.reads()) == CONNECTIONS)
@@ -175,7 +175,7 @@ async def test_key_is_checked_while_reads_use_all_connections(
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
     greedy, modest = [(await keys.create([Grant("*", Role.READER)])).text for _ in range(2)]
-    monkeypatch.setattr("stores.database.driver.THREADS", CONNECTIONS)
+    monkeypatch.setattr("stores.database.connection.THREADS", CONNECTIONS)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with hanging(slow, CONNECTIONS, greedy):
             await until(lambda: len(slow.reads()) == CONNECTIONS)

@@ -15,10 +15,11 @@ from starlette.routing import Route
 from strawberry import scalars
 
 from app.graphql_http import GraphQLHTTP
-from app.graphql_http.event_stream import next_event
-from app.http import keepalive
+from app.graphql_http.responses import next_event
+from app.http import connections
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
+from stores.json import codec
 from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, results_of, streaming
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, Mutation, agent_of, page
 from tests.app.example_api import Query as ExampleQuery
@@ -224,7 +225,7 @@ async def test_disconnect_closes_the_subscription_at_once(
 
 
 async def test_idle_stream_sends_keepalive_comments(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
 
     async with streaming(client, "subscription { forever }") as events:
         first = [await anext(events) for _ in range(5)]
@@ -261,13 +262,13 @@ async def test_unserializable_result_returns_an_error_id_that_is_logged(
 def test_line_break_in_json_text_does_not_end_the_data(line_break: str) -> None:
     text = orjson.Fragment(f'{{{line_break}"a": 1}}')
 
-    assert next_event({"data": text}) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
+    assert next_event(codec.dumps({"data": text})) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
 
 
 async def test_client_that_does_not_read_is_disconnected(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.3)
 
     async with streaming(client, "subscription { flood }"):
         await until(lambda: Watchers.count == 1)

@@ -28,7 +28,7 @@ from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
 from stores.calls.filters import CallsFilter
 from stores.database import Database
-from stores.hints import CallsCondition, HintsStore, comparison, sample
+from stores.hints import CallsCondition, HintsStore, sample
 from stores.hints import store as hints_store
 from stores.keys import KeysStore
 from stores.query import Query
@@ -319,7 +319,7 @@ async def test_hints_check_ten_paths_and_five_ops_of_a_condition(database: Datab
 @pytest.mark.usefixtures("stocked")
 async def test_names_are_compared_in_a_worker_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     store, compared, running = HintsStore(database), list[str](), list[str]()
-    similar = comparison.similar_names
+    similar = hints_store.similar_names
 
     def recorded(name: str, *args: Any, **kwargs: Any) -> list[str]:
         assert threading.current_thread() is not threading.main_thread()
@@ -338,7 +338,7 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
     ]
 
     await store.hints_for(PROJECT, [queries[1][1]], None)  # few samples are read at once, and this one is cached
-    monkeypatch.setattr(comparison, "similar_names", recorded)
+    monkeypatch.setattr(hints_store, "similar_names", recorded)
     found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in queries])
 
     suggestions = [each.suggestion for [[each]] in found]
@@ -357,15 +357,14 @@ async def test_name_cache_is_shared_per_project_and_bounded(
         await store.hints_for(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
     unknown = CallsCondition(CallsFilter(models=["model-77"]))
 
-    assert list(store._samples._names) == [PROJECT]
-    [(_, names)] = store._samples._names.values()
+    [names] = [value for _, value in store._samples._cache.values() if isinstance(value, sample.Names)]
     assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
     assert max(map(len, names.models)) < 300
     # The model may be one of those that the sample does not keep.
     assert await store.hints_for(PROJECT, [unknown], None) == [[]]
     monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
     await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
-    assert [len(kept) for kept in (store._samples._types, store._samples._names, store._samples._paths)] == [1, 1, 1]
+    assert len(store._samples._cache) == 1  # expired parts of samples are removed as new ones are kept
 
 
 async def test_names_are_compared_up_to_a_deadline(
@@ -378,8 +377,7 @@ async def test_names_are_compared_up_to_a_deadline(
         compared.append(self)
         return ratio(self)
 
-    for module in (comparison, hints_store):
-        monkeypatch.setattr(module, "thread_time", lambda: next(clock))
+    monkeypatch.setattr(hints_store, "thread_time", lambda: next(clock))
     monkeypatch.setattr(SequenceMatcher, "ratio", counted)
 
     [found] = await HintsStore(database).hints_for(

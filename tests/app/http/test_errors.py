@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from app.http.connections import REQUEST_RECORD
 from app.http.errors import (
     STATUSES,
     BodyTimeoutError,
@@ -24,7 +25,6 @@ from app.http.errors import (
     plain_error,
     weave_error,
 )
-from app.http.scope_state import REQUEST_RECORD
 from stores import errors as store_errors
 from stores.errors import (
     BadInputError,

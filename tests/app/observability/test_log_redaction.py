@@ -14,8 +14,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.observability.log_redaction import Redaction
-from app.observability.logs import log_config
+from app.observability.logs import Redaction, log_config
 from app.settings import Settings
 from tests.app.command import serving
 

@@ -17,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 from app.observability.logs import log_config
-from app.observability.request_record import CURRENT, RequestRecord
+from app.observability.requests import CURRENT, RequestRecord
 from app.settings import Settings
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.errors import BadInputError

@@ -11,8 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from app.admission.limits import MAX_OPERATIONS
-from app.background.tasks import BackgroundTasks
-from app.observability.request_record import CURRENT
+from app.background.jobs import BackgroundTasks
+from app.observability.requests import CURRENT
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import CounterMetricFamily, Metric
 
-from app.observability.worker_metrics import WorkerMetrics
+from app.observability.metrics import WorkerMetrics
 
 
 @pytest.fixture

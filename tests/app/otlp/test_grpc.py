@@ -14,13 +14,13 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.observability.counters import RequestCounters
+from app.observability.requests import RequestCounters
 from app.otlp import grpc_server
-from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
+from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
 from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import admission as intake_module
-from stores.concurrency.admission import FREE_BYTES, RequestBudget
+from stores.concurrency import byte_budget as intake_module
+from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
@@ -86,7 +86,7 @@ async def test_invalid_message_is_refused(
 async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> None:
     address, request_budget = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
     with request_budget.reservation() as reservation:
-        async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
+        async with GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
             async for export in channel_to(str(address)):
                 reservation.reserve_now(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -106,7 +106,7 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
     async def ids_of(call: Any) -> object:
         return dict(await call.trailing_metadata())["x-request-id"]
 
-    async with traces_over_grpc(
+    async with GrpcTraces(
         address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, counters=counters
     ):
         async for export in channel_to(str(address)):
@@ -142,7 +142,7 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
         return False
 
     async with (
-        traces_over_grpc(
+        GrpcTraces(
             address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, None, counters, shutdown, 60
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
@@ -165,7 +165,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
     address = GrpcAddress("127.0.0.1", free_port())
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody),
+        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
@@ -219,7 +219,7 @@ async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, mon
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
     address, request_budget, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
+        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.unary_unary(name)
@@ -246,7 +246,7 @@ async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsS
         yield b""
 
     async with (
-        traces_over_grpc(
+        GrpcTraces(
             address,
             OtelStore(calls),
             MAX_BODY_BYTES,
@@ -290,7 +290,7 @@ async def test_port_in_use_is_named(calls: CallsStore) -> None:
         with pytest.raises(GrpcError, match=reason):
             check_grpc(address)
         with pytest.raises(GrpcError, match=reason):
-            async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody):
+            async with GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody):
                 pytest.fail("it listens")
 
 

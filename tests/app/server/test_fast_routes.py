@@ -6,9 +6,8 @@ import pytest
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from app.auth.guard import Guard
-from app.server.application import create_app
-from app.server.fast_routes import DirectRoutes
+from app.auth.permissions import Guard
+from app.server.application import DirectRoutes, create_app
 from app.settings import Settings
 
 taken: list[str] = []

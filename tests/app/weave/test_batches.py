@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth.callers import RouteAccess
+from app.auth.permissions import RouteAccess
 from app.http.errors import reason, weave_status
 from app.weave import batches, call_writes, feedback
 from app.weave.request_body import Body, InvalidRequestError, Items
@@ -16,7 +16,7 @@ from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.concurrency.admission import RequestBudget, Reservation
+from stores.concurrency.byte_budget import RequestBudget, Reservation
 from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads

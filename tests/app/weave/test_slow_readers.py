@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.http import keepalive
+from app.http import connections
 from app.weave.completions import _Lines
 from stores.completions import CompletionEvent
 from tests.waiting import until
@@ -15,7 +15,7 @@ from tests.waiting import until
 async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.05)
     sent, is_closed = list[Message](), asyncio.Event()
 
     async def events() -> AsyncGenerator[CompletionEvent, None]:

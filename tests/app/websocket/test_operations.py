@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.http import keepalive
+from app.http import connections
 from app.websocket import GraphQLWebSocket
-from app.websocket.message_validation import flaw_of
+from app.websocket.endpoint import flaw_of
 from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
@@ -421,8 +421,8 @@ def test_every_message_follows_the_protocol() -> None:
 
 
 async def test_silent_client_that_answers_pings_stays_connected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 1.0)
     async with client_of(address) as client:
         for _ in range(30):
             assert await client.receive() == {"type": "ping"}
@@ -441,8 +441,8 @@ async def pinged(client: Client) -> None:
 
 
 async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.3)
     async with client_of(address) as client:
         with pytest.raises(ConnectionClosed) as closed:
             await pinged(client)
@@ -453,9 +453,9 @@ async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeyp
 
 
 async def test_client_that_reads_nothing_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr("app.websocket.connection._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("app.websocket.endpoint._CLOSE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)

@@ -14,7 +14,7 @@ from strawberry.types import ExecutionResult
 from app.admission import Admission
 from app.admission.limits import OperationLimiter
 from app.websocket import GraphQLWebSocket
-from app.websocket.handler import MAX_RUNNING
+from app.websocket.endpoint import MAX_RUNNING
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from stores.actions import MAX_CALLS, ActionsStore, contains_words, store
-from stores.actions.contains_words import MAX_WORDS, WordSearch
+from stores.actions import MAX_CALLS, ActionsStore, store
+from stores.actions.store import MAX_WORDS, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.database.project_registry import PURGING
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
-from stores.json.traversal import iter_strings
+from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ContainsWordsActionConfig
 from tests.commands import Commands
@@ -83,7 +83,7 @@ def test_words_found_in_raw_json_are_not_searched_per_string(
         looked_into.append(value)
         return iter_strings(value, with_keys=with_keys)
 
-    monkeypatch.setattr(contains_words, "iter_strings", watched)
+    monkeypatch.setattr(store, "iter_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).matches(row)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores import times
-from stores.aggregates.buckets import Bucket, bounds, bucket_of
+from stores.aggregates.grouping import Bucket, bounds, bucket_of
 from stores.database import Database
 from stores.times import parse, to_text
 

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import percentiles
-from stores.aggregates.percentiles import PERCENTILES
+from stores.aggregates import metrics
+from stores.aggregates.metrics import PERCENTILES
 from stores.database import Database
 from tests.stores.aggregates.oracle import percentile
 
 COUNT = 300_000
 KEYS = {"of": "$of"}
 SUMMED = {"count": {"$sum": 1}}
-IN_MEMORY = percentiles.in_memory(KEYS, SUMMED, PERCENTILES)
-BY_COUNTS = percentiles.by_counts(KEYS, SUMMED, {"count": {"$sum": "$count"}}, PERCENTILES)
+IN_MEMORY = metrics.in_memory(KEYS, SUMMED, PERCENTILES)
+BY_COUNTS = metrics.by_counts(KEYS, SUMMED, {"count": {"$sum": "$count"}}, PERCENTILES)
 
 
 def latency(number: int) -> int:

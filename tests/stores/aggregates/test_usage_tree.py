@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore
-from stores.aggregates.call_tree import in_tree_order
-from stores.aggregates.usage_totals import Tally
-from stores.aggregates.usage_tree import usage_tree
+from stores.aggregates.usage_tree import Tally, in_tree_order, usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.costs.pricing import exact

@@ -9,8 +9,7 @@ from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
-from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
-from stores.completions.known_providers import KNOWN_PROVIDERS
+from stores.completions.endpoint_resolution import KNOWN_PROVIDERS, EndpointResolver, ResolvedModel
 from stores.database import Database
 from stores.objects import ObjectsStore, ObjectVersion
 from stores.providers import ProviderError

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.concurrency.admission import Limiter, quota_refusal
+from stores.concurrency.slots import Limiter, quota_refusal
 from stores.errors import RateLimitedError, UnavailableError
 from tests.waiting import until
 
@@ -16,10 +16,10 @@ def test_slot_is_taken_at_once_or_refused() -> None:
 
     with limiter.slot("a"):
         with pytest.raises(RateLimitedError, match="you already have 1 things, the maximum for one caller"):
-            limiter.acquire_now("a")
+            limiter.slot("a").__enter__()
         with limiter.slot("b"), limiter.slot("c"):
             with pytest.raises(UnavailableError, match="already has 3 things, its maximum \\(LOOMQL_MAX_THINGS\\)"):
-                limiter.acquire_now("d")
+                limiter.slot("d").__enter__()
             assert limiter.in_use == 3
 
     assert limiter.in_use == 0
@@ -29,7 +29,7 @@ def test_unknown_caller_may_use_all_slots() -> None:
     limiter = Limiter(2, REFUSAL)
 
     with limiter.slot(), limiter.slot(), pytest.raises(UnavailableError):
-        limiter.acquire_now()
+        limiter.slot().__enter__()
     assert limiter.in_use == 0
 
 
@@ -61,11 +61,11 @@ async def test_each_caller_has_a_queue_of_limited_length() -> None:
         waiting = [asyncio.create_task(enter("b"))]
         await until(lambda: limiter.waiting == 1)
         with pytest.raises(UnavailableError):
-            await limiter.acquire("b")
+            await limiter.slot("b").__aenter__()
         waiting.append(asyncio.create_task(enter("c")))
         await until(lambda: limiter.waiting == 2)
         with pytest.raises(UnavailableError):
-            await limiter.acquire("d")
+            await limiter.slot("d").__aenter__()
     await asyncio.gather(*waiting)
 
     assert entered == ["b", "c"]

@@ -7,8 +7,8 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.admission import Limiter
 from stores.concurrency.scan_slots import MAX_SCANS, scan_limiter
+from stores.concurrency.slots import Limiter
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.paging import PageRequest

@@ -82,7 +82,7 @@ def test_components_add_up_to_the_total_for_any_input(entry: dict[str, Any], pri
 
     for side, total in ((Side.INPUT, entry["prompt_tokens"]), (Side.OUTPUT, entry["completion_tokens"])):
         assert sum(part["tokens"] for part in parts if BY_NAME[part["name"]].side is side) == total
-    cost = prices.cost(entry, 5)
+    cost = prices.total_cost([entry], 5)
     if cost is not None:
         dollars = [part for part in parts if price.unit(part["name"]).upper() == "USD"]
         assert _is_close([part["tokens"] * Decimal(repr(part["rate"])) for part in dollars], cost)

@@ -209,7 +209,7 @@ async def test_entry_cost_is_the_sum_over_its_token_classes(
 
     assert prices.exact_cost(whole, 0) == Decimal(cost)
     assert row["cost"].to_decimal() == Decimal(cost)
-    assert repr(prices.cost(whole, 0)) == repr(float(cost))
+    assert repr(prices.total_cost([whole], 0)) == repr(float(cost))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_non_dollar_price_is_in_no_sum(units: tuple[str, str], cost: float | Non
     prices = Prices([price(prompt_token_cost_unit=prompt_unit, completion_token_cost_unit=completion_unit)])
     [entry] = kept_usage({"usage": {"m": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}})["usage"]
 
-    assert prices.cost(entry, 0) == cost
+    assert prices.total_cost([entry], 0) == cost
 
 
 async def test_million_small_costs_add_up_exactly(database: Database) -> None:
@@ -251,5 +251,5 @@ async def test_million_small_costs_add_up_exactly(database: Database) -> None:
 def test_five_tokens_at_a_millionth_cost_five_millionths() -> None:
     entry = {"model": "m", "prompt_tokens": 5, "completion_tokens": 0}
 
-    assert repr(Prices([price(prompt_token_cost=0.000001)]).cost(entry, 0)) == "5e-06"
+    assert repr(Prices([price(prompt_token_cost=0.000001)]).total_cost([entry], 0)) == "5e-06"
     assert repr(5 * 0.000001) == "4.9999999999999996e-06"

@@ -21,7 +21,7 @@ from stores.errors import BadInputError, NewModelError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.query.value_expressions import Expression
+from stores.query.text_expressions import Expression
 from tests.commands import Commands
 from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT
@@ -74,13 +74,13 @@ async def test_prices_are_cached_until_they_change(costs: CostsStore, database: 
     kept = await prices_of(database, PROJECT)
 
     assert await prices_of(database, PROJECT) is kept
-    assert (await prices_of(database, "acme/other")).cost(entry(), 0) == 7.0
+    assert (await prices_of(database, "acme/other")).total_cost([entry()], 0) == 7.0
     await costs.purge(PROJECT, named(second))
     await costs.create(PROJECT, [NewCost("m", 3.0, 0.0)])
     other = await prices_of(database, PROJECT)
-    assert other.cost(entry(), 1 << 60) == 3.0
+    assert other.total_cost([entry()], 1 << 60) == 3.0
     await costs.purge(PROJECT, named(first))
-    assert (await prices_of(database, PROJECT)).cost(entry(), 0) == 3.0
+    assert (await prices_of(database, PROJECT)).total_cost([entry()], 0) == 3.0
 
 
 async def test_replaced_price_of_the_same_age_is_noticed(costs: CostsStore, database: Database) -> None:
@@ -88,12 +88,12 @@ async def test_replaced_price_of_the_same_age_is_noticed(costs: CostsStore, data
     [first] = await costs.create(PROJECT, [COST])
     document = await database.costs.find_one({"id": first})
     assert document is not None
-    assert (await prices_of(database, PROJECT)).cost(entry(), 0) == 1e-6
+    assert (await prices_of(database, PROJECT)).total_cost([entry()], 0) == 1e-6
 
     await costs.purge(PROJECT, named(first))
     await database.costs.insert_one(document | {"_id": "x", "id": "f" * 36, "prompt_token_cost": 5.0})
 
-    assert (await prices_of(database, PROJECT)).cost(entry(), 0) == 5.0
+    assert (await prices_of(database, PROJECT)).total_cost([entry()], 0) == 5.0
 
 
 async def test_concurrent_readers_share_one_read(
@@ -267,7 +267,7 @@ async def test_reading_prices_of_one_project_blocks_no_other(
     assert (await prices_of(database, "acme/other")).at("m", 0) is None
     other_is_read.set()
 
-    assert (await first).cost(entry(), 0) == 1e-6
+    assert (await first).total_cost([entry()], 0) == 1e-6
 
 
 def entry() -> dict[str, object]:

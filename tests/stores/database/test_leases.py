@@ -61,6 +61,21 @@ async def test_loser_writes_nothing_more_not_even_in_a_transaction(work: Databas
     assert await work.leases.count_documents({}) == 1
 
 
+async def test_no_lease_is_written_while_access_is_blocked(work: Database) -> None:
+    lease = Lease(work, work.leases, KEY)
+    await lease.acquire()
+    before = await work.leases.find_one({})
+
+    work.block_access("a newer version migrated it")
+    for write in (lease.acquire, lambda: lease.insert({}), lease.advance, lease.release, lease.remove):
+        with pytest.raises(UnavailableError, match="newer version"):
+            await write()
+    await asyncio.sleep(0.05)  # a command that had started would be done
+    work.block_access("")
+
+    assert await work.leases.find({}).to_list(None) == [before]
+
+
 async def test_state_is_that_of_committed_changes(work: Database) -> None:
     lease = Lease(work, work.leases, KEY)
     await lease.acquire()

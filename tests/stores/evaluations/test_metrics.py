@@ -11,7 +11,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore, scores
-from stores.evaluations.metrics import find_changes
+from stores.evaluations.scores import find_changes
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT

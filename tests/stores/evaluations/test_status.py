@@ -5,7 +5,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.status import Complete, Failed, NotFound, Running
+from stores.evaluations.logged_runs import Complete, Failed, NotFound, Running
 from stores.objects import ObjectsStore, ObjectVersion
 from stores.tables import TablesStore
 from tests.commands import Commands

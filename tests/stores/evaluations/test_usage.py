@@ -44,4 +44,4 @@ def test_run_of_100_short_requests_costs_100_times_one() -> None:
     for _ in range(100):
         tally.add(Tally.from_summary({"usage": tokens(5_000)}))
 
-    assert Prices(of_model(TIERED)).cost(tally.usage[TIERED], 0) == 0.725
+    assert Prices(of_model(TIERED)).total_cost([tally.usage[TIERED]], 0) == 0.725

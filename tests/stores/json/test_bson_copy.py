@@ -7,8 +7,7 @@ import bson
 import pytest
 from hypothesis import given
 
-from stores.json.bson_copy import escape_key, to_bson
-from stores.json.inspection import MAX_DEPTH
+from stores.json.bson_copy import MAX_DEPTH, escape_key, to_bson
 from tests.stores.json.test_codec import JSON, TEXT, nested
 
 

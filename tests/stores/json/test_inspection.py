@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.json import codec, inspection
-from stores.json.bson_copy import to_bson
-from stores.json.inspection import MAX_DEPTH, JsonTraits, traits_of
+from stores.json import bson_copy, codec
+from stores.json.bson_copy import MAX_DEPTH, JsonTraits, to_bson, traits_of
 
 TEXTS = st.text() | st.text(alphabet='"\\\n\x7fé😀\u2028:,{e', max_size=8)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e16, 1e15, 1e-5, 0.0001])
@@ -66,4 +65,4 @@ def test_key_cache_is_bounded() -> None:
         assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
     assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion
 
-    assert len(inspection._plain_keys) <= 11_000
+    assert len(bson_copy._plain_keys) <= 11_000

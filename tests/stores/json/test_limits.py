@@ -6,7 +6,7 @@ import pytest
 
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.limits import MAX_DEPTH, MAX_DIGITS, check
+from stores.json.paths import MAX_DEPTH, MAX_DIGITS, check_limits
 from tests.stores.json.test_codec import nested
 
 LONG = 10**MAX_DIGITS
@@ -18,7 +18,7 @@ LONG = 10**MAX_DIGITS
     ids=lambda value: type(value).__name__,
 )
 def test_value_within_the_limits_is_accepted(value: object) -> None:
-    check(value)
+    check_limits(value)
 
     assert codec.encode(codec.loads(codec.encode(value).encode())) == codec.encode(value)
 

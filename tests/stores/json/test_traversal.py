@@ -1,4 +1,5 @@
-from stores.json.traversal import iter_strings, iter_texts
+from stores.json.paths import iter_strings
+from stores.text_search.highlights import iter_texts
 
 VALUE = {"a": ["x", {"b": "y", "c": 5, "d": None}], "e": "z", "f": True}
 

@@ -15,7 +15,7 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database, Document
 from stores.migrations.calls_backfill import CallsBackfill
-from stores.otel import OtelStore
+from stores.otel import OtelStore, Projects
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.sort import SortBy
@@ -156,7 +156,7 @@ async def test_calls_without_token_classes_get_them_from_summaries(database: Dat
 async def test_span_calls_get_token_classes_and_keep_their_usage_scope(database: Database, scope: str) -> None:
     counts = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.output_tokens": 9}
     attributes = counts | {"gen_ai.usage.cache_read.input_tokens": 400, "gen_ai.request.model": "gpt-4o"}
-    await OtelStore(CallsStore(database)).export_protobuf(body(span(1, attributes)), PROJECT)
+    await OtelStore(CallsStore(database)).export_protobuf(body(span(1, attributes)), Projects(PROJECT))
     [fresh] = (await all_calls(database)).values()
     summary = {"usage": {"gpt-4o": {"input_tokens": 500, "output_tokens": 9, "total_tokens": 509}}}
     entry = {"model": "gpt-4o", "prompt_tokens": 500, "completion_tokens": 9, "requests": 0, "total_tokens": 509}
@@ -175,7 +175,7 @@ async def test_span_calls_get_token_classes_and_keep_their_usage_scope(database:
 async def test_span_with_a_rewritten_summary_keeps_its_usage(database: Database) -> None:
     attributes = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.cache_read.input_tokens": 400}
     calls = CallsStore(database)
-    await OtelStore(calls).export_protobuf(body(span(1, attributes)), PROJECT)
+    await OtelStore(calls).export_protobuf(body(span(1, attributes)), Projects(PROJECT))
     [exported] = (await all_calls(database)).values()
     anew = {"usage": {"usage": {"input_tokens": 7}}}
     await calls.write([CallEnd(PROJECT, exported["id"], exported["ended_at"], anew)])

@@ -1,6 +1,7 @@
 """Tests of the nesting of dotted attribute keys, and of the bound on cached layouts."""
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from stores.errors import BadInputError
 from stores.otel import attribute_nesting
-from stores.otel.attribute_nesting import layout_of, nested
+from stores.otel.attribute_nesting import Attributes, layout_of, nested
 
 
 def test_dots_make_nested_objects_in_key_order() -> None:
@@ -26,11 +27,11 @@ def test_dots_make_nested_objects_in_key_order() -> None:
 def test_first_non_empty_attribute_of_a_role_is_used() -> None:
     layout = layout_of(("input", "llm.prompts.0", "gen_ai.prompt", "ai.prompt.messages"))
 
-    assert layout.first("inputs", ["i", "l", "g", "a"]) == ("ai.prompt", {"messages": "a"})
-    assert layout_of(("input", "gen_ai.prompt")).first("inputs", ["i", "g"]) == ("gen_ai.prompt", "g")
-    assert layout_of(("input", "gen_ai.prompt")).first("inputs", ["i", ""]) == ("input", "i")
-    assert layout_of(("input", "gen_ai.prompt")).first("inputs", [0, None]) is None
-    assert layout_of(("other",)).first("inputs", ["o"]) is None
+    assert Attributes(layout, ["i", "l", "g", "a"]).first("inputs") == ("ai.prompt", {"messages": "a"})
+    assert Attributes(layout_of(("input", "gen_ai.prompt")), ["i", "g"]).first("inputs") == ("gen_ai.prompt", "g")
+    assert Attributes(layout_of(("input", "gen_ai.prompt")), ["i", ""]).first("inputs") == ("input", "i")
+    assert Attributes(layout_of(("input", "gen_ai.prompt")), [0, None]).first("inputs") is None
+    assert Attributes(layout_of(("other",)), ["o"]).first("inputs") is None
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_first_non_empty_attribute_of_a_role_is_used() -> None:
 )
 def test_key_that_extends_another_keeps_its_dots(tree: dict[str, Any], keys: tuple[str, ...]) -> None:
     for order in itertools.permutations(range(len(keys))):
-        assert layout_of(tuple(keys[at] for at in order)).nest([*order]) == tree
+        assert Attributes(layout_of(tuple(keys[at] for at in order)), [*order]).nested() == tree
 
 
 KEYS = st.lists(st.text("ab.", max_size=8), unique=True, max_size=12)
@@ -67,22 +68,23 @@ def test_role_finds_a_key_that_extends_another() -> None:
     layout = layout_of(keys)
 
     values: list[object] = [100, 60, {"input_tokens": 5}, 0.5]
-    found = {role: value for role in layout.found if (value := layout.pick(role, values))}
+    found = {role: value for role in layout.found if (value := Attributes(layout, values).pick(role))}
 
     assert found == {"input_tokens": 100, "cache_read": 60, "cost": 0.5}
 
 
 def test_layout_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attribute_nesting, "_layouts", {})
-    monkeypatch.setattr(attribute_nesting, "_MAX_LAYOUTS", 3)
+    cache = lru_cache(3)(attribute_nesting._compute_layout)
+    assert attribute_nesting._cached_layout.cache_info().maxsize == 1_000
+    monkeypatch.setattr(attribute_nesting, "_cached_layout", cache)
 
     many = tuple(f"key {number}" for number in range(129))
-    assert layout_of(many).nest([*range(129)]) == {f"key {number}": number for number in range(129)}
+    assert Attributes(layout_of(many), [*range(129)]).nested() == {f"key {number}": number for number in range(129)}
     layout_of(("long" * 2049,))
-    assert attribute_nesting._layouts == {}
+    assert cache.cache_info().currsize == 0
     for number in range(4):
         layout_of((f"key {number}",))
-    assert list(attribute_nesting._layouts) == [("key 3",)]
+    assert cache.cache_info().currsize == 3
 
 
 def test_attributes_per_span_are_limited() -> None:

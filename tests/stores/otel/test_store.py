@@ -26,7 +26,7 @@ from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_j
 
 async def test_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
     exported = await otel.export_protobuf(
-        body(span(1), span(2, {"." * 64: 1}), span(3, span_id=b"\0" * 8), span(4, parent=2)), PROJECT
+        body(span(1), span(2, {"." * 64: 1}), span(3, span_id=b"\0" * 8), span(4, parent=2)), Projects(PROJECT)
     )
 
     assert exported.rejected_spans == 2
@@ -40,7 +40,9 @@ async def test_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stor
 async def test_query_finds_an_attribute_that_extends_another(
     otel: OtelStore, stored: Stored, calls: CallsStore
 ) -> None:
-    await otel.export_protobuf(body(span(1, {"usage.tokens.cached": 60, "usage.tokens": 100}), span(2)), PROJECT)
+    await otel.export_protobuf(
+        body(span(1, {"usage.tokens.cached": 60, "usage.tokens": 100}), span(2)), Projects(PROJECT)
+    )
 
     [call, _] = (await stored()).values()
     assert call["attributes"]["otel_span"]["attributes"] == {"usage": {"tokens": 100, "tokens.cached": 60}}
@@ -53,7 +55,9 @@ async def test_query_finds_an_attribute_that_extends_another(
 
 
 async def test_first_20_reasons_are_reported(otel: OtelStore) -> None:
-    exported = await otel.export_protobuf(body(*(span(number, trace_id=b"") for number in range(1, 23))), PROJECT)
+    exported = await otel.export_protobuf(
+        body(*(span(number, trace_id=b"") for number in range(1, 23))), Projects(PROJECT)
+    )
 
     reasons = exported.error_message.split("; ")
     assert (exported.rejected_spans, len(reasons), reasons[-1]) == (22, 2 * 20 + 1, "...")
@@ -62,11 +66,11 @@ async def test_first_20_reasons_are_reported(otel: OtelStore) -> None:
 async def test_repeated_span_replaces_itself(otel: OtelStore, stored: Stored) -> None:
     running, ended = span(1, {"input.value": "a"}, end_time_unix_nano=0), span(1, {"input.value": "b"}, name="renamed")
 
-    await otel.export_protobuf(body(running, span(2), span(2, name="twice", status=failed("late"))), PROJECT)
+    await otel.export_protobuf(body(running, span(2), span(2, name="twice", status=failed("late"))), Projects(PROJECT))
     first = await stored()
-    await otel.export_protobuf(body(ended), PROJECT)
+    await otel.export_protobuf(body(ended), Projects(PROJECT))
     second = await stored()
-    await otel.export_protobuf(body(running), PROJECT)
+    await otel.export_protobuf(body(running), Projects(PROJECT))
     third = await stored()
 
     assert [first[span_id(1)][name] for name in ("status", "inputs")] == ["running", {"input.value": "a"}]
@@ -87,9 +91,9 @@ async def test_parents_may_be_late_missing_or_circular(
             span(4, parent=99),
             span(5, parent=6),
         ),
-        PROJECT,
+        Projects(PROJECT),
     )
-    await otel.export_protobuf(body(span(6)), PROJECT)
+    await otel.export_protobuf(body(span(6)), Projects(PROJECT))
 
     parents = {int(key, 16): call.get("parent_id") for key, call in (await stored()).items()}
     assert parents == {1: span_id(2), 2: span_id(1), 3: span_id(3), 4: span_id(99), 5: span_id(6), 6: None}
@@ -110,7 +114,9 @@ async def test_usage_summed_by_operations_counts_once(otel: OtelStore, database:
         "gen_ai.response.model": "m-2024",
         "ai.usage.inputTokens": 9,
     }
-    await otel.export_protobuf(body(span(1, agent), span(2, outer, parent=1), span(3, inner, parent=2)), PROJECT)
+    await otel.export_protobuf(
+        body(span(1, agent), span(2, outer, parent=1), span(3, inner, parent=2)), Projects(PROJECT)
+    )
 
     store = AggregatesStore(database)
     [row] = (await store.calls(PROJECT, Grouping(), ["total_tokens"])).rows
@@ -125,7 +131,7 @@ async def test_spans_are_routed_to_the_projects_of_their_resources(otel: OtelSto
     both.MergeFrom(request(span(2), resource={"wandb.entity": "acme", "wandb.project": "two"}))
     both.MergeFrom(request(span(3), resource={"wandb.entity": "acme", "wandb.project": "a:b"}))
 
-    exported = await otel.export_protobuf(both.SerializeToString())
+    exported = await otel.export_protobuf(both.SerializeToString(), Projects())
 
     assert exported.rejected_spans == 1
     assert "wandb.entity and wandb.project: 'acme/a:b' is not a project id" in exported.error_message
@@ -135,9 +141,9 @@ async def test_spans_are_routed_to_the_projects_of_their_resources(otel: OtelSto
 async def test_json_uses_the_same_path(otel: OtelStore, stored: Stored) -> None:
     message = request(span(1, {"input.value": "hi"}), span(2, {"." * 64: 1}))
 
-    exported = await otel.export_json(otlp_json(message), PROJECT, "ada")
+    exported = await otel.export_json(otlp_json(message), Projects(PROJECT), "ada")
     by_json = await stored()
-    await otel.export_protobuf(message.SerializeToString(), PROJECT, "ada")
+    await otel.export_protobuf(message.SerializeToString(), Projects(PROJECT), "ada")
 
     assert exported.rejected_spans == 1
     assert by_json == await stored()
@@ -149,7 +155,7 @@ async def test_json_request_is_stored_whole_or_not_at_all(otel: OtelStore, store
     whole["resourceSpans"][0]["scopeSpans"].append({"spans": {}})
 
     with pytest.raises(BadInputError, match="spans of scopeSpans must be a list"):
-        await otel.export_json(whole, PROJECT)
+        await otel.export_json(whole, Projects(PROJECT))
 
     assert await stored() == {}
 
@@ -157,7 +163,7 @@ async def test_json_request_is_stored_whole_or_not_at_all(otel: OtelStore, store
 async def test_images_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
     picture = f"data:image/png;base64,{'iVBORw0KGgo' * 200}AAA="
 
-    await otel.export_protobuf(body(span(1, {"input": [{"url": picture}]})), PROJECT)
+    await otel.export_protobuf(body(span(1, {"input": [{"url": picture}]})), Projects(PROJECT))
 
     [call] = (await stored()).values()
     [taken] = call["inputs"]["input"]
@@ -171,7 +177,7 @@ async def test_large_requests_are_stored_in_chunks(otel: OtelStore, stored: Stor
     spans = [span(number, {"input.value": large}) for number in range(1, 8)]
 
     exported = await otel.export_protobuf(
-        body(*spans, span(8, {"input.value": large * 20}), span(9, {"input.value": large * 2})), PROJECT
+        body(*spans, span(8, {"input.value": large * 20}), span(9, {"input.value": large * 2})), Projects(PROJECT)
     )
 
     assert exported.rejected_spans == 2
@@ -187,7 +193,7 @@ async def test_large_requests_are_stored_in_chunks(otel: OtelStore, stored: Stor
 async def test_span_has_the_same_size_limit_in_json(otel: OtelStore, stored: Stored) -> None:
     spans = (span(1, {"input.value": "x" * 20_000_000}), span(2))
 
-    exported = await otel.export_json(otlp_json(request(*spans)), PROJECT)
+    exported = await otel.export_json(otlp_json(request(*spans)), Projects(PROJECT))
 
     assert exported.rejected_spans == 1
     assert exported.error_message.startswith("a span: it has 20,000,")
@@ -204,9 +210,9 @@ async def test_data_repeated_in_every_span_is_small(what: str, form: str, otel: 
     whole.MergeFrom(request(span(3), resource={"service.name": "x" * 60_000}))
 
     if form == "json":
-        exported = await otel.export_json(otlp_json(whole), PROJECT)
+        exported = await otel.export_json(otlp_json(whole), Projects(PROJECT))
     else:
-        exported = await otel.export_protobuf(whole.SerializeToString(), PROJECT)
+        exported = await otel.export_protobuf(whole.SerializeToString(), Projects(PROJECT))
 
     assert exported.rejected_spans == 2
     assert exported.reasons[0].startswith(f"a span: its {what} has 70,0")
@@ -258,10 +264,10 @@ class NotedCalls(CallsStore):
 async def test_rejected_request_does_not_block_others(database: Database, stored: Stored) -> None:
     calls = NotedCalls(database)
     otel = OtelStore(calls)
-    calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 8_000), PROJECT)))
+    calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 8_000), Projects(PROJECT))))
     await asyncio.sleep(0)  # the export starts
 
-    await otel.export_protobuf(body(span(1)), PROJECT)
+    await otel.export_protobuf(body(span(1)), Projects(PROJECT))
 
     assert calls.waiting == [1]
     assert list(await stored()) == [span_id(1)]
@@ -273,8 +279,10 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
     attributes = {"a": half, "b": half, "input.value": half, "output.value": '{"still": "read"}'}
     events = [Span.Event(name="gen_ai.choice", attributes=pairs({"message": half}))]
 
-    exported = await otel.export_protobuf(body(span(1, attributes), span(2, {"output.value": "[1]"})), PROJECT)
-    await otel.export_protobuf(body(span(3, {"a": half, "b": half}, events=events)), PROJECT)
+    exported = await otel.export_protobuf(
+        body(span(1, attributes), span(2, {"output.value": "[1]"})), Projects(PROJECT)
+    )
+    await otel.export_protobuf(body(span(3, {"a": half, "b": half}, events=events)), Projects(PROJECT))
 
     assert exported.rejected_spans == 0
     first, second, third = (await stored()).values()
@@ -288,7 +296,7 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
 async def test_malformed_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
     with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is truncated"):
-        await otel.export_protobuf(damaged, PROJECT)
+        await otel.export_protobuf(damaged, Projects(PROJECT))
 
     assert await stored() == {}
 
@@ -296,7 +304,7 @@ async def test_malformed_request_is_refused(damaged: bytes, otel: OtelStore, sto
 async def test_malformed_span_alone_is_rejected(otel: OtelStore, stored: Stored) -> None:
     whole = body(span(1), span(2, name="?!"))
 
-    exported = await otel.export_protobuf(whole.replace(b"?!", b"\xff\xfe"), PROJECT)
+    exported = await otel.export_protobuf(whole.replace(b"?!", b"\xff\xfe"), Projects(PROJECT))
 
     assert exported.rejected_spans == 1
     assert exported.error_message.startswith("a span: it cannot be decoded")
@@ -305,11 +313,11 @@ async def test_malformed_span_alone_is_rejected(otel: OtelStore, stored: Stored)
 
 async def test_project_and_user_names_are_validated(otel: OtelStore) -> None:
     with pytest.raises(BadInputError, match="is not a project id"):
-        await otel.export_protobuf(body(span(1)), "nonsense")
+        await otel.export_protobuf(body(span(1)), Projects("nonsense"))
     with pytest.raises(BadInputError, match="1,025 characters"):
-        await otel.export_json({}, PROJECT, "u" * (MAX_NAME + 1))
+        await otel.export_json({}, Projects(PROJECT), "u" * (MAX_NAME + 1))
 
 
 async def test_empty_request_stores_nothing(otel: OtelStore, database: Database) -> None:
-    assert (await otel.export_protobuf(b"")).rejected_spans == 0
+    assert (await otel.export_protobuf(b"", Projects())).rejected_spans == 0
     assert await database.projects.count_documents({}) == 0

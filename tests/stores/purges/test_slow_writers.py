@@ -19,7 +19,7 @@ from stores.objects.documents import head_id
 from stores.objects.writes import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore
-from stores.purges.purge import start_purge
+from stores.purges.store import start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start

@@ -17,20 +17,7 @@ from typing import Any, Final
 from stores import times
 from stores.json import codec, paths
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import (
-    And,
-    Compare,
-    Comparison,
-    Contains,
-    Convert,
-    Get,
-    In,
-    Literal,
-    Not,
-    Operand,
-    Or,
-    Target,
-)
+from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator
 
 Row = dict[str, Any]
 Value = Any
@@ -53,32 +40,32 @@ _DECODER: Final = json.JSONDecoder()
 _INT64: Final = 1 << 63
 _NUMERIC: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGRAL: Final = re.compile(r"[+-]?\d+", re.ASCII)
-_ORDER: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
-    Comparison.GT: operator.gt,
-    Comparison.GTE: operator.ge,
-    Comparison.LT: operator.lt,
-    Comparison.LTE: operator.le,
+_ORDER: Final[dict[Operator, Callable[[Value, Value], bool]]] = {
+    Operator.GT: operator.gt,
+    Operator.GTE: operator.ge,
+    Operator.LT: operator.lt,
+    Operator.LTE: operator.le,
 }
 
 
 def holds(node: Operand, row: Row) -> bool:
     """Return True if the row matches the query; an operand matches if it is the boolean true."""
     match node:
-        case And(terms):
+        case Operation(Operator.AND, terms):
             return all(holds(term, row) for term in terms)
-        case Or(terms):
+        case Operation(Operator.OR, terms):
             return any(holds(term, row) for term in terms)
-        case Not(term):
+        case Operation(Operator.NOT, (term,)):
             return not holds(term, row)
-        case Compare(Comparison.EQ, Get("op_name" | "opName"), Literal(str() as name)):
+        case Operation(Operator.EQ, (Get("op_name" | "opName"), Literal(str() as name))):
             return is_op(name, row["op_name"])
-        case Compare(Comparison.EQ, Literal(str() as name), Get("op_name" | "opName")):
+        case Operation(Operator.EQ, (Literal(str() as name), Get("op_name" | "opName"))):
             return is_op(name, row["op_name"])
-        case Compare(comparison, left, right):
+        case Operation(comparison, (left, right)) if comparison in COMPARISONS:
             return _compare(comparison, *_sides(left, right, row))
-        case In(operand, members):
-            return any(holds(Compare(Comparison.EQ, operand, member), row) for member in members)
-        case Contains(operand, substr, folded):
+        case Operation(Operator.IN, (operand, *members)):
+            return any(holds(Operation(Operator.EQ, (operand, member)), row) for member in members)
+        case Operation(Operator.CONTAINS, (operand, substr), folded):
             text, part = _text(operand, row), _text(substr, row)
             if text is None or part is None:
                 return False
@@ -112,9 +99,9 @@ def _value(node: Operand, row: Row) -> Value:
         case Get(name):
             found = stored(name, row)
             return float(found) / 1e6 if _is_time(name) and found is not None else found
-        case Convert(operand, Target.STRING):
+        case Operation(Operator.STRING, (operand,)):
             return _text(operand, row)
-        case Convert(operand, to):
+        case Operation(to, (operand,)) if to in _CONVERSIONS:
             return _CONVERSIONS[to](_value(operand, row))
         case _:
             return holds(node, row)
@@ -169,10 +156,10 @@ def is_op(name: str, op_name: str) -> bool:
     return op_name == plain or op_name.startswith(versions)
 
 
-def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
-    if comparison is Comparison.STARTS_WITH:
+def _compare(comparison: Operator, left: Value, right: Value) -> bool:
+    if comparison is Operator.STARTS_WITH:
         return isinstance(left, str) and isinstance(right, str) and left[: len(right)] == right
-    if comparison is not Comparison.EQ:
+    if comparison is not Operator.EQ:
         comparable = (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
         return comparable and _ORDER[comparison](left, right)
     return _equal(left, right)
@@ -268,9 +255,9 @@ def _bool(value: Value) -> Value:
     )
 
 
-_CONVERSIONS: Final[dict[Target, Callable[[Value], Value]]] = {
-    Target.DOUBLE: double_of,
-    Target.INT: int_of,
-    Target.BOOL: _bool,
-    Target.EXISTS: lambda value: value is not None,
+_CONVERSIONS: Final[dict[Operator, Callable[[Value], Value]]] = {
+    Operator.DOUBLE: double_of,
+    Operator.INT: int_of,
+    Operator.BOOL: _bool,
+    Operator.EXISTS: lambda value: value is not None,
 }

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.calls.fields import CALL_FIELDS
-from stores.query.parser import parse_operation, parse_query, print_operand
-from stores.query.syntax_tree import Operand
+from stores.query.parser import parse_operation, parse_query
+from stores.query.syntax_tree import TARGETS, Get, Literal, Operand, Operation, Operator
 from tests.stores.query.generator import COLUMNS, KEYS
 
 Tree = Any
@@ -30,6 +30,24 @@ LEAVES = st.one_of(
     st.builds(lambda value: {"$literal": value}, SCALARS),
     st.builds(lambda name: {"$getField": name}, NAMES),
 )
+
+
+def print_operand(node: Operand) -> Tree:
+    """Print a node in the JSON form that parses back to it."""
+    match node:
+        case Literal(value):
+            return {"$literal": value}
+        case Get(name):
+            return {"$getField": name}
+        case Operation(Operator.IN, (operand, *members)):
+            return {"$in": [print_operand(operand), [print_operand(member) for member in members]]}
+        case Operation(Operator.CONTAINS, (operand, substr), folded):
+            arguments = {"input": print_operand(operand), "substr": print_operand(substr)}
+            return {"$contains": arguments | ({"case_insensitive": True} if folded else {})}
+        case Operation(to, (operand,)) if to in TARGETS:
+            return {"$convert": {"input": print_operand(operand), "to": to.value}}
+        case _:
+            return {f"${node.operator}": [print_operand(operand) for operand in node.operands]}
 
 
 def compared(name: str, left: Tree, right: Tree) -> Tree:

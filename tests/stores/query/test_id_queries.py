@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stores.costs.fields import COST_FIELDS
+from stores.costs.store import COST_FIELDS
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.id_queries import named_ids

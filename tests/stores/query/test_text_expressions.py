@@ -19,8 +19,9 @@ from stores.json import codec
 from stores.paging import PageRequest
 from stores.query import Query, in_python, text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
-from stores.query.syntax_tree import Compare, Comparison, Convert, Get, Literal, Target
-from stores.query.value_expressions import Expression, value_expression
+from stores.query.syntax_tree import Get, Literal, Operation, Operator
+from stores.query.text_expressions import Expression
+from stores.query.value_expressions import value_expression
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
 
@@ -34,8 +35,8 @@ async def computed(database: Database, values: list[Any], expression: Expression
     return [row["found"] for row in rows]
 
 
-def convert(to: Target) -> Expression:
-    return value_expression(Convert(Get("inputs.v", CALL_FIELDS["inputs.v"]), to))
+def convert(to: Operator) -> Expression:
+    return value_expression(Operation(to, (Get("inputs.v", CALL_FIELDS["inputs.v"]),)))
 
 
 def doubles() -> list[float]:
@@ -76,7 +77,7 @@ DOUBLES = [
 
 
 async def test_doubles_have_their_expected_texts(database: Database) -> None:
-    found = await computed(database, [number for number, _ in DOUBLES], convert(Target.STRING))
+    found = await computed(database, [number for number, _ in DOUBLES], convert(Operator.STRING))
 
     assert found == [text for _, text in DOUBLES]
     assert [number_text(number) for number, _ in DOUBLES] == found
@@ -85,7 +86,7 @@ async def test_doubles_have_their_expected_texts(database: Database) -> None:
 async def test_doubles_text_is_the_shortest_that_reads_back(database: Database) -> None:
     numbers = [*doubles(), 1 << 53, -(1 << 63), (1 << 63) - 1, 10**15]
 
-    found = await computed(database, numbers, convert(Target.STRING))
+    found = await computed(database, numbers, convert(Operator.STRING))
 
     wrong = [(n, text, number_text(n)) for n, text in zip(numbers, found, strict=True) if text != number_text(n)]
     assert wrong == []
@@ -155,8 +156,8 @@ NUMERALS = [
 ]
 
 
-@pytest.mark.parametrize(("to", "expected"), [(Target.DOUBLE, double_of), (Target.INT, int_of)])
-async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to: Target, expected: Any) -> None:
+@pytest.mark.parametrize(("to", "expected"), [(Operator.DOUBLE, double_of), (Operator.INT, int_of)])
+async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to: Operator, expected: Any) -> None:
     found = await computed(database, NUMERALS, convert(to))
 
     read = dict(zip(NUMERALS, found, strict=True))
@@ -174,7 +175,7 @@ async def is_windows(database: Database) -> bool:
 async def test_only_whole_numbers_become_integers(database: Database) -> None:
     numbers = [0.5, -0.0, 1e15, 1e18, 9.3e18, float(1 << 63), -float(1 << 63), math.inf, -math.inf, 5, 1 << 62, 1e300]
 
-    found = await computed(database, numbers, convert(Target.INT))
+    found = await computed(database, numbers, convert(Operator.INT))
 
     assert found == [None, 0, 10**15, 10**18, None, None, -(1 << 63), None, None, 5, 1 << 62, None]
 
@@ -239,7 +240,7 @@ async def test_list_or_object_has_its_text_in_the_payload(
     calls: CallsStore, database: Database, payload: object, path: str, text: str
 ) -> None:
     await calls.write([start(), end(output=payload)])
-    operand = Convert(Get(path, CALL_FIELDS[f"output.{path}"]), Target.STRING)
+    operand = Operation(Operator.STRING, (Get(path, CALL_FIELDS[f"output.{path}"]),))
 
     [row] = await database.calls.aggregate([{"$project": {"json": 1, "found": value_expression(operand)}}]).to_list(
         None
@@ -247,13 +248,13 @@ async def test_list_or_object_has_its_text_in_the_payload(
 
     assert row["found"] == text
     assert text in row["json"]["output"]
-    assert compile_test(Compare(Comparison.EQ, operand, Literal(text)))(DocumentValues(row))
+    assert compile_test(Operation(Operator.EQ, (operand, Literal(text))))(DocumentValues(row))
 
 
 async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Database) -> None:
     refs = ["weave:///acme/chat/object/x:v0", 'wandb-artifact:///a/"\\\n\0é/$c', "wandb-artifact:///,/,/,"]
     await calls.write([start(1, inputs={"refs": refs}), start(2)])
-    operand = Convert(Get("input_refs", CALL_FIELDS["input_refs"]), Target.STRING)
+    operand = Operation(Operator.STRING, (Get("input_refs", CALL_FIELDS["input_refs"]),))
 
     pipeline = [{"$sort": {"id": 1}}, {"$project": {"input_refs": 1, "found": value_expression(operand)}}]
     rows = await database.calls.aggregate(pipeline).to_list(None)

@@ -7,8 +7,7 @@ import pytest
 from stores.database import Database
 from stores.files import FilesStore
 from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule
-from stores.retention.reports import COUNTS
-from stores.retention.rules import DAY
+from stores.retention.rules import COUNTS, DAY
 from stores.times import now
 from tests.stores.calls.builders import PROJECT
 from tests.stores.retention.life import Life

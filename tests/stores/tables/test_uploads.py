@@ -49,7 +49,7 @@ async def tear(database: Database, rows: Sequence[object], *, chunks: bool = Tru
     if chunks:
         builder = Builder(PROJECT)
         builder.add([row.digest for row in found])
-        builder.finish(None)
+        builder.finish()
         for chunk in builder.new.values():
             await upload._add(upload._chunks, chunk)
         await database.transaction(upload._write_part)

@@ -10,7 +10,7 @@ from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.text_search import Method, TextSearchStore, candidates, scan
+from stores.text_search import Method, TextSearchStore, ranked, scan
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, reaction
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -142,7 +142,7 @@ async def test_pages_by_cursor_backward_form_the_same_list(search: Search, found
 async def test_matches_beyond_the_ranked_ones_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
+    monkeypatch.setattr(ranked, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
     await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # not indexed

@@ -13,8 +13,8 @@ from stores.json import codec
 from stores.paging import PageRequest
 from stores.text_search import Highlight, TextSearchStore, highlights
 from stores.text_search import store as text_search
+from stores.text_search.conditions import parse
 from stores.text_search.highlights import SNIPPET, highlights_of
-from stores.text_search.search_terms import parse
 from tests.stores.calls.builders import PROJECT, end, start
 
 

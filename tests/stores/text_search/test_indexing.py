@@ -16,8 +16,7 @@ from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.text_search import Method, TextSearchStore, indexing, segments
-from stores.text_search.index_state import index_lease
-from stores.text_search.indexing import Indexer
+from stores.text_search.indexing import Indexer, index_lease
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
 from tests.waiting import until_found

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.text_search import Method, search_terms
-from stores.text_search.search_terms import MAX_IN_PATTERNS, MAX_TEXT, parse
-from stores.text_search.searched_fields import hit, matching, possibly_matching, score
+from stores.text_search import Method, conditions
+from stores.text_search.conditions import MAX_IN_PATTERNS, MAX_TEXT, hit, matching, parse, possibly_matching, score
 from tests.stores.calls.builders import end, start
 from tests.stores.text_search.conftest import Found, Index
 
@@ -59,7 +58,7 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
     texts = [f'"{text}"' for text in LETTERS if text.isascii()]
 
     by_pattern = [await found(text) for text in texts]
-    monkeypatch.setattr(search_terms, "MAX_IN_PATTERNS", len(LETTERS[0]) - 1)
+    monkeypatch.setattr(conditions, "MAX_IN_PATTERNS", len(LETTERS[0]) - 1)
     compared = [await found(text) for text in texts]
 
     assert all(parse(text).substrings for text in texts)

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError
-from stores.text_search.search_terms import MAX_TERMS, MAX_TEXT, Term, Terms, parse
+from stores.text_search.conditions import MAX_TERMS, MAX_TEXT, Term, Terms, parse
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.json import paths
 from stores.query.fields import FieldTable
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.query.syntax_tree import JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, map_operands
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator
@@ -78,11 +78,11 @@ def of_type(spelled: str, row: Row) -> list[Row]:
 def holds(node: Operand, row: Row) -> bool:
     """Return True if the query matches the call."""
     match node:
-        case And(terms):
+        case Operation(Operator.AND, terms):
             return all(holds(term, row) for term in terms)
-        case Or(terms):
+        case Operation(Operator.OR, terms):
             return any(holds(term, row) for term in terms)
-        case Not(term):
+        case Operation(Operator.NOT, (term,)):
             return not holds(term, row)
     node = _with_inner_ones_done(node, row)
     types = types_of(node)
@@ -96,9 +96,9 @@ def _meets(node: Operand, row: Row) -> bool:
     """Return True if the comparison holds for the chosen feedback; a missing field of feedback also equals `""`."""
     pairs: list[tuple[Operand, Operand]] = []
     match node:
-        case Compare(Comparison.EQ, left, right):
+        case Operation(Operator.EQ, (left, right)):
             pairs = [(left, right), (right, left)]
-        case In(operand, members):
+        case Operation(Operator.IN, (operand, *members)):
             pairs = [pair for member in members for pair in ((operand, member), (member, operand))]
     return oracle.holds(node, row) or any(_is_missing(one, row) and other == Literal("") for one, other in pairs)
 
@@ -114,53 +114,31 @@ def types_of(node: Operand) -> set[str]:
             parts = parted(name)
             return {parts[0]} if parts else set()
         case _:
-            return set().union(*map(types_of, _members(node)))
-
-
-def _members(node: Operand) -> tuple[Operand, ...]:
-    match node:
-        case Compare(_, left, right) | Contains(left, right):
-            return left, right
-        case In(operand, members):
-            return operand, *members
-        case Convert(operand):
-            return (operand,)
-        case _:
-            return ()
+            return set().union(*map(types_of, node.operands))
 
 
 def _with_inner_ones_done(node: Operand, row: Row) -> Operand:
     def done(inner: Operand) -> Operand:
-        if isinstance(inner, Convert):
-            return Convert(done(inner.operand), inner.to)
-        return inner if isinstance(inner, Get | Literal) else Literal(holds(inner, row))
+        if not isinstance(inner, Operation) or inner.operator in TARGETS:
+            return map_operands(inner, done)
+        return Literal(holds(inner, row))
 
-    match node:
-        case Compare(comparison, left, right):
-            return Compare(comparison, done(left), done(right))
-        case Contains(where, what, folded):
-            return Contains(done(where), done(what), folded)
-        case In(operand, members):
-            return In(done(operand), tuple(map(done, members)))
-        case _:
-            return done(node)
+    return map_operands(node, done) if node.operator not in TARGETS else done(node)
 
 
 def mixes_types(node: Operand) -> bool:
     """Return True if a comparison in the query names feedback of two types."""
-    match node:
-        case And(terms) | Or(terms):
-            return any(map(mixes_types, terms))
-        case Not(term):
-            return mixes_types(term)
-        case _:
-            own = [member for member in _members(node) if isinstance(member, Get | Convert)]
-            here = set().union(*map(_own_types, own)) if not isinstance(node, Get) else types_of(node)
-            return len(here) > 1 or any(map(mixes_types, _members(node)))
+    if node.operator in JUNCTIONS:
+        return any(map(mixes_types, node.operands))
+    own = [member for member in node.operands if isinstance(member, Get) or member.operator in TARGETS]
+    here = set().union(*map(_own_types, own)) if not isinstance(node, Get) else types_of(node)
+    return len(here) > 1 or any(map(mixes_types, node.operands))
 
 
 def _own_types(node: Operand) -> set[str]:
-    return _own_types(node.operand) if isinstance(node, Convert) else types_of(node) if isinstance(node, Get) else set()
+    if node.operator in TARGETS:
+        return _own_types(node.operands[0])
+    return types_of(node) if isinstance(node, Get) else set()
 
 
 @dataclass

@@ -15,13 +15,13 @@ from stores import ids, times
 from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
+from stores.evaluations.logged_runs import Complete, Failed, NotFound, Status
+from stores.evaluations.logged_runs import Running as StillRunning
 from stores.evaluations.running import EvaluationRunsStore
-from stores.evaluations.running import run_worker as run_module
+from stores.evaluations.running import worker as run_module
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.row_worker import RowWorker
-from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, cancel_ordered_by
-from stores.evaluations.status import Complete, Failed, NotFound, Status
-from stores.evaluations.status import Running as StillRunning
+from stores.evaluations.running.store import cancel_ordered_by
+from stores.evaluations.running.worker import MAX_TAKES_WITHOUT_PROGRESS, RowWorker
 from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import GracePeriods
@@ -190,7 +190,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             async def die(*_: object, **__: object) -> bool:
                 return True
 
-            patch.setattr("stores.evaluations.running.run_queue.RunLease.hand_over", die)
+            patch.setattr("stores.evaluations.running.store.RunLease.hand_over", die)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
@@ -475,7 +475,7 @@ async def test_purged_project_deletes_its_runs(
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.database.project_registry.MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.row_worker._RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.worker._RETRY_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:

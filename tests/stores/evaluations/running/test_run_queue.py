@@ -12,8 +12,8 @@ from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores import refs
 from stores.database import Database
-from stores.evaluations.running import run_worker as run_module
-from stores.evaluations.status import Complete, Failed
+from stores.evaluations.logged_runs import Complete, Failed
+from stores.evaluations.running import worker as run_module
 from stores.tables import TablesStore
 from tests.stand_in_provider import USAGE, Body, StandIn
 from tests.stores.evaluations.running import orders

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stores.errors import BadInputError
-from stores.evaluations.running import templates
-from stores.evaluations.running.templates import RowError, Template
+from stores.evaluations.running import completion_models as templates
+from stores.evaluations.running.completion_models import RowError, Template
 
 VALUES: dict[str, Any] = {
     "question": "Why?",

@@ -1,0 +1,275 @@
+"""Permissions of routes: the role that each requires, and the projects. The schema has those of its fields.
+
+A route is a method at a path, such as `GET /healthz`. An application with a route that has no permission does not start
+(`guard_routes`), nor does a gRPC server (`permission_for`). The page `app/docs/reference/permissions.md` is generated
+from `ROUTE_PERMISSIONS`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from app.http.connections import CALLER, SESSION, first_header
+from app.http.errors import error_response
+from app.http.media_types import prefers_html
+from stores.errors import StoreError
+from stores.security.access import EVERY_PROJECT, Caller, Role
+
+ACCESS: Final = "access"
+
+
+class RouteAccess(NamedTuple):
+    """A caller at a route that requires `role`, in projects that only the request body names."""
+
+    caller: Caller
+    role: Role
+
+    def check(self, project_id: str, argument: str | None = "project_id") -> None:
+        """Check that the caller has the role in a project; `argument` is the one that an error names.
+
+        Raises:
+            ForbiddenError: the caller does not have it.
+        """
+        self.caller.require_role(self.role, project_id, argument)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Return the caller of a connection, as authentication set it."""
+    caller: Caller = connection.scope["state"][CALLER]
+    return caller
+
+
+def access_of(connection: HTTPConnection) -> RouteAccess:
+    """Return the access that the route of a connection grants to its caller."""
+    access: RouteAccess = connection.scope["state"][ACCESS]
+    return access
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePermission:
+    """The role that a route requires, and its projects. `Role.NONE` admits every authenticated caller.
+
+    Without `projects`, the guard requires the role in any project before the body is read, and the endpoint checks each
+    project that it meets (`access_of`). `is_open` returns True for requests that need no credentials.
+    `projects_label` describes the projects in the documentation.
+    """
+
+    role: Role
+    projects_label: str
+    projects: Callable[[HTTPConnection], Iterable[str]] | None = None
+    is_open: Callable[[Scope], bool] | None = None
+
+
+def _project_in_path(connection: HTTPConnection) -> Iterable[str]:
+    return [f"{connection.path_params['entity']}/{connection.path_params['project']}"]
+
+
+def _is_page(scope: Scope) -> bool:
+    """Return True if a browser requests GraphiQL's page, which holds no data."""
+    accept = first_header(scope["headers"], b"accept") or b""
+    return scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
+
+
+def _authenticates_later(scope: Scope) -> bool:
+    """Return True without an Authorization header: browsers cannot send one and authenticate in the first message."""
+    return all(name != b"authorization" for name, _ in scope["headers"])
+
+
+ANY: Final = "ANY"
+"""Stands for every HTTP method, for an application that handles methods itself."""
+
+WEBSOCKET: Final = "WEBSOCKET"
+"""Stands for the method of opening a WebSocket."""
+
+GRPC: Final = "GRPC"
+"""Stands for the method of a gRPC call; the gRPC server checks it and refuses with gRPC status codes."""
+
+OPEN: Final = RoutePermission(Role.NONE, "any")
+EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", lambda _connection: [EVERY_PROJECT])
+"""Permission of routes whose response is about the whole server."""
+
+_GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
+_IN_PATH: Final = "project in the path"
+_TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
+_WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
+
+_WEAVE_READS: Final = (
+    "/call/read",
+    "/calls/query",
+    "/calls/stream_query",
+    "/calls/query_stats",
+    "/cost/query",
+    "/feedback/query",
+    "/file/content",
+    "/files/content",
+    "/files/stats",
+    "/graphql",
+    "/obj/read",
+    "/objs/query",
+    "/project/stats",
+    "/refs/read_batch",
+    "/table/query",
+    "/table/query_stats",
+    "/table/query_stats_batch",
+    "/threads/stream_query",
+)
+_WEAVE_WRITES: Final = (
+    "/actions/execute_batch",
+    "/call/end",
+    "/call/start",
+    "/call/update",
+    "/call/upsert_batch",
+    "/calls/delete",
+    "/completions/create",
+    "/completions/create_stream",
+    "/cost/create",
+    "/cost/purge",
+    "/feedback/batch/create",
+    "/feedback/create",
+    "/feedback/purge",
+    "/feedback/replace",
+    "/file/create",
+    "/files/create",
+    "/image/create",
+    "/obj/create",
+    "/obj/delete",
+    "/table/create",
+    "/table/create_from_digests",
+    "/table/update",
+)
+_WEAVE_V2_WRITES: Final = (
+    "/v2/{entity}/{project}/call/end",
+    "/v2/{entity}/{project}/call/start",
+    "/v2/{entity}/{project}/calls/complete",
+)
+
+_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+
+ROUTE_PERMISSIONS: Final = {
+    "GET /": OPEN,
+    f"{ANY} /graphql": _GRAPHQL,
+    f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_authenticates_later),
+    f"{ANY} /graphiql": OPEN,
+    "GET /docs": OPEN,
+    "GET /docs/{path:path}": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": EVERYWHERE,
+    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_PATH, _project_in_path),
+    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_PATH, _project_in_path),
+    "GET /export/{concept}": RoutePermission(
+        Role.READER,
+        "`projectId` in the query string",
+        lambda connection: connection.query_params.getlist("projectId"),
+    ),
+    "POST /v1/traces": _TRACES,
+    "POST /otel/v1/traces": _TRACES,
+    **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
+    f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
+    **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
+    **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
+    **{
+        f"POST /weave{path}": replace(_WEAVE_WRITER, projects_label=_IN_PATH, projects=_project_in_path)
+        for path in _WEAVE_V2_WRITES
+    },
+    "GET /weave/server_info": OPEN,
+    **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
+}
+"""Permission by route; HEAD has that of GET."""
+
+PERMISSIONS_WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
+"""Permissions without GraphiQL: a GET that prefers HTML reaches the API, and so needs credentials."""
+
+
+def guard_routes(
+    routes: Iterable[BaseRoute], permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS, prefix: str = ""
+) -> list[BaseRoute]:
+    """Put a guard before each route below a path prefix.
+
+    Raises:
+        TypeError: a route, or one of its methods, has no permission.
+    """
+    guarded = list(routes)
+    for route in guarded:
+        if not isinstance(route, Route | WebSocketRoute | Mount):
+            raise TypeError(f"{route!r} is no HTTP route, WebSocket route or mount, so it cannot have a permission")
+        path = f"{prefix}{route.path}"
+        if isinstance(route, Mount) and route.routes:
+            guard_routes(route.routes, permissions, path)
+            continue
+        methods = {WEBSOCKET} if isinstance(route, WebSocketRoute) else getattr(route, "methods", None) or {ANY}
+        of_methods = {method: permission_for(f"{method} {path}", permissions) for method in map(_read_as_get, methods)}
+        route.app = Guard(route.app, of_methods)
+    return guarded
+
+
+def permission_for(route_name: str, permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS) -> RoutePermission:
+    """Return the permission of a route, such as `GET /healthz`.
+
+    Raises:
+        TypeError: the route has none.
+    """
+    if route_name not in permissions:
+        raise TypeError(f"{route_name} has no permission: add the role that it requires to app/auth/permissions.py")
+    return permissions[route_name]
+
+
+def _read_as_get(method: str) -> str:
+    return "GET" if method == "HEAD" else method
+
+
+class Guard:
+    """The guard of one route: it checks the caller's role before the endpoint reads the request.
+
+    Args:
+        app: the guarded application.
+        permissions: the permission of each method.
+    """
+
+    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission]) -> None:
+        self.app = app
+        self.permissions = permissions
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Refuse the request or pass it on; close a WebSocket at a mounted application, which has no permission."""
+        if scope["type"] == "websocket":
+            permission = self.permissions.get(WEBSOCKET)
+        else:
+            permission = self.permissions.get(ANY) or self.permissions[_read_as_get(scope["method"])]
+        if permission is None:
+            return WebSocketClose()(scope, receive, send)
+        try:
+            _check(permission, scope)
+        except StoreError as error:
+            return error_response(scope, error.with_traceback(None))(scope, receive, send)
+        return self.app(scope, receive, send)
+
+
+def _check(permission: RoutePermission, scope: Scope) -> None:
+    """Check a request, and set the access that the route grants.
+
+    Raises:
+        StoreError: the caller is not authenticated, or does not have the role.
+    """
+    if permission is OPEN:
+        return
+    session = scope["state"][SESSION]
+    if isinstance(session, StoreError):
+        if permission.is_open and permission.is_open(scope):
+            return
+        raise session
+    caller, role = session.caller, permission.role
+    scope["state"][ACCESS] = RouteAccess(caller, role)
+    if caller.everywhere >= role:
+        return
+    if permission.projects is None:
+        caller.check_anywhere(role)  # the endpoint checks the project once it has read the body
+    else:
+        for project_id in permission.projects(HTTPConnection(scope)):
+            caller.require_role(role, project_id)

@@ -1,0 +1,152 @@
+"""Connections: state that layers share, headers, host names, keepalive intervals, and disconnects.
+
+A server without API keys checks the Host header against DNS rebinding. A page of any site can point its own host name
+to 127.0.0.1 after it was loaded. The browser then treats the local server as that page's own origin, and only the Host
+header shows that it is not.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import TracebackType
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
+
+from stores.errors import ForbiddenError
+
+CALLER: Final = "caller"
+"""The authenticated caller, a `stores.security.access.Caller`."""
+
+SESSION: Final = "session"
+"""The connection's `app.auth.sessions.Session`, or the error that it has instead."""
+
+REQUEST_RECORD: Final = "request_record"
+"""The record of the request, an `app.observability.requests.RequestRecord`."""
+
+
+def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    """Return the value of the first ASGI header with a name; None if there is none."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
+
+
+BEAT_SECONDS: Final = 12
+"""Interval in seconds between keepalive messages, short enough for proxies."""
+
+TIMEOUT_SECONDS: Final = 60
+"""Time in seconds after which a client that reads or answers nothing is disconnected."""
+
+
+_EVERY: Final = "*"
+
+
+def is_loopback(address: str) -> bool:
+    """Return True if only this machine reaches the address, or if it is not an IP address but a socket path."""
+    ip = _ip(address)
+    return ip is None or ip.is_loopback
+
+
+def is_for_this_machine(host: str) -> bool:
+    """Return True if a server at `host` is reachable only from this machine; the only known name is localhost."""
+    ip = _ip(host)
+    return host == "localhost" if ip is None else ip.is_loopback
+
+
+@lru_cache(1024)
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def allowed_hosts(host: str, allowed: str) -> frozenset[str] | None:
+    """Return the host names allowed for a server that listens at `host`, besides loopback names; None allows all.
+
+    `allowed` is a list with commas. If it is empty, a server on the loopback allows no other name. Any other server
+    allows all, because the names of its network are unknown here.
+    """
+    names = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
+    if _EVERY in names:
+        return None
+    return names if names or is_for_this_machine(host.strip("[]").lower()) else None
+
+
+def check_host(scope: Scope, allowed_names: frozenset[str]) -> None:
+    """Check the Host header of a connection that needs no credentials; with a key, a caller may use any name.
+
+    Raises:
+        ForbiddenError: it names neither this machine nor one of the allowed names.
+    """
+    header = (first_header(scope["headers"], b"host") or b"").decode("latin-1")
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        name = ""
+    # Browsers resolve names under localhost to the loopback only. HTTP/1.0 clients may send no Host header.
+    is_own = name in allowed_names or name.endswith(".localhost") or is_for_this_machine(name)
+    if header and not is_own:
+        raise ForbiddenError(
+            f"this server has no API keys, so it accepts only known host names, and {header[:200]!r} is not one of "
+            "them; add it to LOOMQL_ALLOWED_HOSTS on the server, or create a key"
+        )
+
+
+LOOK_SECONDS: Final = 0.5
+"""Delay before the server checks for a disconnect; most responses are ready earlier."""
+
+
+class CancelOnDisconnect:
+    """Context manager that cancels its block when the client disconnects.
+
+    Args:
+        request: its body must be read already, or empty.
+        may_cancel: returns True if the block may be cancelled; called once, if the block takes long.
+
+    Raises:
+        ClientDisconnect: at the end of the block, if the client has disconnected.
+    """
+
+    def __init__(self, request: Request, may_cancel: Callable[[], bool]) -> None:
+        self._request = request
+        self._may_cancel = may_cancel
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_disconnected = False
+
+    def __enter__(self) -> None:
+        """Schedule the check."""
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._start_watching)
+
+    def _start_watching(self) -> None:
+        if self._may_cancel():
+            self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._is_disconnected = True
+        if self._task:
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop watching, and turn the cancellation into an exception.
+
+        Raises:
+            ClientDisconnect: the client has disconnected.
+        """
+        self._timer.cancel()
+        if self._watcher:
+            self._watcher.cancel()
+        if self._is_disconnected and self._task and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise ClientDisconnect from error

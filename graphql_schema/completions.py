@@ -1,0 +1,202 @@
+"""Completions by models: types, and the mutation and the subscription that request them."""
+
+from collections.abc import AsyncGenerator
+from enum import Enum
+from operator import attrgetter
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.calls.types import CallSchema
+from graphql_schema.context import Info
+from graphql_schema.fields import (
+    ProjectId,
+    User,
+    computed_field,
+    json_field,
+    optional_input,
+    plain_field,
+    resolved_field,
+    subscription_field,
+)
+from graphql_schema.fields.connections import to_one
+from graphql_schema.scalars import BigInt
+from stores.completions import Completion, CompletionEvent
+from stores.row_fields import ValueField
+
+Tracked = Annotated[
+    bool | None, strawberry.argument(description="True if the completion is stored as a call with usage and costs.")
+]
+
+
+@strawberry.input(
+    description="Parameters of a completion, named as in OpenAI's API. Omitted and null parameters are not sent "
+    "to the provider."
+)
+class CompletionsCreateRequestInputs:
+    """Parameters of a completion."""
+
+    model: str = plain_field(
+        "Model: provider/model such as openai/gpt-4o, a name such as gpt-4o if it identifies the provider, or "
+        "custom::<provider>::<model> for a Provider and a ProviderModel among the project's objects."
+    )
+    messages: list[JSON] = strawberry.field(
+        description='Messages of the conversation: JSON objects such as {"role": "user", "content": "Hello"}.',
+        default_factory=list,
+    )
+    timeout: JSON | None = optional_input(
+        "Timeout of the provider in seconds, as a number or a string, at most LOOMQL_COMPLETION_TIMEOUT_SECONDS. For "
+        "a stream, the timeout between two chunks."
+    )
+    temperature: float | None = optional_input(
+        "Sampling temperature: higher values make the choice of tokens more random."
+    )
+    top_p: float | None = optional_input("Nucleus sampling: the probability mass of the tokens to choose from.")
+    n: int | None = optional_input("Number of choices to generate.")
+    stop: JSON | None = optional_input("Stop sequence, or a list of them, at which the completion ends.")
+    max_completion_tokens: int | None = optional_input("Maximum number of generated tokens, including reasoning.")
+    max_tokens: int | None = optional_input("Maximum number of generated tokens, for older models.")
+    modalities: list[str] | None = optional_input("Output types, such as text and audio.")
+    presence_penalty: float | None = optional_input("Penalty on tokens that have already occurred.")
+    frequency_penalty: float | None = optional_input("Penalty on tokens, proportional to how often they have occurred.")
+    stream: bool | None = optional_input(
+        "Flag without effect: completionsCreateStream always streams, and completionsCreate rejects true."
+    )
+    logit_bias: JSON | None = optional_input("Bias per token, as a JSON object of token ids and numbers.")
+    user: str | None = optional_input("Id of the end user, for the provider.")
+    response_format: JSON | None = optional_input(
+        'Format of the response: a JSON object such as {"type": "json_object"}, or one with a JSON Schema.'
+    )
+    seed: BigInt | None = optional_input("Seed for reproducible sampling, as far as the provider supports it.")
+    tools: list[JSON] | None = optional_input("Tools that the model may call, as JSON objects.")
+    tool_choice: JSON | None = optional_input("Choice of the tool: a string such as auto, or a JSON object.")
+    logprobs: bool | None = optional_input("True if the response includes the log probability of each token.")
+    top_logprobs: int | None = optional_input("Number of most likely tokens to return at each position.")
+    parallel_tool_calls: bool | None = optional_input("True if the model may call several tools in parallel.")
+    extra_headers: JSON | None = optional_input(
+        "Additional headers for the provider: a JSON object of names and strings. They are not stored. The header "
+        "api_key replaces the server's API key."
+    )
+    functions: list[JSON] | None = optional_input("Functions that the model may call, for older models.")
+    function_call: str | None = optional_input("Choice of the function, for older models.")
+    api_version: str | None = optional_input("Version of the provider's API, added to the URL as api-version.")
+
+    def to_store(self) -> dict[str, Any]:
+        """Return the parameters by their snake_case names."""
+        return dict(vars(self))
+
+
+Inputs = Annotated[CompletionsCreateRequestInputs, strawberry.argument(description="Parameters of the completion.")]
+
+
+@strawberry.type(description="Result of a completion.")
+class CompletionsCreateRes:
+    """Result of a completion; the source is `stores.completions.Completion`."""
+
+    response: JSON | None = json_field(
+        ValueField("response"),
+        "Response of the provider, unchanged: a JSON object with choices and usage; or one whose error is a sentence "
+        "that says what to change.",
+    )
+
+    weave_call_id: strawberry.ID | None = computed_field(
+        "Id of the call that stores the completion; null if it is not stored, or if no request was sent. No request "
+        "is sent if the model is unknown or its API key is missing.",
+        attrgetter("call_id"),
+    )
+
+    call = to_one(
+        "Call that stores the completion, with usage and costs; null if weaveCallId is null.",
+        CallSchema | None,
+        lambda stores: stores.calls.by_keys,
+        lambda made: made.call_id and (made.project_id, made.call_id),
+    )
+
+
+@strawberry.enum(description="Kind of event of a streamed completion.")
+class CompletionEventType(Enum):
+    """Kinds of events; the values are those of `stores.completions`."""
+
+    STARTED = strawberry.enum_value(
+        "started", description="Start: the call is stored, and the request to the provider is sent."
+    )
+    CHUNK = strawberry.enum_value("chunk", description="Chunk of the response from the provider.")
+    FINISHED = strawberry.enum_value(
+        "finished", description="End: the response is complete or was interrupted, and the call has ended."
+    )
+
+
+@strawberry.type(description="Event of a streamed completion: one STARTED, then CHUNKs, then one FINISHED.")
+class CompletionsCreateEvent:
+    """Event of a stream; the source is `stores.completions.CompletionEvent`."""
+
+    type: CompletionEventType = plain_field("Kind of event.")
+
+    chunk: JSON | None = json_field(
+        ValueField("chunk"),
+        "JSON object of a CHUNK as the provider sent it, with choices that each contain a delta; null in other events.",
+    )
+    response: JSON | None = json_field(
+        ValueField("response"),
+        "Complete response of a FINISHED event, as completionsCreate returns it; null in other events. An interrupted "
+        "one has the parts received so far and an error, a sentence that says what to change.",
+    )
+    weave_call_id: strawberry.ID | None = computed_field(
+        "Id of the call that stores the completion, in every event; null if it is not stored, or if no request was "
+        "sent.",
+        attrgetter("call_id"),
+    )
+    text: str | None = plain_field("Text that a CHUNK adds to the first choice; null if it adds none.")
+
+    call = to_one(
+        "Call that stores the completion, in a FINISHED event; null in other events, and if it is not stored.",
+        CallSchema | None,
+        lambda stores: stores.calls.by_keys,
+        lambda event: event.call_id and (event.project_id, event.call_id) if event.type == "finished" else None,
+    )
+
+
+@strawberry.type
+class CompletionMutations:
+    """Mutation fields that request completions."""
+
+    @resolved_field(
+        "Completion by a model, stored as a call. Errors of the provider are part of the response and are stored too.",
+        returns=CompletionsCreateRes,
+    )
+    async def completions_create(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        inputs: Inputs,
+        wb_user_id: User = None,
+        *,
+        track_llm_call: Tracked = True,
+    ) -> Completion:
+        """Request a completion; return the provider's response and the id of the call."""
+        store, is_tracked = info.context.stores.completions, track_llm_call is not False
+        return await store.create(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)
+
+
+@strawberry.type
+class CompletionSubscriptions:
+    """Subscription fields that stream completions."""
+
+    @subscription_field(
+        "Streamed completion by a model: first the call's id, then the chunks, then the complete response as it is "
+        "stored. If the client disconnects, the completion ends, and the call contains the chunks received so far.",
+        of=CompletionsCreateEvent,
+    )
+    def completions_create_stream(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        inputs: Inputs,
+        wb_user_id: User = None,
+        *,
+        track_llm_call: Tracked = True,
+    ) -> AsyncGenerator[CompletionEvent, None]:
+        """Stream the events of a completion."""
+        store, is_tracked = info.context.stores.completions, track_llm_call is not False
+        return store.stream(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)

@@ -1,0 +1,546 @@
+"""Evaluations: types, queries that read and compare runs, mutations that start and cancel them, and their progress."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from enum import Enum
+from functools import partial
+from typing import Annotated
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.aggregates import UsageTotals
+from graphql_schema.calls.types import CallSchema, TraceStatus
+from graphql_schema.context import Info
+from graphql_schema.fields import (
+    ProjectId,
+    User,
+    connections,
+    found_or_null,
+    json_field,
+    plain_field,
+    resolved_field,
+    subscription_field,
+    to_store,
+)
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, key_of, sort_keys, to_many, to_one
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.refs import ResolvedRef
+from graphql_schema.scalars import BigInt, DateTime
+from stores.evaluations import logged_runs as stored
+from stores.evaluations.predictions import PredictionSelection
+from stores.ids import check_call_id
+from stores.paging import PageRequest, Row
+from stores.row_fields import JsonField
+
+ComparisonSort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(
+        description="Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
+        "mean in the last run minus the mean in the first run, so asc starts with the largest "
+        "decrease. By started_at if omitted or empty."
+    ),
+]
+InCommon = Annotated[
+    bool | None,
+    strawberry.argument(description="True if only examples of all runs are returned; false for those of any run."),
+]
+
+RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run: of its call of Evaluation.evaluate.")]
+RunIds = Annotated[
+    list[strawberry.ID],
+    strawberry.argument(description="Ids of 2 to 10 runs of any evaluations; the others are compared with the first."),
+]
+Where = Annotated[
+    QueryInput | None,
+    strawberry.argument(
+        description="Condition that at least one prediction of a row must meet. Its fields are scores, output, "
+        "model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example "
+        "(unless passed by ref), and paths such as scores.helpfulness.grade."
+    ),
+]
+Sort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(
+        description="Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
+        "1), and model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a "
+        "row. If omitted or empty, rows are sorted by started_at, the earliest start of their "
+        "predictions."
+    ),
+]
+
+
+@strawberry.enum(description="State of an evaluation run.")
+class EvaluationStatusCode(Enum):
+    """The four states; the values are those of the reference API."""
+
+    NOT_FOUND = strawberry.enum_value("not_found", description="No run: its call is missing or deleted.")
+    RUNNING = strawberry.enum_value("running", description="Running: started but not ended.")
+    FAILED = strawberry.enum_value("failed", description="Failed: ended with an exception.")
+    COMPLETE = strawberry.enum_value(
+        "complete", description="Complete: ended without an exception, whatever its scores."
+    )
+
+
+@strawberry.type(description="State of a missing or deleted run.")
+class EvaluationStatusNotFound:
+    """State of a missing run."""
+
+    code: EvaluationStatusCode = plain_field("Always NOT_FOUND.")
+
+
+@strawberry.type(description="State of a running evaluation.")
+class EvaluationStatusRunning:
+    """Progress of a run."""
+
+    code: EvaluationStatusCode = plain_field("Always RUNNING.")
+    completed_rows: BigInt = plain_field("Number of completed rows; each trial of an example counts as a row.")
+    total_rows: BigInt = plain_field(
+        "Number of all rows: dataset rows times trials, but at least completedRows; equal to completedRows if the "
+        "dataset is unknown."
+    )
+
+
+@strawberry.type(description="State of an evaluation that ended with an exception.")
+class EvaluationStatusFailed:
+    """Error of a failed run."""
+
+    code: EvaluationStatusCode = plain_field("Always FAILED.")
+    error: str | None = plain_field("Text of the exception that ended the run.")
+
+
+@strawberry.type(description="State of an evaluation that ended without an exception.")
+class EvaluationStatusComplete:
+    """Summary of a complete run."""
+
+    code: EvaluationStatusCode = plain_field("Always COMPLETE.")
+    output: JSON = plain_field("Summary that the run computed, by scorer, as a JSON object.")
+
+
+EvaluationStatus = Annotated[
+    EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete,
+    strawberry.union("EvaluationStatus", description="State of an evaluation run; the four types differ in code."),
+]
+
+
+def status_of(
+    status: stored.Status,
+) -> EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete:
+    """Convert a state of `stores.evaluations` to its GraphQL type."""
+    match status:
+        case stored.NotFound():
+            return EvaluationStatusNotFound(code=EvaluationStatusCode.NOT_FOUND)
+        case stored.Running(completed, total):
+            return EvaluationStatusRunning(
+                code=EvaluationStatusCode.RUNNING, completed_rows=BigInt(completed), total_rows=BigInt(total)
+            )
+        case stored.Failed(error):
+            return EvaluationStatusFailed(code=EvaluationStatusCode.FAILED, error=error)
+        case stored.Complete(output):
+            return EvaluationStatusComplete(code=EvaluationStatusCode.COMPLETE, output=JSON(output))
+
+
+@strawberry.type(description="Score of a prediction by one scorer.")
+class EvaluationScore:
+    """Score; the source is a row of `Predictions.of`."""
+
+    name: str = plain_field("Name of the scorer, as in the prediction.")
+    value: JSON | None = json_field(
+        JsonField("value"), "Result of the scorer: any JSON value; null if the scorer failed or returned null."
+    )
+    scorer: ResolvedRef | None = plain_field(
+        "Scorer, an object or an op; null if its call is missing or refers to neither."
+    )
+    call_id: strawberry.ID | None = plain_field("Id of the scorer's call; null if it is missing.")
+    status: TraceStatus | None = plain_field("Status of the scorer's call; null if it is missing.")
+    exception: str | None = plain_field("Text of the exception that ended the scorer's call; null for none.")
+
+    call: CallSchema | None = plain_field(
+        "Call of the scorer, with its latency, usage and costs; null if it is missing."
+    )
+
+
+@strawberry.type(description="Prediction of a model for an example in one trial, with its scores.")
+class EvaluationPrediction:
+    """Prediction; the source is a row of `Predictions.of`."""
+
+    id: strawberry.ID = plain_field("Id of the prediction's call of Evaluation.predict_and_score.")
+    trial: int = plain_field("Index of the trial of the example, from 0, by start time.")
+    status: TraceStatus = plain_field("Status of the prediction's call.")
+    exception: str | None = plain_field(
+        "Text of the exception that ended the prediction's call or the model's call; null for none."
+    )
+    started_at: DateTime = plain_field("Start time of the prediction.")
+    latency_ms: BigInt | None = plain_field(
+        "Duration of the prediction including all scores, in whole milliseconds; null while it runs."
+    )
+    model_latency_ms: float | None = plain_field(
+        "Duration of the model's call in milliseconds, as the evaluation measured it; null if it did not."
+    )
+    output: JSON | None = json_field(
+        JsonField("output"),
+        "Output of the model: any JSON value; null if the model failed, or while the prediction runs.",
+    )
+    scores: list[EvaluationScore] = plain_field(
+        "Scores in the order of the prediction's output, followed by scores that only scorer calls have.", size=5
+    )
+
+    call: CallSchema | None = plain_field("Call of the prediction, the parent of the model's and the scorers' calls.")
+    model_call: CallSchema | None = plain_field(
+        "Call of the model, with its latency, usage and costs; null if it is missing."
+    )
+
+
+def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
+    """Return the fields selected at a path below a connection's nodes."""
+    return frozenset(selected_fields(info, *(".".join((nodes, *path)) for nodes in ("nodes", "edges.node"))))
+
+
+def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
+    """Return the fields selected of the predictions at a path below a connection's nodes, and of their calls."""
+    return PredictionSelection(
+        fields=selected_below_nodes(info, *path),
+        of_call=selected_below_nodes(info, *path, "call"),
+        of_model_call=selected_below_nodes(info, *path, "modelCall"),
+        of_scorer_calls=selected_below_nodes(info, *path, "scores", "call"),
+    )
+
+
+@strawberry.type(description="Row of an evaluation run: an example with its predictions.")
+class EvaluationResult:
+    """Row of a run; the source is a row of `EvaluationsStore.rows`."""
+
+    example_digest: str = plain_field("Digest of the example, equal in every run and dataset.")
+    example_ref: ResolvedRef | None = plain_field(
+        "Ref of the example, usually to a row of a dataset; null if the example was passed as a value."
+    )
+    example: JSON | None = json_field(
+        JsonField("example"),
+        "Example as a value; null if its ref cannot be resolved in this project. A row of a dataset is kept as long "
+        "as the project, even if the dataset is deleted.",
+    )
+
+    predictions: list[EvaluationPrediction] = plain_field(
+        "Predictions for the example, the earliest start first.", size=5
+    )
+
+
+@strawberry.type(description="Metric of a run: a number in its scores, aggregated over all predictions.")
+class EvaluationMetric:
+    """Metric; the source is a row of `EvaluationsStore.metrics`."""
+
+    name: str = plain_field(
+        "Path in the scores, such as helpfulness.grade: the scorer's name, and keys of its result, at most four keys "
+        "in all. A dot in a key is written \\. Prefixed with scores. it is a field of rows, for sortBy and query."
+    )
+    mean: float | None = plain_field("Mean, with true as 1 and false as 0; null beyond the range of doubles.")
+    min: float | None = plain_field("Minimum over the predictions.")
+    max: float | None = plain_field("Maximum over the predictions.")
+    count: BigInt = plain_field("Number of predictions with a value.")
+    true_count: BigInt | None = plain_field(
+        "Number of predictions with the value true; null unless all values are booleans."
+    )
+
+
+@strawberry.type(description="Evaluation run: a call of Evaluation.evaluate, by a client or by the server.")
+class EvaluationRun:
+    """Run; the source is a row of `EvaluationsStore.run`."""
+
+    id: strawberry.ID = plain_field("Id of the run's call.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    display_name: str | None = plain_field("Display name of the run; null if none was set.")
+    status: EvaluationStatusCode = plain_field(
+        "State of the run; evaluationStatus reports the progress of a running one."
+    )
+    exception: str | None = plain_field("Text of the exception that ended the run; null for none.")
+    started_at: DateTime = plain_field("Start time of the run.")
+    ended_at: DateTime | None = plain_field("End time of the run; null while it runs.")
+    latency_ms: BigInt | None = plain_field("Duration of the run in whole milliseconds; null while it runs.")
+    output: JSON | None = json_field(
+        JsonField("output"), "Summary that the run computed itself, by scorer, as a JSON object; null while it runs."
+    )
+    evaluation: ResolvedRef | None = plain_field("Evaluation of the run; null if it is no object.")
+    model: ResolvedRef | None = plain_field("Model of the run, an object or an op; null if it is neither.")
+    dataset: ResolvedRef | None = plain_field(
+        "Dataset of the evaluation; null if the evaluation is deleted, missing or has none by ref."
+    )
+    scorers: list[ResolvedRef] = plain_field("Scorers that the evaluation refers to by ref.")
+    trials: int = plain_field("Number of trials of each example.")
+
+    call = to_one(
+        "Call of the run.", CallSchema | None, lambda stores: stores.calls.by_keys, key_of("project_id", "id")
+    )
+
+    results = to_many(
+        "Rows of the run, one for each example, with its predictions in all trials, the earliest start first. "
+        "evaluationResults filters and sorts them.",
+        EvaluationResult,
+        lambda stores: stores.evaluations.rows_by_run,
+        key_of("project_id", "id"),
+        select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
+    )
+
+    metrics = to_one(
+        "Metrics of the scores, sorted by name, computed from the predictions stored so far.",
+        list[EvaluationMetric],
+        lambda stores: stores.evaluations.metrics,
+        key_of("project_id", "id"),
+        select=lambda _: (),
+    )
+    usage = to_one(
+        "Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call "
+        "reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.",
+        UsageTotals,
+        lambda stores: stores.evaluations.usage,
+        key_of("project_id", "id"),
+        select=lambda _: (),
+    )
+
+
+@strawberry.type(description="Metric of one of several runs, compared with the first run.")
+class ComparedRunMetric:
+    """Metric of a run; the source is a row of `stores.evaluations.scores.compare_metrics`."""
+
+    run_id: strawberry.ID = plain_field("Id of the run.")
+    mean: float | None = plain_field(
+        "Mean over the run's predictions, with true as 1 and false as 0; null beyond the range of doubles."
+    )
+    min: float | None = plain_field("Minimum over the run's predictions.")
+    max: float | None = plain_field("Maximum over the run's predictions.")
+    count: BigInt = plain_field("Number of predictions with a value.")
+    true_count: BigInt | None = plain_field(
+        "Number of predictions with the value true; null unless all values are booleans."
+    )
+    difference: float | None = plain_field(
+        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
+    )
+    mean_change: float | None = plain_field(
+        "Mean difference to the first run over the examples of which both runs have a value, each counted once; null "
+        "if there are none."
+    )
+    num_higher: BigInt | None = plain_field(
+        "Number of these examples with a higher value than in the first run; null if there are none."
+    )
+    num_lower: BigInt | None = plain_field(
+        "Number of these examples with a lower value than in the first run; null if there are none."
+    )
+    num_equal: BigInt | None = plain_field("Number of these examples with an equal value; null if there are none.")
+
+
+@strawberry.type(description="Metric of several runs.")
+class ComparedMetric:
+    """Metric; the source is a row of `stores.evaluations.scores.compare_metrics`."""
+
+    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
+    runs: list[ComparedRunMetric] = plain_field("Metrics of the runs that have a value, in the order of the runs.")
+
+
+@strawberry.type(description="Metric of one example in one run, compared with the first run.")
+class ComparedNumber:
+    """Metric of an example; the source is a row of `stores.evaluations.scores.find_changes`."""
+
+    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
+    mean: float | None = plain_field("Mean over the run's trials of the example, with true as 1 and false as 0.")
+    difference: float | None = plain_field(
+        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
+    )
+
+
+@strawberry.type(description="Predictions of one run for an example.")
+class ComparedResult:
+    """Predictions of a run; the source is one of the `runs` of a row of `EvaluationsStore.joined_rows`."""
+
+    run_id: strawberry.ID = plain_field("Id of the run.")
+    predictions: list[EvaluationPrediction] = plain_field(
+        "Predictions for the example, one for each trial; empty if the run does not have the example.", size=5
+    )
+    metrics: list[ComparedNumber] = plain_field("Metrics of the example, sorted by name.")
+
+
+@strawberry.type(description="Example with the predictions of several runs.")
+class ComparedExample:
+    """Row of a comparison; the source is a row of `EvaluationsStore.joined_rows`."""
+
+    example_digest: str = plain_field("Digest of the example, by which the runs are joined.")
+    example_ref: ResolvedRef | None = plain_field(
+        "Ref of the example in the first run that has one; null if the example was passed as a value."
+    )
+    example: JSON | None = json_field(JsonField("example"), "Example as in EvaluationResult.example.")
+    runs: list[ComparedResult] = plain_field("Predictions of the runs, in the order of the runs.")
+
+
+@strawberry.type(description="Comparison of several evaluation runs with the first of them.")
+class EvaluationComparison:
+    """Comparison; the source is a dict of `project_id`, `run_ids` and the headers of the `runs`."""
+
+    runs: list[EvaluationRun] = plain_field("Runs in the order of the request.")
+
+    @resolved_field("Metrics of the scores, sorted by name.", returns=list[ComparedMetric], size=10)
+    async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
+        """Read the metrics of all runs."""
+        return await info.context.stores.evaluations.compared_metrics(parent["project_id"], parent["run_ids"])
+
+    @resolved_field("Number of examples that all runs have in common.")
+    async def num_in_common(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        """Count the examples that all runs have."""
+        count = info.context.stores.evaluations.count_joined_rows
+        return BigInt(await count(parent["project_id"], parent["run_ids"]))
+
+    @connection_field("Page of the examples, sorted by their earliest start in any run.", of=ComparedExample)
+    async def rows(
+        self,
+        info: Info,
+        parent: strawberry.Parent[Row],
+        sort_by: ComparisonSort = None,
+        *,
+        request: PageRequest,
+        only_in_common: InCommon = True,
+    ) -> Listing:
+        """Return a page of examples and a function that counts all of them."""
+        store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
+        only_common = only_in_common is not False
+        page = await store.joined_rows(
+            *key,
+            request,
+            connections.selected_node_fields(info),
+            sort_keys(sort_by),
+            wanted_of_predictions(info, "runs", "predictions"),
+            only_common=only_common,
+            with_metrics="metrics" in selected_below_nodes(info, "runs"),
+        )
+        return Listing(page, partial(store.count_joined_rows, *key, only_common=only_common))
+
+
+@strawberry.type
+class EvaluationQueries:
+    """Query fields that read evaluations."""
+
+    @resolved_field(
+        "State of an evaluation run. The state of a missing run is EvaluationStatusNotFound, not null, because the "
+        "reference API lists this state."
+    )
+    async def evaluation_status(self, info: Info, project_id: ProjectId, call_id: RunId) -> EvaluationStatus:
+        """Return the state of a run."""
+        check_call_id(call_id, "call_id")
+        return status_of(await info.context.stores.evaluations.status(project_id, call_id))
+
+    @resolved_field("Evaluation run; null if it is missing or deleted.", returns=EvaluationRun | None)
+    async def evaluation_run(self, info: Info, project_id: ProjectId, call_id: RunId) -> Row | None:
+        """Read the header of a run; None if it is missing."""
+        check_call_id(call_id, "call_id")
+        return await info.context.stores.evaluations.run(project_id, call_id, selected_fields(info))
+
+    @connection_field(
+        "Page of the rows of a run, one for each example, with its predictions in all trials. Running and failed runs "
+        "have rows too, whether Weave's clients, its EvaluationLogger or this server ran them. Null if the run is "
+        "missing or deleted.",
+        of=EvaluationResult,
+    )
+    async def evaluation_results(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        evaluation_call_id: RunId,
+        query: Where = None,
+        sort_by: Sort = None,
+        *,
+        request: PageRequest,
+    ) -> Listing | None:
+        """Return a page of rows and a function that counts all of them; None if the run is missing."""
+        check_call_id(evaluation_call_id, "evaluation_call_id")
+        store, key, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
+        wanted = connections.selected_node_fields(info)
+        of_predictions = wanted_of_predictions(info, "predictions")
+        page = await found_or_null(store.rows(*key, request, wanted, sort_keys(sort_by), where, of_predictions))
+        return Listing(page, partial(store.count_rows, *key, where)) if page else None
+
+    @resolved_field(
+        "Comparison of evaluation runs: the metrics of their scores, and their rows joined by example, even across "
+        "datasets. Null if one of the runs is missing or deleted.",
+        returns=EvaluationComparison | None,
+    )
+    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:
+        """Read the headers of the runs; None if one is missing."""
+        wanted = selected_fields(info, "runs")
+        runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
+        return {"project_id": project_id, "run_ids": tuple(call_ids), "runs": runs} if runs else None
+
+
+@strawberry.type
+class EvaluationSubscriptions:
+    """Subscription fields about evaluations."""
+
+    @subscription_field(
+        "State of an evaluation run, by a client or by the server: now and after each change, at most twice a second. "
+        "The subscription ends with the run.",
+        of=EvaluationStatus,
+    )
+    async def evaluation_progress(
+        self, info: Info, project_id: ProjectId, call_id: RunId
+    ) -> AsyncGenerator[object, None]:
+        """Stream the states of a run until it ends."""
+        async with aclosing(info.context.stores.evaluation_runs.progress(project_id, call_id)) as statuses:
+            async for status in statuses:
+                yield status_of(status)
+
+
+@strawberry.type(description="Result of `evaluateModel`.")
+class EvaluateModelRes:
+    """Id of the new run."""
+
+    call_id: strawberry.ID = plain_field(
+        "Id of the run: of its call of Evaluation.evaluate, which is stored and running. evaluationProgress reports "
+        "its progress."
+    )
+
+
+@strawberry.type(description="Result of `evaluationCancel`.")
+class EvaluationCancelRes:
+    """Id of the run, and whether it was cancelled."""
+
+    call_id: strawberry.ID = plain_field("Id of the run.")
+    is_canceled: bool = plain_field("True if this request cancelled the run; false if it had already ended.")
+
+
+@strawberry.type
+class EvaluationMutations:
+    """Mutation fields that run evaluations."""
+
+    @resolved_field(
+        "Start of an evaluation run on the server; the response does not wait for its end. Errors known before the "
+        "first row fail the request: a ref to something else, an empty or deleted dataset, an unknown model or one "
+        "without an API key. An error of one row becomes the exception of that row's calls, and the run continues. If "
+        "a server stops, another server continues its runs, or it does itself after a restart."
+    )
+    async def evaluate_model(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        evaluation_ref: Annotated[
+            str,
+            strawberry.argument(
+                description="Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
+                "latest. Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer."
+            ),
+        ],
+        model_ref: Annotated[
+            str, strawberry.argument(description="Ref of a version of an LLMStructuredCompletionModel.")
+        ],
+        wb_user_id: User = None,
+    ) -> EvaluateModelRes:
+        """Start a run; return the id of its call."""
+        call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
+        return EvaluateModelRes(call_id=strawberry.ID(call_id))
+
+    @resolved_field(
+        "Cancellation of a run on the server. Its call and the running calls below it end with an exception that "
+        "states the cancellation. The response waits for the end of the run, at most 30 seconds; the cancellation "
+        "continues after that."
+    )
+    async def evaluation_cancel(
+        self, info: Info, project_id: ProjectId, call_id: RunId, wb_user_id: User = None
+    ) -> EvaluationCancelRes:
+        """Cancel a run; return whether it was still running."""
+        is_canceled = await info.context.stores.evaluation_runs.cancel(project_id, call_id, wb_user_id)
+        return EvaluationCancelRes(call_id=call_id, is_canceled=is_canceled)

@@ -1,7 +1,0 @@
-"""GraphQL types and root fields of evaluations."""
-
-from graphql_schema.evaluations.mutations import EvaluationMutations
-from graphql_schema.evaluations.queries import EvaluationQueries
-from graphql_schema.evaluations.subscriptions import EvaluationSubscriptions
-
-__all__ = ["EvaluationMutations", "EvaluationQueries", "EvaluationSubscriptions"]
