@@ -374,6 +374,10 @@ def _direct(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callab
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
 
     def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> object:
+        for name, value in values.items():
+            if type(value) is list:
+                # A resolver may change its list, which others may receive from the same variable.
+                values[name] = value.copy()
         for name in sources:
             values[name] = source
         if info_name:
