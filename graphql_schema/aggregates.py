@@ -9,10 +9,17 @@ import strawberry
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.calls.types import TraceStatus
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
+from graphql_schema.fields import (
+    ProjectId,
+    argument,
+    enum_value,
+    plain_field,
+    resolved_field,
+    to_store,
+    with_class_counts,
+)
+from graphql_schema.fields.connections import SortBy, sort_keys
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
 from stores.aggregates import Aggregate, Bucket, GroupBy, Grouping, UsageOf
@@ -24,13 +31,15 @@ from stores.row_fields import drop_parsed
 _UNPRICED = "Number of tokens of models without a price in US dollars, which cost does not include."
 
 
-@strawberry.type(
-    description="Aggregates of one group of calls; only selected fields are computed. Fields that are no key of "
-    "the grouping are null."
-)
+@strawberry.type
 @with_class_counts
 class CallsAggregateRow:
-    """Aggregates of a group; the source is a row of `stores.aggregates.Aggregate`."""
+    """Aggregates of one group of calls; only selected fields are computed.
+
+    Fields that are no key of the grouping are null.
+    """
+
+    # The source is a row of `stores.aggregates.Aggregate`.
 
     op_name: str | None = plain_field("Name of the op, for all versions; valid in filter.opNames.")
     op_version: str | None = plain_field("Ref of the op's version, or the plain name; valid in filter.opNames.")
@@ -66,18 +75,20 @@ class CallsAggregateRow:
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="Aggregates of calls, by group.")
+@strawberry.type
 class CallsAggregateRes:
-    """Rows in order; the source is `stores.aggregates.Aggregate`."""
+    """Aggregates of calls, by group."""
+
+    # The source is `stores.aggregates.Aggregate`.
 
     rows: list[CallsAggregateRow] = plain_field("Rows in order, one for each group that has calls.")
     num_groups: int = plain_field("Number of groups, including those beyond limit.")
 
 
-@strawberry.type(description="Usage of one model.")
+@strawberry.type
 @with_class_counts
 class ModelUsage:
-    """Usage counts of one model."""
+    """Usage of one model."""
 
     model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
@@ -88,10 +99,10 @@ class ModelUsage:
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="Usage of all models.")
+@strawberry.type
 @with_class_counts
 class UsageTotals:
-    """Usage counts over all models, and by model."""
+    """Usage of all models."""
 
     prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
     completion_tokens: BigInt = plain_field("Number of completion tokens.")
@@ -102,9 +113,11 @@ class UsageTotals:
     models: list[ModelUsage] = plain_field("Usage by model, sorted by name.", size=3)
 
 
-@strawberry.type(description="Call in the tree of its trace, with its own usage and the sum over its subtree.")
+@strawberry.type
 class UsageTreeNode:
-    """A call in its tree; the source is a row of `AggregatesStore.usage_tree`."""
+    """Call in the tree of its trace, with its own usage and the sum over its subtree."""
+
+    # The source is a row of `AggregatesStore.usage_tree`.
 
     id: strawberry.ID = plain_field("Id of the call.")
     parent_id: strawberry.ID | None = plain_field(
@@ -128,88 +141,78 @@ class UsageTreeNode:
     total_usage: UsageTotals = plain_field("Usage of the subtree: the sum of ownUsage over its calls.")
 
 
-@strawberry.enum(description="Key to group calls by; it is a field of the rows.")
+@strawberry.enum
 class CallsGroupBy(Enum):
-    """Keys to group by; the names are those of `stores.aggregates`."""
+    """Key to group calls by; it is a field of the rows."""
 
-    OP_NAME = strawberry.enum_value(
-        "op_name", description="Op name, with all versions of the op in one group; opName of the rows."
+    OP_NAME = enum_value("op_name", "Op name, with all versions of the op in one group; opName of the rows.")
+    OP_VERSION = enum_value(
+        "op_version", "Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."
     )
-    OP_VERSION = strawberry.enum_value(
-        "op_version",
-        description="Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows.",
-    )
-    MODEL = strawberry.enum_value(
+    MODEL = enum_value(
         "model",
-        description="Model name. A call is in the row of each model that it used, with its usage of that model. The "
+        "Model name. A call is in the row of each model that it used, with its usage of that model. The "
         "row of null has the calls without a model.",
     )
-    STATUS = strawberry.enum_value("status", description="Status of the calls.")
-    THREAD = strawberry.enum_value("thread_id", description="Id of the thread; null for calls without a thread.")
-    USER = strawberry.enum_value("wb_user_id", description="User who wrote the calls.")
-    TIME_BUCKET = strawberry.enum_value(
-        "bucket_start", description="Time bucket of the start; bucketStart and bucketEnd of the rows."
-    )
+    STATUS = enum_value("status", "Status of the calls.")
+    THREAD = enum_value("thread_id", "Id of the thread; null for calls without a thread.")
+    USER = enum_value("wb_user_id", "User who wrote the calls.")
+    TIME_BUCKET = enum_value("bucket_start", "Time bucket of the start; bucketStart and bucketEnd of the rows.")
 
 
-@strawberry.enum(description="Length of a time bucket.")
+@strawberry.enum
 class TimeBucket(Enum):
-    """Lengths of buckets; the names are those of `stores.aggregates`."""
+    """Length of a time bucket."""
 
-    MINUTE = strawberry.enum_value("minute", description="One minute.")
-    HOUR = strawberry.enum_value("hour", description="One hour.")
-    DAY = strawberry.enum_value("day", description="One calendar day of the time zone, 23 to 25 hours long.")
-    WEEK = strawberry.enum_value("week", description="One calendar week of the time zone, from Monday.")
-    MONTH = strawberry.enum_value("month", description="One calendar month of the time zone.")
+    MINUTE = enum_value("minute", "One minute.")
+    HOUR = enum_value("hour", "One hour.")
+    DAY = enum_value("day", "One calendar day of the time zone, 23 to 25 hours long.")
+    WEEK = enum_value("week", "One calendar week of the time zone, from Monday.")
+    MONTH = enum_value("month", "One calendar month of the time zone.")
 
 
-@strawberry.enum(description="Usage that an aggregate counts for each call.")
+@strawberry.enum
 class UsageCounting(Enum):
-    """Choices of the counted usage; the names are those of `stores.aggregates`."""
+    """Usage that an aggregate counts for each call."""
 
-    OWN = strawberry.enum_value(
+    OWN = enum_value(
         "own",
-        description="Own usage of each call, so that usage summed up by parents counts once. If "
+        "Own usage of each call, so that usage summed up by parents counts once. If "
         "summary.status_counts counts one call, all reported usage is the call's own. If it counts "
         "more, none is: the call reports a sum, as parents written by Weave's client do. Without "
         "status_counts, the own usage of a model is the reported usage minus that of the children, or "
         "all of it if the children report more. usageTree also looks below children that report "
         "nothing.",
     )
-    REPORTED = strawberry.enum_value(
+    REPORTED = enum_value(
         "reported",
-        description="Usage as each call reports it. Use it if no call is below another, such as with "
+        "Usage as each call reports it. Use it if no call is below another, such as with "
         "traceRootsOnly, and the client that wrote the calls reports sums.",
     )
 
 
-Keys = Annotated[
-    list[CallsGroupBy] | None,
-    strawberry.argument(description="Keys of the rows; one row of all calls if empty or omitted."),
-]
+Keys = Annotated[list[CallsGroupBy] | None, argument("Keys of the rows; one row of all calls if empty or omitted.")]
 BucketLength = Annotated[
-    TimeBucket | None,
-    strawberry.argument(description="Length of the buckets; required with TIME_BUCKET and rejected without it."),
+    TimeBucket | None, argument("Length of the buckets; required with TIME_BUCKET and rejected without it.")
 ]
 Timezone = Annotated[
     str | None,
-    strawberry.argument(
-        description="Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; "
-        "UTC if omitted."
+    argument(
+        "Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; UTC if omitted."
     ),
 ]
-Counting = Annotated[UsageCounting | None, strawberry.argument(description="Usage to count; OWN if omitted.")]
+Counting = Annotated[UsageCounting | None, argument("Usage to count; OWN if omitted.")]
 RowOrder = Annotated[
     list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
+    argument(
+        "Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
         "all rows if omitted, are sorted by time and then by the other keys."
     ),
 ]
 RowLimit = Annotated[
     int | None,
-    strawberry.argument(
-        description="Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
+    argument(
+        "Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
         "request fails beyond 10,000 rows. It always fails beyond 100,000 groups."
     ),
 ]
@@ -232,18 +235,12 @@ _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 class AggregateQueries:
     """Query fields that aggregate calls."""
 
-    @resolved_field(
-        "Aggregates of calls by group: number, errors, latency, tokens and cost. The server computes only the "
-        "selected fields. Aliases compute several aggregates in one request.",
-        returns=CallsAggregateRes,
-        size="limit",
-        work=SCAN,
-    )
+    @resolved_field(returns=CallsAggregateRes, size="limit", work=SCAN)
     async def calls_aggregate(
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         group_by: Keys = None,
         bucket: BucketLength = None,
@@ -253,7 +250,10 @@ class AggregateQueries:
         limit: RowLimit = None,
         expand_columns: ExpandColumns = None,
     ) -> Aggregate:
-        """Aggregate the selected numbers by group."""
+        """Aggregates of calls by group: number, errors, latency, tokens and cost.
+
+        The server computes only the selected fields. Aliases compute several aggregates in one request.
+        """
         return await info.context.stores.aggregates.calls(
             project_id,
             grouping(group_by, bucket, timezone),
@@ -266,26 +266,22 @@ class AggregateQueries:
             limit,
         )
 
-    @resolved_field(
-        "Usage of the calls of a trace, rolled up the tree. The list is in depth-first order: a call follows its "
-        "parent, its earlier siblings and their descendants. At most 100,000 calls; empty if the trace is missing.",
-        returns=list[UsageTreeNode],
-        size=1_000,
-    )
+    @resolved_field(returns=list[UsageTreeNode], size=1000)
     async def usage_tree(
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace.")],
+        trace_id: Annotated[strawberry.ID, argument("Id of the trace.")],
         max_depth: Annotated[
             int | None,
-            strawberry.argument(
-                description="Maximum depth of the returned calls; all if omitted. Their totals still include "
-                "deeper calls."
-            ),
+            argument("Maximum depth of the returned calls; all if omitted. Their totals still include deeper calls."),
         ] = None,
     ) -> AsyncIterable[Row]:
-        """Return the calls of the tree, depth first, with the selected usage."""
+        """Usage of the calls of a trace, rolled up the tree.
+
+        The list is in depth-first order: a call follows its parent, its earlier siblings and their descendants. At most
+        100,000 calls; empty if the trace is missing.
+        """
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
         return ReleasedItems(
             await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), drop_parsed

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.mutations import User
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.fields import (
     ProjectId,
+    User,
     computed_field,
     json_field,
     optional_input,
@@ -20,7 +20,7 @@ from graphql_schema.fields import (
     resolved_field,
     subscription_field,
 )
-from graphql_schema.fields.relations import to_one
+from graphql_schema.fields.connections import to_one
 from graphql_schema.scalars import BigInt
 from stores.completions import Completion, CompletionEvent
 from stores.row_fields import ValueField

@@ -1,18 +1,21 @@
-"""Context of resolvers: the stores, and the limits of one request."""
+"""Context of resolvers: the stores, the data loaders, and the limits of one request."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import strawberry
 
-from graphql_schema.loaders import Loaders
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.completions import MAX_CONCURRENT, CompletionsStore
+from stores.concurrency.time_slices import BATCH_SIZE
 from stores.costs import CostsStore
 from stores.database import Database
-from stores.errors import PayloadTooLargeError
+from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations import EvaluationsStore
 from stores.evaluations.running import CONCURRENT_ROWS, EvaluationRunsStore
 from stores.feedback import FeedbackStore
@@ -33,82 +36,165 @@ from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
 from stores.traces import TracesStore
 
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+Args = TypeVarTuple("Args")
+
+
+class _Batch:
+    """Keys collected for one lookup, and its result."""
+
+    def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
+        self.keys: dict[Hashable, None] = {}
+        self.waiting = 0
+        self._waiters = 0
+        self._found = asyncio.ensure_future(find(self))
+        self._last = self._found
+
+    def join(self, keys: Iterable[Hashable]) -> asyncio.Future[Mapping[Any, Any]]:
+        """Add keys; return a future with the result for all keys of the batch.
+
+        Waiters beyond `BATCH_SIZE` get a later future each, so that resuming them does not block the event loop.
+        """
+        self.keys |= dict.fromkeys(keys)
+        self._waiters += 1
+        if self._waiters > BATCH_SIZE and self._waiters % BATCH_SIZE == 1:
+            self._last = asyncio.ensure_future(_after(self._last))
+        return self._last
+
+    def cancel(self) -> None:
+        """Cancel the lookup, for which no task waits any more."""
+        self._found.cancel()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
+    return await found
+
+
+FAILURE_SECONDS: Final = 5.0
+"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
+"""
+
+
+class Loaders:
+    """A data loader: batches keys into one lookup. Caches no results, only recent timeouts and outages.
+
+    Lookups are batched if they use one method of a store with equal arguments (hashable) besides the keys.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[Hashable, _Batch] = {}
+        self._failures: dict[Hashable, tuple[StoreError, float]] = {}
+
+    async def load(
+        self,
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
+        key: Key,
+        *args: *Args,
+    ) -> Value:
+        """Return the value that `find` returns for a key, batched with concurrent calls."""
+        return (await self.load_all(find, (key,), *args))[key]
+
+    async def load_all(
+        self,
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
+        keys: Iterable[Key],
+        *args: *Args,
+    ) -> Mapping[Key, Value]:
+        """Return the values that `find` returns for the keys, batched with concurrent calls."""
+        lookup = (find, args)
+        self._check(lookup)
+        batch = self._open.get(lookup)
+        if batch is None:
+            batch = self._open[lookup] = _Batch(partial(self._find, lookup))
+        found: asyncio.Future[Mapping[Key, Value]] = batch.join(keys)
+        batch.waiting += 1
+        try:
+            return await asyncio.shield(found)
+        finally:
+            batch.waiting -= 1
+            if not batch.waiting:
+                batch.cancel()
+                self._close(lookup, batch)
+
+    async def _find(self, lookup: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
+        # Ready tasks run first, so that all fields of a page join before the lookup starts.
+        await asyncio.sleep(0)
+        self._close(lookup, batch)
+        find, args = lookup
+        try:
+            return await find(list(batch.keys), *args)
+        except (StoreTimeoutError, UnavailableError) as error:
+            self._failures[lookup] = error, _now() + FAILURE_SECONDS
+            raise
+
+    def _check(self, lookup: Hashable) -> None:
+        """Raise the error of a lookup that failed a moment ago.
+
+        Raises:
+            StoreTimeoutError, UnavailableError: if it failed within the last seconds.
+        """
+        if lookup in self._failures:
+            error, until = self._failures[lookup]
+            if _now() < until:
+                raise error.with_traceback(None)
+            del self._failures[lookup]
+
+    def _close(self, lookup: Hashable, batch: _Batch) -> None:
+        """Remove a batch, so that later keys start a new one."""
+        if self._open.get(lookup) is batch:
+            del self._open[lookup]
+
+
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Stores:
-    """All stores over one database."""
+    """All stores over one database.
 
-    actions: ActionsStore
-    aggregates: AggregatesStore
-    calls: CallsStore
-    completions: CompletionsStore
-    costs: CostsStore
-    evaluations: EvaluationsStore
-    evaluation_runs: EvaluationRunsStore
-    files: FilesStore
-    images: ImagesStore
-    keys: KeysStore
-    tables: TablesStore
-    objects: ObjectsStore
-    feedback: FeedbackStore
-    hints: HintsStore
-    otel: OtelStore
-    projects: ProjectsStore
-    purges: PurgesStore
-    refs: RefsStore
-    retention: RetentionStore
-    text_search: TextSearchStore
-    threads: ThreadsStore
-    traces: TracesStore
+    Args:
+        database: the project data.
+        providers: providers of models for completions; none by default.
+        max_completions: number of parallel completions.
+        evaluation_rows: number of evaluation rows processed in parallel.
+        calls: store of calls with limits of its own; a new one by default.
+    """
 
-    @classmethod
-    def for_database(
-        cls,
+    def __init__(
+        self,
         database: Database,
         providers: Providers | None = None,
         max_completions: int = MAX_CONCURRENT,
         evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
-    ) -> "Stores":
-        """Create the stores of a database.
-
-        Args:
-            database: the project data.
-            providers: providers of models for completions; none by default.
-            max_completions: number of parallel completions.
-            evaluation_rows: number of evaluation rows processed in parallel.
-            calls: store of calls with limits of its own; a new one by default.
-        """
-        calls, objects = calls or CallsStore(database), ObjectsStore(database)
-        feedback, files = FeedbackStore(database), FilesStore(database)
+    ) -> None:
         providers = providers or Providers()
-        completions = CompletionsStore(database, objects, calls, providers, max_completions)
-        return cls(
-            actions=ActionsStore(calls, objects, feedback, completions),
-            aggregates=AggregatesStore(database),
-            calls=calls,
-            completions=completions,
-            costs=CostsStore(database),
-            evaluations=EvaluationsStore(database),
-            evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
-            feedback=feedback,
-            files=files,
-            hints=HintsStore(database),
-            images=ImagesStore(calls, files, completions.endpoints, providers),
-            keys=KeysStore(database),
-            objects=objects,
-            otel=OtelStore(calls),
-            projects=ProjectsStore(database),
-            purges=PurgesStore(database),
-            refs=RefsStore(database),
-            retention=RetentionStore(database),
-            tables=TablesStore(database),
-            text_search=TextSearchStore(database),
-            threads=ThreadsStore(database),
-            traces=TracesStore(database),
-        )
+        self.calls = calls or CallsStore(database)
+        self.objects = ObjectsStore(database)
+        self.feedback = FeedbackStore(database)
+        self.files = FilesStore(database)
+        self.completions = CompletionsStore(database, self.objects, self.calls, providers, max_completions)
+        self.actions = ActionsStore(self.calls, self.objects, self.feedback, self.completions)
+        self.aggregates = AggregatesStore(database)
+        self.costs = CostsStore(database)
+        self.evaluations = EvaluationsStore(database)
+        self.evaluation_runs = EvaluationRunsStore(database, self.calls, self.completions, evaluation_rows)
+        self.hints = HintsStore(database)
+        self.images = ImagesStore(self.calls, self.files, self.completions.endpoints, providers)
+        self.keys = KeysStore(database)
+        self.otel = OtelStore(self.calls)
+        self.projects = ProjectsStore(database)
+        self.purges = PurgesStore(database)
+        self.refs = RefsStore(database)
+        self.retention = RetentionStore(database)
+        self.tables = TablesStore(database)
+        self.text_search = TextSearchStore(database)
+        self.threads = ThreadsStore(database)
+        self.traces = TracesStore(database)
 
     async def close(self) -> None:
         """Stop the background work of the stores."""

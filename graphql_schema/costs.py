@@ -6,11 +6,19 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    User,
+    argument,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+    with_class_counts,
+)
 from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 from stores import costs as store
 from stores.costs.price_timeline import RATE_FIELDS
@@ -50,10 +58,12 @@ def _fallback(each: TokenClass) -> str:
     return to_camel_case(_NAMES[each.like]) if each.like else "0"
 
 
-@strawberry.type(description="Price of a model's tokens from a date on, set by the project.")
+@strawberry.type
 @with_rates
 class CostQueryOutput(Node):
-    """A price; the source is a row of `stores.costs`."""
+    """Price of a model's tokens from a date on, set by the project."""
+
+    # The source is a row of `stores.costs`.
 
     ref: strawberry.ID = node_ref(cost_ref)
     id: strawberry.ID | None = plain_field("Id of the price, for costPurge.")
@@ -66,12 +76,14 @@ class CostQueryOutput(Node):
     provider_id: str | None = plain_field("Provider of the model; `default` by default.")
 
 
-@strawberry.type(
-    description="Tokens of one class that a call used of a model, with their cost. Components do not overlap, and "
-    "their costs add up to the cost of the model's usage."
-)
+@strawberry.type
 class LLMCostComponent:
-    """Usage and cost of one class; the source is a component of a row of `stores.costs.bill`."""
+    """Tokens of one class that a call used of a model, with their cost.
+
+    Components do not overlap, and their costs add up to the cost of the model's usage.
+    """
+
+    # The source is a component of a row of `stores.costs.bill`.
 
     name: str = plain_field(
         "Class of the tokens: input, output, or a class that providers price separately, such as cache_read, "
@@ -86,14 +98,15 @@ class LLMCostComponent:
     cost: float = plain_field("Cost of the component: tokens times rate, in decimal arithmetic.")
 
 
-@strawberry.type(
-    description="Usage of one model by a call, and its cost by the price in effect at the start of the call. The "
-    "project's own prices take precedence over LoomQL's built-in prices, and later prices over "
-    "earlier ones."
-)
+@strawberry.type
 @with_class_counts
 class LLMCostSchema:
-    """Usage and cost of one model; the source is a row of `stores.costs.bill`."""
+    """Usage of one model by a call, and its cost by the price in effect at the start of the call.
+
+    The project's own prices take precedence over LoomQL's built-in prices, and later prices over earlier ones.
+    """
+
+    # The source is a row of `stores.costs.bill`.
 
     model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt | None = plain_field(
@@ -139,25 +152,22 @@ class LLMCostSchema:
     )
     created_by: str | None = plain_field("User who set the price; system for a built-in price.")
 
-    @resolved_field(
-        "Price that was applied; null for a built-in price, and for a model without a price.",
-        returns=CostQueryOutput | None,
-    )
+    @resolved_field(returns=CostQueryOutput | None)
     def price(self, parent: strawberry.Parent[Row]) -> Row | None:
-        """Return the row of the project's price; None if there is none."""
+        """Price that was applied; null for a built-in price, and for a model without a price."""
         if not parent.get("price_id"):
             return None
         names = {"project_id": parent["pricing_level_id"], "id": parent["price_id"], "llm_id": parent["model"]}
         return parent | names
 
 
-@strawberry.input(
-    description="Price of a model's tokens from a date on. The model is the field llmId, because GraphQL has no "
-    "maps; in the reference API it is a key."
-)
+@strawberry.input
 @with_rate_inputs
 class CostCreateInput:
-    """A price to set; rate fields are added by `with_rate_inputs`."""
+    """Price of a model's tokens from a date on.
+
+    The model is the field llmId, because GraphQL has no maps; in the reference API it is a key.
+    """
 
     llm_id: str = plain_field("Name of the model, as in the usage of call summaries: 1 to 1,024 characters.")
     prompt_token_cost: float = plain_field("Price of one prompt token, from 0 to 1,000,000.")
@@ -192,24 +202,27 @@ class CostQueries:
     )
 
 
-@strawberry.type(description="Ids of a new price. In the reference API it is a pair in this order.")
+@strawberry.type
 class CostCreateResId:
-    """Id of the price, and its model."""
+    """Ids of a new price.
+
+    In the reference API it is a pair in this order.
+    """
 
     id: strawberry.ID = plain_field("Id of the price, for costPurge.")
     llm_id: str = plain_field("Name of the model.")
 
 
-@strawberry.type(description="Result of `costCreate`.")
+@strawberry.type
 class CostCreateRes:
-    """Ids of the new prices."""
+    """Result of `costCreate`."""
 
     ids: list[CostCreateResId] = plain_field("Ids of the prices, in the order of the request.")
 
 
-@strawberry.type(description="Result of `costPurge`.")
+@strawberry.type
 class CostPurgeRes:
-    """Number of deleted prices."""
+    """Result of `costPurge`."""
 
     num_purged: int = plain_field("Number of prices deleted by this request.")
 
@@ -218,38 +231,39 @@ class CostPurgeRes:
 class CostMutations:
     """Mutation fields that write prices."""
 
-    @resolved_field(
-        "Creation of prices. Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier "
-        "calls."
-    )
+    @resolved_field()
     async def cost_create(
         self,
         info: Info,
         project_id: ProjectId,
-        costs: Annotated[list[CostCreateInput], strawberry.argument(description="Prices to set, at most 1,000.")],
-        wb_user_id: Annotated[
-            str | None, strawberry.argument(description="User who writes; the caller if omitted.")
-        ] = None,
+        costs: Annotated[list[CostCreateInput], argument("Prices to set, at most 1,000.")],
+        wb_user_id: User = None,
     ) -> CostCreateRes:
-        """Store the prices; return their ids."""
+        """Creation of prices.
+
+        Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier calls.
+        """
         check_number(len(costs))
         made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
         ids = zip(made, costs, strict=True)
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
 
-    @resolved_field("Permanent deletion of prices by id. Costs of calls are then computed from the remaining prices.")
+    @resolved_field()
     async def cost_purge(
         self,
         info: Info,
         project_id: ProjectId,
         query: Annotated[
             QueryInput,
-            strawberry.argument(
-                description='Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
+            argument(
+                'Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
                 "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
                 "ignored."
             ),
         ],
     ) -> CostPurgeRes:
-        """Delete prices; return their number."""
+        """Permanent deletion of prices by id.
+
+        Costs of calls are then computed from the remaining prices.
+        """
         return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Final
 
 from graphql import GraphQLError
@@ -9,12 +10,18 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema import request_ids
 from stores.errors import StoreError, clear_tracebacks, retry_after
 from stores.ids import new_id
 
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+"""Id of the current request; "" outside of requests, and for requests without an id."""
+
+
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
 """Errors of the document: syntax, validation, coercion of variables."""
+
+TOO_COMPLEX: Final = "QUERY_TOO_COMPLEX"
+"""Code of the errors of all limits on documents, variables and costs."""
 
 RETRY_AFTER: Final = "retryAfterSeconds"
 """Extension with the number of seconds after which a client may retry."""
@@ -66,7 +73,7 @@ def _mask(error: GraphQLError, cause: Exception) -> None:
 
 def masked_error(cause: Exception, where: str) -> GraphQLError:
     """Return an INTERNAL error with an id, under which the log contains the exception."""
-    error_id, request_id = new_id(), request_ids.CURRENT.get()
+    error_id, request_id = new_id(), REQUEST_ID.get()
     _log.error("unexpected error %s %s", error_id, where, exc_info=cause)
     message = f"Something went wrong on the server; its log has the details under {error_id}."
     of_request = {"requestId": request_id} if request_id else {}

@@ -10,11 +10,11 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.aggregates import UsageTotals
-from graphql_schema.calls.mutations import User
 from graphql_schema.calls.types import CallSchema, TraceStatus
 from graphql_schema.context import Info
 from graphql_schema.fields import (
     ProjectId,
+    User,
     connections,
     found_or_null,
     json_field,
@@ -23,11 +23,9 @@ from graphql_schema.fields import (
     subscription_field,
     to_store,
 )
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, key_of, sort_keys, to_many, to_one
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.relations import key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
 from stores.evaluations import logged_runs as stored
@@ -283,24 +281,21 @@ class EvaluationRun:
         select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )
 
-    @resolved_field(
+    metrics = to_one(
         "Metrics of the scores, sorted by name, computed from the predictions stored so far.",
-        returns=list[EvaluationMetric],
+        list[EvaluationMetric],
+        lambda stores: stores.evaluations.metrics,
+        key_of("project_id", "id"),
+        select=lambda _: (),
     )
-    async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Read the metrics, batched over all runs of the page."""
-        key = parent["project_id"], parent["id"]
-        return await info.context.loaders.load(info.context.stores.evaluations.metrics, key)
-
-    @resolved_field(
+    usage = to_one(
         "Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call "
         "reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.",
-        returns=UsageTotals,
+        UsageTotals,
+        lambda stores: stores.evaluations.usage,
+        key_of("project_id", "id"),
+        select=lambda _: (),
     )
-    async def usage(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the usage, batched over all runs of the page."""
-        key = parent["project_id"], parent["id"]
-        return await info.context.loaders.load(info.context.stores.evaluations.usage, key)
 
 
 @strawberry.type(description="Metric of one of several runs, compared with the first run.")

@@ -12,11 +12,14 @@ from graphql.utilities import coerce_input_value, validate_input_value
 
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.fields import to_store
-from graphql_schema.fields.sorting import sort_keys
+from graphql_schema.fields.connections import sort_keys
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.exports.lists import RowSelection
 from stores.ids import check_project_id
 from stores.json import codec
+
+Input = Any
+"""Coerced value of an argument: an input object, a list of them, or None."""
 
 PROJECT_ID: Final = "projectId"
 
@@ -91,7 +94,7 @@ def parse_arguments(schema: LimitedSchema, concept: Concept, parameters: Mapping
     )
 
 
-def _argument(schema: LimitedSchema, concept: Concept, name: str, text: str | None) -> Any:  # noqa: ANN401 -- an input
+def _argument(schema: LimitedSchema, concept: Concept, name: str, text: str | None) -> Input:
     if text is None:
         return None
     try:

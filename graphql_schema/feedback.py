@@ -1,6 +1,7 @@
 """Feedback: types, inputs, and the fields that read and write it."""
 
-from inspect import Parameter
+from collections.abc import Sequence
+from dataclasses import MISSING
 from typing import Annotated, Final
 
 import strawberry
@@ -8,15 +9,25 @@ from strawberry.scalars import JSON
 from strawberry.types.base import get_object_definition
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, json_field, optional_input, plain_field, resolved_field, to_store
-from graphql_schema.fields.argument_groups import grouped_arguments
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    argument,
+    description_of,
+    grouped_arguments,
+    json_field,
+    node_ref,
+    optional_input,
+    parameters,
+    plain_field,
+    resolved_field,
+    to_store,
+)
+from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.relations import Call, key_of, to_one
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.node_lookup import load_node
 from graphql_schema.objects import ObjSchema
+from graphql_schema.refs import load_nodes
 from graphql_schema.scalars import BigInt, DateTime
 from stores.feedback import FeedbackStats, NewFeedback
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
@@ -28,9 +39,15 @@ from stores.row_fields import JsonField
 PAYLOAD = JsonField("payload")
 
 
-@strawberry.type(description="Feedback of a user or a program on the target of a ref, usually a call.")
+async def _subjects(info: Info, parents: Sequence[Row]) -> list[Row | None]:
+    return await load_nodes(info, [inner_entity(parent["project_id"], parent["weave_ref"]) for parent in parents])
+
+
+@strawberry.type
 class Feedback(Node):
-    """Feedback; the source is a row of `stores.feedback`."""
+    """Feedback of a user or a program on the target of a ref, usually a call."""
+
+    # The source is a row of `stores.feedback`.
 
     ref: strawberry.ID = node_ref(feedback_ref)
     id: strawberry.ID = plain_field("Id of the feedback, unique in its project.")
@@ -68,42 +85,42 @@ class Feedback(Node):
         key_of("project_id", "annotation_ref"),
     )
 
-    @resolved_field(
+    on = resolved_field(
         "Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no "
         "entity of the project, or the entity is missing.",
         returns=Node | None,
-    )
-    async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Load the entity at weaveRef; None if it is missing."""
-        ref = inner_entity(parent["project_id"], parent["weave_ref"])
-        return None if ref is None else await load_node(info, ref)
+    )(batched_resolver(_subjects))
 
 
-@strawberry.type(description="Number of feedback entries of one type.")
+@strawberry.type
 class FeedbackTypeStats:
-    """Count of a type; the source is a row of `stores.feedback`."""
+    """Number of feedback entries of one type."""
+
+    # The source is a row of `stores.feedback`.
 
     feedback_type: str = plain_field("Type of the feedback.")
     count: BigInt = plain_field("Number of entries of the type.")
     last_created_at: DateTime = plain_field("Creation time of the newest entry of the type.")
 
 
-@strawberry.type(description="Number of feedback entries, in total and by type.")
+@strawberry.type
 class FeedbackStatsRes:
-    """Counts of feedback; the source is `stores.feedback.FeedbackStats`."""
+    """Number of feedback entries, in total and by type."""
+
+    # The source is `stores.feedback.FeedbackStats`.
 
     count: BigInt = plain_field("Number of matching entries.")
     types: list[FeedbackTypeStats] = plain_field("Numbers by type, the most frequent first; at most 1,000 types.")
 
 
-@strawberry.input(
-    description="Feedback on the target of a ref. Some types have rules. `wandb.reaction.1`: payload.emoji is one "
-    "emoji. `wandb.note.1`: payload.note has 1 to 1,024 characters. `wandb.annotation.<name>`: "
-    "payload.value is valid for the AnnotationSpec at annotationRef. `wandb.runnable.<name>`: "
-    "payload.output is the output of the object or op at runnableRef."
-)
+@strawberry.input
 class FeedbackCreateReq:
-    """New feedback; `feedbackCreate` has an argument for each of its fields."""
+    """Feedback on the target of a ref.
+
+    Some types have rules. `wandb.reaction.1`: payload.emoji is one emoji. `wandb.note.1`: payload.note has 1 to 1,024
+    characters. `wandb.annotation.<name>`: payload.value is valid for the AnnotationSpec at annotationRef.
+    `wandb.runnable.<name>`: payload.output is the output of the object or op at runnableRef.
+    """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     weave_ref: str = plain_field(
@@ -147,22 +164,22 @@ class FeedbackQueries:
         indexed=INDEXED_FEEDBACK_FIELDS,
     )
 
-    @resolved_field(
-        "Number of feedback entries, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
-    )
+    @resolved_field(returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS)
     async def feedback_stats(
         self,
         info: Info,
         project_id: ProjectId,
-        query: Annotated[QueryInput | None, strawberry.argument(description=_CONDITION)] = None,
+        query: Annotated[QueryInput | None, argument(_CONDITION)] = None,
     ) -> FeedbackStats:
-        """Count the matching feedback by type."""
+        """Number of feedback entries, by type."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))
 
 
-@strawberry.type(description="Result of creating feedback.")
+@strawberry.type
 class FeedbackCreateRes:
-    """New feedback; the source is a row of `stores.feedback`."""
+    """Result of creating feedback."""
+
+    # The source is a row of `stores.feedback`.
 
     id: strawberry.ID = plain_field("Id of the feedback, generated if the request had none.")
     created_at: DateTime = plain_field("Creation time of the feedback.")
@@ -170,9 +187,11 @@ class FeedbackCreateRes:
     payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
 
 
-@strawberry.type(description="Result of `feedbackReplace`.")
+@strawberry.type
 class FeedbackReplaceRes:
-    """New feedback; the source is a row of `stores.feedback`."""
+    """Result of `feedbackReplace`."""
+
+    # The source is a row of `stores.feedback`.
 
     id: strawberry.ID = plain_field("Id of the new feedback, generated if the request had none.")
     created_at: DateTime = plain_field("Creation time of the new feedback.")
@@ -180,101 +199,99 @@ class FeedbackReplaceRes:
     payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
 
 
-@strawberry.type(description="Result of a batch.")
+@strawberry.type
 class FeedbackCreateBatchRes:
-    """Results in the order of the batch; the source is an object with rows of `stores.feedback`."""
+    """Result of a batch."""
+
+    # The source is an object with rows of `stores.feedback`.
 
     res: list[FeedbackCreateRes] = plain_field("Results of the entries, in the order of the batch.")
 
 
-@strawberry.type(description="Result of `feedbackPurge`.")
+@strawberry.type
 class FeedbackPurgeRes:
-    """Number of deleted feedback."""
+    """Result of `feedbackPurge`."""
 
     num_purged: int = plain_field("Number of feedback deleted by this request.")
 
 
-def _arguments() -> list[Parameter]:
-    """Return a parameter for each field of `FeedbackCreateReq`."""
-    return [
-        Parameter(
-            field.python_name,
-            Parameter.KEYWORD_ONLY,
-            default=None if field.default is None else Parameter.empty,
-            annotation=Annotated[
-                FeedbackCreateReq.__annotations__[field.python_name],
-                strawberry.argument(description=field.description),
-            ],
-        )
-        for field in get_object_definition(FeedbackCreateReq, strict=True).fields
+_FIELDS: Final = get_object_definition(FeedbackCreateReq, strict=True).fields
+_ARGUMENTS: Final = {
+    field.python_name: Annotated[
+        FeedbackCreateReq.__annotations__[field.python_name], argument(field.description or "")
     ]
+    for field in _FIELDS
+}
+_REQUIRED: Final = {
+    field.python_name: _ARGUMENTS.pop(field.python_name) for field in _FIELDS if field.default is MISSING
+}
 
-
-_spread: Final = grouped_arguments("new", _arguments(), lambda _info, arguments: FeedbackCreateReq(**arguments))
+_spread: Final = grouped_arguments(
+    "new", parameters(_ARGUMENTS, required=_REQUIRED), lambda _info, arguments: FeedbackCreateReq(**arguments)
+)
 
 
 @strawberry.type
 class FeedbackMutations:
     """Mutation fields that write feedback."""
 
-    @resolved_field(
-        f"Creation of feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
-    )
+    @resolved_field(f"Creation of feedback. {description_of(FeedbackCreateReq)}", FeedbackCreateRes)
     @_spread
     async def feedback_create(self, info: Info, *, new: FeedbackCreateReq) -> Row:
         """Store feedback; return its row."""
         return await info.context.stores.feedback.create_one(new.to_store())
 
-    @resolved_field(
-        "Creation of feedback in a batch. Nothing is stored if one entry is invalid.", FeedbackCreateBatchRes
-    )
+    @resolved_field(returns=FeedbackCreateBatchRes)
     async def feedback_create_batch(
         self,
         info: Info,
         batch: Annotated[
             list[FeedbackCreateReq],
-            strawberry.argument(
-                description="Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
+            argument(
+                "Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
                 "twice the JSON of the payloads. If two entries have the same id, the later one is "
                 "stored."
             ),
         ],
     ) -> dict[str, list[Row]]:
-        """Store all feedback or none; return results in the order of `batch`."""
+        """Creation of feedback in a batch.
+
+        Nothing is stored if one entry is invalid.
+        """
         check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
-    @resolved_field(
-        "Atomic replacement of feedback by any user. Nothing is deleted if the new feedback is invalid. If several "
-        "requests replace the same id, one succeeds, and the others get NOT_FOUND. A request with a new id of its "
-        "own can be repeated. The new feedback may reuse the old id only if both have the same user and weaveRef. "
-        "Then it overwrites the old feedback, and the last of several requests counts.",
-        FeedbackReplaceRes,
-    )
+    @resolved_field(returns=FeedbackReplaceRes)
     @_spread
     async def feedback_replace(
         self,
         info: Info,
-        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the feedback to replace.")],
+        feedback_id: Annotated[strawberry.ID, argument("Id of the feedback to replace.")],
         *,
         new: FeedbackCreateReq,
     ) -> Row:
-        """Replace feedback; return the new row."""
+        """Atomic replacement of feedback by any user.
+
+        Nothing is deleted if the new feedback is invalid. If several requests replace the same id, one succeeds, and
+        the others get NOT_FOUND. A request with a new id of its own can be repeated. The new feedback may reuse the old
+        id only if both have the same user and weaveRef. Then it overwrites the old feedback, and the last of several
+        requests counts.
+        """
         return await info.context.stores.feedback.replace(feedback_id, new.to_store())
 
-    @resolved_field("Permanent deletion of feedback by id.")
+    @resolved_field()
     async def feedback_purge(
         self,
         info: Info,
         project_id: ProjectId,
         query: Annotated[
             QueryInput,
-            strawberry.argument(
-                description='Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
+            argument(
+                'Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
                 "`or` of several of these. Any other query is rejected; unknown ids are ignored."
             ),
         ],
     ) -> FeedbackPurgeRes:
-        """Delete feedback; return the number."""
+        """Permanent deletion of feedback by id."""
         purged = await info.context.stores.feedback.purge(project_id, query.to_store())
         return FeedbackPurgeRes(num_purged=purged)

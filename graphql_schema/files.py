@@ -7,8 +7,7 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
-from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, plain_field, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
@@ -16,26 +15,28 @@ from stores.files import FilesStats, NewFile, StoredFile, check_size
 from stores.paging import Row
 from stores.refs import file_ref
 
-Digest = Annotated[str, strawberry.argument(description="Digest of the file.")]
+Digest = Annotated[str, argument("Digest of the file.")]
 Name = Annotated[
     str | None,
-    strawberry.argument(
-        description="Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
+    argument(
+        "Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
         "Content that is already stored keeps its first name."
     ),
 ]
 
 
-@strawberry.type(description="Result of `fileCreate`.")
+@strawberry.type
 class FileCreateRes:
-    """Digest of the stored content."""
+    """Result of `fileCreate`."""
 
     digest: str = plain_field("Digest of the content, by which file finds it.")
 
 
-@strawberry.type(description="Stored file.")
+@strawberry.type
 class FileContentReadRes(Node):
-    """File; the source is `StoredFile.row`."""
+    """Stored file."""
+
+    # The source is `StoredFile.row`.
 
     ref: strawberry.ID = node_ref(file_ref)
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
@@ -48,23 +49,25 @@ class FileContentReadRes(Node):
     )
     created_at: DateTime = plain_field("Time when the content was first stored.")
 
-    @resolved_field("Path on this server from which GET downloads the file, whole or by byte range.")
+    @resolved_field()
     def url(self, parent: strawberry.Parent[Row]) -> str:
-        """Return the path of the file on the server."""
+        """Path on this server from which GET downloads the file, whole or by byte range."""
         return file_url(parent["project_id"], parent["digest"])
 
-    @resolved_field("Content of at most 8 MiB, and 32 MiB in one response; download larger files from their url.")
+    @resolved_field()
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
-        """Read the content, within the limit of the response."""
+        """Content of at most 8 MiB, and 32 MiB in one response; download larger files from their url."""
         stored: StoredFile = parent["stored"]
         stored.check_readable()
         info.context.file_contents.reserve(stored.size_bytes)
         return Base64(await info.context.stores.files.read(stored))
 
 
-@strawberry.type(description="Number and size of a project's files.")
+@strawberry.type
 class FilesStatsRes:
-    """Number and size; the source is `stores.files.FilesStats`."""
+    """Number and size of a project's files."""
+
+    # The source is `stores.files.FilesStats`.
 
     total_size_bytes: BigInt = plain_field("Sum of the sizes in bytes, with each content counted once.")
     count: BigInt = plain_field("Number of files.")
@@ -74,18 +77,18 @@ class FilesStatsRes:
 class FileQueries:
     """Query fields that read files."""
 
-    @resolved_field(
-        "File with a digest; null if it is missing. Its content is read only if selected.",
-        returns=FileContentReadRes | None,
-    )
+    @resolved_field(returns=FileContentReadRes | None)
     async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
-        """Read a file without its content; None if it is missing."""
+        """File with a digest; null if it is missing.
+
+        Its content is read only if selected.
+        """
         found = await found_or_null(info.context.stores.files.one(project_id, digest))
         return found.row if found else None
 
-    @resolved_field("Number and size of a project's files.", returns=FilesStatsRes, work=COUNT)
+    @resolved_field(returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
-        """Read the number and the size of the files."""
+        """Number and size of a project's files."""
         return await info.context.stores.files.stats(project_id)
 
 
@@ -93,18 +96,16 @@ class FileQueries:
 class FileMutations:
     """Mutation fields that write files."""
 
-    @resolved_field("Storage of a file, once per content: as content in Base64, or as upload in a multipart request.")
+    @resolved_field()
     async def file_create(
         self,
         info: Info,
         project_id: ProjectId,
         name: Name = None,
-        content: Annotated[
-            Base64 | None, strawberry.argument(description="Content in Base64, for small files.")
-        ] = None,
-        upload: Annotated[Upload | None, strawberry.argument(description="File of a multipart request.")] = None,
+        content: Annotated[Base64 | None, argument("Content in Base64, for small files.")] = None,
+        upload: Annotated[Upload | None, argument("File of a multipart request.")] = None,
     ) -> FileCreateRes:
-        """Store the content or the upload; return its digest."""
+        """Storage of a file, once per content: as content in Base64, or as upload in a multipart request."""
         files, limit = info.context.stores.files, info.context.max_file_bytes
         if (content is None) == (upload is None):
             raise BadInputError("is required, or upload instead; send exactly one of the two", "content")

@@ -6,11 +6,18 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.mutations import User
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, computed_field, json_field, optional_input, plain_field, resolved_field
-from graphql_schema.fields.relations import to_one
+from graphql_schema.fields import (
+    ProjectId,
+    User,
+    computed_field,
+    json_field,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import to_one
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
 from stores.images import GeneratedImages, ImageInputs

@@ -7,10 +7,18 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, json_field, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, key_of, to_many, to_one
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    argument,
+    found_or_null,
+    json_field,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import Call, File, Run, TableOf, Version, key_of, list_field, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
@@ -25,9 +33,11 @@ from stores.refs import object_ref
 from stores.row_fields import JsonField
 
 
-@strawberry.type(description="File of an object or op.")
+@strawberry.type
 class ObjFile:
-    """File; the source is one of `stores.objects.documents.files_of`."""
+    """File of an object or op."""
+
+    # The source is one of `stores.objects.documents.files_of`.
 
     name: str = plain_field("Name of the file in the object, such as obj.py.")
     digest: str = plain_field("Digest of the file's content.")
@@ -39,9 +49,11 @@ class ObjFile:
     )
 
 
-@strawberry.type(description="Version of an object or op: an immutable value under a name.")
+@strawberry.type
 class ObjSchema(Node):
-    """Version; the source is a row of `stores.objects`."""
+    """Version of an object or op: an immutable value under a name."""
+
+    # The source is a row of `stores.objects`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     object_id: str = plain_field("Name of the object, shared by all versions.")
@@ -89,23 +101,24 @@ class ObjSchema(Node):
         table_key,
     )
 
-    @resolved_field("Files of the object from val.files, such as the code of an op.", returns=list[ObjFile])
+    @resolved_field(returns=list[ObjFile])
     def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the files in val.files."""
+        """Files of the object from val.files, such as the code of an op."""
         return files_of(parent)
 
-    @resolved_field("Refs in the value, in their order, without duplicates.", returns=list[ResolvedRef])
+    @resolved_field(returns=list[ResolvedRef])
     def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the refs in the value."""
+        """Refs in the value, in their order, without duplicates."""
         return refs_of(parent, "refs")
 
 
-@strawberry.input(
-    description="Filter of versions. A version matches if each non-empty list contains its value and all other "
-    "conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
-)
+@strawberry.input
 class ObjectVersionFilter:
-    """Filter of objects and ops; `to_store` converts it to `stores.objects.ObjectsFilter`."""
+    """Filter of versions.
+
+    A version matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list
+    sets no condition. Each list has at most 1,000 entries.
+    """
 
     base_object_classes: list[str] | None = optional_input("Base classes of the objects.")
     exclude_base_object_classes: list[str] | None = optional_input(
@@ -123,9 +136,9 @@ class ObjectVersionFilter:
         return store.ObjectsFilter(**vars(self))
 
 
-@strawberry.input(description="Filter of versions of ops; an empty or omitted list sets no condition.")
+@strawberry.input
 class OpVersionFilter:
-    """Filter of ops."""
+    """Filter of versions of ops; an empty or omitted list sets no condition."""
 
     op_names: list[str] | None = optional_input("Names of the ops, at most 1,000.")
     latest_only: bool | None = optional_input("True if only the latest version of each op matches.")
@@ -137,12 +150,12 @@ class OpVersionFilter:
         )
 
 
-@strawberry.input(
-    description="Version of an object or op, identified by the digest of its value. An existing version keeps its "
-    "index, is restored if it was deleted, and becomes the latest."
-)
+@strawberry.input
 class ObjSchemaForInsert:
-    """Version to create."""
+    """Version of an object or op, identified by the digest of its value.
+
+    An existing version keeps its index, is restored if it was deleted, and becomes the latest.
+    """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     object_id: str = plain_field("Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens.")
@@ -171,27 +184,27 @@ class ObjSchemaForInsert:
 
 _SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
 _CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
-_FILTER: Final = strawberry.argument(description="Filter of the versions; all versions if omitted.")
+_FILTER: Final = argument("Filter of the versions; all versions if omitted.")
 
-VersionName = Annotated[str, strawberry.argument(description="Digest, index such as v3, or latest.")]
+VersionName = Annotated[str, argument("Digest, index such as v3, or latest.")]
 
 
 @strawberry.type
 class ObjectQueries:
     """Query fields that read objects and ops."""
 
-    @resolved_field(
-        "Version of an object or op; the object's version if both exist. Null if it is missing or deleted.",
-        returns=ObjSchema | None,
-    )
+    @resolved_field(returns=ObjSchema | None)
     async def obj(
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        object_id: Annotated[str, argument("Name of the object.")],
         digest: VersionName = "latest",
     ) -> Row | None:
-        """Read a version of an object or op; None if it is missing or deleted."""
+        """Version of an object or op; the object's version if both exist.
+
+        Null if it is missing or deleted.
+        """
         check_object_id(object_id)
         objects = info.context.stores.objects
         return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
@@ -206,15 +219,15 @@ class ObjectQueries:
         indexed=INDEXED_OBJECT_FIELDS,
     )
 
-    @resolved_field("Version of an op; null if it is missing or deleted.", returns=ObjSchema | None)
+    @resolved_field(returns=ObjSchema | None)
     async def op(
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        name: Annotated[str, argument("Name of the op.")],
         digest: VersionName = "latest",
     ) -> Row | None:
-        """Read a version of an op; None if it is missing or deleted."""
+        """Version of an op; null if it is missing or deleted."""
         check_object_id(name, "name")
         return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
@@ -232,16 +245,16 @@ class ObjectQueries:
 
 Digests = Annotated[
     list[str] | None,
-    strawberry.argument(
-        description="Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
+    argument(
+        "Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
         "and their values if omitted or empty."
     ),
 ]
 
 
-@strawberry.type(description="Result of `objCreate`.")
+@strawberry.type
 class ObjCreateRes:
-    """Digest and ref of the version."""
+    """Result of `objCreate`."""
 
     digest: str = plain_field("Digest of the value.")
     ref: strawberry.ID = plain_field(
@@ -249,21 +262,21 @@ class ObjCreateRes:
     )
 
 
-@strawberry.type(description="Result of `opCreate`.")
+@strawberry.type
 class OpCreateRes(ObjCreateRes):
-    """Digest and ref of the version."""
+    """Result of `opCreate`."""
 
 
-@strawberry.type(description="Result of `objDelete`.")
+@strawberry.type
 class ObjDeleteRes:
-    """Number of deleted versions."""
+    """Result of `objDelete`."""
 
     num_deleted: int = plain_field("Number of versions deleted by this request.")
 
 
-@strawberry.type(description="Result of `opDelete`.")
+@strawberry.type
 class OpDeleteRes(ObjDeleteRes):
-    """Number of deleted versions."""
+    """Result of `opDelete`."""
 
 
 async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:
@@ -281,50 +294,48 @@ async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind
 class ObjectMutations:
     """Mutation fields that write objects and ops."""
 
-    @resolved_field(
-        "Creation of a version of an object, or of an op if the value is one; it becomes the latest version."
-    )
+    @resolved_field()
     async def obj_create(
-        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+        self, info: Info, obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
     ) -> ObjCreateRes:
-        """Create a version; return its digest and its ref."""
+        """Creation of a version of an object, or of an op if the value is one; it becomes the latest version."""
         digest, ref = await _create(info, obj, "obj")
         return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
-    @resolved_field("Creation of a version of an op, whatever its value; it becomes the latest version.")
+    @resolved_field()
     async def op_create(
-        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
+        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
     ) -> OpCreateRes:
-        """Create a version of an op; return its digest and its ref."""
+        """Creation of a version of an op, whatever its value; it becomes the latest version."""
         digest, ref = await _create(info, op_obj, "op_obj", OP)
         return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
-    @resolved_field(
-        "Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both. "
-        "Nothing is deleted if one of the versions is missing."
-    )
+    @resolved_field()
     async def obj_delete(
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
+        object_id: Annotated[str, argument("Name of the object.")],
         digests: Digests = None,
     ) -> ObjDeleteRes:
-        """Delete versions of an object or an op; return their number."""
+        """Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both.
+
+        Nothing is deleted if one of the versions is missing.
+        """
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
 
-    @resolved_field(
-        "Deletion of versions of an op; an object of the same name is kept. Nothing is deleted if one of the versions "
-        "is missing."
-    )
+    @resolved_field()
     async def op_delete(
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="Name of the op.")],
+        name: Annotated[str, argument("Name of the op.")],
         digests: Digests = None,
     ) -> OpDeleteRes:
-        """Delete versions of an op; return their number."""
+        """Deletion of versions of an op; an object of the same name is kept.
+
+        Nothing is deleted if one of the versions is missing.
+        """
         deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
         return OpDeleteRes(num_deleted=deleted)

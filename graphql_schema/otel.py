@@ -6,32 +6,31 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
 from graphql_schema.scalars import BigInt
 from stores.errors import StoreError
 from stores.otel import Projects
 
 Traces = Annotated[
     JSON,
-    strawberry.argument(
-        description='ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
+    argument(
+        'ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
         "lowerCamelCase, ids in hexadecimal."
     ),
 ]
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
-@strawberry.type(description="Rejected spans of a request whose other spans were stored.")
+@strawberry.type
 class ExportTracePartialSuccess:
-    """Number of rejected spans, and reasons."""
+    """Rejected spans of a request whose other spans were stored."""
 
     rejected_spans: BigInt = plain_field("Number of rejected spans; a retry would reject them again.")
     error_message: str = plain_field("Reasons for the first 20 rejected spans, each with its id and name.")
 
 
-@strawberry.type(description="Result of `otelExport`.")
+@strawberry.type
 class OtelExportRes:
-    """Rejected spans, if any."""
+    """Result of `otelExport`."""
 
     partial_success: ExportTracePartialSuccess | None = plain_field("Rejected spans; null if all spans were stored.")
 
@@ -40,14 +39,14 @@ class OtelExportRes:
 class OtelMutations:
     """Mutation fields that store spans."""
 
-    @resolved_field(
-        "Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state. An "
-        "invalid span is rejected, and the others are stored; a span that is sent again replaces the first one."
-    )
+    @resolved_field()
     async def otel_export(
         self, info: Info, project_id: ProjectId, traces: Traces, wb_user_id: User = None
     ) -> OtelExportRes:
-        """Store spans as calls; return the rejected ones."""
+        """Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state.
+
+        An invalid span is rejected, and the others are stored; a span that is sent again replaces the first one.
+        """
         try:
             projects = Projects(project_id, fixed=True)
             exported = await info.context.stores.otel.export_json(traces, projects, wb_user_id)

@@ -1,9 +1,9 @@
 """Projects: list, contents and storage sizes."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -12,9 +12,17 @@ from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.costs import CostQueries, CostQueryOutput
 from graphql_schema.feedback import Feedback, FeedbackQueries
-from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import field_of_project, list_field
-from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    ProjectId,
+    argument,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
@@ -26,20 +34,20 @@ from stores.projects import ProjectsFilter as StoreFilter
 from stores.projects import ProjectsStore
 from stores.refs import project_ref
 
-Entity = Annotated[str, strawberry.argument(description="Entity of the project: the part of its id before the slash.")]
+Entity = Annotated[str, argument("Entity of the project: the part of its id before the slash.")]
 Name = Annotated[
     str,
-    strawberry.argument(
-        description="Name of the project: 1 to 128 characters, at least one of them visible, without control "
+    argument(
+        "Name of the project: 1 to 128 characters, at least one of them visible, without control "
         "characters and / \\ # ? % :. The names . and .. are not allowed. Surrounding whitespace is "
         "removed, and letters with accents are composed (NFC)."
     ),
 ]
 
 
-@strawberry.input(description="Filter of projects; null and empty fields set no condition.")
+@strawberry.input
 class ProjectsFilter:
-    """Filter of projects; `to_store` converts it to the filter of `stores.projects`."""
+    """Filter of projects; null and empty fields set no condition."""
 
     entity: str | None = optional_input("Entity of the projects.")
     name_prefix: str | None = optional_input("Prefix of the names, case-sensitive.")
@@ -54,9 +62,11 @@ def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilte
     return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
 
 
-@strawberry.type(description="Storage sizes of a project in bytes, without deleted data; computed only if selected.")
+@strawberry.type
 class ProjectStatsRes:
-    """Four sizes in bytes; the source is a row of `stores.projects`."""
+    """Storage sizes of a project in bytes, without deleted data; computed only if selected."""
+
+    # The source is a row of `stores.projects`.
 
     trace_storage_size_bytes: BigInt = plain_field(
         "Size of all calls as JSON text, in bytes: attributes, inputs, output and summary."
@@ -86,21 +96,28 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
         ) from error
 
 
-def _count_field(
-    description: str, count: Callable[[ProjectsStore], Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]]
-) -> Any:  # noqa: ANN401 -- a field
-    """Field with a count of a project's entities, batched over the projects of the page."""
+def _totals_field(
+    description: str,
+    kind: object,
+    total: Callable[[ProjectsStore], Callable[..., Awaitable[Mapping[str, object]]]],
+    select: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
+) -> FieldDefinition:
+    """Field with a total over a project's entities, of the GraphQL type `kind`; `select` returns its arguments."""
 
-    async def resolve(info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
+        ids = [parent["id"] for parent in parents]
         with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(count(info.context.stores.projects), parent["id"]))
+            found = await info.context.loaders.load_all(total(info.context.stores.projects), ids, *select(info))
+        return [found[each] for each in ids]
 
-    return resolved_field(description, work=COUNT)(resolve)
+    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
-@strawberry.type(description="Project: the namespace of ids, names and digests.")
+@strawberry.type
 class Project(Node):
-    """Project; the source is a row of `stores.projects`."""
+    """Project: the namespace of ids, names and digests."""
+
+    # The source is a row of `stores.projects`.
 
     ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
     id: strawberry.ID = plain_field("Id of the project, as entity/name: the projectId of all other fields.")
@@ -112,30 +129,29 @@ class Project(Node):
         "lag behind by up to 10 seconds. Null if there was none."
     )
 
-    call_count = _count_field(
+    call_count = _totals_field(
         "Number of calls; counted from an index only if selected, about half a second per million.",
+        BigInt,
         lambda projects: projects.count_calls,
     )
-    object_count = _count_field(
+    object_count = _totals_field(
         "Number of versions of objects and ops; counted from an index only if selected.",
+        BigInt,
         lambda projects: projects.count_objects,
     )
-    feedback_count = _count_field(
+    feedback_count = _totals_field(
         "Number of feedback entries; counted from an index only if selected.",
+        BigInt,
         lambda projects: projects.count_feedback,
     )
 
-    @resolved_field(
+    stats = _totals_field(
         "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "
         "calls.",
-        returns=ProjectStatsRes,
-        work=COUNT,
+        ProjectStatsRes,
+        lambda projects: projects.sizes,
+        lambda info: (frozenset(selected_fields(info)),),
     )
-    async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the selected sizes, batched over the projects of the page."""
-        wanted = frozenset(selected_fields(info))
-        with _explained_timeout(info):
-            return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
     threads = field_of_project(ThreadQueries, "threads", ThreadSchema)
@@ -145,9 +161,11 @@ class Project(Node):
     costs = field_of_project(CostQueries, "costs", CostQueryOutput)
 
 
-@strawberry.type(description="Result of `ensureProjectExists`.")
+@strawberry.type
 class EnsureProjectExistsRes:
-    """Normalized name and id; the source is a row of `stores.projects`."""
+    """Result of `ensureProjectExists`."""
+
+    # The source is a row of `stores.projects`.
 
     project_name: str = plain_field("Normalized name of the project.")
     project_id: strawberry.ID = plain_field("Id of the project, as entity/name, with the normalized name.")
@@ -161,27 +179,23 @@ class ProjectQueries:
         "Page of the projects: those that were created explicitly or written to.",
         Project,
         lambda stores: stores.projects,
-        scope={},
-        filter=Annotated[
-            ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
-        ],
+        key={},
+        filter=Annotated[ProjectsFilter | None, argument("Filter of the projects; all projects if omitted.")],
         to_filter=_of_caller,
         sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )
 
-    @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
+    @resolved_field(returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
-        """Read a project; None if it is missing."""
+        """Project; null if it was neither created explicitly nor written to."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
 
-    @resolved_field(
-        "Storage sizes of a project; zeros if it is missing. Each selected size is summed up from an index, about two "
-        "seconds per million calls.",
-        returns=ProjectStatsRes,
-        work=COUNT,
-    )
+    @resolved_field(returns=ProjectStatsRes, work=COUNT)
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
-        """Read the selected sizes."""
+        """Storage sizes of a project; zeros if it is missing.
+
+        Each selected size is summed up from an index, about two seconds per million calls.
+        """
         with _explained_timeout(info, "select fewer of the four sizes per request"):
             sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
         return sizes[project_id]
@@ -191,8 +205,11 @@ class ProjectQueries:
 class ProjectMutations:
     """Mutation fields that write projects."""
 
-    @resolved_field("Creation of a project, unless it exists. It is optional: the first write creates a project too.")
+    @resolved_field()
     async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
-        """Create the project unless it exists; return its normalized name and id."""
+        """Creation of a project, unless it exists.
+
+        It is optional: the first write creates a project too.
+        """
         found = await info.context.stores.projects.ensure(entity, project)
         return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))

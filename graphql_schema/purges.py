@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, argument, plain_field, resolved_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.purges import PurgeReport
@@ -13,14 +13,17 @@ from stores.purges import PurgeReport
 WAIT_SECONDS: Final = 60
 """Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
-Confirm = Annotated[str, strawberry.argument(description="Id of the project again, as protection against mistakes.")]
+Confirm = Annotated[str, argument("Id of the project again, as protection against mistakes.")]
 
 
-@strawberry.type(
-    description="Purge of a project. Its numbers count all permanently removed data, including data deleted earlier."
-)
+@strawberry.type
 class ProjectPurgeRes:
-    """Purge; the source is a row of `_row`."""
+    """Purge of a project.
+
+    Its numbers count all permanently removed data, including data deleted earlier.
+    """
+
+    # The source is a row of `_row`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     is_done: bool = plain_field("True if all data is removed; until then, nothing can be stored in the project.")
@@ -43,12 +46,9 @@ class ProjectPurgeRes:
 class PurgeQueries:
     """Query fields about purges."""
 
-    @resolved_field(
-        "Last purge of a project, running or done; null if the project was never purged.",
-        returns=ProjectPurgeRes | None,
-    )
+    @resolved_field(returns=ProjectPurgeRes | None)
     async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
-        """Read the last purge; None if there was none."""
+        """Last purge of a project, running or done; null if the project was never purged."""
         found = await info.context.stores.purges.last(project_id)
         return _row(found) if found else None
 
@@ -57,15 +57,14 @@ class PurgeQueries:
 class PurgeMutations:
     """Mutation fields about purges."""
 
-    @resolved_field(
-        "Permanent removal of a project with all its data and its retention rule. Writes to the project during the "
-        "purge fail with UNAVAILABLE; later writes create it again. The response waits for the removal of stored "
-        "data, at most one minute. If something was stored in the last two minutes, the purge then waits until "
-        "waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.",
-        returns=ProjectPurgeRes,
-    )
+    @resolved_field(returns=ProjectPurgeRes)
     async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
-        """Start a purge; return its state after at most one minute."""
+        """Permanent removal of a project with all its data and its retention rule.
+
+        Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
+        for the removal of stored data, at most one minute. If something was stored in the last two minutes, the purge
+        then waits until waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.
+        """
         return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, argument, enum_value, found_or_null, plain_field, resolved_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
@@ -14,13 +14,9 @@ from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.retention import Counts, Report, Retention, Rule
 
-KeepDays = Annotated[
-    int | None,
-    strawberry.argument(description="Number of days to keep, from 1 to 36,500; no limit if null or omitted."),
-]
+KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
 KeepCalls = Annotated[
-    int | None,
-    strawberry.argument(description="Number of the newest calls to keep, at least 1; no limit if null or omitted."),
+    int | None, argument("Number of the newest calls to keep, at least 1; no limit if null or omitted.")
 ]
 
 WAIT_SECONDS: Final = 5
@@ -38,19 +34,24 @@ _COUNTS: Final = {
 """Count fields, with their names in `stores.retention`."""
 
 
-@strawberry.enum(description="State of a sweep.")
+@strawberry.enum
 class SweepOutcome(Enum):
-    """The four states of a sweep; the values are those of `stores.retention`."""
+    """State of a sweep."""
 
-    RUNNING = strawberry.enum_value("running", description="Running, or interrupted and continued within a minute.")
-    DONE = strawberry.enum_value("done", description="Completed: everything beyond the rule was removed.")
-    STOPPED = strawberry.enum_value("stopped", description="Stopped: the rule was changed or removed during the sweep.")
-    FAILED = strawberry.enum_value("failed", description="Failed, as stated in error; the sweep is repeated.")
+    RUNNING = enum_value("running", "Running, or interrupted and continued within a minute.")
+    DONE = enum_value("done", "Completed: everything beyond the rule was removed.")
+    STOPPED = enum_value("stopped", "Stopped: the rule was changed or removed during the sweep.")
+    FAILED = enum_value("failed", "Failed, as stated in error; the sweep is repeated.")
 
 
-@strawberry.type(description="Sweep of a project by its retention rule. Its numbers count permanently removed data.")
+@strawberry.type
 class RetentionSweepRes:
-    """Sweep; the source is a row of `_report_row`."""
+    """Sweep of a project by its retention rule.
+
+    Its numbers count permanently removed data.
+    """
+
+    # The source is a row of `_report_row`.
 
     outcome: SweepOutcome = plain_field("State of the sweep.")
     started_at: DateTime = plain_field("Start time of the sweep.")
@@ -73,9 +74,11 @@ class RetentionSweepRes:
     error: str | None = plain_field("Error message, or reason why the sweep stopped; null otherwise.")
 
 
-@strawberry.type(description="Retention rule of a project, and its last sweep.")
+@strawberry.type
 class RetentionRes:
-    """Retention; the source is a row of `_row`."""
+    """Retention rule of a project, and its last sweep."""
+
+    # The source is a row of `_row`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     keep_days: int | None = plain_field("Number of days to keep; null for no limit.")
@@ -85,13 +88,15 @@ class RetentionRes:
     last_sweep: RetentionSweepRes | None = plain_field("Last sweep, running or ended; null if there was none.")
 
 
-@strawberry.type(
-    description="Data that a rule would remove now; nothing is removed. Only selected numbers are computed. They "
-    "need a scan of all calls of the project, about ten seconds per million. Numbers of files need a "
-    "scan of all its JSON."
-)
+@strawberry.type
 class RetentionPreviewRes:
-    """Counts; the source is a row of `_count_row`."""
+    """Data that a rule would remove now; nothing is removed.
+
+    Only selected numbers are computed. They need a scan of all calls of the project, about ten seconds per million.
+    Numbers of files need a scan of all its JSON.
+    """
+
+    # The source is a row of `_count_row`.
 
     traces: BigInt = plain_field(
         "Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."
@@ -108,25 +113,21 @@ class RetentionPreviewRes:
 class RetentionQueries:
     """Query fields about retention."""
 
-    @resolved_field(
-        "Retention rule of a project, and its last sweep; null if the project is missing.",
-        returns=RetentionRes | None,
-    )
+    @resolved_field(returns=RetentionRes | None)
     async def retention(self, info: Info, project_id: ProjectId) -> Row | None:
-        """Read the rule and the last sweep; None if the project is missing."""
+        """Retention rule of a project, and its last sweep; null if the project is missing."""
         found = await info.context.stores.retention.one(project_id)
         return _row(found) if found else None
 
-    @resolved_field(
-        "Preview of a retention rule: numbers of what it would remove now. Nothing is removed. The project's own rule "
-        "if keepDays and keepCalls are omitted. Null if the project is missing.",
-        returns=RetentionPreviewRes | None,
-        work=SCAN,
-    )
+    @resolved_field(returns=RetentionPreviewRes | None, work=SCAN)
     async def retention_preview(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
     ) -> Row | None:
-        """Count what a rule would remove; None if the project is missing."""
+        """Preview of a retention rule: numbers of what it would remove now.
+
+        Nothing is removed. The project's own rule if keepDays and keepCalls are omitted. Null if the project is
+        missing.
+        """
         wanted = {_COUNTS[name] for name in selected_fields(info) if name in _COUNTS}
         retention = info.context.stores.retention
         try:
@@ -155,13 +156,13 @@ class RetentionMutations:
         """Set or remove the rule; return the retention."""
         return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
 
-    @resolved_field(
-        "Sweep of a project by its rule now, instead of within the hour. The response waits at most five seconds; the "
-        "sweep continues after that, and retention reports its progress. It requires the role admin.",
-        returns=RetentionSweepRes,
-    )
+    @resolved_field(returns=RetentionSweepRes)
     async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
-        """Sweep; return its state after at most five seconds."""
+        """Sweep of a project by its rule now, instead of within the hour.
+
+        The response waits at most five seconds; the sweep continues after that, and retention reports its progress. It
+        requires the role admin.
+        """
         return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
 
 

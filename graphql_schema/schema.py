@@ -29,20 +29,19 @@ from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import assign_codes
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
-from graphql_schema.execution.direct_resolvers import coerce_to_inputs
+from graphql_schema.execution.input_values import coerce_to_inputs
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
+from graphql_schema.fields import describe_types, skip_type_checks
 from graphql_schema.fields.connections import ConnectionNames
-from graphql_schema.fields.node_interface import skip_type_checks
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
-from graphql_schema.node_lookup import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations
 from graphql_schema.permissions import FIELD_PERMISSIONS, RootPermissions, guard_root_fields
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.purges import PurgeMutations, PurgeQueries
-from graphql_schema.refs import RefQueries
+from graphql_schema.refs import NodeQueries, RefQueries
 from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
@@ -51,7 +50,7 @@ from graphql_schema.threads import ThreadQueries
 from graphql_schema.traces import TraceQueries
 
 
-@strawberry.type(description="Read operations.")
+@strawberry.type
 class Query(
     NodeQueries,
     CallQueries,
@@ -71,10 +70,10 @@ class Query(
     SearchQueries,
     SearchIndexQueries,
 ):
-    """Root type of queries."""
+    """Read operations."""
 
 
-@strawberry.type(description="Write operations.")
+@strawberry.type
 class Mutation(
     CallMutations,
     ObjectMutations,
@@ -92,12 +91,12 @@ class Mutation(
     ActionMutations,
     ImageMutations,
 ):
-    """Root type of mutations."""
+    """Write operations."""
 
 
-@strawberry.type(description="Streams of events.")
+@strawberry.type
 class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
-    """Root type of subscriptions."""
+    """Streams of events."""
 
 
 class LoomSchema(LimitedSchema):
@@ -113,8 +112,8 @@ class LoomSchema(LimitedSchema):
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
         skip_type_checks(self._schema)
-        if issubclass(self.execution_context_class, CompilingExecutor):
-            call_directly(self._schema, self.config.info_class)
+        describe_types(self._schema)
+        call_directly(self._schema)
         if permissions is not None:
             guard_root_fields(self._schema, permissions)
 

@@ -1,15 +1,24 @@
 """Tables and their rows: types, inputs, and the fields that read and write them."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, json_field, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import TableOf, key_of, to_many, to_one
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    argument,
+    choice_input,
+    found_or_null,
+    json_field,
+    node_ref,
+    optional_input,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import TableOf, key_of, list_field, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.scalars import BigInt
 from stores import tables as store
@@ -20,9 +29,11 @@ from stores.row_fields import JsonField
 from stores.tables.rows import INDEXED_ROW_FIELDS
 
 
-@strawberry.type(description="Row at one position of a table.")
+@strawberry.type
 class TableRowSchema(Node):
-    """Row; the source is a row of `stores.tables`."""
+    """Row at one position of a table."""
+
+    # The source is a row of `stores.tables`.
 
     ref: strawberry.ID = node_ref(table_row_ref, "Ref of this position of the table, which node resolves.")
     digest: str = plain_field("Digest of the row's content, independent of the order of its keys.")
@@ -36,9 +47,11 @@ class TableRowSchema(Node):
     )
 
 
-@strawberry.type(description="Statistics of a table.")
+@strawberry.type
 class TableStatsRow:
-    """Statistics; the source is a row of `stores.tables`."""
+    """Statistics of a table."""
+
+    # The source is a row of `stores.tables`.
 
     digest: str = plain_field("Digest of the table.")
     count: BigInt = plain_field("Number of rows.")
@@ -47,9 +60,11 @@ class TableStatsRow:
     )
 
 
-@strawberry.type(description="Table: an immutable sequence of rows.")
+@strawberry.type
 class Table(Node):
-    """Table; the source is a row of `TablesStore.by_keys`."""
+    """Table: an immutable sequence of rows."""
+
+    # The source is a row of `TablesStore.by_keys`.
 
     ref: strawberry.ID = node_ref(
         table_ref, "Ref of the table. JSON values refer to the table by it, and node resolves it."
@@ -68,9 +83,9 @@ class Table(Node):
     )
 
 
-@strawberry.input(description="Filter of rows; an empty or omitted list sets no condition.")
+@strawberry.input
 class TableRowFilter:
-    """Filter of rows; `to_store` converts it to `stores.tables.RowFilter`."""
+    """Filter of rows; an empty or omitted list sets no condition."""
 
     row_digests: list[str] | None = optional_input("Digests of the rows, at most 10,000.")
 
@@ -79,49 +94,46 @@ class TableRowFilter:
         return store.RowFilter(self.row_digests)
 
 
-@strawberry.input(
-    description="Table. The same rows in the same order are one table, no matter how often they are sent."
-)
+@strawberry.input
 class TableSchemaForInsert:
-    """Table to create."""
+    """Table.
+
+    The same rows in the same order are one table, no matter how often they are sent.
+    """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     rows: list[JSON] = plain_field("Rows in order, each a JSON object; duplicates are allowed.")
 
 
-@strawberry.input(description="Row to append.")
+@strawberry.input
 class TableAppendSpecPayload:
-    """Row to append at the end."""
+    """Row to append."""
 
     row: JSON = plain_field("Row as a JSON object.")
 
 
-@strawberry.input(description="Row to remove.")
+@strawberry.input
 class TablePopSpecPayload:
-    """Index of the row to remove."""
+    """Row to remove."""
 
     index: int = plain_field("Index of the row, from 0, after the preceding updates.")
 
 
-@strawberry.input(description="Row to insert.")
+@strawberry.input
 class TableInsertSpecPayload:
-    """Row to insert, and its index."""
+    """Row to insert."""
 
     index: int = plain_field("Index of the new row, from 0 to the number of rows.")
     row: JSON = plain_field("Row as a JSON object.")
 
 
-@strawberry.input(description="Change of a table: exactly one of append, pop and insert.", one_of=True)
+@strawberry.input(one_of=True)
 class TableUpdateSpec:
-    """Change of a table; graphql-core ensures that exactly one field is set."""
+    """Change of a table: exactly one of append, pop and insert."""
 
-    append: TableAppendSpecPayload | None = strawberry.field(
-        description="Row to append at the end.", default=strawberry.UNSET
-    )
-    pop: TablePopSpecPayload | None = strawberry.field(description="Row to remove.", default=strawberry.UNSET)
-    insert: TableInsertSpecPayload | None = strawberry.field(
-        description="Row to insert at an index.", default=strawberry.UNSET
-    )
+    append: TableAppendSpecPayload | None = choice_input("Row to append at the end.")
+    pop: TablePopSpecPayload | None = choice_input("Row to remove.")
+    insert: TableInsertSpecPayload | None = choice_input("Row to insert at an index.")
 
     def to_store(self) -> store.TableUpdate:
         """Convert to the update of `stores.tables`."""
@@ -129,19 +141,11 @@ class TableUpdateSpec:
             return store.Append(self.append.row)
         if self.insert:
             return store.Insert(self.insert.index, self.insert.row)
-        return store.Pop(self._pop().index)
-
-    def _pop(self) -> TablePopSpecPayload:
-        if not self.pop:
-            raise TypeError("graphql-core accepts exactly one field of a @oneOf input")
-        return self.pop
+        return store.Pop(cast("TablePopSpecPayload", self.pop).index)
 
 
-Digest = Annotated[str, strawberry.argument(description="Digest of the table, as tableCreate returns it.")]
-Digests = Annotated[
-    list[str] | None,
-    strawberry.argument(description="Digests of the tables, at most 1,000; unknown digests are ignored."),
-]
+Digest = Annotated[str, argument("Digest of the table, as tableCreate returns it.")]
+Digests = Annotated[list[str] | None, argument("Digests of the tables, at most 1,000; unknown digests are ignored.")]
 
 
 @strawberry.type
@@ -153,58 +157,51 @@ class TableQueries:
         "returned.",
         TableRowSchema,
         lambda stores: stores.tables,
-        scope={"project_id": ProjectId, "digest": Digest},
-        filter=Annotated[
-            TableRowFilter | None, strawberry.argument(description="Filter of the rows; all rows if omitted.")
-        ],
+        key={"project_id": ProjectId, "digest": Digest},
+        filter=Annotated[TableRowFilter | None, argument("Filter of the rows; all rows if omitted.")],
         query="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted.",
         sort="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted or empty; "
         "the cost of a page then does not depend on its position. A sort reads all rows.",
         indexed=INDEXED_ROW_FIELDS,
     )
 
-    @resolved_field("Statistics of a table; null if it is missing.", returns=TableStatsRow | None)
+    @resolved_field(returns=TableStatsRow | None)
     async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
-        """Read the selected statistics of a table; None if it is missing."""
+        """Statistics of a table; null if it is missing."""
         tables = info.context.stores.tables
         return await found_or_null(tables.stats_of_one(project_id, digest, selected_fields(info)))
 
-    @resolved_field(
-        "Statistics of tables, one entry for each table that exists.", returns=list[TableStatsRow], size="digests"
-    )
+    @resolved_field(returns=list[TableStatsRow], size="digests")
     async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:
-        """Read the selected statistics of tables; missing tables are left out."""
+        """Statistics of tables, one entry for each table that exists."""
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))
 
 
-RowDigests = Annotated[
-    list[str], strawberry.argument(description="Digests of the rows in order, as tableCreate returns them.")
-]
-BaseDigest = Annotated[str, strawberry.argument(description="Digest of the table to copy, which does not change.")]
+RowDigests = Annotated[list[str], argument("Digests of the rows in order, as tableCreate returns them.")]
+BaseDigest = Annotated[str, argument("Digest of the table to copy, which does not change.")]
 Updates = Annotated[
-    list[TableUpdateSpec],
-    strawberry.argument(description="Changes in order; each applies to the result of the preceding ones."),
+    list[TableUpdateSpec], argument("Changes in order; each applies to the result of the preceding ones.")
 ]
 
 
-@strawberry.type(description="Result of `tableCreate`.")
+@strawberry.type
 class TableCreateRes:
-    """Digests of the table and of its rows."""
+    """Result of `tableCreate`."""
 
     digest: str = plain_field("Digest of the table.")
     row_digests: list[str] = plain_field("Digests of the rows, in order.")
 
 
-@strawberry.type(description="Result of `tableCreateFromDigests`.")
+@strawberry.type
 class TableCreateFromDigestsRes:
-    """Digest of the table."""
+    """Result of `tableCreateFromDigests`."""
 
     digest: str = plain_field("Digest of the table.")
 
 
-@strawberry.type(description="Result of `tableUpdate`.")
+@strawberry.type
 class TableUpdateRes:
-    """Digests of the new table and of the changed rows."""
+    """Result of `tableUpdate`."""
 
     digest: str = plain_field("Digest of the new table.")
     updated_row_digests: list[str] = plain_field("Digests of the added or removed rows, one for each change.")
@@ -214,34 +211,37 @@ class TableUpdateRes:
 class TableMutations:
     """Mutation fields that write tables."""
 
-    @resolved_field(
-        "Creation of a table. Rows that another table of the project has are not stored again.", size="table.rows"
-    )
+    @resolved_field(size="table.rows")
     async def table_create(
-        self, info: Info, table: Annotated[TableSchemaForInsert, strawberry.argument(description="Table to create.")]
+        self, info: Info, table: Annotated[TableSchemaForInsert, argument("Table to create.")]
     ) -> TableCreateRes:
-        """Store a table; return its digest and those of its rows."""
+        """Creation of a table.
+
+        Rows that another table of the project has are not stored again.
+        """
         digest, row_digests = await info.context.stores.tables.create(table.project_id, table.rows)
         return TableCreateRes(digest=digest, row_digests=row_digests)
 
-    @resolved_field(
-        "Creation of a table from digests of rows. A table that is too large for one request can be sent as several "
-        "tables first. Missing rows count; tableRows returns them once they are stored."
-    )
+    @resolved_field()
     async def table_create_from_digests(
         self, info: Info, project_id: ProjectId, row_digests: RowDigests
     ) -> TableCreateFromDigestsRes:
-        """Store a table of rows by their digests; return its digest."""
+        """Creation of a table from digests of rows.
+
+        A table that is too large for one request can be sent as several tables first. Missing rows count; tableRows
+        returns them once they are stored.
+        """
         digest = await info.context.stores.tables.create_from_digests(project_id, row_digests)
         return TableCreateFromDigestsRes(digest=digest)
 
-    @resolved_field(
-        "Creation of a changed copy of a table. Only changed rows are written; all row digests of the table are read."
-    )
+    @resolved_field()
     async def table_update(
         self, info: Info, project_id: ProjectId, base_digest: BaseDigest, updates: Updates
     ) -> TableUpdateRes:
-        """Store a changed copy; return its digest and those of the changed rows."""
+        """Creation of a changed copy of a table.
+
+        Only changed rows are written; all row digests of the table are read.
+        """
         changes = [update.to_store() async for some in cooperative_batches(updates) for update in some]
         digest, updated = await info.context.stores.tables.update(project_id, base_digest, changes)
         return TableUpdateRes(digest=digest, updated_row_digests=updated)

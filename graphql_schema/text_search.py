@@ -9,7 +9,7 @@ import strawberry
 from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
+from graphql_schema.fields import ProjectId, argument, enum_value, plain_field, resolved_field, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
@@ -20,46 +20,44 @@ from stores.text_search.highlights import DEFAULT
 from stores.text_search.scan import SCORE
 
 
-@strawberry.enum(description="Search method.")
+@strawberry.enum
 class CallSearchMethod(Enum):
-    """Search methods; the values are those of `stores.text_search`."""
+    """Search method."""
 
-    INDEX = strawberry.enum_value(
-        "index",
-        description="Index of the project: finds calls that contain the words; the best matches first, then the "
-        "newest.",
+    INDEX = enum_value(
+        "index", "Index of the project: finds calls that contain the words; the best matches first, then the newest."
     )
-    SCAN = strawberry.enum_value(
-        "scan",
-        description="Scan of the calls: finds calls that contain the texts, even inside words; the newest first.",
+    SCAN = enum_value(
+        "scan", "Scan of the calls: finds calls that contain the texts, even inside words; the newest first."
     )
 
 
-@strawberry.enum(description="Searched field of a call.")
+@strawberry.enum
 class CallSearchField(Enum):
-    """Searched fields; the values are those of `stores.text_search`."""
+    """Searched field of a call."""
 
-    OP_NAME = strawberry.enum_value("op_name", description="Name of the op.")
-    DISPLAY_NAME = strawberry.enum_value("display_name", description="Display name of the call.")
-    EXCEPTION = strawberry.enum_value("exception", description="Text of the exception that ended the call.")
-    OUTPUT = strawberry.enum_value("output", description="Result of the call.")
-    INPUTS = strawberry.enum_value("inputs", description="Arguments of the call.")
+    OP_NAME = enum_value("op_name", "Name of the op.")
+    DISPLAY_NAME = enum_value("display_name", "Display name of the call.")
+    EXCEPTION = enum_value("exception", "Text of the exception that ended the call.")
+    OUTPUT = enum_value("output", "Result of the call.")
+    INPUTS = enum_value("inputs", "Arguments of the call.")
 
 
-@strawberry.type(
-    description="Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: "
-    "snippet.slice(start, end)."
-)
+@strawberry.type
 class CallSearchRange:
-    """Range; the source is `stores.text_search.highlights.Range`."""
+    """Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: snippet.slice(start, end)."""
+
+    # The source is `stores.text_search.highlights.Range`.
 
     start: int = plain_field("Start of the range, from 0.")
     end: int = plain_field("End of the range, exclusive.")
 
 
-@strawberry.type(description="Match in a field of a call.")
+@strawberry.type
 class CallSearchHighlight:
-    """Match; the source is `stores.text_search.Highlight`."""
+    """Match in a field of a call."""
+
+    # The source is `stores.text_search.Highlight`.
 
     field: CallSearchField = plain_field("Field of the call.")
     path: str | None = plain_field(
@@ -73,94 +71,91 @@ class CallSearchHighlight:
     is_cut_after: bool = plain_field("True if there is text after the snippet.")
 
 
-@strawberry.type(description="Call that matches a search.")
+@strawberry.type
 class CallSearchHit:
-    """Hit; the source is a row of a call with its score and highlights."""
+    """Call that matches a search."""
 
-    @resolved_field("Call that matches.", returns=CallSchema)
+    # The source is a row of a call with its score and highlights.
+
+    @resolved_field(returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the row, which is also the source of the call."""
+        """Call that matches."""
         return parent
 
-    @resolved_field(
-        "Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, "
-        "display name 8, exception 4, output 2, inputs 1."
-    )
+    @resolved_field()
     def score(self, parent: strawberry.Parent[Row]) -> int:
-        """Return the score of the row."""
+        """Relevance of the call.
+
+        Each word or phrase adds a number for each field that contains it: op name 8, display name 8, exception 4,
+        output 2, inputs 1.
+        """
         score: int = parent[SCORE]
         return score
 
-    @resolved_field(
-        "Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found "
-        "inside words too. The search for matches stops if it takes too long, which payloads of some hundred "
-        "kilobytes do not.",
-        returns=list[CallSearchHighlight],
-    )
+    @resolved_field(returns=list[CallSearchHighlight])
     def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
-        """Return the highlights of the row."""
+        """Matches in the call: first in the names, then in the exception, the output and the inputs.
+
+        Matches are found inside words too. The search for matches stops if it takes too long, which payloads of some
+        hundred kilobytes do not.
+        """
         found: list[Highlight] = parent["highlights"]
         return found
 
 
-@strawberry.type(description="Page of search results.")
+@strawberry.type
 class CallSearchConnection(Connection[CallSearchHit]):
-    """Relay connection with the method and completeness of the search; the source is a `Listing` of a `FoundPage`."""
+    """Page of search results."""
 
-    @resolved_field("Method of the search.", returns=CallSearchMethod)
+    # The source is a `Listing` of a `FoundPage`.
+
+    @resolved_field(returns=CallSearchMethod)
     def method(self, parent: strawberry.Parent[Any]) -> str:
-        """Return the method of the page."""
+        """Method of the search."""
         page: FoundPage = parent.page
         return str(page.method)
 
-    @resolved_field(
-        "True if the search examined everything that could be on this page or before it. If false, a scan may have "
-        "reached its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. "
-        "Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be indexed. Then only "
-        "the most recently indexed calls were ranked; narrow the search."
-    )
+    @resolved_field()
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
-        """Return whether the search was complete."""
+        """True if the search examined everything that could be on this page or before it.
+
+        If false, a scan may have reached its time limit: endCursor (or startCursor, backward) continues it, even if
+        this page is empty. Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be
+        indexed. Then only the most recently indexed calls were ranked; narrow the search.
+        """
         page: FoundPage = parent.page
         return page.is_complete
 
 
 Text = Annotated[
     str,
-    strawberry.argument(
-        description='Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
+    argument(
+        'Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
         "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
         "and phrases with non-ASCII characters have at most 200 characters in all."
     ),
 ]
 MethodAsked = Annotated[
     CallSearchMethod | None,
-    strawberry.argument(
-        description="Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
+    argument(
+        "Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
         "after a cursor uses the method of that cursor."
     ),
 ]
-MaxHighlights = Annotated[
-    int | None, strawberry.argument(description="Maximum number of highlights per call, at most 100; 5 if omitted.")
-]
+MaxHighlights = Annotated[int | None, argument("Maximum number of highlights per call, at most 100; 5 if omitted.")]
 
 
 @strawberry.type
 class SearchQueries:
     """Query field that searches."""
 
-    @resolved_field(
-        "Calls with a text in their inputs, output, exception or names. With an index (searchIndexSet), the best "
-        "matches are first. Without one, the newest calls are first, and the search stops after five seconds.",
-        returns=CallSearchConnection,
-        work=SCAN,
-    )
+    @resolved_field(returns=CallSearchConnection, work=SCAN)
     async def search(
         self,
         info: Info,
         project_id: ProjectId,
         text: Text,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         method: MethodAsked = None,
         max_highlights: MaxHighlights = None,
@@ -169,7 +164,11 @@ class SearchQueries:
         last: Last = None,
         before: Before = None,
     ) -> Listing:
-        """Return a page of hits and a function that counts all of them."""
+        """Calls with a text in their inputs, output, exception or names.
+
+        With an index (searchIndexSet), the best matches are first. Without one, the newest calls are first, and the
+        search stops after five seconds.
+        """
         store = info.context.stores.text_search
         which, where = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
@@ -188,12 +187,14 @@ class SearchQueries:
         return Listing(page, partial(store.count, project_id, text, which, where, page.method))
 
 
-IsOn = Annotated[bool, strawberry.argument(description="True if the project is to have an index.")]
+IsOn = Annotated[bool, argument("True if the project is to have an index.")]
 
 
-@strawberry.type(description="Text index of a project, which makes searches fast.")
+@strawberry.type
 class SearchIndexRes:
-    """Text index; the source is `stores.text_search.SearchIndex`."""
+    """Text index of a project, which makes searches fast."""
+
+    # The source is `stores.text_search.SearchIndex`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     is_on: bool = plain_field("True if the project has an index, even if it is not ready yet.")
@@ -216,9 +217,9 @@ class SearchIndexRes:
 class SearchIndexQueries:
     """Query fields about text indexes."""
 
-    @resolved_field("Text index of a project; null if the project is missing.", returns=SearchIndexRes | None)
+    @resolved_field(returns=SearchIndexRes | None)
     async def search_index(self, info: Info, project_id: ProjectId) -> SearchIndex | None:
-        """Read the state of the index; None if the project is missing."""
+        """Text index of a project; null if the project is missing."""
         return await info.context.stores.text_search.index(project_id)
 
 
@@ -226,12 +227,11 @@ class SearchIndexQueries:
 class SearchIndexMutations:
     """Mutation fields about text indexes."""
 
-    @resolved_field(
-        "Switch of a project's text index. The index is built or removed in the background; searchIndex reports the "
-        "progress. Indexing about doubles the load of writes on the server and on MongoDB, with a delay of seconds. "
-        "It requires the role admin.",
-        returns=SearchIndexRes,
-    )
+    @resolved_field(returns=SearchIndexRes)
     async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
-        """Switch the index on or off; return its state."""
+        """Switch of a project's text index.
+
+        The index is built or removed in the background; searchIndex reports the progress. Indexing about doubles the
+        load of writes on the server and on MongoDB, with a delay of seconds. It requires the role admin.
+        """
         return await info.context.stores.text_search.set_index(project_id, is_on=is_on)

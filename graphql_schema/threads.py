@@ -4,10 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.fields import optional_input, plain_field
-from graphql_schema.fields.connections import list_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, TraceOf, key_of, to_many
+from graphql_schema.fields import Node, argument, node_ref, optional_input, plain_field
+from graphql_schema.fields.connections import Call, TraceOf, key_of, list_field, to_many
 from graphql_schema.scalars import DateTime
 from stores import threads as store
 from stores.paging import Row
@@ -21,12 +19,14 @@ def _ref(row: Row) -> str:
     return thread_ref(row["project_id"], row["thread_id"], period.after, period.before)
 
 
-@strawberry.type(
-    description="Thread: a conversation, made of turns. A turn is a call whose turnId is its own id; deleted "
-    "turns do not count."
-)
+@strawberry.type
 class ThreadSchema(Node):
-    """Thread; the source is a row of `stores.threads`."""
+    """Thread: a conversation, made of turns.
+
+    A turn is a call whose turnId is its own id; deleted turns do not count.
+    """
+
+    # The source is a row of `stores.threads`.
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
     thread_id: str = plain_field("Id of the thread, shared by its calls.")
@@ -63,12 +63,13 @@ class ThreadSchema(Node):
     )
 
 
-@strawberry.input(
-    description="Filter of threads and of the turns that count. All numbers and times of a thread refer to the "
-    "turns that started between the two times. A thread without an ended turn among these is left out."
-)
+@strawberry.input
 class ThreadsQueryFilter:
-    """Filter of threads; `to_store` converts it to `stores.threads.ThreadsFilter`."""
+    """Filter of threads and of the turns that count.
+
+    All numbers and times of a thread refer to the turns that started between the two times. A thread without an ended
+    turn among these is left out.
+    """
 
     after_datetime: DateTime | None = optional_input("Exclusive lower bound of the start of turns.")
     before_datetime: DateTime | None = optional_input("Exclusive upper bound of the start of turns.")
@@ -89,10 +90,7 @@ class ThreadQueries:
         "Page of the project's threads, without those of which no turn has ended yet.",
         ThreadSchema,
         lambda stores: stores.threads,
-        filter=Annotated[
-            ThreadsQueryFilter | None,
-            strawberry.argument(description="Filter of threads and of their turns; all if omitted."),
-        ],
+        filter=Annotated[ThreadsQueryFilter | None, argument("Filter of threads and of their turns; all if omitted.")],
         sort="Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
         "p99_turn_duration_ms; the last updated first if omitted or empty.",
         scans=True,

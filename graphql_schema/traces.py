@@ -1,36 +1,46 @@
 """Traces of calls, with their trees and totals."""
 
-from functools import partial
+from types import SimpleNamespace
 from typing import Annotated
 
 import strawberry
 
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, computed_field, connections, plain_field, resolved_field
-from graphql_schema.fields.connections import Listing, connection_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import key_of, to_many, to_one
+from graphql_schema.context import Info, Stores
+from graphql_schema.fields import (
+    Node,
+    ProjectId,
+    argument,
+    computed_field,
+    node_ref,
+    plain_field,
+    resolved_field,
+)
+from graphql_schema.fields.connections import Relation, key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt, DateTime
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.refs import trace_ref
 
 MaxDepth = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Maximum depth of the returned calls, with roots at depth 0; all calls if omitted."
-    ),
+    int | None, argument("Maximum depth of the returned calls, with roots at depth 0; all calls if omitted.")
 ]
 
 _KEY = key_of("project_id", "trace_id")
 
 
-@strawberry.type(description="Call at its position in the tree of its trace.")
+def _tree(stores: Stores) -> Relation:
+    """Return the relation from traces to their calls in tree order; its last argument is the maximum depth."""
+    return SimpleNamespace(pages=stores.traces.trees, count=stores.traces.count)
+
+
+@strawberry.type
 class TraceTreeNode:
-    """Node of a tree; the source is a row of `TracesStore.trees`, which is also a row of a call."""
+    """Call at its position in the tree of its trace."""
+
+    # The source is a row of `TracesStore.trees`, which is also a row of a call.
 
     depth: int = plain_field("Number of ancestors in the tree; 0 for a root.")
     parent_id: strawberry.ID | None = computed_field(
@@ -41,15 +51,17 @@ class TraceTreeNode:
     num_children: int = plain_field("Number of direct children.")
     num_descendants: int = plain_field("Number of descendants, including those that maxDepth leaves out.")
 
-    @resolved_field("Call of this node.", returns=CallSchema)
+    @resolved_field(returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the row, which is also the source of the call."""
+        """Call of this node."""
         return parent
 
 
-@strawberry.type(description="Totals over all calls of a trace; only selected fields are computed.")
+@strawberry.type
 class TraceTotals:
-    """Totals; the source is a row of `TracesStore.totals`."""
+    """Totals over all calls of a trace; only selected fields are computed."""
+
+    # The source is a row of `TracesStore.totals`.
 
     num_calls: int = plain_field("Number of calls.")
     num_errors: int = plain_field("Number of calls that ended with an exception.")
@@ -65,11 +77,14 @@ class TraceTotals:
     )
 
 
-@strawberry.type(
-    description="Trace: the calls that share a trace id, as a tree. It exists as long as one of its calls does."
-)
+@strawberry.type
 class Trace(Node):
-    """Trace; the source is a row of `stores.traces`."""
+    """Trace: the calls that share a trace id, as a tree.
+
+    It exists as long as one of its calls does.
+    """
+
+    # The source is a row of `stores.traces`.
 
     ref: strawberry.ID = node_ref(trace_ref)
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
@@ -84,54 +99,46 @@ class Trace(Node):
     )
     calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
-    @connection_field(
-        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest "
-        "of calls whose parent ids form a cycle.",
-        of=CallSchema,
+    roots = to_many(
+        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest of "
+        "calls whose parent ids form a cycle.",
+        CallSchema,
+        _tree,
+        _KEY,
+        to_key=lambda: (0,),
         work=COUNT,
     )
-    async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """Return a page of the calls at depth 0."""
-        return await _tree(info, parent, request, connections.frozen_node_fields(info), 0)
-
-    @connection_field(
+    tree = to_many(
         "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
         "A page of 10,000 contains most traces completely.",
-        of=TraceTreeNode,
+        TraceTreeNode,
+        _tree,
+        _KEY,
+        arguments={"max_depth": MaxDepth},
+        to_key=lambda max_depth=None: (max_depth,),
+        nodes=("nodes.call", "edges.node.call"),
         work=COUNT,
     )
-    async def tree(
-        self, info: Info, parent: strawberry.Parent[Row], max_depth: MaxDepth = None, *, request: PageRequest
-    ) -> Listing:
-        """Return a page of the tree."""
-        wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
-        return await _tree(info, parent, request, wanted, max_depth)
-
-    @resolved_field("Totals over all calls of the trace.", returns=TraceTotals, work=COUNT)
-    async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Read the selected totals, batched over all traces of the page."""
-        wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))
-        return await info.context.loaders.load(info.context.stores.traces.totals, _KEY(parent), wanted)
-
-
-async def _tree(
-    info: Info, parent: Row, request: PageRequest, wanted: frozenset[str], max_depth: int | None
-) -> Listing:
-    load, traces, key = info.context.loaders.load, info.context.stores.traces, _KEY(parent)
-    page = await load(traces.trees, key, wanted, request, max_depth)
-    return Listing(page, partial(load, traces.count, key, max_depth))
+    totals = to_one(
+        "Totals over all calls of the trace.",
+        TraceTotals,
+        lambda stores: stores.traces.totals,
+        _KEY,
+        lambda info: (frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models")),),
+        work=COUNT,
+    )
 
 
 @strawberry.type
 class TraceQueries:
     """Query field that reads traces."""
 
-    @resolved_field("Trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    @resolved_field(returns=Trace | None)
     async def trace(
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace, shared by its calls.")],
+        trace_id: Annotated[strawberry.ID, argument("Id of the trace, shared by its calls.")],
     ) -> Row | None:
-        """Read a trace; None if it has no calls."""
+        """Trace; null if it has no calls, or all of them are deleted."""
         return await info.context.stores.traces.one(project_id, trace_id)

@@ -58,7 +58,7 @@ def on_stores(settings: Settings, operation: Callable[[Stores], Awaitable[_R]]) 
 
     async def with_indexes(database: Database) -> _R:
         await database.ensure_indexes()
-        return await operation(Stores.for_database(database))
+        return await operation(Stores(database))
 
     with command_line_audit(settings.audit_log):
         return on_database(settings, with_indexes, _NO_TIME_LIMIT)

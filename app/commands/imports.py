@@ -102,7 +102,7 @@ def run_import(
 
     async def work(database: Database) -> list[Outcome]:
         await database.ensure_indexes()
-        target = Target(Stores.for_database(database), project_id, settings.otlp_entity)
+        target = Target(Stores(database), project_id, settings.otlp_entity)
         with Bars(*columns, console=console) as bars:
             return [await _import(source, target, name, folder, bars) for source in sources]
 

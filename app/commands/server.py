@@ -63,7 +63,7 @@ def load_demo(
 async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
     async with opened(settings, uri) as database:
         await database.ensure_indexes()
-        stores = Stores.for_database(database)
+        stores = Stores(database)
         if only_if_missing and await demo.is_loaded(stores.calls, project_id):
             await demo.complete(stores, project_id)
             return False

@@ -23,10 +23,9 @@ from app.http import connections
 from app.http.errors import statuses_of
 from app.http.media_types import EVENT_STREAM, JSON
 from app.observability.requests import INTERNAL, current_record
-from graphql_schema.engine.results import is_unanswered
-from graphql_schema.engine.subscription_results import SharedResult
+from graphql_schema.engine.hints import StreamHints
+from graphql_schema.engine.results import SharedResult, is_unanswered
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
-from graphql_schema.hints import StreamHints
 from stores.concurrency.byte_budget import Reservation
 from stores.json import codec
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.connections import CALLER, REQUEST_RECORD, first_header
 from app.http.errors import OTLP_PATHS, error_response
-from graphql_schema import request_ids
+from graphql_schema.errors import REQUEST_ID
 from stores.duration_histogram import DurationHistogram
 from stores.errors import UnavailableError
 
@@ -122,7 +122,7 @@ class RequestRecord:
     def make_current(self) -> None:
         """Make this the record of the current context."""
         CURRENT.set(self)
-        request_ids.CURRENT.set(self.request_id)
+        REQUEST_ID.set(self.request_id)
 
     def mark_stream(self, operation: str) -> None:
         """Mark the request as an event stream, and set its root field."""

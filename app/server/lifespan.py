@@ -68,7 +68,7 @@ class ServerProcess:
         )
         max_caller_subscriptions = settings.max_caller_subscriptions or half(max_subscriptions)
         calls = CallsStore(database, max_subscriptions, settings.max_event_bytes, max_caller_subscriptions)
-        stores = Stores.for_database(database, providers, settings.max_completions, settings.evaluation_rows, calls)
+        stores = Stores(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         background = BackgroundTasks()
         readiness = Readiness(database, settings.database_timeout_seconds, stats=background.stats_of("backfill"))
         preparation = self._start_tasks(background, readiness, stores)

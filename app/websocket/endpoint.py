@@ -29,11 +29,11 @@ from app.http.errors import plain_error
 from app.observability.requests import INTERNAL, RequestRecord, current_record
 from app.runtime.shutdown import Shutdown
 from app.websocket import protocol
+from graphql_schema.engine.documents import PreparedOperation
+from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.prepared_operation import PreparedOperation
-from graphql_schema.engine.subscription_results import SharedResult
+from graphql_schema.engine.results import SharedResult
 from graphql_schema.errors import client_error, masked_error
-from graphql_schema.hints import StreamHints
 from stores.concurrency.byte_budget import FREE_BYTES, Reservation
 from stores.concurrency.slots import Slot
 from stores.errors import (

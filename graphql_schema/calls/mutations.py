@@ -1,55 +1,154 @@
-"""Mutations that write calls."""
+"""Fields that write calls, and their inputs."""
 
-from typing import Annotated, Final
+import dataclasses
+from typing import Annotated, Final, cast
 
 import strawberry
+from strawberry.scalars import JSON
 
-from graphql_schema.calls.inputs import (
-    CallBatchMode,
-    CompletedCallSchemaForInsert,
-    EndedCallSchemaForInsert,
-    StartedCallSchemaForInsert,
-)
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, choice_input, optional_input, plain_field, resolved_field
+from graphql_schema.scalars import BigInt, DateTime
+from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
 from stores.refs import call_ref
 
+
+class _Part:
+    def __post_init__(self) -> None:
+        """Replace missing attributes and a missing summary by empty objects."""
+        for name in ("attributes", "summary"):
+            if getattr(self, name, {}) is None:
+                setattr(self, name, JSON({}))
+
+
+@strawberry.input
+class StartedCallSchemaForInsert(_Part):
+    """Start of a call.
+
+    A second start with the same id replaces the first.
+    """
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    op_name: str = plain_field("Ref of an op's version, or a name of at most 128 characters.")
+    started_at: DateTime = plain_field("Start time of the call.")
+    attributes: JSON | None = optional_input("Metadata of the call, as a JSON object; {} if omitted.")
+    inputs: JSON = plain_field("Arguments of the call, as a JSON object.")
+    id: strawberry.ID | None = optional_input(
+        "Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."
+    )
+    display_name: str | None = optional_input("Display name of the call, at most 1,024 characters.")
+    trace_id: strawberry.ID | None = optional_input(
+        "Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."
+    )
+    parent_id: strawberry.ID | None = optional_input(
+        "Id of the parent call, which may be stored later; null for a root."
+    )
+    thread_id: str | None = optional_input("Id of the thread.")
+    turn_id: strawberry.ID | None = optional_input(
+        "Id of the call that starts the turn: the call's own id if it is the turn itself."
+    )
+    wb_user_id: str | None = optional_input("User who writes the call; the caller if omitted.")
+    wb_run_id: str | None = optional_input("W&B run of the call, as entity/project/run; any other format is rejected.")
+    wb_run_step: BigInt | None = optional_input("Step of the W&B run at the start, from 0.")
+
+    def to_store(self) -> store.CallStart:
+        """Convert to the call start of `stores.calls`."""
+        return store.CallStart(**vars(self))
+
+
+@strawberry.input
+class _CallName:
+    """Project and id of a call."""
+
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    id: strawberry.ID = plain_field("Id of the call.")
+
+
+@strawberry.input
+class _End(_Part):
+    """Fields of the end of a call."""
+
+    ended_at: DateTime = plain_field("End time of the call.")
+    summary: JSON | None = optional_input(
+        "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
+    )
+    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
+    output: JSON | None = optional_input("Result of the call: any JSON value.")
+    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
+
+
+@strawberry.input
+class EndedCallSchemaForInsert(_CallName, _End):
+    """End of a call.
+
+    It may arrive before the start; a second end with the same id replaces the first.
+    """
+
+    def to_store(self) -> store.CallEnd:
+        """Convert to the call end of `stores.calls`."""
+        return store.CallEnd(**vars(self))
+
+
+@strawberry.input
+class CompletedCallSchemaForInsert(StartedCallSchemaForInsert, _End):
+    """Complete call: its start and its end.
+
+    A second one with the same id replaces both.
+    """
+
+    def to_parts(self) -> tuple[store.CallStart, store.CallEnd]:
+        """Split into the start and the end of `stores.calls`; the end has an empty id if the input has no id."""
+        started = dict(vars(self))
+        ended = {field.name: started.pop(field.name) for field in dataclasses.fields(_End)}
+        return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
+
+
+@strawberry.input(one_of=True)
+class CallBatchMode:
+    """Entry of a batch: either the start or the end of a call."""
+
+    start: StartedCallSchemaForInsert | None = choice_input("Start of a call.")
+    end: EndedCallSchemaForInsert | None = choice_input("End of a call.")
+
+    def to_store(self) -> store.CallStart | store.CallEnd:
+        """Convert the start or the end, whichever is set, to its form in `stores.calls`."""
+        return self.start.to_store() if self.start else cast("EndedCallSchemaForInsert", self.end).to_store()
+
+
 _REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it, and node resolves it."
 
-User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
-
-@strawberry.type(description="Result of storing the start of a call.")
+@strawberry.type
 class CallStartRes:
-    """Ids of the call and the trace, generated if the client sent none, and the ref."""
+    """Result of storing the start of a call."""
 
     id: strawberry.ID = plain_field("Id of the call, which its end must repeat.")
     trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of storing the end of a call.")
+@strawberry.type
 class CallEndRes:
-    """Id and ref of the call."""
+    """Result of storing the end of a call."""
 
     id: strawberry.ID = plain_field("Id of the call.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of `callCreate`.")
+@strawberry.type
 class CallCreateRes:
-    """Ids of the call and the trace, generated if the client sent none, and the ref."""
+    """Result of `callCreate`."""
 
     id: strawberry.ID = plain_field("Id of the call.")
     trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="Result of a batch.")
+@strawberry.type
 class CallCreateBatchRes:
-    """Results in the order of the batch."""
+    """Result of a batch."""
 
     res: list[
         Annotated[
@@ -59,9 +158,9 @@ class CallCreateBatchRes:
     ] = plain_field("Results of the entries, in the order of the batch.")
 
 
-@strawberry.type(description="Result of `callUpdate`.")
+@strawberry.type
 class CallUpdateRes:
-    """Number of renamed calls."""
+    """Result of `callUpdate`."""
 
     num_updated: int = plain_field(
         "Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives "
@@ -69,23 +168,19 @@ class CallUpdateRes:
     )
 
 
-@strawberry.type(description="Result of `callsDelete`.")
+@strawberry.type
 class CallsDeleteRes:
-    """Number of deleted calls."""
+    """Result of `callsDelete`."""
 
     num_deleted: int = plain_field("Number of calls deleted by this request, descendants included.")
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
-    return _ended(part) if isinstance(part, CallEnd) else _started(part)
+    return CallEndRes(id=strawberry.ID(part.id), ref=_ref(part)) if isinstance(part, CallEnd) else _started(part)
 
 
 def _started(part: CallStart) -> CallStartRes:
     return CallStartRes(id=strawberry.ID(str(part.id)), trace_id=strawberry.ID(str(part.trace_id)), ref=_ref(part))
-
-
-def _ended(part: CallEnd) -> CallEndRes:
-    return CallEndRes(id=strawberry.ID(part.id), ref=_ref(part))
 
 
 def _ref(part: CallStart | CallEnd) -> strawberry.ID:
@@ -96,79 +191,77 @@ def _ref(part: CallStart | CallEnd) -> strawberry.ID:
 class CallMutations:
     """Mutation fields that write calls."""
 
-    @resolved_field("Storage of the start of a call.")
+    @resolved_field()
     async def call_start(
         self,
         info: Info,
-        start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="Start of the call.")],
+        start: Annotated[StartedCallSchemaForInsert, argument("Start of the call.")],
     ) -> CallStartRes:
-        """Store a start; return the ids and the ref."""
+        """Storage of the start of a call."""
         part = start.to_store()
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
-    @resolved_field("Storage of the end of a call.")
+    @resolved_field()
     async def call_end(
-        self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="End of the call.")]
+        self, info: Info, end: Annotated[EndedCallSchemaForInsert, argument("End of the call.")]
     ) -> CallEndRes:
-        """Store an end; return the id and the ref."""
+        """Storage of the end of a call."""
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
-        return _ended(part)
+        return CallEndRes(id=end.id, ref=_ref(part))
 
-    @resolved_field(
-        "Creation of a complete call: its start and its end in one write. Nothing is stored if either is invalid."
-    )
+    @resolved_field()
     async def call_create(
         self,
         info: Info,
-        call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
+        call: Annotated[CompletedCallSchemaForInsert, argument("Start and end of the call.")],
     ) -> CallCreateRes:
-        """Store a start and an end together; return the ids and the ref."""
+        """Creation of a complete call: its start and its end in one write.
+
+        Nothing is stored if either is invalid.
+        """
         start, end = call.to_parts()
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
-    @resolved_field(
-        "Storage of starts and ends of many calls in one request. Nothing is stored if one of them is invalid."
-    )
+    @resolved_field()
     async def call_create_batch(
         self,
         info: Info,
-        batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
+        batch: Annotated[list[CallBatchMode], argument("Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
-        """Store all starts and ends, or none of them; return results in the order of `batch`."""
+        """Storage of starts and ends of many calls in one request.
+
+        Nothing is stored if one of them is invalid.
+        """
         parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
         return CallCreateBatchRes(res=[_result(part) for part in parts])
 
-    @resolved_field("Change of a call's display name.")
+    @resolved_field()
     async def call_update(
         self,
         info: Info,
         project_id: ProjectId,
-        call_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")],
+        call_id: Annotated[strawberry.ID, argument("Id of the call.")],
         display_name: Annotated[
-            str | None,
-            strawberry.argument(description="Display name, at most 1,024 characters; empty or null removes the name."),
+            str | None, argument("Display name, at most 1,024 characters; empty or null removes the name.")
         ] = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
-        """Set or remove the display name; return the number of renamed calls."""
+        """Change of a call's display name."""
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
-    @resolved_field("Permanent deletion of calls and of all their descendants in their traces.")
+    @resolved_field()
     async def calls_delete(
         self,
         info: Info,
         project_id: ProjectId,
-        call_ids: Annotated[
-            list[strawberry.ID],
-            strawberry.argument(description="Ids of the calls, at most 1,000; unknown ids are ignored."),
-        ],
+        call_ids: Annotated[list[strawberry.ID], argument("Ids of the calls, at most 1,000; unknown ids are ignored.")],
         wb_user_id: User = None,
     ) -> CallsDeleteRes:
-        """Delete calls and their descendants; return the number of deleted calls."""
+        """Permanent deletion of calls and of all their descendants in their traces."""
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)

@@ -1,57 +1,100 @@
-"""Queries that read calls."""
+"""Fields that read calls and stream their changes, and the filter of calls."""
 
+from collections.abc import AsyncGenerator
+from enum import Enum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.inputs import CallsFilter
-from graphql_schema.calls.types import CallSchema
+from graphql_schema.calls.types import CallSchema, type_of_values
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, connections, plain_field, resolved_field, to_store
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields import (
+    ProjectId,
+    argument,
+    connections,
+    enum_value,
+    optional_input,
+    plain_field,
+    resolved_field,
+    subscription_field,
+    to_store,
+)
+from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt
+from stores import calls as store
+from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.calls.filters import FILTER_FIELDS, Flag, Texts
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
 
-Filter = Annotated[CallsFilter | None, strawberry.argument(description="Filter of the calls; all calls if omitted.")]
-Sort = Annotated[
-    list[SortBy] | None,
-    strawberry.argument(description="Sort order; by start time, the oldest first, if omitted or empty."),
-]
-Where = Annotated[
-    QueryInput | None, strawberry.argument(description="Further condition on fields of the calls; none if omitted.")
-]
-Limit = Annotated[int | None, strawberry.argument(description="Upper limit of the count; counting stops there.")]
+_Class = TypeVar("_Class", bound=type)
+
+
+def _with_filter_fields(cls: _Class) -> _Class:
+    """Class decorator, applied below `strawberry.input`: add a field for each field of the store's filter."""
+    for name, hint in get_type_hints(store.CallsFilter).items():
+        row = FILTER_FIELDS[name]
+        kind: Any = bool if hint == Flag else type_of_values(row.column)
+        cls.__annotations__[name] = list[kind] | None if hint == Texts else kind | None
+        setattr(cls, name, optional_input(row.description))
+    return cls
+
+
+@strawberry.input
+@_with_filter_fields
+class CallsFilter:
+    """Filter of calls.
+
+    A call matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list
+    sets no condition. Each list has at most 1,000 entries.
+    """
+
+    def to_store(self) -> store.CallsFilter:
+        """Convert to the filter of `stores.calls`."""
+        values: dict[str, Any] = {name: _stored(value) for name, value in vars(self).items()}
+        return store.CallsFilter(**values)
+
+
+def _stored(value: object) -> object:
+    """Replace enum members by their values."""
+    return [each.value if isinstance(each, Enum) else each for each in value] if isinstance(value, list) else value
+
+
+Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
+Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
+Where = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
+Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
 ExpandColumns = Annotated[
     list[str] | None,
-    strawberry.argument(
-        description="Paths into inputs, output, attributes or summary, such as inputs.model, whose values are refs to "
+    argument(
+        "Paths into inputs, output, attributes or summary, such as inputs.model, whose values are refs to "
         "objects. `query` and `sortBy` then read a longer path, such as inputs.model.temperature, from the "
         "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
 ReturnExpanded = Annotated[
     bool | None,
-    strawberry.argument(
-        description="True if the response contains the objects' values in place of the refs, each object with its ref "
+    argument(
+        "True if the response contains the objects' values in place of the refs, each object with its ref "
         "under _ref. A ref that cannot be resolved in the project stays as it is."
     ),
 ]
-CallId = Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")]
+CallId = Annotated[strawberry.ID, argument("Id of the call.")]
 
 
-@strawberry.type(description="Number and storage size of calls.")
+@strawberry.type
 class CallsQueryStatsRes:
-    """Count and size of matching calls; the source is `stores.calls.CallsStats`."""
+    """Number and storage size of calls."""
+
+    # The source is `stores.calls.CallsStats`.
 
     count: BigInt = plain_field("Number of matching calls, at most `limit`.")
     total_storage_size_bytes: BigInt | None = plain_field(
@@ -59,9 +102,11 @@ class CallsQueryStatsRes:
     )
 
 
-@strawberry.type(description="Execution plan of a list of calls in MongoDB.")
+@strawberry.type
 class ExplainRes:
-    """Execution plan; the source is `stores.query.explain.Plan`."""
+    """Execution plan of a list of calls in MongoDB."""
+
+    # The source is `stores.query.explain.Plan`.
 
     sorts_in_memory: bool = plain_field(
         "True if no index provides the order, so that MongoDB sorts all matching documents."
@@ -71,19 +116,19 @@ class ExplainRes:
     returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
     milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
 
-    @resolved_field("Names of the indexes that MongoDB uses.")
+    @resolved_field()
     def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Return the names of the used indexes, sorted."""
+        """Names of the indexes that MongoDB uses."""
         return sorted(parent.indexes)
 
-    @resolved_field("Names of the plan's stages, as MongoDB reports them.")
+    @resolved_field()
     def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Return the names of the plan's stages, sorted."""
+        """Names of the plan's stages, as MongoDB reports them."""
         return sorted(parent.stages)
 
-    @resolved_field("Aggregation pipeline that LoomQL sends to MongoDB.")
+    @resolved_field()
     def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """Return the pipeline as JSON text."""
+        """Aggregation pipeline that LoomQL sends to MongoDB."""
         return JSON(parent.pipeline_text)
 
 
@@ -91,18 +136,18 @@ class ExplainRes:
 class CallQueries:
     """Query fields that read calls."""
 
-    @resolved_field("Call with an id; null if it is missing or deleted.", returns=CallSchema | None)
-    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:  # noqa: A002 -- the API's name
-        """Return one call, or None if it is missing or deleted."""
+    @resolved_field(returns=CallSchema | None)
+    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
+        """Call with an id; null if it is missing or deleted."""
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @connection_field("Page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
+    @connection_field(of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
     async def calls(
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         sort_by: Sort = None,
         *,
@@ -110,7 +155,7 @@ class CallQueries:
         expand_columns: ExpandColumns = None,
         return_expanded_column_values: ReturnExpanded = True,
     ) -> Listing:
-        """Return a page of matching calls and a function that counts all of them."""
+        """Page of the project's calls."""
         calls = info.context.stores.calls
         which, where = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -118,50 +163,97 @@ class CallQueries:
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
         return Listing(page, partial(calls.count, project_id, which, where, expansion))
 
-    @resolved_field(
-        "Current position in the event stream of the project's calls, for `callEvents(after:)`. Read it, list the "
-        "calls, then subscribe after it: no event is missed, and changes made meanwhile are sent as events."
-    )
+    @resolved_field()
     async def call_events_cursor(self, info: Info, project_id: ProjectId) -> str:
-        """Return the current cursor of the project's call events."""
+        """Current position in the event stream of the project's calls, for `callEvents(after:)`.
+
+        Read it, list the calls, then subscribe after it: no event is missed, and changes made meanwhile are sent as
+        events.
+        """
         return await info.context.stores.calls.events_cursor(project_id)
 
-    @resolved_field(
-        "Number and storage size of matching calls.",
-        returns=CallsQueryStatsRes,
-        work=COUNT,
-        indexed=INDEXED_CALL_FIELDS,
-    )
+    @resolved_field(returns=CallsQueryStatsRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def calls_stats(
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         limit: Limit = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """Count the matching calls and sum their sizes, as far as selected."""
+        """Number and storage size of matching calls."""
         which, where = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
-    @resolved_field(
-        "Execution plan of the first page of a list of calls, for operators of the server.",
-        returns=ExplainRes,
-        work=COUNT,
-        indexed=INDEXED_CALL_FIELDS,
-    )
+    @resolved_field(returns=ExplainRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def explain(
         self,
         info: Info,
         project_id: ProjectId,
-        filter: Filter = None,  # noqa: A002 -- the API's name
+        filter: Filter = None,
         query: Where = None,
         sort_by: Sort = None,
         expand_columns: ExpandColumns = None,
     ) -> Plan:
-        """Return MongoDB's execution plan of the first page."""
+        """Execution plan of the first page of a list of calls, for operators of the server."""
         which, where = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)
+
+
+After = Annotated[
+    str | None,
+    argument(
+        "Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
+        "`extensions.after`. A cursor is valid for any filter and query over the same project."
+    ),
+]
+
+
+@strawberry.enum
+class CallEventType(Enum):
+    """Kind of change of a call."""
+
+    STARTED = enum_value("started", "Start of the call, which may have ended before the event arrives.")
+    ENDED = enum_value("ended", "End of the call, or storage of a complete call.")
+    UPDATED = enum_value("updated", "Change of the display name, or a replaced start or end.")
+    DELETED = enum_value("deleted", "Deletion of the call. Removal by a purge or by retention sends no event.")
+
+
+@strawberry.type
+class CallEvent:
+    """Change of a call."""
+
+    # The source is `stores.calls.CallEvent`.
+
+    type: CallEventType = plain_field("Kind of change.")
+    call: CallSchema = plain_field(
+        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
+    )
+    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
+
+
+@strawberry.type
+class CallSubscriptions:
+    """Subscription fields about calls."""
+
+    @subscription_field(of=CallEvent)
+    def call_events(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,
+        query: Where = None,
+        after: After = None,
+    ) -> AsyncGenerator[StoreCallEvent, None]:
+        """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
+
+        A deleted call is filtered by its last state. Conditions on feedback and costs use their values at the time the
+        event is sent; a later change of these sends no event.
+        """
+        wanted, context = selected_fields(info, "call"), info.context
+        return context.stores.calls.events(
+            project_id, wanted, to_store(filter), to_store(query), after, quota_key=context.payer
+        )

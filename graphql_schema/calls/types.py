@@ -9,12 +9,20 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.costs import LLMCostSchema
-from graphql_schema.execution import BATCH_RESOLVER
 from graphql_schema.feedback import Feedback
-from graphql_schema.fields import computed_field, json_field, plain_field, resolved_field
-from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
-from graphql_schema.fields.token_counts import with_class_counts
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    argument,
+    computed_field,
+    enum_value,
+    json_field,
+    node_ref,
+    plain_field,
+    resolved_field,
+    with_class_counts,
+)
+from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, batched_resolver, key_of, to_many, to_one
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
@@ -28,10 +36,7 @@ from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
 
-Types = Annotated[
-    list[str] | None,
-    strawberry.argument(description="Types of feedback, at most 1,000; all types if omitted or empty."),
-]
+Types = Annotated[list[str] | None, argument("Types of feedback, at most 1,000; all types if omitted or empty.")]
 
 
 _Class = TypeVar("_Class", bound=type)
@@ -43,7 +48,9 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
     return (row["project_id"], _ALL_TIMES, row["thread_id"]) if row.get("thread_id") else None
 
 
-def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> Any:  # noqa: ANN401 -- a field
+def _of_trace(
+    description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]
+) -> FieldDefinition:
     """Field of root calls with one number from the totals of their trace; null for other calls.
 
     Totals of all traces of a page are read by one lookup, of the fields `wanted`.
@@ -55,33 +62,27 @@ def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Cal
         found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
         return [value(found[key]) if key else None for key in keys]
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- what `kind` says
-        return (await of_all(info, [parent]))[0]
-
-    setattr(resolve, BATCH_RESOLVER, of_all)
-    return resolved_field(description, returns=kind, work=COUNT)(resolve)
+    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
-@strawberry.enum(description="Status of a call.")
+@strawberry.enum
 class TraceStatus(Enum):
-    """Status of a call; the values are those of `stores.calls`."""
+    """Status of a call."""
 
-    SUCCESS = strawberry.enum_value("success", description="Ended without an exception.")
-    ERROR = strawberry.enum_value("error", description="Ended with an exception.")
-    RUNNING = strawberry.enum_value("running", description="Started but not ended.")
-    DESCENDANT_ERROR = strawberry.enum_value(
-        "descendant_error", description="Ended without an exception, but descendants failed."
-    )
+    SUCCESS = enum_value("success", "Ended without an exception.")
+    ERROR = enum_value("error", "Ended with an exception.")
+    RUNNING = enum_value("running", "Started but not ended.")
+    DESCENDANT_ERROR = enum_value("descendant_error", "Ended without an exception, but descendants failed.")
 
 
-@strawberry.type(
-    description="Usage of one model by a call, as the client that wrote the call reported it. A count is null if it "
-    "was not sent or is not a 64-bit integer (5.0 is accepted, 1.7 is not). Counts by class, such as cacheReadTokens, "
-    "do not overlap, even if the reported input includes them."
-)
+@strawberry.type
 @with_class_counts
 class LLMUsageSchema:
-    """Reported counts of one model."""
+    """Usage of one model by a call, as the client that wrote the call reported it.
+
+    A count is null if it was not sent or is not a 64-bit integer (5.0 is accepted, 1.7 is not). Counts by class, such
+    as cacheReadTokens, do not overlap, even if the reported input includes them.
+    """
 
     model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt | None = plain_field("Number of prompt tokens.")
@@ -91,6 +92,9 @@ class LLMUsageSchema:
     requests: BigInt | None = plain_field("Number of requests to the model.")
     total_tokens: BigInt | None = plain_field("Number of tokens in total, as the provider counts them.")
 
+
+GraphQLKind = Any
+"""A type in Python that Strawberry converts to a GraphQL type; optional types are no classes."""
 
 _COLUMNS: Final = {column.name: column for column in CALL_COLUMNS}
 _TYPES: Final = {
@@ -104,17 +108,17 @@ _TYPES: Final = {
 }
 
 
-def type_of_values(column: str) -> Any:  # noqa: ANN401 -- a type
+def type_of_values(column: str) -> GraphQLKind:
     """Return the GraphQL type of one value of a column; text for a list of refs, and if there is no such column."""
     known = _COLUMNS.get(column)
     return _TYPES[known.type] if known and known.type is not Type.JSON else str
 
 
-def _type_of(column: Column) -> Any:  # noqa: ANN401 -- a type
+def _type_of(column: Column) -> GraphQLKind:
     return _TYPES[column.type] | None if column.is_nullable else _TYPES[column.type]
 
 
-def _column_field(column: Column) -> Any:  # noqa: ANN401 -- a field
+def _column_field(column: Column) -> FieldDefinition:
     if isinstance(column.value, JsonField):
         return json_field(column.value, column.description)
     if column.value:
@@ -131,29 +135,25 @@ def _with_columns(cls: _Class) -> _Class:
     return cls
 
 
-@strawberry.type(description="Call: one step of a trace, with a start and an end.")
+@strawberry.type
 @_with_columns
 class CallSchema(Node):
-    """A call; the source is a row of `stores.calls`. Its columns are those of `stores.calls.fields`."""
+    """Call: one step of a trace, with a start and an end."""
 
-    @resolved_field(
-        "Usage by model, from the call's summary; counts that are not 64-bit integers are null.",
-        returns=list[LLMUsageSchema],
-        size=3,
-    )
+    # The source is a row of `stores.calls`.
+
+    @resolved_field(returns=list[LLMUsageSchema], size=3)
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the usage by model."""
+        """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
         return usage(parent)
 
-    @resolved_field(
-        "Usage and cost of the call, by model; empty if no model has a price or a stated cost. A model without a "
-        "price has counts only. LoomQL computes costs from current prices on each read, so summary does not contain "
-        "them.",
-        returns=list[LLMCostSchema],
-        size=3,
-    )
+    @resolved_field(returns=list[LLMCostSchema], size=3)
     def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the usage and cost by model; empty without usage."""
+        """Usage and cost of the call, by model; empty if no model has a price or a stated cost.
+
+        A model without a price has counts only. LoomQL computes costs from current prices on each read, so summary does
+        not contain them.
+        """
         used = parent.get("usage")
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
@@ -226,9 +226,9 @@ class CallSchema(Node):
         key_of("project_id", "id"),
     )
 
-    @resolved_field("Trace of the call.", returns=TraceOf)
+    @resolved_field(returns=TraceOf)
     def trace(self, parent: strawberry.Parent[Row]) -> Row:
-        """Return the key of the trace, from which its fields are read."""
+        """Trace of the call."""
         return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
     feedback = to_many(
@@ -240,12 +240,12 @@ class CallSchema(Node):
         to_key=lambda types=None: (frozenset(types or ()),),
     )
 
-    @resolved_field("Refs in the inputs, in their order, with duplicates.", returns=list[ResolvedRef])
+    @resolved_field(returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the refs in the inputs."""
+        """Refs in the inputs, in their order, with duplicates."""
         return refs_of(parent, "input_refs")
 
-    @resolved_field("Refs in the output, in their order, with duplicates.", returns=list[ResolvedRef])
+    @resolved_field(returns=list[ResolvedRef])
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Return the refs in the output."""
+        """Refs in the output, in their order, with duplicates."""
         return refs_of(parent, "output_refs")

@@ -1,36 +1,226 @@
-"""Documents: parsed, checked against the limits, validated, and their operations prepared."""
+"""Documents: parsed, checked against the limits and validated; their operations are prepared once for all requests."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Final
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property, partial
+from typing import Any, Final, NamedTuple, TypeGuard, cast
 
+import graphql
 from graphql import (
     DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    default_field_resolver,
+    default_type_resolver,
+    get_variable_values,
     parse,
     specified_rules,
     validate,
 )
-from graphql.validation.rules.defer_stream_directive_label import DeferStreamDirectiveLabel
-from graphql.validation.rules.defer_stream_directive_on_root_field import DeferStreamDirectiveOnRootField
-from graphql.validation.rules.defer_stream_directive_on_valid_operations_rule import (
-    DeferStreamDirectiveOnValidOperationsRule,
-)
-from graphql.validation.rules.stream_directive_on_list_field import StreamDirectiveOnListField
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.executor import Executor
 from strawberry.exceptions import MissingQueryError
+from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.prepared_operation import ExecutorClass, PreparedOperation
-from graphql_schema.limits import TOO_COMPLEX, Limits
+from graphql_schema.errors import TOO_COMPLEX
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.execution.input_values import VariableCoercion
+from graphql_schema.execution.plans import Plans
+from graphql_schema.limits import Limits
+from graphql_schema.limits.cost import CostFormula
 from graphql_schema.limits.cost_weights import Weights
 from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule, check_length, check_lengths
+
+is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
+
+SEVERAL: Final = "several"
+_USES_OF_CURSOR: Final = 2
+"""Uses of a variable in an operation: its declaration, and one argument."""
+
+RESUMES: Final = "after"
+"""Argument of a subscription field with the cursor to start after."""
+
+_FINITE_SUBSCRIPTIONS: Final = frozenset({"completionsCreateStream"})
+"""Subscriptions that end by themselves, within the timeout of a provider."""
+
+_MAX_COERCION_ERRORS: Final = 50
+_RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
+ExecutorClass = type[StrawberryGraphQLCoreExecutionContext]
+
+
+class ExecutionInput(NamedTuple):
+    """Input of an execution besides the operation."""
+
+    variable_values: dict[str, Any] | None = None
+    context_value: object = None
+    root_value: object = None
+    operation_extensions: dict[str, Any] | None = None
+
+
+class PreparedOperation:
+    """One operation of a valid document, for all its requests.
+
+    Args:
+        text: the document's text, which identifies equal subscriptions.
+        document: the document, parsed and valid.
+        node: the chosen operation of the document.
+        executor_class: the class of its executors.
+        weights: the weights of the fields of its schema.
+        limits: the limits of its cost.
+        on_growth: called with the number of fields by which its plans grow.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        document: DocumentNode,
+        node: OperationDefinitionNode,
+        executor_class: ExecutorClass,
+        weights: Weights,
+        limits: Limits,
+        on_growth: Callable[[int], None],
+    ) -> None:
+        self.text = text
+        self.node = node
+        self.kind = OperationType(node.operation.value)
+        self.fragments = {
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+        self._fragment_details = {name: FragmentDetails(definition) for name, definition in self.fragments.items()}
+        self._schema, self._executor_class = weights.schema, executor_class
+        self._weights, self._limits = weights, limits
+        self._on_growth = on_growth
+
+    @cached_property
+    def root_field(self) -> str:
+        """The root field as a label of metrics; "several" if there are more, or a fragment.
+
+        The number of labels is bounded by the schema's root fields, whatever clients send.
+        """
+        selected = self.node.selection_set.selections
+        names = {selection.name.value if isinstance(selection, FieldNode) else SEVERAL for selection in selected}
+        return names.pop() if len(names) == 1 else SEVERAL
+
+    @property
+    def is_query(self) -> bool:
+        """True for a query, which may be cancelled at any time."""
+        return self.kind is OperationType.QUERY
+
+    @property
+    def is_subscription(self) -> bool:
+        """True for a subscription."""
+        return self.kind is OperationType.SUBSCRIPTION
+
+    @property
+    def is_finite_subscription(self) -> bool:
+        """True for a subscription that ends by itself; it keeps its input in memory until then."""
+        return self.is_subscription and self.root_field in _FINITE_SUBSCRIPTIONS
+
+    @property
+    def is_open_ended_subscription(self) -> bool:
+        """True for a subscription that may run for days."""
+        return self.is_subscription and self.root_field not in _FINITE_SUBSCRIPTIONS
+
+    @cached_property
+    def variable_types(self) -> dict[str, str]:
+        """The named type of each variable, without list and non-null markers."""
+        return {
+            definition.variable.name.value: graphql.print_ast(definition.type).strip("[]!")
+            for definition in self.node.variable_definitions or ()
+        }
+
+    @cached_property
+    def variables(self) -> VariableCoercion:
+        """Counts and coerces the values of its variables."""
+        return VariableCoercion(self._schema, self.node.variable_definitions or ())
+
+    @cached_property
+    def cost(self) -> CostFormula:
+        """Its cost as a function of the values of its variables."""
+        return CostFormula(self._weights, self._limits, self.node, self.fragments)
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Its compiled selections."""
+        return Plans(self.node, self.fragments.values(), self._on_growth)
+
+    def executor(self, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
+        """Return the executor of one request, or the errors of its variables."""
+        compiles = issubclass(self._executor_class, CompilingExecutor)
+        raw = given.variable_values or {}
+        values = self.variables.coerce_plain(raw) if compiles else None
+        if values is None:
+            # Unusual and invalid values.
+            definitions = self.node.variable_definitions or ()
+            coerced = get_variable_values(self._schema, definitions, raw, max_errors=_MAX_COERCION_ERRORS)
+            if isinstance(coerced, list):
+                return coerced
+            values = coerced
+        executor = self._executor_class(
+            self._schema,
+            self.fragments,
+            self._fragment_details,
+            given.root_value,
+            given.context_value,
+            self.node,
+            values,
+            *_RESOLVERS,
+            is_awaitable=is_awaitable,
+            operation_extensions=given.operation_extensions,
+        )
+        if isinstance(executor, CompilingExecutor):
+            executor.plans = self.plans
+        return executor
+
+    def subscription_key(self, variables: Mapping[str, Any] | None, visible: object = None) -> bytes:
+        """Return the key of a subscription: equal for equal requests whose callers see the same data.
+
+        The cursor to resume from may differ: it determines the start of a subscription but not its results.
+        """
+        name = self.node.name.value if self.node.name else None
+        others = sorted((key, value) for key, value in (variables or {}).items() if key != self._resuming_variable)
+        request = repr((self.text, name, others, visible)).encode(errors="surrogatepass")
+        return hashlib.blake2b(request, digest_size=32).digest()
+
+    @cached_property
+    def _resuming_variable(self) -> str | None:
+        """The variable with the cursor to resume from, if it has no other use; None otherwise."""
+        first = self.node.selection_set.selections[0]
+        for argument in first.arguments or () if isinstance(first, FieldNode) else ():
+            if argument.name.value == RESUMES and isinstance(argument.value, VariableNode):
+                uses = _VariableUses()
+                for part in (self.node, *self.fragments.values()):
+                    graphql.visit(part, uses)
+                variable = argument.value.name.value
+                return variable if uses.counts[variable] == _USES_OF_CURSOR else None
+        return None
+
+
+class _VariableUses(Visitor):
+    """Counts the uses of each variable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def enter_variable(self, node: VariableNode, *_rest: object) -> None:
+        """Count one use."""
+        self.counts[node.name.value] += 1
+
 
 LONG_DOCUMENT: Final = 500
 """Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
@@ -41,15 +231,10 @@ _CACHED_CHARACTERS: Final = 400_000
 _CHARACTERS_PER_PLANNED_FIELD: Final = 7
 """A field of a plan takes one kilobyte, and a character of a document 150 bytes as AST."""
 
-_RULES_OF_MISSING_DIRECTIVES: Final = {
-    DeferStreamDirectiveLabel,
-    DeferStreamDirectiveOnRootField,
-    DeferStreamDirectiveOnValidOperationsRule,
-    StreamDirectiveOnListField,
-}
-"""Rules for `@defer` and `@stream`, which the schema does not have: it rejects them as unknown directives.
+_MISSING_DIRECTIVES: Final = "DeferStreamDirective", "StreamDirective"
+"""Prefixes of the rules for `@defer` and `@stream`. The schema does not have these: it rejects them as unknown.
 
-The last of these rules fails on unions.
+One of these rules fails on unions.
 """
 
 
@@ -207,7 +392,7 @@ class Documents:
         self._limits = limits
         introspection_rules = () if limits.introspection else (NoIntrospection,)
         strawberry_rules = (MaybeNullValidationRule, OneOfInputValidationRule)
-        rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
+        rules = [rule for rule in specified_rules if not rule.__name__.startswith(_MISSING_DIRECTIVES)]
         self._rules = (bounding_rule(limits), *introspection_rules, *rules, *strawberry_rules)
         self._weights = Weights(schema)
         self._cache = DocumentCache()

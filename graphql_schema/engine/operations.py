@@ -16,14 +16,20 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.documents import Documents
-from graphql_schema.engine.prepared_operation import ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
-from graphql_schema.engine.results import PartialFailure, ResultFormatter, cause_of, errors_of, may_have_changed
-from graphql_schema.engine.subscription_results import EventResults
-from graphql_schema.hints import may_be_empty, with_hints
+from graphql_schema.engine.documents import Documents, ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
+from graphql_schema.engine.hints import with_hints
+from graphql_schema.engine.results import (
+    EventResults,
+    PartialFailure,
+    ResultFormatter,
+    cause_of,
+    empty_fields,
+    errors_of,
+    may_have_changed,
+)
+from graphql_schema.execution.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from graphql_schema.limits import Limits
 from graphql_schema.limits.document_rules import patch_graphql_core
-from graphql_schema.limits.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental
@@ -156,7 +162,8 @@ class LimitedSchema(strawberry.Schema):
         except StoreTimeoutError as error:
             return self._formatter.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
-        return await with_hints(result, executor) if executor and may_be_empty(result) else result
+        empty = empty_fields(result) if executor else None
+        return await with_hints(result, executor, empty) if executor and empty else result
 
     async def _execute(
         self, operation: PreparedOperation, given: ExecutionInput
@@ -166,7 +173,7 @@ class LimitedSchema(strawberry.Schema):
             executor = await self._executor(operation, given)
             if isinstance(executor, list):
                 return self._formatter.format(graphql.ExecutionResult(None, executor)), None
-            cost = operation.cost.extensions(executor.variable_values.coerced)
+            cost = operation.cost.extensions(executor.variable_values)
             found = executor.execute_operation()
             result = cast("graphql.ExecutionResult", await found if is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error

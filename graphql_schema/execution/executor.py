@@ -1,15 +1,22 @@
-"""The executor: graphql-core's, with compiled functions for rows of objects."""
+"""The executor: graphql-core's, with compiled functions for rows of objects, and a limited number of root fields."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, cast
 
+import strawberry
 from graphql import (
     ExecutionResult,
+    FieldNode,
     GraphQLError,
     GraphQLList,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLResolveInfo,
+    GraphQLResolveInfoHelpers,
+    GraphQLSchema,
     OperationType,
     get_nullable_type,
     is_composite_type,
@@ -20,22 +27,127 @@ from graphql.execution.executor import Executor, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.execution.types import ExperimentalIncrementalExecutionResults
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
-from strawberry.schema.base import BaseSchema
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 
-from graphql_schema.execution.fields import Field
-from graphql_schema.execution.lists import Info, RowList
-from graphql_schema.execution.plans import Plans
-from graphql_schema.execution.roots import LimitedRootsExecutor
-from graphql_schema.execution.rows import Location, Rows, path_of
+from graphql_schema.execution.plans import UNWRAPPED, Field, Plans, is_plain
+from graphql_schema.execution.rows import BatchedFields, Info, Location, RowList, Rows, path_of
 from stores.concurrency.time_slices import ReleasedItems
-
-if TYPE_CHECKING:
-    from graphql_schema.execution.batched_fields import BatchedFields
 
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """Part of `@defer` at a location; always None, because the schema has no `@defer`."""
+
+MAX_CONCURRENT_ROOT_FIELDS: Final = 4
+"""Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
+
+
+class _Owner(Coroutine[Any, Any, Any]):
+    """A coroutine that awaits a value, and closes that value if it ends before awaiting it.
+
+    A cancelled task throws into a coroutine that has not started; none of its own code runs then.
+    """
+
+    __slots__ = ("_run", "_value")
+
+    def __init__(self, run: Coroutine[Any, Any, Any], value: Awaitable[Any]) -> None:
+        self._run = run
+        self._value = value
+
+    def send(self, value: object) -> object:
+        return self._run.send(value)
+
+    def throw(self, *error: Any) -> object:
+        try:
+            return self._run.throw(*error)
+        except BaseException:
+            self._close_value()
+            raise
+
+    def close(self) -> None:
+        self._run.close()
+        self._close_value()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from self._run.__await__())
+        finally:
+            self._close_value()
+
+    def _close_value(self) -> None:
+        if asyncio.iscoroutine(self._value):
+            self._value.close()
+
+
+class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
+    """Executes as graphql-core does, but runs at most `MAX_CONCURRENT_ROOT_FIELDS` async root fields concurrently."""
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """Return new helpers each time: stored ones would form a cycle with the executor."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, _made: GraphQLResolveInfoHelpers) -> None:
+        pass
+
+    @cached_property
+    def root_slots(self) -> asyncio.Semaphore | None:
+        """Return the slots for root fields; None if the operation has no more fields than slots."""
+        selections = self.operation.selection_set.selections
+        if len(selections) <= MAX_CONCURRENT_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
+            return None
+        return asyncio.Semaphore(MAX_CONCURRENT_ROOT_FIELDS)
+
+    def in_slot(
+        self,
+        slots: asyncio.Semaphore,
+        value: Awaitable[Any],
+        complete: Callable[[], Awaitable[Any]],
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait for a slot, then await the value of a root field's resolver and complete it."""
+
+        async def run() -> object:
+            async with slots:
+                return await complete()
+
+        return _Owner(run(), value)
+
+    def complete_awaitable_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,  # noqa: ANN401 -- the base's own
+        position_context: Position,
+    ) -> Coroutine[Any, Any, Any]:
+        """Complete a field whose resolver returned an awaitable."""
+        arguments = return_type, field_details_list, info, path, result, position_context
+        complete = super().complete_awaitable_value
+        if path.prev or self.root_slots is None:
+            return complete(*arguments)
+        return self.in_slot(self.root_slots, result, lambda: complete(*arguments))
+
+    def collect_and_execute_subfields(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        result: object,
+        position_context: Position,
+    ) -> AwaitableOrValue[dict[str, Any]]:
+        """Return the data of one object; `__schema` takes up to 150 ms and no event loop, so it runs in a thread."""
+        execute: Callable[..., Any] = super().collect_and_execute_subfields
+        arguments = return_type, field_details_list, path, result, position_context
+        return self._in_thread(execute, *arguments) if result is self.schema else execute(*arguments)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -- any function
+        async with self.root_slots or nullcontext():
+            return await asyncio.to_thread(function, *arguments)
 
 
 _ROOT: Final = 0, 0
@@ -58,24 +170,17 @@ class CompilingExecutor(LimitedRootsExecutor):
         """The plans of the operation; its prepared operation shares them among its requests."""
         return Plans(self.operation, self.fragment_definitions.values())
 
-    @property
-    def strawberry_schema(self) -> BaseSchema:
-        """Return the Strawberry schema."""
-        found: BaseSchema = self.schema._strawberry_schema  # type: ignore[attr-defined] # noqa: SLF001 -- no public way
-        return found
-
     def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
         """Return the compiled rows of a selection on an object; None if compiling is not worth it, or impossible."""
         key = (id(kind), id(details))
         kept = self._rows.get(key)
         if kept is not None:
             return kept[1]
-        entry = self.plans.find(self, kind, details)
-        if not entry.is_known:
-            return None
-        rows = Rows.of(self, entry.plan) if entry.plan else None
-        # Keeping the details keeps their id unique.
-        self._rows[key] = (details, rows)
+        plan = self.plans.find(self, kind, details)
+        rows = Rows.of(self, plan) if plan else None
+        if plan:
+            # Keeping the details keeps their id unique.
+            self._rows[key] = (details, rows)
         return rows
 
     def known_rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
@@ -109,7 +214,7 @@ class CompilingExecutor(LimitedRootsExecutor):
         kind = self.schema.get_root_type(self.operation.operation)
         if self.operation.operation is OperationType.MUTATION or kind is None:
             return None
-        plan = self.plans.root(self, kind).plan
+        plan = self.plans.find(self, kind)
         rows = Rows.of(self, plan) if plan else None
         self._rows[_ROOT] = ([], rows)
         return rows
@@ -245,3 +350,39 @@ class CompilingExecutor(LimitedRootsExecutor):
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, kind, details, path)
             return None
+
+
+def call_directly(schema: GraphQLSchema) -> None:
+    """Make the plain fields of a schema call their resolvers directly.
+
+    Coercion must return the arguments in the form of the resolvers, as `coerce_to_inputs` ensures.
+    """
+    for kind in schema.type_map.values():
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
+        for definition in kind.fields.values() if isinstance(kind, GraphQLObjectType) else ():
+            field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if is_plain(field) and field.base_resolver:
+                for argument in definition.args.values():
+                    argument.out_name = argument.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
+                setattr(definition, attribute, _direct(field, field.base_resolver))
+
+
+def _direct(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., object]:
+    function = cast("Callable[..., object]", resolver.wrapped_func)
+    has_self = resolver.self_parameter is not None
+    sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> object:
+        for name, value in values.items():
+            if type(value) is list:
+                # A resolver may change its list, which others may receive from the same variable.
+                values[name] = value.copy()
+        for name in sources:
+            values[name] = source
+        if info_name:
+            values[info_name] = strawberry.Info(_raw_info=info, _field=field)
+        return function(source, **values) if has_self else function(**values)
+
+    setattr(resolve, UNWRAPPED, False)
+    return resolve

@@ -1,27 +1,291 @@
 """Plans: selections compiled to row functions in Python, shared by the requests of an operation.
 
-A row function is straight-line code that reads, checks and encodes the fields of one object. No client input becomes
-code: it contains numbers, names of the schema, and response names as string literals.
+A row function is straight-line code that reads, checks and encodes the fields of one object. How the value of each
+field is read, resolved and encoded is found out before the first row. No client input becomes code: it contains
+numbers, names of the schema, and response names as string literals.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from functools import cached_property, partial
+from types import NoneType
+from typing import Any, Final, NamedTuple, TypeGuard, cast
 
+import orjson
 from graphql import (
+    DirectiveNode,
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLEnumType,
     GraphQLError,
+    GraphQLField,
+    GraphQLLeafType,
     GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLScalarType,
     OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    VariableNode,
+    get_nullable_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+    is_object_type,
 )
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, collect_fields
+from graphql.execution.collect_fields import FieldDetailsList, collect_fields
+from graphql.execution.executor import Executor
+from graphql.execution.values import VariableValues, get_argument_values
+from strawberry.scalars import JSON
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
-from graphql_schema.directives import flags
-from graphql_schema.execution.fields import Attribute, Call, Field, reader
+from graphql_schema.scalars import SCALARS, BigInt, DateTime
+from stores import times
 
-if TYPE_CHECKING:
-    from graphql_schema.execution.executor import CompilingExecutor
+
+def is_included(selection: SelectionNode, variables: Mapping[str, Any]) -> bool:
+    """Return True if the directives of a selection include it for these variable values."""
+    return all(_holds(directive, variables) for directive in selection.directives or ())
+
+
+def _holds(directive: DirectiveNode, variables: Mapping[str, Any]) -> bool:
+    if directive.name.value not in ("skip", "include"):
+        return True
+    [argument] = directive.arguments or ()
+    condition = argument.value
+    literal = getattr(condition, "value", None)
+    value = variables.get(condition.name.value) if isinstance(condition, VariableNode) else literal
+    return bool(value) == (directive.name.value == "include")
+
+
+def flags(operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> tuple[str, ...]:
+    """Return the names of the variables that `@skip` and `@include` use."""
+    found: dict[str, None] = {}
+    waiting: list[SelectionSetNode] = [operation.selection_set, *(fragment.selection_set for fragment in fragments)]
+    while waiting:
+        for selection in waiting.pop().selections:
+            for directive in selection.directives or ():
+                values = (argument.value for argument in directive.arguments or ())
+                found |= dict.fromkeys(value.name.value for value in values if isinstance(value, VariableNode))
+            nested = getattr(selection, "selection_set", None)
+            waiting += [nested] if nested else []
+    return tuple(found)
+
+
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+
+BATCH_RESOLVER: Final = "of_all"
+"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
+name.
+
+It returns a list with one value for each source.
+"""
+
+UNWRAPPED: Final = "_is_default"
+"""Strawberry's mark of resolvers; a function around one, such as a permission check, has none."""
+
+BARE: Final = "bare"
+"""Attribute of a resolver with a faster function of the source alone, for uses without arguments."""
+
+IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
+"""Types whose values a resolver cannot change, so that requests can share them."""
+
+Source = Any
+
+
+def field_of(source: Source, name: str) -> object:
+    """Return a field of a row of a store or of a result object; rows omit null fields."""
+    return source.get(name) if type(source) is dict else getattr(source, name)
+
+
+def reader(source: Source) -> Callable[[str], object]:
+    """Return a function that reads fields of a source by name; it returns exceptions as values."""
+    return source.get if type(source) is dict else partial(_attribute, source)
+
+
+def _attribute(source: Source, name: str) -> object:
+    try:
+        return getattr(source, name)
+    except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A field whose resolver is a plain function of the source and the field's arguments.
+
+    `source` is the Python code that passes the source: as the first argument, by name, or both.
+    """
+
+    function: Callable[..., object]
+    source: str
+    has_arguments: bool
+
+
+Reading = str | Call
+"""Name of an attribute of the source, for a field without a resolver; or a call of the resolver."""
+
+BatchResolver = Callable[..., Awaitable[list[Any]]]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field under its response name, with every node that selects it."""
+
+    name: str
+    parent: GraphQLObjectType
+    definition: GraphQLField
+    details: FieldDetailsList
+
+    @property
+    def type(self) -> GraphQLOutputType:
+        """The output type."""
+        return self.definition.type
+
+    @property
+    def is_typename(self) -> bool:
+        """True for `__typename`."""
+        return self.details[0].node.name.value == "__typename"
+
+    @property
+    def is_nullable(self) -> bool:
+        """True if the field may be null."""
+        return not is_non_null_type(self.type)
+
+    @cached_property
+    def plain_field(self) -> StrawberryField | None:
+        """Strawberry's field; None if something between it and its resolver changes the value."""
+        field = self.definition.extensions.get(_DEFINITION)
+        return field if is_plain(field) else None
+
+    @cached_property
+    def reading(self) -> Reading | None:
+        """Access to its value without Strawberry; None for a field that needs an info, is async, or has extensions."""
+        field = self.plain_field
+        if field is None or not hasattr(self.definition.resolve, UNWRAPPED):
+            return None
+        resolver = field.base_resolver
+        if resolver is None:
+            return field.python_name if field.default_resolver is field_of else None
+        if field.is_async or resolver.info_parameter:
+            return None
+        bare = getattr(resolver.wrapped_func, BARE, None)
+        if bare and not self.details[0].node.arguments:
+            return Call(bare, "source", has_arguments=False)
+        by_name = {parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter}
+        first = ["source"] if resolver.self_parameter else []
+        passed = ", ".join([*first, *(f"{name}=source" for name in sorted(by_name))])
+        return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(self.definition.args))
+
+    @cached_property
+    def batch_resolver(self) -> BatchResolver | None:
+        """Batch resolver for many rows at once; None if it has none."""
+        resolver = self.plain_field.base_resolver if self.plain_field else None
+        return getattr(resolver.wrapped_func, BATCH_RESOLVER, None) if resolver else None
+
+    def arguments(self, variables: VariableValues) -> dict[str, Any]:
+        """Return its arguments for the values of the variables; raises graphql-core's errors."""
+        return get_argument_values(self.definition, self.details[0].node, variables)
+
+    def shared_arguments(self, variables: VariableValues) -> Mapping[str, Any] | None:
+        """Return the arguments for its resolver; None if all rows cannot share them.
+
+        They cannot if they are invalid, which each row then reports, or if a resolver could change them.
+        """
+        try:
+            values = self.arguments(variables)
+        except GraphQLError:  # graphql-core reports it
+            return None
+        declared = self.definition.args.items()
+        names = {each.out_name or name: each.extensions[_DEFINITION].python_name for name, each in declared}
+        found = {names[name]: value for name, value in values.items()}
+        return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None
+
+    @cached_property
+    def leaf(self) -> "Leaf | None":
+        """Encoder of its values if they are scalars or enums; None otherwise."""
+        kind = get_nullable_type(self.type)
+        return leaf(kind) if is_leaf_type(kind) else None
+
+    @cached_property
+    def item_type(self) -> GraphQLOutputType | None:
+        """Type of the items if its type is a list; None otherwise."""
+        kind = get_nullable_type(self.type)
+        return kind.of_type if is_list_type(kind) else None
+
+    @cached_property
+    def plain_item_type(self) -> GraphQLObjectType | None:
+        """Type of the items if they are plain objects of one type; None otherwise."""
+        return plain_object(self.item_type) if self.item_type else None
+
+    @cached_property
+    def object_type(self) -> GraphQLObjectType | None:
+        """Object type of the values if they are plain objects; None otherwise."""
+        return plain_object(self.type)
+
+
+def plain_object(kind: GraphQLOutputType) -> GraphQLObjectType | None:
+    """Return the object type, nullable or not, if its values need no type check; None otherwise."""
+    named = get_nullable_type(kind)
+    return named if is_object_type(named) and named.is_type_of is None else None
+
+
+def is_plain(field: object) -> TypeGuard[StrawberryField]:
+    """Return True if nothing between a field and its resolver changes the value."""
+    if not isinstance(field, StrawberryField):
+        return False
+    return type(field).get_result is StrawberryField.get_result and not field.extensions
+
+
+class Leaf(NamedTuple):
+    """Python expressions over `v`: the condition and the encoded value; and the names that they use."""
+
+    condition: str
+    written: str = "v"
+    names: Mapping[str, object] = {}
+
+
+_BUILT_IN: Final = {
+    "String": Leaf("type(v) is str"),
+    "ID": Leaf("type(v) is str"),
+    "Boolean": Leaf("type(v) is bool"),
+    "Int": Leaf(f"type(v) is int and {-(1 << 31)} <= v < {1 << 31}"),
+    "Float": Leaf("type(v) is float and isfinite(v)", names={"isfinite": math.isfinite}),
+}
+_OWN: Final[Mapping[object, Leaf]] = {
+    SCALARS[JSON].serialize: Leaf("type(v) is str", "Fragment(v)", {"Fragment": orjson.Fragment}),
+    # The driver has an integer class of its own.
+    SCALARS[DateTime].serialize: Leaf(
+        f"isinstance(v, int) and {times.FIRST} <= v <= {times.LAST}", "to_text(v)", {"to_text": times.to_text}
+    ),
+    SCALARS[BigInt].serialize: Leaf("isinstance(v, int)", "int(v)"),
+}
+"""Encoders of LoomQL's scalars by their functions, because another schema may use these names."""
+
+
+def leaf(kind: GraphQLLeafType) -> Leaf | None:
+    """Return the encoder of a scalar or an enum; None if only the type itself can encode."""
+    if isinstance(kind, GraphQLEnumType):
+        return _enum(kind)
+    if not isinstance(kind, GraphQLScalarType):
+        return None
+    return _BUILT_IN.get(kind.name) or _OWN.get(kind.coerce_output_value)
+
+
+def _enum(kind: GraphQLEnumType) -> Leaf | None:
+    """Encode by the values of the enum in rows, and by the members of the Python enum."""
+    members = getattr(kind, "wrapped_cls", None)
+    by_value = {value.value: name for name, value in kind.values.items() if type(value.value) is str}
+    if not isinstance(members, type) or not issubclass(members, Enum) or len(by_value) != len(kind.values):
+        return None
+    found = f"{kind.name}_names"
+    names = by_value | {member: by_value[member.value] for member in members if member.value in by_value}
+    condition = f"(type(v) is str or type(v) is {kind.name}) and v in {found}"
+    return Leaf(condition, f"{found}[v]", {found: names, kind.name: members})
+
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
 """Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows`, and the arguments of calls by position.
@@ -46,7 +310,7 @@ def _source(fields: Sequence[Field]) -> str:
     lines = ["def make(odd, below, ordinary, linked, arguments):"]
     lines += [f"    given{position} = arguments[{position}]" for position in argument_positions(fields)]
     lines += ["    def row(source, at):"]
-    if any(isinstance(field.reading, Attribute) for field in fields):
+    if any(isinstance(field.reading, str) for field in fields):
         lines += ["        get = source.get if type(source) is dict else reader(source)"]
     for position, field in enumerate(fields):
         lines += [f"        {line}" for line in _field(position, field)]
@@ -75,7 +339,7 @@ def _field(position: int, field: Field) -> Iterator[str]:
         case None:
             yield f"f{position} = ordinary({position}, source, at)"
             return
-        case Attribute(name):
+        case str(name):
             yield f"v = get({name!r})"
         case Call(_, source, has_arguments):
             given = [source] if source else []
@@ -103,7 +367,6 @@ MAX_PLANNED_FIELDS: Final = 5_000
 """Maximum number of fields in all plans of an operation, each of about one kilobyte; beyond it they start anew."""
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
     """The fields of a selection on an object type, and the factory of its row function.
 
@@ -111,28 +374,20 @@ class Plan:
     fields with batch resolvers.
     """
 
-    fields: tuple[Field, ...]
-    make_row: RowMaker
-    with_arguments: tuple[int, ...]
-    batched: tuple[int, ...]
-
-    @classmethod
-    def of(cls, fields: Sequence[Field]) -> "Plan":
-        """Build the plan of some fields."""
-        links = tuple(position for position, field in enumerate(fields) if field.batch_resolver)
-        return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links)
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = fields
+        self.make_row = row_maker(fields)
+        self.with_arguments = argument_positions(fields)
+        self.batched = [position for position, field in enumerate(fields) if field.batch_resolver]
 
 
-@dataclass(slots=True)
-class Entry:
-    """The nodes of a selection, stored so that their ids stay unique, and its plan.
+class _Entry:
+    """The nodes of a selection, stored so that their ids stay unique, and its plan if it has one."""
 
-    `plan` is None until `is_known`, and afterwards for a selection without a plan.
-    """
-
-    nodes: tuple[FieldNode, ...]
-    plan: Plan | None = None
-    is_known: bool = False
+    def __init__(self, nodes: tuple[FieldNode, ...]) -> None:
+        self.nodes = nodes
+        self.plan: Plan | None = None
+        self.is_compiled = False
 
 
 class Plans:
@@ -150,38 +405,29 @@ class Plans:
         on_growth: Callable[[int], None] = lambda _fields: None,
     ) -> None:
         self._flags = flags(operation, fragments)
-        self._entries: dict[tuple[Any, ...], Entry] = {}
+        self._entries: dict[tuple[Any, ...], _Entry] = {}
         self._on_growth = on_growth
         self.size = 0
 
-    def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
-        """Return the entry of a selection on an object type."""
-        nodes = tuple([detail.node for detail in details])
-        return self._entry(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
+    def find(
+        self, executor: Executor[Any], kind: GraphQLObjectType, details: FieldDetailsList | None = None
+    ) -> Plan | None:
+        """Return the plan of a selection on an object type, by default the root selection of the operation.
 
-    def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
-        """Return the entry of the operation's root selection."""
-        selection = executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
-        return self._entry(executor, kind, (), lambda: collect_fields(*selection))
-
-    def _entry(
-        self,
-        executor: "CompilingExecutor",
-        kind: GraphQLObjectType,
-        nodes: tuple[FieldNode, ...],
-        collect: Callable[[], CollectedFields],
-    ) -> Entry:
+        None on the first use, and if the selection cannot be compiled.
+        """
+        nodes = tuple([detail.node for detail in details or ()])
         values = executor.variable_values.coerced
         key = (kind, *map(id, nodes), *map(values.get, self._flags))
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(nodes)
+            self._entries[key] = _Entry(nodes)
             self._add(1)
-        elif not entry.is_known:
-            entry.plan = _plan(executor, kind, collect)
-            entry.is_known = True
+            return None
+        if not entry.is_compiled:
+            entry.plan, entry.is_compiled = _compiled(executor, kind, details), True
             self._add(len(entry.plan.fields) if entry.plan else 0)
-        return entry
+        return entry.plan
 
     def _add(self, size: int) -> None:
         self.size += size
@@ -192,11 +438,10 @@ class Plans:
             self.size = 0
 
 
-def _plan(
-    executor: "CompilingExecutor", kind: GraphQLObjectType, collect: Callable[[], CollectedFields]
-) -> Plan | None:
+def _compiled(executor: Executor[Any], kind: GraphQLObjectType, details: FieldDetailsList | None) -> Plan | None:
+    root = executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
     try:
-        collected = collect()
+        collected = executor.collect_subfields(kind, details) if details else collect_fields(*root)
     except GraphQLError:  # null variable of a directive: graphql-core reports it
         return None
     if collected.new_defer_usages or len(collected.grouped_field_set) > MAX_FIELDS:
@@ -207,4 +452,4 @@ def _plan(
         if definition is None or any(detail.fragment_variable_values is not None for detail in selected):
             return None
         fields.append(Field(name, kind, definition, selected))
-    return Plan.of(fields)
+    return Plan(fields)

@@ -1,12 +1,31 @@
-"""Rows of one selection in one execution."""
+"""Rows of one selection in one execution, and lists of rows.
 
-from collections.abc import Awaitable
+A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
+list, and all rows nested in them, defer such fields to `BatchedFields`, which resolves each for all rows at once.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import strawberry
+from graphql import (
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    get_nullable_type,
+    is_abstract_type,
+    is_object_type,
+)
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.executor import collect_iterator_awaitables
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.cast import get_strawberry_type_cast
 
-from graphql_schema.execution.fields import Field
-from graphql_schema.execution.plans import Plan
+from graphql_schema.execution.plans import Field, Plan, plain_object
+from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -35,7 +54,6 @@ class Rows:
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
         self.batched = plan.batched
-        self._inner: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -43,7 +61,7 @@ class Rows:
         arguments = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
-            arguments[position] = field.shared_arguments(executor.variable_values, executor.strawberry_schema)
+            arguments[position] = field.shared_arguments(executor.variable_values)
             if arguments[position] is None:
                 return None
         return cls(executor, plan, arguments)
@@ -96,16 +114,6 @@ class Rows:
             return None
         return self._below(position, value, at)
 
-    def _inner_rows(self, position: int) -> "Rows | None":
-        """Return the rows of a field's objects; None if there are none."""
-        found = self._inner.get(position)
-        if found is None:
-            field = self.fields[position]
-            found = self._executor.rows(field.object_type, field.details) if field.object_type else None
-            if found is not None:
-                self._inner[position] = found
-        return found
-
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
@@ -118,7 +126,8 @@ class Rows:
             if not value:
                 return []
             return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
-        rows = self._inner_rows(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
+        kind = field.object_type if type(value) is dict or hasattr(type(value), IS_ROW) else None
+        rows = executor.rows(kind, field.details) if kind else None
         if rows is None:
             return self._unusual(position, value, at)
         try:
@@ -135,7 +144,7 @@ class Rows:
         field = self.fields[position]
         return self._pend(field, self._executor.execute_planned(field, source, path_at(at, field)))
 
-    def _pend(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
+    def _pend(self, field: Field, completed: object) -> object:
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
@@ -167,3 +176,272 @@ async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
         found = await gather_with_cancel(*waiting.values())
         data.update(zip(waiting, found, strict=True))
     return data
+
+
+Deferred = list[tuple[Any, Location, Data]]
+"""Sources, the locations of their rows, and the rows."""
+
+
+class BatchedFields:
+    """Deferred fields of the rows of one list; if it does not gather, each row resolves its own fields."""
+
+    def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
+        self._executor = executor
+        self.gathers = gathers
+        self.deferred: dict[Rows, Deferred] = {}
+
+    def defer(self, rows: Rows, source: object, at: Location, data: Data) -> None:
+        """Defer the batched fields of a row."""
+        self.deferred.setdefault(rows, []).append((source, at, data))
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Context manager in which all rows defer their fields to this object; its block must not await."""
+        self._executor.batched_fields = self
+        try:
+            yield
+        finally:
+            self._executor.batched_fields = None
+
+    async def resolve_all(self) -> None:
+        """Resolve the deferred fields, then those of the resulting rows, and so on.
+
+        Raises:
+            Exception: if a field fails in a row that cannot be null.
+        """
+        lookups = [(rows, position, deferred) for rows, deferred in self.deferred.items() for position in rows.batched]
+        found = await gather_with_cancel(*(self._resolved(*each) for each in lookups))
+        below = BatchedFields(self._executor)
+        awaited: list[tuple[Data, str, Awaitable[Any]]] = []
+        try:
+            for (rows, position, deferred), values in zip(lookups, found, strict=True):
+                await below._put(rows, position, deferred, values, awaited)
+        except Exception:
+            self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
+            raise
+        further = [below.resolve_all()] if below.deferred else []
+        await gather_with_cancel(*further, *(_put_awaited(*each) for each in awaited))
+
+    async def _resolved(self, rows: Rows, position: int, deferred: Deferred) -> list[Any]:
+        """Return the values of a field, one for each row."""
+        executor, field = self._executor, rows.fields[position]
+        resolve, plain_field = field.batch_resolver, field.plain_field
+        if resolve is None or plain_field is None:
+            raise TypeError("only fields with a batch resolver are resolved for all rows at once")
+        raw_info = executor.info(field, path_at(deferred[0][1], field))
+        info: strawberry.Info[Any, Any] = strawberry.Info(_raw_info=raw_info, _field=plain_field)
+        return await resolve(info, [source for source, _, _ in deferred], **field.arguments(executor.variable_values))
+
+    async def _put(
+        self,
+        rows: Rows,
+        position: int,
+        deferred: Deferred,
+        values: list[Any],
+        awaited: list[tuple[Data, str, Awaitable[Any]]],
+    ) -> None:
+        """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
+        time_slice, pairs, name = TimeSlice(), iter(zip(deferred, values, strict=True)), rows.fields[position].name
+        while True:
+            with self.gathering():
+                for (_, at, data), value in pairs:
+                    data[name] = rows.completed(position, value, at)
+                    if rows.pending:
+                        awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
+                        rows.pending.clear()
+                    if time_slice.is_used_up():
+                        break
+                else:
+                    return
+            await time_slice.yield_to_loop()
+
+
+async def _put_awaited(data: Data, name: str, awaitable: Awaitable[Any]) -> None:
+    data[name] = await awaitable
+
+
+def type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
+    """Return the object type of a value if its class alone determines it; None if graphql-core must resolve it."""
+    definition = getattr(type(item), "__strawberry_definition__", None)
+    if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
+        return None
+    if get_strawberry_type_cast(item) is not None or hasattr(item, "__await__"):
+        return None
+    named = get_nullable_type(kind)
+    if not is_abstract_type(named):
+        return plain_object(kind)
+    found = schema.get_type(definition.name)
+    return plain_object(found) if is_object_type(found) and schema.is_sub_type(named, found) else None
+
+
+Info = GraphQLResolveInfo[Any]
+
+
+class RowList:
+    """The completed items of one list.
+
+    Args:
+        executor: the execution of the list.
+        kind: the type of the items.
+        details: every node that selects the list.
+        path: location of the list.
+        info: returns the info of the list's field, which only unusual items need.
+    """
+
+    __slots__ = (
+        *("_awaited", "_batched_fields", "_by_class", "_completed", "_details", "_executor", "_info", "_items"),
+        *("_kind", "_path"),
+    )
+
+    def __init__(
+        self,
+        executor: "CompilingExecutor",
+        kind: GraphQLOutputType,
+        details: FieldDetailsList,
+        path: Location,
+        info: Callable[[], Info],
+    ) -> None:
+        self._executor = executor
+        self._kind = kind
+        self._details = details
+        self._path = path
+        self._info = info
+        self._completed: list[Any] = []
+        self._awaited: list[int] = []
+        self._by_class: dict[type, Rows] = {}
+        self._batched_fields: BatchedFields | None = None
+        self._items: list[Any] = []
+
+    def complete(self, items: Iterable[Any]) -> AwaitableOrValue[list[Any]]:
+        """Complete all items.
+
+        Raises:
+            GraphQLError: if an item fails and must not be null.
+        """
+        self._add(iter(items))
+        return self._all()
+
+    async def complete_in_slices(self, released: ReleasedItems[Any]) -> list[Any]:
+        """Complete the items in time slices, and release each; raises as `complete` does."""
+        time_slice, items = TimeSlice(), iter(released.items)
+
+        def is_enough(item: object) -> bool:
+            released.release(item)
+            return time_slice.is_used_up()
+
+        while self._add(items, is_enough):
+            await time_slice.yield_to_loop()
+        found = self._all()
+        return found if isinstance(found, list) else await found
+
+    def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None = None) -> bool:
+        """Add items until `is_enough` is true for one; return whether it was."""
+        try:
+            if self._executor.batched_fields is not None:
+                return self._add_each(items, is_enough)
+            batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
+            with batched_fields.gathering():
+                return self._add_each(self._stored(items, batched_fields), is_enough)
+        except Exception:
+            remaining = collect_iterator_awaitables(items, self._executor.is_awaitable)
+            self._executor.track_async_work([*self._waiting(), *remaining])
+            raise
+
+    def _stored(self, items: Iterator[Any], batched_fields: BatchedFields) -> Iterator[Any]:
+        """Yield the items, and store them in case all must be completed again."""
+        for item in items:
+            self._items.append(item)
+            yield item
+            if len(self._completed) == 1 and not batched_fields.deferred:
+                # If the first row resolves its own fields, the others can join its lookups, so they need no gathering.
+                batched_fields.gathers = False
+
+    def _add_each(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None) -> bool:
+        completed, path, by_class = self._completed, self._path, self._by_class
+        for item in items:
+            rows = by_class.get(type(item)) or self._find_rows(item)
+            if rows is None or (type(item) is not dict and get_strawberry_type_cast(item) is not None):
+                self._add_unusual(item)
+            else:
+                try:
+                    completed.append(rows.row(item, (path, len(completed), None)))
+                except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
+                    self._add_failed(rows, error)
+                if rows.pending:
+                    self._await_last(rows)
+            if is_enough and is_enough(item):
+                return True
+        return False
+
+    def _add_failed(self, rows: Rows, error: Exception) -> None:
+        rows.abandon()
+        self._executor.handle_field_error(error, self._kind, self._details, self._next_path())
+        self._completed.append(None)
+
+    def _await_last(self, rows: Rows) -> None:
+        """Make the last row an awaitable."""
+        data = rows.gathered(self._completed.pop())
+        path = self._next_path()
+        self._awaited.append(len(self._completed))
+        self._completed.append(self._executor.guarded(data, self._kind, self._details, path))
+
+    def _next_path(self) -> Path:
+        return Path(path_of(self._path), len(self._completed), None)
+
+    def _find_rows(self, item: object) -> Rows | None:
+        """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
+        is_dict = type(item) is dict
+        kind = plain_object(self._kind) if is_dict else type_by_class(self._kind, item, self._executor.schema)
+        if kind is None:
+            return None
+        # The first row of a new selection is completed by graphql-core, and registers the selection.
+        find = self._executor.rows if self._completed else self._executor.known_rows
+        rows = find(kind, self._details)
+        if rows:
+            self._by_class[type(item)] = rows
+        return rows
+
+    def _add_unusual(self, item: object) -> None:
+        """Add an item that only graphql-core can complete."""
+        executor, target = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
+        position = len(self._completed)
+        if executor.is_awaitable(item):
+            self._completed.append(executor.complete_awaitable_list_item_value(item, *target))
+            self._awaited.append(position)
+        elif executor.complete_list_item_value(item, self._completed, *target):
+            self._awaited.append(position)
+
+    def _all(self) -> AwaitableOrValue[list[Any]]:
+        """Return all items, or an awaitable of them."""
+        if self._batched_fields and self._batched_fields.deferred:
+            return self._with_batched_fields(self._batched_fields)
+        return self._gathered() if self._awaited else self._completed
+
+    async def _with_batched_fields(self, batched_fields: BatchedFields) -> list[Any]:
+        """Return all items after their deferred fields are resolved."""
+        try:
+            await gather_with_cancel(batched_fields.resolve_all(), *([self._gathered()] if self._awaited else ()))
+        except Exception:  # noqa: BLE001 -- completing the items again raises it again
+            return await self._again()
+        return self._completed
+
+    async def _again(self) -> list[Any]:
+        """Complete all items again without batching, because a field failed whose error spreads to other fields."""
+        rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
+        with BatchedFields(self._executor, gathers=False).gathering():
+            found = rows.complete(self._items)
+        return found if isinstance(found, list) else await found
+
+    async def _gathered(self) -> list[Any]:
+        if len(self._awaited) == 1:
+            [position] = self._awaited
+            self._completed[position] = await self._completed[position]
+        else:
+            found = await gather_with_cancel(*self._waiting())
+            for position, data in zip(self._awaited, found, strict=True):
+                self._completed[position] = data
+        return self._completed
+
+    def _waiting(self) -> list[Any]:
+        """Return the items that must still be awaited."""
+        return [self._completed[position] for position in self._awaited]

@@ -1,27 +1,236 @@
-"""Field factories, and input and output types that several packages share."""
+"""Field factories, and arguments and fields that several concepts share."""
 
-from graphql_schema.fields.factories import (
-    JsonPath,
-    ProjectId,
-    computed_field,
-    found_or_null,
-    json_field,
-    optional_input,
-    plain_field,
-    resolved_field,
-    subscription_field,
-    to_store,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import wraps
+from inspect import Parameter, getdoc, signature
+from types import GenericAlias
+from typing import Annotated, Any, Final, Protocol, TypeVar, Unpack
 
-__all__ = [
-    "JsonPath",
-    "ProjectId",
-    "computed_field",
-    "found_or_null",
-    "json_field",
-    "optional_input",
-    "plain_field",
-    "resolved_field",
-    "subscription_field",
-    "to_store",
+import strawberry
+from graphql import GraphQLObjectType, GraphQLSchema
+from strawberry.scalars import JSON
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from graphql_schema.context import Info
+from graphql_schema.execution.plans import BARE
+from graphql_schema.limits.cost_weights import Cost, declared
+from graphql_schema.scalars import BigInt
+from stores.errors import NotFoundError, ObjectDeletedError, StoreError
+from stores.paging import Row
+from stores.row_fields import JsonField, ValueField
+from stores.usage.classes import BY_NAME
+from stores.usage.counts import FIELDS
+
+_Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
+_Found = TypeVar("_Found")
+_Stored = TypeVar("_Stored")
+_Stored_co = TypeVar("_Stored_co", covariant=True)
+_Type = TypeVar("_Type", bound=type)
+
+FieldDefinition = Any
+"""A field of a type or an input. In the class it has the type of its annotation, which its factory cannot know."""
+
+
+def argument(description: str) -> object:
+    """Annotation of an argument with its description."""
+    return strawberry.argument(description=description)
+
+
+def enum_value(value: str, description: str) -> FieldDefinition:
+    """Member of an enum, with its value in the stores."""
+    return strawberry.enum_value(value, description=description)
+
+
+ProjectId = Annotated[strawberry.ID, argument("Id of the project, as entity/project.")]
+
+User = Annotated[str | None, argument("User who writes; the caller if omitted.")]
+
+JsonPath = Annotated[
+    str | None,
+    argument(
+        "Dotted path of the part to return, such as messages.0.content; null if there is no such value. A "
+        "number is an index in a list and a key in an object; write a dot inside a key as \\."
+    ),
 ]
+
+
+def plain_field(description: str, **cost: Unpack[Cost]) -> FieldDefinition:
+    """Plain field."""
+    return strawberry.field(description=description, metadata=declared(cost))
+
+
+def description_of(documented: object) -> str:
+    """Return the docstring of a type or a resolver in one line, which is its description in the SDL."""
+    return " ".join((getdoc(documented) or "").split())
+
+
+def describe_types(schema: GraphQLSchema) -> None:
+    """Describe each type of a schema that has no other description by the docstring of its class."""
+    for kind in schema.type_map.values():
+        definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
+        if documented and kind.description is None:
+            kind.description = description_of(documented)
+
+
+def resolved_field(
+    description: str | None = None, returns: object = None, **cost: Unpack[Cost]
+) -> Callable[[_Resolver], _Resolver]:
+    """Decorate a method that resolves a field.
+
+    Args:
+        description: text in the SDL; the method's docstring by default.
+        returns: GraphQL type if the method returns a row of a store; the method's annotation if None.
+        cost: cost of the field, as far as it differs from the defaults in `limits.cost_weights`.
+    """
+
+    def decorate(resolver: Any) -> Any:  # noqa: ANN401 -- Strawberry replaces the method by a field
+        text = description or description_of(resolver)
+        return strawberry.field(resolver=resolver, description=text, graphql_type=returns, metadata=declared(cost))
+
+    return decorate
+
+
+def subscription_field(description: str | None = None, *, of: object) -> Callable[[_Resolver], _Resolver]:
+    """Decorate a method that yields rows of a store: a subscription with events of the GraphQL type `of`."""
+    kind = GenericAlias(AsyncGenerator, (of, None))
+
+    def decorate(resolver: Any) -> Any:  # noqa: ANN401 -- as above
+        text = description or description_of(resolver)
+        return strawberry.subscription(resolver=resolver, description=text, graphql_type=kind)
+
+    return decorate
+
+
+def computed_field(description: str, of: Callable[[Any], object], returns: object = None) -> FieldDefinition:
+    """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
+
+    def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- Strawberry replaces it by the field's type
+        return of(parent)
+
+    setattr(resolve, BARE, of)
+    return strawberry.field(resolver=resolve, description=description, graphql_type=returns)
+
+
+def json_field(source: JsonField | ValueField, description: str) -> FieldDefinition:
+    """JSON field of rows, with the argument `path`."""
+
+    def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
+        try:
+            text = source.text_at(parent, path)
+        except StoreError as error:
+            raise error.prefixed("path") from None
+        return None if text is None else JSON(text)
+
+    setattr(resolve, BARE, source.text)
+    return strawberry.field(resolver=resolve, description=description)
+
+
+def optional_input(description: str) -> FieldDefinition:
+    """Optional field of an input; None if omitted."""
+    return strawberry.field(description=description, default=None)
+
+
+def choice_input(description: str, name: str | None = None) -> FieldDefinition:
+    """Field of a @oneOf input, of which graphql-core accepts exactly one; UNSET if omitted."""
+    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
+
+
+class _Input(Protocol[_Stored_co]):
+    """An input that has an equivalent in the stores."""
+
+    def to_store(self) -> _Stored_co: ...
+
+
+def to_store(value: _Input[_Stored] | None) -> _Stored | None:
+    """Convert an input to its form in the stores; None if the client omitted it."""
+    return None if value is None else value.to_store()
+
+
+async def found_or_null(search: Awaitable[_Found]) -> _Found | None:
+    """Await a lookup; return None if the entity is missing or deleted."""
+    try:
+        return await search
+    except (NotFoundError, ObjectDeletedError):
+        return None
+
+
+def with_class_counts(cls: _Type) -> _Type:
+    """Class decorator, applied below `strawberry.type`: add a field for each class of tokens."""
+    for name, field in FIELDS.items():
+        cls.__annotations__[field] = BigInt
+        setattr(cls, field, plain_field(f"{BY_NAME[name].description}; 0 if there are none."))
+    return cls
+
+
+_SIGNATURE: Final = "__signature__"
+
+
+def parameters(optional: Mapping[str, object], required: Mapping[str, object] | None = None) -> list[Parameter]:
+    """Return keyword parameters by name and annotation; the optional ones follow, with the default None."""
+    kind = Parameter.KEYWORD_ONLY
+    return [
+        *[Parameter(name, kind, annotation=annotation) for name, annotation in (required or {}).items()],
+        *[Parameter(name, kind, default=None, annotation=annotation) for name, annotation in optional.items()],
+    ]
+
+
+def declare_arguments(resolver: Callable[..., Any], name: str, arguments: list[Parameter]) -> None:
+    """Replace the parameter `name` in a resolver's signature, from which Strawberry reads the field's arguments."""
+    declared_before, replaced = signature(resolver), []
+    for parameter in declared_before.parameters.values():
+        replaced += arguments if parameter.name == name else [parameter]
+    setattr(resolver, _SIGNATURE, declared_before.replace(parameters=replaced))
+
+
+def grouped_arguments(
+    name: str, arguments: list[Parameter], make: Callable[[Info, dict[str, Any]], object]
+) -> Callable[[Callable[..., Awaitable[_Found]]], Callable[..., Awaitable[_Found]]]:
+    """Decorate an async resolver: replace its argument `name` by `arguments`, whose values `make` combines."""
+    names = {each.name for each in arguments}
+
+    def spread(resolver: Callable[..., Awaitable[_Found]]) -> Callable[..., Awaitable[_Found]]:
+        @wraps(resolver)
+        async def resolve(*source: object, info: Info, **values: Any) -> _Found:
+            values[name] = make(info, {each: values.pop(each) for each in names & values.keys()})
+            return await resolver(*source, info=info, **values)
+
+        declare_arguments(resolve, name, arguments)
+        return resolve
+
+    return spread
+
+
+TYPENAME: Final = "__typename"
+"""Key of a row with the name of its GraphQL type, for fields of several types."""
+
+
+@strawberry.interface
+class Node:
+    """Any stored entity, found by its ref: see node.
+
+    The global id is ref, because id is only unique in a project. Relay needs nodeInterfaceIdField: "ref", and Apollo
+    Client keyFields: ["ref"].
+    """
+
+    ref: strawberry.ID = plain_field(
+        "Global id of the entity: node finds it again, and client caches use it as the key."
+    )
+
+    @classmethod
+    def resolve_type(cls, row: Row, *_: object) -> str:
+        """Return the name of a row's GraphQL type."""
+        name: str = row[TYPENAME]
+        return name
+
+
+def node_ref(of: Callable[[Row], str], description: str = "Ref of the entity, which node resolves.") -> FieldDefinition:
+    """Field `ref` of an entity type, computed from a row by `of`."""
+    return computed_field(description, of)
+
+
+def skip_type_checks(schema: GraphQLSchema) -> None:
+    """Remove the type check of entities: rows carry no type, and `Node.resolve_type` names it."""
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType) and any(each.name == Node.__name__ for each in kind.interfaces):
+            kind.is_type_of = None

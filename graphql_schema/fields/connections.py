@@ -1,60 +1,125 @@
-"""Relay connections over the pages of the stores."""
+"""Lists: Relay connections over the pages of the stores, and relations from a row to other entities."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
-from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast
+from inspect import signature
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import ProjectId, plain_field, resolved_field, to_store
-from graphql_schema.fields.argument_groups import grouped_arguments, optional
+from graphql_schema.execution import BATCH_RESOLVER
+from graphql_schema.fields import (
+    FieldDefinition,
+    ProjectId,
+    argument,
+    declare_arguments,
+    enum_value,
+    grouped_arguments,
+    parameters,
+    plain_field,
+    resolved_field,
+    to_store,
+)
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
+from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from graphql_schema.scalars import BigInt
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
 from stores.paging import Page, PageRequest, Row
-from stores.query.index_use import IndexedFields
+from stores.query.sort import SortBy as StoreSortBy
 from stores.row_fields import drop_parsed
+
+if TYPE_CHECKING:
+    from graphql_schema.calls.types import CallSchema
+    from graphql_schema.evaluations import EvaluationRun
+    from graphql_schema.files import FileContentReadRes
+    from graphql_schema.objects import ObjSchema
+    from graphql_schema.tables import Table
+    from graphql_schema.threads import ThreadSchema
+    from graphql_schema.traces import Trace
 
 Node = TypeVar("Node")
 
+TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables")]
+Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
+Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
+ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
+TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
+File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
+Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
+
 First = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most."
-    ),
+    int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")
 ]
-After = Annotated[
-    str | None, strawberry.argument(description="Cursor after which the page starts, from the same query.")
-]
-Last = Annotated[int | None, strawberry.argument(description="Number of entries from the end; used with `before`.")]
-Before = Annotated[
-    str | None, strawberry.argument(description="Cursor before which the page ends, from the same query.")
-]
+After = Annotated[str | None, argument("Cursor after which the page starts, from the same query.")]
+Last = Annotated[int | None, argument("Number of entries from the end; used with `before`.")]
+Before = Annotated[str | None, argument("Cursor before which the page ends, from the same query.")]
 Offset = Annotated[
-    int | None,
-    strawberry.argument(
-        description="Number of entries to skip. A cursor is faster for late pages, and misses no entry."
-    ),
+    int | None, argument("Number of entries to skip. A cursor is faster for late pages, and misses no entry.")
 ]
 
+_NODES: Final = "nodes", "edges.node"
+"""Paths of a connection's nodes."""
+
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
-_OF_PROJECT: Final = {"project_id": ProjectId}
 
 FEW_CHARACTERS: Final = 4_096
 """Limit of JSON characters in a page that is serialized without yielding to the event loop."""
 
 
+@strawberry.enum
+class SortDirection(Enum):
+    """Direction of a sort; null and missing values are last in both directions."""
+
+    ASC = enum_value("asc", "Ascending: smallest, earliest or alphabetically first entries first.")
+    DESC = enum_value("desc", "Descending: largest, latest or alphabetically last entries first.")
+
+
+@strawberry.input
+class SortBy:
+    """Key of a sort; entries with equal keys are ordered by id, ascending."""
+
+    field: str = plain_field(
+        "Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
+        "feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type."
+    )
+    direction: SortDirection = plain_field("Direction of the sort.")
+
+
+def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:
+    """Convert to the sort keys of the stores; empty if omitted."""
+    return [StoreSortBy(key.field, key.direction is SortDirection.DESC) for key in sort_by or ()]
+
+
+def batched_resolver(
+    of_all: Callable[..., Awaitable[Sequence[object]]], optional: Mapping[str, object] | None = None
+) -> Callable[..., Awaitable[object]]:
+    """Return the resolver of a field from its batch resolver, whose optional arguments have these annotated types.
+
+    `of_all` takes an info, the source rows, and the arguments by name. Its lookups use `info.context.loaders`, which
+    batch those of all rows of a page; so a relation costs a constant number of commands.
+    """
+
+    async def resolve(info: Info, parent: strawberry.Parent[Any], **arguments: Any) -> object:
+        return (await of_all(info, [parent], **arguments))[0]
+
+    declare_arguments(resolve, "arguments", parameters(optional or {}))
+    setattr(resolve, BATCH_RESOLVER, of_all)
+    return resolve
+
+
 @dataclass(eq=False, slots=True)
 class Listing:
     """A page and a function that counts all entries; it runs only if totalCount is selected.
+
+    With a `key`, the function takes keys and counts the entries of each: one lookup counts for all listings of a page.
 
     Not frozen: a page of rows creates one of these per row, and a frozen dataclass takes three times as long to create.
     """
@@ -62,12 +127,13 @@ class Listing:
     IS_ROW: ClassVar = True
 
     page: Page
-    count: Callable[[], Awaitable[int]]
+    count: Callable[..., Awaitable[Any]]
+    key: Hashable = None
 
 
-@strawberry.type(description="Position of a page in its list.")
+@strawberry.type
 class PageInfo:
-    """Page info of a Relay connection."""
+    """Position of a page in its list."""
 
     has_next_page: bool = plain_field("True if there are entries after this page.")
     has_previous_page: bool = plain_field("True if there are entries before this page.")
@@ -84,32 +150,46 @@ def _cursor(parent: strawberry.Parent[Any]) -> str:
     return page.cursor(parent["node"])
 
 
-@strawberry.type(description="Entry of a list, with its cursor.")
+@strawberry.type
 class Edge(Generic[Node]):
-    """Edge of a Relay connection; the source is a dict of the node and its page."""
+    """Entry of a list, with its cursor."""
+
+    # The source is a dict of the node and its page.
 
     cursor: str = strawberry.field(resolver=_cursor, description="Cursor of this entry, valid for the same query only.")
     node: Node = plain_field("Entry of the list.")
 
 
-@strawberry.type(description="Page of a list.")
-class Connection(Generic[Node]):
-    """A Relay connection; the source is a `Listing`."""
+async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
+    if listings[0].key is None:
+        return [BigInt(await each.count()) for each in listings]
+    keys: dict[Callable[..., Awaitable[Any]], list[Hashable]] = {}
+    for each in listings:
+        keys.setdefault(each.count, []).append(each.key)
+    found = {count: await count(of) for count, of in keys.items()}
+    return [BigInt(found[each.count][each.key]) for each in listings]
 
-    @resolved_field("Entries of the page, each with its cursor.", returns=list[Edge[Node]])
+
+@strawberry.type
+class Connection(Generic[Node]):
+    """Page of a list."""
+
+    # The source is a `Listing`.
+
+    @resolved_field(returns=list[Edge[Node]])
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """Return each row together with its page, from which the cursor is computed."""
+        """Entries of the page, each with its cursor."""
         page = parent.page
         return _in_time_slices([{"page": page, "node": row} for row in page.rows], _drop_parsed_node)
 
-    @resolved_field("Entries of the page without cursors.", returns=list[Node])
+    @resolved_field(returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """Return the rows of the page."""
+        """Entries of the page without cursors."""
         return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field("Position of the page in the list.")
+    @resolved_field()
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Return whether there are more entries, and the first and last cursor."""
+        """Position of the page in the list."""
         page = parent.page
         return PageInfo(
             has_next_page=page.has_next,
@@ -118,107 +198,9 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved_field("Number of entries on all pages; computed only if selected.", work=COUNT)
-    async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
-        """Count all entries with a query of its own."""
-        return BigInt(await parent.count())
-
-
-def connection_field(
-    description: str,
-    of: object,
-    *,
-    work: int | None = None,
-    indexed: IndexedFields | None = None,
-    ids: str | None = None,
-) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
-    """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
-
-    A method that takes `request` gives the field the five paging arguments, from which the request is built.
-
-    Args:
-        description: text in the SDL.
-        of: GraphQL type of the nodes.
-        work: cost of the field in the database, if it is more than one lookup.
-        indexed: fields that `query` and `sort_by` may use without a scan.
-        ids: name of the argument whose ids bound the size.
-    """
-    make = resolved_field(description, cast("Any", Connection)[of], work=work, indexed=indexed, ids=ids)
-    paged = grouped_arguments("request", optional(_PAGING), page_request)
-    return lambda resolver: make(paged(resolver))
-
-
-def list_field(
-    description: str,
-    of: object,
-    store: Callable[[Stores], Any],
-    *,
-    sort: str,
-    filter: object = None,  # noqa: A002 -- the argument's name
-    query: str | None = None,
-    scope: Mapping[str, object] = _OF_PROJECT,
-    to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
-    indexed: IndexedFields | None = None,
-    scans: bool = False,
-) -> Any:  # noqa: ANN401 -- a field
-    """Field with a page of a store's entities: a connection of nodes `of` a type.
-
-    Its arguments are those in `scope`, `filter`, `query`, `sortBy` and the five paging arguments.
-
-    Args:
-        description: text in the SDL.
-        of: GraphQL type of the nodes.
-        store: picks the store, whose `page` takes the values of `scope`, a page request, the selected fields, a filter,
-            the sort keys and, with `query`, a query. Its `count` takes the values of `scope`, a filter and a query.
-        sort: description of the argument `sortBy`.
-        filter: annotated type of the argument `filter`; None if the list has no filter.
-        query: description of the argument `query`; None if the list has no query.
-        scope: required arguments that name the list, by name: their annotated types.
-        to_filter: converts the argument `filter` to the store's filter.
-        indexed: fields that `query` and `sortBy` may use without a scan.
-        scans: True if the field always scans.
-    """
-    narrowing = {
-        "filter": filter,
-        "query": query and Annotated[QueryInput | None, strawberry.argument(description=query)],
-        "sort_by": Annotated[list[SortBy] | None, strawberry.argument(description=sort)],
-    }
-
-    async def resolve(info: Info, **arguments: Any) -> Listing:
-        entities, key = store(info.context.stores), [arguments[name] for name in scope]
-        request, order = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
-        which = to_filter(info, arguments.get("filter"))
-        where = [to_store(arguments.get("query"))] if query else []
-        page = await entities.page(*key, request, selected_node_fields(info), which, order, *where)
-        return Listing(page, partial(entities.count, *key, which, *where))
-
-    required = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in scope.items()]
-    further = optional({name: kind for name, kind in narrowing.items() if kind} | _PAGING)
-    _declare(resolve, [*required, *further])
-    return resolved_field(description, cast("Any", Connection)[of], indexed=indexed, scans=scans)(resolve)
-
-
-def _declare(resolver: Callable[..., Any], arguments: Iterable[Parameter]) -> None:
-    """Replace the keyword arguments in a resolver's signature, from which Strawberry reads the field's arguments."""
-    own = [each for each in signature(resolver).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-    declared = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in arguments]
-    resolver.__signature__ = Signature([*own, *declared])  # type: ignore[attr-defined] # of functions in general
-
-
-def field_of_project(queries: type, name: str, of: object) -> Any:  # noqa: ANN401 -- a field
-    """Field of a project with one of its lists of nodes `of` a type: the field `name` of `queries`, of this project."""
-    root = cast("Any", queries).__strawberry_definition__.get_field(name)
-    list_of = root.base_resolver.wrapped_func
-    list_of = partial(list_of, None) if root.base_resolver.self_parameter else list_of
-
-    async def resolve(info: Info, parent: strawberry.Parent[Row], **arguments: Any) -> Listing:
-        found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
-        return found
-
-    parameters = signature(list_of).parameters.values()
-    _declare(resolve, [each for each in parameters if each.name not in {"info", "project_id"}])
-    kind = cast("Any", Connection)[of]
-    return strawberry.field(resolver=resolve, description=root.description, graphql_type=kind, metadata=root.metadata)
+    total_count = resolved_field(
+        "Number of entries on all pages; computed only if selected.", returns=BigInt, work=COUNT
+    )(batched_resolver(_total_counts))
 
 
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
@@ -237,7 +219,7 @@ def _drop_parsed_node(edge: Row) -> None:
     drop_parsed(edge["node"])
 
 
-def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
+def page_request(info: Info, arguments: Mapping[str, Any]) -> PageRequest:
     """Build the page request from a list's arguments, bounded by the server's limit; of no rows if none are selected.
 
     Raises:
@@ -246,7 +228,8 @@ def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
     size = NESTED_PAGE if _is_in_list(info) else PAGE
     paging = {name: arguments.get(name) for name in _PAGING}
     request = PageRequest.from_arguments(**paging, default_size=size, max_size=info.context.max_page_size)
-    return request if _reads_rows(info) else replace(request, size=0)
+    reads_rows = not selected_fields(info).isdisjoint({"nodes", "edges", "page_info"})
+    return request if reads_rows else replace(request, size=0)
 
 
 def _is_in_list(info: Info) -> bool:
@@ -259,18 +242,178 @@ def _is_in_list(info: Info) -> bool:
     return False
 
 
-def _reads_rows(info: Info) -> bool:
-    return not selected_fields(info).isdisjoint({"nodes", "edges", "page_info"})
-
-
 def selected_node_fields(info: Info) -> set[str]:
     """Return the fields selected of a connection's nodes, through `nodes` and through `edges`."""
-    return selected_fields(info, "nodes", "edges.node")
+    return selected_fields(info, *_NODES)
 
 
-def frozen_node_fields(info: Info) -> frozenset[str]:
-    """Like `selected_node_fields`, hashable for the key of a loader."""
-    return frozenset(selected_node_fields(info))
+def connection_of(of: object) -> object:
+    """Return the type of a connection of nodes `of` a type."""
+    return cast("Any", Connection)[of]
+
+
+def connection_field(
+    description: str | None = None, *, of: object, **cost: Unpack[Cost]
+) -> Callable[[Callable[..., Awaitable[Listing | None]]], FieldDefinition]:
+    """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
+
+    The method's argument `request` gives the field the five paging arguments, from which the request is built.
+    `cost` is declared if it is more than one lookup.
+    """
+    make = resolved_field(description, connection_of(of), **cost)
+    paged = grouped_arguments("request", parameters(_PAGING), page_request)
+    return lambda resolver: make(paged(resolver))
+
+
+def list_field(
+    description: str,
+    of: object,
+    store: Callable[[Stores], Any],
+    *,
+    sort: str,
+    filter: object = None,
+    query: str | None = None,
+    key: Mapping[str, object] = MappingProxyType({"project_id": ProjectId}),
+    to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
+    **cost: Unpack[Cost],
+) -> FieldDefinition:
+    """Field with a page of a store's entities: a connection of nodes `of` a type.
+
+    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments.
+
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the nodes.
+        store: picks the store, whose `page` takes the values of `key`, a page request, the selected fields, a filter,
+            the sort keys and, with `query`, a query. Its `count` takes the values of `key`, a filter and a query.
+        sort: description of the argument `sortBy`.
+        filter: annotated type of the argument `filter`; None if the list has no filter.
+        query: description of the argument `query`; None if the list has no query.
+        key: annotated types of the required arguments that name the list.
+        to_filter: converts the argument `filter` to the store's filter.
+        cost: cost of the field, as far as it differs from that of a page.
+    """
+    where = Annotated[QueryInput | None, argument(query)] if query else None
+    order = Annotated[list[SortBy] | None, argument(sort)]
+    narrowing = {name: kind for name, kind in (("filter", filter), ("query", where), ("sort_by", order)) if kind}
+
+    async def resolve(info: Info, **arguments: Any) -> Listing:
+        entities, values = store(info.context.stores), [arguments[name] for name in key]
+        request, keys = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
+        which = to_filter(info, arguments.get("filter"))
+        further = [to_store(arguments.get("query"))] if query else []
+        page = await entities.page(*values, request, selected_node_fields(info), which, keys, *further)
+        return Listing(page, partial(entities.count, *values, which, *further))
+
+    declare_arguments(resolve, "arguments", parameters({**narrowing, **_PAGING}, required=key))
+    return resolved_field(description, connection_of(of), **cost)(resolve)
+
+
+def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
+    """Field of a project with one of its lists of nodes `of` a type: the field `name` of `queries`, of this project."""
+    root = cast("Any", queries).__strawberry_definition__.get_field(name)
+    list_of = root.base_resolver.wrapped_func
+    list_of = partial(list_of, None) if root.base_resolver.self_parameter else list_of
+
+    async def resolve(info: Info, parent: strawberry.Parent[Row], **arguments: Any) -> Listing:
+        found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
+        return found
+
+    own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
+    declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
+    return strawberry.field(
+        resolver=resolve, description=root.description, graphql_type=connection_of(of), metadata=root.metadata
+    )
+
+
+Find = Callable[..., Awaitable[Mapping[Any, Any]]]
+"""Lookup of rows by keys, mostly with the selected fields; None for a missing row."""
+
+Relation = Any
+"""An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
+
+KeyOf = Callable[[Any], Any]
+"""Returns the key of the related row; None if there is none."""
+
+
+def key_of(*names: str) -> KeyOf:
+    """Return a function that reads a key from fields of a row; None if one is missing."""
+    read: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
+
+    def key(row: Row) -> tuple[Any, ...] | None:
+        try:
+            found = read(row)
+        except KeyError:  # rows leave out what is null
+            return None
+        return None if None in found else found
+
+    return key
+
+
+def to_one(
+    description: str,
+    to: object,
+    find: Callable[[Stores], Find],
+    key: KeyOf,
+    select: Callable[[Info], tuple[Hashable, ...]] = lambda info: (frozenset(selected_fields(info)),),
+    **cost: Unpack[Cost],
+) -> FieldDefinition:
+    """Field with one related value of the type `to`, mostly a row; null if there is none.
+
+    `select` returns the arguments of the lookup besides the keys, by default the selected fields.
+    """
+
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
+        keys = [key(parent) for parent in parents]
+        present = [each for each in keys if each is not None]
+        if not present:
+            return [None] * len(keys)
+        found = await info.context.loaders.load_all(find(info.context.stores), present, *select(info))
+        return [None if each is None else found[each] for each in keys]
+
+    return resolved_field(description, returns=to, **cost)(batched_resolver(of_all))
+
+
+def to_many(
+    description: str,
+    of: object,
+    relation_in: Callable[[Stores], Relation],
+    key: KeyOf,
+    arguments: Mapping[str, object] | None = None,
+    to_key: Callable[..., tuple[Hashable, ...]] = tuple,
+    select_deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
+    nodes: tuple[str, str] = _NODES,
+    **cost: Unpack[Cost],
+) -> FieldDefinition:
+    """Field with a page of related rows of the type `of`.
+
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the rows.
+        relation_in: picks the relation from the stores.
+        key: returns the key of the related rows.
+        arguments: optional further arguments of the field, by name.
+        to_key: converts these arguments to the last arguments of the relation's `pages` and `count`.
+        select_deeper: derives further arguments of `pages` from the selection below the rows.
+        nodes: paths of the rows whose selected fields `pages` takes.
+        cost: cost of the field, as far as it differs from that of a page.
+    """
+    own = arguments or {}
+
+    async def of_all(info: Info, parents: Sequence[Row], **values: Any) -> list[Listing]:
+        relation, loaders = relation_in(info.context.stores), info.context.loaders
+        narrowing = to_key(**{name: values[name] for name in own if name in values})
+        keys = [key(parent) for parent in parents]
+        wanted = frozenset(selected_fields(info, *nodes))
+        details = (wanted, page_request(info, values), *narrowing, *select_deeper(info))
+        pages = await loaders.load_all(relation.pages, keys, *details)
+
+        async def count(of: Sequence[Hashable]) -> Mapping[Hashable, int]:
+            return await loaders.load_all(relation.count, of, *narrowing)
+
+        return [Listing(pages[each], count, each) for each in keys]
+
+    return resolved_field(description, connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
 
 
 class ConnectionNames(NameConverter):

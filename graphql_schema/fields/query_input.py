@@ -10,7 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.fields import plain_field
+from graphql_schema.fields import choice_input, enum_value, plain_field
 from graphql_schema.scalars import Literal
 from stores.errors import BadInputError
 from stores.query import Query
@@ -19,77 +19,66 @@ from stores.query.parser import MAX_NODES
 _PAIR = "Two operands."
 
 
-def _choice(description: str, name: str | None = None) -> Any:  # noqa: ANN401 -- as of any field
-    """Field of a @oneOf input."""
-    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
-
-
-@strawberry.enum(description="Target type of a conversion.")
+@strawberry.enum
 class ConvertTo(Enum):
-    """Target types; the values are those of the query language."""
+    """Target type of a conversion."""
 
-    DOUBLE = strawberry.enum_value("double", description="Double: a number, or a string that contains one.")
-    STRING = strawberry.enum_value(
-        "string", description="String: a string, the text of a number or boolean, or any other JSON value as text."
-    )
-    INT = strawberry.enum_value("int", description="Integer: an integer, or a string that contains one.")
-    BOOL = strawberry.enum_value("bool", description='Boolean: a boolean, "true", "false", or a number (0 is false).')
-    EXISTS = strawberry.enum_value("exists", description="Boolean: true for any value but null.")
+    DOUBLE = enum_value("double", "Double: a number, or a string that contains one.")
+    STRING = enum_value("string", "String: a string, the text of a number or boolean, or any other JSON value as text.")
+    INT = enum_value("int", "Integer: an integer, or a string that contains one.")
+    BOOL = enum_value("bool", 'Boolean: a boolean, "true", "false", or a number (0 is false).')
+    EXISTS = enum_value("exists", "Boolean: true for any value but null.")
 
 
-@strawberry.input(
-    one_of=True,
-    description='Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. '
-    "Conditions nest in `and`, `or` and `not`.",
-)
+@strawberry.input(one_of=True)
 class Operation:
-    """Operations of the query language."""
+    """Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`.
 
-    and_: list["Operand"] | None = _choice("Conjunction: true if all operands are true.", "and")
-    or_: list["Operand"] | None = _choice("Disjunction: true if at least one operand is true.", "or")
-    not_: list["Operand"] | None = _choice("Negation: true if the operand is false; a list of one.", "not")
-    eq: list["Operand"] | None = _choice(
+    Conditions nest in `and`, `or` and `not`.
+    """
+
+    and_: list["Operand"] | None = choice_input("Conjunction: true if all operands are true.", "and")
+    or_: list["Operand"] | None = choice_input("Disjunction: true if at least one operand is true.", "or")
+    not_: list["Operand"] | None = choice_input("Negation: true if the operand is false; a list of one.", "not")
+    eq: list["Operand"] | None = choice_input(
         f"Equality: {_PAIR} Numbers are equal by value, lists and objects by their members in order, and a missing "
         "value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, "
         "a plain name or `name:*` also matches the versions of that op."
     )
-    gt: list["Operand"] | None = _choice(
+    gt: list["Operand"] | None = choice_input(
         f"Greater than: {_PAIR} Numbers are compared with numbers, strings with strings."
     )
-    gte: list["Operand"] | None = _choice(f"Greater than or equal: {_PAIR}")
-    lt: list["Operand"] | None = _choice(f"Less than: {_PAIR}")
-    lte: list["Operand"] | None = _choice(f"Less than or equal: {_PAIR}")
-    ne: list["Operand"] | None = _choice(f"Inequality: {_PAIR} True exactly if eq is false.")
-    starts_with: list["Operand"] | None = _choice(
+    gte: list["Operand"] | None = choice_input(f"Greater than or equal: {_PAIR}")
+    lt: list["Operand"] | None = choice_input(f"Less than: {_PAIR}")
+    lte: list["Operand"] | None = choice_input(f"Less than or equal: {_PAIR}")
+    ne: list["Operand"] | None = choice_input(f"Inequality: {_PAIR} True exactly if eq is false.")
+    starts_with: list["Operand"] | None = choice_input(
         f"Prefix test: {_PAIR} True if the first is a string that starts with the second."
     )
-    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
+    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
         "Null test: true if the operand is null or missing."
     )
-    exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
+    exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
         "Existence test: true if the operand is present and not null."
     )
-    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
+    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
         "Conversion to another type; a condition must convert to BOOL or EXISTS."
     )
-    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
+    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
         "Membership: true if the operand equals one of several values.", "in"
     )
-    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "Substring test: true if a text contains another."
+    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = (
+        choice_input("Substring test: true if a text contains another.")
     )
 
 
-@strawberry.input(
-    one_of=True,
-    description="Value: a literal, a field, a conversion, or the result of an operation.",
-)
+@strawberry.input(one_of=True)
 class Operand(Operation):
-    """Operations, and the values they compare."""
+    """Value: a literal, a field, a conversion, or the result of an operation."""
 
-    literal: Literal | None = _choice("Literal string, number or boolean.")
-    null_literal: bool | None = _choice("True for the value null; false is rejected.")
-    get_field: str | None = _choice(
+    literal: Literal | None = choice_input("Literal string, number or boolean.")
+    null_literal: bool | None = choice_input("True for the value null; false is rejected.")
+    get_field: str | None = choice_input(
         "Field name, such as `started_at`, `op_name` or `status`, or a path into inputs, output, attributes or "
         "summary, such as `inputs.messages.0.content`. Write a dot inside a key as `\\\\.` For calls, also a field of "
         "their feedback by type, or `*` for any type: `feedback.[wandb.reaction.1].payload.emoji`. A comparison is "
@@ -98,17 +87,17 @@ class Operand(Operation):
     )
 
 
-@strawberry.input(description="Membership: true if a value equals one of several.")
+@strawberry.input
 class InOperation:
-    """Operands of `$in`."""
+    """Membership: true if a value equals one of several."""
 
     input: Operand = plain_field("Value to look for.")
     values: list[Operand] = plain_field("Values to compare with.")
 
 
-@strawberry.input(description='Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`.')
+@strawberry.input
 class ContainsOperation:
-    """Operands of `$contains`."""
+    """Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`."""
 
     input: Operand = plain_field("Text to search; a list or an object is searched as its compact JSON.")
     substr: Operand = plain_field("Text to look for.")
@@ -117,20 +106,22 @@ class ContainsOperation:
     )
 
 
-@strawberry.input(description='Conversion: `{input: {getField: "inputs.age"}, to: INT}`.')
+@strawberry.input
 class ConvertOperation:
-    """Operands of `$convert`."""
+    """Conversion: `{input: {getField: "inputs.age"}, to: INT}`."""
 
     input: Operand = plain_field("Value to convert.")
     to: ConvertTo = plain_field("Target type; the result is null if the value cannot be converted.")
 
 
-@strawberry.input(one_of=True, description="Condition on fields of the entries, typed or as JSON.")
+@strawberry.input(one_of=True)
 class QueryInput:
-    """A query in one of its two forms."""
+    """Condition on fields of the entries, typed or as JSON."""
 
-    expr: Operation | None = _choice("Condition as typed input, which GraphiQL completes.")
-    json: JSON | None = _choice('Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.')
+    expr: Operation | None = choice_input("Condition as typed input, which GraphiQL completes.")
+    json: JSON | None = choice_input(
+        'Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.'
+    )
 
     def to_store(self) -> Query:
         """Return the query of `stores.query`."""

@@ -9,7 +9,7 @@ from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, Inlin
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
-from graphql_schema.directives import is_included
+from graphql_schema.execution.plans import is_included
 
 RawInfo = Any
 """Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
@@ -27,11 +27,12 @@ def _python_name(name: str) -> str:
     return to_snake_case(_NUMBER.sub("_", name))
 
 
-def selected_fields(info: Info, *paths: str) -> set[str]:
+def selected_fields(info: Info, *paths: str, types: Sequence[str] = ()) -> set[str]:
     """Return the snake_case names of the fields selected at dotted paths below the current field.
 
     `selected_fields(info, "nodes", "edges.node")` are the fields of a connection's nodes by both paths. Without a path,
-    the selection of the current field itself is returned.
+    the selection of the current field itself is returned. With `types`, it is that for values of these object or
+    interface types.
     """
     raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
     found: set[str] = set()
@@ -39,14 +40,8 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
         nodes: Sequence[FieldNode] = raw.field_nodes
         for step in filter(None, path.split(".")):
             nodes = [node for node in _children(nodes, raw) if node.name.value == step]
-        found |= {_python_name(node.name.value) for node in _children(nodes, raw)}
+        found |= {_python_name(node.name.value) for node in _children(nodes, raw, types)}
     return found
-
-
-def selected_fields_of_types(info: Info, *types: str) -> set[str]:
-    """Return the snake_case names selected of the current field for values of some object or interface types."""
-    raw = info._raw_info  # noqa: SLF001 -- as above
-    return {_python_name(node.name.value) for node in _children(raw.field_nodes, raw, types)}
 
 
 def _children(nodes: Sequence[FieldNode], raw: RawInfo, types: Sequence[str] = ()) -> list[FieldNode]:

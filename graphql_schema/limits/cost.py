@@ -1,36 +1,139 @@
-"""Cost of operations: counted once per document, evaluated for each request before execution, and limited."""
+"""Cost of operations: counted once per document, evaluated for each request before execution, and limited.
 
-from collections.abc import Iterator, Mapping
+The cost of an operation is a tree of its fields, with fragments and equal fields merged as in execution. Sizes of lists
+and scans in it are functions of the variables, and are evaluated when these are known.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
-from graphql import FragmentDefinitionNode, GraphQLError, OperationDefinitionNode, OperationType
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLAbstractType,
+    GraphQLCompositeType,
+    GraphQLError,
+    GraphQLField,
+    GraphQLNamedType,
+    InlineFragmentNode,
+    ListValueNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    Undefined,
+    ValueNode,
+    VariableNode,
+    get_named_type,
+    is_abstract_type,
+    is_composite_type,
+    is_object_type,
+)
+from graphql.execution.values import VariableValues
+from graphql.utilities import coerce_input_literal
+from strawberry.utils.str_converters import to_snake_case
 
-from graphql_schema.directives import flags
-from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
-from graphql_schema.limits.cost_counting import CostCounter, TooManySelectionsError
-from graphql_schema.limits.cost_tree import CostedField, Known, Selection
-from graphql_schema.limits.cost_weights import Weights
+from graphql_schema.errors import TOO_COMPLEX
+from graphql_schema.execution.plans import flags, is_included
+from graphql_schema.limits import Limits
+from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
+from stores.errors import BadInputError
+from stores.query.index_use import UNINDEXED_FILTERS, IndexedFields
+from stores.query.sort import SortBy
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
-_MAX_CACHED: Final = 32
-_FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or grouping"
-
-Extensions = dict[str, Any]
-Fragments = Mapping[str, FragmentDefinitionNode]
 
 MAX_NUMBER: Final = 10**15
 """Largest number in messages: JavaScript numbers have no more digits."""
 
+MAX_VISITED: Final = 50_000
+"""Limit of visited selections; each is visited once for each path of equal names that leads to it."""
+
+_MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
-_NODES: Final = "nodes"
+
+Extensions = dict[str, Any]
+Fragments = Mapping[str, FragmentDefinitionNode]
+NO_VALUES: Final = VariableValues({}, {})
+Size = int | Callable[[VariableValues], int]
+"""Number of objects, or a function of the values of the variables."""
 
 
 class TooCostlyError(GraphQLError):
     """An operation that was refused for its cost; `response_extensions` are those of its response."""
 
     response_extensions: Extensions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostedField:
+    """A field of the response under its response name: `size` times its own cost and the cost of its selection.
+
+    `is_list` distinguishes a list of one from an object. `is_size_chosen` marks a list whose size the client chooses,
+    and `is_size_inherited` one whose size an argument of its parent field states. `is_scan` marks the cost of scans,
+    which is `own`.
+    """
+
+    name: str
+    size: Size
+    own: int
+    work: int
+    below: "Selection | None" = None
+    is_list: bool = False
+    is_size_chosen: bool = False
+    is_size_inherited: bool = False
+    is_scan: bool = False
+
+
+class Selection:
+    """The selection on one object, for each of its possible types.
+
+    `work` is the database cost of all its fields, and `constant` its number of objects if no variable affects it.
+    `scans` is True if it may have scans.
+    """
+
+    __slots__ = ("constant", "kinds", "scans", "work")
+
+    def __init__(self, kinds: Sequence[Sequence[CostedField]]) -> None:
+        self.kinds = kinds
+        fields = [field for kind in kinds for field in kind]
+        self.work: int = sum(field.work + (field.below.work if field.below else 0) for field in fields)
+        self.scans: bool = any(field.is_scan or (field.below is not None and field.below.scans) for field in fields)
+        is_constant = all(
+            isinstance(field.size, int) and (not field.below or field.below.constant is not None) for field in fields
+        )
+        self.constant: int | None = None
+        self.constant = _Evaluation(NO_VALUES).count(self) if is_constant else None
+
+
+class _Evaluation:
+    """Numbers of objects for given values of the variables; each selection is counted once, though many share it."""
+
+    def __init__(self, values: VariableValues) -> None:
+        self._values = values
+        self._known: dict[int, int] = {}
+
+    def count(self, selection: Selection) -> int:
+        """Return the number of objects of one such selection."""
+        if selection.constant is not None:
+            return selection.constant
+        found = self._known.get(id(selection))
+        if found is None:
+            found = max((sum(map(self.total, kind)) for kind in selection.kinds), default=0)
+            self._known[id(selection)] = found
+        return found
+
+    def total(self, field: CostedField) -> int:
+        """Return the number of objects of a field."""
+        each = field.own + (self.count(field.below) if field.below else 0)
+        return self.times(field) * each if each else 0
+
+    def times(self, field: CostedField) -> int:
+        """Return the size of a field."""
+        return field.size if isinstance(field.size, int) else field.size(self._values)
 
 
 class CostFormula:
@@ -48,71 +151,318 @@ class CostFormula:
     def __init__(
         self, weights: Weights, limits: Limits, operation: OperationDefinitionNode, fragments: Fragments
     ) -> None:
-        self._weights, self._limits = weights, limits
-        self._operation, self._fragments = operation, fragments
+        self.weights, self.limits = weights, limits
+        self.operation, self.fragments = operation, fragments
         self._flags = flags(operation, fragments.values())
         self._roots: dict[tuple[Any, ...], Selection] = {}
 
-    def extensions(self, values: Mapping[str, Any]) -> Extensions | None:
-        """Return the extensions with the cost for coerced values of the variables; None if costs are not counted.
+    def extensions(self, values: VariableValues) -> Extensions | None:
+        """Return the extensions with the cost for values of the variables; None if costs are not counted.
 
         Raises:
             TooCostlyError: if the cost exceeds the limit.
         """
-        limit = self._limits.max_cost
+        limit = self.limits.max_cost
         if limit is None:
             return None
-        chosen = tuple(map(values.get, self._flags))
+        chosen = tuple(map(values.coerced.get, self._flags))
         root = self._roots.get(chosen)
         if root is None:
             if len(self._roots) >= _MAX_CACHED:
                 self._roots.clear()
             root = self._roots[chosen] = self._count(values)
-        cost = root.cost(values)
+        cost = root.work + _Evaluation(values).count(root)
         if cost > limit and not self._is_costly_for_input(values, limit):
-            raise _refusal(self._operation, root, values, limit)
+            raise _refusal(self.operation, root, values, limit)
         return _cost_extensions(cost, limit)
 
-    def _is_costly_for_input(self, values: Mapping[str, Any], limit: int) -> bool:
+    def _is_costly_for_input(self, values: VariableValues, limit: int) -> bool:
         """Return True for a mutation that is only costly for its input, which its fields limit."""
-        is_mutation = self._operation.operation is OperationType.MUTATION
-        return is_mutation and self._count(values, counts_input=False).cost(values) <= limit
+        if self.operation.operation is not OperationType.MUTATION:
+            return False
+        root = self._count(values, counts_input=False)
+        return root.work + _Evaluation(values).count(root) <= limit
 
-    def _count(self, values: Mapping[str, Any], *, counts_input: bool = True) -> Selection:
-        counter = CostCounter(
-            *(self._weights, self._operation, self._fragments, values, self._limits.max_page_size),
-            counts_input=counts_input,
-        )
+    def _count(self, values: VariableValues, *, counts_input: bool = True) -> Selection:
         try:
-            return counter.root()
-        except TooManySelectionsError:
+            return _Counter(self, values, counts_input=counts_input).root()
+        except (_TooManySelectionsError, RecursionError):
             raise TooCostlyError(
                 "The document nests too deeply, or repeats fields and fragments too often, for its cost to be "
                 "counted; simplify it.",
-                [self._operation],
+                [self.operation],
                 extensions={"code": TOO_COMPLEX},
             ) from None
+
+
+class _TooManySelectionsError(Exception):
+    """Counting would take too long."""
+
+
+_Sets = tuple[SelectionSetNode, ...]
+
+
+class _Counter:
+    """Counts one operation for the values of the variables that decide its selection.
+
+    Unless it `counts_input`, the size of a mutation's input does not count, nor does one result for each part of it.
+    """
+
+    def __init__(self, formula: CostFormula, values: VariableValues, *, counts_input: bool) -> None:
+        self._schema, self._weights = formula.weights.schema, formula.weights
+        self._operation, self._fragments = formula.operation, formula.fragments
+        self._max_page_size = formula.limits.max_page_size
+        self._values, self._counts_input = values.coerced, counts_input
+        is_mutation = formula.operation.operation is OperationType.MUTATION
+        self._mutation = self._schema.mutation_type if is_mutation else None
+        self._known: dict[tuple[Any, ...], Selection] = {}
+        self._stated: dict[tuple[int, str, bool], Size | None] = {}
+        self._visited = 0
+
+    def root(self) -> Selection:
+        """Count the cost of the operation."""
+        kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
+        return self._selection(kind, (self._operation.selection_set,), None, in_list=False)
+
+    def _selection(
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
+    ) -> Selection:
+        key = (kind.name, inherited, in_list, *map(id, sets))
+        known = self._known.get(key)
+        if known is None:
+            kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
+            known = Selection([list(self._costed_fields(each, sets, inherited, in_list=in_list)) for each in kinds])
+            self._known[key] = known
+        return known
+
+    def _costed_fields(
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
+    ) -> Iterator[CostedField]:
+        for name, nodes in self._collected(kind, sets).items():
+            definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
+            if definition is not None:
+                weight = self._weights.of(kind, nodes[0].name.value, definition)
+                yield self._costed_field(kind, name, nodes, definition, weight, inherited, in_list=in_list)
+
+    def _costed_field(
+        self,
+        kind: GraphQLNamedType,
+        name: str,
+        nodes: Sequence[FieldNode],
+        definition: GraphQLField,
+        weight: Weight,
+        inherited: Size | None,
+        *,
+        in_list: bool,
+    ) -> CostedField:
+        key = id(nodes[0]), kind.name, in_list
+        if key not in self._stated:
+            self._stated[key] = self._stated_size(kind, nodes[0], definition, weight, in_list=in_list)
+        stated, result = self._stated[key], get_named_type(definition.type)
+        size: Size = 1
+        if weight.is_list:
+            size = next(each for each in (stated, inherited, INNER) if each is not None)
+        below = None
+        if is_composite_type(result):
+            sets = tuple(node.selection_set for node in nodes if node.selection_set)
+            passed_on = None if weight.is_list else stated
+            below = self._selection(result, sets, passed_on, in_list=in_list or weight.is_list)
+            if kind is self._mutation and weight.arguments and stated is not None:
+                below = _with(below, CostedField("input", stated, 1, 0, is_list=True))
+            indexed = weight.declared.get("indexed")
+            if scans := _scans(nodes[0], definition, indexed) if indexed else int(weight.declared.get("scans", False)):
+                # One scan for the page, and one for each count of all matches.
+                counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
+                below = _with(below, CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True))
+        is_inherited = weight.is_list and stated is None and inherited is not None
+        is_chosen = is_inherited or (weight.is_list and bool(weight.arguments))
+        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_chosen, is_inherited)
+
+    def _stated_size(
+        self, kind: GraphQLNamedType, node: FieldNode, definition: GraphQLField, weight: Weight, *, in_list: bool
+    ) -> Size | None:
+        """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
+        if not weight.arguments:
+            return weight.size
+        if kind is self._mutation and not self._counts_input:
+            return 0
+        # A field rejects a page that is larger than the limit.
+        max_size = self._max_page_size if "first" in weight.arguments else weight.max_size
+        return _requested_size(node, definition, weight, weight.nested if in_list else weight.default, max_size)
+
+    def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
+        """Return the fields of one object type by their response names."""
+        found: dict[str, list[FieldNode]] = {}
+        for node, conditions in self._flat(sets):
+            if all(self._applies(kind, condition) for condition in conditions):
+                found.setdefault((node.alias or node.name).value, []).append(node)
+        return found
+
+    def _flat(self, sets: _Sets) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
+        """Yield the fields of selection sets with their type conditions; each fragment is spread once."""
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        waiting: list[tuple[SelectionSetNode, tuple[str, ...]]] = [(each, ()) for each in reversed(sets)]
+        while waiting:
+            selections, conditions = waiting.pop()
+            for selection in selections.selections:
+                self._visited += 1
+                if self._visited > MAX_VISITED:
+                    raise _TooManySelectionsError
+                if not is_included(selection, self._values):
+                    continue
+                match selection:
+                    case FieldNode():
+                        yield selection, conditions
+                    case InlineFragmentNode():
+                        waiting.append((selection.selection_set, _narrowed(conditions, selection)))
+                    case FragmentSpreadNode():
+                        fragment = self._fragments[selection.name.value]
+                        key = selection.name.value, _narrowed(conditions, fragment)
+                        if key not in seen:
+                            seen.add(key)
+                            waiting.append((fragment.selection_set, key[1]))
+
+    def _named(self, kind: GraphQLCompositeType, sets: _Sets) -> list[GraphQLCompositeType]:
+        """Return the object types of an abstract type that the selections name."""
+        names = {name: None for _node, conditions in self._flat(sets) for name in conditions}
+        types = [self._schema.type_map.get(name) for name in names]
+        abstract = cast("GraphQLAbstractType", kind)
+        return [each for each in types if is_object_type(each) and self._schema.is_sub_type(abstract, each)]
+
+    def _applies(self, kind: GraphQLCompositeType, condition: str) -> bool:
+        """Return True if a fragment on a type may apply to an object or abstract type."""
+        other = self._schema.type_map.get(condition)
+        if other is kind or not is_abstract_type(other):
+            return other is kind
+        return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
+
+
+def _narrowed(conditions: tuple[str, ...], fragment: InlineFragmentNode | FragmentDefinitionNode) -> tuple[str, ...]:
+    """Return the type conditions below a fragment."""
+    name = fragment.type_condition.name.value if fragment.type_condition else None
+    return conditions if name is None or name in conditions else (*conditions, name)
+
+
+def _with(below: Selection, extra: CostedField) -> Selection:
+    """Return a selection with an additional cost: the input of a mutation, or scans."""
+    return Selection([(extra, *fields) for fields in below.kinds])
+
+
+class _Argument:
+    """An argument of a field, or the part of it at a dotted path."""
+
+    def __init__(self, node: FieldNode, definition: GraphQLField, path: str) -> None:
+        name, *steps = path.split(".")
+        self._node = next((each.value for each in node.arguments or () if each.name.value == name), None)
+        self._kind = definition.args[name].type
+        self._steps = [to_snake_case(step) for step in steps]
+        self.varies = self._node is not None and _has_variable(self._node)
+        """True if the value depends on variables."""
+
+    def read(self, values: VariableValues) -> Any:  # noqa: ANN401 -- any input
+        """Return the coerced value; None if it is omitted, null or invalid."""
+        found = coerce_input_literal(self._node, self._kind, values) if self._node else None
+        for step in self._steps:
+            found = getattr(found, step, None)
+        return None if found is Undefined else found
+
+    def number(self, values: VariableValues) -> int | None:
+        """Return the number, or the length of the list; None if there is neither."""
+        if isinstance(self._node, ListValueNode):
+            return len(self._node.values)
+        found = self.read(values)
+        if isinstance(found, list):
+            return len(found)
+        return found if isinstance(found, int) else None
+
+
+def _has_variable(node: ValueNode) -> bool:
+    match node:
+        case VariableNode():
+            return True
+        case ListValueNode():
+            return any(map(_has_variable, node.values))
+        case ObjectValueNode():
+            return any(_has_variable(member.value) for member in node.fields)
+        case _:
+            return False
+
+
+def _requested_size(node: FieldNode, definition: GraphQLField, weight: Weight, default: int, max_size: int) -> Size:
+    """Return the size that arguments of a field request: the first with a value, within the bounds.
+
+    The number of ids bounds it, unless their list is null or empty and so sets no condition.
+    """
+    sources = [_Argument(node, definition, path) for path in weight.arguments]
+    ids = weight.declared.get("ids")
+    bound = _Argument(node, definition, ids) if ids else None
+
+    def size(values: VariableValues) -> int:
+        found = next((number for each in sources if (number := each.number(values)) is not None), None)
+        number = default if found is None else min(max(found, 0), max_size)
+        limit = bound.number(values) if bound else None
+        return min(number, limit) if limit else number
+
+    return size if any(each and each.varies for each in (*sources, bound)) else size(NO_VALUES)
+
+
+def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) -> Size:
+    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables."""
+    arguments = [
+        (needs_scan, _Argument(node, definition, name))
+        for name, needs_scan in _SCANS.items()
+        if name in definition.args
+    ]
+
+    def scans(values: VariableValues) -> int:
+        found = ((needs_scan, argument.read(values)) for needs_scan, argument in arguments)
+        return int(any(value is not None and needs_scan(indexed, value) for needs_scan, value in found))
+
+    return scans if any(argument.varies for _, argument in arguments) else scans(NO_VALUES)
+
+
+def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input
+    try:
+        query = value.to_store()
+    except BadInputError:
+        return False  # the field rejects it
+    return indexed.query_needs_scan(query)
+
+
+def _sort_needs_scan(indexed: IndexedFields, value: list[Any]) -> bool:
+    return indexed.sort_needs_scan([SortBy(key.field, key.direction.name == "DESC") for key in value])
+
+
+def _filter_needs_scan(_indexed: IndexedFields, value: object) -> bool:
+    return any(getattr(value, name, None) for name in UNINDEXED_FILTERS)
+
+
+_SCANS: Final[Mapping[str, Callable[[IndexedFields, Any], bool]]] = {
+    "query": _query_needs_scan,
+    "sortBy": _sort_needs_scan,
+    "filter": _filter_needs_scan,
+}
 
 
 def _cost_extensions(cost: int, limit: int) -> Extensions:
     return {"cost": {"requested": min(cost, MAX_NUMBER), "limit": limit}}
 
 
-def _refusal(
-    operation: OperationDefinitionNode, root: Selection, values: Mapping[str, Any], limit: int
-) -> TooCostlyError:
-    cost, explanation = root.cost(values), CostExplanation(root, values)
-    heavy = explanation.heaviest()
-    scans = " and the scans that it needs" if explanation.scans else ""
+def _refusal(operation: OperationDefinitionNode, root: Selection, values: VariableValues, limit: int) -> TooCostlyError:
+    explanation = _Explanation(values)
+    objects = explanation.count(root)
+    cost, heavy = root.work + objects, explanation.heaviest(root)
+    scans = " and the scans that it needs" if root.scans else ""
     message = (
-        f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
-        f"{number(explanation.objects())} for the objects that it may return{scans}, {explanation.text()}, and "
-        f"{number(root.work)} for its work in the database. "
+        f"The {operation.operation.value} may cost {_formatted(cost)}, and the limit is {limit:,}: "
+        f"{_formatted(objects)} for the objects that it may return{scans}, {explanation.text(root)}, and "
+        f"{_formatted(root.work)} for its work in the database. "
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
     advice = "Request less"
-    if heavy and heavy.count > 1:
-        message += f"The most is {heavy.path}, with {number(heavy.count)}{_FOR_A_SCAN if heavy.is_scan else ''}. "
+    if heavy and heavy.number > 1:
+        reason = " for a scan, since no index serves its condition, sort or grouping" if heavy.is_scan else ""
+        message += f"The most is {heavy.path}, with {_formatted(heavy.number)}{reason}. "
         extensions["path"] = heavy.path
     if heavy and heavy.lists:
         advice = (
@@ -123,94 +473,72 @@ def _refusal(
     return error
 
 
-@dataclass(frozen=True, slots=True)
-class ExpensiveField:
+class _ExpensiveField(NamedTuple):
     """An expensive field: its path in the response, its number of objects, and the lists to reduce.
 
-    If it `is_scan`, the count is the cost of its scans.
+    If it `is_scan`, the number is the cost of its scans.
     """
 
     path: str
-    count: int
+    number: int
     lists: tuple[str, ...]
     is_scan: bool = False
 
 
-class CostExplanation:
+class _Explanation(_Evaluation):
     """The cost of an operation for given values of its variables, as text and numbers."""
 
-    def __init__(self, root: Selection, values: Mapping[str, Any]) -> None:
-        self._root, self._values = root, values
-        self._known: Known = {}
+    def __init__(self, values: VariableValues) -> None:
+        super().__init__(values)
         self._left = _MAX_TERMS
 
-    def text(self) -> str:
-        """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
-        self._left = _MAX_TERMS
-        return self._sum(self._root)
-
-    @property
-    def scans(self) -> bool:
-        """True if the sum may contain scans."""
-        return self._root.scans
-
-    def objects(self) -> int:
-        """Return the total of the sum."""
-        return self._count(self._root)
-
-    def heaviest(self) -> ExpensiveField | None:
+    def heaviest(self, root: Selection) -> _ExpensiveField | None:
         """Return the field with the most objects on the most expensive path; None if there is none."""
-        return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
+        return max(self._heavy(root, 1, (), ()), key=lambda each: each.number, default=None)
 
-    def _sum(self, selection: Selection) -> str:
-        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
-        total = sum(map(self._of, fields))
-        shown = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
+    def text(self, selection: Selection) -> str:
+        """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
+        fields = self._by_weight(selection)
+        total = sum(map(self.total, fields))
+        shown = [field for field in fields if self.total(field) * _SMALL >= total and self.total(field)]
         # A scan is always shown: the client can avoid it.
         shown = [field for position, field in enumerate(shown) if field.is_scan or position < self._left]
         self._left -= sum(not field.is_scan for field in shown)
-        parts = [self._field(field) for field in fields if any(field is each for each in shown)]
-        rest = total - sum(map(self._of, shown))
-        return " + ".join([*parts, number(rest)] if rest or not parts else parts)
+        in_order = self._most_costly_kind(selection)
+        parts = [self._field(field) for field in in_order if any(field is each for each in shown)]
+        rest = total - sum(map(self.total, shown))
+        return " + ".join([*parts, _formatted(rest)] if rest or not parts else parts)
 
     def _field(self, field: CostedField) -> str:
-        label = "" if field.is_size_inherited and field.name == _NODES else f"{field.name}: "
-        below = self._sum(field.below) if field.below and self._count(field.below) else ""
-        each = " + ".join(filter(None, [number(field.own) if field.own or not below else "", below]))
+        label = "" if field.is_size_inherited and field.name == "nodes" else f"{field.name}: "
+        below = self.text(field.below) if field.below and self.count(field.below) else ""
+        each = " + ".join(filter(None, [_formatted(field.own) if field.own or not below else "", below]))
         if not field.is_list:
             return label + each
-        return f"{label}{number(self._size(field))} x {f'({each})' if below else each}"
+        return f"{label}{_formatted(self.times(field))} x {f'({each})' if below else each}"
 
     def _heavy(
         self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
-    ) -> Iterator[ExpensiveField]:
-        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
-        for field in self._by_weight(fields)[:1]:
+    ) -> Iterator[_ExpensiveField]:
+        for field in self._by_weight(selection)[:1]:
             if field.is_scan:
-                yield ExpensiveField(".".join(path), times * self._of(field), lists, is_scan=True)
+                yield _ExpensiveField(".".join(path), times * self.total(field), lists, is_scan=True)
                 return
             field_path = (*path, field.name)
-            count = times * self._size(field)
+            count = times * self.times(field)
             reducible = lists
-            if field.is_size_chosen and self._size(field) > 1:
+            if field.is_size_chosen and self.times(field) > 1:
                 reducible = (*lists, ".".join(path if field.is_size_inherited else field_path))
-            yield ExpensiveField(".".join(field_path), count * field.own, reducible)
+            yield _ExpensiveField(".".join(field_path), count * field.own, reducible)
             if field.below:
                 yield from self._heavy(field.below, count, field_path, reducible)
 
-    def _by_weight(self, fields: tuple[CostedField, ...]) -> list[CostedField]:
-        return sorted(fields, key=self._of, reverse=True)
+    def _most_costly_kind(self, selection: Selection) -> Sequence[CostedField]:
+        return max(selection.kinds, key=lambda kind: sum(map(self.total, kind)), default=())
 
-    def _of(self, field: CostedField) -> int:
-        return field.total(self._values, self._known)
-
-    def _size(self, field: CostedField) -> int:
-        return field.times(self._values)
-
-    def _count(self, selection: Selection) -> int:
-        return selection.count(self._values, self._known)
+    def _by_weight(self, selection: Selection) -> list[CostedField]:
+        return sorted(self._most_costly_kind(selection), key=self.total, reverse=True)
 
 
-def number(value: int) -> str:
-    """Format a number for messages."""
+def _formatted(value: int) -> str:
     return f"{value:,}" if value <= MAX_NUMBER else f"more than {MAX_NUMBER:,}"

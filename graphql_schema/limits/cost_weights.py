@@ -5,7 +5,7 @@ Defaults follow from a field's type, arguments and resolver; a declaration overr
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from graphql import (
     GraphQLEnumType,
@@ -23,6 +23,7 @@ from graphql import (
     is_introspection_type,
     is_leaf_type,
     is_list_type,
+    is_scalar_type,
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
@@ -61,38 +62,29 @@ The default limit allows 25 lists, each with its `totalCount`, but not 90.
 """
 
 _UNBOUNDED: Final = 10**12
-_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
-_DECLARED: Final = "weight"
+_DECLARED: Final = "cost"
 
 
-@dataclass(frozen=True, slots=True)
-class _Declaration:
-    size: int | str | None = None
-    work: int | None = None
-    indexed: IndexedFields | None = None
-    ids: str | None = None
-    scans: bool = False
+class Cost(TypedDict, total=False):
+    """Declared cost of a field, where its type and arguments do not determine it.
 
-
-def declared(
-    size: int | str | None = None,
-    work: int | None = None,
-    indexed: IndexedFields | None = None,
-    ids: str | None = None,
-    *,
-    scans: bool = False,
-) -> dict[str, Any]:
-    """Return the metadata of a field that declares its cost, where type and arguments do not determine it.
-
-    Args:
-        size: length of its list, or of the lists one level below: a number, or the name of the argument that states it.
-        work: cost in the database, once for all rows of a batch.
-        indexed: fields that its conditions and sorts may use without a scan.
-        ids: dotted path of the argument whose ids bound the length of the list.
-        scans: True if it always scans.
+    - `size`: length of its list, or of the lists one level below: a number, or the name of the argument that states it.
+    - `work`: cost in the database, once for all rows of a batch.
+    - `indexed`: fields that its arguments `query` and `sortBy` may use without a scan.
+    - `ids`: dotted path of the argument whose ids bound the length of the list.
+    - `scans`: True if it always scans.
     """
-    declaration = _Declaration(size, work, indexed, ids, scans)
-    return {_DECLARED: declaration} if declaration != _Declaration() else {}
+
+    size: int | str
+    work: int
+    indexed: IndexedFields
+    ids: str
+    scans: bool
+
+
+def declared(cost: Cost) -> dict[str, Cost]:
+    """Return the metadata of a field that declares its cost."""
+    return {_DECLARED: cost} if cost else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +92,20 @@ class Weight:
     """The weight of a field.
 
     `own` is the cost of one value: an object, or a value that is computed. `work` is the cost in the database, once for
-    all rows of a batch. `size` is the length of its list, or of the lists one level below: a number, or the names of
-    arguments. The first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested`
-    in a list inside a list. `ids` is an argument with a list of ids, whose number bounds the size. `indexed` are the
-    fields that its conditions and sorts may use without a scan; None if it has neither. A field that `scans` always
-    scans.
+    all rows of a batch. `size` is the length of its list, or of the lists one level below, unless `arguments` state it:
+    the first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested` in a list
+    inside a list. `declared` has the fields that conditions may use without a scan, and more.
     """
 
-    size: int | Sequence[str] | None
+    size: int | None
+    arguments: Sequence[str]
     default: int
     nested: int
     max_size: int
     work: int
     own: int
     is_list: bool
-    indexed: IndexedFields | None = None
-    ids: str | None = None
-    scans: bool = False
+    declared: Cost
 
 
 class Weights:
@@ -124,7 +113,7 @@ class Weights:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self.schema = schema
-        self._typical = _TypicalSizes(schema)
+        self._typical = _typical_sizes(schema)
         self._known: dict[int, tuple[GraphQLField, Weight]] = {}
 
     def of(self, parent: GraphQLNamedType, name: str, definition: GraphQLField) -> Weight:
@@ -139,74 +128,59 @@ class Weights:
         is_leaf = is_leaf_type(get_named_type(definition.type))
         if is_introspection_type(parent):
             # Every type has ofType, but most have null there.
-            return Weight(
-                self._typical.of(parent.name, name), 0, 0, 0, 0, int(not is_leaf and name != "ofType"), is_list
-            )
-        field = definition.extensions.get(_DEFINITION)
-        declaration = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
-        size, is_number = _size(definition, declaration.size if declaration else None)
+            own = int(not is_leaf and name != "ofType")
+            return Weight(self._typical.get((parent.name, name)), (), 0, 0, 0, 0, own, is_list, {})
+        field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        cost: Cost = field.metadata.get(_DECLARED, {}) if isinstance(field, StrawberryField) else {}
+        size = cost.get("size")
+        arguments, is_number = _sizing_arguments(definition, size)
         default, max_size = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
         nested = NESTED_PAGE if "first" in definition.args else default
-        work = declaration.work if declaration and declaration.work is not None else _work(field)
+        resolver = field.base_resolver if isinstance(field, StrawberryField) else None
+        work = cost.get("work", LOOKUP if resolver and resolver.is_async else 0)
         # A plain value is included in its object; one with arguments, such as a path, is computed.
         own = int(not is_leaf or bool(definition.args))
-        indexed, ids, scans = (
-            (declaration.indexed, declaration.ids, declaration.scans) if declaration else (None, None, False)
+        return Weight(
+            size if isinstance(size, int) else None, arguments, default, nested, max_size, work, own, is_list, cost
         )
-        return Weight(size, default, nested, max_size, work, own, is_list, indexed, ids, scans)
 
 
-def _size(definition: GraphQLField, declared_size: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
-    """Return the source of a size, and whether it is a number argument rather than the length of a list."""
+def _sizing_arguments(definition: GraphQLField, declared_size: int | str | None) -> tuple[Sequence[str], bool]:
+    """Return the arguments that state a size, and whether they are numbers rather than lists of that length."""
     if isinstance(declared_size, int):
-        return declared_size, False
+        return (), False
     if declared_size is not None:
-        return (declared_size,), _is_number(definition, declared_size)
+        argument = definition.args.get(declared_size)
+        kind = argument and get_nullable_type(argument.type)
+        return (declared_size,), is_scalar_type(kind) and kind.name == "Int"
     if "first" in definition.args:
-        return ("first", "last"), True
-    lists = [name for name, argument in definition.args.items() if _is_needed_list(argument.type)]
-    return lists or None, False
+        return [name for name in ("first", "last") if name in definition.args], True
+    return [name for name, argument in definition.args.items() if _is_needed_list(argument.type)], False
 
 
 def _is_needed_list(kind: object) -> bool:
     return isinstance(kind, GraphQLNonNull) and isinstance(kind.of_type, GraphQLList)
 
 
-def _is_number(definition: GraphQLField, path: str) -> bool:
-    argument = definition.args.get(path)
-    return argument is not None and get_named_type(argument.type).name == "Int" and not is_list_type(argument.type)
-
-
-def _work(field: object) -> int:
-    resolver = field.base_resolver if isinstance(field, StrawberryField) else None
-    return LOOKUP if resolver and resolver.is_async else 0
-
-
-class _TypicalSizes:
-    """Lengths of introspection's lists; those of types are averages over all types, so that totals are right."""
-
-    def __init__(self, schema: GraphQLSchema) -> None:
-        kinds = list(schema.type_map.values())
-        with_fields = [kind for kind in kinds if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)]
-        fields = [field for kind in with_fields for field in kind.fields.values()]
-        inputs = [kind for kind in kinds if isinstance(kind, GraphQLInputObjectType)]
-        enums = [kind for kind in kinds if isinstance(kind, GraphQLEnumType)]
-        abstract = [kind for kind in kinds if is_abstract_type(kind)]
-        self._sizes = {
-            ("__Schema", "types"): len(kinds),
-            ("__Schema", "directives"): len(schema.directives),
-            ("__Directive", "args"): _average((directive.args for directive in schema.directives), schema.directives),
-            ("__Field", "args"): _average((field.args for field in fields), fields),
-            ("__Type", "fields"): _average((kind.fields for kind in with_fields), kinds),
-            ("__Type", "inputFields"): _average((kind.fields for kind in inputs), kinds),
-            ("__Type", "enumValues"): _average((kind.values for kind in enums), kinds),
-            ("__Type", "interfaces"): _average((kind.interfaces for kind in with_fields), kinds),
-            ("__Type", "possibleTypes"): _average((schema.get_possible_types(kind) for kind in abstract), kinds),
-        }
-
-    def of(self, kind: str, field: str) -> int | None:
-        """Return the length of an introspection type's list field; None for other fields, and short name lists."""
-        return self._sizes.get((kind, field))
+def _typical_sizes(schema: GraphQLSchema) -> dict[tuple[str, str], int]:
+    """Return lengths of introspection's lists by type and field; those of types are averages over all types."""
+    kinds = list(schema.type_map.values())
+    with_fields = [kind for kind in kinds if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)]
+    fields = [field for kind in with_fields for field in kind.fields.values()]
+    inputs = [kind.fields for kind in kinds if isinstance(kind, GraphQLInputObjectType)]
+    enums = [kind.values for kind in kinds if isinstance(kind, GraphQLEnumType)]
+    abstract = [kind for kind in kinds if is_abstract_type(kind)]
+    return {
+        ("__Schema", "types"): len(kinds),
+        ("__Schema", "directives"): len(schema.directives),
+        ("__Directive", "args"): _average((directive.args for directive in schema.directives), schema.directives),
+        ("__Field", "args"): _average((field.args for field in fields), fields),
+        ("__Type", "fields"): _average((kind.fields for kind in with_fields), kinds),
+        ("__Type", "inputFields"): _average(inputs, kinds),
+        ("__Type", "enumValues"): _average(enums, kinds),
+        ("__Type", "interfaces"): _average((kind.interfaces for kind in with_fields), kinds),
+        ("__Type", "possibleTypes"): _average((schema.get_possible_types(kind) for kind in abstract), kinds),
+    }
 
 
 def _average(lists: Iterable[Collection[object]], among: Collection[object]) -> int:

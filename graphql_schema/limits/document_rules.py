@@ -23,7 +23,8 @@ from graphql.pyutils.suggestion_list import LexicalDistance
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 
-from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.errors import TOO_COMPLEX
+from graphql_schema.limits import Limits
 
 MAX_LENGTH: Final = 1000
 """Maximum length in characters: Python parses no number of more than 4,300 digits, and suggestions for long names are

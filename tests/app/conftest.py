@@ -24,7 +24,7 @@ async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
-    stores, progress = Stores.for_database(database), list[tuple[int, int]]()
+    stores, progress = Stores(database), list[tuple[int, int]]()
     returned = await demo.load(stores, PROJECT, lambda done, total: progress.append((done, total)), now=NOW)
     yield Loaded(stores, returned, progress)
     database.close()
@@ -47,7 +47,7 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
     name = databases.take()
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
-    await fill(Stores.for_database(database))
+    await fill(Stores(database))
     database.close()
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=2)
     with live_server(create_app(settings), lifespan="on") as host:
@@ -58,4 +58,4 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
 @pytest.fixture
 async def fresh(database: Database) -> Stores:
     """Return empty stores that only this test uses."""
-    return Stores.for_database(database)
+    return Stores(database)

@@ -60,7 +60,7 @@ def measure_executor(uri: str, database: str, rounds: int, only: str) -> Section
 
 async def _measure(uri: str, name: str, body: dict[str, Any], rounds: int) -> list[Measured]:
     database = Database.open(uri, name)
-    context = Context(replace(Stores.for_database(database), calls=OnePage(database)))
+    context = Context(Stores(database, calls=OnePage(database)))
     schemas = [build_schema(Limits(), compiled=compiled) for compiled in (True, False)]
     measured = [Measured(), Measured()]
     answers = []

@@ -101,7 +101,7 @@ def _through(app: ASGIApp, key_cache: KeyCache, key: str | None) -> Once:
 
 
 async def _fields(database: Database, caller: Caller, requests: int) -> Row:
-    schema, stores = build_schema(Limits()), Stores.for_database(database)
+    schema, stores = build_schema(Limits()), Stores(database)
 
     def asking(who: Caller) -> Once:
         async def once() -> object:

@@ -7,7 +7,7 @@ from google.rpc.code_pb2 import Code
 
 from app.graphql_http.trusted_documents import UnknownDocumentError
 from app.http.errors import statuses_of
-from graphql_schema.limits.bounds import TOO_COMPLEX
+from graphql_schema.errors import TOO_COMPLEX
 from stores.errors import StoreError
 
 INTERNAL: Final = StoreError.code

@@ -11,7 +11,7 @@ from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
 from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
 from app.settings import PREFIX, Settings, text
 from app.websocket import endpoint, protocol
-from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
+from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency import scan_slots
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions

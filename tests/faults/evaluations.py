@@ -39,7 +39,7 @@ class Evaluations:
         """Create an evaluation with three rows, a model and a slow judge; yield the instance that can start runs."""
         providers = EnvironmentProviders(environment(stand_in))
         database = Database.open(uri, "loomql", timeout_seconds=30)
-        self = cls(Stores.for_database(database, providers), database)
+        self = cls(Stores(database, providers), database)
         judge = await orders.judge(self._stores, "slow-0.05")
         self._evaluation = await orders.evaluation(self._stores, [judge])
         self._model = await orders.model(self._stores)

@@ -43,7 +43,7 @@ def schema() -> LoomSchema:
 @pytest.fixture
 def run(schema: LoomSchema, database: Database) -> Run:
     """Return a function that runs a document with variables and returns the answer as JSON."""
-    return running(schema, Context(Stores.for_database(database)))
+    return running(schema, Context(Stores(database)))
 
 
 def running(schema: LoomSchema, context: Context) -> Run:

@@ -43,7 +43,7 @@ SPEC = """
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
     """Return a function that runs a document with model providers."""
-    return running(schema, Context(Stores.for_database(database, providers)))
+    return running(schema, Context(Stores(database, providers)))
 
 
 async def test_contained_words_are_stored_as_feedback(run: Run, calls: CallsStore) -> None:
@@ -180,7 +180,7 @@ async def test_deleted_action_error_has_the_deletion_time(run: Run, objects: Obj
 async def test_server_without_providers_matches_words_and_explains_judges(
     schema: LoomSchema, database: Database, calls: CallsStore, objects: ObjectsStore
 ) -> None:
-    run = running(schema, Context(Stores.for_database(database)))
+    run = running(schema, Context(Stores(database)))
     await calls.write([start(), end(output="weft")])
 
     found = await run(EXECUTE, ref=await action(objects, looking_for("weft")), calls=[call_id(1)])

@@ -35,7 +35,7 @@ async def test_missing_database_is_unavailable_and_its_message_is_kept(schema: L
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
 
     result = await schema.execute(
-        '{ call(projectId: "a/b", id: "0000000000000000") { id } }', context_value=Context(Stores.for_database(away))
+        '{ call(projectId: "a/b", id: "0000000000000000") { id } }', context_value=Context(Stores(away))
     )
     away.close()
 

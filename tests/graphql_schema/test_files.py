@@ -119,7 +119,7 @@ async def test_content_and_upload_exclude_each_other(run: Run, database: Databas
 
 
 async def test_file_over_the_server_limit_is_refused(schema: LoomSchema, database: Database) -> None:
-    context = Context(Stores.for_database(database), max_file_bytes=4)
+    context = Context(Stores(database), max_file_bytes=4)
 
     for variables in ({"content": "aGVsbG8=", "name": "x"}, {"upload": SentFile("x", hello)}):
         result = await schema.execute(CREATE, variable_values=variables, context_value=context)
@@ -156,7 +156,7 @@ async def test_file_too_large_for_a_response_names_its_url(run: Run) -> None:
 
 
 async def test_file_contents_of_one_response_share_a_limit(schema: LoomSchema, database: Database) -> None:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     digest, _, _ = await stores.files.create("acme/files", pieces(bytes(MAX_READ_BYTES)), "zeros")
     file = f'file(projectId: "acme/files", digest: "{digest}")'
     aliases = " ".join(f"a{number}: {file} {{ content }}" for number in range(5))

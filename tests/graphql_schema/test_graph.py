@@ -40,7 +40,7 @@ DOCUMENTS: Final = 60
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
-    return Stores.for_database(database)
+    return Stores(database)
 
 
 async def test_page_of_a_hundred_linked_calls_costs_a_constant_number_of_commands(

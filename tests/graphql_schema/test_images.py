@@ -37,7 +37,7 @@ USAGE = {"input_tokens": 10, "output_tokens": 90, "total_tokens": 100}
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
     """Return a function that runs a document with model providers."""
-    return running(schema, Context(Stores.for_database(database, providers)))
+    return running(schema, Context(Stores(database, providers)))
 
 
 def inputs(**changes: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ async def test_provider_error_is_in_the_response(run: Run, stand_in: StandIn) ->
 
 
 async def test_missing_providers_are_reported_in_the_response(schema: LoomSchema, database: Database) -> None:
-    made = await running(schema, Context(Stores.for_database(database)))(CREATE, inputs=inputs())
+    made = await running(schema, Context(Stores(database)))(CREATE, inputs=inputs())
 
     assert made.data["imageCreate"]["response"].keys() == {"error"}
 
@@ -138,7 +138,7 @@ async def test_invalid_arguments_are_named(run: Run, stand_in: StandIn, changes:
 async def test_file_size_limit_applies_to_images(
     schema: LoomSchema, database: Database, providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
-    run = running(schema, Context(Stores.for_database(database, providers), max_file_bytes=20))
+    run = running(schema, Context(Stores(database, providers), max_file_bytes=20))
     stand_in.reply = lambda _body: answer(encoded())
 
     made = await run(CREATE, inputs=inputs())

@@ -8,9 +8,8 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, get_introspection_query, parse
 from strawberry.types import ExecutionResult as OperationResult
 
-from graphql_schema.engine.documents import DocumentCache, OperationChoiceError, PreparedDocument
+from graphql_schema.engine.documents import DocumentCache, OperationChoiceError, PreparedDocument, PreparedOperation
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.engine.prepared_operation import PreparedOperation
 from graphql_schema.limits import Limits
 from graphql_schema.limits.document_rules import measure
 

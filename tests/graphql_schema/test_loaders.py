@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from graphql_schema.loaders import Loaders
+from graphql_schema.context import Loaders
 from stores.concurrency.time_slices import BATCH_SIZE
 from stores.errors import StoreTimeoutError
 
@@ -67,7 +67,7 @@ async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.Mo
 
     assert await loaders.load(find, 3, 3) == 7, "another question"
     assert loaded == [1, 3]
-    monkeypatch.setattr("graphql_schema.loaders.FAILURE_SECONDS", 0)
+    monkeypatch.setattr("graphql_schema.context.FAILURE_SECONDS", 0)
     failing.append(StoreTimeoutError("again"))
     with pytest.raises(StoreTimeoutError, match="again"):
         await loaders.load(find, 4, 4)

@@ -7,10 +7,8 @@ import strawberry
 from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
-from graphql_schema.engine.documents import LONG_DOCUMENT
-from graphql_schema.engine.prepared_operation import PreparedOperation
-from graphql_schema.execution.executor import CompilingExecutor
-from graphql_schema.execution.roots import LimitedRootsExecutor
+from graphql_schema.engine.documents import LONG_DOCUMENT, PreparedOperation
+from graphql_schema.execution.executor import CompilingExecutor, LimitedRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.waiting import loop_turns_during

@@ -57,7 +57,7 @@ mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!)
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
     """Return a function that runs a document, with each of the two executors."""
-    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores(database)))
 
 
 def several(question: Question) -> dict[str, Any]:
@@ -168,7 +168,7 @@ async def test_error_in_one_field_keeps_the_others(run: Run, calls: CallsStore) 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
 async def test_failed_mutation_keeps_the_others(database: Database, *, compiled: bool) -> None:
-    schema, context = build_schema(Limits(), compiled=compiled), Context(Stores.for_database(database))
+    schema, context = build_schema(Limits(), compiled=compiled), Context(Stores(database))
     made = {"opName": "f", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
     good = {**made, "projectId": PROJECT, "id": call_id(1)}
 

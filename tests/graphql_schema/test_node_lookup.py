@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from graphql_schema.node_lookup import MAX_NODES, NODE_LOOKUPS
+from graphql_schema.refs import MAX_NODES, NODE_LOOKUPS
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database

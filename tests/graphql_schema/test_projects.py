@@ -1,7 +1,6 @@
 """Projects in the API: their fields are computed only if selected, in few commands for each page."""
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -174,7 +173,9 @@ async def test_timed_out_count_is_an_error_at_its_field(
     schema: LoomSchema, database: Database, calls: CallsStore, field: str
 ) -> None:
     await calls.write([start(number, project_id=f"acme/p{number}") for number in range(3)])
-    context = Context(replace(Stores.for_database(database), projects=Slow(database)))
+    stores = Stores(database)
+    stores.projects = Slow(database)
+    context = Context(stores)
 
     result = await schema.execute(f"{{ projects {{ nodes {{ {field} }} }} }}", context_value=context)
 
@@ -186,7 +187,9 @@ async def test_timed_out_count_is_an_error_at_its_field(
 
 
 async def test_slow_project_sizes_error_suggests_fewer_fields(schema: LoomSchema, database: Database) -> None:
-    context = Context(replace(Stores.for_database(database), projects=Slow(database)))
+    stores = Stores(database)
+    stores.projects = Slow(database)
+    context = Context(stores)
 
     result = await schema.execute(STATS, variable_values={"project": PROJECT}, context_value=context)
 
@@ -331,7 +334,7 @@ async def test_error_in_a_project_list_names_its_argument(run: Run, calls: Calls
 
 
 async def test_project_lists_are_counted_in_the_cost(database: Database) -> None:
-    run = running(build_schema(Limits(max_cost=250_000)), Context(Stores.for_database(database)))
+    run = running(build_schema(Limits(max_cost=250_000)), Context(Stores(database)))
 
     answer = await run("{ projects(first: 100) { nodes { calls(first: 10000) { nodes { id } } } } }")
 

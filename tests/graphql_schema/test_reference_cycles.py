@@ -61,7 +61,7 @@ async def test_query_leaves_no_reference_cycles(
 async def test_events_leave_no_reference_cycles_for_any_number_of_subscribers(
     schema: LoomSchema, database: Database
 ) -> None:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     given = EVENTS, {"p": PROJECT}, Context(stores)
     async with aclosing(await schema.stream(*given)) as first, aclosing(await schema.stream(*given)) as second:
         tasks = [asyncio.create_task(_call_of(results)) for results in (first, second)]

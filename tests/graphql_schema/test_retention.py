@@ -35,7 +35,7 @@ READ = """{ retention(projectId: "acme/chat") {
 @pytest.fixture
 def administer(schema: LoomSchema, database: Database) -> Run:
     """Return the function of `run` for a server with LOOMQL_ADMIN=true."""
-    context = Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN)
+    context = Context(Stores(database), caller=ANONYMOUS_ADMIN)
     return run_with(schema, context)
 
 
@@ -154,7 +154,7 @@ async def test_missing_project_has_no_retention(run: Run) -> None:
 
 async def test_missing_database_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    run = run_with(schema, Context(Stores.for_database(away), caller=ANONYMOUS_ADMIN))
+    run = run_with(schema, Context(Stores(away), caller=ANONYMOUS_ADMIN))
 
     documents: tuple[str, ...] = (SET, PREVIEW, SWEEP, PURGE, READ, '{ lastPurge(projectId: "acme/chat") { isDone } }')
     codes = [(await run(document, days=1, confirm=PROJECT)).code for document in documents]

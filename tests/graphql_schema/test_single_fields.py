@@ -52,7 +52,7 @@ async def test_plain_field_selected_alone_equals_the_field_among_all_others(data
         assert result.errors is None, (result.errors, document)
         return json.loads(codec.dumps(result.data))
 
-    schema, stores = build_schema(LIMITS), Stores.for_database(database)
+    schema, stores = build_schema(LIMITS), Stores(database)
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
     steps = Steps(schema._schema, ask, RootArguments(twin).spelled)
     await steps.go()

@@ -122,7 +122,7 @@ async def test_only_administrators_switch_an_index(
     monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     admin = running(schema, Context(stores, caller=ANONYMOUS_ADMIN))
 
     switched = await admin(switch % "true")
@@ -142,7 +142,7 @@ async def test_only_administrators_switch_an_index(
 
 
 async def test_missing_project_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
-    admin = running(schema, Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN))
+    admin = running(schema, Context(Stores(database), caller=ANONYMOUS_ADMIN))
 
     assert (await run(f"{{ {INDEX} }}")).data == {"searchIndex": None}
     assert (await admin('mutation { searchIndexSet(projectId: "acme/chat", isOn: true) { isOn } }')).code == "NOT_FOUND"

@@ -41,7 +41,7 @@ FIELDS: Final = {
 async def test_every_command_of_a_query_has_a_time_limit(
     run: Run, database: Database, commands: Commands, field: str
 ) -> None:
-    await build(Stores.for_database(database))
+    await build(Stores(database))
     commands.sent.clear()
 
     answer = await run("{ " + FIELDS[field].replace("%s", f'projectId: "{PROJECT}"') + " }")

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
+from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
 from stores.keys import KeysStore

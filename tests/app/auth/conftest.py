@@ -64,7 +64,7 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     await database.ensure_indexes()
     keys = KeysStore(database, settle_seconds=0)
     texts = {caller: (await keys.create([grant], caller)).text for caller, grant in OF_CALLERS.items()}
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     for project_id in (OURS, THEIRS):
         await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
     port = free_port()

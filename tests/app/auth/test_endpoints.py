@@ -351,7 +351,7 @@ async def test_revoked_key_cannot_run_operations_on_an_open_websocket(keyed: Key
 @pytest.mark.usefixtures("unwatched")
 async def test_revocation_ends_the_stream_before_later_events(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
-    header, calls = {"authorization": f"Bearer {made.text}"}, Stores.for_database(keyed.database).calls
+    header, calls = {"authorization": f"Bearer {made.text}"}, Stores(keyed.database).calls
     watch = f'subscription {{ callEvents(projectId: "{OURS}") {{ call {{ id }} }} }}'
     async with (
         httpx.AsyncClient(base_url=keyed.url, headers=header) as client,

@@ -47,7 +47,7 @@ subscription ($callId: ID!) {{
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return the stores of this process, which executes no runs itself."""
-    return Stores.for_database(database, providers)
+    return Stores(database, providers)
 
 
 @pytest.fixture

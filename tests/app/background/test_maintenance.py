@@ -101,7 +101,7 @@ async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.Lo
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
     with caplog.at_level(logging.INFO, "loomql"):
-        both = [MaintenanceJobs(database, Stores.for_database(database)) for _ in range(2)]
+        both = [MaintenanceJobs(database, Stores(database)) for _ in range(2)]
         await asyncio.gather(*(each.run_due() for each in both))
 
     found = await retention.one(PROJECT)
@@ -152,7 +152,7 @@ async def test_server_finishes_a_killed_purge(database: Database, own: dict[str,
     process.wait()
     await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
 
-    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
+    await MaintenanceJobs(database, Stores(database)).run_due()
 
     found = await database.purges.find_one()
     assert found
@@ -176,7 +176,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     assert not killed.is_ready
     assert killed.looked_at < count
     await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease expires
-    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
+    await MaintenanceJobs(database, Stores(database)).run_due()
 
     made = await search.index(PROJECT)
     assert made
@@ -197,7 +197,7 @@ async def test_one_process_deletes_at_a_time_and_another_succeeds_it(database: D
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     until = times.now() + 3600 * SECOND
     await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
-    upkeep = MaintenanceJobs(database, Stores.for_database(database))
+    upkeep = MaintenanceJobs(database, Stores(database))
 
     await upkeep.run_due()
     assert await CallsStore(database).count(PROJECT) == 5
@@ -225,7 +225,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(trace_sweep, "remove_calls", block)
-        work = MaintenanceJobs(database, Stores.for_database(database)).run() if is_server else retention.sweep(PROJECT)
+        work = MaintenanceJobs(database, Stores(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
         upkeep.cancel()
@@ -252,7 +252,7 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
         await asyncio.Event().wait()
 
     monkeypatch.setattr(trace_sweep, "remove_calls", block)
-    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).run())
+    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
 
@@ -269,7 +269,7 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
     for name in ("acme/bad", "acme/good"):
         await CallsStore(database).write([start(1, project_id=name, started_at=times.now() - 9 * DAY)])
         await RetentionStore(database).set_rule(name, Rule(keep_days=5))
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     sweep = stores.retention.sweep
 
     async def fail_for_one(project_id: str) -> Report:
@@ -291,7 +291,7 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
 async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
     database: Database, commands: Commands
 ) -> None:
-    upkeep = MaintenanceJobs(database, Stores.for_database(database))
+    upkeep = MaintenanceJobs(database, Stores(database))
     commands.sent.clear()
     await upkeep.run_due()
     assert sorted(commands.names) == ["distinct", "find", "find", "find"]
@@ -305,7 +305,7 @@ async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
 
 async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pytest.LogCaptureFixture) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    upkeep = MaintenanceJobs(away, Stores.for_database(away))
+    upkeep = MaintenanceJobs(away, Stores(away))
 
     with caplog.at_level(logging.WARNING, "loomql"):
         await upkeep.run_due()

@@ -51,7 +51,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 async def filled(database: Database) -> Stores:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     await schema_version.mark_done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
@@ -83,7 +83,7 @@ async def test_restore_returns_all_data_and_indexes(
     assert everything(client, empty) == everything(client, name)
     for collection in indexes.models():
         assert client[empty][collection].index_information() == client[name][collection].index_information()
-    again = Stores.for_database(Database(database._client, empty))
+    again = Stores(Database(database._client, empty))
     wanted = frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"})
     sizes = await again.projects.sizes(["acme/chat"], wanted)
     assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
@@ -163,7 +163,7 @@ async def test_running_purge_continues_after_restore(
 
     assert counts["purges"] == 1
     assert counts["calls"] > 0
-    again = Stores.for_database(Database(database._client, empty))
+    again = Stores(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
     assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()

@@ -34,7 +34,7 @@ async def filled(database: Database) -> None:
     """Write more calls than all buffers between server and client can hold."""
     for first in range(0, COUNT, 100):
         numbers = range(first, first + 100)
-        await Stores.for_database(database).calls.write(
+        await Stores(database).calls.write(
             [part for number in numbers for part in (start(number, inputs=LARGE), end(number))]
         )
 

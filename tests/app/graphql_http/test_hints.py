@@ -17,12 +17,12 @@ from strawberry.types import ExecutionResult
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-import graphql_schema.hints
+import graphql_schema.engine.hints
 from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Context, Stores
-from graphql_schema.hints import StreamHints
+from graphql_schema.engine.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
@@ -395,7 +395,7 @@ async def test_result_waits_a_second_for_all_its_hints(
 
     async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
         started.append(project_id)
-        await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
+        await asyncio.sleep(graphql_schema.engine.hints.WAIT_SECONDS * 0.6)
         return []
 
     monkeypatch.setattr(HintsStore, "_missing_project_hints", slow)
@@ -482,7 +482,7 @@ async def test_sse_subscription_gets_hints_by_comment_before_its_events(
 async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
     database: Database, calls: CallsStore, schema: LoomSchema
 ) -> None:
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     missing = {"json": {"$expr": {"$not": [eq("inputs.mesages", "x")]}}}
     before = await calls.events_cursor(PROJECT)
     await calls.write([start(20, inputs={})])
@@ -514,7 +514,7 @@ async def test_subscription_whose_field_is_in_a_fragment_gets_hints(database: Da
         subscription ($query: QueryInput, $after: String) {{ ...Watch }}
         fragment Watch on Subscription {{ {field_of_watch} }}
     """
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     found = await schema.stream(document, {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}, context)
     async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
         result = await anext(results)
@@ -583,7 +583,7 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     )
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
     monkeypatch.setattr(sample, "READ_SECONDS", 30.0)
-    monkeypatch.setattr(graphql_schema.hints, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(graphql_schema.engine.hints, "WAIT_SECONDS", 60.0)
     patient = await hints_of(client, eq("inputs.mesages", "x"))
     monkeypatch.setattr(sample, "READ_SECONDS", 0.0001)
     none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from app.server import lifespan
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.calls.events.change_stream import current_token
-from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, results_of, streaming
 from tests.live_server import live_server
@@ -34,13 +34,13 @@ RESUME = f"""subscription ($after: String) {{
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
     """Return the list of stores that the service creates."""
     made: list[Stores] = []
-    over = Stores.for_database
 
-    def record(database: Database, *given: Any) -> Stores:
-        made.append(over(database, *given))
-        return made[-1]
+    class Recorded(Stores):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
 
-    monkeypatch.setattr(Stores, "for_database", record)
+    monkeypatch.setattr(lifespan, "Stores", Recorded)
     return made
 
 

@@ -194,7 +194,7 @@ async def test_refused_database_works_after_it_is_replaced(database: Database) -
 
 
 async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: Database) -> None:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     readiness = Readiness(database, 3, poll_seconds=0.02)
     await readiness.prepare()
     watching = asyncio.create_task(readiness.watch())

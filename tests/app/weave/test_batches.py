@@ -361,7 +361,7 @@ async def test_batch_of_many_invalid_items_blocks_no_other_request(
 
     async with another_task(turns):
         with pytest.raises(InvalidRequestError) as refused_whole:
-            await create(Stores.for_database(database), body)
+            await create(Stores(database), body)
 
     error = refused_whole.value
     assert (weave_status(error), reason(error)[:9]) == (422, "batch.0: ")
@@ -388,7 +388,7 @@ async def test_batch_without_memory_for_an_item_is_refused_whole(
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
     with pytest.raises(type(error)):
-        await create(Stores.for_database(database), body)
+        await create(Stores(database), body)
 
     assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
 
@@ -435,7 +435,7 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
     reservation = Noting(RequestBudget())
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
-    answer = await create(Stores.for_database(database), dense_batch(project, path, reservation))
+    answer = await create(Stores(database), dense_batch(project, path, reservation))
 
     assert (answer.status_code, b"error" in answer.body) == (200, False)
     assert len(taken) == 3
@@ -462,7 +462,7 @@ async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
             stored.append(size)
 
     with pytest.raises(UnavailableError) as refusal:
-        await create(Stores.for_database(database), dense_batch(project, path, Filling(RequestBudget())))
+        await create(Stores(database), dense_batch(project, path, Filling(RequestBudget())))
 
     assert refusal.value.message == (
         "the memory is full; items before batch.1 may be stored, send the whole batch again a little later"

@@ -172,7 +172,7 @@ def narrow(database: Database, request_budget: RequestBudget) -> Iterator[httpx.
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         own = Database(database._client, database.calls.database.name, request_budget=request_budget)
-        yield {"stores": Stores.for_database(own)}
+        yield {"stores": Stores(own)}
 
     weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, Admission(request_budget))
     app = Starlette(routes=[weave_api.mount()], lifespan=lifespan)

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -29,7 +28,7 @@ LIFE = "type call { id status inputs }"
 
 @pytest.fixture
 async def stores(database: Database) -> AsyncIterator[Stores]:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     yield stores
     await stores.close()
 
@@ -155,7 +154,7 @@ async def test_event_has_the_current_trace_size(schema: LoomSchema, stores: Stor
 
 
 async def test_slow_subscriber_gets_a_resume_cursor(schema: LoomSchema, database: Database) -> None:
-    stores = replace(Stores.for_database(database), calls=CallsStore(database, max_event_bytes=15_000))
+    stores = Stores(database, calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
         await until_subscribed(stores.calls)
@@ -189,7 +188,7 @@ async def test_subscription_to_a_malformed_project_names_the_argument(schema: Lo
 
 async def test_subscription_without_a_database_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
-    stores = Stores.for_database(away)
+    stores = Stores(away)
 
     answers = [answer async for answer in watch(schema, stores, "type")]
     await stores.close()

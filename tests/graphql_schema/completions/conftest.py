@@ -17,7 +17,7 @@ from tests.graphql_schema.conftest import Answer
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> AsyncIterator[Stores]:
-    stores = Stores.for_database(database, providers)
+    stores = Stores(database, providers)
     yield stores
     await stores.close()
 

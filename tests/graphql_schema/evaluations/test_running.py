@@ -62,7 +62,7 @@ query ($projectId: ID!, $callId: ID!) {
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with the stand-in instead of OpenAI."""
-    return Stores.for_database(database, providers)
+    return Stores(database, providers)
 
 
 class Api:

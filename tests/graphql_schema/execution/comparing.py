@@ -9,7 +9,7 @@ import orjson
 from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, execute
 from graphql.execution.executor import Executor
 
-from graphql_schema.engine.prepared_operation import ExecutionInput, PreparedOperation
+from graphql_schema.engine.documents import ExecutionInput, PreparedOperation
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost_weights import Weights

@@ -5,7 +5,7 @@ import weakref
 
 from graphql import DocumentNode, parse
 
-from graphql_schema.engine.prepared_operation import ExecutionInput, is_awaitable
+from graphql_schema.engine.documents import ExecutionInput, is_awaitable
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution import comparing

@@ -9,7 +9,7 @@ import strawberry
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor
-from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
+from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import BadInputError

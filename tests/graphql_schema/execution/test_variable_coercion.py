@@ -8,7 +8,7 @@ import pytest
 from graphql import OperationDefinitionNode, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
-from graphql_schema.execution.variable_coercion import VariableCoercion
+from graphql_schema.execution.input_values import VariableCoercion
 from graphql_schema.schema import LoomSchema
 
 START = {"projectId": "acme/chat", "opName": "f", "startedAt": "2026-01-01T00:00:00Z", "attributes": {}, "inputs": {}}

@@ -37,7 +37,7 @@ def schema(request: pytest.FixtureRequest) -> strawberry.Schema:
     config = StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS))
     made = strawberry.Schema(Query, config=config, execution_context_class=CompilingExecutor)
     if request.param:
-        call_directly(made._schema, config.info_class)
+        call_directly(made._schema)
     return made
 
 

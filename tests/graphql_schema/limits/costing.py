@@ -44,7 +44,7 @@ class Pricing:
         """Return the cost that an answer would state."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
         formula = CostFormula(self.weights, self.limits, executor.operation, executor.fragment_definitions)
-        found = formula.extensions(executor.variable_values.coerced)
+        found = formula.extensions(executor.variable_values)
         assert found is not None
         cost: int = found["cost"]["requested"]
         return cost

@@ -21,7 +21,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues, get_argument_values
 
 from graphql_schema.limits.cost import MAX_NUMBER, CostFormula
 from graphql_schema.limits.cost_weights import INNER, UNINDEXED, Weights
@@ -115,7 +115,7 @@ def test_document_with_many_flags_is_counted_correctly_each_time(things: Pricing
 
     for number in [*range(256), *range(256)]:
         values = {f"f{each}": bool(number & 2**each) for each in flags}
-        found = formula.extensions(values)
+        found = formula.extensions(VariableValues({}, values))
         assert found is not None
         assert found["cost"]["requested"] == 1 + number
 
@@ -224,14 +224,14 @@ def unfolded(executor: Executor[Any]) -> int:
             work += weight.work
             values = get_argument_values(definition, node, executor.variable_values)
             given = {name: values.get(each.out_name or name) for name, each in definition.args.items()}
-            stated = size_of(weight.size, weight.nested if in_list else weight.default, given)
+            stated = size_of(weight.arguments or weight.size, weight.nested if in_list else weight.default, given)
             is_list = is_list_type(get_nullable_type(definition.type))
             known = [size for size in (stated, handed, INNER) if size is not None]
             below = get_named_type(definition.type)
             each = weight.own
             if is_composite_type(below):
                 each += most(below, details, None if is_list else stated, in_list=in_list or is_list)
-                if weight.scans and isinstance(below, GraphQLObjectType):
+                if weight.declared.get("scans") and isinstance(below, GraphQLObjectType):
                     selected = executor.collect_subfields(below, details).grouped_field_set.values()
                     each += UNINDEXED * (1 + sum(one[0].node.name.value == "totalCount" for one in selected))
             total += known[0] * each if is_list else each

@@ -86,7 +86,7 @@ def test_too_many_database_queries_are_named_as_the_reason(limited: Limited) -> 
 
 async def test_too_costly_operation_sends_no_database_command(database: Database, commands: Commands) -> None:
     schema = build_schema(Limits(max_cost=250_000))
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     commands.sent.clear()
 
     result = await schema.execute(FEEDBACK, context_value=context)
@@ -103,9 +103,7 @@ async def test_subscription_limit_applies_to_the_cost_of_one_event(database: Dat
     schema = build_schema(Limits(max_cost=50))
     document = about("subscription { callEvents(%s) { call { feedback { nodes { id } } } } }")
 
-    [refused] = [
-        each async for each in await schema.stream(document, context_value=Context(Stores.for_database(database)))
-    ]
+    [refused] = [each async for each in await schema.stream(document, context_value=Context(Stores(database)))]
 
     [error] = refused.errors or []  # type: ignore[union-attr] # as above
     assert "The subscription may cost 113, and the limit is 50" in error.message
@@ -114,7 +112,7 @@ async def test_subscription_limit_applies_to_the_cost_of_one_event(database: Dat
 @pytest.mark.parametrize("compiled", [True, False])
 async def test_mutation_is_not_refused_for_its_input_size(database: Database, *, compiled: bool) -> None:
     schema = build_schema(Limits(max_cost=100), compiled=compiled)
-    context = Context(Stores.for_database(database))
+    context = Context(Stores(database))
     made = [
         {
             "start": {
@@ -147,7 +145,7 @@ async def test_full_pages_cost_exactly_what_they_return(database: Database, call
     document = """query ($first: Int!) { calls(projectId: "acme/chat", first: $first) {
         pageInfo { hasNextPage } edges { node { id inputs } } } }"""
 
-    result = await schema.execute(document, {"first": 3}, context_value=Context(Stores.for_database(database)))
+    result = await schema.execute(document, {"first": 3}, context_value=Context(Stores(database)))
 
     assert result.errors is None
     assert result.extensions == {"cost": {"requested": 10 + objects_in(result.data), "limit": 250_000}}
@@ -167,7 +165,7 @@ async def test_invalid_page_size_is_reported_by_its_field(database: Database) ->
     schema = build_schema(Limits(max_cost=250_000))
     document = about("{ calls(%s, first: 1000000) { nodes { id } } }")
 
-    result = await schema.execute(document, context_value=Context(Stores.for_database(database)))
+    result = await schema.execute(document, context_value=Context(Stores(database)))
 
     [error] = result.errors or []
     assert "first: 1,000,000 exceeds the limit of 10,000 rows per page" in error.message

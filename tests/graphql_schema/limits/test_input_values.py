@@ -16,8 +16,8 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.engine import operations
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
+from graphql_schema.execution.input_values import MAX_INLINE_VALUES, MAX_UNKNOWN_KEYS, check_values
 from graphql_schema.limits import Limits
-from graphql_schema.limits.input_values import MAX_INLINE_VALUES, MAX_UNKNOWN_KEYS, check_values
 from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.database import Database
@@ -195,7 +195,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
-    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores(database)))
 
 
 ATTACKS: dict[str, tuple[str, object]] = {

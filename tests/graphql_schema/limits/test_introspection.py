@@ -11,7 +11,7 @@ from tests.graphql_schema.conftest import Run, running
 
 @pytest.fixture
 def secret(database: Database) -> Run:
-    return running(build_schema(Limits(introspection=False)), Context(Stores.for_database(database)))
+    return running(build_schema(Limits(introspection=False)), Context(Stores(database)))
 
 
 @pytest.mark.parametrize(

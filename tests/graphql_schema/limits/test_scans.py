@@ -142,9 +142,7 @@ async def test_refused_scans_send_nothing_to_the_database(database: Database, co
     document = aliases(90, f"calls(%s, first: 1, {JSON_PATH}) {{ nodes {{ id }} }}")
     commands.sent.clear()
 
-    result = await build_schema(Limits(max_cost=250_000)).execute(
-        document, context_value=Context(Stores.for_database(database))
-    )
+    result = await build_schema(Limits(max_cost=250_000)).execute(document, context_value=Context(Stores(database)))
 
     assert [error.extensions["code"] for error in result.errors or ()] == ["QUERY_TOO_COMPLEX"]  # type: ignore[index]
     assert commands.sent == []

@@ -79,7 +79,7 @@ async def test_arguments_reveal_nothing_of_another_project(schema: LimitedSchema
             codec.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
         )
 
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
     probes = [each for each in Prober(Subject(OURS, OUR_CALL), names(twin)).probes(schema) if is_steady_query(each)]
@@ -109,7 +109,7 @@ async def test_arguments_change_nothing_in_another_project(
             found.append([(each.message, each.path, each.extensions) for each in errors])
         return found
 
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
     probes = [
@@ -122,7 +122,7 @@ async def test_arguments_change_nothing_in_another_project(
     await stores.close()
     for project_id in (OURS, THEIRS):
         await forget(database, project_id)
-    again = Stores.for_database(database)
+    again = Stores(database)
     await ours(again)
     alone = await errors_of(again, probes)
     await again.close()

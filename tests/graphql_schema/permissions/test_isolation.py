@@ -39,7 +39,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 @pytest.fixture
 async def stores(database: Database, commands: Commands) -> Any:
     """Create the same entities in both projects; theirs have secret values, and ours refer to theirs."""
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     for project_id, words in ((OURS, "ours"), (THEIRS, HIDDEN)):
         await stores.objects.create(ObjectVersion(project_id, "thing", {"x": 1}))
         await stores.objects.create(ObjectVersion(project_id, "words", {"words": words}))

@@ -43,7 +43,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Any:
-    stores = Stores.for_database(database, providers)
+    stores = Stores(database, providers)
     yield stores
     await stores.close()
 

@@ -95,7 +95,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 async def test_every_field_needs_the_role_in_the_table(
     schema: LimitedSchema, database: Database, commands: Commands, caller: str
 ) -> None:
-    stores = Stores.for_database(database)
+    stores = Stores(database)
     outcomes: dict[str, set[bool]] = {}
     sent: dict[str, list[str]] = {}
 
@@ -132,7 +132,7 @@ def test_permission_without_field_fails_schema_creation(schema: LimitedSchema) -
 async def test_error_without_keys_names_the_command_for_an_admin_key(schema: LimitedSchema, database: Database) -> None:
     document = '{ a: retentionSet(projectId: "acme/chat") { projectId } }'
 
-    result = await schema.execute(f"mutation {document}", context_value=Context(Stores.for_database(database)))
+    result = await schema.execute(f"mutation {document}", context_value=Context(Stores(database)))
 
     assert result.errors
     assert "LOOMQL_ADMIN=true" in result.errors[0].message

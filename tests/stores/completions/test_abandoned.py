@@ -64,7 +64,7 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     keeping.cancel()
     await until_found(completions.find_abandoned)
 
-    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
+    await MaintenanceJobs(database, Stores(database)).run_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
     completion = await creating
@@ -96,7 +96,7 @@ async def test_call_whose_end_was_not_stored_is_ended_by_others(
         completion = await creating
     before = await kept(calls, completion.call_id)
     await until_found(completions.find_abandoned)
-    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
+    await MaintenanceJobs(database, Stores(database)).run_due()
 
     assert "choices" in completion.response
     assert before["status"] == "running"
@@ -110,7 +110,7 @@ async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsSto
         lease_id = f"completions:{PROJECT}:{call_id}"
         assert await Lease(database, database.leases, {"_id": lease_id}, seconds=0).insert({})
 
-    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
+    await MaintenanceJobs(database, Stores(database)).run_due()
 
     assert [document async for document in database.calls.find({})] == before
     assert await has_no_lease(database)

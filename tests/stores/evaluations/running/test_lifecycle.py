@@ -38,7 +38,7 @@ MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with a stand-in instead of OpenAI and a limit of two rows at once."""
-    return Stores.for_database(database, providers, evaluation_rows=2)
+    return Stores(database, providers, evaluation_rows=2)
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ async def test_run_of_another_process_can_be_canceled(
 ) -> None:
     gate = Gate(stand_in, passing=3)
     call_id = await order(stores)
-    elsewhere = Stores.for_database(database, providers)
+    elsewhere = Stores(database, providers)
 
     async with under_way(elsewhere, call_id):
         await until(lambda: gate.waiting > 0)
@@ -208,7 +208,7 @@ async def test_interrupted_run_resumes_without_repaying(
     before = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
 
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
+    await Stores(database, providers).evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
@@ -307,7 +307,7 @@ async def test_stopped_worker_releases_its_run_at_once(
 
     assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
+    await Stores(database, providers).evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -317,7 +317,7 @@ async def test_one_of_two_workers_gets_the_run(
     stand_in.reply = Grader()
     call_id = await order(stores)
 
-    both = (stores, Stores.for_database(database, providers))
+    both = (stores, Stores(database, providers))
     await asyncio.gather(*(each.evaluation_runs.execute(PROJECT, call_id) for each in both))
 
     assert len(stand_in.requests) == 2 * len(MANY)
@@ -499,7 +499,7 @@ async def test_progress_is_sent_on_change_until_the_end(
 ) -> None:
     call_id = await order(stores, judged=False)
     stand_in.reply = None
-    watcher = asyncio.create_task(progress_of(Stores.for_database(database, providers).evaluation_runs, call_id))
+    watcher = asyncio.create_task(progress_of(Stores(database, providers).evaluation_runs, call_id))
     await asyncio.sleep(0.2)
     evaluation = await orders.evaluation(stores, [], MANY)
     slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))

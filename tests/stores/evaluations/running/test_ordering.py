@@ -18,7 +18,7 @@ from tests.stores.evaluations.running.orders import PROJECT
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with a stand-in instead of OpenAI."""
-    return Stores.for_database(database, providers)
+    return Stores(database, providers)
 
 
 async def refused(stores: Stores, evaluation: str, model: str) -> StoreError:
@@ -203,7 +203,7 @@ async def test_unusable_model_is_refused(stores: Stores, value: dict[str, Any], 
 
 async def test_missing_key_is_named_before_the_run(database: Database) -> None:
     providers = EnvironmentProviders({})
-    stores = Stores.for_database(database, providers)
+    stores = Stores(database, providers)
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores, "openai/small")
 
     error = await refused(stores, evaluation, model)
@@ -213,7 +213,7 @@ async def test_missing_key_is_named_before_the_run(database: Database) -> None:
     assert "The API key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
     judged = await orders.evaluation(stores, [await orders.judge(stores, "mistral/judge")])
     providers = EnvironmentProviders({"OPENAI_API_KEY": "sk-x"})
-    error = await refused(Stores.for_database(database, providers), judged, model)
+    error = await refused(Stores(database, providers), judged, model)
     assert error.argument == "evaluation_ref"
     assert "MISTRAL_API_KEY" in error.message
 

@@ -22,7 +22,7 @@ ALL = PredictionSelection(frozenset({"output", "scores", "model_call", "model_la
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with a stand-in instead of OpenAI."""
-    return Stores.for_database(database, providers)
+    return Stores(database, providers)
 
 
 async def read(stores: Stores, call_id: str, sort_by: list[SortBy] | None = None) -> dict[str, list[Row]]:

@@ -23,7 +23,7 @@ from tests.stores.evaluations.running.orders import PROJECT, PROMPT, ROWS, Grade
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with a stand-in instead of OpenAI."""
-    return Stores.for_database(database, providers)
+    return Stores(database, providers)
 
 
 async def test_run_has_the_call_tree_of_weave(stores: Stores, stand_in: StandIn) -> None:
@@ -255,7 +255,7 @@ async def test_names_are_used_literally(stores: Stores, stand_in: StandIn) -> No
 
 
 async def test_concurrent_rows_are_limited(database: Database, providers: EnvironmentProviders) -> None:
-    stores = Stores.for_database(database, providers, evaluation_rows=3)
+    stores = Stores(database, providers, evaluation_rows=3)
     rows = [{"question": f"Number {number}?"} for number in range(20)]
     evaluation = await orders.evaluation(stores, [], rows)
 

@@ -30,7 +30,6 @@ _ON_CALLS: Final = frozenset({"calls", "callEvents", "callsStats", _AGGREGATE})
 _CONDITIONS: Final = ("filter", "query")
 _OTHER_PAGE: Final = ("after", "before", "offset")
 _SIZES: Final = ("first", "last", "limit")
-_TYPE_NAME: Final = "__typename"
 
 
 Hint = dict[str, Any]
@@ -45,15 +44,8 @@ class _Field(NamedTuple):
     condition: CallsCondition | None
 
 
-def may_be_empty(result: ExecutionResult) -> bool:
-    """Return True if a root field may have returned no rows; stops at the first value of a field with rows."""
-    return result.data is not None and any(_is_empty(value) for value in result.data.values())
-
-
-async def with_hints(result: ExecutionResult, executor: Executor[Any]) -> ExecutionResult:
-    """Return the result of a query with hints on the root fields that returned no rows, if there are any."""
-    failed = {error.path[0] for error in result.errors or () if error.path}
-    empty = {name: value for name, value in (result.data or {}).items() if name not in failed and _is_empty(value)}
+async def with_hints(result: ExecutionResult, executor: Executor[Any], empty: Mapping[str, object]) -> ExecutionResult:
+    """Return the result of a query with hints on the root fields in `empty`, if there are any."""
     if hints := await _hints(executor, empty):
         result.extensions = {**(result.extensions or {}), "hints": hints}
     return result
@@ -129,25 +121,6 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         is_on_calls = node.name.value in _ON_CALLS and not arguments.get("expandColumns")
         condition = CallsCondition(*(to_store(arguments[each]) for each in _CONDITIONS)) if is_on_calls else None
         yield _Field(name, arguments["projectId"], condition)
-
-
-def _is_empty(value: object) -> bool | None:
-    """Return True if the value of a root field may contain no row.
-
-    That is an empty list, one row of zeros and nulls, 0, or null. None for values that say nothing about rows: a
-    boolean such as `hasNextPage`, and a type name.
-    """
-    if isinstance(value, dict):
-        is_empty = None
-        for name, each in value.items():
-            found = None if name == _TYPE_NAME else _is_empty(each)
-            if found is False:
-                return False
-            is_empty = found or is_empty
-        return is_empty
-    if isinstance(value, list):
-        return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_empty(value[0])))
-    return None if isinstance(value, bool) else value is None or value == 0
 
 
 def _has_row(value: object) -> bool:
