@@ -122,6 +122,15 @@ class StandIn:
         """Return an image of one pixel."""
         return Response(PNG, media_type="image/png")
 
+    async def stalled(self, _request: Request) -> Response:
+        """Send the head of an answer whose content never comes."""
+
+        async def never() -> AsyncIterator[bytes]:
+            await asyncio.sleep(30)
+            yield b""
+
+        return StreamingResponse(never(), media_type="image/png")
+
     async def elsewhere(self, request: Request) -> Response:
         """Answer the target of a redirect; no client should reach it."""
         await self._take(request)
@@ -184,6 +193,7 @@ def stand_in_provider(reply: Reply | None = None) -> Iterator[StandIn]:
         Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
         Route("/v1/images/generations", stand_in.images, methods=["POST"]),
         Route("/v1/pictures/{number}.png", stand_in.picture),
+        Route("/v1/stalled", stand_in.stalled),
         Route("/elsewhere", stand_in.elsewhere, methods=["GET", "POST"]),
     ]
     with live_server(Starlette(routes=routes), lifespan="off") as address:

@@ -165,7 +165,7 @@ MAX_WEBSOCKETS: Final = 5_000
 MAX_DOCUMENTS: Final = 4
 """Long documents that threads parse and validate at once: the process's pool has few more threads."""
 
-LONG_DOCUMENT: Final = 2_000
+DOCUMENT_SLOT_CHARACTERS: Final = 2_000
 """Length in characters above which a document needs a slot: a shorter one takes less than 40 ms."""
 
 
@@ -266,14 +266,15 @@ class Admission:
     rates: RateLimiter | None = None
     """The rate of requests; None without a limit."""
 
-    def reading(self, document: str, scope: Scope) -> AbstractAsyncContextManager[object]:
-        """Return the slot in which a document is parsed and validated; a short one needs none.
+    def reading(self, document: str, scope: Scope, *, is_cached: bool = False) -> AbstractAsyncContextManager[object]:
+        """Return the slot in which a document is parsed and validated; a short or a cached one needs none.
 
         Raises:
             RateLimitedError: the caller has no slot left.
             UnavailableError: no slot became free in time.
         """
-        return self.documents.slot(quota_key_of(scope)) if len(document) > LONG_DOCUMENT else nullcontext()
+        is_short = len(document) <= DOCUMENT_SLOT_CHARACTERS
+        return nullcontext() if is_short or is_cached else self.documents.slot(quota_key_of(scope))
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Admission":

@@ -26,8 +26,6 @@ from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
 
-logger = logging.getLogger("loomql")
-
 _PAUSE_SECONDS: Final = 5.0
 _UPLOAD_PAUSE_SECONDS: Final = 60.0
 _RUN_PAUSE_SECONDS: Final = 2.0
@@ -159,14 +157,13 @@ class Job(Generic[_Item]):
         """Count and log a failure in the block, once while it stays the same; the job is retried."""
         try:
             yield
-        except (StoreError, PyMongoError) as error:
-            failure = f"{subject} failed; it is tried again: {error}"
+        except Exception as error:
+            failure = f"{subject}: {type(error).__name__}: {error}"
             if failure not in self._logged_failures | self._failures:
-                logger.warning(failure)
-        except Exception:
-            failure = f"{subject} failed; it is tried again"
-            if failure not in self._logged_failures | self._failures:
-                logger.exception(failure)
+                if isinstance(error, StoreError | PyMongoError):
+                    logger.warning("%s failed; it is tried again: %s", subject, error)
+                else:
+                    logger.exception("%s failed; it is tried again", subject)
         else:
             return
         self._stats.failed += 1
@@ -255,7 +252,7 @@ async def run_evaluations(
         group.create_task(execute(run)).add_done_callback(lambda _: slots.release())
 
     async def execute(run: tuple[str, str]) -> None:
-        with job.logging_failures(f"evaluation run {run[1]}"):
+        with job.logging_failures(f"evaluations {' '.join(run)}"):
             await runs.execute(*run)
 
     job = Job("evaluations", find_due, start, stats)

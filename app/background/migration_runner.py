@@ -18,7 +18,8 @@ from stores.migrations.calls_backfill import CallsBackfill, Progress
 
 logger = logging.getLogger("loomql")
 
-_PAUSE_SECONDS: Final = 0.1
+_FIRST_PAUSE_SECONDS: Final = 0.02
+_PAUSE_SECONDS: Final = 1.0
 _LOG_SECONDS: Final = 10.0
 
 
@@ -35,10 +36,13 @@ class MigrationRunner:
 
     async def finish(self) -> None:
         """Run the backfill, or wait while another process runs it, until it is done; retry failures."""
-        self._is_done = False
-        while not self._is_done:
+        self._is_done, pause = False, _FIRST_PAUSE_SECONDS
+        while True:
             await self._job.run_due()
-            await asyncio.sleep(0 if self._is_done else _PAUSE_SECONDS)
+            if self._is_done:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_SECONDS)
 
     async def _find_due(self) -> Sequence[str]:
         return ["of older calls"]

@@ -157,7 +157,8 @@ class GraphQLHTTP:
         return prepared
 
     async def _read(self, request: Request, operation: Operation, allowed: set[OperationType]) -> Prepared:
-        async with self.admission.reading(operation.query, request.scope):
+        is_cached = self.schema.has_cached(operation.query)
+        async with self.admission.reading(operation.query, request.scope, is_cached=is_cached):
             return await self.schema.prepare(operation.query, operation.operation_name, allowed)
 
     async def _execute(self, request: Request, operation: Operation, prepared: Prepared) -> ExecutionResult:

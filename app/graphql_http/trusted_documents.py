@@ -69,7 +69,7 @@ class TrustedDocuments:
             UntrustedDocumentError: the own document may not run, or is not the requested one.
         """
         own = parameters.get("query") or None
-        if own is not None and not self._texts:
+        if own is not None and not self._texts and not self.is_strict:
             return None
         requested = asked_for(parameters)
         if requested is None:

@@ -46,6 +46,7 @@ TIMEOUT_SECONDS: Final = 60
 _EVERY: Final = "*"
 
 
+@lru_cache(1024)
 def is_loopback(address: str) -> bool:
     """Return True if only this machine reaches the address, or if it is not an IP address but a socket path."""
     ip = _ip(address)
@@ -58,7 +59,6 @@ def is_for_this_machine(host: str) -> bool:
     return host == "localhost" if ip is None else ip.is_loopback
 
 
-@lru_cache(1024)
 def _ip(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)

@@ -1,8 +1,10 @@
 """Media types of requests and content negotiation."""
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
+from typing import Final, TypeVar
+
+_Found = TypeVar("_Found")
 
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
@@ -12,8 +14,22 @@ EVENT_STREAM: Final = "text/event-stream"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
+MAX_CACHED_CHARACTERS: Final = 200
+"""Maximum length of a cached header. Longer ones are rare, and a client could fill the memory with them."""
 
-@lru_cache(100)
+
+def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
+    """Cache a function of a header, because most clients repeat their headers."""
+    cached_find = lru_cache(100)(find)
+
+    @wraps(find)
+    def lookup(header: str) -> _Found:
+        return cached_find(header) if len(header) <= MAX_CACHED_CHARACTERS else find(header)
+
+    return lookup
+
+
+@_cached
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
     name, *parameters = header.split(";")
@@ -21,7 +37,7 @@ def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
 
 
-@lru_cache(100)
+@_cached
 def negotiate(accept: str) -> str | None:
     """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
 

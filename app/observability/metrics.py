@@ -150,6 +150,7 @@ class MetricsCollector:
         """Return the used amount and the limit of each limited resource."""
         admission, fan_out = self.admission, self.stores.calls.fan_out
         limiters = {
+            "documents": admission.documents,
             "completions": self.stores.completions.limiter,
             "exports": self.exports,
             "operations": admission.operations,

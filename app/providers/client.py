@@ -22,6 +22,9 @@ from stores.json import AnyJson, codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
 _MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
+_STALL_SECONDS: Final = 5.0
+"""Time in seconds after which a download fails that makes no progress."""
+
 _MAX_ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 20.0
@@ -126,7 +129,10 @@ class ProviderClient:
         is_trusted = not endpoint.is_custom and origin_of_base_url(endpoint.base_url, endpoint.provider) == origin
         client = self._http(_MAX_DOWNLOAD_BYTES, public_only=not (is_trusted or self._allow_private))
         try:
-            async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                client.stream("GET", url, timeout=_STALL_SECONDS) as response,
+            ):
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")
                 content = bytearray()
@@ -205,8 +211,9 @@ class _StatusError(Exception):
     async def read(cls, response: httpx2.Response) -> Self:
         """Read the error from a response, and close it."""
         async with aclosing(response):
-            body: AnyJson = (await response.aread()).decode(errors="replace").strip()
-        with suppress(ValueError):
+            await response.aread()
+        body: AnyJson = response.text.strip()
+        with suppress(ValueError, RecursionError):
             body = json.loads(body)  # unlike `codec`, it accepts lone surrogates
         if isinstance(body, dict):
             body = body.get("error", body)

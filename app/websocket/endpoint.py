@@ -412,7 +412,8 @@ class Connection:
         if endpoint.admission.rates:
             endpoint.admission.rates.check(quota_key_of(self._socket.scope))
         query = endpoint.trusted.text_of(payload) or payload.get("query") or ""
-        async with endpoint.admission.reading(query, self._socket.scope):
+        is_cached = endpoint.schema.has_cached(query)
+        async with endpoint.admission.reading(query, self._socket.scope, is_cached=is_cached):
             prepared = await endpoint.schema.prepare(query, payload.get("operationName"))
         if is_large and isinstance(prepared, PreparedOperation) and prepared.is_open_ended_subscription:
             raise large_subscription_error()

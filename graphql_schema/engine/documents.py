@@ -397,6 +397,10 @@ class Documents:
         self._weights = Weights(schema)
         self._cache = DocumentCache()
 
+    def has_cached(self, text: str) -> bool:
+        """Return True if a document is cached."""
+        return self._cache.get(text) is not None
+
     async def prepare(
         self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> PreparedOperation:

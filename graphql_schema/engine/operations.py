@@ -94,6 +94,10 @@ class LimitedSchema(strawberry.Schema):
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 
+    def has_cached(self, text: str) -> bool:
+        """Return True if `prepare` needs neither to parse nor to validate a document."""
+        return self._documents.has_cached(text)
+
     async def prepare(
         self,
         query: str | None,

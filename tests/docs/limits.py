@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission.limits import LONG_DOCUMENT, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
+from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
 from app.graphql_http.multipart import MAX_FILES
 from app.http import connections
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
@@ -88,7 +88,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Queries", f"{MAX_QUERIES}", _BUSY),
         ("Queries of one caller", f"{MAX_QUERIES // 2}", _CALLER_BUSY),
         (
-            f"Documents above {LONG_DOCUMENT:,} characters that the server parses and validates at once",
+            f"Documents above {DOCUMENT_SLOT_CHARACTERS:,} characters that the server parses and validates at once",
             f"{MAX_DOCUMENTS}; {MAX_DOCUMENTS // 2} of one caller",
             f"{_BUSY}; {_CALLER_BUSY} for one caller",
         ),

@@ -9,14 +9,14 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from app.admission import Admission
-from app.admission.limits import LONG_DOCUMENT, MAX_DOCUMENTS, document_limiter
+from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, document_limiter
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.example_api import Query
 
-LONG = "{ __typename " + "#" * LONG_DOCUMENT + "\n}"
+LONG = "{ __typename " + "#" * DOCUMENT_SLOT_CHARACTERS + "\n}"
 CLIENT = "address 127.0.0.1"
 
 
@@ -55,3 +55,7 @@ async def test_long_document_waits_for_its_slot_before_it_is_parsed() -> None:
                 await held.enter_async_context(admission.documents.slot(CLIENT))
             assert [await posted(LONG), await posted("{ __typename }")] == [429, 200]
         assert await posted(LONG) == 200
+        async with AsyncExitStack() as held:
+            for _ in range(MAX_DOCUMENTS // 2):
+                await held.enter_async_context(admission.documents.slot(CLIENT))
+            assert await posted(LONG) == 200, "a cached document needs no slot"

@@ -1,8 +1,12 @@
 """Tests that the Accept header chooses the media type of an answer."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import pytest
 
-from app.http.media_types import negotiate, prefers_events, prefers_html
+from app.http.connections import is_for_this_machine
+from app.http.media_types import media_type_of, negotiate, prefers_events, prefers_html
 from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 
 
@@ -30,6 +34,25 @@ from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 )
 def test_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
     assert negotiate(accept) == answer
+
+
+def test_long_headers_are_not_kept() -> None:
+    def read_headers() -> None:
+        for number in range(100):
+            media_type_of(f"text/{number}" + "x" * 60_000)
+            is_for_this_machine(f"host-{number}." + "x" * 60_000)
+
+    assert kept_bytes(read_headers) < 1_000_000
+
+
+def kept_bytes(act: Callable[[], object]) -> int:
+    """Return the bytes that remain allocated after a call whose result is dropped."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpcore2
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from app.providers import EnvironmentProviders, transport
+from app.providers import EnvironmentProviders, client, transport
 from app.providers.client import headers_of
 from app.providers.environment import MAX_ANSWER_BYTES
 from app.providers.secrets import parse_hosts
@@ -181,7 +181,8 @@ async def test_rate_limited_request_is_retried(providers: EnvironmentProviders, 
 async def test_request_that_may_have_run_is_not_retried(
     providers: EnvironmentProviders, stand_in: StandIn, model: str
 ) -> None:
-    await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
+    seconds = 0.3 if model == "slow-5" else 30
+    await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=seconds), model)
 
     assert len(stand_in.requests) == 1
 
@@ -213,7 +214,9 @@ async def test_unreachable_provider_is_reported(providers: EnvironmentProviders)
 async def test_invalid_provider_response_is_reported(
     providers: EnvironmentProviders, stand_in: StandIn, model: str, expected: str
 ) -> None:
-    error = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
+    # Only the slow answer needs a short timeout; a busy machine takes long for the huge one.
+    seconds = 0.3 if model == "slow-5" else 30
+    error = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=seconds), model)
 
     assert expected in error.message
     assert error.message.startswith(f"acme (model {model})")
@@ -361,6 +364,35 @@ async def test_failed_image_download_is_reported(
 ) -> None:
     with pytest.raises(ProviderError, match=expected):
         await providers.download(endpoint(stand_in.base_url), url.format(stand_in.base_url), max_bytes)
+
+
+async def test_download_that_makes_no_progress_fails_before_the_timeout(
+    providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_STALL_SECONDS", 0.2)
+
+    with pytest.raises(ProviderError, match="cannot be downloaded"):
+        async with asyncio.timeout(10):
+            await providers.download(endpoint(stand_in.base_url), f"{stand_in.base_url}/stalled", 1000)
+
+
+async def test_error_as_deeply_nested_json_is_reported_as_text(
+    providers: EnvironmentProviders, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: Response("[" * 100_000, 400, media_type="application/json")
+
+    error = await error_of(providers, endpoint(stand_in.base_url), "deep")
+
+    assert error.status == 400
+    assert "[[[[" in error.message
+
+
+async def test_error_in_another_charset_is_decoded(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+    stand_in.reply = lambda _body: Response("né".encode("latin-1"), 400, media_type="text/plain; charset=latin-1")
+
+    error = await error_of(providers, endpoint(stand_in.base_url), "odd")
+
+    assert "né" in error.message
 
 
 async def test_image_url_of_a_custom_provider_cannot_reach_the_servers_network(
