@@ -36,7 +36,7 @@ RULED: Final[_Ruled] = {
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},
-    "CompletionsCreateEvent": {OWN: "chunk response weaveCallId text", SAME_PROJECT: "call"},
+    "CompletionsCreateEvent": {OWN: "chunk response weaveCallId", SAME_PROJECT: "call"},
     "CompletionsCreateRes": {OWN: "response weaveCallId", SAME_PROJECT: "call"},
     "CostCreateRes": {OWN: "ids"},
     "CostQueryOutput": {OWN: "ref"},
@@ -55,7 +55,7 @@ RULED: Final[_Ruled] = {
     "FeedbackReplaceRes": {OWN: "payload"},
     "FeedbackStatsRes": {OWN: "types"},
     "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
-    "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
+    "ImageGenerationCreateRes": {OWN: "response images weaveCallId", SAME_PROJECT: "call"},
     "LLMCostSchema": {OWN: "components price"},
     "ObjFile": {SAME_PROJECT: "file"},
     "ObjSchema": {

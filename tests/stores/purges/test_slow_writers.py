@@ -87,7 +87,7 @@ TABLES: dict[str, Callable[[TablesStore], Awaitable[object]]] = {
 async def test_table_write_is_refused_if_a_purge_starts_between_batches(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
-    after_the_first(monkeypatch, content_store, "_insert", lambda: mark(database))
+    after_the_first(monkeypatch, database.table_rows, "insert_many", lambda: mark(database))
 
     with pytest.raises(UnavailableError, match=PURGED):
         await write(TablesStore(database))
@@ -101,7 +101,7 @@ async def test_table_write_is_refused_if_a_purge_starts_between_batches(
 async def test_table_whose_first_rows_were_purged_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
-    after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
+    after_the_first(monkeypatch, database.table_rows, "insert_many", lambda: purge_all(database))
 
     with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await write(TablesStore(database))
