@@ -90,15 +90,6 @@ class Loaders:
         self._open: dict[Hashable, _Batch] = {}
         self._failures: dict[Hashable, tuple[StoreError, float]] = {}
 
-    async def load(
-        self,
-        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
-        key: Key,
-        *args: *Args,
-    ) -> Value:
-        """Return the value that `find` returns for a key, batched with concurrent calls."""
-        return (await self.load_all(find, (key,), *args))[key]
-
     async def load_all(
         self,
         find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],

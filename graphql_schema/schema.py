@@ -102,7 +102,7 @@ class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscri
 class LoomSchema(LimitedSchema):
     """A schema that sets a code on every error, and removes null defaults of optional arguments.
 
-    With `rulings`, each root field first checks the role of the caller.
+    With `permissions`, each root field first checks the role of the caller.
     """
 
     def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:
