@@ -1,6 +1,7 @@
 """The schema: root types with the fields of all packages."""
 
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -139,7 +140,15 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 
     `compiled` selects LoomQL's compiled execution of rows, otherwise graphql-core's. Each field of Query and Mutation
     is nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
+
+    Raises:
+        RuntimeError: if Python removes docstrings, which are the schema's descriptions.
     """
+    if sys.flags.optimize > 1:
+        raise RuntimeError(
+            "Python removes docstrings, and the schema takes its descriptions from them. Run Python without -OO: use "
+            "-O, or set PYTHONOPTIMIZE to 1 or to nothing."
+        )
     schema = LoomSchema(
         query=Query,
         mutation=Mutation,
