@@ -47,7 +47,7 @@ class _Batch:
     def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
         self.keys: dict[Hashable, None] = {}
         self.waiting = 0
-        self._waiters = 0
+        self.joined = 0
         self._found = asyncio.ensure_future(find(self))
         self._last = self._found
 
@@ -57,8 +57,8 @@ class _Batch:
         Waiters beyond `BATCH_SIZE` get a later future each, so that resuming them does not block the event loop.
         """
         self.keys |= dict.fromkeys(keys)
-        self._waiters += 1
-        if self._waiters > BATCH_SIZE and self._waiters % BATCH_SIZE == 1:
+        self.joined += 1
+        if self.joined > BATCH_SIZE and self.joined % BATCH_SIZE == 1:
             self._last = asyncio.ensure_future(_after(self._last))
         return self._last
 
@@ -90,15 +90,6 @@ class Loaders:
         self._open: dict[Hashable, _Batch] = {}
         self._failures: dict[Hashable, tuple[StoreError, float]] = {}
 
-    async def load(
-        self,
-        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
-        key: Key,
-        *args: *Args,
-    ) -> Value:
-        """Return the value that `find` returns for a key, batched with concurrent calls."""
-        return (await self.load_all(find, (key,), *args))[key]
-
     async def load_all(
         self,
         find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
@@ -122,8 +113,12 @@ class Loaders:
                 self._close(lookup, batch)
 
     async def _find(self, lookup: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
-        # Ready tasks run first, so that all fields of a page join before the lookup starts.
-        await asyncio.sleep(0)
+        # Ready tasks run first, so that all fields of a page join before the lookup starts. A long list starts its
+        # tasks in batches, one in each turn of the event loop.
+        joined = -1
+        while joined != batch.joined:
+            joined = batch.joined
+            await asyncio.sleep(0)
         self._close(lookup, batch)
         find, args = lookup
         try:

@@ -1,6 +1,7 @@
 """The schema: root types with the fields of all packages."""
 
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,7 +103,7 @@ class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscri
 class LoomSchema(LimitedSchema):
     """A schema that sets a code on every error, and removes null defaults of optional arguments.
 
-    With `rulings`, each root field first checks the role of the caller.
+    With `permissions`, each root field first checks the role of the caller.
     """
 
     def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:
@@ -139,7 +140,15 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 
     `compiled` selects LoomQL's compiled execution of rows, otherwise graphql-core's. Each field of Query and Mutation
     is nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
+
+    Raises:
+        RuntimeError: if Python removes docstrings, which are the schema's descriptions.
     """
+    if sys.flags.optimize > 1:
+        raise RuntimeError(
+            "Python removes docstrings, and the schema takes its descriptions from them. Run Python without -OO: use "
+            "-O, or set PYTHONOPTIMIZE to 1 or to nothing."
+        )
     schema = LoomSchema(
         query=Query,
         mutation=Mutation,

@@ -4,8 +4,10 @@ A field with a related row mostly costs more for the tasks that wait per row tha
 list, and all rows nested in them, defer such fields to `BatchedFields`, which resolves each for all rows at once.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import strawberry
@@ -25,7 +27,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import get_strawberry_type_cast
 
 from graphql_schema.execution.plans import Field, Plan, plain_object
-from stores.concurrency.time_slices import ReleasedItems, TimeSlice
+from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -178,6 +180,22 @@ async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
     return data
 
 
+async def _gathered_in_batches(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Await all: start their tasks in batches, between which other tasks run. The first failure cancels the others."""
+    if len(awaitables) <= BATCH_SIZE:
+        return await gather_with_cancel(*awaitables)
+    waiting, tasks = iter(awaitables), list[asyncio.Future[Any]]()
+    try:
+        while batch := [asyncio.ensure_future(each) for each in islice(waiting, BATCH_SIZE)]:
+            tasks += batch
+            await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        for task in [*tasks, *map(asyncio.ensure_future, waiting)]:
+            task.cancel()
+        raise
+    return await gather_with_cancel(*tasks)
+
+
 Deferred = list[tuple[Any, Location, Data]]
 """Sources, the locations of their rows, and the rows."""
 
@@ -220,7 +238,7 @@ class BatchedFields:
             self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
             raise
         further = [below.resolve_all()] if below.deferred else []
-        await gather_with_cancel(*further, *(_put_awaited(*each) for each in awaited))
+        await _gathered_in_batches([*further, *(_put_awaited(*each) for each in awaited)])
 
     async def _resolved(self, rows: Rows, position: int, deferred: Deferred) -> list[Any]:
         """Return the values of a field, one for each row."""
@@ -437,7 +455,7 @@ class RowList:
             [position] = self._awaited
             self._completed[position] = await self._completed[position]
         else:
-            found = await gather_with_cancel(*self._waiting())
+            found = await _gathered_in_batches(self._waiting())
             for position, data in zip(self._awaited, found, strict=True):
                 self._completed[position] = data
         return self._completed

@@ -162,6 +162,7 @@ class Edge(Generic[Node]):
 
 async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
     if listings[0].key is None:
+        # A field that sets no key resolves each listing by itself, so there is only one here.
         return [BigInt(await each.count()) for each in listings]
     keys: dict[Callable[..., Awaitable[Any]], list[Hashable]] = {}
     for each in listings:

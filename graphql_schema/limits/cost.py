@@ -16,9 +16,13 @@ from graphql import (
     GraphQLCompositeType,
     GraphQLError,
     GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLList,
     GraphQLNamedType,
     InlineFragmentNode,
     ListValueNode,
+    NullValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
@@ -27,19 +31,21 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
     is_abstract_type,
     is_composite_type,
     is_object_type,
 )
 from graphql.execution.values import VariableValues
 from graphql.utilities import coerce_input_literal
-from strawberry.utils.str_converters import to_snake_case
+from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
 from graphql_schema.errors import TOO_COMPLEX
 from graphql_schema.execution.plans import flags, is_included
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
 from stores.errors import BadInputError
+from stores.query import Query
 from stores.query.index_use import UNINDEXED_FILTERS, IndexedFields
 from stores.query.sort import SortBy
 
@@ -54,6 +60,7 @@ MAX_VISITED: Final = 50_000
 _MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
+_LITERAL: Final = "literal"
 
 Extensions = dict[str, Any]
 Fragments = Mapping[str, FragmentDefinitionNode]
@@ -115,6 +122,7 @@ class _Evaluation:
     def __init__(self, values: VariableValues) -> None:
         self._values = values
         self._known: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
 
     def count(self, selection: Selection) -> int:
         """Return the number of objects of one such selection."""
@@ -133,7 +141,12 @@ class _Evaluation:
 
     def times(self, field: CostedField) -> int:
         """Return the size of a field."""
-        return field.size if isinstance(field.size, int) else field.size(self._values)
+        if isinstance(field.size, int):
+            return field.size
+        found = self._sizes.get(id(field))
+        if found is None:
+            found = self._sizes[id(field)] = field.size(self._values)
+        return found
 
 
 class CostFormula:
@@ -376,16 +389,32 @@ class _Argument:
         return found if isinstance(found, int) else None
 
 
-def _has_variable(node: ValueNode) -> bool:
+def _has_variable(node: ValueNode, ignored: str = "") -> bool:
+    """Return True if a value contains a variable, other than in members with the `ignored` name."""
     match node:
         case VariableNode():
             return True
         case ListValueNode():
-            return any(map(_has_variable, node.values))
+            return any(_has_variable(each, ignored) for each in node.values)
         case ObjectValueNode():
-            return any(_has_variable(member.value) for member in node.fields)
+            return any(_has_variable(each.value, ignored) for each in node.fields if each.name.value != ignored)
         case _:
             return False
+
+
+def _plain(node: ValueNode, kind: GraphQLInputType) -> Any:  # noqa: ANN401 -- any input
+    """Return a constant as JSON, faster than its coercion to inputs; a literal is True, and a JSON object or list None.
+
+    Numbers are text.
+    """
+    nullable = get_nullable_type(kind)
+    if isinstance(nullable, GraphQLList) and not isinstance(node, NullValueNode):
+        values = node.values if isinstance(node, ListValueNode) else (node,)
+        return [_plain(each, nullable.of_type) for each in values]
+    if isinstance(nullable, GraphQLInputObjectType) and isinstance(node, ObjectValueNode):
+        members = [(each.name.value, each.value) for each in node.fields]
+        return {name: name == _LITERAL or _plain(value, nullable.fields[name].type) for name, value in members}
+    return getattr(node, "value", None)
 
 
 def _requested_size(node: FieldNode, definition: GraphQLField, weight: Weight, default: int, max_size: int) -> Size:
@@ -407,21 +436,30 @@ def _requested_size(node: FieldNode, definition: GraphQLField, weight: Weight, d
 
 
 def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) -> Size:
-    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables."""
-    arguments = [
-        (needs_scan, _Argument(node, definition, name))
-        for name, needs_scan in _SCANS.items()
-        if name in definition.args
-    ]
+    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables.
+
+    The value of a literal does not matter, so a condition whose only variables are literals is constant.
+    """
+    given = [(each.name.value, each.value) for each in node.arguments or () if each.name.value in _SCANS]
+    varying = [name for name, value in given if _has_variable(value, _LITERAL)]
+    for name, value in given:
+        if name not in varying and _needs_scan(indexed, name, _plain(value, definition.args[name].type)):
+            return 1
+    arguments = [(name, _Argument(node, definition, name)) for name in varying]
 
     def scans(values: VariableValues) -> int:
-        found = ((needs_scan, argument.read(values)) for needs_scan, argument in arguments)
-        return int(any(value is not None and needs_scan(indexed, value) for needs_scan, value in found))
+        return int(any(_needs_scan(indexed, name, argument.read(values)) for name, argument in arguments))
 
-    return scans if any(argument.varies for _, argument in arguments) else scans(NO_VALUES)
+    return scans if arguments else 0
 
 
-def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input
+def _needs_scan(indexed: IndexedFields, name: str, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
+    return value is not None and _SCANS[name](indexed, value)
+
+
+def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
+    if isinstance(value, dict):
+        return indexed.query_needs_scan(Query(value["expr"], typed=True) if "expr" in value else Query(value["json"]))
     try:
         query = value.to_store()
     except BadInputError:
@@ -430,10 +468,15 @@ def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN4
 
 
 def _sort_needs_scan(indexed: IndexedFields, value: list[Any]) -> bool:
-    return indexed.sort_needs_scan([SortBy(key.field, key.direction.name == "DESC") for key in value])
+    keys = [
+        (key["field"], key["direction"]) if isinstance(key, dict) else (key.field, key.direction.name) for key in value
+    ]
+    return indexed.sort_needs_scan([SortBy(field, direction == "DESC") for field, direction in keys])
 
 
-def _filter_needs_scan(_indexed: IndexedFields, value: object) -> bool:
+def _filter_needs_scan(_indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
+    if isinstance(value, dict):
+        return any(value.get(to_camel_case(name)) for name in UNINDEXED_FILTERS)
     return any(getattr(value, name, None) for name in UNINDEXED_FILTERS)
 
 

@@ -1,5 +1,7 @@
 """The whole schema: its committed SDL, descriptions and names."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,15 @@ def test_committed_sdl_matches_the_schema() -> None:
     assert COMMITTED.read_text() == sdl(), (
         "graphql_schema/schema.graphql is stale; run: loomql schema > graphql_schema/schema.graphql"
     )
+
+
+def test_python_without_docstrings_cannot_build_the_schema() -> None:
+    code = "from graphql_schema.schema import sdl; sdl()"
+
+    ran = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert "Run Python without -OO" in ran.stderr
 
 
 def test_sdl_is_valid_for_other_tools() -> None:

@@ -1,15 +1,21 @@
 """Conditions and sorts that no index supports: each costs a scan, in every list."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from graphql.utilities import coerce_input_literal
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
+from graphql_schema.limits import cost as cost_module
+from graphql_schema.limits.cost import CostFormula
 from graphql_schema.schema import build_schema
 from stores.database import Database
+from stores.query import Query
+from stores.query.index_use import IndexedFields
 from tests.commands import Commands
-from tests.graphql_schema.limits.costing import Pricing, about
+from tests.graphql_schema.limits.costing import Pricing, about, prepared
 
 ASKED, COUNT, SCAN = 10, 1_000, 4_000
 
@@ -41,6 +47,10 @@ def aliases(number: int, field: str) -> str:
         (listed("query: null, sortBy: [], filter: null"), ASKED + 2),
         (listed('query: { expr: { contains: { input: { getField: "op_name" }, substr: { literal: "x" } } } }'), 4_012),
         (listed('query: { expr: { eq: [{ getField: "thread_id" }, { nullLiteral: true }] } }'), ASKED + SCAN + 2),
+        # A single value for a list is a list of one.
+        (listed('query: { expr: { and: { eq: [{ getField: "op_name" }, { literal: 1 }] } } }'), ASKED + 2),
+        (listed('query: { expr: { in: { input: { getField: "op_name" }, values: { literal: 1 } } } }'), ASKED + 2),
+        (listed("query: { json: { expr: { eq: [1, 2] } } }"), ASKED + SCAN + 2),
         (listed('sortBy: { field: "inputs.a", direction: DESC }'), ASKED + SCAN + 2),
         (listed('sortBy: [{ field: "started_at", direction: DESC }]'), ASKED + 2),
         (listed('filter: { traceIds: ["a"], wbUserIds: [] }'), ASKED + 2),
@@ -107,6 +117,62 @@ BY_VARIABLES = about(
 )
 def test_variables_determine_if_a_list_is_a_scan(pricing: Pricing, variables: dict[str, Any], scans: int) -> None:
     assert pricing.of(BY_VARIABLES, **variables) == 2 * (ASKED + 2) + scans * SCAN
+
+
+@dataclass
+class Work:
+    """Work of the cost check: the coerced types, and the number of conditions that it evaluated."""
+
+    coerced: list[str] = field(default_factory=list)
+    conditions: int = 0
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    coerce, needs_scan = coerce_input_literal, IndexedFields.query_needs_scan
+
+    def coerced(node: Any, kind: Any, values: Any) -> Any:
+        work.coerced.append(str(kind))
+        return coerce(node, kind, values)
+
+    def counted(indexed: IndexedFields, query: Query) -> bool:
+        work.conditions += 1
+        return needs_scan(indexed, query)
+
+    monkeypatch.setattr(cost_module, "coerce_input_literal", coerced)
+    monkeypatch.setattr(IndexedFields, "query_needs_scan", counted)
+    return work
+
+
+def by_variable(declared: str, operands: str) -> str:
+    """Return a document with 20 lists whose conditions compare two operands."""
+    selected = f"calls(%s, first: $n, query: {{ expr: {{ eq: [{operands}] }} }}) {{ nodes {{ id }} }}"
+    return f"query ($n: Int, {declared}) {aliases(20, selected)}"
+
+
+def test_condition_whose_only_variables_are_literals_is_evaluated_once_and_not_coerced(
+    pricing: Pricing, work: Work
+) -> None:
+    document = by_variable("$v: Literal!", '{ getField: "inputs.a" }, { literal: $v }')
+    executor = prepared(pricing.schema, document, {"n": 5, "v": "x"})
+    formula = CostFormula(pricing.weights, pricing.limits, executor.operation, {})
+
+    costs = [formula.extensions(executor.variable_values) for _ in range(3)]
+
+    assert [found and found["cost"]["requested"] for found in costs] == 3 * [20 * (ASKED + 1 + SCAN + 5)]
+    assert work.conditions == 20
+    assert "QueryInput" not in work.coerced
+
+
+def test_refusal_evaluates_each_condition_once(pricing: Pricing, work: Work) -> None:
+    document = by_variable("$field: String!", "{ getField: $field }, { literal: 1 }")
+
+    error = Pricing(pricing.schema, 10).refusal(document, n=5, field="inputs.a")
+
+    assert error.message.startswith("The query may cost 80,320")
+    # The check and the explanation evaluate each once.
+    assert work.conditions == 2 * 20
 
 
 def test_ninety_scans_are_refused_and_named(pricing: Pricing) -> None:
