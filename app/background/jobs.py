@@ -88,6 +88,41 @@ def _log_failure(task: "asyncio.Task[None]") -> None:
         logger.error("background task %s failed; it runs again after a restart", task.get_name(), exc_info=error)
 
 
+class FailureLog:
+    """Counts the failures of a job, and logs each once while it stays the same from round to round."""
+
+    def __init__(self, stats: JobStats) -> None:
+        self._stats = stats
+        self._failures: set[str] = set()
+        self._earlier: set[str] = set()
+
+    @property
+    def has_failures(self) -> bool:
+        """True if there was a failure in this round."""
+        return bool(self._failures)
+
+    def start_round(self) -> None:
+        """Forget the failures that did not happen again in the last round."""
+        self._earlier, self._failures = self._failures, set()
+
+    @contextmanager
+    def catching(self, subject: str) -> Iterator[None]:
+        """Count and log a failure in the block; the job is retried."""
+        try:
+            yield
+        except Exception as error:
+            failure = f"{subject}: {type(error).__name__}: {error}"
+            if failure not in self._earlier | self._failures:
+                if isinstance(error, StoreError | PyMongoError):
+                    logger.warning("%s failed; it is tried again: %s", subject, error)
+                else:
+                    logger.exception("%s failed; it is tried again", subject)
+        else:
+            return
+        self._stats.failed += 1
+        self._failures.add(failure)
+
+
 class Job(Generic[_Item]):
     """A periodic job, which processes all items that are due, one after the other.
 
@@ -112,8 +147,7 @@ class Job(Generic[_Item]):
         self._process = process
         self._stats = stats
         self._lease = lease
-        self._failures: set[str] = set()
-        self._logged_failures: set[str] = set()
+        self._failures = FailureLog(stats)
 
     async def run(self, pause: Callable[[], Awaitable[object]]) -> None:
         """Run the job with pauses until cancelled; retry what failed."""
@@ -123,8 +157,8 @@ class Job(Generic[_Item]):
 
     async def run_due(self) -> None:
         """Process all that is due, unless another process does; one failure does not stop the rest."""
-        self._logged_failures, self._failures = self._failures, set()
-        with self.logging_failures(self._name):
+        self._failures.start_round()
+        with self._failures.catching(self._name):
             try:
                 # Without due work no lease is written.
                 if self._lease is None:
@@ -134,7 +168,7 @@ class Job(Generic[_Item]):
             except LeaseLostError:
                 logger.info("%s lost its lease; it continues here or in another process", self._name)
                 return
-            if not self._failures:
+            if not self._failures.has_failures:
                 self._stats.success()
 
     async def _process_leased(self, lease: Lease) -> None:
@@ -149,25 +183,8 @@ class Job(Generic[_Item]):
     async def _process_due(self) -> None:
         # Another process may have finished the work before this one had the lease.
         for item in await self._find_due():
-            with self.logging_failures(f"{self._name} {item}"):
+            with self._failures.catching(f"{self._name} {item}"):
                 await self._process(item)
-
-    @contextmanager
-    def logging_failures(self, subject: str) -> Iterator[None]:
-        """Count and log a failure in the block, once while it stays the same; the job is retried."""
-        try:
-            yield
-        except Exception as error:
-            failure = f"{subject}: {type(error).__name__}: {error}"
-            if failure not in self._logged_failures | self._failures:
-                if isinstance(error, StoreError | PyMongoError):
-                    logger.warning("%s failed; it is tried again: %s", subject, error)
-                else:
-                    logger.exception("%s failed; it is tried again", subject)
-        else:
-            return
-        self._stats.failed += 1
-        self._failures.add(failure)
 
 
 class MaintenanceJobs:
@@ -242,18 +259,28 @@ async def run_evaluations(
 
     Cancellation releases the runs of this process.
     """
-    slots = asyncio.Semaphore(CONCURRENT_RUNS)
+    executing: set[tuple[str, str]] = set()
+    failures = FailureLog(stats)  # of the runs' tasks, which outlast the rounds of the job
 
     async def find_due() -> Sequence[tuple[str, str]]:
-        return await runs.available_runs(CONCURRENT_RUNS)
+        if len(executing) >= CONCURRENT_RUNS:
+            return []
+        available = await runs.available_runs(CONCURRENT_RUNS)
+        # A run is available until its task has the lease.
+        return [run for run in available if run not in executing][: CONCURRENT_RUNS - len(executing)]
 
     async def start(run: tuple[str, str]) -> None:
-        await slots.acquire()
-        group.create_task(execute(run)).add_done_callback(lambda _: slots.release())
+        executing.add(run)
+        group.create_task(execute(run))
 
     async def execute(run: tuple[str, str]) -> None:
-        with job.logging_failures(f"evaluations {' '.join(run)}"):
-            await runs.execute(*run)
+        # The slot is free before the job wakes up, which the end of a run causes; a task's callback would be later.
+        try:
+            with failures.catching(f"evaluations {' '.join(run)}"):
+                await runs.execute(*run)
+                failures.start_round()
+        finally:
+            executing.remove(run)
 
     job = Job("evaluations", find_due, start, stats)
     if rows:

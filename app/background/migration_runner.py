@@ -19,7 +19,10 @@ from stores.migrations.calls_backfill import CallsBackfill, Progress
 logger = logging.getLogger("loomql")
 
 _FIRST_PAUSE_SECONDS: Final = 0.02
-_PAUSE_SECONDS: Final = 1.0
+_WAIT_SECONDS: Final = 1.0
+"""Longest pause while another process runs the backfill."""
+_RETRY_SECONDS: Final = 10.0
+"""Longest pause after a failed attempt, which may have read a whole batch of calls."""
 _LOG_SECONDS: Final = 10.0
 
 
@@ -32,26 +35,32 @@ class MigrationRunner:
         self._backfill = CallsBackfill(database)
         self._job = Job("the backfill", self._find_due, self._run, stats or JobStats())
         self._is_done = False
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._longest_pause_seconds = _RETRY_SECONDS
         self._log_at = 0.0
 
     async def finish(self) -> None:
         """Run the backfill, or wait while another process runs it, until it is done; retry failures."""
-        self._is_done, pause = False, _FIRST_PAUSE_SECONDS
+        self._is_done, self._pause_seconds = False, _FIRST_PAUSE_SECONDS
         while True:
             await self._job.run_due()
             if self._is_done:
                 return
+            pause = min(self._pause_seconds, self._longest_pause_seconds)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSE_SECONDS)
+            self._pause_seconds = 2 * pause
 
     async def _find_due(self) -> Sequence[str]:
         return ["of older calls"]
 
     async def _run(self, _what: str) -> None:
+        self._longest_pause_seconds = _RETRY_SECONDS
         while progress := await self._backfill.advance():
             self.progress = progress
             if not progress.is_ours:
+                self._longest_pause_seconds = _WAIT_SECONDS
                 return
+            self._pause_seconds = _FIRST_PAUSE_SECONDS
             if progress.looked_at and monotonic() >= self._log_at:
                 logger.info("backfill of older calls: %s", progress)
                 self._log_at = monotonic() + _LOG_SECONDS

@@ -19,7 +19,7 @@ from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.writes import end_if_running
 from stores.database import Database
-from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseLostError
+from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseExpiredError, LeaseLostError
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
@@ -106,8 +106,11 @@ class TrackedCall:
             self._listed = await self._check_not_purging()
 
     async def _keep_lease(self) -> None:
+        """Renew the lease until another process deletes it; a renewal after a failure of the database restores it."""
         with suppress(LeaseLostError):
-            await self._lease.keep()
+            while True:
+                with suppress(LeaseExpiredError):
+                    await self._lease.keep()
 
     async def end(self, response: JsonObject) -> None:
         """Store the response if the call was started; errors are logged, so that the caller still gets its response."""

@@ -37,6 +37,10 @@ class LeaseLostError(Exception):
     """The work has ended or was reset, or another process acquired the lease."""
 
 
+class LeaseExpiredError(LeaseLostError):
+    """The database failed for as long as the lease. Another process may have acquired the lease, or may do so."""
+
+
 class Lease:
     """One process's lease on one piece of work. Its methods raise the errors of `Database.run`.
 
@@ -142,7 +146,8 @@ class Lease:
         Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again.
 
         Raises:
-            LeaseLostError: if the lease is lost, or the database failed for as long as the lease.
+            LeaseLostError: if the lease is lost.
+            LeaseExpiredError: if the database failed for as long as the lease.
         """
         wake = wake or asyncio.Event()
         renewed_at = monotonic()
@@ -155,7 +160,7 @@ class Lease:
             with suppress(StoreError, PyMongoError):
                 await (renew or self.advance)()
                 renewed_at = started_at
-        raise LeaseLostError
+        raise LeaseExpiredError
 
     @property
     def _held(self) -> _Document:

@@ -282,7 +282,7 @@ def _score(row: Row, name: str, value: object, call: Call | None, *, is_lost: bo
 async def add_calls(
     database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], id_field: str, target: str
 ) -> None:
-    """Set `row[to]` to the selected fields of the visible call with the id `row[id_at]`; None if there is none."""
+    """Set `row[target]` to the selected fields of the visible call with the id `row[id_field]`, or to None."""
     ids = [row[id_field] async for row in cooperative(rows) if row.get(id_field)]
     cursor = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
     calls = {call["id"]: call async for call in cursor}

@@ -1,4 +1,8 @@
-"""Examples of result rows: refs of table rows, or values in the inputs of predictions."""
+"""Rows of evaluation results: their order, pages and examples.
+
+A row has the predictions of one example. The example is the ref of a table row, or a value in the inputs of a
+prediction.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final

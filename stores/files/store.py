@@ -47,8 +47,9 @@ class StoredFile(NamedTuple):
 
     @classmethod
     def of(cls, document: Document) -> "StoredFile":
-        """Read a file from its document."""
-        return cls._make(document.get(name) for name in _STORED)
+        """Read a file from its document, in which only the name may be missing."""
+        fields = {"filename": None, **document}
+        return cls._make(fields[name] for name in _STORED)
 
     @property
     def row(self) -> Row:

@@ -308,6 +308,9 @@ class ArraySpans:
 async def find_array(text: Text, path: Sequence[str]) -> ArraySpans | None:
     """Locate the members of the list at a path of keys without parsing them; None if there is no list.
 
+    Each string and each bracket counts as a token, and each comma outside of other lists and objects. Numbers, `true`,
+    `false` and `null` do not count.
+
     Raises:
         BadInputError: if the text ends too early, or the path leads to several lists; invalid JSON elsewhere stays in
             the members, or around the list.

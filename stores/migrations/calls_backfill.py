@@ -38,6 +38,15 @@ _TOKEN_FIELDS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "o
 _HAS_USAGE: Final = {"$regex": '"usage":'}
 """Matches the text of every summary with such a key, so that most other summaries need not be read."""
 
+_SPAN_ATTRIBUTES: Final[Document] = {
+    "$cond": [
+        {"$regexMatch": {"input": {"$ifNull": ["$json.attributes", ""]}, "regex": '"otel_span":'}},
+        "$json.attributes",
+        "$$REMOVE",
+    ]
+}
+"""The attributes of a call that may come from a span: they contain parts of its usage that its summary lacks."""
+
 _NO_ROOM: Final = "the document would exceed MongoDB's maximum size"
 
 logger = logging.getLogger("loomql")
@@ -212,7 +221,7 @@ _DERIVATIONS: Final = (
         "usage",
         ("usage", "total_tokens", "usage_scope"),
         {"json.summary": _HAS_USAGE},
-        {"json.attributes": 1},
+        {"json.attributes": _SPAN_ATTRIBUTES},
         _usage_fields,
     ),
     _Derivation(

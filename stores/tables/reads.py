@@ -53,7 +53,7 @@ async def _read_digests(database: Database, project_id: str, spans: Sequence[Spa
     found = []
     for span, own in zip(spans, numbers_by_span, strict=True):
         start = span.layout.starts[own[0]] if own else 0
-        digests = [digest for number in own for digest in chunks.get(span.layout.chunks[number], ())]
+        digests = [digest for number in own for digest in chunks[span.layout.chunks[number]]]
         found.append(digests[span.low - start : span.high - start])
     return found
 

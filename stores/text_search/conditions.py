@@ -18,7 +18,7 @@ MAX_IN_PATTERNS: Final = 200
 """Maximum characters of all terms that become regular expressions.
 
 If a text nearly matches everywhere, MongoDB compares each of its characters with all of them: 900 took 8 seconds for
-3.5 MB. Other terms use fast substring search (`searched_fields`), which ignores letter case for ASCII only.
+3.5 MB. Other terms use fast substring search (`Terms.substrings`), which ignores letter case for ASCII only.
 """
 _MAX_SHORT: Final = 8
 """Maximum length of terms that always become regular expressions; all terms may be that short."""

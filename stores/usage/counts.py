@@ -30,10 +30,14 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """Return the non-zero counts of all classes of an entry, in table order."""
-    classes: Mapping[str, int] = entry.get("classes") or {}
+    prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
+    classes: Mapping[str, int] | None = entry.get("classes")
+    if not classes:  # true for most entries
+        counts = {INPUT: prompt, OUTPUT: completion}
+        return counts if prompt > 0 < completion else {name: count for name, count in counts.items() if count > 0}
     counts = {
-        INPUT: _rest(entry["prompt_tokens"], classes, Side.INPUT),
-        OUTPUT: _rest(entry["completion_tokens"], classes, Side.OUTPUT),
+        INPUT: _rest(prompt, classes, Side.INPUT),
+        OUTPUT: _rest(completion, classes, Side.OUTPUT),
         **classes,
     }
     return {name: counts[name] for name in BY_NAME if counts.get(name, 0) > 0}
@@ -49,7 +53,8 @@ def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
 
 def class_fields(prompt_tokens: int, classes: Mapping[str, int] | None) -> dict[str, int]:
     """Return the counts of classes by row field, 0 for missing ones."""
-    classes = classes or {}
+    if not classes:  # true for most entries
+        return _NONE | {_UNCACHED: prompt_tokens}
     fields = _NONE | {FIELDS[name]: count for name, count in classes.items()}
     fields[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
     return fields

@@ -467,9 +467,13 @@ class RunWorker:
         try:
             await self._run_and_end()
         except asyncio.CancelledError:
-            with suppress(StoreError, PyMongoError):
-                await asyncio.shield(self._lease.hand_over())
+            await asyncio.shield(self._hand_over())
             raise
+
+    async def _hand_over(self) -> None:
+        """Release the run; if the database fails, other workers wait until the lease expires."""
+        with suppress(StoreError, PyMongoError):
+            await self._lease.hand_over()
 
     async def _run_and_end(self) -> None:
         lease, order = self._lease, self._order

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 GUIDE = page("how-to/evaluations")
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
@@ -181,6 +182,34 @@ async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: D
     assert 1 <= most <= CONCURRENT_RUNS
     for call_id in ordered:
         assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+
+
+async def test_job_succeeds_while_all_slots_are_busy_and_logs_a_lasting_failure_once(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queued, started, stats, may_fail = [(PROJECT, str(number)) for number in range(5)], [], JobStats(), asyncio.Event()
+
+    async def available(limit: int) -> list[tuple[str, str]]:
+        return queued[:limit]
+
+    async def execute(_project_id: str, call_id: str) -> None:
+        started.append(call_id)
+        await may_fail.wait()
+        raise UnavailableError("the database is away")
+
+    monkeypatch.setattr(stores.evaluation_runs, "available_runs", available)
+    monkeypatch.setattr(stores.evaluation_runs, "execute", execute)
+    working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, stats, pause_seconds=0.02))
+    await until(lambda: stats.succeeded > 5)
+    first = started.copy()
+    with caplog.at_level(logging.WARNING, "loomql"):
+        may_fail.set()
+        await until(lambda: stats.failed > 20)
+    working.cancel()
+    await asyncio.wait({working})
+
+    assert first == ["0", "1", "2", "3"]
+    assert len(caplog.records) == len(set(started))
 
 
 async def test_process_with_zero_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:

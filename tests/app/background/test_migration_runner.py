@@ -111,7 +111,7 @@ async def test_refused_migration_is_retried_and_logged_once(
         return await advance(self)
 
     monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
-    monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(migration_runner, "_RETRY_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
 

@@ -53,6 +53,31 @@ async def test_running_call_is_not_ended_by_others(
     assert keepers() == []
 
 
+async def test_lease_is_restored_after_a_long_failure_of_the_database(
+    completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise UnavailableError("the database is away")
+
+    async def is_restored() -> bool:
+        return await completions.find_abandoned() == []
+
+    creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.requests))
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "advance", away)
+        await asyncio.sleep(2 * 0.6)
+        abandoned = await completions.find_abandoned()
+
+    assert len(abandoned) == 1
+    await until_found(is_restored)
+    [keeping] = keepers()
+    await database.leases.delete_many({})  # as another process does when it ends the call
+    await until(keeping.done)
+    stand_in.is_released = True
+    await creating
+
+
 async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:

@@ -309,6 +309,27 @@ async def test_kilobytes_of_whitespace_are_skipped() -> None:
     assert await incremental.loads(text) == {"a": 7, "batch": ["x", {"b": []}]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"batch":["a,]","[{",{"x":"}]"},[["]"]],null]}',
+        b'{"x":{"batch":["]"]},"batch":[{"k":"a\\"]b"},"\\\\",[1,"\\"",2]],"y":"batch"}',
+        b'{"long key, [":"batch" , "batch":[ "one, two" , {"three":[4]} , [] ]}',
+        '{"ü🍵,]":[0],"batch":["🍵]ü","ü,🍵",{"ü":"🍵🍵}"}]}'.encode(),
+    ],
+    ids=["short strings", "escapes", "blanks", "wide characters"],
+)
+@pytest.mark.parametrize("gap", [5, 6, 7, 8, 9])
+async def test_tokens_are_split_between_windows(text: bytes, gap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incremental, "_MAX_GAP", gap)
+
+    found = await incremental.find_array(text, ["batch"])
+
+    assert found is not None
+    assert [json.loads(member) for member in texts_of(found)] == json.loads(text)["batch"]
+    assert json.loads(found.around) == json.loads(text) | {"batch": []}
+
+
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize("key", ["batch", "k" * 200, 'q"uo\\te', "ü🍵"])
 async def test_array_is_found_under_any_key(key: str) -> None:
