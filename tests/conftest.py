@@ -21,7 +21,7 @@ from tests import lanes
 from tests.chance import IS_USUAL, cases
 from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
-from tests.folders import short_folder
+from tests.folders import delete_abandoned_folders, short_folder
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
@@ -73,6 +73,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_alone = getattr(option, "numprocesses", 0) is None and not is_worker(config)
     if option.markexpr == "fast" and is_alone and not option.usepdb:
         option.numprocesses = 2
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Delete the databases that killed runs left in memory."""
+    if not is_worker(session.config):
+        delete_abandoned_folders()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
