@@ -11,7 +11,7 @@ CHECKS = {
     "complains": (["sh", "-c", "echo line 1 is wrong; exit 1"], "line 1 is wrong\n"),
     "exits": (["sh", "-c", "exit 3"], "exits ended with 3"),
     "is killed": (["sh", "-c", "kill -9 $$"], "is killed ended with -9"),
-    "is missing": (["no-such-linter"], "is missing cannot start: [Errno 2] No such file or directory: 'no-such-linter'"),
+    "absent": (["no-such-linter"], "absent cannot start: [Errno 2] No such file or directory: 'no-such-linter'"),
     "passes": (["sh", "-c", "echo all is well"], ""),
 }
 
