@@ -1,10 +1,13 @@
 """Tests of the test run itself: its one mongod, and the fast lane."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
+from tests.house_checks import THREAD
 from tests.lanes import GUARD, SLOW
 from tests.shared_by_workers import GIVEN
 
@@ -92,10 +96,34 @@ def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.S
     assert eventually(lambda: not folder.exists())
 
 
-def test_test_of_the_fast_lane_that_starts_a_process_fails() -> None:
-    with GUARD.during("some test"), pytest.raises(AssertionError, match="some test is in the fast lane but starts"):
-        subprocess.run([sys.executable, "-c", ""], check=True)
+def run_python() -> None:
     subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def spawn() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join()
+
+
+@pytest.mark.parametrize("start", [run_python, spawn])
+def test_test_of_the_fast_lane_that_starts_a_process_fails(start: Callable[[], None]) -> None:
+    with (
+        pytest.raises(AssertionError, match="some test is in the fast lane but starts"),
+        GUARD.during("some test"),
+        contextlib.suppress(Exception),  # as LoomQL may do
+    ):
+        start()
+    start()
+    with GUARD.during("another test"):
+        pass
+
+
+def test_checks_of_all_code_may_start_during_a_test_of_the_fast_lane() -> None:
+    with GUARD.during("some test"):
+        checks = threading.Thread(target=run_python, name=THREAD)
+        checks.start()
+        checks.join()
 
 
 def test_fast_lane_has_many_tests_and_none_of_other_lanes(request: pytest.FixtureRequest) -> None:
