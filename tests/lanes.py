@@ -21,9 +21,9 @@ from tests import house_checks
 ROOT: Final = Path(__file__).parent.parent
 FOLDERS: Final = ("tests/stores/", "tests/graphql_schema/", "tests/app/")
 STARTERS: Final = frozenset(
-    {"live_server", "serving", "loomql", "subprocess", "embedded_mongod", "python", "free_port"}
+    {"live_server", "serving", "loomql", "subprocess", "multiprocessing", "embedded_mongod", "python", "free_port"}
 )
-"""Names of helpers that start servers, in this process or in another."""
+"""Names of helpers and modules that start servers or processes."""
 
 SERVERS: Final = frozenset({"own_mongodb_uri", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"})
 """Fixtures that start servers, or load the demo."""
