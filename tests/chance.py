@@ -1,6 +1,6 @@
 """Seeds and case counts of randomised tests.
 
-A usual run tries a third of the cases. LOOMQL_TEST_TIMES=1 tries all, as a nightly run should, and 10 ten times as
+A usual run tries a third of the cases. LOOMQL_TEST_TIMES=1 tries all, as `.ci/run --all` does, and 10 ten times as
 many. LOOMQL_TEST_SEED sets the seed. Some tests assert how many generated cases are useful; this is known to hold only
 for the default seed.
 """
@@ -16,5 +16,5 @@ _TIMES: Final = float(_GIVEN) if _GIVEN else 1 / 3
 
 
 def cases(number: int) -> int:
-    """Return the number of cases to try, given the number of a nightly run."""
+    """Return the number of cases to try, given the number of a run that tries all."""
     return max(1, round(number * _TIMES))

@@ -21,7 +21,7 @@ from tests import lanes
 from tests.chance import IS_USUAL, cases
 from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
-from tests.folders import short_folder
+from tests.folders import delete_abandoned_folders, short_folder
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
 from tests.requirements import go_without
@@ -75,14 +75,36 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses = 2
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Delete the databases that killed runs left in memory."""
+    if not is_worker(session.config):
+        delete_abandoned_folders()
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no files without tests of the fast lane, if only that runs."""
     return True if config.option.markexpr == "fast" and not lanes.may_be_fast(collection_path) else None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test of the fast lane whose fixtures start a process."""
+    return (yield from _guarded(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test of the fast lane that starts a process."""
+    return (yield from _guarded(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test of the fast lane whose fixtures start a process when they end."""
+    return (yield from _guarded(item))
+
+
+def _guarded(item: pytest.Item) -> Generator[None, object, object]:
     if item.get_closest_marker("fast") is None:
         return (yield)
     with lanes.GUARD.during(item.nodeid):

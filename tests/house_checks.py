@@ -15,6 +15,8 @@ CHECKS: Final = {
     "mypy": [sys.executable, "-m", "mypy", "app", "graphql_schema", "stores", "tests"],
 }
 TIMEOUT_SECONDS: Final = 600
+THREAD: Final = "house checks"
+"""The name of the thread that runs the checks."""
 
 
 class HouseChecks:
@@ -22,7 +24,7 @@ class HouseChecks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         self._stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
 
@@ -53,14 +55,18 @@ class HouseChecks:
             if self._stopping.is_set():
                 return
             tool = Path(sys.executable).parent / command[0]
-            self._process = subprocess.Popen(
-                [str(tool) if tool.exists() else command[0], *command[1:]],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            output, _ = self._process.communicate()
             unfinished = self.folder / "unfinished"
-            unfinished.write_text(output if self._process.returncode else "")
+            unfinished.write_text(self._complaints(name, [str(tool) if tool.exists() else command[0], *command[1:]]))
             unfinished.rename(self.folder / name)
+
+    def _complaints(self, name: str, command: list[str]) -> str:
+        try:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        except OSError as error:
+            return f"{name} cannot start: {error}"
+        output, _ = self._process.communicate()
+        if self._process.returncode == 0:
+            return ""
+        return output or f"{name} ended with {self._process.returncode}"

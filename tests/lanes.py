@@ -5,20 +5,25 @@ one of its fixtures uses a fixture of SERVERS, or its name begins with a line of
 that starts a process fails.
 """
 
+import _posixsubprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
+
+from tests import house_checks
 
 ROOT: Final = Path(__file__).parent.parent
 FOLDERS: Final = ("tests/stores/", "tests/graphql_schema/", "tests/app/")
 STARTERS: Final = frozenset(
-    {"live_server", "serving", "loomql", "subprocess", "embedded_mongod", "python", "free_port"}
+    {"live_server", "serving", "loomql", "subprocess", "multiprocessing", "embedded_mongod", "python", "free_port"}
 )
-"""Names of helpers that start servers, in this process or in another."""
+"""Names of helpers and modules that start servers or processes."""
 
 SERVERS: Final = frozenset({"own_mongodb_uri", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"})
 """Fixtures that start servers, or load the demo."""
@@ -27,6 +32,7 @@ SLOW: Final = tuple((ROOT / "tests" / "slow_tests.txt").read_text().split())
 """Beginnings of the names of tests that take more than 0.3 seconds, as `pytest --durations 0` shows."""
 
 _STARTS: Final = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
+_FORK_EXEC: Final = _posixsubprocess.fork_exec
 
 
 def may_be_fast(path: Path) -> bool:
@@ -50,20 +56,38 @@ class ProcessGuard:
 
     def __init__(self) -> None:
         self._running: str | None = None
+        self._violation: AssertionError | None = None
         sys.addaudithook(self._check)  # which can never be removed
 
     @contextmanager
     def during(self, test: str) -> Iterator[None]:
-        """Let no process but mongod start until the block ends."""
-        self._running = test
+        """Let no process but mongod start until the block ends; fail then, too, as LoomQL may catch the first error."""
+        self._running, self._violation = test, None
         try:
-            yield
+            with patch.object(_posixsubprocess, "fork_exec", self._fork_exec):
+                yield
         finally:
             self._running = None
+            if self._violation is not None:
+                raise self._violation
 
     def _check(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self._running is not None and event in _STARTS and not _is_mongod(arguments):
-            raise AssertionError(f"{self._running} is in the fast lane but starts a process: {arguments}")
+        if event in _STARTS and not _is_mongod(arguments):
+            self._refuse(arguments)
+
+    def _fork_exec(self, *arguments: Any) -> Any:
+        """Stand in for the function by which multiprocessing starts processes, which raises no audit event.
+
+        `subprocess` has its own reference to that function.
+        """
+        self._refuse(arguments)
+        return _FORK_EXEC(*arguments)
+
+    def _refuse(self, arguments: tuple[object, ...]) -> None:
+        if self._running is not None and threading.current_thread().name != house_checks.THREAD:
+            message = f"{self._running} is in the fast lane but starts a process: {arguments}"
+            self._violation = AssertionError(message)
+            raise self._violation
 
 
 def _is_mongod(arguments: tuple[object, ...]) -> bool:

@@ -1,10 +1,13 @@
 """Tests of the test run itself: its one mongod, and the fast lane."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
+from tests.house_checks import THREAD
 from tests.lanes import GUARD, SLOW
 from tests.shared_by_workers import GIVEN
 
@@ -32,9 +36,9 @@ def test_address(mongodb_uri, number):
 
 
 @contextmanager
-def run_of_two_workers(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run two tests that write the URI of their server into the folder, each in its own worker."""
-    (folder / "test_probe.py").write_text(PROBE)
+def run_of_two_workers(folder: Path, tests: str = PROBE) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run tests in two workers. Those of PROBE write the URI of their server into the folder."""
+    (folder / "test_probe.py").write_text(tests)
     options = ["-n", "2", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml", "--rootdir", "."]
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", *options, str(folder / "test_probe.py")],
@@ -54,16 +58,16 @@ def uris(folder: Path) -> list[str]:
     return [path.read_text() for path in folder.glob("uri-*")]
 
 
-def mongod_of(uri: str) -> int:
-    """Return the process id of the mongod with this URI."""
-    return mongod_pid(Path(unquote(urlsplit(uri).netloc)).parent)
+def folder_of(uri: str) -> Path:
+    """Return the data folder of the mongod with this URI."""
+    return Path(unquote(urlsplit(uri).netloc)).parent
 
 
 def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     with run_of_two_workers(tmp_path) as run:
         assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
-        mongod = mongod_of(uris(tmp_path)[0])
+        mongod = mongod_pid(folder_of(uris(tmp_path)[0]))
         was_alive = is_alive(mongod)
         (tmp_path / "wait").unlink()
         code = run.wait(TIMEOUT_SECONDS)
@@ -78,17 +82,48 @@ def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.S
     (tmp_path / "wait").touch()
     with run_of_two_workers(tmp_path) as run:
         assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
-        mongod = mongod_of(uris(tmp_path)[0])
+        folder = folder_of(uris(tmp_path)[0])
+        mongod = mongod_pid(folder)
         os.killpg(run.pid, number) if number is signal.SIGINT else run.send_signal(number)
         run.wait(TIMEOUT_SECONDS)
 
     assert eventually(lambda: not is_alive(mongod))
+    if number is signal.SIGKILL:
+        assert folder.exists()
+        os.utime(folder, (0, 0))  # as if the run had been killed an hour ago
+        with run_of_two_workers(tmp_path, "def test_nothing(): pass") as run:
+            assert run.wait(TIMEOUT_SECONDS) == 0
+    assert eventually(lambda: not folder.exists())
 
 
-def test_test_of_the_fast_lane_that_starts_a_process_fails() -> None:
-    with GUARD.during("some test"), pytest.raises(AssertionError, match="some test is in the fast lane but starts"):
-        subprocess.run([sys.executable, "-c", ""], check=True)
+def run_python() -> None:
     subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def spawn() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join()
+
+
+@pytest.mark.parametrize("start", [run_python, spawn])
+def test_test_of_the_fast_lane_that_starts_a_process_fails(start: Callable[[], None]) -> None:
+    with (
+        pytest.raises(AssertionError, match="some test is in the fast lane but starts"),
+        GUARD.during("some test"),
+        contextlib.suppress(Exception),  # as LoomQL may do
+    ):
+        start()
+    start()
+    with GUARD.during("another test"):
+        pass
+
+
+def test_checks_of_all_code_may_start_during_a_test_of_the_fast_lane() -> None:
+    with GUARD.during("some test"):
+        checks = threading.Thread(target=run_python, name=THREAD)
+        checks.start()
+        checks.join()
 
 
 def test_fast_lane_has_many_tests_and_none_of_other_lanes(request: pytest.FixtureRequest) -> None:

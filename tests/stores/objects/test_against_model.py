@@ -173,7 +173,7 @@ def test_store_matches_the_model(mongodb_uri: str, database_name: str) -> None:
         database = runner.run(_opened(mongodb_uri, database_name))
         Objects.runner, Objects.store = runner, ObjectsStore(database)
         bounds = settings(
-            max_examples=cases(25),
+            max_examples=cases(75),
             stateful_step_count=30,
             suppress_health_check=list(HealthCheck),
         )

@@ -109,7 +109,7 @@ async def test_thread_lists_match_the_model(
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)
     chance = random.Random(7)
-    for turn_of_it in range(cases(24)):
+    for turn_of_it in range(cases(72)):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))
         sort_by = [SortBy(name, chance.random() < 0.5) for name in fields]
         bounds = sorted(chance.sample(range(-1, 21), 2))
