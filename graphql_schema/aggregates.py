@@ -9,6 +9,7 @@ import strawberry
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.calls.types import TraceStatus
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     ProjectId,
     argument,
@@ -21,7 +22,6 @@ from graphql_schema.fields import (
 from graphql_schema.fields.connections import SortBy, sort_keys
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
-from graphql_schema.scalars import BigInt, DateTime
 from stores.aggregates import Aggregate, Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import Expansion
 from stores.concurrency.time_slices import ReleasedItems

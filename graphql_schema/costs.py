@@ -6,6 +6,7 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     Node,
     ProjectId,
@@ -19,7 +20,6 @@ from graphql_schema.fields import (
 )
 from graphql_schema.fields.connections import list_field
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.scalars import BigInt, DateTime
 from stores import costs as store
 from stores.costs.price_timeline import RATE_FIELDS
 from stores.costs.store import check_number

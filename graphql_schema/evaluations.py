@@ -12,6 +12,7 @@ from strawberry.scalars import JSON
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema, TraceStatus
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     ProjectId,
     User,
@@ -27,7 +28,6 @@ from graphql_schema.fields.connections import Listing, SortBy, connection_field,
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef
-from graphql_schema.scalars import BigInt, DateTime
 from stores.evaluations import logged_runs as stored
 from stores.evaluations.predictions import PredictionSelection
 from stores.ids import check_call_id

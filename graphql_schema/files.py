@@ -7,9 +7,9 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import Base64, BigInt, DateTime, Upload
 from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, plain_field, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size
 from stores.paging import Row

@@ -7,6 +7,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     Node,
     ProjectId,
@@ -21,7 +22,6 @@ from graphql_schema.fields import (
 from graphql_schema.fields.connections import Call, File, Run, TableOf, Version, key_of, list_field, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef, refs_of
-from graphql_schema.scalars import BigInt, DateTime
 from stores import objects as store
 from stores.errors import BadInputError, StoreError
 from stores.objects.classes import OBJECT, OP, Kind

@@ -6,10 +6,10 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import ProjectId, argument, enum_value, found_or_null, plain_field, resolved_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
-from graphql_schema.scalars import BigInt, DateTime
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.retention import Counts, Report, Retention, Rule

@@ -6,6 +6,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     Node,
     ProjectId,
@@ -20,7 +21,6 @@ from graphql_schema.fields import (
 )
 from graphql_schema.fields.connections import TableOf, key_of, list_field, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.scalars import BigInt
 from stores import tables as store
 from stores.concurrency.time_slices import cooperative_batches
 from stores.paging import Row

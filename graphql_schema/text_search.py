@@ -9,11 +9,11 @@ import strawberry
 from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import ProjectId, argument, enum_value, plain_field, resolved_field, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
-from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight, Method, SearchIndex
 from stores.text_search.highlights import DEFAULT

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import strawberry
 
+from graphql_schema.execution.scalars import DateTime
 from graphql_schema.fields import Node, argument, node_ref, optional_input, plain_field
 from graphql_schema.fields.connections import Call, TraceOf, key_of, list_field, to_many
-from graphql_schema.scalars import DateTime
 from stores import threads as store
 from stores.paging import Row
 from stores.refs import thread_ref

@@ -8,6 +8,7 @@ import strawberry
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info, Stores
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     Node,
     ProjectId,
@@ -20,7 +21,6 @@ from graphql_schema.fields import (
 from graphql_schema.fields.connections import Relation, key_of, to_many, to_one
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.refs import trace_ref
 

@@ -235,7 +235,7 @@ class MaintenanceJobs:
 async def sweep_uploads(
     name: str, store: FilesStore | TablesStore, of: str, unfinished: Sequence[Collection], stats: JobStats
 ) -> None:
-    """Remove uploads of which there is a document in `unfinished`, periodically; `of` names their kind in the log."""
+    """Remove unfinished uploads periodically, if `unfinished` has documents; `of` names their kind in the log."""
     database = store.database
 
     async def find_due() -> Sequence[str]:

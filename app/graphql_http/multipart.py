@@ -16,7 +16,7 @@ from app.http.media_types import media_type_of
 from app.http.multipart_parser import FormReader, Spool
 from app.http.request_body import announced_bytes, is_encoded
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.scalars import SentFile
+from graphql_schema.execution.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size
 

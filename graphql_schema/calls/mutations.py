@@ -7,8 +7,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import ProjectId, User, argument, choice_input, optional_input, plain_field, resolved_field
-from graphql_schema.scalars import BigInt, DateTime
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches

@@ -10,6 +10,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema, type_of_values
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     ProjectId,
     argument,
@@ -25,7 +26,6 @@ from graphql_schema.fields.connections import Listing, SortBy, connection_field,
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
-from graphql_schema.scalars import BigInt
 from stores import calls as store
 from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion

@@ -9,6 +9,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.costs import LLMCostSchema
+from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
 from graphql_schema.fields import (
     FieldDefinition,
@@ -26,7 +27,6 @@ from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, batc
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
-from graphql_schema.scalars import BigInt, DateTime
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type
 from stores.calls.summaries import usage
 from stores.costs import bill

@@ -42,7 +42,7 @@ from strawberry.scalars import JSON
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graphql_schema.scalars import SCALARS, BigInt, DateTime
+from graphql_schema.execution.scalars import SCALARS, BigInt, DateTime
 from stores import times
 
 

@@ -13,8 +13,8 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from graphql_schema.context import Info
 from graphql_schema.execution.plans import BARE
+from graphql_schema.execution.scalars import BigInt
 from graphql_schema.limits.cost_weights import Cost, declared
-from graphql_schema.scalars import BigInt
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.paging import Row
 from stores.row_fields import JsonField, ValueField

@@ -15,6 +15,7 @@ from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution import BATCH_RESOLVER
+from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     FieldDefinition,
     ProjectId,
@@ -30,7 +31,6 @@ from graphql_schema.fields import (
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
-from graphql_schema.scalars import BigInt
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy as StoreSortBy

@@ -10,8 +10,8 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
+from graphql_schema.execution.scalars import Literal
 from graphql_schema.fields import choice_input, enum_value, plain_field
-from graphql_schema.scalars import Literal
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.parser import MAX_NODES

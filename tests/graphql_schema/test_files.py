@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.scalars import SentFile
+from graphql_schema.execution.scalars import SentFile
 from graphql_schema.schema import LoomSchema
 from stores.database import Database
 from stores.files.store import MAX_READ_BYTES

@@ -22,10 +22,10 @@ from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.execution import field_of
+from graphql_schema.execution.scalars import SCALARS, BigInt, DateTime
 from graphql_schema.fields import json_field, resolved_field
 from graphql_schema.fields.connections import Connection, ConnectionNames, Listing
 from graphql_schema.limits import Limits
-from graphql_schema.scalars import SCALARS, BigInt, DateTime
 from graphql_schema.schema import LoomSchema
 from stores.row_fields import JsonField
 

@@ -9,8 +9,8 @@ from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
+from graphql_schema.execution.scalars import SCALARS
 from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
-from graphql_schema.scalars import SCALARS
 from stores.paging import Order, Page, PageRequest, SortKey
 
 

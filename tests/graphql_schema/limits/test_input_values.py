@@ -17,8 +17,8 @@ from graphql_schema.engine import operations
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.input_values import MAX_INLINE_VALUES, MAX_UNKNOWN_KEYS, check_values
+from graphql_schema.execution.scalars import SCALARS
 from graphql_schema.limits import Limits
-from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.database import Database
 from tests.graphql_schema.conftest import Run, running

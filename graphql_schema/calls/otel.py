@@ -6,8 +6,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
-from graphql_schema.scalars import BigInt
 from stores.errors import StoreError
 from stores.otel import Projects
 
