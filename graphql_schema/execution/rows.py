@@ -5,6 +5,7 @@ list, and all rows nested in them, defer such fields to `BatchedFields`, which r
 """
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -190,10 +191,23 @@ async def _gathered_in_batches(awaitables: Sequence[Awaitable[Any]]) -> list[Any
             tasks += batch
             await asyncio.sleep(0)
     except asyncio.CancelledError:
-        for task in [*tasks, *map(asyncio.ensure_future, waiting)]:
+        for task in tasks:
             task.cancel()
+        for each in waiting:
+            _close_unstarted(each)
         raise
     return await gather_with_cancel(*tasks)
+
+
+def _close_unstarted(awaitable: object) -> None:
+    """Close a coroutine that has not started, and the coroutines among its arguments, which it never awaits."""
+    if not inspect.iscoroutine(awaitable) or inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
+        return
+    arguments = list(awaitable.cr_frame.f_locals.values())
+    awaitable.close()
+    for argument in arguments:
+        for each in argument.values() if isinstance(argument, dict) else (argument,):
+            _close_unstarted(each)
 
 
 Deferred = list[tuple[Any, Location, Data]]

@@ -123,7 +123,6 @@ async def test_failed_row_cancels_the_others() -> None:
     assert sorted(ended) == sorted(started)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_cancellation_leaves_no_tasks() -> None:
     before, running = asyncio.all_tasks(), asyncio.Event()
     started: list[int] = []
