@@ -115,8 +115,8 @@ class Loaders:
     async def _find(self, lookup: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
         # Ready tasks run first, so that all fields of a page join before the lookup starts. A long list starts its
         # tasks in batches, one in each turn of the event loop.
-        joined = -1
-        while joined != batch.joined:
+        joined = 0
+        while joined < batch.joined:
             joined = batch.joined
             await asyncio.sleep(0)
         self._close(lookup, batch)
