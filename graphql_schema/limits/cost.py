@@ -184,9 +184,10 @@ class CostFormula:
             if len(self._roots) >= _MAX_CACHED:
                 self._roots.clear()
             root = self._roots[chosen] = self._count(values)
-        cost = root.work + _Evaluation(values).count(root)
+        evaluation = _Evaluation(values)
+        cost = root.work + evaluation.count(root)
         if cost > limit and not self._is_costly_for_input(values, limit):
-            raise _refusal(self.operation, root, values, limit)
+            raise _refusal(self.operation, root, evaluation, limit)
         return _cost_extensions(cost, limit)
 
     def _is_costly_for_input(self, values: VariableValues, limit: int) -> bool:
@@ -402,7 +403,7 @@ def _has_variable(node: ValueNode, ignored: str = "") -> bool:
             return False
 
 
-def _plain(node: ValueNode, kind: GraphQLInputType) -> Any:  # noqa: ANN401 -- any input
+def _constant_json(node: ValueNode, kind: GraphQLInputType) -> Any:  # noqa: ANN401 -- any input
     """Return a constant as JSON, faster than its coercion to inputs; a literal is True, and a JSON object or list None.
 
     Numbers are text.
@@ -410,10 +411,10 @@ def _plain(node: ValueNode, kind: GraphQLInputType) -> Any:  # noqa: ANN401 -- a
     nullable = get_nullable_type(kind)
     if isinstance(nullable, GraphQLList) and not isinstance(node, NullValueNode):
         values = node.values if isinstance(node, ListValueNode) else (node,)
-        return [_plain(each, nullable.of_type) for each in values]
+        return [_constant_json(each, nullable.of_type) for each in values]
     if isinstance(nullable, GraphQLInputObjectType) and isinstance(node, ObjectValueNode):
         members = [(each.name.value, each.value) for each in node.fields]
-        return {name: name == _LITERAL or _plain(value, nullable.fields[name].type) for name, value in members}
+        return {name: name == _LITERAL or _constant_json(value, nullable.fields[name].type) for name, value in members}
     return getattr(node, "value", None)
 
 
@@ -443,7 +444,7 @@ def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) ->
     given = [(each.name.value, each.value) for each in node.arguments or () if each.name.value in _SCANS]
     varying = [name for name, value in given if _has_variable(value, _LITERAL)]
     for name, value in given:
-        if name not in varying and _needs_scan(indexed, name, _plain(value, definition.args[name].type)):
+        if name not in varying and _needs_scan(indexed, name, _constant_json(value, definition.args[name].type)):
             return 1
     arguments = [(name, _Argument(node, definition, name)) for name in varying]
 
@@ -491,9 +492,10 @@ def _cost_extensions(cost: int, limit: int) -> Extensions:
     return {"cost": {"requested": min(cost, MAX_NUMBER), "limit": limit}}
 
 
-def _refusal(operation: OperationDefinitionNode, root: Selection, values: VariableValues, limit: int) -> TooCostlyError:
-    explanation = _Explanation(values)
-    objects = explanation.count(root)
+def _refusal(
+    operation: OperationDefinitionNode, root: Selection, evaluation: _Evaluation, limit: int
+) -> TooCostlyError:
+    explanation, objects = _Explanation(evaluation), evaluation.count(root)
     cost, heavy = root.work + objects, explanation.heaviest(root)
     scans = " and the scans that it needs" if root.scans else ""
     message = (
@@ -528,11 +530,11 @@ class _ExpensiveField(NamedTuple):
     is_scan: bool = False
 
 
-class _Explanation(_Evaluation):
-    """The cost of an operation for given values of its variables, as text and numbers."""
+class _Explanation:
+    """An evaluation as text and numbers."""
 
-    def __init__(self, values: VariableValues) -> None:
-        super().__init__(values)
+    def __init__(self, evaluation: _Evaluation) -> None:
+        self._count, self._total, self._times = evaluation.count, evaluation.total, evaluation.times
         self._left = _MAX_TERMS
 
     def heaviest(self, root: Selection) -> _ExpensiveField | None:
@@ -542,45 +544,45 @@ class _Explanation(_Evaluation):
     def text(self, selection: Selection) -> str:
         """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
         fields = self._by_weight(selection)
-        total = sum(map(self.total, fields))
-        shown = [field for field in fields if self.total(field) * _SMALL >= total and self.total(field)]
+        total = sum(map(self._total, fields))
+        shown = [field for field in fields if self._total(field) * _SMALL >= total and self._total(field)]
         # A scan is always shown: the client can avoid it.
         shown = [field for position, field in enumerate(shown) if field.is_scan or position < self._left]
         self._left -= sum(not field.is_scan for field in shown)
         in_order = self._most_costly_kind(selection)
         parts = [self._field(field) for field in in_order if any(field is each for each in shown)]
-        rest = total - sum(map(self.total, shown))
+        rest = total - sum(map(self._total, shown))
         return " + ".join([*parts, _formatted(rest)] if rest or not parts else parts)
 
     def _field(self, field: CostedField) -> str:
         label = "" if field.is_size_inherited and field.name == "nodes" else f"{field.name}: "
-        below = self.text(field.below) if field.below and self.count(field.below) else ""
+        below = self.text(field.below) if field.below and self._count(field.below) else ""
         each = " + ".join(filter(None, [_formatted(field.own) if field.own or not below else "", below]))
         if not field.is_list:
             return label + each
-        return f"{label}{_formatted(self.times(field))} x {f'({each})' if below else each}"
+        return f"{label}{_formatted(self._times(field))} x {f'({each})' if below else each}"
 
     def _heavy(
         self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
     ) -> Iterator[_ExpensiveField]:
         for field in self._by_weight(selection)[:1]:
             if field.is_scan:
-                yield _ExpensiveField(".".join(path), times * self.total(field), lists, is_scan=True)
+                yield _ExpensiveField(".".join(path), times * self._total(field), lists, is_scan=True)
                 return
             field_path = (*path, field.name)
-            count = times * self.times(field)
+            count = times * self._times(field)
             reducible = lists
-            if field.is_size_chosen and self.times(field) > 1:
+            if field.is_size_chosen and self._times(field) > 1:
                 reducible = (*lists, ".".join(path if field.is_size_inherited else field_path))
             yield _ExpensiveField(".".join(field_path), count * field.own, reducible)
             if field.below:
                 yield from self._heavy(field.below, count, field_path, reducible)
 
     def _most_costly_kind(self, selection: Selection) -> Sequence[CostedField]:
-        return max(selection.kinds, key=lambda kind: sum(map(self.total, kind)), default=())
+        return max(selection.kinds, key=lambda kind: sum(map(self._total, kind)), default=())
 
     def _by_weight(self, selection: Selection) -> list[CostedField]:
-        return sorted(self._most_costly_kind(selection), key=self.total, reverse=True)
+        return sorted(self._most_costly_kind(selection), key=self._total, reverse=True)
 
 
 def _formatted(value: int) -> str:
