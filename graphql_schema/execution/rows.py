@@ -203,7 +203,7 @@ def _close_unstarted(awaitable: object) -> None:
     """Close a coroutine that has not started, and the coroutines among its arguments, which it never awaits."""
     if not inspect.iscoroutine(awaitable) or inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
         return
-    arguments = list(awaitable.cr_frame.f_locals.values())
+    arguments = list(inspect.getcoroutinelocals(awaitable).values())
     awaitable.close()
     for argument in arguments:
         for each in argument.values() if isinstance(argument, dict) else (argument,):
