@@ -98,7 +98,7 @@ class TableRowFilter:
 class TableSchemaForInsert:
     """Table.
 
-    The same rows in the same order are one table, no matter how often they are sent.
+    Equal rows in equal order are one table, however often the client sends them.
     """
 
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
