@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.calls.queries import ExpandColumns, Filter, Where
+from graphql_schema.calls.queries import Condition, ExpandColumns, Filter
 from graphql_schema.calls.types import TraceStatus
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -241,7 +241,7 @@ class AggregateQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         group_by: Keys = None,
         bucket: BucketLength = None,
         timezone: Timezone = None,

@@ -52,7 +52,7 @@ RunIds = Annotated[
     list[strawberry.ID],
     strawberry.argument(description="Ids of 2 to 10 runs of any evaluations; the others are compared with the first."),
 ]
-Where = Annotated[
+Condition = Annotated[
     QueryInput | None,
     strawberry.argument(
         description="Condition that at least one prediction of a row must meet. Its fields are scores, output, "
@@ -442,18 +442,18 @@ class EvaluationQueries:
         info: Info,
         project_id: ProjectId,
         evaluation_call_id: RunId,
-        query: Where = None,
+        query: Condition = None,
         sort_by: Sort = None,
         *,
         request: PageRequest,
     ) -> Listing | None:
         """Return a page of rows and a function that counts all of them; None if the run is missing."""
         check_call_id(evaluation_call_id, "evaluation_call_id")
-        store, key, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
+        store, key, condition = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
         wanted = connections.selected_node_fields(info)
         of_predictions = wanted_of_predictions(info, "predictions")
-        page = await found_or_null(store.rows(*key, request, wanted, sort_keys(sort_by), where, of_predictions))
-        return Listing(page, partial(store.count_rows, *key, where)) if page else None
+        page = await found_or_null(store.rows(*key, request, wanted, sort_keys(sort_by), condition, of_predictions))
+        return Listing(page, partial(store.count_rows, *key, condition)) if page else None
 
     @resolved_field(
         "Comparison of evaluation runs: the metrics of their scores, and their rows joined by example, even across "

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import strawberry
 
-from graphql_schema.calls.queries import Filter, Where
+from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -156,7 +156,7 @@ class SearchQueries:
         project_id: ProjectId,
         text: Text,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         method: MethodAsked = None,
         max_highlights: MaxHighlights = None,
         first: First = None,
@@ -170,7 +170,7 @@ class SearchQueries:
         search stops after five seconds.
         """
         store = info.context.stores.text_search
-        which, where = to_store(filter), to_store(query)
+        store_filter, condition = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
         is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
         limit = DEFAULT if max_highlights is None else max_highlights
@@ -179,12 +179,12 @@ class SearchQueries:
             text,
             request,
             selected_fields(info, "nodes.call", "edges.node.call"),
-            which,
-            where,
+            store_filter,
+            condition,
             Method(str(method.value)) if method else None,
             limit if is_highlighted else None,
         )
-        return Listing(page, partial(store.count, project_id, text, which, where, page.method))
+        return Listing(page, partial(store.count, project_id, text, store_filter, condition, page.method))
 
 
 IsOn = Annotated[bool, argument("True if the project is to have an index.")]

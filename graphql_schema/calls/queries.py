@@ -70,7 +70,7 @@ def _stored(value: object) -> object:
 
 Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
 Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
-Where = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
+Condition = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
 Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
 ExpandColumns = Annotated[
     list[str] | None,
@@ -148,7 +148,7 @@ class CallQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         sort_by: Sort = None,
         *,
         request: PageRequest,
@@ -157,11 +157,11 @@ class CallQueries:
     ) -> Listing:
         """Page of the project's calls."""
         calls = info.context.stores.calls
-        which, where = to_store(filter), to_store(query)
+        store_filter, condition = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
         expansion = Expansion(expand_columns or (), return_expanded_column_values is not False)
-        page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
-        return Listing(page, partial(calls.count, project_id, which, where, expansion))
+        page = await calls.page(project_id, request, wanted, store_filter, sort_keys(sort_by), condition, expansion)
+        return Listing(page, partial(calls.count, project_id, store_filter, condition, expansion))
 
     @resolved_field()
     async def call_events_cursor(self, info: Info, project_id: ProjectId) -> str:
@@ -178,14 +178,14 @@ class CallQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         limit: Limit = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
         """Number and storage size of matching calls."""
-        which, where = to_store(filter), to_store(query)
+        store_filter, condition = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
-        return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
+        return await info.context.stores.calls.stats(project_id, wanted, store_filter, limit, condition, expansion)
 
     @resolved_field(returns=ExplainRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def explain(
@@ -193,14 +193,16 @@ class CallQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         sort_by: Sort = None,
         expand_columns: ExpandColumns = None,
     ) -> Plan:
         """Execution plan of the first page of a list of calls, for operators of the server."""
-        which, where = to_store(filter), to_store(query)
+        store_filter, condition = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
-        return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)
+        return await info.context.stores.calls.explain(
+            project_id, store_filter, sort_keys(sort_by), condition, expansion
+        )
 
 
 After = Annotated[
@@ -245,7 +247,7 @@ class CallSubscriptions:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,
-        query: Where = None,
+        query: Condition = None,
         after: After = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.

@@ -294,17 +294,17 @@ def list_field(
         to_filter: converts the argument `filter` to the store's filter.
         cost: cost of the field, as far as it differs from that of a page.
     """
-    where = Annotated[QueryInput | None, argument(query)] if query else None
+    condition = Annotated[QueryInput | None, argument(query)] if query else None
     order = Annotated[list[SortBy] | None, argument(sort)]
-    narrowing = {name: kind for name, kind in (("filter", filter), ("query", where), ("sort_by", order)) if kind}
+    narrowing = {name: kind for name, kind in (("filter", filter), ("query", condition), ("sort_by", order)) if kind}
 
     async def resolve(info: Info, **arguments: Any) -> Listing:
         entities, values = store(info.context.stores), [arguments[name] for name in key]
         request, keys = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
-        which = to_filter(info, arguments.get("filter"))
+        store_filter = to_filter(info, arguments.get("filter"))
         further = [to_store(arguments.get("query"))] if query else []
-        page = await entities.page(*values, request, selected_node_fields(info), which, keys, *further)
-        return Listing(page, partial(entities.count, *values, which, *further))
+        page = await entities.page(*values, request, selected_node_fields(info), store_filter, keys, *further)
+        return Listing(page, partial(entities.count, *values, store_filter, *further))
 
     declare_arguments(resolve, "arguments", parameters({**narrowing, **_PAGING}, required=key))
     return resolved_field(description, connection_of(of), **cost)(resolve)
