@@ -14,7 +14,9 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     ProjectId,
     User,
+    argument,
     computed_field,
+    enum_value,
     json_field,
     optional_input,
     plain_field,
@@ -27,17 +29,15 @@ from stores.completions import Completion, CompletionEvent
 from stores.images import GeneratedImages, ImageInputs
 from stores.row_fields import ValueField
 
-Tracked = Annotated[
-    bool | None, strawberry.argument(description="True if the completion is stored as a call with usage and costs.")
-]
+Tracked = Annotated[bool | None, argument("True if the completion is stored as a call with usage and costs.")]
 
 
-@strawberry.input(
-    description="Parameters of a completion, named as in OpenAI's API. Omitted and null parameters are not sent "
-    "to the provider."
-)
+@strawberry.input
 class CompletionsCreateRequestInputs:
-    """Parameters of a completion."""
+    """Parameters of a completion, named as in OpenAI's API.
+
+    Omitted and null parameters are not sent to the provider.
+    """
 
     model: str = plain_field(
         "Model: provider/model such as openai/gpt-4o, a name such as gpt-4o if it identifies the provider, or "
@@ -89,12 +89,14 @@ class CompletionsCreateRequestInputs:
         return dict(vars(self))
 
 
-Inputs = Annotated[CompletionsCreateRequestInputs, strawberry.argument(description="Parameters of the completion.")]
+Inputs = Annotated[CompletionsCreateRequestInputs, argument("Parameters of the completion.")]
 
 
-@strawberry.type(description="Result of a completion.")
+@strawberry.type
 class CompletionsCreateRes:
-    """Result of a completion; the source is `stores.completions.Completion`."""
+    """Result of a completion."""
+
+    # The source is `stores.completions.Completion`.
 
     response: JSON | None = json_field(
         ValueField("response"),
@@ -116,22 +118,22 @@ class CompletionsCreateRes:
     )
 
 
-@strawberry.enum(description="Kind of event of a streamed completion.")
+@strawberry.enum
 class CompletionEventType(Enum):
-    """Kinds of events; the values are those of `stores.completions`."""
+    """Kind of event of a streamed completion."""
 
-    STARTED = strawberry.enum_value(
-        "started", description="Start: the call is stored, and the request to the provider is sent."
-    )
-    CHUNK = strawberry.enum_value("chunk", description="Chunk of the response from the provider.")
-    FINISHED = strawberry.enum_value(
-        "finished", description="End: the response is complete or was interrupted, and the call has ended."
-    )
+    # The values are those of `stores.completions`.
+
+    STARTED = enum_value("started", "Start: the call is stored, and the request to the provider is sent.")
+    CHUNK = enum_value("chunk", "Chunk of the response from the provider.")
+    FINISHED = enum_value("finished", "End: the response is complete or was interrupted, and the call has ended.")
 
 
-@strawberry.type(description="Event of a streamed completion: one STARTED, then CHUNKs, then one FINISHED.")
+@strawberry.type
 class CompletionsCreateEvent:
-    """Event of a stream; the source is `stores.completions.CompletionEvent`."""
+    """Event of a streamed completion: one STARTED, then CHUNKs, then one FINISHED."""
+
+    # The source is `stores.completions.CompletionEvent`.
 
     type: CompletionEventType = plain_field("Kind of event.")
 
@@ -163,10 +165,7 @@ class CompletionsCreateEvent:
 class CompletionMutations:
     """Mutation fields that request completions."""
 
-    @resolved_field(
-        "Completion by a model, stored as a call. Errors of the provider are part of the response and are stored too.",
-        returns=CompletionsCreateRes,
-    )
+    @resolved_field(returns=CompletionsCreateRes)
     async def completions_create(
         self,
         info: Info,
@@ -176,7 +175,10 @@ class CompletionMutations:
         *,
         track_llm_call: Tracked = True,
     ) -> Completion:
-        """Request a completion; return the provider's response and the id of the call."""
+        """Completion by a model, stored as a call.
+
+        Errors of the provider are part of the response and are stored too.
+        """
         store, is_tracked = info.context.stores.completions, track_llm_call is not False
         return await store.create(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)
 
@@ -185,11 +187,7 @@ class CompletionMutations:
 class CompletionSubscriptions:
     """Subscription fields that stream completions."""
 
-    @subscription_field(
-        "Streamed completion by a model: first the call's id, then the chunks, then the complete response as it is "
-        "stored. If the client disconnects, the completion ends, and the call contains the chunks received so far.",
-        of=CompletionsCreateEvent,
-    )
+    @subscription_field(of=CompletionsCreateEvent)
     def completions_create_stream(
         self,
         info: Info,
@@ -199,18 +197,19 @@ class CompletionSubscriptions:
         *,
         track_llm_call: Tracked = True,
     ) -> AsyncGenerator[CompletionEvent, None]:
-        """Stream the events of a completion."""
+        """Streamed completion by a model.
+
+        The first event has the call's id, then the chunks follow, then the complete response as it is stored. If the
+        client disconnects, the completion ends, and the call contains the chunks received so far.
+        """
         store, is_tracked = info.context.stores.completions, track_llm_call is not False
         return store.stream(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)
 
 
-Track = Annotated[
-    bool | None,
-    strawberry.argument(description="True if the result is stored as a call; files are stored in any case."),
-]
+Track = Annotated[bool | None, argument("True if the result is stored as a call; files are stored in any case.")]
 
 
-@strawberry.input(description="Parameters of an image generation.")
+@strawberry.input
 class ImageGenerationRequestInputs:
     """Parameters of an image generation."""
 
@@ -226,9 +225,11 @@ class ImageGenerationRequestInputs:
         return ImageInputs(self.model, self.prompt, self.n)
 
 
-@strawberry.type(description="Generated image, stored as a file of the project.")
+@strawberry.type
 class GeneratedImage:
-    """Image; the source is a row of `stores.images`."""
+    """Generated image, stored as a file of the project."""
+
+    # The source is a row of `stores.images`.
 
     digest: str = plain_field("Digest of the content, by which file finds it.")
     name: str = plain_field("Name of the file, such as image-1.png.")
@@ -237,9 +238,11 @@ class GeneratedImage:
     url: str = plain_field("Path on this server from which GET downloads the image.")
 
 
-@strawberry.type(description="Result of an image generation: images or an error.")
+@strawberry.type
 class ImageGenerationCreateRes:
-    """Result; the source is `stores.images.GeneratedImages`."""
+    """Result of an image generation: images or an error."""
+
+    # The source is `stores.images.GeneratedImages`.
 
     response: JSON | None = json_field(
         ValueField("response"),
@@ -267,23 +270,20 @@ class ImageGenerationCreateRes:
 class ImageMutations:
     """Mutation fields that generate images."""
 
-    @resolved_field(
-        "Generation of images by a model. Each image is stored as files of the project, and the request as a call, "
-        "weave.image_generation_create. An error of the provider, or a missing API key, is part of the response; then "
-        "no call is stored.",
-        ImageGenerationCreateRes,
-    )
+    @resolved_field(returns=ImageGenerationCreateRes)
     async def image_create(
         self,
         info: Info,
         project_id: ProjectId,
-        inputs: Annotated[
-            ImageGenerationRequestInputs, strawberry.argument(description="Parameters of the generation.")
-        ],
+        inputs: Annotated[ImageGenerationRequestInputs, argument("Parameters of the generation.")],
         wb_user_id: User = None,
         track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
     ) -> GeneratedImages:
-        """Generate images; return the response, the images and the id of the call."""
+        """Generation of images by a model.
+
+        Each image is stored as files of the project, and the request as a call, weave.image_generation_create. An error
+        of the provider, or a missing API key, is part of the response; then no call is stored.
+        """
         return await info.context.stores.images.create(
             project_id,
             inputs.to_store(),

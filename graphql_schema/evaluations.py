@@ -16,7 +16,9 @@ from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     ProjectId,
     User,
+    argument,
     connections,
+    enum_value,
     found_or_null,
     json_field,
     plain_field,
@@ -36,34 +38,32 @@ from stores.row_fields import JsonField
 
 ComparisonSort = Annotated[
     list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
+    argument(
+        "Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
         "mean in the last run minus the mean in the first run, so asc starts with the largest "
         "decrease. By started_at if omitted or empty."
     ),
 ]
 InCommon = Annotated[
-    bool | None,
-    strawberry.argument(description="True if only examples of all runs are returned; false for those of any run."),
+    bool | None, argument("True if only examples of all runs are returned; false for those of any run.")
 ]
 
-RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run: of its call of Evaluation.evaluate.")]
+RunId = Annotated[strawberry.ID, argument("Id of the run: of its call of Evaluation.evaluate.")]
 RunIds = Annotated[
-    list[strawberry.ID],
-    strawberry.argument(description="Ids of 2 to 10 runs of any evaluations; the others are compared with the first."),
+    list[strawberry.ID], argument("Ids of 2 to 10 runs of any evaluations; the others are compared with the first.")
 ]
 Condition = Annotated[
     QueryInput | None,
-    strawberry.argument(
-        description="Condition that at least one prediction of a row must meet. Its fields are scores, output, "
+    argument(
+        "Condition that at least one prediction of a row must meet. Its fields are scores, output, "
         "model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example "
         "(unless passed by ref), and paths such as scores.helpfulness.grade."
     ),
 ]
 Sort = Annotated[
     list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
+    argument(
+        "Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
         "1), and model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a "
         "row. If omitted or empty, rows are sorted by started_at, the earliest start of their "
         "predictions."
@@ -71,28 +71,28 @@ Sort = Annotated[
 ]
 
 
-@strawberry.enum(description="State of an evaluation run.")
+@strawberry.enum
 class EvaluationStatusCode(Enum):
-    """The four states; the values are those of the reference API."""
+    """State of an evaluation run."""
 
-    NOT_FOUND = strawberry.enum_value("not_found", description="No run: its call is missing or deleted.")
-    RUNNING = strawberry.enum_value("running", description="Running: started but not ended.")
-    FAILED = strawberry.enum_value("failed", description="Failed: ended with an exception.")
-    COMPLETE = strawberry.enum_value(
-        "complete", description="Complete: ended without an exception, whatever its scores."
-    )
+    # The values are those of the reference API.
+
+    NOT_FOUND = enum_value("not_found", "No run: its call is missing or deleted.")
+    RUNNING = enum_value("running", "Running: started but not ended.")
+    FAILED = enum_value("failed", "Failed: ended with an exception.")
+    COMPLETE = enum_value("complete", "Complete: ended without an exception, whatever its scores.")
 
 
-@strawberry.type(description="State of a missing or deleted run.")
+@strawberry.type
 class EvaluationStatusNotFound:
-    """State of a missing run."""
+    """State of a missing or deleted run."""
 
     code: EvaluationStatusCode = plain_field("Always NOT_FOUND.")
 
 
-@strawberry.type(description="State of a running evaluation.")
+@strawberry.type
 class EvaluationStatusRunning:
-    """Progress of a run."""
+    """State of a running evaluation."""
 
     code: EvaluationStatusCode = plain_field("Always RUNNING.")
     completed_rows: BigInt = plain_field("Number of completed rows; each trial of an example counts as a row.")
@@ -102,17 +102,17 @@ class EvaluationStatusRunning:
     )
 
 
-@strawberry.type(description="State of an evaluation that ended with an exception.")
+@strawberry.type
 class EvaluationStatusFailed:
-    """Error of a failed run."""
+    """State of an evaluation that ended with an exception."""
 
     code: EvaluationStatusCode = plain_field("Always FAILED.")
     error: str | None = plain_field("Text of the exception that ended the run.")
 
 
-@strawberry.type(description="State of an evaluation that ended without an exception.")
+@strawberry.type
 class EvaluationStatusComplete:
-    """Summary of a complete run."""
+    """State of an evaluation that ended without an exception."""
 
     code: EvaluationStatusCode = plain_field("Always COMPLETE.")
     output: JSON = plain_field("Summary that the run computed, by scorer, as a JSON object.")
@@ -141,9 +141,11 @@ def status_of(
             return EvaluationStatusComplete(code=EvaluationStatusCode.COMPLETE, output=JSON(output))
 
 
-@strawberry.type(description="Score of a prediction by one scorer.")
+@strawberry.type
 class EvaluationScore:
-    """Score; the source is a row of `Predictions.of`."""
+    """Score of a prediction by one scorer."""
+
+    # The source is a row of `Predictions.of`.
 
     name: str = plain_field("Name of the scorer, as in the prediction.")
     value: JSON | None = json_field(
@@ -161,9 +163,11 @@ class EvaluationScore:
     )
 
 
-@strawberry.type(description="Prediction of a model for an example in one trial, with its scores.")
+@strawberry.type
 class EvaluationPrediction:
-    """Prediction; the source is a row of `Predictions.of`."""
+    """Prediction of a model for an example in one trial, with its scores."""
+
+    # The source is a row of `Predictions.of`.
 
     id: strawberry.ID = plain_field("Id of the prediction's call of Evaluation.predict_and_score.")
     trial: int = plain_field("Index of the trial of the example, from 0, by start time.")
@@ -207,9 +211,11 @@ def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
     )
 
 
-@strawberry.type(description="Row of an evaluation run: an example with its predictions.")
+@strawberry.type
 class EvaluationResult:
-    """Row of a run; the source is a row of `EvaluationsStore.rows`."""
+    """Row of an evaluation run: an example with its predictions."""
+
+    # The source is a row of `EvaluationsStore.rows`.
 
     example_digest: str = plain_field("Digest of the example, equal in every run and dataset.")
     example_ref: ResolvedRef | None = plain_field(
@@ -226,9 +232,11 @@ class EvaluationResult:
     )
 
 
-@strawberry.type(description="Metric of a run: a number in its scores, aggregated over all predictions.")
+@strawberry.type
 class EvaluationMetric:
-    """Metric; the source is a row of `EvaluationsStore.metrics`."""
+    """Metric of a run: a number in its scores, aggregated over all predictions."""
+
+    # The source is a row of `EvaluationsStore.metrics`.
 
     name: str = plain_field(
         "Path in the scores, such as helpfulness.grade: the scorer's name, and keys of its result, at most four keys "
@@ -243,9 +251,11 @@ class EvaluationMetric:
     )
 
 
-@strawberry.type(description="Evaluation run: a call of Evaluation.evaluate, by a client or by the server.")
+@strawberry.type
 class EvaluationRun:
-    """Run; the source is a row of `EvaluationsStore.run`."""
+    """Evaluation run: a call of Evaluation.evaluate, by a client or by the server."""
+
+    # The source is a row of `EvaluationsStore.run`.
 
     id: strawberry.ID = plain_field("Id of the run's call.")
     project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
@@ -298,9 +308,11 @@ class EvaluationRun:
     )
 
 
-@strawberry.type(description="Metric of one of several runs, compared with the first run.")
+@strawberry.type
 class ComparedRunMetric:
-    """Metric of a run; the source is a row of `stores.evaluations.scores.compare_metrics`."""
+    """Metric of one of several runs, compared with the first run."""
+
+    # The source is a row of `stores.evaluations.scores.compare_metrics`.
 
     run_id: strawberry.ID = plain_field("Id of the run.")
     mean: float | None = plain_field(
@@ -328,17 +340,21 @@ class ComparedRunMetric:
     num_equal: BigInt | None = plain_field("Number of these examples with an equal value; null if there are none.")
 
 
-@strawberry.type(description="Metric of several runs.")
+@strawberry.type
 class ComparedMetric:
-    """Metric; the source is a row of `stores.evaluations.scores.compare_metrics`."""
+    """Metric of several runs."""
+
+    # The source is a row of `stores.evaluations.scores.compare_metrics`.
 
     name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
     runs: list[ComparedRunMetric] = plain_field("Metrics of the runs that have a value, in the order of the runs.")
 
 
-@strawberry.type(description="Metric of one example in one run, compared with the first run.")
+@strawberry.type
 class ComparedNumber:
-    """Metric of an example; the source is a row of `stores.evaluations.scores.find_changes`."""
+    """Metric of one example in one run, compared with the first run."""
+
+    # The source is a row of `stores.evaluations.scores.find_changes`.
 
     name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
     mean: float | None = plain_field("Mean over the run's trials of the example, with true as 1 and false as 0.")
@@ -347,9 +363,11 @@ class ComparedNumber:
     )
 
 
-@strawberry.type(description="Predictions of one run for an example.")
+@strawberry.type
 class ComparedResult:
-    """Predictions of a run; the source is one of the `runs` of a row of `EvaluationsStore.joined_rows`."""
+    """Predictions of one run for an example."""
+
+    # The source is one of the `runs` of a row of `EvaluationsStore.joined_rows`.
 
     run_id: strawberry.ID = plain_field("Id of the run.")
     predictions: list[EvaluationPrediction] = plain_field(
@@ -358,9 +376,11 @@ class ComparedResult:
     metrics: list[ComparedNumber] = plain_field("Metrics of the example, sorted by name.")
 
 
-@strawberry.type(description="Example with the predictions of several runs.")
+@strawberry.type
 class ComparedExample:
-    """Row of a comparison; the source is a row of `EvaluationsStore.joined_rows`."""
+    """Example with the predictions of several runs."""
+
+    # The source is a row of `EvaluationsStore.joined_rows`.
 
     example_digest: str = plain_field("Digest of the example, by which the runs are joined.")
     example_ref: ResolvedRef | None = plain_field(
@@ -370,24 +390,26 @@ class ComparedExample:
     runs: list[ComparedResult] = plain_field("Predictions of the runs, in the order of the runs.")
 
 
-@strawberry.type(description="Comparison of several evaluation runs with the first of them.")
+@strawberry.type
 class EvaluationComparison:
-    """Comparison; the source is a dict of `project_id`, `run_ids` and the headers of the `runs`."""
+    """Comparison of several evaluation runs with the first of them."""
+
+    # The source is a dict of `project_id`, `run_ids` and the headers of the `runs`.
 
     runs: list[EvaluationRun] = plain_field("Runs in the order of the request.")
 
-    @resolved_field("Metrics of the scores, sorted by name.", returns=list[ComparedMetric], size=10)
+    @resolved_field(returns=list[ComparedMetric], size=10)
     async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Read the metrics of all runs."""
+        """Metrics of the scores, sorted by name."""
         return await info.context.stores.evaluations.compared_metrics(parent["project_id"], parent["run_ids"])
 
-    @resolved_field("Number of examples that all runs have in common.")
+    @resolved_field()
     async def num_in_common(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the examples that all runs have."""
+        """Number of examples that all runs have in common."""
         count = info.context.stores.evaluations.count_joined_rows
         return BigInt(await count(parent["project_id"], parent["run_ids"]))
 
-    @connection_field("Page of the examples, sorted by their earliest start in any run.", of=ComparedExample)
+    @connection_field(of=ComparedExample)
     async def rows(
         self,
         info: Info,
@@ -397,7 +419,7 @@ class EvaluationComparison:
         request: PageRequest,
         only_in_common: InCommon = True,
     ) -> Listing:
-        """Return a page of examples and a function that counts all of them."""
+        """Page of the examples, sorted by their earliest start in any run."""
         store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
         only_common = only_in_common is not False
         page = await store.joined_rows(
@@ -416,27 +438,22 @@ class EvaluationComparison:
 class EvaluationQueries:
     """Query fields that read evaluations."""
 
-    @resolved_field(
-        "State of an evaluation run. The state of a missing run is EvaluationStatusNotFound, not null, because the "
-        "reference API lists this state."
-    )
+    @resolved_field()
     async def evaluation_status(self, info: Info, project_id: ProjectId, call_id: RunId) -> EvaluationStatus:
-        """Return the state of a run."""
+        """State of an evaluation run.
+
+        The state of a missing run is EvaluationStatusNotFound, not null, because the reference API lists this state.
+        """
         check_call_id(call_id, "call_id")
         return status_of(await info.context.stores.evaluations.status(project_id, call_id))
 
-    @resolved_field("Evaluation run; null if it is missing or deleted.", returns=EvaluationRun | None)
+    @resolved_field(returns=EvaluationRun | None)
     async def evaluation_run(self, info: Info, project_id: ProjectId, call_id: RunId) -> Row | None:
-        """Read the header of a run; None if it is missing."""
+        """Evaluation run; null if it is missing or deleted."""
         check_call_id(call_id, "call_id")
         return await info.context.stores.evaluations.run(project_id, call_id, selected_fields(info))
 
-    @connection_field(
-        "Page of the rows of a run, one for each example, with its predictions in all trials. Running and failed runs "
-        "have rows too, whether Weave's clients, its EvaluationLogger or this server ran them. Null if the run is "
-        "missing or deleted.",
-        of=EvaluationResult,
-    )
+    @connection_field(of=EvaluationResult)
     async def evaluation_results(
         self,
         info: Info,
@@ -447,7 +464,11 @@ class EvaluationQueries:
         *,
         request: PageRequest,
     ) -> Listing | None:
-        """Return a page of rows and a function that counts all of them; None if the run is missing."""
+        """Page of the rows of a run, one for each example, with its predictions in all trials.
+
+        Running and failed runs have rows too, whether Weave's clients, its EvaluationLogger or this server ran them.
+        Null if the run is missing or deleted.
+        """
         check_call_id(evaluation_call_id, "evaluation_call_id")
         store, key, condition = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -455,13 +476,12 @@ class EvaluationQueries:
         page = await found_or_null(store.rows(*key, request, wanted, sort_keys(sort_by), condition, of_predictions))
         return Listing(page, partial(store.count_rows, *key, condition)) if page else None
 
-    @resolved_field(
-        "Comparison of evaluation runs: the metrics of their scores, and their rows joined by example, even across "
-        "datasets. Null if one of the runs is missing or deleted.",
-        returns=EvaluationComparison | None,
-    )
+    @resolved_field(returns=EvaluationComparison | None)
     async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:
-        """Read the headers of the runs; None if one is missing."""
+        """Comparison of evaluation runs: the metrics of their scores, and their rows joined by example.
+
+        The runs may be of different datasets. Null if one of the runs is missing or deleted.
+        """
         wanted = selected_fields(info, "runs")
         runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
         return {"project_id": project_id, "run_ids": tuple(call_ids), "runs": runs} if runs else None
@@ -471,23 +491,22 @@ class EvaluationQueries:
 class EvaluationSubscriptions:
     """Subscription fields about evaluations."""
 
-    @subscription_field(
-        "State of an evaluation run, by a client or by the server: now and after each change, at most twice a second. "
-        "The subscription ends with the run.",
-        of=EvaluationStatus,
-    )
+    @subscription_field(of=EvaluationStatus)
     async def evaluation_progress(
         self, info: Info, project_id: ProjectId, call_id: RunId
     ) -> AsyncGenerator[object, None]:
-        """Stream the states of a run until it ends."""
+        """State of an evaluation run, by a client or by the server.
+
+        The subscription sends it at once and after each change, at most twice a second, and ends with the run.
+        """
         async with aclosing(info.context.stores.evaluation_runs.progress(project_id, call_id)) as statuses:
             async for status in statuses:
                 yield status_of(status)
 
 
-@strawberry.type(description="Result of `evaluateModel`.")
+@strawberry.type
 class EvaluateModelRes:
-    """Id of the new run."""
+    """Result of `evaluateModel`."""
 
     call_id: strawberry.ID = plain_field(
         "Id of the run: of its call of Evaluation.evaluate, which is stored and running. evaluationProgress reports "
@@ -495,9 +514,9 @@ class EvaluateModelRes:
     )
 
 
-@strawberry.type(description="Result of `evaluationCancel`.")
+@strawberry.type
 class EvaluationCancelRes:
-    """Id of the run, and whether it was cancelled."""
+    """Result of `evaluationCancel`."""
 
     call_id: strawberry.ID = plain_field("Id of the run.")
     is_canceled: bool = plain_field("True if this request cancelled the run; false if it had already ended.")
@@ -507,40 +526,38 @@ class EvaluationCancelRes:
 class EvaluationMutations:
     """Mutation fields that run evaluations."""
 
-    @resolved_field(
-        "Start of an evaluation run on the server; the response does not wait for its end. Errors known before the "
-        "first row fail the request: a ref to something else, an empty or deleted dataset, an unknown model or one "
-        "without an API key. An error of one row becomes the exception of that row's calls, and the run continues. If "
-        "a server stops, another server continues its runs, or it does itself after a restart."
-    )
+    @resolved_field()
     async def evaluate_model(
         self,
         info: Info,
         project_id: ProjectId,
         evaluation_ref: Annotated[
             str,
-            strawberry.argument(
-                description="Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
+            argument(
+                "Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
                 "latest. Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer."
             ),
         ],
-        model_ref: Annotated[
-            str, strawberry.argument(description="Ref of a version of an LLMStructuredCompletionModel.")
-        ],
+        model_ref: Annotated[str, argument("Ref of a version of an LLMStructuredCompletionModel.")],
         wb_user_id: User = None,
     ) -> EvaluateModelRes:
-        """Start a run; return the id of its call."""
+        """Start of an evaluation run on the server; the response does not wait for its end.
+
+        Errors known before the first row fail the request: a ref to something else, an empty or deleted dataset, an
+        unknown model or one without an API key. An error of one row becomes the exception of that row's calls, and the
+        run continues. If a server stops, another server continues its runs, or it does itself after a restart.
+        """
         call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
         return EvaluateModelRes(call_id=strawberry.ID(call_id))
 
-    @resolved_field(
-        "Cancellation of a run on the server. Its call and the running calls below it end with an exception that "
-        "states the cancellation. The response waits for the end of the run, at most 30 seconds; the cancellation "
-        "continues after that."
-    )
+    @resolved_field()
     async def evaluation_cancel(
         self, info: Info, project_id: ProjectId, call_id: RunId, wb_user_id: User = None
     ) -> EvaluationCancelRes:
-        """Cancel a run; return whether it was still running."""
+        """Cancellation of a run on the server.
+
+        Its call and the running calls below it end with an exception that states the cancellation. The response waits
+        for the end of the run, at most 30 seconds; the cancellation continues after that.
+        """
         is_canceled = await info.context.stores.evaluation_runs.cancel(project_id, call_id, wb_user_id)
         return EvaluationCancelRes(call_id=call_id, is_canceled=is_canceled)

@@ -91,13 +91,12 @@ def resolved_field(
     return decorate
 
 
-def subscription_field(description: str | None = None, *, of: object) -> Callable[[_Resolver], _Resolver]:
+def subscription_field(*, of: object) -> Callable[[_Resolver], _Resolver]:
     """Decorate a method that yields rows of a store: a subscription with events of the GraphQL type `of`."""
     kind = GenericAlias(AsyncGenerator, (of, None))
 
     def decorate(resolver: Any) -> Any:  # noqa: ANN401 -- as above
-        text = description or description_of(resolver)
-        return strawberry.subscription(resolver=resolver, description=text, graphql_type=kind)
+        return strawberry.subscription(resolver=resolver, description=description_of(resolver), graphql_type=kind)
 
     return decorate
 

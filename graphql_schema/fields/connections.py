@@ -254,14 +254,14 @@ def connection_of(of: object) -> object:
 
 
 def connection_field(
-    description: str | None = None, *, of: object, **cost: Unpack[Cost]
+    *, of: object, **cost: Unpack[Cost]
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], FieldDefinition]:
     """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
 
     The method's argument `request` gives the field the five paging arguments, from which the request is built.
     `cost` is declared if it is more than one lookup.
     """
-    make = resolved_field(description, connection_of(of), **cost)
+    make = resolved_field(returns=connection_of(of), **cost)
     paged = grouped_arguments("request", parameters(_PAGING), page_request)
     return lambda resolver: make(paged(resolver))
 

@@ -21,7 +21,7 @@ class WordSchema:
 
 @strawberry.type
 class Query:
-    @connection_field("Words.", of=WordSchema)
+    @connection_field(of=WordSchema)
     async def words(self, info: Info, letter: str = "a", *, request: PageRequest, loud: bool = False) -> Listing:
         rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
         page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (SortKey("text"),)), scope=b"")
