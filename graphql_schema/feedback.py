@@ -13,6 +13,7 @@ from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     Node,
     ProjectId,
+    User,
     argument,
     description_of,
     grouped_arguments,
@@ -356,7 +357,7 @@ class ActionMutations:
                 "judged in parallel."
             ),
         ],
-        wb_user_id: Annotated[str | None, argument("User who writes the feedback; the caller if omitted.")] = None,
+        wb_user_id: User = None,
     ) -> dict[str, Any]:
         """Execution of an action on calls.
 

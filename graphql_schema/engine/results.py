@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 
 import graphql
 from graphql import GraphQLError, located_error
 from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
+from graphql.pyutils import AwaitableOrValue
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
@@ -126,9 +127,6 @@ def may_have_changed(result: ExecutionResult) -> bool:
     return result.data is None or failed != {(name,) for name in result.data}
 
 
-if TYPE_CHECKING:
-    from graphql.pyutils import AwaitableOrValue
-
 BuildExecutor = Callable[[PreparedOperation, ExecutionInput], Awaitable[list[GraphQLError] | Executor[Any]]]
 
 _END: Final = object()
@@ -166,7 +164,7 @@ class SharedResult(ExecutionResult):
         return self.encoded.decode()
 
 
-Execute = Callable[[object], "AwaitableOrValue[ExecutionResult]"]
+Execute = Callable[[object], AwaitableOrValue[ExecutionResult]]
 """Executes an operation for an event. It returns the result itself if nothing must be awaited: a task costs more than
 most results.
 """
@@ -266,7 +264,7 @@ class EventResults:
     def _execute(self, executor: Executor[Any]) -> Execute:
         """Return a function that computes the result of an event."""
 
-        def execute(event: object) -> "AwaitableOrValue[ExecutionResult]":
+        def execute(event: object) -> AwaitableOrValue[ExecutionResult]:
             of_event = executor.build_per_event_executor(event)
             # Each event is a response with its own loaders and budget, if the context supports that.
             if renewed := getattr(executor.context_value, "renewed", None):
