@@ -288,7 +288,7 @@ def _enum(kind: GraphQLEnumType) -> Leaf | None:
 
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
-"""Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows`, and the arguments of calls by position.
+"""Takes four functions of `rows.Rows`, and the arguments of calls by position.
 
 Returns the row function.
 """
@@ -307,7 +307,7 @@ def row_maker(fields: Sequence[Field]) -> RowMaker:
 
 
 def _source(fields: Sequence[Field]) -> str:
-    lines = ["def make(odd, below, ordinary, linked, arguments):"]
+    lines = ["def make(unusual, below, ordinary, defer_or_resolve, arguments):"]
     lines += [f"    given{position} = arguments[{position}]" for position in argument_positions(fields)]
     lines += ["    def row(source, at):"]
     if any(isinstance(field.reading, str) for field in fields):
@@ -316,7 +316,7 @@ def _source(fields: Sequence[Field]) -> str:
         lines += [f"        {line}" for line in _field(position, field)]
     entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
     if any(field.batch_resolver for field in fields):
-        lines += [f"        data = {{{entries}}}", "        linked(source, at, data)", "        return data"]
+        lines += [f"        data = {{{entries}}}", "        defer_or_resolve(source, at, data)", "        return data"]
     else:
         lines += [f"        return {{{entries}}}"]
     return "\n".join([*lines, "    return row"])
@@ -350,13 +350,13 @@ def _field(position: int, field: Field) -> Iterator[str]:
 
 
 def _written(position: int, field: Field) -> str:
-    odd = f"odd({position}, v, at)"
+    unusual = f"unusual({position}, v, at)"
     if field.leaf:
-        found = f"{field.leaf.written} if {field.leaf.condition} else {odd}"
+        found = f"{field.leaf.written} if {field.leaf.condition} else {unusual}"
     elif field.object_type or field.item_type:
         found = f"below({position}, v, at)"
     else:
-        found = odd
+        found = unusual
     return f"None if v is None else {found}" if field.is_nullable else found
 
 
