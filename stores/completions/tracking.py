@@ -39,7 +39,7 @@ _log = logging.getLogger("loomql")
 
 
 class BackgroundWrites:
-    """BackgroundWrites that continue even if the callers that wait for them are cancelled."""
+    """Writes that continue even if the callers that wait for them are cancelled."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[None]] = set()
