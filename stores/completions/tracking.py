@@ -27,6 +27,8 @@ from stores.providers import JsonObject
 from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
+"""Op name of every completion that the server makes; a plain name without versions."""
+
 INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
 SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
 
