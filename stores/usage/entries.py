@@ -140,4 +140,4 @@ def usage_scope(summary: object) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < INT64
