@@ -15,6 +15,23 @@ from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects.writes import RestoredVersion
 
+MAX_LINE: Final = 64 * 1024 * 1024
+MAX_DOCUMENT: Final = 256 * 1024 * 1024
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Byte order mark that some editors write at the start of UTF-8 text."""
+
+_PREFIX_BYTES: Final = 64 * 1024
+_SPANS_DOCUMENT: Final = re.compile(rb'\{\s*"resource_?[sS]pans"\s*:')
+_WHOLE_LINE: Final = re.compile(rb"\{.*\}\s*\Z", re.DOTALL)
+
+_OTHER_FORMATS: Final = {
+    b"PAR1": "is a Parquet file, which cannot be imported; export NDJSON instead",
+    b"\x1f\x8b": "is compressed; decompress it first (gunzip -k)",
+    b"PK\x03\x04": "is a ZIP archive; unpack it first",
+    b"[": "is a JSON array; write one object per line instead (jq -c '.[]')",
+}
+
 _SPANS: Final = ("resourceSpans", "resource_spans")
 _CALL: Final = {"op_name", "trace_id"}
 _OBJECT: Final = {"object_id", "digest"}
@@ -97,24 +114,6 @@ def _trailer(content: object) -> Trailer:
     message = error.get("message") if isinstance(error, dict) else None
     problem = None if content.get("complete") is True else str(message or "no reason given")
     return Trailer(count if isinstance(count, int) else 0, content.get("resumed") is True, problem)
-
-
-MAX_LINE: Final = 64 * 1024 * 1024
-MAX_DOCUMENT: Final = 256 * 1024 * 1024
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Byte order mark that some editors write at the start of UTF-8 text."""
-
-_PREFIX_BYTES: Final = 64 * 1024
-_SPANS_DOCUMENT: Final = re.compile(rb'\{\s*"resource_?[sS]pans"\s*:')
-_WHOLE_LINE: Final = re.compile(rb"\{.*\}\s*\Z", re.DOTALL)
-
-_OTHER_FORMATS: Final = {
-    b"PAR1": "is a Parquet file, which cannot be imported; export NDJSON instead",
-    b"\x1f\x8b": "is compressed; decompress it first (gunzip -k)",
-    b"PK\x03\x04": "is a ZIP archive; unpack it first",
-    b"[": "is a JSON array; write one object per line instead (jq -c '.[]')",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 from stores.errors import StoreError
 from stores.json import codec
 
-_SUFFIX: Final = ".loomql-import"
+_PROGRESS_SUFFIX: Final = ".loomql-import"
+_REJECTS_SUFFIX: Final = ".rejects.ndjson"
 
 logger = logging.getLogger("loomql")
 
@@ -40,7 +41,7 @@ class ProgressFile:
     """The saved progress of one file; `target` identifies the destination."""
 
     def __init__(self, source: Path, folder: Path, target: str) -> None:
-        self._path = folder / f"{source.name}{_SUFFIX}"
+        self._path = folder / f"{source.name}{_PROGRESS_SUFFIX}"
         status = source.stat()
         self.source_size = status.st_size
         self._identity = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, target)).encode()).hexdigest()
@@ -74,14 +75,11 @@ class ProgressFile:
         self._path.unlink(missing_ok=True)
 
 
-SUFFIX: Final = ".rejects.ndjson"
-
-
 class Rejects:
     """The file of rejects, created with the first one; on resuming, everything after `kept` bytes is removed."""
 
     def __init__(self, source: Path, folder: Path, kept: int) -> None:
-        self.path = folder / f"{source.name}{SUFFIX}"
+        self.path = folder / f"{source.name}{_REJECTS_SUFFIX}"
         self._file: BinaryIO | None = None
         if kept and self.path.exists():
             # The user may have shortened the file meanwhile.

@@ -6,6 +6,7 @@ whole, so that the program's log shows the reason. The server logs one line for 
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -23,6 +24,9 @@ MAX_ITEMS: Final = 100_000
 
 _MOST_REASONS: Final = 1_000
 _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
+
+_NOTHING_STORED: Final = re.compile("; (assume )?nothing was stored")
+"""Start of the claim in the errors of stores that no item is stored."""
 
 _BATCH: Final = "batch"
 _LOGGED: Final = 3
@@ -57,12 +61,13 @@ class Outcome:
 
     def passing(self, error: StoreError, position: int) -> StoreError:
         """Return the error for the whole batch if the server cannot store the item now and the client should retry."""
-        cause, claim, _ = error.message.partition("; nothing of this ")
+        claim = _NOTHING_STORED.search(error.message)
         if not claim or not self.is_partly_stored:
             return error
         # The error comes from code that does not know about earlier items of the batch.
         return error.reworded(
-            f"{cause}; items before {self.items.at(position)} may be stored, send the whole batch again a little later"
+            f"{error.message[: claim.start()]}; items before {self.items.at(position)} may be stored, send the whole "
+            "batch again a little later"
         )
 
     def refuse(self, position: int, error: StoreError) -> None:

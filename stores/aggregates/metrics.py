@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bson import Int64
 
+from stores.json.bson_copy import INT64
 from stores.query.text_expressions import Expression, let_v
 from stores.usage.classes import INPUT, Side
 from stores.usage.counts import FIELDS, PARTS, STORED
@@ -102,7 +103,7 @@ COSTS: Final = "costs"
 UNPRICED: Final = "unpriced"
 """Name of the computed number of tokens without a price."""
 
-_MAX_INT64: Final = Int64((1 << 63) - 1)
+_MAX_INT64: Final = Int64(INT64 - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,12 @@ from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.costs import Prices
 from stores.costs.pricing import plus
 from stores.errors import BadInputError
+from stores.json.bson_copy import INT64
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, added, class_fields
 from stores.usage.entries import OWN, SUM
 
 Row = dict[str, Any]
-
-_MAX_INT64: Final = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class Tally:
         counts = {name: getattr(self, name) for name in (*COUNTS, "unpriced_tokens")}
         counts |= class_fields(self.prompt_tokens, self.classes)
         cost = None if self.cost is None else float(self.cost)
-        return {name: min(count, _MAX_INT64) for name, count in counts.items()} | {"cost": cost}
+        return {name: min(count, INT64 - 1) for name, count in counts.items()} | {"cost": cost}
 
 
 Tallies = dict[str, Tally]

@@ -138,24 +138,25 @@ class CallsQuery:
             if IN_PYTHON.get():
                 await self._evaluate_in_python(prices, session)
             self._set_versions(await versions.read(session))
-
-            # A sort by feedback reads the newest feedback itself.
-            by_query = self._conditions.prequeries if self._conditions else []
-            prequeries = by_query if self._feedback_sort else self._prequeries
-            # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-            max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
-
-            async def compile_list_query(limit: int) -> ListQuery:
-                results = await conditions.run_prequeries(
-                    database.feedback, project_id, prequeries, max_bytes, session, limit
-                )
-                list_query = self._compile(results, prices, session)
-                if limit < conditions.MAX_FEEDBACK and None in results.values():
-                    return replace(list_query, slow_fallback=partial(compile_list_query, conditions.MAX_FEEDBACK))
-                return list_query
-
             may_stop = is_hasty and self._can_look_up_in_order
-            yield await compile_list_query(conditions.FIRST_MAX_FEEDBACK if may_stop else conditions.MAX_FEEDBACK)
+            limit = conditions.FIRST_MAX_FEEDBACK if may_stop else conditions.MAX_FEEDBACK
+            yield await self._compile_with_prequeries(prices, session, limit)
+
+    async def _compile_with_prequeries(self, prices: Prices | None, session: Session, limit: int) -> ListQuery:
+        """Run the prequeries, each for at most `limit` feedback, and compile the list query with their results."""
+        # A sort by feedback reads the newest feedback itself.
+        by_query = self._conditions.prequeries if self._conditions else []
+        prequeries = by_query if self._feedback_sort else self._prequeries
+        # Each result occurs twice in the pipeline, or more in a low-cardinality order.
+        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+        results = await conditions.run_prequeries(
+            self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
+        )
+        list_query = self._compile(results, prices, session)
+        if limit < conditions.MAX_FEEDBACK and None in results.values():
+            fallback = partial(self._compile_with_prequeries, prices, session, conditions.MAX_FEEDBACK)
+            return replace(list_query, slow_fallback=fallback)
+        return list_query
 
     def _compile_without_snapshot(self, versions: OpVersions) -> ListQuery:
         """Compile a query that MongoDB evaluates on calls alone, without a snapshot."""

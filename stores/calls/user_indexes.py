@@ -1,6 +1,5 @@
 """Indexes on JSON paths of calls that operators add to the built-in ones."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -10,6 +9,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, ConflictError
 from stores.ids import check_project_id
+from stores.json import paths
 from stores.json.bson_copy import unescape_key
 from stores.query.fields import is_index
 
@@ -61,7 +61,7 @@ class UserIndex:
     @property
     def field(self) -> str:
         """The field as clients write it."""
-        return ".".join(re.sub(r"([.\\])", r"\\\1", unescape_key(key)) for key in self.path.split("."))
+        return paths.join(map(unescape_key, self.path.split(".")))
 
     @property
     def scope(self) -> str:

@@ -17,8 +17,8 @@ from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, database_write
 from stores.database.content_store import batches
-from stores.database.error_translation import DUPLICATE_KEY, TOO_LARGE
-from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.database.error_translation import TOO_LARGE, duplicate_writes
+from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreError
 from stores.files import NewFile, write_files
 from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length
@@ -358,16 +358,10 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     """Return the positions of duplicate-key failures in a bulk write.
 
     Raises:
-        UnavailableError: if a majority did not confirm the write.
         PayloadTooLargeError: if a call's stored part and new part together exceed a document.
+        BulkWriteError, UnavailableError: as `duplicate_writes` raises them.
     """
     details: dict[str, Any] = dict(error.details or {})
-    failures = details.get("writeErrors", [])
-    others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
-    if any(failure["code"] in TOO_LARGE for failure in others):
+    if any(failure["code"] in TOO_LARGE for failure in details.get("writeErrors", ())):
         raise PayloadTooLargeError("a call's start and end together exceed the database's document limit")
-    if others:
-        raise error
-    if details.get("writeConcernErrors"):
-        raise UnavailableError("the database did not confirm the write; retry") from error
-    return [failure["index"] for failure in failures]
+    return duplicate_writes(error)

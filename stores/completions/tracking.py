@@ -27,6 +27,8 @@ from stores.providers import JsonObject
 from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
+"""Op name of every completion that the server makes; a plain name without versions."""
+
 INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
 SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
 
@@ -39,7 +41,7 @@ _log = logging.getLogger("loomql")
 
 
 class BackgroundWrites:
-    """BackgroundWrites that continue even if the callers that wait for them are cancelled."""
+    """Writes that continue even if the callers that wait for them are cancelled."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[None]] = set()

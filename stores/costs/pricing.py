@@ -30,6 +30,7 @@ from stores.query.text_expressions import Expression, let_v
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED, by_class, class_fields
 from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_requests
+from stores.usage.rules import STATED_COST
 
 _DECIMAL128: Final = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, clamp=1)
 
@@ -46,8 +47,6 @@ UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
 
 _NAMES_PER_LIST: Final = 16
 """Model names per list; MongoDB compares them one by one."""
-
-_STATED: Final = "stated_cost"
 
 
 @lru_cache(10_000)
@@ -299,7 +298,7 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
     if no model has a price and no sender stated a cost.
     """
     priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
-    if not any(price or entry.get(_STATED) is not None for entry, price in priced):
+    if not any(price or entry.get(STATED_COST) is not None for entry, price in priced):
         return []
     return [_counts(entry) | (_costs_at(entry, price) if price else {}) for entry, price in priced]
 
@@ -315,7 +314,7 @@ def _counts(entry: Usage) -> Row:
         "requests": entry["requests"],
         "total_tokens": 0 if entry.get(TOTAL_IS_SUM) else entry["total_tokens"],
         **class_fields(prompt_tokens, entry.get("classes")),
-        _STATED: entry.get(_STATED),
+        STATED_COST: entry.get(STATED_COST),
         "components": [],
     }
 

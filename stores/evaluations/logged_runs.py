@@ -197,15 +197,14 @@ def run_not_found(call_id: str, argument: str) -> NotFoundError:
     return NotFoundError(f"there is no call {call_id[:64]!r} in this project", argument)
 
 
-def check_response_size(count: int, limit: int, what: str) -> None:
-    """Check that a response does not have too many items; `{}` in `what` stands for the limit.
+def check_response_size(count: int, limit: int, items: str) -> None:
+    """Check that a response does not have too many items; `{}` in `items` stands for the limit.
 
     Raises:
         BadInputError: `count` exceeds `limit`.
     """
     if count > limit:
-        problem = what.format(f"{limit:,}")
-        raise BadInputError(f"has {problem}, the limit of one response; request fewer rows", "first")
+        raise BadInputError(f"has {items.format(f'{limit:,}')}, the limit of one response; request fewer rows", "first")
 
 
 def predictions_of(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Match:

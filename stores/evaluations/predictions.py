@@ -15,6 +15,7 @@ from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
 from stores.evaluations.logged_runs import BATCH, check_response_size, find_calls, if_text, predictions_of
+from stores.evaluations.scores import SCORES
 from stores.json import codec, incremental
 from stores.paging import Row
 
@@ -39,7 +40,6 @@ MAX_RELATED_EACH: Final = 5
 MAX_CHARACTERS: Final = 100_000_000
 """Limit on the JSON characters of the outputs in one response."""
 
-SCORES: Final = "scores"
 MODEL_CALL: Final = "model_call"
 EXCEPTION: Final = "exception"
 

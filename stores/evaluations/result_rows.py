@@ -249,7 +249,11 @@ class RunRows:
         self.database = database
         self._predictions = predictions
         self._relation = OneToMany(
-            *(database, database.calls, "parent_id", order_by(None, {}), _predictions_of),
+            database,
+            database.calls,
+            "parent_id",
+            order_by(None, {}),
+            _predictions_of,
             paths_of=lambda _: ["run_id"],
             transform=_ROWS,
         )

@@ -4,7 +4,6 @@ Names are paths into the scores as clients write them, with `\.` for a dot in a 
 """
 
 import math
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -15,6 +14,7 @@ from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.evaluations.logged_runs import BATCH, check_response_size, predictions_of
 from stores.json import paths
+from stores.json.bson_copy import unescape_key
 from stores.paging import Row
 from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
@@ -66,7 +66,6 @@ TEXT_BY_EITHER_NAME: Final = {
 }
 """Stage that renames `model_output` to `output` in the JSON text; it runs before `OUTPUT_BY_EITHER_NAME`."""
 
-_ESCAPED: Final = re.compile("%([0-9A-F]{2})")
 _V: Final = "$$v"
 
 Stages = list[dict[str, Any]]
@@ -122,7 +121,7 @@ def _numbers_in(value: Expression, name: Expression, depth: int) -> Expression:
 @lru_cache(MAX_NAMES)
 def plain_name(escaped: str) -> str:
     """Return a metric name as clients write it, from its escaped BSON copy."""
-    return paths.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in escaped.split("."))
+    return paths.join(map(unescape_key, escaped.split(".")))
 
 
 async def _read_by_name(database: Database, stages: Stages, num_runs: int, argument: str) -> list[Document]:

@@ -35,14 +35,12 @@ class EvaluationsStore:
         self._predictions = Predictions(database)
         oldest_first = compile_sort(OLDEST_FIRST, CALL_FIELDS)
         self.runs_by_input = OneToMany(
-            *(
-                database,
-                self._calls,
-                "input_refs",
-                oldest_first,
-                _runs_of,
-                lambda wanted: [*logged_runs.paths_of(wanted)],
-            ),
+            database,
+            self._calls,
+            "input_refs",
+            oldest_first,
+            _runs_of,
+            paths_of=lambda wanted: [*logged_runs.paths_of(wanted)],
             finish=self._replace_by_headers,
         )
         """Relation from a project and the ref of an object in it to the headers of the runs that have it as an input.

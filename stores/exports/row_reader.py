@@ -9,12 +9,12 @@ from stores.calls.writes import RestoredCall
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.json import AnyJson
+from stores.json.bson_copy import INT64
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
 from stores.objects.writes import RestoredVersion
 from stores.refs import SCHEME
 
-_INT64: Final = 1 << 63
 _DERIVED_KEYS: Final = ("status", "latency_ms", "trace_name", "display_name")
 """Keys under `weave` in a summary that every read computes."""
 
@@ -76,7 +76,7 @@ class ImportedRow:
         value = self._row.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
+        if isinstance(value, bool) or not isinstance(value, int) or not -INT64 <= value < INT64:
             raise BadInputError("must be an integer between -2^63 and 2^63 - 1", name)
         return value
 

@@ -1,6 +1,6 @@
 """Store of feedback; each operation is within one project."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -295,15 +295,7 @@ async def _write(
         # This runs before the deletion, because only the owner may reuse the deleted id.
         existing = await _check_owners(database, named, session) if last else {}
         if freed:
-            deleted = await database.feedback.delete_one(freed, session=session)
-            # A retried replacement finds what it stored the first time.
-            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing.values())
-            if not deleted.deleted_count and not is_repeated:
-                raise NotFoundError(
-                    f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
-                    "replaced or purged it: read the feedback again, or create new feedback",
-                    "feedback_id",
-                )
+            await _delete_replaced(database, freed, existing.values(), session)
         marked = {_REPLACES: freed["id"]} if freed else {}
         if last:
             upserts = [_upsert(document | marked, keeps_stored=keeps_stored) for document in last]
@@ -312,6 +304,19 @@ async def _write(
             await database.feedback.insert_many(new, session=session)
 
     await database.transaction(work)
+
+
+async def _delete_replaced(database: Database, freed: Document, existing: Iterable[Document], session: Session) -> None:
+    """Delete `freed`, unless it is missing because one of the `existing` documents replaced it before."""
+    deleted = await database.feedback.delete_one(freed, session=session)
+    # A retried replacement finds what it stored the first time.
+    is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing)
+    if not deleted.deleted_count and not is_repeated:
+        raise NotFoundError(
+            f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have replaced or "
+            "purged it: read the feedback again, or create new feedback",
+            "feedback_id",
+        )
 
 
 def _upsert(document: Document, *, keeps_stored: bool) -> ReplaceOne[Document] | UpdateOne:

@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
-from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.error_translation import duplicate_writes
 from stores.database.transactions import Session
 from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
@@ -157,8 +157,7 @@ class Upload:
         try:
             await self._database.run(self._database.transaction(work))
         except BulkWriteError as error:
-            if any(failure["code"] != DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
-                raise
+            duplicate_writes(error)
             return False
         return True
 

@@ -166,9 +166,9 @@ _SCALARS: Final[dict[str, Callable[[object, str], object]]] = {
 }
 
 
-def _object(value: object, what: str) -> dict[str, Any]:
+def _object(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadInputError(f"{what} must be a JSON object")
+        raise BadInputError(f"{name} must be a JSON object")
     return value
 
 

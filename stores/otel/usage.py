@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Any, Final
 
 from stores.costs.pricing import ZERO, exact, plus
+from stores.json.bson_copy import INT64
 from stores.otel import conventions
 from stores.otel.attribute_nesting import Attributes, Candidate, Layout
 from stores.otel.conventions import COUNTS, OTHER_USAGE, PARTS
@@ -27,7 +28,6 @@ _STORED_LAYOUT: Final = Layout(
 """Layout of a span's attributes as stored in a call: a single nested value."""
 
 _MAX_DIGITS: Final = 19
-_INT64_LIMIT: Final = 1 << 63
 
 
 def usage_of(read: Attributes, noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
@@ -157,9 +157,9 @@ def _as_cost(value: object) -> float | None:
 def _count(read: Attributes, name: str) -> int | None:
     """Return the first count of a name that is an integer or an integer string."""
     for _, value in read.found(name):
-        if type(value) is int and abs(value) < _INT64_LIMIT:
+        if type(value) is int and abs(value) < INT64:
             return value
-        if isinstance(value, float) and value.is_integer() and abs(value) < _INT64_LIMIT:
+        if isinstance(value, float) and value.is_integer() and abs(value) < INT64:
             return int(value)
         if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _MAX_DIGITS:
             return int(value)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.json import codec, paths
-from stores.json.bson_copy import to_bson, unescape_key
+from stores.json.bson_copy import INT64, to_bson, unescape_key
 from stores.json.incremental import loads_incrementally
 from stores.query.fields import Access, Kind
 from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, is_time
@@ -28,7 +28,6 @@ LARGE_JSON_BYTES: Final = 256 * 1024
 
 _FOLD_CHUNK: Final = 64 * 1024
 """Characters case-folded at a time, so that other threads can run in between."""
-_INT64: Final = 1 << 63
 _DOUBLE: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _MAX_DIGITS: Final = 400
@@ -298,7 +297,7 @@ def _double(value: Value) -> Value:
 def _int(value: Value) -> Value:
     if isinstance(value, str):
         value = int(value) if _INTEGER.fullmatch(value) and len(value) <= _MAX_DIGITS else None
-    if not _is_number(value) or not -_INT64 <= value < _INT64 or value != int(value):
+    if not _is_number(value) or not -INT64 <= value < INT64 or value != int(value):
         return None
     return int(value)
 

@@ -89,8 +89,8 @@ def parse(text: str) -> Terms:
     wanted = [term for term in dict.fromkeys(terms_found) if term.text.strip() and not term.is_negative]
     unwanted = [term for term in dict.fromkeys(terms_found) if term.text.strip() and term.is_negative]
     if not wanted:
-        what = "has only excluded terms" if unwanted else "is empty"
-        raise BadInputError(f'{what}; add a word to search for, or a "phrase in quotes"', "text")
+        problem = "has only excluded terms" if unwanted else "is empty"
+        raise BadInputError(f'{problem}; add a word to search for, or a "phrase in quotes"', "text")
     if len(wanted) + len(unwanted) > MAX_TERMS:
         raise BadInputError(
             f"has {len(wanted) + len(unwanted)} words and phrases; the limit is {MAX_TERMS} "

@@ -153,7 +153,11 @@ class ThreadsStore:
         """From `ThreadKey` to all calls of the thread, regardless of the period."""
         by_start = compile_sort((SortBy("started_at"),), CALL_FIELDS)
         self.traces = OneToMany(
-            *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
+            database,
+            self._calls,
+            "thread_id",
+            by_start,
+            lambda project_id, _: calls_match(project_id),
             paths_of=lambda _: [],
             finish=_to_trace_rows,
             transform=_TRACES,

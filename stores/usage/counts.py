@@ -34,7 +34,7 @@ def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     classes: Mapping[str, int] | None = entry.get("classes")
     if not classes:  # true for most entries
         counts = {INPUT: prompt, OUTPUT: completion}
-        return counts if prompt > 0 < completion else {name: count for name, count in counts.items() if count > 0}
+        return counts if prompt > 0 and completion > 0 else {name: count for name, count in counts.items() if count > 0}
     counts = {
         INPUT: _rest(prompt, classes, Side.INPUT),
         OUTPUT: _rest(completion, classes, Side.OUTPUT),

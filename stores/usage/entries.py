@@ -30,16 +30,7 @@ from typing import Any, Final, TypeGuard
 
 from stores.json.bson_copy import INT64
 from stores.usage.counts import by_class
-from stores.usage.rules import (
-    CLASS_COUNTS,
-    MOST,
-    STATED_COST,
-    THOUGHTS,
-    Split,
-    split_usage,
-    totals_thoughts,
-    whole_count,
-)
+from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]
 """A usage entry of a call."""
@@ -48,9 +39,6 @@ COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_t
 
 TOTAL_IS_SUM: Final = "total_is_sum"
 SUMS_UP: Final = "sums_up"
-
-_PLAIN: Final = frozenset(COUNTS)
-"""Keys of a usage that needs no rule."""
 
 OWN: Final = "own"
 
@@ -98,7 +86,7 @@ def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
 
 
 def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
-    parts, stated_cost = (_plain_split(sent), None) if sent.keys() <= _PLAIN else split_usage(sent)
+    parts, stated_cost = split_usage(sent)
     entry: Usage = {
         "model": model,
         "prompt_tokens": parts.prompt if parts.prompt or parts.completion else parts.total,
@@ -113,14 +101,6 @@ def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
     if stated_cost is not None:
         entry[STATED_COST] = stated_cost
     return entry
-
-
-def _plain_split(sent: dict[str, Any]) -> Split:
-    """Return what `split_usage` returns for a usage with only `_PLAIN` keys, as most have, in less time."""
-    prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
-    completion = whole_count(sent.get("completion_tokens")) or whole_count(sent.get("output_tokens"))
-    total, both = whole_count(sent.get("total_tokens")), min(prompt + completion, MOST)
-    return Split(prompt, completion, total or both, both > 0 and not total, {})
 
 
 def has_several_requests(entry: Usage) -> bool:
@@ -160,4 +140,4 @@ def usage_scope(summary: object) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < INT64

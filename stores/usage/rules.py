@@ -149,6 +149,9 @@ def _rule(*, base: str = "", keys: Mapping[str, Any] = MappingProxyType({}), **f
     return Rule(keys=_row({**inherited, **keys}), **_row(fields))
 
 
+_PLAIN_KEYS: Final = frozenset({"requests"}).union(*_TABLE["bases"]["totals"].values())
+"""Keys of a usage that needs no rule."""
+
 RULES: Final = tuple(_rule(**fields) for fields in _TABLE["rules"])
 """Formats of a model's usage, specific ones first."""
 
@@ -228,12 +231,26 @@ def split_usage(usage: dict[str, Any]) -> tuple[Split, float | None]:
 
     It never raises: values that are not integers from 0 to `MOST` count as missing.
     """
+    if usage.keys() <= _PLAIN_KEYS:  # true for most calls
+        return _plain_split(usage), None
     stated = usage.get(CLASS_COUNTS)
     if isinstance(stated, dict):
         return _stated_split(stated, whole_count(usage.get("total_tokens"))), cost_in_usd(usage.get("cost"))
     rule = rule_of(usage)
     parts = split(rule.counts(usage), rule.input_excludes, rule.output_excludes, is_fixed=rule.is_fixed)
     return parts, rule.cost(usage)
+
+
+def _plain_split(usage: dict[str, Any]) -> Split:
+    """Return the split of a usage with only `_PLAIN_KEYS`, several times as fast as by its rule."""
+    prompt = whole_count(usage.get("prompt_tokens")) or whole_count(usage.get("input_tokens"))
+    completion = whole_count(usage.get("completion_tokens")) or whole_count(usage.get("output_tokens"))
+    return _split_from_totals(prompt, completion, whole_count(usage.get("total_tokens")))
+
+
+def _split_from_totals(prompt: int, completion: int, total: int) -> Split:
+    both = min(prompt + completion, MOST)
+    return Split(prompt, completion, total or both, both > 0 and not total, {})
 
 
 def split(
@@ -253,23 +270,10 @@ def split(
             not included in it.
     """
     get = counts.get
-    if counts.keys() <= _TOTALS:  # true for most calls
-        sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
-        both = min(sent_in + sent_out, MOST)
-        return Split(sent_in, sent_out, total or both, both > 0 and not total, {})
-    written_1h = get("cache_write_1h", 0)
-    written = max(get("cache_write", 0), get("cache_write_5m", 0) + written_1h)
-    read_audio, read_image = get("cache_read_audio", 0), get("cache_read_image", 0)
-    parts = {
-        "cache_read": max(get("cache_read", 0), read_audio + read_image),
-        "cache_write": written,
-        "audio_input": max(get("audio_input", 0) - read_audio, 0),
-        "image_input": max(get("image_input", 0) - read_image, 0),
-        "reasoning": get("reasoning", 0),
-        "audio_output": get("audio_output", 0),
-        "image_output": get("image_output", 0),
-    }
     sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
+    if counts.keys() <= _TOTALS:
+        return _split_from_totals(sent_in, sent_out, total)
+    parts = _sent_parts(counts)
     beside, beside_out = get("input_beside", 0), get("output_beside", 0)
     apart_in, apart_out = _sum_of_parts(parts, input_excludes, CACHE), _sum_of_parts(parts, output_excludes, REASONING)
     prompt = sent_in + beside
@@ -281,15 +285,28 @@ def split(
         sent_out, apart_out, total - beside_out, {prompt}, excludes=bool(output_excludes), is_fixed=is_fixed
     ):
         completion += apart_out
-    return _split_from_parts(counts, parts, prompt, completion, written_1h)
+    return _split_from_parts(counts, parts, prompt, completion)
 
 
-def _split_from_parts(
-    counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int, written_1h: int
-) -> Split:
+def _sent_parts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the parts of input and output as sent; cached audio and images count as cached only."""
+    get = counts.get
+    read_audio, read_image = get("cache_read_audio", 0), get("cache_read_image", 0)
+    return {
+        "cache_read": max(get("cache_read", 0), read_audio + read_image),
+        "cache_write": max(get("cache_write", 0), get("cache_write_5m", 0) + get("cache_write_1h", 0)),
+        "audio_input": max(get("audio_input", 0) - read_audio, 0),
+        "image_input": max(get("image_input", 0) - read_image, 0),
+        "reasoning": get("reasoning", 0),
+        "audio_output": get("audio_output", 0),
+        "image_output": get("image_output", 0),
+    }
+
+
+def _split_from_parts(counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int) -> Split:
     get = counts.get
     audio, image, read = parts["audio_input"], parts["image_input"], parts["cache_read"]
-    read_audio = get("cache_read_audio", 0)
+    read_audio, written_1h = get("cache_read_audio", 0), get("cache_write_1h", 0)
     # If cached audio or images are counted twice, so that parts exceed the input, the excess was cached.
     twice = min(max(read + parts["cache_write"] + audio + image - prompt, 0), read - read_audio)
     of_image = min(image, twice)

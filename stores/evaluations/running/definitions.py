@@ -14,6 +14,7 @@ from typing import Any, Final
 from stores import digests, refs
 from stores.database import Database
 from stores.errors import BadInputError, StoreError
+from stores.evaluations.logged_runs import EVALUATE
 from stores.evaluations.running import completion_models
 from stores.evaluations.running.completion_models import CompletionModel, Template
 from stores.files import FilesStore, NewFile
@@ -27,13 +28,10 @@ EVALUATION: Final = "Evaluation"
 SCORER: Final = "LLMAsAJudgeScorer"
 DATASET: Final = "Dataset"
 
-EVALUATE: Final = "Evaluation.evaluate"
 PREDICT_AND_SCORE: Final = "Evaluation.predict_and_score"
 SUMMARIZE: Final = "Evaluation.summarize"
 PREDICT: Final = "LLMStructuredCompletionModel.predict"
 SCORE: Final = "LLMAsAJudgeScorer.score"
-COMPLETION: Final = "weave.completions_create"
-"""Op name of every completion that the server makes; a plain name without versions."""
 
 _OWN: Final = (EVALUATE, PREDICT_AND_SCORE, SUMMARIZE, PREDICT, SCORE)
 _FILE: Final = "obj.py"

@@ -17,8 +17,8 @@ from stores.completions import CompletionsStore
 from stores.database import Collection, Database, database_query
 from stores.database.leases import EXPIRED, LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
-from stores.evaluations.logged_runs import Failed, NotFound, Running, Status
-from stores.evaluations.running.definitions import EVALUATE, Definition, Definitions, ensure_server_ops
+from stores.evaluations.logged_runs import EVALUATE, Failed, NotFound, Running, Status
+from stores.evaluations.running.definitions import Definition, Definitions, ensure_server_ops
 from stores.evaluations.running.worker import CANCELED, RunLease, RunOrder, RunWorker, Sources, run_key
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore

@@ -28,18 +28,27 @@ from pymongo.errors import PyMongoError
 from stores import errors, ids, refs, times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.completions import CompletionsStore
+from stores.completions import CompletionsStore, tracking
 from stores.costs import defaults
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import StoreError, UnavailableError
-from stores.evaluations.running import definitions as ops
+from stores.evaluations.logged_runs import EVALUATE
 from stores.evaluations.running.call_tree import RunCalls, Step, Tally, without_content
 from stores.evaluations.running.completion_models import RowError, output_of
-from stores.evaluations.running.definitions import Dataset, Definition, Definitions, Judge
+from stores.evaluations.running.definitions import (
+    PREDICT,
+    PREDICT_AND_SCORE,
+    SUMMARIZE,
+    Dataset,
+    Definition,
+    Definitions,
+    Judge,
+)
 from stores.evaluations.running.summaries import RunSummary
 from stores.feedback import FeedbackStore, NewFeedback
+from stores.feedback.inputs import RUNNABLE
 from stores.json import codec
 from stores.paging import PageRequest, Row
 from stores.providers import JsonObject, ProviderError
@@ -51,14 +60,12 @@ logger = logging.getLogger("loomql")
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """Fields to read of calls that are already stored."""
 
-_SECOND: Final = 1_000_000
 _WRITE_ATTEMPTS: Final = 10
 _CONCURRENT_JUDGES: Final = 4
 """Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
 _READ_BATCH: Final = 10
 """Calls read together. Each may be as large as a document can be."""
 _RETRY_SECONDS: Final = 1.0
-_FEEDBACK_TYPE: Final = "wandb.runnable"
 
 ATTEMPTS: Final = 4
 """Maximum attempts, each of several requests if the provider asks for a short wait."""
@@ -83,7 +90,6 @@ _RENEW_SECONDS: Final = 1.0
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _PAGE_ROWS: Final = 100
 _CALL_BATCH: Final = 1_000
-_TRANSIENT_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError, PyMongoError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,7 @@ class CallResult:
         texts = row["json"]
         output = codec.loads(texts["output"].encode())
         tally = Tally.from_summary(codec.loads(texts["summary"].encode()))
-        return cls(output, row.get("exception"), (row["ended_at"] - row["started_at"]) / _SECOND, tally)
+        return cls(output, row.get("exception"), (row["ended_at"] - row["started_at"]) / times.SECOND, tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,7 @@ class RowWorker:
         self._example = example
         definition = context.definition
         inputs = {"self": definition.evaluation_ref, "model": definition.model.ref, "example": example.ref}
-        self._call = root.step(example.name, definition.ops[ops.PREDICT_AND_SCORE], inputs)
+        self._call = root.step(example.name, definition.ops[PREDICT_AND_SCORE], inputs)
         self._stored: Mapping[str, CallResult] = {}
 
     async def run(self) -> CallResult:
@@ -268,7 +274,7 @@ class RowWorker:
         inputs = {**self._example.columns, "self": model.ref}
         return await self._stored_or_new(
             self._name("predict"),
-            definition.ops[ops.PREDICT],
+            definition.ops[PREDICT],
             inputs,
             lambda: model.request_for_row(self._example.value),
         )
@@ -298,7 +304,7 @@ class RowWorker:
         score = NewFeedback(
             run.project_id,
             str(refs.Ref(run.project_id, "call", run.id_of(self._name("predict")))),
-            f"{_FEEDBACK_TYPE}.{scorer.name}",
+            f"{RUNNABLE}.{scorer.name}",
             {"output": output},
             id=run.id_of(f"{name}/feedback"),
             runnable_ref=judge.ref,
@@ -327,7 +333,7 @@ class RowWorker:
             request = await asyncio.to_thread(make_request)  # may be slow: rows and answers can be long
         except RowError as error:
             return await self._end_call(call, started, None, str(error), call.start())
-        completion = call.step(f"{call.id}/completion", ops.COMPLETION, request)
+        completion = call.step(f"{call.id}/completion", tracking.OP_NAME, request)
         problems = await self._context.write(call.start(), completion.start())
         if problems:
             problem = problems[min(problems)]
@@ -445,7 +451,7 @@ class RunWorker:
         self._lease = lease
         self._rows = rows
         self._order = order = lease.order
-        self._root = order.root(ops.EVALUATE, {}, order.created_at, order.display_name)
+        self._root = order.root(EVALUATE, {}, order.created_at, order.display_name)
         self._summary = RunSummary([])
         self._succeeded = 0
         self._failure: str | None = None
@@ -486,7 +492,7 @@ class RunWorker:
             end = self._close()
         except _FailedError as error:
             end = self._end_all(str(error))
-        except _TRANSIENT_ERRORS as error:
+        except (*_DATABASE_ERRORS, PyMongoError) as error:
             logger.warning(
                 "run %s in %s paused, it resumes in a few seconds: %s", order.call_id, order.project_id, error
             )
@@ -595,7 +601,7 @@ class RunWorker:
         output, left_out = summary.summary(), summary.key_budget.left_out
         inputs = {"self": context.definition.evaluation_ref, "rows": summary.rows}
         step = self._root.step(
-            "summarize", context.definition.ops[ops.SUMMARIZE], inputs | ({"left_out": left_out} if left_out else {})
+            "summarize", context.definition.ops[SUMMARIZE], inputs | ({"left_out": left_out} if left_out else {})
         )
         failure = None
         if not self._succeeded:

@@ -18,6 +18,7 @@ from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.concurrency.byte_budget import RequestBudget, Reservation
 from stores.database import Database, transactions
+from stores.database.error_translation import RETRY_LATER
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
 from stores.security.access import ANONYMOUS_WRITER, Role
@@ -25,6 +26,7 @@ from tests.app.weave.asking import MOMENT, call_ref, end, graphql_data, posted, 
 from tests.waiting import Turns, another_task
 
 BATCH = "/call/upsert_batch"
+WRITES = RequestBudget().writes
 LARGE = 300_000
 """Bytes of padding with which the server reads a body in slices."""
 
@@ -445,8 +447,19 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
 
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (UnavailableError(RETRY_LATER), "the database is unreachable"),
+        (
+            WRITES.refusal(WRITES, None),
+            "too many mutations wait for the database (LOOMQL_MAX_PENDING_BYTES sets the limit)",
+        ),
+    ],
+    ids=["database", "writes"],
+)
 async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
-    database: Database, project: str, path: str
+    database: Database, project: str, path: str, error: StoreError, cause: str
 ) -> None:
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     stored: list[int] = []
@@ -454,7 +467,7 @@ async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
     class Filling(Reservation):
         async def reserve(self, size: int) -> None:
             if stored:
-                raise UnavailableError("the memory is full; nothing of this request is stored, send it again")
+                raise error
             await super().reserve(size)
 
         def release_to(self, size: int) -> None:
@@ -465,7 +478,7 @@ async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
         await create(Stores(database), dense_batch(project, path, Filling(RequestBudget())))
 
     assert refusal.value.message == (
-        "the memory is full; items before batch.1 may be stored, send the whole batch again a little later"
+        f"{cause}; items before batch.1 may be stored, send the whole batch again a little later"
     )
     assert refusal.value.retry_after_seconds == 1
 

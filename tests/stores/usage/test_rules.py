@@ -15,7 +15,7 @@ from stores.otel.mapping import call_of
 from stores.otel.spans import Origin
 from stores.otel.usage import usage_of_stored
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
-from stores.usage.entries import kept_entry, kept_usage, stated_entry
+from stores.usage.entries import COUNTS, kept_entry, kept_usage, stated_entry
 from stores.usage.rules import CLASS_COUNTS, MOST, RULES, SPAN_RULES, Rule, SpanRule, rule_of
 from tests.stores.otel.messages import span
 from tests.stores.usage.corpus import PAYLOADS, Payload
@@ -123,6 +123,11 @@ def test_stored_entry_is_read_back(payload: Payload) -> None:
     entry = kept_entry(payload.model, payload.sent)
 
     assert kept_entry(payload.model, stated_entry(entry)) == entry
+
+
+@given(st.dictionaries(st.sampled_from(COUNTS), _SCALARS))
+def test_plain_usage_is_read_as_its_rule_reads_it(usage: dict[str, Any]) -> None:
+    assert kept_entry("m", usage) == kept_entry("m", {**usage, "a_key_without_a_rule": 1})
 
 
 @given(HOSTILE)
