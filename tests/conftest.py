@@ -38,10 +38,14 @@ from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
 _SLOW = (
-    *("tests/faults/", "tests/app/", "tests/test_mongodb_7.py", "tests/browser/"),
-    *("tests/clients/", "tests/conformance/"),
+    "tests/faults/",
+    "tests/app/",
+    "tests/test_mongodb_7.py",
+    "tests/browser/",
+    "tests/clients/",
+    "tests/conformance/",
 )
-"""Path prefixes of tests that start processes, wait for them, or search all code."""
+"""Path prefixes of tests that start processes or wait for them."""
 
 
 # Container images often disable bytecode files. Each of the hundred servers and commands that the tests start would
@@ -82,7 +86,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no files without tests of the fast lane, if only that runs."""
+    """Skip files without tests of the fast lane if only the fast lane runs."""
     return True if config.option.markexpr == "fast" and not lanes.may_be_fast(collection_path) else None
 
 
@@ -113,7 +117,7 @@ def _guarded(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Let a new worker of pytest-xdist use what this process owns."""
+    """Send a new worker of pytest-xdist the addresses of what all workers share."""
     node.workerinput.update(input_of_worker(node.config))
 
 
@@ -127,7 +131,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the fast lane; run slow tests first, because only one worker is busy at the end otherwise.
 
-    Those that wait for the background come last.
+    The tests that wait for the checks of all code come last.
     """
     for item in items:
         if lanes.is_fast(item):

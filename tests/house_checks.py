@@ -20,7 +20,7 @@ THREAD: Final = "house checks"
 
 
 class HouseChecks:
-    """All checks, one after another, in the background; a file for each has its complaints, or is empty."""
+    """Runs all checks, one after another, in a thread; a file of the folder has the complaints of each, or is empty."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

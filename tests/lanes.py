@@ -52,7 +52,7 @@ def is_fast(item: pytest.Item) -> bool:
 
 
 class ProcessGuard:
-    """Lets no process but mongod start while a test of the fast lane runs."""
+    """Fails a test of the fast lane that starts a process other than mongod."""
 
     def __init__(self) -> None:
         self._running: str | None = None
@@ -61,7 +61,10 @@ class ProcessGuard:
 
     @contextmanager
     def during(self, test: str) -> Iterator[None]:
-        """Let no process but mongod start until the block ends; fail then, too, as LoomQL may catch the first error."""
+        """Refuse to start processes other than mongod in the block.
+
+        The end of the block fails, too, because LoomQL may catch the first error.
+        """
         self._running, self._violation = test, None
         try:
             with patch.object(_posixsubprocess, "fork_exec", self._fork_exec):

@@ -49,7 +49,7 @@ def shared_mongodb_uri(config: pytest.Config) -> str:
 
 
 def house_checks(config: pytest.Config) -> HouseChecks:
-    """Return the checks of all code, which this process may have to begin."""
+    """Return the checks of all code; the process that the user started must begin them."""
     if is_worker(config):
         return HouseChecks(Path(config.workerinput["house_checks"]))  # type: ignore[attr-defined] # xdist adds it
     if _CHECKS not in config.stash:

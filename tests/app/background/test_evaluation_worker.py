@@ -187,10 +187,14 @@ async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: D
 async def test_job_succeeds_while_all_slots_are_busy_and_logs_a_lasting_failure_once(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queued, started, stats, may_fail = [(PROJECT, str(number)) for number in range(5)], [], JobStats(), asyncio.Event()
+    queued, started, stats, may_fail = [(PROJECT, str(number)) for number in range(3)], [], JobStats(), asyncio.Event()
 
     async def available(limit: int) -> list[tuple[str, str]]:
-        return queued[:limit]
+        return queued[-limit:]
+
+    async def succeed_often() -> None:
+        before = stats.succeeded
+        await until(lambda: stats.succeeded > before + 5)
 
     async def execute(_project_id: str, call_id: str) -> None:
         started.append(call_id)
@@ -200,15 +204,18 @@ async def test_job_succeeds_while_all_slots_are_busy_and_logs_a_lasting_failure_
     monkeypatch.setattr(stores.evaluation_runs, "available_runs", available)
     monkeypatch.setattr(stores.evaluation_runs, "execute", execute)
     working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, stats, pause_seconds=0.02))
-    await until(lambda: stats.succeeded > 5)
+    await succeed_often()
     first = started.copy()
+    queued += [(PROJECT, "3"), (PROJECT, "4")]
+    await succeed_often()
+    second = started[len(first) :]
     with caplog.at_level(logging.WARNING, "loomql"):
         may_fail.set()
         await until(lambda: stats.failed > 20)
     working.cancel()
     await asyncio.wait({working})
 
-    assert first == ["0", "1", "2", "3"]
+    assert (first, second) == (["0", "1", "2"], ["3"])
     assert len(caplog.records) == len(set(started))
 
 

@@ -320,21 +320,25 @@ async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pyte
     away.close()
 
 
-async def test_each_different_failure_of_a_job_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    failures = iter((KeyError("a"), ZeroDivisionError(), ZeroDivisionError()))
+async def test_each_different_failure_of_a_job_is_logged_and_logged_again_after_a_success(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcomes = iter((KeyError("a"), ZeroDivisionError(), ZeroDivisionError(), None, ZeroDivisionError()))
 
     async def process(_item: str) -> None:
-        raise next(failures)
+        if failure := next(outcomes):
+            raise failure
 
     async def find_due() -> list[str]:
         return ["acme/bad"]
 
     job = Job("sweeping", find_due, process, JobStats())
     with caplog.at_level(logging.WARNING, "loomql"):
-        for _ in range(3):
+        for _ in range(5):
             await job.run_due()
 
-    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [KeyError, ZeroDivisionError]
+    logged = [record.exc_info and record.exc_info[0] for record in caplog.records]
+    assert logged == [KeyError, ZeroDivisionError, ZeroDivisionError]
 
 
 async def test_retention_guide_matches_the_sweep(mongodb_uri: str, database: Database) -> None:

@@ -108,6 +108,11 @@ def test_missing_manifest_or_conflicting_hash_fails_startup(tmp_path: Path, mong
         read_documents(tmp_path)
 
 
+def test_strict_server_without_documents_runs_none() -> None:
+    with pytest.raises(UntrustedDocumentError, match="only trusted documents"):
+        TrustedDocuments(is_strict=True).text_of({"query": COUNT})
+
+
 def test_unknown_hash_is_not_a_syntax_error() -> None:
     trusted = TrustedDocuments(MANIFEST, is_strict=False)
 

@@ -42,7 +42,7 @@ async def test_any_value_is_read_as_written() -> None:
 
     @settings(max_examples=cases(150))
     @given(JSON, st.sampled_from([None, 1]), st.booleans())
-    def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: FBT001 -- any JSON
+    def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: FBT001 -- drawn at random
         texts.append(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode())
 
     collect()
@@ -316,8 +316,9 @@ async def test_kilobytes_of_whitespace_are_skipped() -> None:
         b'{"x":{"batch":["]"]},"batch":[{"k":"a\\"]b"},"\\\\",[1,"\\"",2]],"y":"batch"}',
         b'{"long key, [":"batch" , "batch":[ "one, two" , {"three":[4]} , [] ]}',
         '{"ü🍵,]":[0],"batch":["🍵]ü","ü,🍵",{"ü":"🍵🍵}"}]}'.encode(),
+        b'{"batch":[[1,2,3,4,5,6,7,8,9],[1,2,3,4,5,6,7,8,9,0],[1,2,3,4,5,6,[7,8,9,0,1,2,3],4]]}',
     ],
-    ids=["short strings", "escapes", "blanks", "wide characters"],
+    ids=["short strings", "escapes", "blanks", "wide characters", "only numbers"],
 )
 @pytest.mark.parametrize("gap", [5, 6, 7, 8, 9])
 async def test_tokens_are_split_between_windows(text: bytes, gap: int, monkeypatch: pytest.MonkeyPatch) -> None:
