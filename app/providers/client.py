@@ -211,8 +211,7 @@ class _StatusError(Exception):
     async def read(cls, response: httpx2.Response) -> Self:
         """Read the error from a response, and close it."""
         async with aclosing(response):
-            await response.aread()
-        body: AnyJson = response.text.strip()
+            body: AnyJson = _decoded(await response.aread(), response.charset_encoding).strip()
         with suppress(ValueError, RecursionError):
             body = json.loads(body)  # unlike `codec`, it accepts lone surrogates
         if isinstance(body, dict):
@@ -232,6 +231,14 @@ class _StatusError(Exception):
             words = self.body.get("message") or self.body.get("error") or self.body.get("detail")
             return words if isinstance(words, str) else json.dumps(self.body, ensure_ascii=False)
         return self.body if isinstance(self.body, str) else ""
+
+
+def _decoded(content: bytes, charset: str | None) -> str:
+    """Return the text of an error; a charset that is none of text, such as base64, counts as UTF-8."""
+    try:
+        return content.decode(charset or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        return content.decode(errors="replace")
 
 
 def _seconds_after(response: httpx2.Response) -> float | None:
