@@ -33,7 +33,6 @@ _SERVER_ERROR: Final = 500
 _LARGE: Final = 16 * 1024
 """Size in bytes of a response whose data takes longer to free than to send."""
 
-
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
 _ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."

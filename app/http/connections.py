@@ -42,7 +42,6 @@ BEAT_SECONDS: Final = 12
 TIMEOUT_SECONDS: Final = 60
 """Time in seconds after which a client that reads or answers nothing is disconnected."""
 
-
 _EVERY: Final = "*"
 
 
