@@ -161,7 +161,6 @@ MAX_SPOOLED_BYTES: Final = 2 * MAX_FILE_BYTES
 MAX_WEBSOCKETS: Final = 5_000
 """Default limit of open WebSockets; an idle one takes about 35 KiB."""
 
-
 MAX_DOCUMENTS: Final = 4
 """Long documents that threads parse and validate at once: the process's pool has few more threads."""
 

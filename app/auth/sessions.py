@@ -26,6 +26,15 @@ from stores.security.access import Caller
 if TYPE_CHECKING:
     from app.auth.oidc import OidcTokens
 
+logger = logging.getLogger("loomql")
+
+KeyPolicy = Literal["auto", "required", "off"]
+"""Policy for API keys. `auto`: required once a key exists, and always beyond the loopback. `off`: never required."""
+
+FRESH_SECONDS: Final = 0.25
+"""Age in seconds from which a request starts a new read in the background."""
+
+_NO_HASH: Final = digest("")
 _HEADER: Final = b"authorization"
 MAX_CHARACTERS: Final = 16_384
 _MESSAGE_MEMBERS: Final = ("authorization", "apikey")
@@ -91,17 +100,6 @@ def _password(encoded: str) -> str | None:
         return None
     user, _, password = text.partition(":")
     return password or user or None
-
-
-logger = logging.getLogger("loomql")
-
-KeyPolicy = Literal["auto", "required", "off"]
-"""Policy for API keys. `auto`: required once a key exists, and always beyond the loopback. `off`: never required."""
-
-FRESH_SECONDS: Final = 0.25
-"""Age in seconds from which a request starts a new read in the background."""
-
-_NO_HASH: Final = digest("")
 
 
 class KeyCache:

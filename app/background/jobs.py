@@ -117,10 +117,8 @@ class FailureLog:
                     logger.warning("%s failed; it is tried again: %s", subject, error)
                 else:
                     logger.exception("%s failed; it is tried again", subject)
-        else:
-            return
-        self._stats.failed += 1
-        self._failures.add(failure)
+            self._stats.failed += 1
+            self._failures.add(failure)
 
 
 class Job(Generic[_Item]):
@@ -233,20 +231,20 @@ class MaintenanceJobs:
 
 
 async def sweep_uploads(
-    name: str, store: FilesStore | TablesStore, of: str, unfinished: Sequence[Collection], stats: JobStats
+    name: str, store: FilesStore | TablesStore, kind: str, unfinished: Sequence[Collection], stats: JobStats
 ) -> None:
-    """Remove unfinished uploads periodically, if `unfinished` has documents; `of` names their kind in the log."""
+    """Remove unfinished uploads periodically, if `unfinished` has documents; `kind` names them in the log."""
     database = store.database
 
     async def find_due() -> Sequence[str]:
         return await database.query(find())
 
     async def find() -> Sequence[str]:
-        return [of] if any([await documents.find_one({}, {"_id": 1}) for documents in unfinished]) else []
+        return [kind] if any([await documents.find_one({}, {"_id": 1}) for documents in unfinished]) else []
 
-    async def sweep(of: str) -> None:
+    async def sweep(_kind: str) -> None:
         if count := await store.sweep():
-            logger.info("removed %d unfinished uploads of %s", count, of)
+            logger.info("removed %d unfinished uploads of %s", count, kind)
 
     job = Job(name, find_due, sweep, stats, Lease(database, database.leases, {"_id": name}))
     await job.run(partial(asyncio.sleep, _UPLOAD_PAUSE_SECONDS))
@@ -278,6 +276,7 @@ async def run_evaluations(
         try:
             with failures.catching(f"evaluations {' '.join(run)}"):
                 await runs.execute(*run)
+                # A failure is logged again after two successes without it.
                 failures.start_round()
         finally:
             executing.remove(run)

@@ -53,7 +53,7 @@ class MigrationRunner:
     async def _find_due(self) -> Sequence[str]:
         return ["of older calls"]
 
-    async def _run(self, _what: str) -> None:
+    async def _run(self, _item: str) -> None:
         self._longest_pause_seconds = _RETRY_SECONDS
         while progress := await self._backfill.advance():
             self.progress = progress

@@ -24,9 +24,15 @@ from pymongo.database import Database
 from stores.errors import StoreError
 
 FORMAT: Final = 1
+BATCH_SIZE: Final = 1_000
+"""Number of documents per read or write."""
+
 _MAX_DOCUMENT_BYTES: Final = 17 * 1024 * 1024
 _SIZE: Final = struct.Struct("<i")
 
+_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
+
+Client = MongoClient[dict[str, Any]]
 Record = tuple[bytes, bytes]
 
 
@@ -101,10 +107,8 @@ def verified(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         return _verified(path)
-    except (
-        InvalidBSON,
-        KeyError,
-    ) as error:  # gzip checks its own sum only at the end of the file, after these records were read
+    except (InvalidBSON, KeyError) as error:
+        # gzip checks its own sum only at the end of the file, after these records were read.
         raise _damaged(path) from error
 
 
@@ -135,14 +139,6 @@ def _verified(path: Path) -> dict[str, dict[str, Any]]:
 
 def _damaged(path: Path) -> BackupError:
     return BackupError(f"{path} is truncated or damaged; nothing was restored, use another backup", "file")
-
-
-Client = MongoClient[dict[str, Any]]
-
-BATCH_SIZE: Final = 1_000
-"""Number of documents per read or write."""
-
-_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
 
 def raw_collection(database: Database[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:

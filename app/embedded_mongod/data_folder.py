@@ -27,6 +27,9 @@ LONGEST_SOCKET_NAME = "mongodb-27017.sock"
 LONGEST_SOCKET_PATH = 106
 # A predecessor that was just killed may need a moment to release its lock.
 LOCK_PATIENCE_SECONDS = 1.0
+# Time in which an orphaned mongod must stop by itself; then it is killed.
+ORPHAN_PATIENCE_SECONDS = 20.0
+_UNKNOWN_PID = 0
 
 
 class DataFolder:
@@ -126,7 +129,11 @@ def _make_private(folder: Path) -> None:
 
 
 def _check_private(folder: Path) -> None:
-    """The owner of the socket's folder could replace our socket with another server's."""
+    """Check that no other user can replace the socket in a folder by another server's.
+
+    Raises:
+        PermissionError: another user owns the folder, or may write to it.
+    """
     status = folder.stat()
     if status.st_uid != os.getuid():
         reason = f"it belongs to another user, number {status.st_uid}: run LoomQL as that user"
@@ -136,19 +143,12 @@ def _check_private(folder: Path) -> None:
 
 
 def _unusable_message(data_dir: Path, error: OSError) -> str:
-    where = Path(error.filename) if error.filename is not None else data_dir
-    problem = f"{where}: {error.strerror}"
+    path = Path(error.filename) if error.filename is not None else data_dir
+    problem = f"{path}: {error.strerror}"
     if isinstance(error, FileExistsError | NotADirectoryError):
-        file = next((path for path in (where, *where.parents) if path.exists() and not path.is_dir()), where)
+        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), path)
         problem = f"{file} is a file, not a folder"
     return f"The data folder {data_dir} cannot be used: {problem}. Fix that, or {ANOTHER_FOLDER}"
-
-
-if sys.platform != "win32":
-    import fcntl
-
-TIMEOUT_SECONDS = 20.0
-NOT_TOLD_YET = 0
 
 
 def stop_orphan(database: Path) -> None:
@@ -159,10 +159,10 @@ def stop_orphan(database: Path) -> None:
     """
     lock_file = database / "mongod.lock"
     signalled = None
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + ORPHAN_PATIENCE_SECONDS
     while (holder := _holder(lock_file)) is not None:
         is_late = time.monotonic() > deadline
-        if is_late or holder not in {signalled, NOT_TOLD_YET}:
+        if is_late or holder not in {signalled, _UNKNOWN_PID}:
             _check_ours(holder, database)
             _send(holder, signal.SIGKILL if is_late else signal.SIGTERM)
             signalled = holder
@@ -176,7 +176,7 @@ def _holder(lock_file: Path) -> int | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read(32) or NOT_TOLD_YET)
+                return int(file.read(32) or _UNKNOWN_PID)
     except FileNotFoundError:
         return None
     return None
@@ -186,7 +186,7 @@ def _check_ours(pid: int, database: Path) -> None:
     if f" --dbpath {database} " not in _command_line(pid):
         raise EmbeddedMongodError(
             f"Process {pid}, which LoomQL did not start, has the database in {database} open. "
-            "Stop it, or choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
+            f"Stop it, or {ANOTHER_FOLDER}"
         )
 
 

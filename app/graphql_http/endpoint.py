@@ -15,7 +15,7 @@ from strawberry.types.graphql import OperationType
 
 from app.admission import Admission, quota_key_of
 from app.admission.limits import large_subscription_error, run_in_slot
-from app.graphql_http.multipart import MEDIA_TYPE, Sizes, read_operation
+from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.graphql_http.responses import EventStream, result_response
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.connections import CancelOnDisconnect
@@ -116,7 +116,7 @@ class GraphQLHTTP:
             raise RequestError(f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; no other media types exist.", 406)
         if request.method == "GET":
             parameters = await query_parameters(request, self.schema, reservation)
-        elif media_type_of(request.headers.get("content-type", ""))[0] == MEDIA_TYPE:
+        elif is_multipart(request.headers):
             return await self._respond_to_form(request, media_type, reservation)
         else:
             parameters = await body_parameters(request, self.schema, reservation, self._body_rules)
@@ -258,13 +258,13 @@ async def query_parameters(request: Request, schema: LimitedSchema, reservation:
     return parameters
 
 
-async def _parse_json(what: str, text: bytes | bytearray, schema: LimitedSchema, reservation: Reservation) -> object:
+async def _parse_json(subject: str, text: bytes | bytearray, schema: LimitedSchema, reservation: Reservation) -> object:
     try:
         return await schema.parse_request(text, reservation.reserve)
     except BadInputError as error:
-        raise error.reworded(f"{what} cannot be read: {error.message}") from None
+        raise error.reworded(f"{subject} cannot be read: {error.message}") from None
     except PayloadTooLargeError as error:
-        raise error.reworded(f"{what} {error.message}") from None
+        raise error.reworded(f"{subject} {error.message}") from None
 
 
 def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments) -> Operation:

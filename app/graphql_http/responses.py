@@ -33,7 +33,6 @@ _SERVER_ERROR: Final = 500
 _LARGE: Final = 16 * 1024
 """Size in bytes of a response whose data takes longer to free than to send."""
 
-
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
 _ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."
@@ -98,7 +97,7 @@ class EventStream(Response):
         When the session ends, the client gets an UNAUTHENTICATED error as the last event.
         """
         streaming = asyncio.create_task(self._stream(send))
-        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+        disconnect = asyncio.create_task(connections.wait_for_disconnect(receive))
         with on_session_end(scope) as ended:
             try:
                 await asyncio.wait((streaming, disconnect, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -189,8 +188,3 @@ async def _send_text(send: Send, text: bytes) -> None:
     """
     async with asyncio.timeout(connections.TIMEOUT_SECONDS):
         await send({"type": "http.response.body", "body": text, "more_body": True})
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from stores.errors import ForbiddenError
 
@@ -41,7 +41,6 @@ BEAT_SECONDS: Final = 12
 
 TIMEOUT_SECONDS: Final = 60
 """Time in seconds after which a client that reads or answers nothing is disconnected."""
-
 
 _EVERY: Final = "*"
 
@@ -99,6 +98,12 @@ def check_host(scope: Scope, allowed_names: frozenset[str]) -> None:
         )
 
 
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client disconnects; drops what it still sends."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""
 
@@ -130,8 +135,7 @@ class CancelOnDisconnect:
             self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
+        await wait_for_disconnect(self._request.receive)
         self._is_disconnected = True
         if self._task:
             self._task.cancel()

@@ -23,8 +23,7 @@ class AuditFile(logging.Handler):
     """Log handler that opens its file for each entry, so that other programs can rotate it.
 
     The action has already happened, so an entry that cannot be written goes to standard error. A new file gets the
-    owner of
-    its folder, so that a server can write to it although root created it.
+    owner of its folder, so that a server can write to it although root created it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,11 +81,7 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
     """Return the log handler's configuration for `logging.config`: a file, or standard error if `path` is None."""
     if path is None:
         return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
-    return {
-        "class": f"{__name__}.{AuditFile.__name__}",
-        "formatter": "audit",
-        "path": path,
-    }
+    return {"class": f"{__name__}.{AuditFile.__name__}", "formatter": "audit", "path": path}
 
 
 @contextmanager

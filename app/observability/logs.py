@@ -31,6 +31,7 @@ HIDDEN: Final = "***"
 MIN_SECRET_CHARACTERS: Final = 8
 """Minimum length in characters of a secret; shorter values of variables may be words that logs contain anyway."""
 
+_MAX_NAME_CHARACTERS: Final = 128
 _MAX_MESSAGE_CHARACTERS: Final = 300
 _MAX_CAUSES: Final = 10
 _QUOTED: Final = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
@@ -134,9 +135,6 @@ class JsonLine(logging.Formatter):
         if record.stack_info:
             members["stack"] = self.formatStack(record.stack_info)
         return json.dumps(members, ensure_ascii=True)
-
-
-_MAX_NAME_CHARACTERS: Final = 128
 
 
 def _request_members() -> dict[str, object]:

@@ -84,8 +84,8 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{self.host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
 
 
-def origin_of_base_url(url: str, whose: str) -> Origin:
-    """Return the origin of a base URL; `whose` names its owner in the error.
+def origin_of_base_url(url: str, owner: str) -> Origin:
+    """Return the origin of a base URL; `owner` is its owner's name in the error.
 
     Raises:
         ProviderError: the base URL has a form that LoomQL does not accept.
@@ -93,7 +93,7 @@ def origin_of_base_url(url: str, whose: str) -> Origin:
     found = _origin(_BASE_URL, url)
     if found is None:
         raise ProviderError(
-            f"The base URL of {whose} cannot be used: it must be https:// or http://, a host, perhaps a port and a "
+            f"The base URL of {owner} cannot be used: it must be https:// or http://, a host, perhaps a port and a "
             "path, such as https://llm.example.com/v1; without a user, a query or a fragment."
         )
     return found

@@ -125,7 +125,9 @@ class ProviderClient:
         """
         origin = origin_of(url)
         if origin is None:
-            raise ProviderError("The provider names what is no URL of its answer: it must begin with https://.")
+            raise ProviderError(
+                "The provider returned a file address that is no URL: it must begin with https:// or http://."
+            )
         is_trusted = not endpoint.is_custom and origin_of_base_url(endpoint.base_url, endpoint.provider) == origin
         client = self._http(_MAX_DOWNLOAD_BYTES, public_only=not (is_trusted or self._allow_private))
         try:
@@ -211,8 +213,7 @@ class _StatusError(Exception):
     async def read(cls, response: httpx2.Response) -> Self:
         """Read the error from a response, and close it."""
         async with aclosing(response):
-            await response.aread()
-        body: AnyJson = response.text.strip()
+            body: AnyJson = _decoded(await response.aread(), response.charset_encoding).strip()
         with suppress(ValueError, RecursionError):
             body = json.loads(body)  # unlike `codec`, it accepts lone surrogates
         if isinstance(body, dict):
@@ -234,6 +235,14 @@ class _StatusError(Exception):
         return self.body if isinstance(self.body, str) else ""
 
 
+def _decoded(content: bytes, charset: str | None) -> str:
+    """Return the text of an error; a charset that is none of text, such as base64, counts as UTF-8."""
+    try:
+        return content.decode(charset or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        return content.decode(errors="replace")
+
+
 def _seconds_after(response: httpx2.Response) -> float | None:
     try:
         seconds = float(response.headers.get("Retry-After", ""))
@@ -244,7 +253,7 @@ def _seconds_after(response: httpx2.Response) -> float | None:
 
 @contextmanager
 def _errors_of(endpoint: Endpoint, request: JsonObject, seconds: float) -> Iterator[None]:
-    """Raise failures of the block as errors that say who must change what, without secrets.
+    """Raise failures of the block as errors that name the setting or input to change, without secrets.
 
     Raises:
         ProviderError: the block failed.
@@ -268,8 +277,8 @@ def _errors_of(endpoint: Endpoint, request: JsonObject, seconds: float) -> Itera
     except httpx2.InvalidURL:
         text = " cannot be reached: its base URL is invalid; check it."
     except httpx2.RequestError:
-        whose = "its base URL" if endpoint.is_custom else "the server's way to the network"
-        text = f" cannot be reached; check {whose}, and whether it is up."
+        suspect = "its base URL" if endpoint.is_custom else "the server's way to the network"
+        text = f" cannot be reached; check {suspect}, and whether it is up."
     else:
         return
     raise error_of(endpoint, request, text, status, retry_after_seconds) from None

@@ -72,10 +72,10 @@ class EnvironmentProviders(Providers):
         """
         origin = origin_of_base_url(base_url, "the provider")
         if Grant(name, origin) not in self._grants:
-            where = str(origin).removeprefix("https://")
+            shown = str(origin).removeprefix("https://")
             raise ProviderError(
-                f"The secret {name[:128]!r} may not be sent to {origin}. Whoever runs the server allows it by "
-                f"LOOMQL_PROVIDER_SECRETS={name[:128]}@{where}, and sets {name[:128]} in the server's environment."
+                f"The secret {name[:128]!r} may not be sent to {origin}. Ask the server's administrator to set "
+                f"LOOMQL_PROVIDER_SECRETS={name[:128]}@{shown}, and {name[:128]} in the server's environment."
             )
         return self.secret(name)
 

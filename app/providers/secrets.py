@@ -42,23 +42,26 @@ def parse_hosts(text: str) -> frozenset[Origin]:
     Raises:
         ValueError: an item is not a host; the message describes the format.
     """
-    found = {item.strip(): _origin(item.strip()) for item in text.split(",") if item.strip()}
-    for item, origin in found.items():
-        if origin is None:
-            raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
-    return frozenset(origin for origin in found.values() if origin)
+    return frozenset(_host(item.strip()) for item in text.split(",") if item.strip())
 
 
-def _origin(where: str) -> Origin | None:
+def _host(item: str) -> Origin:
+    origin = _origin(item)
+    if origin is None:
+        raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
+    return origin
+
+
+def _origin(host: str) -> Origin | None:
     try:
-        return origin_of_base_url(where if "://" in where else f"https://{where}", "it")
+        return origin_of_base_url(host if "://" in host else f"https://{host}", "it")
     except ProviderError:
         return None
 
 
 def _grant(item: str) -> Grant:
-    name, _, where = item.partition("@")
-    origin = _origin(where)
+    name, _, host = item.partition("@")
+    origin = _origin(host)
     if origin is None or not _NAME.fullmatch(name):
         raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
     return Grant(name, origin)
@@ -105,8 +108,8 @@ def error_of(
     retry_after_seconds: float | None = None,
 ) -> ProviderError:
     """Create an error that names the provider and the model of a request; `text` continues the sentence."""
-    who = f"{endpoint.provider} (model {str(request.get('model'))[:200]})"
-    return ProviderError(f"{who}{hidden(text, endpoint)}", status, retry_after_seconds)
+    subject = f"{endpoint.provider} (model {str(request.get('model'))[:200]})"
+    return ProviderError(f"{subject}{hidden(text, endpoint)}", status, retry_after_seconds)
 
 
 class StreamedSecrets:

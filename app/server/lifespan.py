@@ -95,11 +95,11 @@ class ServerProcess:
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
         database = readiness.database
-        for name, store, of, unfinished in (
+        for name, store, kind, unfinished in (
             ("file_sweep", stores.files, "files", [database.file_uploads, database.doomed_files]),
             ("table_sweep", stores.tables, "tables", [database.table_uploads]),
         ):
-            background.start(name, sweep_uploads(name, store, of, unfinished, background.stats_of(name)))
+            background.start(name, sweep_uploads(name, store, kind, unfinished, background.stats_of(name)))
         background.start("upkeep", MaintenanceJobs(database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self._tokens:

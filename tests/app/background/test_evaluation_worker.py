@@ -219,6 +219,31 @@ async def test_job_succeeds_while_all_slots_are_busy_and_logs_a_lasting_failure_
     assert len(caplog.records) == len(set(started))
 
 
+async def test_failure_of_a_run_is_logged_again_after_two_successes(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails = [True, True, False, True, False, False, True]
+
+    async def available(_limit: int) -> list[tuple[str, str]]:
+        return [(PROJECT, "1")] if fails else []
+
+    async def execute(_project_id: str, _call_id: str) -> None:
+        if fails.pop(0):
+            raise UnavailableError("the database is away")
+
+    monkeypatch.setattr(stores.evaluation_runs, "available_runs", available)
+    monkeypatch.setattr(stores.evaluation_runs, "execute", execute)
+    stats = JobStats()
+    with caplog.at_level(logging.WARNING, "loomql"):
+        working = asyncio.create_task(run_evaluations(stores.evaluation_runs, 8, stats, pause_seconds=0.005))
+        await until(lambda: not fails)
+        working.cancel()
+        await asyncio.wait({working})
+
+    assert stats.failed == 4
+    assert len(caplog.records) == 2
+
+
 async def test_process_with_zero_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
     await asyncio.wait_for(run_evaluations(stores.evaluation_runs, 0, JobStats()), 1)
 

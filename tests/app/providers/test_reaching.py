@@ -395,6 +395,18 @@ async def test_error_in_another_charset_is_decoded(providers: EnvironmentProvide
     assert "né" in error.message
 
 
+@pytest.mark.parametrize("charset", ["base64", "rot13", "idna", "unheard-of"])
+async def test_error_in_a_charset_that_is_none_of_text_is_read_as_utf_8(
+    providers: EnvironmentProviders, stand_in: StandIn, charset: str
+) -> None:
+    stand_in.reply = lambda _body: Response("né".encode(), 400, media_type=f"text/plain; charset={charset}")
+
+    error = await error_of(providers, endpoint(stand_in.base_url), "odd")
+
+    assert error.status == 400
+    assert "né" in error.message
+
+
 async def test_image_url_of_a_custom_provider_cannot_reach_the_servers_network(
     providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:

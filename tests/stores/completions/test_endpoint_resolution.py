@@ -149,8 +149,8 @@ async def test_other_caller_cannot_send_secrets_to_own_urls(objects: ObjectsStor
 
             # The messages are equal, so that a caller cannot find out which variables the environment has.
             assert refused.value.message == (
-                f"The secret '{name}' may not be sent to https://evil.test. Whoever runs the server allows it by "
-                f"LOOMQL_PROVIDER_SECRETS={name}@evil.test, and sets {name} in the server's environment."
+                f"The secret '{name}' may not be sent to https://evil.test. Ask the server's administrator to set "
+                f"LOOMQL_PROVIDER_SECRETS={name}@evil.test, and {name} in the server's environment."
             )
 
 
