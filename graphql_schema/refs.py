@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, plain_field, resolved_field
+from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, resolved_field
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
 from graphql_schema.fields.selection import selected_fields
 from stores.concurrency.time_slices import cooperative_batches
@@ -134,25 +134,25 @@ class ResolvedRef:
 
     # The source is a dict of `project_id` and `ref`.
 
-    ref: str = plain_field("Ref as it was written.")
+    ref: str
+    """Ref as it was written."""
 
     @resolved_field()
     def kind(self, parent: strawberry.Parent[Row]) -> str:
         """Kind of the target: object, op, table, call or artifact."""
         return kind_of(parent["ref"])
 
-    value = resolved_field(
-        "Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is "
-        "deleted, missing or in another project, and for refs to tables, calls and artifacts.",
-        returns=JSON | None,
-    )(batched_resolver(_values, {"path": JsonPath}))
+    value = resolved_field(returns=JSON | None)(batched_resolver(_values, {"path": JsonPath}))
+    """Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is
+    deleted, missing or in another project, and for refs to tables, calls and artifacts.
+    """
 
     obj = to_one(
-        "Version of the object or op that the ref points to or into; null in the same cases as value.",
         Version | None,
         lambda stores: stores.objects.by_refs,
         lambda row: (row["project_id"], without_steps(row["ref"])),
     )
+    """Version of the object or op that the ref points to or into; null in the same cases as value."""
 
 
 def refs_of(row: Row, field: str) -> list[Row]:

@@ -10,7 +10,7 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, enum_value, plain_field, resolved_field, to_store
+from graphql_schema.fields import ProjectId, argument, resolved_field, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
@@ -24,23 +24,26 @@ from stores.text_search.scan import SCORE
 class CallSearchMethod(Enum):
     """Search method."""
 
-    INDEX = enum_value(
-        "index", "Index of the project: finds calls that contain the words; the best matches first, then the newest."
-    )
-    SCAN = enum_value(
-        "scan", "Scan of the calls: finds calls that contain the texts, even inside words; the newest first."
-    )
+    INDEX = "index"
+    """Index of the project: finds calls that contain the words; the best matches first, then the newest."""
+    SCAN = "scan"
+    """Scan of the calls: finds calls that contain the texts, even inside words; the newest first."""
 
 
 @strawberry.enum
 class CallSearchField(Enum):
     """Searched field of a call."""
 
-    OP_NAME = enum_value("op_name", "Name of the op.")
-    DISPLAY_NAME = enum_value("display_name", "Display name of the call.")
-    EXCEPTION = enum_value("exception", "Text of the exception that ended the call.")
-    OUTPUT = enum_value("output", "Result of the call.")
-    INPUTS = enum_value("inputs", "Arguments of the call.")
+    OP_NAME = "op_name"
+    """Name of the op."""
+    DISPLAY_NAME = "display_name"
+    """Display name of the call."""
+    EXCEPTION = "exception"
+    """Text of the exception that ended the call."""
+    OUTPUT = "output"
+    """Result of the call."""
+    INPUTS = "inputs"
+    """Arguments of the call."""
 
 
 @strawberry.type
@@ -49,8 +52,10 @@ class CallSearchRange:
 
     # The source is `stores.text_search.highlights.Range`.
 
-    start: int = plain_field("Start of the range, from 0.")
-    end: int = plain_field("End of the range, exclusive.")
+    start: int
+    """Start of the range, from 0."""
+    end: int
+    """End of the range, exclusive."""
 
 
 @strawberry.type
@@ -59,16 +64,22 @@ class CallSearchHighlight:
 
     # The source is `stores.text_search.Highlight`.
 
-    field: CallSearchField = plain_field("Field of the call.")
-    path: str | None = plain_field(
-        "Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole "
-        "value, null for other fields."
-    )
-    in_key: bool = plain_field("True if the snippet is the key at the end of the path; false if it is from the value.")
-    snippet: str = plain_field("Plain text around the first match, usually at most 160 characters.")
-    ranges: list[CallSearchRange] = plain_field("Ranges of the snippet that match, at most 20.")
-    is_cut_before: bool = plain_field("True if there is text before the snippet.")
-    is_cut_after: bool = plain_field("True if there is text after the snippet.")
+    field: CallSearchField
+    """Field of the call."""
+    path: str | None
+    """Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole
+    value, null for other fields.
+    """
+    in_key: bool
+    """True if the snippet is the key at the end of the path; false if it is from the value."""
+    snippet: str
+    """Plain text around the first match, usually at most 160 characters."""
+    ranges: list[CallSearchRange]
+    """Ranges of the snippet that match, at most 20."""
+    is_cut_before: bool
+    """True if there is text before the snippet."""
+    is_cut_after: bool
+    """True if there is text after the snippet."""
 
 
 @strawberry.type
@@ -196,21 +207,28 @@ class SearchIndexRes:
 
     # The source is `stores.text_search.SearchIndex`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    is_on: bool = plain_field("True if the project has an index, even if it is not ready yet.")
-    is_ready: bool = plain_field("True if searches use the index; until then they scan.")
-    set_at: DateTime | None = plain_field("Time when the index was last switched on or off; null if it never was.")
-    ready_at: DateTime | None = plain_field("Time since which searches use the index; null if it is not ready.")
-    looked_at: BigInt = plain_field("Number of calls processed so far while the index is built.")
-    total: BigInt = plain_field("Number of calls when the index was switched on or off.")
-    waiting: BigInt = plain_field(
-        "Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."
-    )
-    cut: BigInt = plain_field(
-        "Number of calls with a text of more than 2,000 different words when they were indexed. The index has only "
-        "the first of these words; a search with method: SCAN finds the others."
-    )
-    size_bytes: BigInt = plain_field("Size of the index in bytes, before compression by MongoDB.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    is_on: bool
+    """True if the project has an index, even if it is not ready yet."""
+    is_ready: bool
+    """True if searches use the index; until then they scan."""
+    set_at: DateTime | None
+    """Time when the index was last switched on or off; null if it never was."""
+    ready_at: DateTime | None
+    """Time since which searches use the index; null if it is not ready."""
+    looked_at: BigInt
+    """Number of calls processed so far while the index is built."""
+    total: BigInt
+    """Number of calls when the index was switched on or off."""
+    waiting: BigInt
+    """Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."""
+    cut: BigInt
+    """Number of calls with a text of more than 2,000 different words when they were indexed. The index has only the
+    first of these words; a search with method: SCAN finds the others.
+    """
+    size_bytes: BigInt
+    """Size of the index in bytes, before compression by MongoDB."""
 
 
 @strawberry.type

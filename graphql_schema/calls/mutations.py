@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, User, argument, choice_input, optional_input, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
@@ -30,28 +30,34 @@ class StartedCallSchemaForInsert(_Part):
     A second start with the same id replaces the first.
     """
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    op_name: str = plain_field("Ref of an op's version, or a name of at most 128 characters.")
-    started_at: DateTime = plain_field("Start time of the call.")
-    attributes: JSON | None = optional_input("Metadata of the call, as a JSON object; {} if omitted.")
-    inputs: JSON = plain_field("Arguments of the call, as a JSON object.")
-    id: strawberry.ID | None = optional_input(
-        "Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."
-    )
-    display_name: str | None = optional_input("Display name of the call, at most 1,024 characters.")
-    trace_id: strawberry.ID | None = optional_input(
-        "Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."
-    )
-    parent_id: strawberry.ID | None = optional_input(
-        "Id of the parent call, which may be stored later; null for a root."
-    )
-    thread_id: str | None = optional_input("Id of the thread.")
-    turn_id: strawberry.ID | None = optional_input(
-        "Id of the call that starts the turn: the call's own id if it is the turn itself."
-    )
-    wb_user_id: str | None = optional_input("User who writes the call; the caller if omitted.")
-    wb_run_id: str | None = optional_input("W&B run of the call, as entity/project/run; any other format is rejected.")
-    wb_run_step: BigInt | None = optional_input("Step of the W&B run at the start, from 0.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    op_name: str
+    """Ref of an op's version, or a name of at most 128 characters."""
+    started_at: DateTime
+    """Start time of the call."""
+    attributes: JSON | None = None
+    """Metadata of the call, as a JSON object; {} if omitted."""
+    inputs: JSON
+    """Arguments of the call, as a JSON object."""
+    id: strawberry.ID | None = None
+    """Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."""
+    display_name: str | None = None
+    """Display name of the call, at most 1,024 characters."""
+    trace_id: strawberry.ID | None = None
+    """Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."""
+    parent_id: strawberry.ID | None = None
+    """Id of the parent call, which may be stored later; null for a root."""
+    thread_id: str | None = None
+    """Id of the thread."""
+    turn_id: strawberry.ID | None = None
+    """Id of the call that starts the turn: the call's own id if it is the turn itself."""
+    wb_user_id: str | None = None
+    """User who writes the call; the caller if omitted."""
+    wb_run_id: str | None = None
+    """W&B run of the call, as entity/project/run; any other format is rejected."""
+    wb_run_step: BigInt | None = None
+    """Step of the W&B run at the start, from 0."""
 
     def to_store(self) -> store.CallStart:
         """Convert to the call start of `stores.calls`."""
@@ -62,21 +68,26 @@ class StartedCallSchemaForInsert(_Part):
 class _CallName:
     """Project and id of a call."""
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    id: strawberry.ID = plain_field("Id of the call.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    id: strawberry.ID
+    """Id of the call."""
 
 
 @strawberry.input
 class _End(_Part):
     """Fields of the end of a call."""
 
-    ended_at: DateTime = plain_field("End time of the call.")
-    summary: JSON | None = optional_input(
-        "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
-    )
-    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
-    output: JSON | None = optional_input("Result of the call: any JSON value.")
-    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
+    ended_at: DateTime
+    """End time of the call."""
+    summary: JSON | None = None
+    """Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."""
+    exception: str | None = None
+    """Text of the exception that ended the call; empty for none."""
+    output: JSON | None = None
+    """Result of the call: any JSON value."""
+    wb_run_step_end: BigInt | None = None
+    """Step of the W&B run at the end, from 0."""
 
 
 @strawberry.input
@@ -109,8 +120,10 @@ class CompletedCallSchemaForInsert(StartedCallSchemaForInsert, _End):
 class CallBatchMode:
     """Entry of a batch: either the start or the end of a call."""
 
-    start: StartedCallSchemaForInsert | None = choice_input("Start of a call.")
-    end: EndedCallSchemaForInsert | None = choice_input("End of a call.")
+    start: StartedCallSchemaForInsert | None = strawberry.UNSET
+    """Start of a call."""
+    end: EndedCallSchemaForInsert | None = strawberry.UNSET
+    """End of a call."""
 
     def to_store(self) -> store.CallStart | store.CallEnd:
         """Convert the start or the end, whichever is set, to its form in `stores.calls`."""
@@ -124,8 +137,10 @@ _REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it
 class CallStartRes:
     """Result of storing the start of a call."""
 
-    id: strawberry.ID = plain_field("Id of the call, which its end must repeat.")
-    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
+    id: strawberry.ID
+    """Id of the call, which its end must repeat."""
+    trace_id: strawberry.ID
+    """Id of the trace, which child calls must repeat."""
     ref: strawberry.ID = plain_field(_REF)
 
 
@@ -133,7 +148,8 @@ class CallStartRes:
 class CallEndRes:
     """Result of storing the end of a call."""
 
-    id: strawberry.ID = plain_field("Id of the call.")
+    id: strawberry.ID
+    """Id of the call."""
     ref: strawberry.ID = plain_field(_REF)
 
 
@@ -141,8 +157,10 @@ class CallEndRes:
 class CallCreateRes:
     """Result of `callCreate`."""
 
-    id: strawberry.ID = plain_field("Id of the call.")
-    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
+    id: strawberry.ID
+    """Id of the call."""
+    trace_id: strawberry.ID
+    """Id of the trace, which child calls must repeat."""
     ref: strawberry.ID = plain_field(_REF)
 
 
@@ -155,24 +173,26 @@ class CallCreateBatchRes:
             CallStartRes | CallEndRes,
             strawberry.union("CallBatchResult", description="Result of one entry of a batch."),
         ]
-    ] = plain_field("Results of the entries, in the order of the batch.")
+    ]
+    """Results of the entries, in the order of the batch."""
 
 
 @strawberry.type
 class CallUpdateRes:
     """Result of `callUpdate`."""
 
-    num_updated: int = plain_field(
-        "Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives "
-        "later gets it."
-    )
+    num_updated: int
+    """Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives later
+    gets it.
+    """
 
 
 @strawberry.type
 class CallsDeleteRes:
     """Result of `callsDelete`."""
 
-    num_deleted: int = plain_field("Number of calls deleted by this request, descendants included.")
+    num_deleted: int
+    """Number of calls deleted by this request, descendants included."""
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:

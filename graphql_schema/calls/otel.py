@@ -7,7 +7,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt
-from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, argument, resolved_field
 from stores.errors import StoreError
 from stores.otel import Projects
 
@@ -24,15 +24,18 @@ Traces = Annotated[
 class ExportTracePartialSuccess:
     """Rejected spans of a request whose other spans were stored."""
 
-    rejected_spans: BigInt = plain_field("Number of rejected spans; a retry would reject them again.")
-    error_message: str = plain_field("Reasons for the first 20 rejected spans, each with its id and name.")
+    rejected_spans: BigInt
+    """Number of rejected spans; a retry would reject them again."""
+    error_message: str
+    """Reasons for the first 20 rejected spans, each with its id and name."""
 
 
 @strawberry.type
 class OtelExportRes:
     """Result of `otelExport`."""
 
-    partial_success: ExportTracePartialSuccess | None = plain_field("Rejected spans; null if all spans were stored.")
+    partial_success: ExportTracePartialSuccess | None
+    """Rejected spans; null if all spans were stored."""
 
 
 @strawberry.type

@@ -15,9 +15,7 @@ from graphql_schema.fields import (
     ProjectId,
     argument,
     connections,
-    enum_value,
     optional_input,
-    plain_field,
     resolved_field,
     subscription_field,
     to_store,
@@ -96,10 +94,10 @@ class CallsQueryStatsRes:
 
     # The source is `stores.calls.CallsStats`.
 
-    count: BigInt = plain_field("Number of matching calls, at most `limit`.")
-    total_storage_size_bytes: BigInt | None = plain_field(
-        "Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."
-    )
+    count: BigInt
+    """Number of matching calls, at most `limit`."""
+    total_storage_size_bytes: BigInt | None
+    """Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."""
 
 
 @strawberry.type
@@ -108,13 +106,16 @@ class ExplainRes:
 
     # The source is `stores.query.explain.Plan`.
 
-    sorts_in_memory: bool = plain_field(
-        "True if no index provides the order, so that MongoDB sorts all matching documents."
-    )
-    keys_examined: BigInt = plain_field("Number of index keys that MongoDB examined.")
-    documents_examined: BigInt = plain_field("Number of documents that MongoDB examined.")
-    returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
-    milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
+    sorts_in_memory: bool
+    """True if no index provides the order, so that MongoDB sorts all matching documents."""
+    keys_examined: BigInt
+    """Number of index keys that MongoDB examined."""
+    documents_examined: BigInt
+    """Number of documents that MongoDB examined."""
+    returned: BigInt
+    """Number of documents returned: page size plus one if there is a next page."""
+    milliseconds: BigInt
+    """Execution time in MongoDB, in milliseconds."""
 
     @resolved_field()
     def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
@@ -218,10 +219,14 @@ After = Annotated[
 class CallEventType(Enum):
     """Kind of change of a call."""
 
-    STARTED = enum_value("started", "Start of the call, which may have ended before the event arrives.")
-    ENDED = enum_value("ended", "End of the call, or storage of a complete call.")
-    UPDATED = enum_value("updated", "Change of the display name, or a replaced start or end.")
-    DELETED = enum_value("deleted", "Deletion of the call. Removal by a purge or by retention sends no event.")
+    STARTED = "started"
+    """Start of the call, which may have ended before the event arrives."""
+    ENDED = "ended"
+    """End of the call, or storage of a complete call."""
+    UPDATED = "updated"
+    """Change of the display name, or a replaced start or end."""
+    DELETED = "deleted"
+    """Deletion of the call. Removal by a purge or by retention sends no event."""
 
 
 @strawberry.type
@@ -230,11 +235,12 @@ class CallEvent:
 
     # The source is `stores.calls.CallEvent`.
 
-    type: CallEventType = plain_field("Kind of change.")
-    call: CallSchema = plain_field(
-        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
-    )
-    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
+    type: CallEventType
+    """Kind of change."""
+    call: CallSchema
+    """Call as stored when the event is sent, shortly after the change; for DELETED, its last state."""
+    cursor: str
+    """Cursor of this event; pass it as `after`, to any server, to continue after it."""
 
 
 @strawberry.type

@@ -2,18 +2,18 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import wraps
-from inspect import Parameter, getdoc, signature
+from inspect import Parameter, signature
 from types import GenericAlias
 from typing import Annotated, Any, Final, Protocol, TypeVar, Unpack
 
 import strawberry
 from graphql import GraphQLObjectType, GraphQLSchema
 from strawberry.scalars import JSON
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from graphql_schema.context import Info
 from graphql_schema.execution.plans import BARE
 from graphql_schema.execution.scalars import BigInt
+from graphql_schema.fields.descriptions import description_of
 from graphql_schema.limits.cost_weights import Cost, declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.paging import Row
@@ -36,11 +36,6 @@ def argument(description: str) -> object:
     return strawberry.argument(description=description)
 
 
-def enum_value(value: str, description: str) -> FieldDefinition:
-    """Member of an enum, with its value in the stores."""
-    return strawberry.enum_value(value, description=description)
-
-
 ProjectId = Annotated[strawberry.ID, argument("Id of the project, as entity/project.")]
 
 User = Annotated[str | None, argument("User who writes; the caller if omitted.")]
@@ -54,23 +49,9 @@ JsonPath = Annotated[
 ]
 
 
-def plain_field(description: str, **cost: Unpack[Cost]) -> FieldDefinition:
-    """Plain field."""
+def plain_field(description: str | None = None, **cost: Unpack[Cost]) -> FieldDefinition:
+    """Plain field whose cost or description is not the default; the docstring below an attribute describes it."""
     return strawberry.field(description=description, metadata=declared(cost))
-
-
-def description_of(documented: object) -> str:
-    """Return the docstring of a type or a resolver in one line, which is its description in the SDL."""
-    return " ".join((getdoc(documented) or "").split())
-
-
-def describe_types(schema: GraphQLSchema) -> None:
-    """Describe each type of a schema that has no other description by the docstring of its class."""
-    for kind in schema.type_map.values():
-        definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
-        if documented and kind.description is None:
-            kind.description = description_of(documented)
 
 
 def resolved_field(
@@ -101,7 +82,9 @@ def subscription_field(*, of: object) -> Callable[[_Resolver], _Resolver]:
     return decorate
 
 
-def computed_field(description: str, of: Callable[[Any], object], returns: object = None) -> FieldDefinition:
+def computed_field(
+    of: Callable[[Any], object], returns: object = None, description: str | None = None
+) -> FieldDefinition:
     """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- Strawberry replaces it by the field's type
@@ -111,7 +94,7 @@ def computed_field(description: str, of: Callable[[Any], object], returns: objec
     return strawberry.field(resolver=resolve, description=description, graphql_type=returns)
 
 
-def json_field(source: JsonField | ValueField, description: str) -> FieldDefinition:
+def json_field(source: JsonField | ValueField, description: str | None = None) -> FieldDefinition:
     """JSON field of rows, with the argument `path`."""
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
@@ -128,11 +111,6 @@ def json_field(source: JsonField | ValueField, description: str) -> FieldDefinit
 def optional_input(description: str) -> FieldDefinition:
     """Optional field of an input; None if omitted."""
     return strawberry.field(description=description, default=None)
-
-
-def choice_input(description: str, name: str | None = None) -> FieldDefinition:
-    """Field of a @oneOf input, of which graphql-core accepts exactly one; UNSET if omitted."""
-    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
 
 
 class _Input(Protocol[_Stored_co]):
@@ -223,9 +201,9 @@ class Node:
         return name
 
 
-def node_ref(of: Callable[[Row], str], description: str = "Ref of the entity, which node resolves.") -> FieldDefinition:
+def node_ref(of: Callable[[Row], str]) -> FieldDefinition:
     """Field `ref` of an entity type, computed from a row by `of`."""
-    return computed_field(description, of)
+    return computed_field(of, description="Ref of the entity, which node resolves.")
 
 
 def skip_type_checks(schema: GraphQLSchema) -> None:
