@@ -236,30 +236,6 @@ class UsageCounting(Enum):
 
 
 Keys = Annotated[list[CallsGroupBy] | None, argument("Keys of the rows; one row of all calls if empty or omitted.")]
-BucketLength = Annotated[
-    TimeBucket | None, argument("Length of the buckets; required with TIME_BUCKET and rejected without it.")
-]
-Timezone = Annotated[
-    str | None,
-    argument(
-        "Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; UTC if omitted."
-    ),
-]
-Counting = Annotated[UsageCounting | None, argument("Usage to count; OWN if omitted.")]
-RowOrder = Annotated[
-    list[SortBy] | None,
-    argument(
-        "Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
-        "all rows if omitted, are sorted by time and then by the other keys."
-    ),
-]
-RowLimit = Annotated[
-    int | None,
-    argument(
-        "Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
-        "request fails beyond 10,000 rows. It always fails beyond 100,000 groups."
-    ),
-]
 
 
 def grouping(keys: Sequence[CallsGroupBy] | None, bucket: TimeBucket | None, timezone: str | None) -> Grouping:
@@ -287,16 +263,26 @@ class AggregateQueries:
         filter: Filter = None,
         query: Condition = None,
         group_by: Keys = None,
-        bucket: BucketLength = None,
-        timezone: Timezone = None,
-        usage: Counting = None,
-        sort_by: RowOrder = None,
-        limit: RowLimit = None,
+        bucket: TimeBucket | None = None,
+        timezone: str | None = None,
+        usage: UsageCounting | None = None,
+        sort_by: list[SortBy] | None = None,
+        limit: int | None = None,
         expand_columns: ExpandColumns = None,
     ) -> Aggregate:
         """Aggregates of calls by group: number, errors, latency, tokens and cost.
 
         The server computes only the selected fields. Aliases compute several aggregates in one request.
+
+        Args:
+            bucket: Length of the buckets; required with TIME_BUCKET and rejected without it.
+            timezone: Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; UTC if
+                omitted.
+            usage: Usage to count; OWN if omitted.
+            sort_by: Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and all rows
+                if omitted, are sorted by time and then by the other keys.
+            limit: Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the request fails
+                beyond 10,000 rows. It always fails beyond 100,000 groups.
         """
         return await info.context.stores.aggregates.calls(
             project_id,
@@ -312,19 +298,16 @@ class AggregateQueries:
 
     @resolved_field(returns=list[UsageTreeNode], size=1000)
     async def usage_tree(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, argument("Id of the trace.")],
-        max_depth: Annotated[
-            int | None,
-            argument("Maximum depth of the returned calls; all if omitted. Their totals still include deeper calls."),
-        ] = None,
+        self, info: Info, project_id: ProjectId, trace_id: strawberry.ID, max_depth: int | None = None
     ) -> AsyncIterable[Row]:
         """Usage of the calls of a trace, rolled up the tree.
 
         The list is in depth-first order: a call follows its parent, its earlier siblings and their descendants. At most
         100,000 calls; empty if the trace is missing.
+
+        Args:
+            trace_id: Id of the trace.
+            max_depth: Maximum depth of the returned calls; all if omitted. Their totals still include deeper calls.
         """
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
         return ReleasedItems(

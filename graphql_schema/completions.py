@@ -215,9 +215,6 @@ class CompletionSubscriptions:
         return store.stream(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)
 
 
-Track = Annotated[bool | None, argument("True if the result is stored as a call; files are stored in any case.")]
-
-
 @strawberry.input
 class ImageGenerationRequestInputs:
     """Parameters of an image generation."""
@@ -289,14 +286,19 @@ class ImageMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        inputs: Annotated[ImageGenerationRequestInputs, argument("Parameters of the generation.")],
+        inputs: ImageGenerationRequestInputs,
         wb_user_id: User = None,
-        track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
+        *,
+        track_llm_call: bool | None = True,
     ) -> GeneratedImages:
         """Generation of images by a model.
 
         Each image is stored as files of the project, and the request as a call, weave.image_generation_create. An error
         of the provider, or a missing API key, is part of the response; then no call is stored.
+
+        Args:
+            inputs: Parameters of the generation.
+            track_llm_call: True if the result is stored as a call; files are stored in any case.
         """
         return await info.context.stores.images.create(
             project_id,

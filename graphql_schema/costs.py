@@ -1,6 +1,6 @@
 """Prices and costs: types, inputs, and the fields that read and write prices."""
 
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -11,7 +11,6 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     User,
-    argument,
     node_ref,
     optional_input,
     plain_field,
@@ -253,15 +252,14 @@ class CostMutations:
 
     @resolved_field()
     async def cost_create(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        costs: Annotated[list[CostCreateInput], argument("Prices to set, at most 1,000.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, costs: list[CostCreateInput], wb_user_id: User = None
     ) -> CostCreateRes:
         """Creation of prices.
 
         Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier calls.
+
+        Args:
+            costs: Prices to set, at most 1,000.
         """
         check_number(len(costs))
         made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
@@ -269,21 +267,13 @@ class CostMutations:
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
 
     @resolved_field()
-    async def cost_purge(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[
-            QueryInput,
-            argument(
-                'Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
-                "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
-                "ignored."
-            ),
-        ],
-    ) -> CostPurgeRes:
+    async def cost_purge(self, info: Info, project_id: ProjectId, query: QueryInput) -> CostPurgeRes:
         """Permanent deletion of prices by id.
 
         Costs of calls are then computed from the remaining prices.
+
+        Args:
+            query: Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` of several of these,
+                or an `in` of ids. Any other query is rejected; unknown ids are ignored.
         """
         return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

@@ -35,22 +35,8 @@ from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.row_fields import JsonField
 
-ComparisonSort = Annotated[
-    list[SortBy] | None,
-    argument(
-        "Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
-        "mean in the last run minus the mean in the first run, so asc starts with the largest "
-        "decrease. By started_at if omitted or empty."
-    ),
-]
-InCommon = Annotated[
-    bool | None, argument("True if only examples of all runs are returned; false for those of any run.")
-]
-
 RunId = Annotated[strawberry.ID, argument("Id of the run: of its call of Evaluation.evaluate.")]
-RunIds = Annotated[
-    list[strawberry.ID], argument("Ids of 2 to 10 runs of any evaluations; the others are compared with the first.")
-]
+
 Condition = Annotated[
     QueryInput | None,
     argument(
@@ -437,12 +423,19 @@ class EvaluationComparison:
         self,
         info: Info,
         parent: strawberry.Parent[Row],
-        sort_by: ComparisonSort = None,
+        sort_by: list[SortBy] | None = None,
         *,
         request: PageRequest,
-        only_in_common: InCommon = True,
+        only_in_common: bool | None = True,
     ) -> Listing:
-        """Page of the examples, sorted by their earliest start in any run."""
+        """Page of the examples, sorted by their earliest start in any run.
+
+        Args:
+            sort_by: Sort order, by numbers of the scores named as in evaluationResults. The sort value is the mean in
+                the last run minus the mean in the first run, so asc starts with the largest decrease. By started_at if
+                omitted or empty.
+            only_in_common: True if only examples of all runs are returned; false for those of any run.
+        """
         store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
         only_common = only_in_common is not False
         page = await store.joined_rows(
@@ -500,10 +493,13 @@ class EvaluationQueries:
         return Listing(page, partial(store.count_rows, *key, condition)) if page else None
 
     @resolved_field(returns=EvaluationComparison | None)
-    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:
+    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: list[strawberry.ID]) -> Row | None:
         """Comparison of evaluation runs: the metrics of their scores, and their rows joined by example.
 
         The runs may be of different datasets. Null if one of the runs is missing or deleted.
+
+        Args:
+            call_ids: Ids of 2 to 10 runs of any evaluations; the others are compared with the first.
         """
         wanted = selected_fields(info, "runs")
         runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
@@ -553,24 +549,18 @@ class EvaluationMutations:
 
     @resolved_field()
     async def evaluate_model(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        evaluation_ref: Annotated[
-            str,
-            argument(
-                "Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
-                "latest. Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer."
-            ),
-        ],
-        model_ref: Annotated[str, argument("Ref of a version of an LLMStructuredCompletionModel.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, evaluation_ref: str, model_ref: str, wb_user_id: User = None
     ) -> EvaluateModelRes:
         """Start of an evaluation run on the server; the response does not wait for its end.
 
         Errors known before the first row fail the request: a ref to something else, an empty or deleted dataset, an
         unknown model or one without an API key. An error of one row becomes the exception of that row's calls, and the
         run continues. If a server stops, another server continues its runs, or it does itself after a restart.
+
+        Args:
+            evaluation_ref: Ref of a version of an Evaluation in the project, by digest, index such as v3, or latest.
+                Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer.
+            model_ref: Ref of a version of an LLMStructuredCompletionModel.
         """
         call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
         return EvaluateModelRes(call_id=strawberry.ID(call_id))

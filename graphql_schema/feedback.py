@@ -174,10 +174,7 @@ class FeedbackQueries:
 
     @resolved_field(returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS)
     async def feedback_stats(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[QueryInput | None, argument(_CONDITION)] = None,
+        self, info: Info, project_id: ProjectId, query: Annotated[QueryInput | None, argument(_CONDITION)] = None
     ) -> FeedbackStats:
         """Number of feedback entries, by type."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))
@@ -261,21 +258,14 @@ class FeedbackMutations:
         return await info.context.stores.feedback.create_one(new.to_store())
 
     @resolved_field(returns=FeedbackCreateBatchRes)
-    async def feedback_create_batch(
-        self,
-        info: Info,
-        batch: Annotated[
-            list[FeedbackCreateReq],
-            argument(
-                "Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
-                "twice the JSON of the payloads. If two entries have the same id, the later one is "
-                "stored."
-            ),
-        ],
-    ) -> dict[str, list[Row]]:
+    async def feedback_create_batch(self, info: Info, batch: list[FeedbackCreateReq]) -> dict[str, list[Row]]:
         """Creation of feedback in a batch.
 
         Nothing is stored if one entry is invalid.
+
+        Args:
+            batch: Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about twice the JSON of
+                the payloads. If two entries have the same id, the later one is stored.
         """
         check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
@@ -299,19 +289,13 @@ class FeedbackMutations:
         return await info.context.stores.feedback.replace(feedback_id, new.to_store())
 
     @resolved_field()
-    async def feedback_purge(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[
-            QueryInput,
-            argument(
-                'Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
-                "`or` of several of these. Any other query is rejected; unknown ids are ignored."
-            ),
-        ],
-    ) -> FeedbackPurgeRes:
-        """Permanent deletion of feedback by id."""
+    async def feedback_purge(self, info: Info, project_id: ProjectId, query: QueryInput) -> FeedbackPurgeRes:
+        """Permanent deletion of feedback by id.
+
+        Args:
+            query: Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an `or` of several of
+                these. Any other query is rejected; unknown ids are ignored.
+        """
         purged = await info.context.stores.feedback.purge(project_id, query.to_store())
         return FeedbackPurgeRes(num_purged=purged)
 
@@ -369,25 +353,18 @@ class ActionMutations:
 
     @resolved_field(returns=ActionsExecuteBatchRes)
     async def actions_execute_batch(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        action_ref: Annotated[str, argument("Ref of the ActionSpec: a version of an object of the project.")],
-        call_ids: Annotated[
-            list[strawberry.ID],
-            argument(
-                "Ids of the calls, at most 10,000; duplicates are processed once. A judge reads at "
-                "most 1,048,576 characters of a call's inputs and output, and at most eight calls are "
-                "judged in parallel."
-            ),
-        ],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, action_ref: str, call_ids: list[strawberry.ID], wb_user_id: User = None
     ) -> dict[str, Any]:
         """Execution of an action on calls.
 
         contains_words searches the JSON texts of outputs for words, case-sensitive; llm_judge has a model judge them.
         Each output is stored as feedback of the type `wandb.runnable.<name of the action's object>`; a second execution
         adds more feedback. An error on one call is part of its result; the other calls are processed.
+
+        Args:
+            action_ref: Ref of the ActionSpec: a version of an object of the project.
+            call_ids: Ids of the calls, at most 10,000; duplicates are processed once. A judge reads at most 1,048,576
+                characters of a call's inputs and output, and at most eight calls are judged in parallel.
         """
         done = await info.context.stores.actions.execute(project_id, action_ref, call_ids, wb_user_id)
         num_failed = done.num_failed

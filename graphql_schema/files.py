@@ -109,10 +109,15 @@ class FileMutations:
         info: Info,
         project_id: ProjectId,
         name: Name = None,
-        content: Annotated[Base64 | None, argument("Content in Base64, for small files.")] = None,
-        upload: Annotated[Upload | None, argument("File of a multipart request.")] = None,
+        content: Base64 | None = None,
+        upload: Upload | None = None,
     ) -> FileCreateRes:
-        """Storage of a file, once per content: as content in Base64, or as upload in a multipart request."""
+        """Storage of a file, once per content: as content in Base64, or as upload in a multipart request.
+
+        Args:
+            content: Content in Base64, for small files.
+            upload: File of a multipart request.
+        """
         files, limit = info.context.stores.files, info.context.max_file_bytes
         if (content is None) == (upload is None):
             raise BadInputError("is required, or upload instead; send exactly one of the two", "content")

@@ -195,15 +195,14 @@ class ObjectQueries:
 
     @resolved_field(returns=ObjSchema | None)
     async def obj(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        object_id: Annotated[str, argument("Name of the object.")],
-        digest: VersionName = "latest",
+        self, info: Info, project_id: ProjectId, object_id: str, digest: VersionName = "latest"
     ) -> Row | None:
         """Version of an object or op; the object's version if both exist.
 
         Null if it is missing or deleted.
+
+        Args:
+            object_id: Name of the object.
         """
         check_object_id(object_id)
         objects = info.context.stores.objects
@@ -220,14 +219,12 @@ class ObjectQueries:
     """Page of the project's objects and ops, with one entry per version."""
 
     @resolved_field(returns=ObjSchema | None)
-    async def op(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        name: Annotated[str, argument("Name of the op.")],
-        digest: VersionName = "latest",
-    ) -> Row | None:
-        """Version of an op; null if it is missing or deleted."""
+    async def op(self, info: Info, project_id: ProjectId, name: str, digest: VersionName = "latest") -> Row | None:
+        """Version of an op; null if it is missing or deleted.
+
+        Args:
+            name: Name of the op.
+        """
         check_object_id(name, "name")
         return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
@@ -296,47 +293,47 @@ class ObjectMutations:
     """Mutation fields that write objects and ops."""
 
     @resolved_field()
-    async def obj_create(
-        self, info: Info, obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
-    ) -> ObjCreateRes:
-        """Creation of a version of an object, or of an op if the value is one; it becomes the latest version."""
+    async def obj_create(self, info: Info, obj: ObjSchemaForInsert) -> ObjCreateRes:
+        """Creation of a version of an object, or of an op if the value is one; it becomes the latest version.
+
+        Args:
+            obj: Version to create.
+        """
         digest, ref = await _create(info, obj, "obj")
         return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved_field()
-    async def op_create(
-        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
-    ) -> OpCreateRes:
-        """Creation of a version of an op, whatever its value; it becomes the latest version."""
+    async def op_create(self, info: Info, op_obj: ObjSchemaForInsert) -> OpCreateRes:
+        """Creation of a version of an op, whatever its value; it becomes the latest version.
+
+        Args:
+            op_obj: Version to create.
+        """
         digest, ref = await _create(info, op_obj, "op_obj", OP)
         return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved_field()
     async def obj_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        object_id: Annotated[str, argument("Name of the object.")],
-        digests: Digests = None,
+        self, info: Info, project_id: ProjectId, object_id: str, digests: Digests = None
     ) -> ObjDeleteRes:
         """Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both.
 
         Nothing is deleted if one of the versions is missing.
+
+        Args:
+            object_id: Name of the object.
         """
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
 
     @resolved_field()
-    async def op_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        name: Annotated[str, argument("Name of the op.")],
-        digests: Digests = None,
-    ) -> OpDeleteRes:
+    async def op_delete(self, info: Info, project_id: ProjectId, name: str, digests: Digests = None) -> OpDeleteRes:
         """Deletion of versions of an op; an object of the same name is kept.
 
         Nothing is deleted if one of the versions is missing.
+
+        Args:
+            name: Name of the op.
         """
         deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
         return OpDeleteRes(num_deleted=deleted)

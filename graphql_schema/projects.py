@@ -211,8 +211,6 @@ class ProjectMutations:
 WAIT_SECONDS: Final = 60
 """Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
-Confirm = Annotated[str, argument("Id of the project again, as protection against mistakes.")]
-
 
 @strawberry.type
 class ProjectPurgeRes:
@@ -267,12 +265,15 @@ class PurgeMutations:
     """Mutation fields about purges."""
 
     @resolved_field(returns=ProjectPurgeRes)
-    async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
+    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> Row:
         """Permanent removal of a project with all its data and its retention rule.
 
         Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
         for the removal of stored data, at most one minute. If something was stored in the last two minutes, the purge
         then waits until waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.
+
+        Args:
+            confirm: Id of the project again, as protection against mistakes.
         """
         return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
 

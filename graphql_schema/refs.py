@@ -165,21 +165,15 @@ class RefQueries:
     """Query field that resolves refs."""
 
     @resolved_field()
-    async def refs(
-        self,
-        info: Info,
-        refs: Annotated[
-            list[str],
-            argument(
-                "Refs to resolve, at most 1,000, such as "
-                "weave:///entity/project/object/name:digest/key/messages/index/0."
-            ),
-        ],
-    ) -> list[JSON | None]:
+    async def refs(self, info: Info, refs: list[str]) -> list[JSON | None]:
         """Values of refs to objects and ops, in the order of the refs.
 
         A value is that of a version, or the part at the ref's path; null if the target is missing or deleted. Refs on
         that path are followed within their project, including refs to rows of tables.
+
+        Args:
+            refs: Refs to resolve, at most 1,000, such as
+                weave:///entity/project/object/name:digest/key/messages/index/0.
         """
         found = await info.context.stores.refs.values(refs, allow_missing=True)
         return [None if text is None else JSON(text) for text in found]

@@ -183,13 +183,6 @@ class TableQueries:
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))
 
 
-RowDigests = Annotated[list[str], argument("Digests of the rows in order, as tableCreate returns them.")]
-BaseDigest = Annotated[str, argument("Digest of the table to copy, which does not change.")]
-Updates = Annotated[
-    list[TableUpdateSpec], argument("Changes in order; each applies to the result of the preceding ones.")
-]
-
-
 @strawberry.type
 class TableCreateRes:
     """Result of `tableCreate`."""
@@ -223,35 +216,43 @@ class TableMutations:
     """Mutation fields that write tables."""
 
     @resolved_field(size="table.rows")
-    async def table_create(
-        self, info: Info, table: Annotated[TableSchemaForInsert, argument("Table to create.")]
-    ) -> TableCreateRes:
+    async def table_create(self, info: Info, table: TableSchemaForInsert) -> TableCreateRes:
         """Creation of a table.
 
         Rows that another table of the project has are not stored again.
+
+        Args:
+            table: Table to create.
         """
         digest, row_digests = await info.context.stores.tables.create(table.project_id, table.rows)
         return TableCreateRes(digest=digest, row_digests=row_digests)
 
     @resolved_field()
     async def table_create_from_digests(
-        self, info: Info, project_id: ProjectId, row_digests: RowDigests
+        self, info: Info, project_id: ProjectId, row_digests: list[str]
     ) -> TableCreateFromDigestsRes:
         """Creation of a table from digests of rows.
 
         A table that is too large for one request can be sent as several tables first. Missing rows count; tableRows
         returns them once they are stored.
+
+        Args:
+            row_digests: Digests of the rows in order, as tableCreate returns them.
         """
         digest = await info.context.stores.tables.create_from_digests(project_id, row_digests)
         return TableCreateFromDigestsRes(digest=digest)
 
     @resolved_field()
     async def table_update(
-        self, info: Info, project_id: ProjectId, base_digest: BaseDigest, updates: Updates
+        self, info: Info, project_id: ProjectId, base_digest: str, updates: list[TableUpdateSpec]
     ) -> TableUpdateRes:
         """Creation of a changed copy of a table.
 
         Only changed rows are written; all row digests of the table are read.
+
+        Args:
+            base_digest: Digest of the table to copy, which does not change.
+            updates: Changes in order; each applies to the result of the preceding ones.
         """
         changes = [update.to_store() async for some in cooperative_batches(updates) for update in some]
         digest, updated = await info.context.stores.tables.update(project_id, base_digest, changes)

@@ -146,14 +146,6 @@ Text = Annotated[
         "and phrases with non-ASCII characters have at most 200 characters in all."
     ),
 ]
-MethodAsked = Annotated[
-    CallSearchMethod | None,
-    argument(
-        "Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
-        "after a cursor uses the method of that cursor."
-    ),
-]
-MaxHighlights = Annotated[int | None, argument("Maximum number of highlights per call, at most 100; 5 if omitted.")]
 
 
 @strawberry.type
@@ -168,8 +160,8 @@ class SearchQueries:
         text: Text,
         filter: Filter = None,
         query: Condition = None,
-        method: MethodAsked = None,
-        max_highlights: MaxHighlights = None,
+        method: CallSearchMethod | None = None,
+        max_highlights: int | None = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -179,6 +171,11 @@ class SearchQueries:
 
         With an index (searchIndexSet), the best matches are first. Without one, the newest calls are first, and the
         search stops after five seconds.
+
+        Args:
+            method: Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page after a
+                cursor uses the method of that cursor.
+            max_highlights: Maximum number of highlights per call, at most 100; 5 if omitted.
         """
         store = info.context.stores.text_search
         store_filter, condition = to_store(filter), to_store(query)
@@ -196,9 +193,6 @@ class SearchQueries:
             limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, store_filter, condition, page.method))
-
-
-IsOn = Annotated[bool, argument("True if the project is to have an index.")]
 
 
 @strawberry.type
@@ -246,10 +240,13 @@ class SearchIndexMutations:
     """Mutation fields about text indexes."""
 
     @resolved_field(returns=SearchIndexRes)
-    async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
+    async def search_index_set(self, info: Info, project_id: ProjectId, *, is_on: bool) -> SearchIndex:
         """Switch of a project's text index.
 
         The index is built or removed in the background; searchIndex reports the progress. Indexing about doubles the
         load of writes on the server and on MongoDB, with a delay of seconds. It requires the role admin.
+
+        Args:
+            is_on: True if the project is to have an index.
         """
         return await info.context.stores.text_search.set_index(project_id, is_on=is_on)

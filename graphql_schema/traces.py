@@ -134,11 +134,10 @@ class TraceQueries:
     """Query field that reads traces."""
 
     @resolved_field(returns=Trace | None)
-    async def trace(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, argument("Id of the trace, shared by its calls.")],
-    ) -> Row | None:
-        """Trace; null if it has no calls, or all of them are deleted."""
+    async def trace(self, info: Info, project_id: ProjectId, trace_id: strawberry.ID) -> Row | None:
+        """Trace; null if it has no calls, or all of them are deleted.
+
+        Args:
+            trace_id: Id of the trace, shared by its calls.
+        """
         return await info.context.stores.traces.one(project_id, trace_id)

@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, plain_field, resolved_field
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
@@ -212,48 +212,48 @@ class CallMutations:
     """Mutation fields that write calls."""
 
     @resolved_field()
-    async def call_start(
-        self,
-        info: Info,
-        start: Annotated[StartedCallSchemaForInsert, argument("Start of the call.")],
-    ) -> CallStartRes:
-        """Storage of the start of a call."""
+    async def call_start(self, info: Info, start: StartedCallSchemaForInsert) -> CallStartRes:
+        """Storage of the start of a call.
+
+        Args:
+            start: Start of the call.
+        """
         part = start.to_store()
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
     @resolved_field()
-    async def call_end(
-        self, info: Info, end: Annotated[EndedCallSchemaForInsert, argument("End of the call.")]
-    ) -> CallEndRes:
-        """Storage of the end of a call."""
+    async def call_end(self, info: Info, end: EndedCallSchemaForInsert) -> CallEndRes:
+        """Storage of the end of a call.
+
+        Args:
+            end: End of the call.
+        """
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
         return CallEndRes(id=end.id, ref=_ref(part))
 
     @resolved_field()
-    async def call_create(
-        self,
-        info: Info,
-        call: Annotated[CompletedCallSchemaForInsert, argument("Start and end of the call.")],
-    ) -> CallCreateRes:
+    async def call_create(self, info: Info, call: CompletedCallSchemaForInsert) -> CallCreateRes:
         """Creation of a complete call: its start and its end in one write.
 
         Nothing is stored if either is invalid.
+
+        Args:
+            call: Start and end of the call.
         """
         start, end = call.to_parts()
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
     @resolved_field()
-    async def call_create_batch(
-        self,
-        info: Info,
-        batch: Annotated[list[CallBatchMode], argument("Starts and ends, in any order.")],
-    ) -> CallCreateBatchRes:
+    async def call_create_batch(self, info: Info, batch: list[CallBatchMode]) -> CallCreateBatchRes:
         """Storage of starts and ends of many calls in one request.
 
         Nothing is stored if one of them is invalid.
+
+        Args:
+            batch: Starts and ends, in any order.
         """
         parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
@@ -264,24 +264,27 @@ class CallMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        call_id: Annotated[strawberry.ID, argument("Id of the call.")],
-        display_name: Annotated[
-            str | None, argument("Display name, at most 1,024 characters; empty or null removes the name.")
-        ] = None,
+        call_id: strawberry.ID,
+        display_name: str | None = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
-        """Change of a call's display name."""
+        """Change of a call's display name.
+
+        Args:
+            call_id: Id of the call.
+            display_name: Display name, at most 1,024 characters; empty or null removes the name.
+        """
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
     @resolved_field()
     async def calls_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        call_ids: Annotated[list[strawberry.ID], argument("Ids of the calls, at most 1,000; unknown ids are ignored.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, call_ids: list[strawberry.ID], wb_user_id: User = None
     ) -> CallsDeleteRes:
-        """Permanent deletion of calls and of all their descendants in their traces."""
+        """Permanent deletion of calls and of all their descendants in their traces.
+
+        Args:
+            call_ids: Ids of the calls, at most 1,000; unknown ids are ignored.
+        """
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)

@@ -69,7 +69,7 @@ def _stored(value: object) -> object:
 Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
 Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
 Condition = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
-Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
+
 ExpandColumns = Annotated[
     list[str] | None,
     argument(
@@ -85,7 +85,6 @@ ReturnExpanded = Annotated[
         "under _ref. A ref that cannot be resolved in the project stays as it is."
     ),
 ]
-CallId = Annotated[strawberry.ID, argument("Id of the call.")]
 
 
 @strawberry.type
@@ -138,8 +137,12 @@ class CallQueries:
     """Query fields that read calls."""
 
     @resolved_field(returns=CallSchema | None)
-    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
-        """Call with an id; null if it is missing or deleted."""
+    async def call(self, info: Info, project_id: ProjectId, id: strawberry.ID) -> Row | None:
+        """Call with an id; null if it is missing or deleted.
+
+        Args:
+            id: Id of the call.
+        """
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
@@ -180,10 +183,14 @@ class CallQueries:
         project_id: ProjectId,
         filter: Filter = None,
         query: Condition = None,
-        limit: Limit = None,
+        limit: int | None = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """Number and storage size of matching calls."""
+        """Number and storage size of matching calls.
+
+        Args:
+            limit: Upper limit of the count; counting stops there.
+        """
         store_filter, condition = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, store_filter, limit, condition, expansion)
@@ -249,12 +256,7 @@ class CallSubscriptions:
 
     @subscription_field(of=CallEvent)
     def call_events(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        filter: Filter = None,
-        query: Condition = None,
-        after: After = None,
+        self, info: Info, project_id: ProjectId, filter: Filter = None, query: Condition = None, after: After = None
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
 

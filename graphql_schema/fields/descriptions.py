@@ -1,6 +1,7 @@
 """Descriptions of a schema: the docstrings of its types, of their attributes and of their resolvers."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -8,15 +9,33 @@ from inspect import getdoc, getsource
 from itertools import pairwise
 from typing import Final
 
-from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+)
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
 
+_SECTION: Final = "\nArgs:\n"
+_ARGUMENT: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+
+
 def description_of(documented: object) -> str:
-    """Return the docstring of a type or a resolver in one line, which is its description in the SDL."""
-    return _in_one_line(getdoc(documented) or "")
+    """Return the description of a type or a resolver: its docstring in one line, without its section `Args:`."""
+    return _in_one_line((getdoc(documented) or "").partition(_SECTION)[0])
+
+
+def _descriptions_of_arguments(resolver: object) -> dict[str, str]:
+    """Return the descriptions in the section `Args:` of a docstring, by name."""
+    section = (getdoc(resolver) or "").partition(_SECTION)[2]
+    return {name: _in_one_line(text) for name, text in _ARGUMENT.findall(section)}
 
 
 def descriptions_of_attributes(documented: type) -> dict[str, str]:
@@ -61,7 +80,7 @@ def _in_one_line(text: str) -> str:
 
 
 def describe(schema: GraphQLSchema) -> None:
-    """Describe the types of a schema, their fields and the values of enums by the docstrings of their classes."""
+    """Describe the types of a schema, their fields, arguments and enum values by docstrings."""
     for kind in schema.type_map.values():
         definition = kind.extensions.get(_DEFINITION)
         documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
@@ -74,5 +93,13 @@ def describe(schema: GraphQLSchema) -> None:
                 value.description = descriptions.get(name, value.description)
         elif isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType):
             for field in kind.fields.values():
-                name = field.extensions[_DEFINITION].python_name
-                field.description = descriptions.get(name, field.description)
+                declared = field.extensions[_DEFINITION]
+                field.description = descriptions.get(declared.python_name, field.description)
+                if isinstance(field, GraphQLField) and declared.base_resolver:
+                    _describe_arguments(field.args, _descriptions_of_arguments(declared.base_resolver.wrapped_func))
+
+
+def _describe_arguments(arguments: Mapping[str, GraphQLArgument], descriptions: Mapping[str, str]) -> None:
+    for argument in arguments.values():
+        name = argument.extensions[_DEFINITION].python_name
+        argument.description = descriptions.get(name, argument.description)

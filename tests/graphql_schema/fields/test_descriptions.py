@@ -3,6 +3,7 @@
 import sys
 from enum import Enum
 from types import ModuleType
+from typing import Annotated
 
 import pytest
 import strawberry
@@ -61,9 +62,18 @@ class Query:
         return Word(position=0, length=11, size=Size.LONG)
 
     @resolved_field("Last word of the text.")
-    def last(self) -> Word:
-        """Return the last word."""
-        return Word(position=0, length=11, size=Size.LONG)
+    def last(
+        self, number: int, before: Annotated[int, strawberry.argument(description="End.")], starts_with: str
+    ) -> Word:
+        """Return the last word.
+
+        Args:
+            number: Number of words to skip,
+                from the end: 0
+                for the last.
+            starts_with: Prefix of the word: any text.
+        """
+        return Word(position=number, length=before, size=Size[starts_with])
 
 
 def test_docstring_in_one_line_is_the_description() -> None:
@@ -91,6 +101,17 @@ def test_docstring_below_an_attribute_describes_the_field() -> None:
         "length": "Number of letters.",
         "size": "Size of the word.",
         "isFirst": "True if no word precedes it, as in \\n.",
+    }
+
+
+def test_section_of_a_docstring_describes_the_arguments() -> None:
+    kind = LoomSchema(Query, limits=Limits())._schema.query_type
+    assert kind is not None
+
+    assert {name: argument.description for name, argument in kind.fields["last"].args.items()} == {
+        "number": "Number of words to skip, from the end: 0 for the last.",
+        "before": "End.",
+        "startsWith": "Prefix of the word: any text.",
     }
 
 
