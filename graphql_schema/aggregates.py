@@ -1,8 +1,6 @@
 """Aggregates over calls: types, arguments and fields."""
 
-from collections.abc import AsyncIterable, Sequence
-from enum import Enum
-from typing import Annotated
+from collections.abc import AsyncIterable
 
 import strawberry
 
@@ -12,14 +10,13 @@ from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
     ProjectId,
-    argument,
     plain_field,
     resolved_field,
+    selected_fields,
     to_store,
     with_class_counts,
 )
 from graphql_schema.fields.connections import SortBy, sort_keys
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from stores.aggregates import Aggregate, Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import Expansion
@@ -181,72 +178,9 @@ class UsageTreeNode:
     """Usage of the subtree: the sum of ownUsage over its calls."""
 
 
-@strawberry.enum
-class CallsGroupBy(Enum):
-    """Key to group calls by; it is a field of the rows."""
-
-    OP_NAME = "op_name"
-    """Op name, with all versions of the op in one group; opName of the rows."""
-    OP_VERSION = "op_version"
-    """Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."""
-    MODEL = "model"
-    """Model name. A call is in the row of each model that it used, with its usage of that model. The row of null has
-    the calls without a model.
-    """
-    STATUS = "status"
-    """Status of the calls."""
-    THREAD = "thread_id"
-    """Id of the thread; null for calls without a thread."""
-    USER = "wb_user_id"
-    """User who wrote the calls."""
-    TIME_BUCKET = "bucket_start"
-    """Time bucket of the start; bucketStart and bucketEnd of the rows."""
-
-
-@strawberry.enum
-class TimeBucket(Enum):
-    """Length of a time bucket."""
-
-    MINUTE = "minute"
-    """One minute."""
-    HOUR = "hour"
-    """One hour."""
-    DAY = "day"
-    """One calendar day of the time zone, 23 to 25 hours long."""
-    WEEK = "week"
-    """One calendar week of the time zone, from Monday."""
-    MONTH = "month"
-    """One calendar month of the time zone."""
-
-
-@strawberry.enum
-class UsageCounting(Enum):
-    """Usage that an aggregate counts for each call."""
-
-    OWN = "own"
-    """Own usage of each call, so that usage summed up by parents counts once. If summary.status_counts counts one call,
-    all reported usage is the call's own. If it counts more, none is: the call reports a sum, as parents written by
-    Weave's client do. Without status_counts, the own usage of a model is the reported usage minus that of the children,
-    or all of it if the children report more. usageTree also looks below children that report nothing.
-    """
-    REPORTED = "reported"
-    """Usage as each call reports it. Use it if no call is below another, such as with traceRootsOnly, and the client
-    that wrote the calls reports sums.
-    """
-
-
-Keys = Annotated[list[CallsGroupBy] | None, argument("Keys of the rows; one row of all calls if empty or omitted.")]
-
-
-def grouping(keys: Sequence[CallsGroupBy] | None, bucket: TimeBucket | None, timezone: str | None) -> Grouping:
-    """Convert to the grouping of `stores.aggregates`."""
-    return Grouping([GroupBy[key.name] for key in keys or ()], Bucket[bucket.name] if bucket else None, timezone)
-
-
-def usage_of(counting: UsageCounting | None) -> UsageOf:
-    """Convert to the choice of `stores.aggregates`; OWN if omitted."""
-    return UsageOf[counting.name] if counting else UsageOf.OWN
-
+strawberry.enum(GroupBy, name="CallsGroupBy")
+strawberry.enum(Bucket, name="TimeBucket")
+strawberry.enum(UsageOf, name="UsageCounting")
 
 _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
@@ -262,10 +196,10 @@ class AggregateQueries:
         project_id: ProjectId,
         filter: Filter = None,
         query: Condition = None,
-        group_by: Keys = None,
-        bucket: TimeBucket | None = None,
+        group_by: list[GroupBy] | None = None,
+        bucket: Bucket | None = None,
         timezone: str | None = None,
-        usage: UsageCounting | None = None,
+        usage: UsageOf | None = None,
         sort_by: list[SortBy] | None = None,
         limit: int | None = None,
         expand_columns: ExpandColumns = None,
@@ -275,6 +209,7 @@ class AggregateQueries:
         The server computes only the selected fields. Aliases compute several aggregates in one request.
 
         Args:
+            group_by: Keys of the rows; one row of all calls if empty or omitted.
             bucket: Length of the buckets; required with TIME_BUCKET and rejected without it.
             timezone: Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; UTC if
                 omitted.
@@ -286,12 +221,12 @@ class AggregateQueries:
         """
         return await info.context.stores.aggregates.calls(
             project_id,
-            grouping(group_by, bucket, timezone),
+            Grouping(group_by or [], bucket, timezone),
             selected_fields(info, "rows"),
             to_store(filter),
             to_store(query),
             Expansion(expand_columns or ()),
-            usage_of(usage),
+            usage or UsageOf.OWN,
             sort_keys(sort_by),
             limit,
         )

@@ -22,12 +22,12 @@ from graphql_schema.fields import (
     json_field,
     plain_field,
     resolved_field,
+    selected_fields,
     subscription_field,
     to_store,
 )
 from graphql_schema.fields.connections import Listing, SortBy, connection_field, key_of, sort_keys, to_many, to_one
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef
 from stores.evaluations import logged_runs as stored
 from stores.evaluations.predictions import PredictionSelection

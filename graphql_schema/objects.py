@@ -16,9 +16,9 @@ from graphql_schema.fields import (
     json_field,
     node_ref,
     resolved_field,
+    selected_fields,
 )
 from graphql_schema.fields.connections import Call, File, Run, TableOf, Version, key_of, list_field, to_many, to_one
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef, refs_of
 from stores import objects as store
 from stores.errors import BadInputError, StoreError

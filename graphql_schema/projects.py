@@ -13,16 +13,8 @@ from graphql_schema.context import Info
 from graphql_schema.costs import CostQueries, CostQueryOutput
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback, FeedbackQueries
-from graphql_schema.fields import (
-    FieldDefinition,
-    Node,
-    ProjectId,
-    argument,
-    node_ref,
-    resolved_field,
-)
+from graphql_schema.fields import FieldDefinition, Node, ProjectId, argument, node_ref, resolved_field, selected_fields
 from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
 from graphql_schema.threads import ThreadQueries, ThreadSchema

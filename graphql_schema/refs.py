@@ -9,9 +9,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, resolved_field
+from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, resolved_field, selected_fields
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
-from graphql_schema.fields.selection import selected_fields
 from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
 from stores.paging import Row

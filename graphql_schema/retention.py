@@ -1,18 +1,16 @@
 """Retention of a project's calls: rule, preview and sweep."""
 
-from enum import Enum
 from typing import Annotated, Final
 
 import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, found_or_null, resolved_field
-from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields import ProjectId, argument, found_or_null, resolved_field, selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
-from stores.retention import Counts, Report, Retention, Rule
+from stores.retention import Counts, Outcome, Report, Retention, Rule
 
 KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
 KeepCalls = Annotated[
@@ -33,19 +31,7 @@ _COUNTS: Final = {
 }
 """Count fields, with their names in `stores.retention`."""
 
-
-@strawberry.enum
-class SweepOutcome(Enum):
-    """State of a sweep."""
-
-    RUNNING = "running"
-    """Running, or interrupted and continued within a minute."""
-    DONE = "done"
-    """Completed: everything beyond the rule was removed."""
-    STOPPED = "stopped"
-    """Stopped: the rule was changed or removed during the sweep."""
-    FAILED = "failed"
-    """Failed, as stated in error; the sweep is repeated."""
+strawberry.enum(Outcome, name="SweepOutcome")
 
 
 @strawberry.type
@@ -57,7 +43,7 @@ class RetentionSweepRes:
 
     # The source is a row of `_report_row`.
 
-    outcome: SweepOutcome
+    outcome: Outcome
     """State of the sweep."""
     started_at: DateTime
     """Start time of the sweep."""
@@ -201,7 +187,7 @@ def _row(retention: Retention) -> Row:
 def _report_row(report: Report) -> Row:
     ended_at = report.ended_at
     return {
-        "outcome": str(report.outcome),
+        "outcome": report.outcome,
         "started_at": report.started_at,
         "ended_at": ended_at,
         "duration_ms": None if ended_at is None else (ended_at - report.started_at) // 1000,

@@ -15,9 +15,9 @@ from graphql_schema.fields import (
     json_field,
     node_ref,
     resolved_field,
+    selected_fields,
 )
 from graphql_schema.fields.connections import TableOf, key_of, list_field, to_many, to_one
-from graphql_schema.fields.selection import selected_fields
 from stores import tables as store
 from stores.concurrency.time_slices import cooperative_batches
 from stores.paging import Row

@@ -10,24 +10,15 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, resolved_field, to_store
+from graphql_schema.fields import ProjectId, argument, resolved_field, selected_fields, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight, Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
 from stores.text_search.scan import SCORE
 
-
-@strawberry.enum
-class CallSearchMethod(Enum):
-    """Search method."""
-
-    INDEX = "index"
-    """Index of the project: finds calls that contain the words; the best matches first, then the newest."""
-    SCAN = "scan"
-    """Scan of the calls: finds calls that contain the texts, even inside words; the newest first."""
+strawberry.enum(Method, name="CallSearchMethod")
 
 
 @strawberry.enum
@@ -120,11 +111,11 @@ class CallSearchConnection(Connection[CallSearchHit]):
 
     # The source is a `Listing` of a `FoundPage`.
 
-    @resolved_field(returns=CallSearchMethod)
-    def method(self, parent: strawberry.Parent[Any]) -> str:
+    @resolved_field()
+    def method(self, parent: strawberry.Parent[Any]) -> Method:
         """Method of the search."""
         page: FoundPage = parent.page
-        return str(page.method)
+        return page.method
 
     @resolved_field()
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
@@ -160,7 +151,7 @@ class SearchQueries:
         text: Text,
         filter: Filter = None,
         query: Condition = None,
-        method: CallSearchMethod | None = None,
+        method: Method | None = None,
         max_highlights: int | None = None,
         first: First = None,
         after: After = None,
@@ -189,7 +180,7 @@ class SearchQueries:
             selected_fields(info, "nodes.call", "edges.node.call"),
             store_filter,
             condition,
-            Method(str(method.value)) if method else None,
+            method,
             limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, store_filter, condition, page.method))

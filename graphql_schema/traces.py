@@ -9,16 +9,8 @@ from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import (
-    Node,
-    ProjectId,
-    argument,
-    computed_field,
-    node_ref,
-    resolved_field,
-)
+from graphql_schema.fields import Node, ProjectId, argument, computed_field, node_ref, resolved_field, selected_fields
 from graphql_schema.fields.connections import Relation, key_of, to_many, to_one
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from stores.paging import Row
 from stores.refs import trace_ref

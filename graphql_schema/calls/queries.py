@@ -17,12 +17,12 @@ from graphql_schema.fields import (
     connections,
     optional_input,
     resolved_field,
+    selected_fields,
     subscription_field,
     to_store,
 )
 from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from stores import calls as store
 from stores.calls import CallEvent as StoreCallEvent

@@ -24,11 +24,11 @@ from graphql_schema.fields import (
     grouped_arguments,
     parameters,
     resolved_field,
+    selected_fields,
     to_store,
 )
 from graphql_schema.fields.descriptions import descriptions_of_attributes
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
 from stores.paging import Page, PageRequest, Row

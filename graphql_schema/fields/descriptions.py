@@ -23,6 +23,9 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
 
+_TYPE: Final = "__strawberry_definition__"
+"""Attribute of the classes of types and enums."""
+
 _SECTION: Final = "\nArgs:\n"
 _ARGUMENT: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
@@ -39,15 +42,16 @@ def _descriptions_of_arguments(resolver: object) -> dict[str, str]:
 
 
 def descriptions_of_attributes(documented: type) -> dict[str, str]:
-    """Return the docstrings below the attributes of a class and of its bases, each in one line.
+    """Return the docstrings below the attributes of a type and of its bases, each in one line.
 
     Raises:
         RuntimeError: if the source of their modules is missing.
     """
     found: dict[str, str] = {}
-    for each in reversed(documented.__mro__[:-1]):
-        # Strawberry's copies of generic types have no source, but their bases have.
-        if getattr(sys.modules.get(each.__module__), each.__name__, None) is each:
+    for each in reversed(documented.__mro__):
+        # Strawberry's copies of generic types are in no module, but their bases are.
+        in_module = getattr(sys.modules.get(each.__module__), each.__name__, None) is each
+        if in_module and _TYPE in vars(each):
             found |= _docstrings(each.__module__).get(each.__name__, {})
     return found
 

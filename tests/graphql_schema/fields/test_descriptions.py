@@ -124,8 +124,8 @@ def test_docstring_below_a_member_describes_the_value_of_an_enum() -> None:
 
 def test_class_without_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("without_source")
-    exec("class Word:\n    length: int", vars(module))  # noqa: S102
     monkeypatch.setitem(sys.modules, "without_source", module)
+    exec("import strawberry\n@strawberry.type\nclass Word:\n    length: int", vars(module))  # noqa: S102
 
     with pytest.raises(RuntimeError, match=r"the source of without_source is missing.*\.py files"):
         descriptions_of_attributes(module.Word)
