@@ -103,6 +103,10 @@ class CompletionsCreateRequestInputs:
 Inputs = Annotated[CompletionsCreateRequestInputs, argument("Parameters of the completion.")]
 
 
+def _call_key(made: Completion | CompletionEvent | GeneratedImages) -> tuple[str, str] | None:
+    return (made.project_id, made.call_id) if made.call_id else None
+
+
 @strawberry.type
 class CompletionsCreateRes:
     """Result of a completion."""
@@ -119,11 +123,7 @@ class CompletionsCreateRes:
     sent if the model is unknown or its API key is missing.
     """
 
-    call = to_one(
-        CallSchema | None,
-        lambda stores: stores.calls.by_keys,
-        lambda made: made.call_id and (made.project_id, made.call_id),
-    )
+    call = to_one(CallSchema | None, lambda stores: stores.calls.by_keys, _call_key)
     """Call that stores the completion, with usage and costs; null if weaveCallId is null."""
 
 
@@ -165,7 +165,7 @@ class CompletionsCreateEvent:
     call = to_one(
         CallSchema | None,
         lambda stores: stores.calls.by_keys,
-        lambda event: event.call_id and (event.project_id, event.call_id) if event.type == "finished" else None,
+        lambda event: _call_key(event) if event.type == "finished" else None,
     )
     """Call that stores the completion, in a FINISHED event; null in other events, and if it is not stored."""
 
@@ -269,11 +269,7 @@ class ImageGenerationCreateRes:
     weave_call_id: strawberry.ID | None = computed_field(attrgetter("call_id"))
     """Id of the call; null if none is stored, or if there are no images."""
 
-    call = to_one(
-        CallSchema | None,
-        lambda stores: stores.calls.by_keys,
-        lambda made: made.call_id and (made.project_id, made.call_id),
-    )
+    call = to_one(CallSchema | None, lambda stores: stores.calls.by_keys, _call_key)
     """Call of the generation; null if weaveCallId is null."""
 
 

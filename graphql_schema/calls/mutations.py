@@ -154,14 +154,11 @@ class CallEndRes:
 
 
 @strawberry.type
-class CallCreateRes:
+class CallCreateRes(CallStartRes):
     """Result of `callCreate`."""
 
     id: strawberry.ID
     """Id of the call."""
-    trace_id: strawberry.ID
-    """Id of the trace, which child calls must repeat."""
-    ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type

@@ -7,7 +7,7 @@ from functools import partial
 from inspect import signature
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -35,24 +35,21 @@ from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy as StoreSortBy
 from stores.row_fields import drop_parsed
 
-if TYPE_CHECKING:
-    from graphql_schema.calls.types import CallSchema
-    from graphql_schema.evaluations import EvaluationRun
-    from graphql_schema.files import FileContentReadRes
-    from graphql_schema.objects import ObjSchema
-    from graphql_schema.tables import Table
-    from graphql_schema.threads import ThreadSchema
-    from graphql_schema.traces import Trace
-
 Node = TypeVar("Node")
 
-TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables")]
-Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
-Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
-ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
-TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
-File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
-Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
+
+def _lazy(name: str, module: str) -> FieldDefinition:
+    """Type of a module that imports this one, directly or not."""
+    return cast("Any", Annotated)[name, strawberry.lazy(f"graphql_schema.{module}")]
+
+
+TableOf = _lazy("Table", "tables")
+Call = _lazy("CallSchema", "calls.types")
+Version = _lazy("ObjSchema", "objects")
+ThreadOf = _lazy("ThreadSchema", "threads")
+TraceOf = _lazy("Trace", "traces")
+File = _lazy("FileContentReadRes", "files")
+Run = _lazy("EvaluationRun", "evaluations")
 
 First = Annotated[
     int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from enum import Enum
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import strawberry
 from strawberry.scalars import JSON
@@ -62,21 +62,15 @@ class Operation:
     """Inequality: Two operands. True exactly if eq is false."""
     starts_with: list["Operand"] | None = strawberry.UNSET
     """Prefix test: Two operands. True if the first is a string that starts with the second."""
-    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = strawberry.UNSET
+    is_null: "Operand | None" = strawberry.UNSET
     """Null test: true if the operand is null or missing."""
-    exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = strawberry.UNSET
+    exists: "Operand | None" = strawberry.UNSET
     """Existence test: true if the operand is present and not null."""
-    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = (
-        strawberry.UNSET
-    )
+    convert: "ConvertOperation | None" = strawberry.UNSET
     """Conversion to another type; a condition must convert to BOOL or EXISTS."""
-    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = strawberry.field(
-        name="in", default=strawberry.UNSET
-    )
+    in_: "InOperation | None" = strawberry.field(name="in", default=strawberry.UNSET)
     """Membership: true if the operand equals one of several values."""
-    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = (
-        strawberry.UNSET
-    )
+    contains: "ContainsOperation | None" = strawberry.UNSET
     """Substring test: true if a text contains another."""
 
 
