@@ -1,12 +1,11 @@
 """Feedback: types, inputs, the fields that read and write it, and actions, which create it."""
 
 from collections.abc import Sequence
-from dataclasses import MISSING
+from inspect import signature
 from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
-from strawberry.types.base import get_object_definition
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -18,7 +17,6 @@ from graphql_schema.fields import (
     grouped_arguments,
     json_field,
     node_ref,
-    parameters,
     resolved_field,
     to_store,
 )
@@ -231,19 +229,14 @@ class FeedbackPurgeRes:
 
 
 _DESCRIPTIONS: Final = descriptions_of_attributes(FeedbackCreateReq)
-_FIELDS: Final = get_object_definition(FeedbackCreateReq, strict=True).fields
-_ARGUMENTS: Final = {
-    field.python_name: Annotated[
-        FeedbackCreateReq.__annotations__[field.python_name], argument(_DESCRIPTIONS[field.python_name])
-    ]
-    for field in _FIELDS
-}
-_REQUIRED: Final = {
-    field.python_name: _ARGUMENTS.pop(field.python_name) for field in _FIELDS if field.default is MISSING
-}
 
 _spread: Final = grouped_arguments(
-    "new", parameters(_ARGUMENTS, required=_REQUIRED), lambda _info, arguments: FeedbackCreateReq(**arguments)
+    "new",
+    [
+        each.replace(annotation=Annotated[each.annotation, argument(_DESCRIPTIONS[each.name])])
+        for each in signature(FeedbackCreateReq).parameters.values()
+    ],
+    lambda _info, arguments: FeedbackCreateReq(**arguments),
 )
 
 
