@@ -8,7 +8,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import Base64, BigInt, DateTime, Upload
-from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, resolved_field
+from graphql_schema.fields import Node, ProjectId, argument, computed_field, found_or_null, node_ref, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size
@@ -54,10 +54,8 @@ class FileContentReadRes(Node):
     created_at: DateTime
     """Time when the content was first stored."""
 
-    @resolved_field()
-    def url(self, parent: strawberry.Parent[Row]) -> str:
-        """Path on this server from which GET downloads the file, whole or by byte range."""
-        return file_url(parent["project_id"], parent["digest"])
+    url = computed_field(lambda row: file_url(row["project_id"], row["digest"]), str)
+    """Path on this server from which GET downloads the file, whole or by byte range."""
 
     @resolved_field()
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:

@@ -12,6 +12,7 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     argument,
+    computed_field,
     found_or_null,
     json_field,
     node_ref,
@@ -94,15 +95,11 @@ class ObjSchema(Node):
     table = to_one(TableOf | None, lambda stores: stores.tables.by_keys, table_key)
     """Table at the ref in val.rows, if the object is a dataset; null otherwise."""
 
-    @resolved_field(returns=list[ObjFile])
-    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Files of the object from val.files, such as the code of an op."""
-        return files_of(parent)
+    files = computed_field(files_of, list[ObjFile])
+    """Files of the object from val.files, such as the code of an op."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the value, in their order, without duplicates."""
-        return refs_of(parent, "refs")
+    refs = computed_field(lambda row: refs_of(row, "refs"), list[ResolvedRef])
+    """Refs in the value, in their order, without duplicates."""
 
 
 @strawberry.input

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from enum import Enum
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import strawberry
@@ -14,6 +15,7 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     ProjectId,
     argument,
+    computed_field,
     connections,
     optional_input,
     resolved_field,
@@ -116,20 +118,14 @@ class ExplainRes:
     milliseconds: BigInt
     """Execution time in MongoDB, in milliseconds."""
 
-    @resolved_field()
-    def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the indexes that MongoDB uses."""
-        return sorted(parent.indexes)
+    indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
+    """Names of the indexes that MongoDB uses."""
 
-    @resolved_field()
-    def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the plan's stages, as MongoDB reports them."""
-        return sorted(parent.stages)
+    stages = computed_field(lambda plan: sorted(plan.stages), list[str])
+    """Names of the plan's stages, as MongoDB reports them."""
 
-    @resolved_field()
-    def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """Aggregation pipeline that LoomQL sends to MongoDB."""
-        return JSON(parent.pipeline_text)
+    pipeline = computed_field(attrgetter("pipeline_text"), JSON)
+    """Aggregation pipeline that LoomQL sends to MongoDB."""
 
 
 @strawberry.type

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from inspect import signature
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
@@ -20,6 +20,7 @@ from graphql_schema.fields import (
     FieldDefinition,
     ProjectId,
     argument,
+    computed_field,
     declare_arguments,
     grouped_arguments,
     parameters,
@@ -134,19 +135,16 @@ class Listing:
 class PageInfo:
     """Position of a page in its list."""
 
-    has_next_page: bool
+    # The source is a `Page`.
+
+    has_next_page: bool = computed_field(attrgetter("has_next"))
     """True if there are entries after this page."""
-    has_previous_page: bool
+    has_previous_page: bool = computed_field(attrgetter("has_previous"))
     """True if there are entries before this page."""
     start_cursor: str | None
     """Cursor of the first entry of this page, to pass as `before`; null for an empty page."""
     end_cursor: str | None
     """Cursor of the last entry of this page, to pass as `after`; null for an empty page."""
-
-
-def _cursor(parent: strawberry.Parent[Any]) -> str:
-    page: Page = parent["page"]
-    return page.cursor(parent["node"])
 
 
 @strawberry.type
@@ -155,7 +153,7 @@ class Edge(Generic[Node]):
 
     # The source is a dict of the node and its page.
 
-    cursor: str = strawberry.field(resolver=_cursor)
+    cursor: str = computed_field(lambda edge: edge["page"].cursor(edge["node"]))
     """Cursor of this entry, valid for the same query only."""
     node: Node
     """Entry of the list."""
@@ -189,16 +187,8 @@ class Connection(Generic[Node]):
         """Entries of the page without cursors."""
         return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field()
-    def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Position of the page in the list."""
-        page = parent.page
-        return PageInfo(
-            has_next_page=page.has_next,
-            has_previous_page=page.has_previous,
-            start_cursor=page.start_cursor,
-            end_cursor=page.end_cursor,
-        )
+    page_info = computed_field(attrgetter("page"), PageInfo)
+    """Position of the page in the list."""
 
     total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts))
     """Number of entries on all pages; computed only if selected."""
