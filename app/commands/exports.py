@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.commands.common import Add, say, settings_of
 from app.commands.health import ANY_ADDRESS
-from app.commands.options import Add, say, settings_of
 from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
 from app.settings import Settings
@@ -23,9 +23,9 @@ _RESUME: Final = "run the same command again to resume"
 _END: Final = f'{{"{TRAILER}":'.encode()
 
 
-def add_export(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `export`."""
-    parser = add("export", help="write a list of the server into a file")
+    parser = add("export", export, help="write a list of the server into a file")
     parser.add_argument("concept", choices=EXPORTS, help="list to export")
     parser.add_argument("file", type=Path, metavar="FILE", help="file to write; an incomplete file is continued")
     parser.add_argument("--project", required=True, help="entity/project")
@@ -34,7 +34,6 @@ def add_export(add: Add) -> None:
     parser.add_argument("--query", metavar="JSON", help="argument query of the GraphQL field")
     parser.add_argument("--sort-by", metavar="JSON", help="argument sortBy of the GraphQL field")
     parser.add_argument("--format", choices=("ndjson", "parquet"), help="file format (default: ndjson)")
-    parser.set_defaults(command=export)
 
 
 def export(options: Namespace) -> int:

@@ -5,8 +5,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.database_access import on_stores
-from app.commands.options import Add, data_folder, say, settings_of
+from app.commands.common import Add, data_folder, on_stores, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
@@ -20,13 +19,13 @@ _MILLION: Final = 1_000_000
 _NEAR_NAMES: Final = 5
 
 
-def add_price(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `price`."""
-    parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
+    text = "show the price of a model and how its name was resolved"
+    parser = add("price", price, parents=[data_folder()], help=text)
     parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
     parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
     parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31 (default: now)")
-    parser.set_defaults(command=price)
 
 
 def price(options: Namespace) -> int:
