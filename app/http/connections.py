@@ -1,4 +1,4 @@
-"""Connections: state that layers share, headers, host names, keepalive intervals, and disconnects.
+"""Connections: state that layers share, headers, host names, media types, keepalive intervals, and disconnects.
 
 A server without API keys checks the Host header against DNS rebinding. A page of any site can point its own host name
 to 127.0.0.1 after it was loaded. The browser then treats the local server as that page's own origin, and only the Host
@@ -6,17 +6,19 @@ header shows that it is not.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, wraps
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from stores.errors import ForbiddenError
+
+_Found = TypeVar("_Found")
 
 CALLER: Final = "caller"
 """The authenticated caller, a `stores.security.access.Caller`."""
@@ -96,6 +98,89 @@ def check_host(scope: Scope, allowed_names: frozenset[str]) -> None:
             f"this server has no API keys, so it accepts only known host names, and {header[:200]!r} is not one of "
             "them; add it to LOOMQL_ALLOWED_HOSTS on the server, or create a key"
         )
+
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
+FORM: Final = "multipart/form-data"
+
+_EXACT, _SAME_KIND, _ANY = 2, 1, 0
+
+MAX_CACHED_CHARACTERS: Final = 200
+"""Maximum length of a cached header. Longer ones are rare, and a client could fill the memory with them."""
+
+
+def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
+    """Cache a function of a header, because most clients repeat their headers."""
+    cached_find = lru_cache(100)(find)
+
+    @wraps(find)
+    def lookup(header: str) -> _Found:
+        return cached_find(header) if len(header) <= MAX_CACHED_CHARACTERS else find(header)
+
+    return lookup
+
+
+@_cached
+def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
+    """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
+    name, *parameters = header.split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
+
+
+@_cached
+def negotiate(accept: str) -> str | None:
+    """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
+
+    A client that does not name the newer type gets `application/json`.
+    """
+    if not accept:
+        return JSON
+    ranges = _ranges(accept)
+    newer, older = _quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON)
+    if newer[0] == older[0] == 0:
+        return None
+    both_named = newer[1] == older[1] == _EXACT
+    return GRAPHQL_RESPONSE if newer > older or (newer == older and both_named) else JSON
+
+
+def prefers_html(accept: str) -> bool:
+    """Return True if the client prefers HTML over JSON, as a browser does that opens a page."""
+    ranges = _ranges(accept)
+    return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def prefers_events(accept: str) -> bool:
+    """Return True if the client names server-sent events and prefers them over JSON."""
+    if EVENT_STREAM not in accept.lower():
+        return False
+    ranges = _ranges(accept)
+    events = _quality(ranges, EVENT_STREAM)
+    return events[0] > 0 and events > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    ranges = {}
+    for part in accept.split(","):
+        media_range, parameters = media_type_of(part)
+        try:
+            ranges[media_range] = float(parameters.get("q", "1"))
+        except ValueError:
+            ranges[media_range] = 0.0
+    return ranges
+
+
+def _quality(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
+    """Return the quality of a media type, and how exactly the header names it."""
+    kind, _slash, _name = media_type.partition("/")
+    for exactness, media_range in ((_EXACT, media_type), (_SAME_KIND, f"{kind}/*"), (_ANY, "*/*")):
+        if media_range in ranges:
+            return ranges[media_range], exactness
+    return 0.0, _ANY
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
