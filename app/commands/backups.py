@@ -3,8 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from app.backups.dump import write_backup
-from app.backups.restore import restore
+from app.backups import restore, write_backup
 from app.commands.common import Add, data_folder, say, settings_of
 from app.mongodb import Client, data_location, mongodb, shared_mongodb
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from app import graphiql
 from app.background.migration_runner import LONE_SERVER
-from app.commands.common import Add, flags_of, listening, say, settings_of
+from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.server_process import ServeError, bind
 from app.embedded_mongod import (
@@ -98,10 +98,7 @@ def print_settings(options: Namespace) -> int:
     """Print the table of settings, aligned for a terminal or as Markdown."""
     if options.markdown:
         return say(markdown_table())
-    rows = table()
-    name_width = max(len(row.variable) for row in rows)
-    default_width = max(len(row.default) for row in rows)
-    return say(*(f"{row.variable:<{name_width}}  {row.default:<{default_width}}  {row.description}" for row in rows))
+    return say(*aligned([(row.variable, row.default, row.description) for row in table()]))
 
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:

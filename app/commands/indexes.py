@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from app.commands.common import Add, actions_of, data_folder, on_database, project, say, settings_of
+from app.commands.common import Add, actions_of, aligned, data_folder, on_database, project, say, settings_of
 from stores.calls.user_indexes import UserIndex, UserIndexes
 from stores.database import Database
 from stores.errors import NotFoundError
@@ -57,9 +57,7 @@ def list_indexes(options: Namespace) -> int:
     """Print each index on a line: its project, path and size on disk."""
     sizes = _on_indexes(options, lambda indexes: indexes.sizes())
     rows = [(index.project_id or _ALL, index.field, f"{size / _MIB:.1f} MiB") for index, size in sizes.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else []
-    lines = ["  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2])) for row in rows]
-    return say(*lines or ["No index has been added."])
+    return say(*aligned(rows) or ["No index has been added."])
 
 
 def _index(options: Namespace) -> UserIndex:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.common import Add, data_folder, on_stores, say, settings_of
+from app.commands.common import Add, aligned, data_folder, on_stores, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
@@ -79,15 +79,11 @@ def _rates(found: Price) -> list[str]:
         [each.name, *(_amount(found.rates_for(tokens)[each.name], each) for tokens in tiers), _charged_as(found, each)]
         for each in CLASSES
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     units = f"{found.unit(INPUT)} for input and {found.unit(OUTPUT)} for output"
     unit = found.unit(INPUT) if found.unit(INPUT) == found.unit(OUTPUT) else units
     return [
         f"Rates in {unit}, for 1,000,000 tokens or one search:",
-        *(
-            "  ".join(["", *(cell.ljust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
-            for row in [head, *rows]
-        ),
+        *(f"  {line}" for line in aligned([head, *rows])),
     ]
 
 

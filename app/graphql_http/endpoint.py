@@ -35,7 +35,7 @@ from app.http.connections import (
     FORM,
     GRAPHQL_RESPONSE,
     JSON,
-    CancelOnDisconnect,
+    cancel_on_disconnect,
     media_type_of,
     negotiate,
     prefers_events,
@@ -268,18 +268,21 @@ class GraphQLHTTP:
             current_record().count_errors(prepared.errors)
             return prepared
         async with self._slot(request, prepared):
-            with CancelOnDisconnect(request, lambda: prepared.is_query):
-                result = await self.schema.execute(
-                    prepared,
-                    variable_values=operation.variables,
-                    context_value=self.make_context(request),
-                    operation_name=operation.name,
-                    operation_extensions=operation.extensions,
-                )
+            with cancel_on_disconnect(request, lambda: prepared.is_query):
+                result = await self.schema.execute(prepared, **self._given(request, operation))
         record = current_record()
         record.operation = prepared.root_field
         record.count_errors(result.errors)
         return result
+
+    def _given(self, connection: HTTPConnection, operation: Operation) -> dict[str, Any]:
+        """Return the arguments of the schema besides the operation."""
+        return {
+            "variable_values": operation.variables,
+            "context_value": self.make_context(connection),
+            "operation_name": operation.name,
+            "operation_extensions": operation.extensions,
+        }
 
     def _slot(self, connection: HTTPConnection, operation: PreparedOperation) -> Slot:
         return self.admission.operations.operation(quota_key_of(connection.scope), is_query=operation.is_query)
@@ -299,13 +302,7 @@ class GraphQLHTTP:
         Returns its results, and the reservation of its request if that can be released at the first result, because
         the client may read slowly. A finite subscription needs its request to the end.
         """
-        results = await self.schema.stream(
-            prepared,
-            variable_values=operation.variables,
-            context_value=self.make_context(connection),
-            operation_name=operation.name,
-            operation_extensions=operation.extensions,
-        )
+        results = await self.schema.stream(prepared, **self._given(connection, operation))
         if isinstance(prepared, PreExecutionError):
             return results, reservation
         current_record().operation = prepared.root_field

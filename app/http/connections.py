@@ -6,19 +6,17 @@ header shows that it is not.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, wraps
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from stores.errors import ForbiddenError
-
-_Found = TypeVar("_Found")
 
 CALLER: Final = "caller"
 """The authenticated caller, a `stores.security.access.Caller`."""
@@ -109,22 +107,7 @@ FORM: Final = "multipart/form-data"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
-MAX_CACHED_CHARACTERS: Final = 200
-"""Maximum length of a cached header. Longer ones are rare, and a client could fill the memory with them."""
 
-
-def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
-    """Cache a function of a header, because most clients repeat their headers."""
-    cached_find = lru_cache(100)(find)
-
-    @wraps(find)
-    def lookup(header: str) -> _Found:
-        return cached_find(header) if len(header) <= MAX_CACHED_CHARACTERS else find(header)
-
-    return lookup
-
-
-@_cached
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
     name, *parameters = header.split(";")
@@ -132,7 +115,6 @@ def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
     return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
 
 
-@_cached
 def negotiate(accept: str) -> str | None:
     """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
 
@@ -193,7 +175,8 @@ LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""
 
 
-class CancelOnDisconnect:
+@contextmanager
+def cancel_on_disconnect(request: Request, may_cancel: Callable[[], bool]) -> Iterator[None]:
     """Context manager that cancels its block when the client disconnects.
 
     Args:
@@ -203,39 +186,31 @@ class CancelOnDisconnect:
     Raises:
         ClientDisconnect: at the end of the block, if the client has disconnected.
     """
+    task = asyncio.current_task()
+    watcher: asyncio.Task[None] | None = None
+    is_disconnected = False
 
-    def __init__(self, request: Request, may_cancel: Callable[[], bool]) -> None:
-        self._request = request
-        self._may_cancel = may_cancel
-        self._watcher: asyncio.Task[None] | None = None
-        self._is_disconnected = False
+    def start_watching() -> None:
+        nonlocal watcher
+        if may_cancel():
+            watcher = asyncio.create_task(watch())
 
-    def __enter__(self) -> None:
-        """Schedule the check."""
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._start_watching)
+    async def watch() -> None:
+        nonlocal is_disconnected
+        await wait_for_disconnect(request.receive)
+        is_disconnected = True
+        if task:
+            task.cancel()
 
-    def _start_watching(self) -> None:
-        if self._may_cancel():
-            self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        await wait_for_disconnect(self._request.receive)
-        self._is_disconnected = True
-        if self._task:
-            self._task.cancel()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop watching, and turn the cancellation into an exception.
-
-        Raises:
-            ClientDisconnect: the client has disconnected.
-        """
-        self._timer.cancel()
-        if self._watcher:
-            self._watcher.cancel()
-        if self._is_disconnected and self._task and isinstance(error, asyncio.CancelledError):
-            self._task.uncancel()
-            raise ClientDisconnect from error
+    timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, start_watching)
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if not is_disconnected or not task:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from error
+    finally:
+        timer.cancel()
+        if watcher:
+            watcher.cancel()
