@@ -21,13 +21,7 @@ from app.background.migration_runner import LONE_SERVER
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.server_process import ServeError, bind
-from app.embedded_mongod import (
-    DataFolder,
-    EmbeddedMongodError,
-    embedded_mongod,
-    find_mongod,
-    mongod_version,
-)
+from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
 from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable
 from graphql_schema.schema import sdl

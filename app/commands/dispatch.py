@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +18,7 @@ from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_message
 from app.observability.audit_log import AuditLogError
+from app.observability.metrics import installed_version
 from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
 from app.settings import variable
@@ -45,18 +45,12 @@ def run(arguments: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
-    top.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    version = installed_version("from source, not installed")
+    top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     add = adder(top, "command")
     for module in (server, exports, imports, backups, health, indexes, projects, keys, prices, diagnostics):
         module.add_commands(add)
     return top
-
-
-def _version() -> str:
-    try:
-        return version("loomql")
-    except PackageNotFoundError:
-        return "from source, not installed"
 
 
 EXPECTED = (

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands.common import Add, say, settings_of
-from app.commands.health import ANY_ADDRESS
+from app.commands.health import url_of
 from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
-from app.settings import Settings
 from stores.exports.lists import CURSOR
 from stores.json import codec
 
@@ -41,16 +40,10 @@ def export(options: Namespace) -> int:
     arguments = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
     parameters = {name: text for name, text in arguments.items() if text is not None}
     settings = settings_of(options)
-    url, console = options.url or own_url(settings), Console(stderr=True)
+    url, console = options.url or url_of(settings.host, settings.port), Console(stderr=True)
     count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
     quantity = "all" if count is None else f"{count:,}"
     return say(f"Exported {quantity} {options.concept} of {options.project} to {options.file}.")
-
-
-def own_url(settings: Settings) -> str:
-    """Return the URL at which this machine reaches the configured server."""
-    host = ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def run_export(

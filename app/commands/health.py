@@ -12,6 +12,12 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # n
 """Address at which to reach a server that listens on all addresses."""
 
 
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server that listens on `host`."""
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def add_commands(add: Callable[..., ArgumentParser]) -> None:
     """Add `health`."""
     with_flags(add("health", health, help="check whether a server is up, for container health checks"))

@@ -4,7 +4,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md describes the me
 """
 
 import asyncio
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Coroutine, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, nullcontext, suppress
 from types import NoneType
 from typing import Any, Final
@@ -125,7 +125,6 @@ class GraphQLWebSocket:
         self.patience_seconds = patience_seconds
         self._origins = origins or Origins()
         self._connections: set[Connection] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self.shutdown.on_start(self._close_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,7 +149,7 @@ class GraphQLWebSocket:
         """Serve a connection until one side closes it, or until the server shuts down."""
         self._connections.add(connection)
         if self.shutdown.has_started:
-            self._start_closing(connection)
+            connection.start_closing(connection.go_away())
         try:
             await connection.serve()
         finally:
@@ -158,12 +157,7 @@ class GraphQLWebSocket:
 
     def _close_all(self) -> None:
         for connection in self._connections:
-            self._start_closing(connection)
-
-    def _start_closing(self, connection: "Connection") -> None:
-        task = asyncio.create_task(connection.go_away())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+            connection.start_closing(connection.go_away())
 
 
 class Connection:
@@ -184,7 +178,7 @@ class Connection:
         self._reservation: Reservation | None = None
         """Memory of the last message; None once its operation has taken it over."""
         self._timer: asyncio.Task[None] | None = None
-        self._close_task: asyncio.Task[None] | None = None
+        self._close_tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
         """Handle messages until one side closes the connection."""
@@ -197,14 +191,17 @@ class Connection:
         finally:
             self._resources.close()
             self._release_reservation()
-            tasks = [task for task in (self._timer, self._close_task, *self._operations.values()) if task]
+            tasks = [self._timer, *self._operations.values()]
             for task in tasks:
-                if task is not self._close_task:
-                    task.cancel()
+                task.cancel()
             # Their last lines release memory and slots.
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._close_tasks, return_exceptions=True)
             # A cancelled task keeps its frames, which hold results and this connection.
             self._operations.clear()
+
+    def start_closing(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close the connection in a task of its own."""
+        self._close_tasks.append(asyncio.create_task(closing))
 
     async def go_away(self) -> None:
         """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
@@ -354,7 +351,7 @@ class Connection:
 
     def _on_session_end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
-            self._close_task = asyncio.create_task(self._close(UNAUTHENTICATED, unauthenticated_error().message))
+            self.start_closing(self._close(UNAUTHENTICATED, unauthenticated_error().message))
 
     async def _start_operation(
         self, operation_id: str, payload: dict[str, Any], size: int, refusal: StoreError | None
