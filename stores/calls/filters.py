@@ -11,7 +11,7 @@ from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
 from stores.query.text_expressions import starting_with
-from stores.refs import check_external
+from stores.refs import INTERNAL_SCHEME, check_external
 
 Match = dict[str, Any]
 
@@ -203,7 +203,8 @@ def _check_members(members: list[str], argument: str) -> None:
     if len(members) > MAX_MEMBERS:
         raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", argument)
     for position, member in enumerate(members):
-        check_external(member, f"{argument}.{position}")
+        if member.startswith(INTERNAL_SCHEME):
+            check_external(member, f"{argument}.{position}")
 
 
 def calls_match(
