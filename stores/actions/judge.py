@@ -7,9 +7,8 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin import LlmJudgeActionConfig
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.providers import JsonObject, ProviderError
-from stores.row_fields import JsonField
 
 MAX_CALL_CHARACTERS: Final = 1024 * 1024
 """Limit on the JSON characters of a call's inputs and output; more than any model accepts."""

@@ -12,7 +12,7 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin import ActionSpec, without_type_marks
 from stores.objects.classes import OBJECT, classes_of
 from stores.objects.documents import named
-from stores.row_fields import JsonField
+from stores.paging import JsonField
 
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""

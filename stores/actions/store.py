@@ -23,9 +23,8 @@ from stores.json import codec
 from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin import ContainsWordsActionConfig, LlmJudgeActionConfig
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.providers import ProviderError
-from stores.row_fields import JsonField
 
 MAX_WORDS: Final = 1_000
 """Limit on the words of a spec, because each output is scanned once per word."""
