@@ -32,8 +32,7 @@ from app.http.media_types import (
 from app.http.request_body import BodyRules, is_encoded, iter_chunks, read_body
 from app.observability.requests import current_record
 from graphql_schema.engine.documents import PreparedOperation
-from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.results import cause_of
+from graphql_schema.engine.operations import LimitedSchema, Prepared, cause_of
 from stores.concurrency.byte_budget import Reservation
 from stores.concurrency.slots import Slot
 from stores.errors import BadInputError, PayloadTooLargeError

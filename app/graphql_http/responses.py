@@ -24,7 +24,7 @@ from app.http.errors import statuses_of
 from app.http.media_types import EVENT_STREAM, JSON
 from app.observability.requests import INTERNAL, current_record
 from graphql_schema.engine.hints import StreamHints
-from graphql_schema.engine.results import SharedResult, is_unanswered
+from graphql_schema.engine.operations import SharedResult, is_unanswered
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
 from stores.concurrency.byte_budget import Reservation
 from stores.json import codec
