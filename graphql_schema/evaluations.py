@@ -30,7 +30,7 @@ from graphql_schema.fields.connections import Listing, SortBy, connection_field,
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.refs import ResolvedRef
 from stores.evaluations import logged_runs as stored
-from stores.evaluations.predictions import PredictionSelection
+from stores.evaluations.result_rows import PredictionSelection
 from stores.ids import check_call_id
 from stores.paging import JsonField, PageRequest, Row
 

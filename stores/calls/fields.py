@@ -396,7 +396,6 @@ def _check_members(members: list[str], argument: str) -> None:
         raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", argument)
     for position, member in enumerate(members):
         if member.startswith(INTERNAL_SCHEME):
-            if member.startswith(INTERNAL_SCHEME):
             check_external(member, f"{argument}.{position}")
 
 
