@@ -16,13 +16,6 @@ from stores.paging import Row
 from stores.refs import file_ref
 
 Digest = Annotated[str, argument("Digest of the file.")]
-Name = Annotated[
-    str | None,
-    argument(
-        "Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
-        "Content that is already stored keeps its first name."
-    ),
-]
 
 
 @strawberry.type
@@ -106,13 +99,15 @@ class FileMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        name: Name = None,
+        name: str | None = None,
         content: Base64 | None = None,
         upload: Upload | None = None,
     ) -> FileCreateRes:
         """Storage of a file, once per content: as content in Base64, or as upload in a multipart request.
 
         Args:
+            name: Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. Content that
+                is already stored keeps its first name.
             content: Content in Base64, for small files.
             upload: File of a multipart request.
         """

@@ -3,7 +3,6 @@
 from enum import Enum
 from functools import partial
 from operator import attrgetter, itemgetter
-from typing import Annotated
 
 import strawberry
 
@@ -11,7 +10,7 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, computed_field, resolved_field, selected_fields, to_store
+from graphql_schema.fields import ProjectId, computed_field, resolved_field, selected_fields, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.limits.cost_weights import SCAN
 from stores.text_search import Method, SearchIndex
@@ -111,16 +110,6 @@ class CallSearchConnection(Connection[CallSearchHit]):
     """
 
 
-Text = Annotated[
-    str,
-    argument(
-        'Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
-        "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
-        "and phrases with non-ASCII characters have at most 200 characters in all."
-    ),
-]
-
-
 @strawberry.type
 class SearchQueries:
     """Query field that searches."""
@@ -130,7 +119,7 @@ class SearchQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        text: Text,
+        text: str,
         filter: Filter = None,
         query: Condition = None,
         method: Method | None = None,
@@ -146,6 +135,9 @@ class SearchQueries:
         search stops after five seconds.
 
         Args:
+            text: Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match all of it;
+                letter case is ignored. At most 1,000 characters and 20 words and phrases; words and phrases with
+                non-ASCII characters have at most 200 characters in all.
             method: Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page after a
                 cursor uses the method of that cursor.
             max_highlights: Maximum number of highlights per call, at most 100; 5 if omitted.

@@ -79,13 +79,6 @@ ExpandColumns = Annotated[
         "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
-ReturnExpanded = Annotated[
-    bool | None,
-    argument(
-        "True if the response contains the objects' values in place of the refs, each object with its ref "
-        "under _ref. A ref that cannot be resolved in the project stays as it is."
-    ),
-]
 
 
 @strawberry.type
@@ -152,9 +145,14 @@ class CallQueries:
         *,
         request: PageRequest,
         expand_columns: ExpandColumns = None,
-        return_expanded_column_values: ReturnExpanded = True,
+        return_expanded_column_values: bool | None = True,
     ) -> Listing:
-        """Page of the project's calls."""
+        """Page of the project's calls.
+
+        Args:
+            return_expanded_column_values: True if the response contains the objects' values in place of the refs, each
+                object with its ref under _ref. A ref that cannot be resolved in the project stays as it is.
+        """
         calls = info.context.stores.calls
         store_filter, condition = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -208,15 +206,6 @@ class CallQueries:
         )
 
 
-After = Annotated[
-    str | None,
-    argument(
-        "Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
-        "`extensions.after`. A cursor is valid for any filter and query over the same project."
-    ),
-]
-
-
 @strawberry.enum
 class CallEventType(Enum):
     """Kind of change of a call."""
@@ -251,12 +240,21 @@ class CallSubscriptions:
 
     @subscription_field(of=CallEvent)
     def call_events(
-        self, info: Info, project_id: ProjectId, filter: Filter = None, query: Condition = None, after: After = None
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,
+        query: Condition = None,
+        after: str | None = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
 
         A deleted call is filtered by its last state. Conditions on feedback and costs use their values at the time the
         event is sent; a later change of these sends no event.
+
+        Args:
+            after: Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's
+                `extensions.after`. A cursor is valid for any filter and query over the same project.
         """
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(

@@ -307,6 +307,7 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
         found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
         return found
 
+    resolve.__doc__ = root.base_resolver.wrapped_func.__doc__  # describes the arguments
     own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
     declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
     description = descriptions_of_attributes(queries).get(name, root.description)
