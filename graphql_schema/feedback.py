@@ -21,7 +21,7 @@ from graphql_schema.fields import (
     to_store,
 )
 from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
-from graphql_schema.fields.descriptions import description_of, descriptions_of_attributes
+from graphql_schema.fields.descriptions import description_in, description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
@@ -151,11 +151,6 @@ class FeedbackCreateReq:
         return NewFeedback(**vars(self), takes_call_id=True)
 
 
-_CONDITION: Final = (
-    "Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if omitted."
-)
-
-
 @strawberry.type
 class FeedbackQueries:
     """Query fields that read feedback."""
@@ -163,17 +158,25 @@ class FeedbackQueries:
     feedback = list_field(
         Feedback,
         lambda stores: stores.feedback,
-        query=_CONDITION,
-        sort="Sort order, by fields and by paths into payload; the oldest first if omitted or empty.",
+        has_query=True,
         indexed=INDEXED_FEEDBACK_FIELDS,
     )
-    """Page of the project's feedback."""
+    """Page of the project's feedback.
+
+    Args:
+        query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+            omitted.
+        sort_by: Sort order, by fields and by paths into payload; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS)
-    async def feedback_stats(
-        self, info: Info, project_id: ProjectId, query: Annotated[QueryInput | None, argument(_CONDITION)] = None
-    ) -> FeedbackStats:
-        """Number of feedback entries, by type."""
+    async def feedback_stats(self, info: Info, project_id: ProjectId, query: QueryInput | None = None) -> FeedbackStats:
+        """Number of feedback entries, by type.
+
+        Args:
+            query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+                omitted.
+        """
         return await info.context.stores.feedback.stats(project_id, to_store(query))
 
 
@@ -227,12 +230,12 @@ class FeedbackPurgeRes:
     """Number of feedback deleted by this request."""
 
 
-_DESCRIPTIONS: Final = descriptions_of_attributes(FeedbackCreateReq)
+_DOCSTRINGS: Final = docstrings_of_attributes(FeedbackCreateReq)
 
 _spread: Final = grouped_arguments(
     "new",
     [
-        each.replace(annotation=Annotated[each.annotation, argument(_DESCRIPTIONS[each.name])])
+        each.replace(annotation=Annotated[each.annotation, argument(description_in(_DOCSTRINGS[each.name]))])
         for each in signature(FeedbackCreateReq).parameters.values()
     ],
     lambda _info, arguments: FeedbackCreateReq(**arguments),

@@ -1,7 +1,7 @@
 """Objects and ops: versions, and the fields that read and write them."""
 
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
@@ -178,10 +178,6 @@ class ObjSchemaForInsert:
         return store.ObjectVersion(**vars(self))
 
 
-_SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
-_CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
-_FILTER: Final = argument("Filter of the versions; all versions if omitted.")
-
 VersionName = Annotated[str, argument("Digest, index such as v3, or latest.")]
 
 
@@ -207,12 +203,17 @@ class ObjectQueries:
     objs = list_field(
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[ObjectVersionFilter | None, _FILTER],
-        query=_CONDITION,
-        sort=_SORT,
+        filter=ObjectVersionFilter,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
-    """Page of the project's objects and ops, with one entry per version."""
+    """Page of the project's objects and ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=ObjSchema | None)
     async def op(self, info: Info, project_id: ProjectId, name: str, digest: VersionName = "latest") -> Row | None:
@@ -227,13 +228,18 @@ class ObjectQueries:
     ops = list_field(
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[OpVersionFilter | None, _FILTER],
+        filter=OpVersionFilter,
         to_filter=lambda _, given: (given or OpVersionFilter()).to_store(),
-        query=_CONDITION,
-        sort=_SORT,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
-    """Page of the project's ops, with one entry per version."""
+    """Page of the project's ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
 
 Digests = Annotated[

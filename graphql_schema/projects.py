@@ -174,11 +174,15 @@ class ProjectQueries:
         Project,
         lambda stores: stores.projects,
         key={},
-        filter=Annotated[ProjectsFilter | None, argument("Filter of the projects; all projects if omitted.")],
+        filter=ProjectsFilter,
         to_filter=_of_caller,
-        sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )
-    """Page of the projects: those that were created explicitly or written to."""
+    """Page of the projects: those that were created explicitly or written to.
+
+    Args:
+        filter: Filter of the projects; all projects if omitted.
+        sort_by: Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.
+    """
 
     @resolved_field(returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:

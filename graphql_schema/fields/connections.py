@@ -28,7 +28,7 @@ from graphql_schema.fields import (
     selected_fields,
     to_store,
 )
-from graphql_schema.fields.descriptions import descriptions_of_attributes
+from graphql_schema.fields.descriptions import description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
@@ -259,37 +259,35 @@ def list_field(
     of: object,
     store: Callable[[Stores], Any],
     *,
-    sort: str,
-    filter: object = None,
-    query: str | None = None,
+    filter: type | None = None,
+    has_query: bool = False,
     key: Mapping[str, object] = MappingProxyType({"project_id": ProjectId}),
     to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
     **cost: Unpack[Cost],
 ) -> FieldDefinition:
     """Field with a page of a store's entities: a connection of nodes `of` a type.
 
-    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments.
+    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments. The docstring below the
+    field describes `filter`, `query` and `sort_by`.
 
     Args:
         of: GraphQL type of the nodes.
         store: picks the store, whose `page` takes the values of `key`, a page request, the selected fields, a filter,
-            the sort keys and, with `query`, a query. Its `count` takes the values of `key`, a filter and a query.
-        sort: description of the argument `sortBy`.
-        filter: annotated type of the argument `filter`; None if the list has no filter.
-        query: description of the argument `query`; None if the list has no query.
+            the sort keys and, with `has_query`, a query. Its `count` takes the values of `key`, a filter and a query.
+        filter: input type of the argument `filter`; None if the list has no filter.
+        has_query: True if the list has the argument `query`.
         key: annotated types of the required arguments that name the list.
         to_filter: converts the argument `filter` to the store's filter.
         cost: cost of the field, as far as it differs from that of a page.
     """
-    condition = Annotated[QueryInput | None, argument(query)] if query else None
-    order = Annotated[list[SortBy] | None, argument(sort)]
-    narrowing = {name: kind for name, kind in (("filter", filter), ("query", condition), ("sort_by", order)) if kind}
+    kinds = {"filter": filter, "query": QueryInput if has_query else None, "sort_by": list[SortBy]}
+    narrowing = {name: kind | None for name, kind in kinds.items() if kind}
 
     async def resolve(info: Info, **arguments: Any) -> Listing:
         entities, values = store(info.context.stores), [arguments[name] for name in key]
         request, keys = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
         store_filter = to_filter(info, arguments.get("filter"))
-        further = [to_store(arguments.get("query"))] if query else []
+        further = [to_store(arguments.get("query"))] if has_query else []
         page = await entities.page(*values, request, selected_node_fields(info), store_filter, keys, *further)
         return Listing(page, partial(entities.count, *values, store_filter, *further))
 
@@ -307,10 +305,11 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
         found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
         return found
 
-    resolve.__doc__ = root.base_resolver.wrapped_func.__doc__  # describes the arguments
+    # The docstring describes the field and its arguments.
+    resolve.__doc__ = docstrings_of_attributes(queries).get(name, root.base_resolver.wrapped_func.__doc__)
     own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
     declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
-    description = descriptions_of_attributes(queries).get(name, root.description)
+    description = description_of(resolve)
     return strawberry.field(
         resolver=resolve, description=description, graphql_type=connection_of(of), metadata=root.metadata
     )
