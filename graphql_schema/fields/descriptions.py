@@ -5,8 +5,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from inspect import cleandoc, getdoc, getsource
+from inspect import cleandoc, getdoc, getsourcefile
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from graphql import (
@@ -21,7 +22,6 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
-
 
 _TYPE: Final = "__strawberry_definition__"
 """Attribute of the classes of types and enums."""
@@ -68,7 +68,8 @@ def docstrings_of_attributes(documented: type) -> dict[str, str]:
 def _docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
     """Return the docstrings below attributes by the names of the module's classes."""
     try:
-        tree = ast.parse(getsource(sys.modules[module]))
+        # Not by `getsource`, which would keep the source in memory.
+        tree = ast.parse(Path(getsourcefile(sys.modules[module]) or "").read_text(encoding="utf-8"))
     except (OSError, TypeError) as error:
         raise RuntimeError(
             f"the source of {module} is missing, and the schema takes its descriptions from there; install LoomQL "
