@@ -10,7 +10,7 @@ from stores.calls.op_names import op_names
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
-from stores.query.text_expressions import starting_with
+from stores.query.fields import starting_with
 from stores.refs import check_external
 
 Match = dict[str, Any]

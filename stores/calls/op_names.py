@@ -17,15 +17,14 @@ from weakref import WeakKeyDictionary
 
 from stores.calls.fields import OP_NAME
 from stores.database import Database
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
 from stores.query import Query
-from stores.query.fields import FieldTable
+from stores.query.fields import FieldTable, starting_with
 from stores.query.parser import MAX_FIELD_ACCESSES
 from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
-from stores.query.text_expressions import starting_with
 from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"
