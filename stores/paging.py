@@ -12,7 +12,7 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.reads import all_rows, read_rows_up_to
+from stores.database.driver import all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 

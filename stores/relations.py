@@ -8,7 +8,7 @@ from typing import Any, Final
 from stores import paging
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.reads import SNAPSHOT, all_rows
+from stores.database.driver import SNAPSHOT, all_rows
 from stores.paging import Order, Page, PageRequest, Row
 
 _ONE_BATCH: Final = 1_000_000

@@ -22,8 +22,8 @@ from app.http.connections import CALLER
 from graphql_schema.errors import client_error
 from stores import THREADS
 from stores.concurrency.byte_budget import FREE_BYTES, ByteBudget, RequestBudget
-from stores.concurrency.scan_slots import QUOTA_KEY
 from stores.concurrency.slots import Limiter, Slot, half, quota_refusal
+from stores.database.connection import QUOTA_KEY
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
 from stores.security.access import Caller

@@ -13,7 +13,7 @@ from typing import Any
 from stores.calls.fields import PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE
 from stores.costs.store import prices_of_models, start_reading_costs
 from stores.database import Collection, Database, Document
-from stores.database.reads import SNAPSHOT
+from stores.database.driver import SNAPSHOT
 from stores.database.transactions import Session
 from stores.paging import Row
 

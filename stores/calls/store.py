@@ -13,9 +13,8 @@ from stores.calls.filters import CallsFilter
 from stores.calls.list_query import CallsQuery, calls_by, explain_query, fetch_page
 from stores.calls.ref_expansion import Expansion
 from stores.calls.writes import CallWrites
-from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, database_query
-from stores.database.reads import find_all, one_row
+from stores.database import Database, database_query, in_scan_slot
+from stores.database.driver import find_all, one_row
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row

@@ -11,7 +11,7 @@ from stores.costs.price_timeline import RATE_FIELDS, Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
-from stores.database.reads import find_all, find_first
+from stores.database.driver import find_all, find_first
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, StoreError

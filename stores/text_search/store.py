@@ -9,8 +9,7 @@ from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, Document, database_query, database_write
+from stores.database import Database, Document, database_query, database_write, in_scan_slot
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
