@@ -16,7 +16,8 @@ from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models
 from stores.calls import CallsFilter, Expansion
 from stores.calls.list_query import CallsQuery
 from stores.costs import CostsStore, Prices, pricing_of_found
-from stores.database import Database, database_query, in_scan_slot
+from stores.database import Database, database_query
+from stores.database.connection import always, in_scan_slot
 from stores.database.driver import SNAPSHOT
 from stores.database.error_translation import TOO_LARGE
 from stores.database.transactions import Session
@@ -64,7 +65,7 @@ class AggregatesStore:
         self._max_groups = max_groups
         self._max_rows = max_rows
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def calls(
         self,
