@@ -24,7 +24,7 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.writes import end_if_running
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.stream_assembly import AssembledCompletion
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database, database_query, database_write

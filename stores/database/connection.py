@@ -16,8 +16,7 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS
-from stores.concurrency.byte_budget import RequestBudget
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.database import indexes
 from stores.database.collections import Collections, Document
 from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats

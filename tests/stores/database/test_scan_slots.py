@@ -7,7 +7,7 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter
 from stores.database import Database
 from stores.database.connection import MAX_SCANS, scan_limiter
 from stores.errors import UnavailableError
