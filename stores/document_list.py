@@ -6,7 +6,6 @@ from functools import partial
 from typing import ClassVar, Final, Generic, TypeVar
 
 from stores import paging
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Collection, Database, Document, database_query
 from stores.database.connection import IN_PYTHON
 from stores.database.reads import find_all
@@ -16,7 +15,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.id_queries import named_ids
 from stores.query.in_python import python_assisted_match
-from stores.query.index_use import IndexedFields
+from stores.query.index_use import IndexedFields, in_scan_slot
 from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.security import audit

@@ -18,10 +18,9 @@ from stores.calls import documents
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
-from stores.paging import JsonField, Row
+from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
-from stores.query.text_expressions import starting_with
 from stores.refs import INTERNAL_SCHEME, SCHEME, check_external
 
 Match = dict[str, Any]

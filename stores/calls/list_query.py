@@ -28,7 +28,7 @@ from stores.database.reads import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
-from stores.paging import Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.fields import FieldTable
@@ -37,10 +37,10 @@ from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_FIELD_ACCESSES
 from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
-from stores.query.text_expressions import starting_with
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
+_OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
 
 MAX_VERSIONS: Final = 100
 """Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
@@ -112,12 +112,12 @@ class CallsQuery:
         self._database = database
         self._project_id = project_id
         self._filter = calls_filter
-        sort_by = sort_by or OLDEST_FIRST
+        sort_by = sort_by or ()
         self._refs = RefFieldTable(expansion.columns) if expansion and expansion.names else None
         fields = self._refs or CALL_FIELDS
         sorts_by_feedback = any(key.field.startswith(conditions.PREFIX) for key in sort_by)
         self._newest = NewestFeedbackTable(fields) if sorts_by_feedback else None
-        self._order = compile_sort(sort_by, self._newest or fields)
+        self._order = compile_sort(sort_by, self._newest or fields) if sort_by else _OLDEST_FIRST
         self._feedback_sort = self._newest.calls_by_feedback(sort_by, self._order) if self._newest else None
         sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         sorts_behind_refs = bool(self._refs and self._refs.requested)
@@ -486,7 +486,7 @@ def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]
         database,
         database.calls,
         field,
-        compile_sort(OLDEST_FIRST, CALL_FIELDS),
+        _OLDEST_FIRST,
         match,
         paths_of,
         finish=add_computed_fields,

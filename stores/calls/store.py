@@ -18,7 +18,6 @@ from stores.calls.fields import (
 from stores.calls.list_query import CallsQuery, calls_by
 from stores.calls.ref_expansion import Expansion
 from stores.calls.writes import CallWrites
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
 from stores.database.reads import one_row
 from stores.document_list import Key
@@ -27,6 +26,7 @@ from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
+from stores.query.index_use import in_scan_slot
 from stores.query.sort import SortBy
 from stores.refs.store import TargetReader
 

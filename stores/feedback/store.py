@@ -9,7 +9,6 @@ from bson import encode as bson_encode
 from pymongo import ReplaceOne, UpdateOne
 
 from stores import refs, times
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query, database_write
 from stores.database.error_translation import translate_driver_errors
@@ -23,6 +22,7 @@ from stores.input_checks import MAX_MEMBERS
 from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
+from stores.query.index_use import in_scan_slot
 from stores.query.sort import compile_sort
 from stores.refs.store import TargetReader
 from stores.relations import OneToMany

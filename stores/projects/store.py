@@ -10,10 +10,9 @@ from stores import ids, paging, times
 from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
 from stores.database.reads import SNAPSHOT
 from stores.errors import BadInputError
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page, PageRequest, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.text_expressions import starting_with
 from stores.relations import count_each
 
 PROJECT_FIELDS: Final = FieldTable(

@@ -1,8 +1,14 @@
-"""Prediction of which filters and sorts an index serves, from their field names alone and without asking MongoDB."""
+"""Prediction of which filters and sorts an index serves, from their field names alone and without asking MongoDB.
 
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, cast
+Reads that no index serves take one of the few slots of scans.
+"""
 
+import functools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+
+from stores.concurrency.scan_slots import QUOTA_KEY
+from stores.database.connection import OnDatabase
 from stores.database.indexes import INDEXES, Keys
 from stores.errors import BadInputError
 from stores.json import AnyJson
@@ -151,3 +157,47 @@ def _sole_member(operand: object) -> tuple[str, AnyJson] | None:
         return None
     [(name, value)] = operand.items()
     return name.removeprefix(SIGIL), value
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_S = TypeVar("_S", bound=OnDatabase)
+_Method = Callable[Concatenate[_S, _P], Awaitable[_R]]
+
+
+class _IndexedStore(OnDatabase, Protocol):
+    """A store whose lists have these fields."""
+
+    indexed: IndexedFields
+
+
+def always(*_arguments: object) -> bool:
+    """Return True: the method scans, whatever its arguments."""
+    return True
+
+
+def _unless_indexed(store: _IndexedStore, *arguments: object) -> bool:
+    return store.indexed.needs_scan(*arguments)
+
+
+def in_scan_slot(
+    needs_scan: Callable[..., bool] = _unless_indexed,
+) -> Callable[[_Method[_S, _P, _R]], _Method[_S, _P, _R]]:
+    """Decorator: run a store's method in a slot if `needs_scan(store, *arguments)` says that it scans.
+
+    By default it scans if `store.indexed`, the fields that indexes serve, do not suffice for the arguments. Put it
+    outside of `database_query`, so that the query time limit starts when the method gets its slot. Such a method must
+    not call another one: that could wait for the slot of the first.
+    """
+
+    def decorate(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
+        @functools.wraps(method)
+        async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if not needs_scan(store, *args, *kwargs.values()):
+                return await method(store, *args, **kwargs)
+            async with store.database.scans.slot(QUOTA_KEY.get()):
+                return await method(store, *args, **kwargs)
+
+        return run
+
+    return decorate

@@ -8,13 +8,13 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.ids import check_project_id
+from stores.query.index_use import always, in_scan_slot
 from stores.retention.preview import Preview
 from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retention, Rule, limits_of
 from stores.retention.sweep_state import IS_RUNNING, SweepLease

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, content_store, database_query, database_write
 from stores.database.paced_steps import run_paced
@@ -13,6 +12,7 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.query.index_use import in_scan_slot
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows

@@ -8,7 +8,6 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import CallsFilter, paths_of
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
@@ -16,6 +15,7 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
+from stores.query.index_use import always, in_scan_slot
 from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
 from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch

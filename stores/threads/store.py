@@ -8,10 +8,10 @@ from pymongo.errors import OperationFailure
 from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
 from stores.calls.list_query import calls_by
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
 from stores.ids import check_project_id
 from stores.paging import Order, Page, PageRequest, Row
+from stores.query.index_use import in_scan_slot
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
 from stores.threads import percentiles
