@@ -13,7 +13,7 @@ from stores.calls.fields import CALL_FIELDS, TOTAL_COST, calls_match
 from stores.calls.list_query import compile_calls_query
 from stores.costs import Price, Prices
 from stores.costs.defaults import all_models, shipped
-from stores.costs.inputs import USD
+from stores.costs.price_timeline import USD
 from stores.paging import PageRequest, page_pipeline
 from stores.query import Query
 from stores.query.match_compiler import compile_match
