@@ -18,8 +18,6 @@ from stores.ids import group_by_project
 from stores.paging import Row
 from stores.relations import sum_each
 
-_SUM = {"$sum": "$storage_size_bytes"}
-
 
 async def add_computed_fields(
     database: Database, project_id: str, rows: Sequence[Row], wanted: abc.Collection[str]
@@ -68,7 +66,7 @@ async def total_size(
                 "foreignField": "trace_id",
                 "pipeline": [
                     {"$match": {"project_id": project_id, "visible": True}},
-                    {"$group": {"_id": None, "size": _SUM}},
+                    {"$group": {"_id": None, "size": {"$sum": "$storage_size_bytes"}}},
                 ],
                 "as": "trace",
             }

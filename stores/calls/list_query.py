@@ -1,8 +1,8 @@
 """List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls.
 
 An index returns the calls of each exact op name by start, and MongoDB merges several such scans. For a prefix, MongoDB
-sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`OpVersions`). If
-there are others afterwards, the page is read again.
+sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`op_versions`). If the
+project has others afterwards, the page is read again.
 """
 
 from collections import OrderedDict
@@ -336,8 +336,8 @@ async def op_versions(
 ) -> Names | None:
     """Return the op names of a project's calls that start with one of the prefixes.
 
-    None without prefixes, or if there are too many names. Ops rarely lose versions, so a list that was too long is not
-    read again.
+    The result is None without prefixes, or if there are too many names. Ops rarely lose versions, so a list that was
+    too long is not read again.
     """
     # No op name starts with a longer prefix, and a long one would fill the cache.
     readable = tuple([prefix for prefix in prefixes if len(prefix) <= MAX_NAME])

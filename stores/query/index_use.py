@@ -166,7 +166,7 @@ _Method = Callable[Concatenate[_S, _P], Awaitable[_R]]
 
 
 class _IndexedStore(OnDatabase, Protocol):
-    """A store whose lists have these fields."""
+    """A store with the fields that its indexes serve."""
 
     indexed: IndexedFields
 
