@@ -111,10 +111,6 @@ def test_docstring_in_one_line_is_the_description() -> None:
         "word": "First word of the text. It is never empty.",
         "last": "Last word of the text.",
     }
-        "count": "Number of words.",
-        "word": "First word of the text. It is never empty.",
-        "last": "Last word of the text.",
-    }
 
 
 def test_docstring_below_an_attribute_describes_the_field() -> None:
