@@ -47,8 +47,7 @@ from app.observability.requests import EVENTS, INTERNAL, current_record
 from graphql_schema.context import Context
 from graphql_schema.engine.documents import PreparedOperation
 from graphql_schema.engine.hints import StreamHints
-from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.results import SharedResult, cause_of, is_unanswered
+from graphql_schema.engine.operations import LimitedSchema, Prepared, SharedResult, cause_of, is_unanswered
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
 from stores.concurrency.byte_budget import FREE_BYTES, Reservation
 from stores.concurrency.slots import Slot

@@ -11,9 +11,8 @@ from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, Fiel
 from graphql_schema.context import Stores
 from stores.feedback import NewFeedback
 from stores.json import codec, paths
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.query import Query
-from stores.row_fields import JsonField
 
 _READ_AT_ONCE: Final = 32
 """Number of feedback items read in one batch; each has a payload of at most 1 MiB."""

@@ -10,8 +10,7 @@ from app.weave.request_models import Filter, Listing, StoreInput
 from stores import times
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.paging import Page, PageRequest, Row
-from stores.row_fields import drop_parsed
+from stores.paging import Page, PageRequest, Row, drop_parsed
 
 Rows = AsyncGenerator[bytes, None]
 """Chunks of JSON, each a row or a section of one; a row ends in a newline."""

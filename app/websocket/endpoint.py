@@ -30,8 +30,7 @@ from app.observability.requests import INTERNAL, RequestRecord, current_record
 from app.runtime.shutdown import Shutdown
 from app.websocket import protocol
 from graphql_schema.engine.hints import StreamHints
-from graphql_schema.engine.operations import Prepared
-from graphql_schema.engine.results import SharedResult
+from graphql_schema.engine.operations import Prepared, SharedResult
 from graphql_schema.errors import client_error, masked_error
 from stores.concurrency.byte_budget import FREE_BYTES, Reservation
 from stores.concurrency.slots import Slot

@@ -1,11 +1,12 @@
 """Long work in small steps, with pauses that leave the database to other requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from stores.database import Database, Document
+from stores.database import Collection, Database, Document
+from stores.database.transactions import Session
 
 WorkSteps = AsyncGenerator[None, None]
 
@@ -47,6 +48,38 @@ async def run_paced(database: Database, steps: WorkSteps, pause: float, deadline
 
 async def _advance(steps: WorkSteps) -> object:
     return await anext(steps, _DONE)
+
+
+async def change_in_batches(
+    database: Database,
+    collection: Collection,
+    match: Document,
+    size: int,
+    change: Callable[[Session, list[Document]], Awaitable[object]],
+    paths: Sequence[str] = ("_id",),
+    order: Sequence[tuple[str, int]] = (),
+    **options: Any,
+) -> AsyncGenerator[list[Document], None]:
+    """Change all matching documents in batches, each in one transaction; yield each batch after its change.
+
+    `change` gets the `paths` of the documents, and must delete them or make them match no more. `options` are those of
+    the driver's `find`.
+    """
+    match = dict(match)
+
+    async def change_batch(session: Session) -> list[Document]:
+        how = {"sort": list(order), **options} if order else options
+        found = collection.find(match, paths, limit=size, session=session, **how)
+        documents: list[Document] = await found.to_list(None)
+        if documents:
+            await change(session, documents)
+        return documents
+
+    while documents := await database.transaction(change_batch):
+        for path, direction in order[:1]:
+            # Continue behind deleted keys, which MongoDB would skip one by one.
+            match[path] = {**match.get(path, {}), "$gte" if direction > 0 else "$lte": documents[-1][path]}
+        yield documents
 
 
 def key_range(project_id: str, after: str = "") -> Document:
