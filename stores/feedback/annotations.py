@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from stores import refs
-from stores.errors import BadInputError, NotFoundError, StoreError
+from stores.errors import BadInputError, ErrorsAt, NotFoundError
 from stores.feedback.inputs import NewFeedback, is_annotation
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
@@ -42,27 +42,22 @@ async def check_annotations(sources: TargetReader, feedback: Mapping[str, NewFee
 def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -> None:
     with bounded_time():
         for at, new, spec in annotations:
-            try:
+            with ErrorsAt(at):
                 _check(new, spec)
-            except StoreError as error:
-                raise error.prefixed(at) from None
 
 
 def _check(new: NewFeedback, spec: Content | None) -> None:
     if spec is None or spec.text is None:
         reason = "is deleted" if spec else f"is not in the project {new.project_id}"
         raise NotFoundError(f"leads to an object that {reason}; create the {_CLASS} first", "annotation_ref")
-    try:
+    with ErrorsAt("annotation_ref"):
         schema = _schema(spec.text)
-    except BadInputError as error:
-        raise error.prefixed("annotation_ref") from None
     payload = cast("dict[str, Any]", new.payload)  # checked feedback is an object with a value
     try:
-        schema.check(payload["value"])
+        with ErrorsAt("payload.$.value"):
+            schema.check(payload["value"])
     except SchemaFaultError as error:
         raise _fault(error).prefixed("annotation_ref") from None
-    except BadInputError as error:
-        raise error.prefixed("payload.$.value") from None
 
 
 @lru_cache(_MAX_CACHED)

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import emoji
 
 from stores import ids, refs
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, ErrorsAt, PayloadTooLargeError
 from stores.feedback.fields import REFS
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length, check_object
@@ -116,7 +116,8 @@ def _ref_of(project_id: str, text: str) -> str:
     """
     if text.startswith((refs.SCHEME, refs.ARTIFACT_SCHEME)):
         if not refs.is_ref(text) or refs.kind_of(text) == "call":
-            _check_entity(text)
+            with ErrorsAt("weave_ref"):
+                refs.parse_entity(text)
         return text
     call = refs.call_ref({"project_id": project_id, "id": text})
     # A call id may contain a slash, but a call ref must not.
@@ -130,13 +131,6 @@ def _ref_of(project_id: str, text: str) -> str:
     return call
 
 
-def _check_entity(ref: str) -> None:
-    try:
-        refs.parse_entity(ref)
-    except BadInputError as error:
-        raise error.prefixed("weave_ref") from None
-
-
 def _text(payload: Payload) -> str:
     """Encode a payload.
 
@@ -144,12 +138,10 @@ def _text(payload: Payload) -> str:
         PayloadTooLargeError: it is longer than `MAX_PAYLOAD_BYTES`.
         BadInputError: it exceeds the JSON limits, or a string in it uses the reserved scheme of refs.
     """
-    try:
+    with ErrorsAt("payload"):
         text = codec.encode(payload)
         if _SCHEMES in text:
             refs.collect(payload)
-    except StoreError as error:
-        raise error.prefixed("payload") from None
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(
@@ -265,11 +257,9 @@ def _check_name(ref: refs.Ref, name: str, feedback_type: str, argument: str) -> 
 def _parsed(given: dict[str, str]) -> _Parsed:
     parsed: _Parsed = {}
     for argument, text in given.items():
-        try:
+        with ErrorsAt(argument):
             refs.check_external(text)
             parsed[argument] = refs.parse(text)
-        except StoreError as error:
-            raise error.prefixed(argument) from None
         if parsed[argument].kind not in _REF_KINDS[argument]:
             wanted = {"annotation_ref": "an object", "runnable_ref": "an object or op"}.get(argument, "a call")
             raise BadInputError(f"must be the ref of {wanted}, not of kind {parsed[argument].kind}", argument)

@@ -1,15 +1,15 @@
 """Resolution of refs in batches: each hop reads the targets of all refs together, in a few commands."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 from stores import ids
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, Document, content_store, database_query
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import BadInputError, ErrorsAt, NotFoundError
 from stores.json import codec
 from stores.refs import NO_DIGESTS, SCHEME, Ref, inner_ref, is_ref, parse
 
@@ -207,63 +207,52 @@ async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | No
         BadInputError: if the texts that are read or returned exceed the budget.
     """
     budget = budget or Budget()
-    walks = {ref: _Walk(ref.project_id, replace(ref, steps=()), ref.steps) for ref in refs}
+    walks = {ref: _walk(ref) for ref in refs}
+    pending = {ref: next(walk) for ref, walk in walks.items()}
     known: dict[Target, Content] = {}
-    pending = list(walks.values())
+    results: dict[Ref, Resolved] = {}
     for _ in range(MAX_HOPS):
-        new = {walk.target for walk in pending if walk.target not in known}
+        new = set(pending.values()) - known.keys()
         known |= await reader.read_targets(new, budget) if new else {}
-        async for walk in cooperative(pending):
-            walk.advance(known.get(walk.target))
-            budget.count_returned(walk.result.text if walk.result else None)
-        pending = [walk for walk in pending if not walk.result]
+        async for ref, target in cooperative(list(pending.items())):
+            try:
+                pending[ref] = walks[ref].send(known.get(target))
+            except StopIteration as end:
+                results[ref] = end.value
+                del pending[ref]
+                budget.count_returned(results[ref].text)
         if not pending:
             break
     too_many_hops = Resolved(problem=f"leads through more than {MAX_HOPS} refs, perhaps in a cycle")
-    return {ref: walk.result or too_many_hops for ref, walk in walks.items()}
+    return {ref: results.get(ref, too_many_hops) for ref in walks}
 
 
-@dataclass(slots=True)
-class _Walk:
-    """The progress of one ref: its next target, the remaining steps, and the result once known."""
-
-    project_id: str
-    target: Target
-    steps: tuple[Step, ...]
-    result: Resolved | None = field(default=None)
-
-    def advance(self, content: Content | None) -> None:
-        """Set the result, or the next target."""
-        if content is None:
-            self.result = Resolved(missing=self._target_ref)
-        elif content.text is None or not self.steps:
-            self.result = Resolved(content.text)
-        else:
-            try:
-                self._follow(*follow(content.value, self.steps))
-            except BadInputError as error:
-                self.result = Resolved(problem=error.message)
-
-    def _follow(self, value: object, remaining: tuple[Step, ...]) -> None:
-        if not remaining:
-            self.result = Resolved(None if value is None else codec.encode(value))
-            return
-        ref = parse(str(value))
-        if ref.project_id != self.project_id or ref.kind == "call":
-            self.result = Resolved()
-        elif ref.kind == "table":
-            (step, digest), *inner_steps = remaining
-            if step != "id":
-                raise BadInputError(f"{step} does not apply to a table; use id and the digest of a row")
-            self.target, self.steps = RowKey(self.project_id, ref.name, digest), tuple(inner_steps)
-        else:
-            self.target, self.steps = replace(ref, steps=()), (*ref.steps, *remaining)
-
-    @property
-    def _target_ref(self) -> str:
-        if isinstance(self.target, Ref):
-            return str(self.target)
-        return f"{Ref(self.target.project_id, 'table', self.target.table)}/id/{self.target.digest}"
+def _walk(ref: Ref) -> Generator[Target, Content | None, Resolved]:
+    """Yield the targets on the path of a ref, receive the content of each, and return the result."""
+    target: Target = replace(ref, steps=())
+    steps = ref.steps
+    try:
+        while content := (yield target):
+            if content.text is None or not steps:
+                return Resolved(content.text)
+            value, steps = follow(content.value, steps)
+            if not steps:
+                return Resolved(None if value is None else codec.encode(value))
+            inner = parse(str(value))
+            if inner.project_id != ref.project_id or inner.kind == "call":
+                return Resolved()
+            if inner.kind == "table":
+                (step, digest), *inner_steps = steps
+                if step != "id":
+                    return Resolved(problem=f"{step} does not apply to a table; use id and the digest of a row")
+                target, steps = RowKey(ref.project_id, inner.name, digest), tuple(inner_steps)
+            else:
+                target, steps = replace(inner, steps=()), (*inner.steps, *steps)
+    except BadInputError as error:
+        return Resolved(problem=error.message)
+    if isinstance(target, RowKey):
+        return Resolved(missing=f"{Ref(target.project_id, 'table', target.table)}/id/{target.digest}")
+    return Resolved(missing=str(target))
 
 
 class RefsStore:
@@ -288,13 +277,11 @@ class RefsStore:
         if len(refs) > MAX_REFS:
             raise BadInputError(f"has {len(refs):,} refs; the limit is {MAX_REFS:,}", "refs")
         parsed_refs = [_parse_version_ref(text, f"refs.{position}") for position, text in enumerate(refs)]
-        try:
+        with ErrorsAt("refs"):
             resolved = await resolve(self._reader, parsed_refs)
             budget = Budget()
             for ref in parsed_refs:
                 budget.count_returned(resolved[ref].text)
-        except BadInputError as error:
-            raise error.prefixed("refs") from None
         _check_problems(resolved, parsed_refs)
         if not allow_missing:
             _check_missing(resolved)

@@ -11,16 +11,13 @@ from stores import ids, times
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
 from stores.database.leases import LeaseLostError
-from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
+from stores.database.paced_steps import deadline_in, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.ids import check_project_id
 from stores.retention.preview import Preview
 from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retention, Rule, limits_of
-from stores.retention.sweep_state import IS_RUNNING, SweepLease
-from stores.retention.tombstone_sweep import TombstoneSweep
-from stores.retention.trace_sweep import LARGE_TRACE, TracesSweep
-from stores.retention.unused_file_sweep import sweep_unused_files
+from stores.retention.sweep import IS_RUNNING, LARGE_TRACE, Sweep, SweepLease
 from stores.security import audit
 
 PAUSE: Final = 0.25
@@ -156,8 +153,9 @@ class RetentionStore:
         Raises:
             UnavailableError: if the database is unreachable; a later sweep continues.
         """
+        sweep = Sweep(lease, self._grace_periods, self._large)
         try:
-            is_done = await run_paced(self.database, self._steps(lease), pause, deadline_in(seconds))
+            is_done = await run_paced(self.database, sweep.steps(), pause, deadline_in(seconds))
             await (lease.finish() if is_done else lease.release({"due_at": times.now()}))
         except LeaseLostError:
             return
@@ -169,17 +167,6 @@ class RetentionStore:
         except Exception:
             await lease.finish("unexpected server error; see the server's log")
             raise
-
-    async def _steps(self, lease: SweepLease) -> WorkSteps:
-        grace_periods = self._grace_periods
-        limits = await limits_of(self.database, lease.project_id, Rule.from_document(lease.state), grace_periods)
-        for steps in (
-            TracesSweep(lease, limits, self._large).steps(),
-            TombstoneSweep(lease, grace_periods).steps(),
-            sweep_unused_files(lease, grace_periods),
-        ):
-            async for _ in steps:
-                yield
 
     @database_query
     async def due(self) -> list[str]:

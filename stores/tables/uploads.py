@@ -7,7 +7,7 @@ owns it, is marked with the upload's id. If the process dies, nobody touches the
 then discards the upload and the content marked with no other id.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,13 +17,13 @@ from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document, content_store
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, change_in_batches
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, UnavailableError
 from stores.tables.layout import Builder
-from stores.tables.rows import RowContent
+from stores.tables.rows import RowContent, sizes_of, total_size
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """JSON size of new rows that fit into one transaction; they take far more in the database's cache."""
@@ -76,10 +76,10 @@ class Upload:
         for row in rows:
             await self._add(self._rows, row)
 
-    async def publish(
-        self, builder: Builder, size: int | None, measure: Callable[[Session], Awaitable[int | None]] | None = None
-    ) -> str:
-        """Write the rest and insert the table atomically; return its digest. `measure` computes the size, if set.
+    async def publish(self, builder: Builder, size: int | None, reused: Sequence[str] = ()) -> str:
+        """Write the rest and insert the table atomically; return its digest.
+
+        `reused` are all row digests of a table of rows that may already exist; its size is computed from them.
 
         Raises:
             ConflictError: the upload was discarded as abandoned.
@@ -90,7 +90,11 @@ class Upload:
 
         async def work(session: Session) -> None:
             await self._write(session)
-            measured = await measure(session) if measure else size
+            measured = size
+            if reused:
+                await self._keep(self._database.table_rows, reused, session)
+                sizes = await sizes_of(self._database, self._project_id, reused, session)
+                measured = total_size(((digest, 1) for digest in reused), sizes)
             await self._register()
             if self.id:
                 result = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
@@ -99,10 +103,6 @@ class Upload:
 
         await self._database.transaction(work)
         return layout.digest
-
-    async def keep(self, rows: Sequence[str], session: Session) -> None:
-        """Protect existing rows from the discard of other uploads."""
-        await self._keep(self._database.table_rows, rows, session)
 
     async def discard(self) -> None:
         """Delete everything written."""
@@ -195,18 +195,19 @@ async def discard(database: Database, project_id: str, upload_id: str) -> WorkSt
     if not marked.matched_count:
         return
     for collection in (database.table_chunks, database.table_rows):
-        while await database.transaction(partial(_discard_some, collection, project_id, upload_id)):
+        remove = partial(_remove_content, collection, project_id, upload_id)
+        async for _ in change_in_batches(
+            database, collection, {content_store.UPLOADS: upload_id}, _DISCARD_BATCH, remove
+        ):
             yield
     await database.table_uploads.delete_one({"_id": upload_id})
 
 
-async def _discard_some(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
-    """Discard some content of an upload; False if none is left."""
-    own = {content_store.UPLOADS: upload_id}
-    documents = await collection.find(own, {"_id": 1}, limit=_DISCARD_BATCH, session=session).to_list(None)
-    if not documents:
-        return False
+async def _remove_content(
+    collection: Collection, project_id: str, upload_id: str, session: Session, documents: list[Document]
+) -> None:
+    """Delete content of an upload, or only its mark if another upload needs the content."""
     match = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": project_id}
     await collection.delete_many({**match, content_store.UPLOADS: [upload_id]}, session=session)
+    own = {content_store.UPLOADS: upload_id}
     await collection.update_many({**match, **own}, {"$pull": own}, session=session)
-    return True
