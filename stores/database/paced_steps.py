@@ -87,15 +87,17 @@ def key_range(project_id: str, after: str = "") -> Document:
     return {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
 
 
-def weighted_batches(documents: Sequence[Document], weight: str, limit: int) -> Iterator[list[Document]]:
-    """Split documents into batches whose fields `weight` add up to at most `limit`; a heavier document is alone."""
+def weighted_batches(
+    documents: Sequence[Document], weight: str, max_weight: int, max_number: int | None = None
+) -> Iterator[list[Document]]:
+    """Split documents into batches of limited number and sum of their fields `weight`; a heavier document is alone."""
     batch: list[Document] = []
     total = 0
     for document in documents:
-        if batch and total + document[weight] > limit:
+        total += document.get(weight, 0)
+        if batch and (total > max_weight or len(batch) == max_number):
             yield batch
-            batch, total = [], 0
+            batch, total = [], document.get(weight, 0)
         batch.append(document)
-        total += document[weight]
     if batch:
         yield batch

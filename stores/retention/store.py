@@ -8,7 +8,7 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
@@ -98,7 +98,7 @@ class RetentionStore:
             session=session,
         )
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def preview(self, project_id: str, rule: Rule, wanted: Collection[str]) -> Counts:
         """Count what a rule would delete now, as far as wanted; an empty rule stands for the project's own.
