@@ -16,15 +16,13 @@ from stores.database.error_translation import translate_driver_errors
 from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, ErrorsAt, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
-from stores.feedback.annotations import check_annotations
 from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
-from stores.feedback.inputs import NewFeedback, check_id
+from stores.feedback.inputs import NewFeedback, check_annotations, check_id
 from stores.input_checks import MAX_MEMBERS
 from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import compile_sort
-from stores.refs.store import TargetReader
 from stores.relations import OneToMany
 from stores.security import audit
 
@@ -65,7 +63,6 @@ class FeedbackStore(DocumentList[None]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.feedback)
-        self._sources = TargetReader(database)
         order = compile_sort(OLDEST_FIRST, FEEDBACK_FIELDS)
         self.of_calls = OneToMany(database, self._documents, "call_id", order, _of_types, self.paths_of)
         """Relation from a project and a call id to the feedback on the call, oldest first.
@@ -131,7 +128,7 @@ class FeedbackStore(DocumentList[None]):
     ) -> list[Row]:
         checked = await _checked(batch)
         if not restores:
-            await check_annotations(self._sources, checked)
+            await check_annotations(self.database, checked)
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         recording: AbstractContextManager[object] = nullcontext()

@@ -68,57 +68,46 @@ class Budget:
             raise BadInputError(f"exceeds {MAX_CHARACTERS:,} characters of JSON; request fewer refs at once")
 
 
-class TargetReader:
-    """Reads ref targets from their collections."""
+async def read_targets(database: Database, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
+    """Return the content of the existing targets, in at most four commands per 5,000 targets.
 
-    def __init__(self, database: Database) -> None:
-        self._objects = database.objects
-        self._tables = database.tables
-        self._chunks = database.table_chunks
-        self._rows = database.table_rows
+    Raises:
+        BadInputError: if they exceed the budget.
+    """
+    versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
+    rows: dict[str, list[RowKey]] = {}
+    for row in await _members(database, [target for target in targets if isinstance(target, RowKey)]):
+        rows.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
+    contents: dict[Target, Content] = {}
+    projects = {target.project_id for target in targets}
+    async for document in _find(database.objects, versions, projects, {"visible": 1, "json.val": 1}):
+        text = document["json"]["val"] if document["visible"] else None
+        budget.count_read(text)
+        contents[versions[document["_id"]]] = Content(text)
+    async for document in _find(database.table_rows, rows, projects, {"json.val": 1}):
+        for row in rows[document["_id"]]:
+            budget.count_read(document["json"]["val"])
+            contents[row] = Content(document["json"]["val"])
+    return contents
 
-    async def read_targets(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
-        """Return the content of the existing targets, in at most four commands per 5,000 targets.
 
-        Raises:
-            BadInputError: if they exceed the budget.
-        """
-        versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
-        rows: dict[str, list[RowKey]] = {}
-        for row in await self._members([target for target in targets if isinstance(target, RowKey)]):
-            rows.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
-        contents: dict[Target, Content] = {}
-        projects = {target.project_id for target in targets}
-        async for document in _find(self._objects, versions, projects, {"visible": 1, "json.val": 1}):
-            text = document["json"]["val"] if document["visible"] else None
-            budget.count_read(text)
-            contents[versions[document["_id"]]] = Content(text)
-        async for document in _find(self._rows, rows, projects, {"json.val": 1}):
-            for row in rows[document["_id"]]:
-                budget.count_read(document["json"]["val"])
-                contents[row] = Content(document["json"]["val"])
-        return contents
-
-    async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
-        """Return the rows that belong to their tables."""
-        projects = {row.project_id for row in rows}
-        tables = {content_store.key(row.project_id, row.table) for row in rows}
-        chunks_of = {
-            table["_id"]: [content_store.key(table["project_id"], chunk) for chunk in table["chunks"]]
-            async for table in _find(self._tables, tables, projects, {"project_id": 1, "chunks": 1})
-        }
-        wanted = list({row.digest for row in rows})
-        chunks = {chunk for each in chunks_of.values() for chunk in each}
-        projection = {"row_digests": {"$setIntersection": ["$row_digests", {"$literal": wanted}]}}
-        digests_in = {
-            chunk["_id"]: chunk["row_digests"]
-            async for chunk in _find(self._chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
-        }
-        present = {
-            table: {digest for chunk in each for digest in digests_in.get(chunk, ())}
-            for table, each in chunks_of.items()
-        }
-        return [row for row in rows if row.digest in present.get(content_store.key(row.project_id, row.table), ())]
+async def _members(database: Database, rows: Sequence[RowKey]) -> list[RowKey]:
+    """Return the rows that belong to their tables."""
+    projects = {row.project_id for row in rows}
+    tables = {content_store.key(row.project_id, row.table) for row in rows}
+    chunks_of = {
+        table["_id"]: [content_store.key(table["project_id"], chunk) for chunk in table["chunks"]]
+        async for table in _find(database.tables, tables, projects, {"project_id": 1, "chunks": 1})
+    }
+    wanted = list({row.digest for row in rows})
+    chunks = {chunk for each in chunks_of.values() for chunk in each}
+    projection = {"row_digests": {"$setIntersection": ["$row_digests", {"$literal": wanted}]}}
+    found = _find(database.table_chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
+    digests_in = {chunk["_id"]: chunk["row_digests"] async for chunk in found}
+    present = {
+        (table, digest) for table, each in chunks_of.items() for chunk in each for digest in digests_in.get(chunk, ())
+    }
+    return [row for row in rows if (content_store.key(row.project_id, row.table), row.digest) in present]
 
 
 async def _find(
@@ -200,7 +189,7 @@ class Resolved:
     problem: str | None = None
 
 
-async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+async def resolve(database: Database, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
     """Resolve refs to objects and ops, in at most four commands per hop; all hops share one budget.
 
     Raises:
@@ -213,7 +202,7 @@ async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | No
     results: dict[Ref, Resolved] = {}
     for _ in range(MAX_HOPS):
         new = set(pending.values()) - known.keys()
-        known |= await reader.read_targets(new, budget) if new else {}
+        known |= await read_targets(database, new, budget) if new else {}
         async for ref, target in cooperative(list(pending.items())):
             try:
                 pending[ref] = walks[ref].send(known.get(target))
@@ -260,7 +249,6 @@ class RefsStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._reader = TargetReader(database)
 
     @database_query
     async def values(self, refs: Sequence[str], *, allow_missing: bool = False) -> list[str | None]:
@@ -278,7 +266,7 @@ class RefsStore:
             raise BadInputError(f"has {len(refs):,} refs; the limit is {MAX_REFS:,}", "refs")
         parsed_refs = [_parse_version_ref(text, f"refs.{position}") for position, text in enumerate(refs)]
         with ErrorsAt("refs"):
-            resolved = await resolve(self._reader, parsed_refs)
+            resolved = await resolve(self.database, parsed_refs)
             budget = Budget()
             for ref in parsed_refs:
                 budget.count_returned(resolved[ref].text)
@@ -294,7 +282,7 @@ class RefsStore:
         None for texts that are no ref to an object or op of the project, and for missing values.
         """
         refs = {key: ref async for key in cooperative(keys) if (ref := inner_ref(*key))}
-        resolved = await resolve(self._reader, refs.values())
+        resolved = await resolve(self.database, refs.values())
         return {key: resolved[refs[key]].text if key in refs else None for key in keys}
 
 

@@ -17,7 +17,7 @@ from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableE
 from stores.ids import check_project_id
 from stores.retention.preview import Preview
 from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retention, Rule, limits_of
-from stores.retention.sweep import IS_RUNNING, LARGE_TRACE, Sweep, SweepLease
+from stores.retention.sweep import IS_RUNNING, LARGE_TRACE, Sweep
 from stores.security import audit
 
 PAUSE: Final = 0.25
@@ -131,11 +131,11 @@ class RetentionStore:
         check_project_id(project_id)
         # Log the last sweep before this one replaces its report.
         await self.database.run(self._log_finished(project_id))
-        lease = SweepLease(self.database, project_id)
-        is_ours = await lease.start()
+        sweep = Sweep(self.database, project_id, self._grace_periods, self._large)
+        is_ours = await sweep.start()
         if is_ours:
             try:
-                await self._run(lease, seconds, pause)
+                await self._run(sweep, seconds, pause)
             finally:
                 await self.database.run(self._log_finished(project_id))
         retention = await self.one(project_id)
@@ -145,7 +145,7 @@ class RetentionStore:
             raise BadInputError(f"{project_id} has no rule; set one with retentionSet", "project_id")
         return retention.report
 
-    async def _run(self, lease: SweepLease, seconds: float | None, pause: float) -> None:
+    async def _run(self, sweep: Sweep, seconds: float | None, pause: float) -> None:
         """Sweep to the end, or for at most `seconds`; another process can then continue.
 
         It stops early if the rule changes or the project is purged.
@@ -153,19 +153,18 @@ class RetentionStore:
         Raises:
             UnavailableError: if the database is unreachable; a later sweep continues.
         """
-        sweep = Sweep(lease, self._grace_periods, self._large)
         try:
             is_done = await run_paced(self.database, sweep.steps(), pause, deadline_in(seconds))
-            await (lease.finish() if is_done else lease.release({"due_at": times.now()}))
+            await (sweep.finish() if is_done else sweep.release({"due_at": times.now()}))
         except LeaseLostError:
             return
         except UnavailableError:
             raise
         except StoreError as error:
-            await lease.finish(error.message)
+            await sweep.finish(error.message)
             raise
         except Exception:
-            await lease.finish("unexpected server error; see the server's log")
+            await sweep.finish("unexpected server error; see the server's log")
             raise
 
     @database_query

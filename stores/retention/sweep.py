@@ -24,8 +24,7 @@ from stores.database.content_store import batches
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, change_in_batches, weighted_batches
 from stores.database.transactions import Session
-from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.uploads import stored_before
+from stores.files.uploads import FIELDS, discard_removed, remove, stored_before
 from stores.objects.documents import EMPTY
 from stores.retention.rules import GracePeriods, Outcome, Rule, limits_of
 from stores.retention.unused_file_search import find_unused
@@ -64,13 +63,32 @@ _REPEAT_FACTOR: Final = 20
 _Result = TypeVar("_Result")
 
 
-class SweepLease(Lease):
-    """The lease on the sweep of one project."""
+class _TraceGrewError(Exception):
+    """A trace got a call after it was read."""
 
-    def __init__(self, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> None:
+
+class Sweep(Lease):
+    """The lease on the sweep of a project, and its steps; `large` is the number of calls of a large trace."""
+
+    def __init__(
+        self,
+        database: Database,
+        project_id: str,
+        grace_periods: GracePeriods | None = None,
+        large: int = LARGE_TRACE,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
         super().__init__(database, database.retention, {"_id": project_id, **has_rule}, lease_seconds)
-        self.project_id = project_id
+        self._project_id = project_id
+        self._grace_periods = grace_periods or GracePeriods()
+        self._large = large
+        self._calls = database.calls
+        self._visible = {"project_id": project_id, "visible": True}
+        self._now = times.now()
+        self._before = 0
+        self._doomed_stages: list[Document] = []
+        self._kept: dict[str, None] = {}
 
     async def start(self) -> bool:
         """Acquire the lease and start a sweep, or continue an interrupted one.
@@ -95,31 +113,10 @@ class SweepLease(Lease):
         changes = {"sweep.outcome": str(outcome), "sweep.ended_at": now, "sweep.error": error}
         await self.release({**changes, "due_at": now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)})
 
-
-class _TraceGrewError(Exception):
-    """A trace got a call after it was read."""
-
-
-class Sweep:
-    """The sweep of a project by its rule, under a lease; `large` is the number of calls of a large trace."""
-
-    def __init__(self, lease: SweepLease, grace_periods: GracePeriods, large: int = LARGE_TRACE) -> None:
-        self._lease = lease
-        self._grace_periods = grace_periods
-        self._large = large
-        self._database = lease.database
-        self._calls = lease.database.calls
-        self._project_id = lease.project_id
-        self._visible = {"project_id": lease.project_id, "visible": True}
-        self._now = times.now()
-        self._before = 0
-        self._doomed_stages: list[Document] = []
-        self._kept: dict[str, None] = {}
-
     async def steps(self) -> WorkSteps:
         """Delete everything in steps."""
-        rule = Rule.from_document(self._lease.state)
-        if limits := await limits_of(self._database, self._project_id, rule, self._grace_periods):
+        rule = Rule.from_document(self.state)
+        if limits := await limits_of(self.database, self._project_id, rule, self._grace_periods):
             self._before, self._doomed_stages = limits.before, limits.doomed_traces()
         for steps in (self.remove_old_traces(), self.remove_tombstones(), self.remove_unused_files()):
             async for _ in steps:
@@ -127,7 +124,7 @@ class Sweep:
 
     async def remove_old_traces(self) -> WorkSteps:
         """Delete old traces in steps."""
-        if doomed := self._lease.state.get("doomed"):
+        if doomed := self.state.get("doomed"):
             async for _ in self._remove_large(doomed):
                 yield
         if not self._doomed_stages:
@@ -185,7 +182,7 @@ class Sweep:
         """Run a transaction and return its result; None if a trace got another call in each attempt."""
         for _ in range(_ATTEMPTS):
             try:
-                return await self._database.transaction(operation)
+                return await self.database.transaction(operation)
             except _TraceGrewError:
                 continue
         return None
@@ -196,7 +193,7 @@ class Sweep:
         if not rows:
             return None
         doomed = {"trace_id": trace_id, "before": self._before}
-        await self._lease.advance({"doomed": doomed}, {"sweep.traces": 1}, session)
+        await self.advance({"doomed": doomed}, {"sweep.traces": 1}, session)
         if await self._still_doomed([trace_id]) != rows:
             raise _TraceGrewError
         return doomed
@@ -218,7 +215,7 @@ class Sweep:
     async def _remove_late_feedback(self, call_ids: list[str]) -> None:
         """Delete feedback that was stored while its calls were deleted."""
         match = {"project_id": self._project_id, "call_id": {"$in": call_ids}}
-        await self._remove_orphans_of(await self._database.feedback.find(match, {"call_id": 1}).to_list(None))
+        await self._remove_orphans_of(await self.database.feedback.find(match, {"call_id": 1}).to_list(None))
 
     async def _remove_large(self, doomed: Document) -> WorkSteps:
         """Delete the calls of a trace that had started when its deletion was decided, from its newest calls on."""
@@ -231,11 +228,11 @@ class Sweep:
         paths = ("id", "started_at", "storage_size_bytes")
         order = (("started_at", -1), ("id", 1))
         async for calls in change_in_batches(
-            self._database, self._calls, match, BATCH_SIZE, remove, paths, order, hint=_BY_TRACE
+            self.database, self._calls, match, BATCH_SIZE, remove, paths, order, hint=_BY_TRACE
         ):
             await self._remove_late_feedback([call["id"] for call in calls])
             yield
-        await self._lease.advance({"doomed": None})
+        await self.advance({"doomed": None})
 
     async def remove_calls(self, session: Session, call_ids: Sequence[str], counts: dict[str, int]) -> None:
         """Delete calls, visible or not, with their feedback, and count that in the report.
@@ -246,8 +243,8 @@ class Sweep:
         keys: list[Any] = [f"{self._project_id}:{call_id}" for call_id in call_ids]
         await self._calls.delete_many({"_id": {"$in": keys}, "project_id": self._project_id}, session=session)
         on_these_calls = {"project_id": self._project_id, "call_id": {"$in": list(call_ids)}}
-        feedback = await self._database.feedback.delete_many(on_these_calls, session=session)
-        await self._lease.count({**counts, "feedback": feedback.deleted_count}, session)
+        feedback = await self.database.feedback.delete_many(on_these_calls, session=session)
+        await self.count({**counts, "feedback": feedback.deleted_count}, session)
 
     async def _remove_orphans_of(self, feedback: Sequence[Document]) -> None:
         """Delete those of some feedback on calls whose calls do not exist, not even as tombstones."""
@@ -260,11 +257,11 @@ class Sweep:
 
         async def remove(session: Session) -> None:
             keys = {"_id": {"$in": await without_call(session)}, "project_id": self._project_id}
-            removed = await self._database.feedback.delete_many(keys, session=session)
-            await self._lease.count({"feedback": removed.deleted_count}, session)
+            removed = await self.database.feedback.delete_many(keys, session=session)
+            await self.count({"feedback": removed.deleted_count}, session)
 
         if feedback and await without_call():
-            await self._database.transaction(remove)
+            await self.database.transaction(remove)
 
     async def remove_tombstones(self) -> WorkSteps:
         """Delete tombstones after their grace periods: calls, unstarted parts, values of objects, orphaned feedback."""
@@ -273,14 +270,14 @@ class Sweep:
         long_ago = {"$lt": deleted_before}
         deleted = deleted_calls(self._project_id, deleted_before)
         never_started = {**of_project, "visible": False, "started_at": None, "deleted_at": None}
-        in_batches = partial(change_in_batches, self._database, self._calls, size=_HIDDEN_PER_BATCH)
+        in_batches = partial(change_in_batches, self.database, self._calls, size=_HIDDEN_PER_BATCH)
         for steps in (
             in_batches(deleted, change=self._remove_hidden, paths=("id", "deleted_at"), order=(("deleted_at", 1),)),
             in_batches({**never_started, "unstarted_since": long_ago}, change=self._remove_hidden, paths=("id",)),
             in_batches({**never_started, "unstarted_since": None}, change=self._mark_unstarted),
             change_in_batches(
-                self._database,
-                self._database.objects,
+                self.database,
+                self.database.objects,
                 {**of_project, "visible": False, "deleted_at": long_ago, "json.val": {"$ne": EMPTY["json"]["val"]}},
                 _OBJECTS_PER_BATCH,
                 self._empty,
@@ -299,13 +296,13 @@ class Sweep:
         """Mark ends and names without a start, because nothing else records when they arrived."""
         changes = {"$set": {"unstarted_since": times.now()}}
         await self._calls.update_many(self._of(calls), changes, session=session)
-        await self._lease.advance(session=session)
+        await self.advance(session=session)
 
     async def _empty(self, session: Session, versions: list[Document]) -> None:
         """Delete the values of deleted versions; their version numbers remain."""
         emptied = {"$set": EMPTY, "$unset": {"refs": ""}}
-        await self._database.objects.update_many(self._of(versions), emptied, session=session)
-        await self._lease.advance(session=session)
+        await self.database.objects.update_many(self._of(versions), emptied, session=session)
+        await self.advance(session=session)
 
     def _of(self, documents: list[Document]) -> Document:
         keys = [document["_id"] for document in documents]
@@ -316,15 +313,15 @@ class Sweep:
 
         Feedback whose call is deleted later is deleted with the call.
         """
-        feedback = self._database.feedback
+        feedback = self.database.feedback
         created = {
-            "$gte": self._lease.state.get("feedback_checked_until", 0),
+            "$gte": self.state.get("feedback_checked_until", 0),
             "$lt": self._now - self._grace_periods.feedback,
         }
         match = {"project_id": self._project_id}
         async for rows in read_by_time(feedback, match, "created_at", created, ["call_id"], _HIDDEN_PER_BATCH):
             await self._remove_orphans_of([row for row in rows if "call_id" in row])
-            await self._lease.advance({"feedback_checked_until": rows[-1]["created_at"]})
+            await self.advance({"feedback_checked_until": rows[-1]["created_at"]})
             yield
 
     async def remove_unused_files(self) -> WorkSteps:
@@ -334,30 +331,28 @@ class Sweep:
         async def remove_unless_used(session: Session, keys: list[str]) -> None:
             """Delete files, unless they were stored or read meanwhile."""
             match = {"_id": {"$in": keys}, "project_id": self._project_id, **stored_before(before)}
-            files = await self._database.files.find(match, FIELDS, session=session).to_list(None)
+            files = await self.database.files.find(match, FIELDS, session=session).to_list(None)
             if files:
-                await remove(self._database, session, files)
-                await self._lease.count(
-                    {"files": len(files), "file_bytes": sum(file["length"] for file in files)}, session
-                )
+                await remove(self.database, session, files)
+                await self.count({"files": len(files), "file_bytes": sum(file["length"] for file in files)}, session)
 
-        async for _ in discard_removed(self._database, self._project_id):
+        async for _ in discard_removed(self.database, self._project_id):
             yield
-        last_scan: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
+        last_scan: dict[str, int] = self.state.get("files_looked_for", {"at": 0, "took": 0})
         started_at = times.now()
         is_long = last_scan["took"] >= _SHORT_MICROS
         if is_long and started_at - last_scan["at"] < _REPEAT_FACTOR * last_scan["took"]:
             return
-        async for unused in find_unused(self._database, self._project_id, before):
-            await self._lease.advance()
+        async for unused in find_unused(self.database, self._project_id, before):
+            await self.advance()
             yield
             for files in batches(unused, _REMOVE_BATCH):
-                await self._database.transaction(partial(remove_unless_used, keys=[key for key, _ in files]))
+                await self.database.transaction(partial(remove_unless_used, keys=[key for key, _ in files]))
                 yield
-                async for _ in discard_removed(self._database, self._project_id):
+                async for _ in discard_removed(self.database, self._project_id):
                     yield
         now = times.now()
-        await self._lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
+        await self.advance({"files_looked_for": {"at": now, "took": now - started_at}})
 
 
 async def read_by_time(

@@ -77,7 +77,7 @@ class TablesStore:
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
         size = 0
-        async with uploads.upload(self.database, project_id) as upload:
+        async with uploads.Upload(self.database, project_id) as upload:
             async for part in parts:
                 contents: dict[str, RowContent] = {}
                 async for position, row in cooperative(enumerate(part, len(row_digests))):
@@ -101,7 +101,7 @@ class TablesStore:
         async for position, digest in cooperative(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
         builder = await _build(project_id, row_digests)
-        async with uploads.upload(self.database, project_id) as upload:
+        async with uploads.Upload(self.database, project_id) as upload:
             return await upload.publish(builder, 0, row_digests)
 
     @database_write
@@ -125,7 +125,7 @@ class TablesStore:
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        async with uploads.upload(self.database, project_id, registered) as upload:
+        async with uploads.Upload(self.database, project_id, registered) as upload:
             await upload.add(edit.added.values())
             return await upload.publish(await edit.build(), size), [digest for digest, _ in edit.changes]
 

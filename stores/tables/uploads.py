@@ -7,11 +7,9 @@ owns it, is marked with the upload's id. If the process dies, nobody touches the
 then discards the upload and the content marked with no other id.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from pymongo.errors import PyMongoError
 
@@ -26,46 +24,37 @@ from stores.tables.layout import Builder
 from stores.tables.rows import RowContent, sizes_of, total_size
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
-"""JSON size of new rows that fit into one transaction; they take far more in the database's cache."""
+"""Size of new rows and chunks that fit into one transaction; they take far more in the database's cache."""
 
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
 _DISCARD_BATCH: Final = 250
 
 
-@dataclass(slots=True)
-class _Buffer:
-    """Content buffered for one transaction."""
-
-    collection: Collection
-    contents: dict[str, content_store.Content] = field(default_factory=dict)
-    size_bytes: int = 0
-
-    def has_room_for(self, one: content_store.Content) -> bool:
-        """Return True if the content fits in; the first one always does."""
-        is_small = len(self.contents) < content_store.BATCH and self.size_bytes + one.size_bytes <= MAX_BYTES_WHOLE
-        return not self.contents or one.digest in self.contents or is_small
-
-    def put(self, one: content_store.Content) -> None:
-        """Add content unless it is already in the buffer."""
-        if one.digest not in self.contents:
-            self.contents[one.digest] = one
-            self.size_bytes += one.size_bytes
-
-    def empty(self) -> None:
-        """Drop all content."""
-        self.contents, self.size_bytes = {}, 0
-
-
 class Upload:
-    """One upload of a table; the project is registered before the first write."""
+    """One upload of a table, as a context manager: it is discarded if its block fails.
+
+    The project is registered before the first write.
+    """
 
     def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
         self._project_id = project_id
         self._registered = entered or {}
-        self._rows, self._chunks = _Buffer(database.table_rows), _Buffer(database.table_chunks)
+        self._rows: dict[str, content_store.Content] = {}
+        self._chunks: dict[str, content_store.Content] = {}
+        self._buffered_bytes = 0
         self.id: str | None = None
         """Id of the upload's document; None while everything fits into one transaction."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        # After a failure of the database pending writes may still reach it, so a sweep discards this upload later.
+        is_final = isinstance(error, Exception) and not isinstance(error, PyMongoError | UnavailableError)
+        if is_final and self.id:
+            async for _ in discard(self._database, self._project_id, self.id):
+                pass
 
     async def add(self, rows: Iterable[RowContent]) -> None:
         """Buffer rows, and write full buffers.
@@ -104,20 +93,19 @@ class Upload:
         await self._database.transaction(work)
         return layout.digest
 
-    async def discard(self) -> None:
-        """Delete everything written."""
-        if self.id:
-            async for _ in discard(self._database, self._project_id, self.id):
-                pass
-
-    async def _add(self, waiting: _Buffer, one: content_store.Content) -> None:
-        if not waiting.has_room_for(one):
+    async def _add(self, buffer: dict[str, content_store.Content], one: content_store.Content) -> None:
+        if one.digest in buffer:
+            return
+        is_full = len(buffer) >= content_store.BATCH or self._buffered_bytes + one.size_bytes > MAX_BYTES_WHOLE
+        if is_full and (self._rows or self._chunks):
             if self.id is None:
                 await self._create()
             await self._database.transaction(self._write_part)
-            self._rows.empty()
-            self._chunks.empty()
-        waiting.put(one)
+            self._rows.clear()
+            self._chunks.clear()
+            self._buffered_bytes = 0
+        buffer[one.digest] = one
+        self._buffered_bytes += one.size_bytes
 
     async def _create(self) -> None:
         """Insert the upload's document."""
@@ -135,13 +123,14 @@ class Upload:
 
     async def _write(self, session: Session) -> None:
         """Write the buffered content."""
-        for waiting in (self._rows, self._chunks):
-            if contents := waiting.contents:
+        for collection, buffer in (
+            (self._database.table_rows, self._rows),
+            (self._database.table_chunks, self._chunks),
+        ):
+            if buffer:
                 await self._register()
-                existing = await content_store.add_missing(
-                    waiting.collection, self._project_id, contents, session, self.id
-                )
-                await self._keep(waiting.collection, existing, session)
+                existing = await content_store.add_missing(collection, self._project_id, buffer, session, self.id)
+                await self._keep(collection, existing, session)
 
     async def _keep(self, collection: Collection, digests: Sequence[str], session: Session) -> None:
         # Content marked only by closed uploads belongs to a table, because a discard deletes content first.
@@ -160,21 +149,6 @@ class Upload:
         self._registered = await self._database.ensure_projects_listed(
             self._registered or [self._project_id], self._registered
         )
-
-
-@asynccontextmanager
-async def upload(
-    database: Database, project_id: str, entered: RegisteredProjects | None = None
-) -> AsyncIterator[Upload]:
-    """Context manager of an upload; it is discarded if the block fails."""
-    upload = Upload(database, project_id, entered)
-    try:
-        yield upload
-    except (PyMongoError, UnavailableError):
-        raise  # pending writes may still reach the database, so a sweep discards this upload later
-    except Exception:
-        await upload.discard()
-        raise
 
 
 async def under_way(database: Database, project_id: str, session: Session) -> list[str]:

@@ -12,8 +12,7 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
-from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.uploads import CHUNK_BYTES, TOUCHED_SECONDS
+from stores.files.uploads import CHUNK_BYTES, FIELDS, TOUCHED_SECONDS, discard_removed, remove
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule

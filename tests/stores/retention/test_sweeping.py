@@ -18,7 +18,7 @@ from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule
 from stores.retention.rules import DAY
-from stores.retention.sweep import BATCH_SIZE, Sweep, SweepLease
+from stores.retention.sweep import BATCH_SIZE, Sweep
 from stores.threads import ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
@@ -141,14 +141,14 @@ async def test_large_trace_with_a_new_call_during_the_check_is_kept(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(6), 9, **ALL)
-    advance = SweepLease.advance
+    advance = Sweep.advance
 
-    async def add_a_child_first(hold: SweepLease, changes: Any = None, *others: Any, **named: Any) -> None:
+    async def add_a_child_first(hold: Sweep, changes: Any = None, *others: Any, **named: Any) -> None:
         if changes and changes.get("doomed") and await calls.count(PROJECT) == 6:
             await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
         await advance(hold, changes, *others, **named)
 
-    monkeypatch.setattr(SweepLease, "advance", add_a_child_first)
+    monkeypatch.setattr(Sweep, "advance", add_a_child_first)
     retention = RetentionStore(database, large=3)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
@@ -191,16 +191,16 @@ async def test_rule_removed_within_a_step_undoes_the_step(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(9), 9)
-    advance = SweepLease.advance
+    advance = Sweep.advance
     taken: list[None] = []
 
-    async def take_back_first(hold: SweepLease, *arguments: Any, **changes: Any) -> None:
+    async def take_back_first(hold: Sweep, *arguments: Any, **changes: Any) -> None:
         if not taken:
             taken.append(None)
             await retention.set_rule(PROJECT, Rule())
         await advance(hold, *arguments, **changes)
 
-    monkeypatch.setattr(SweepLease, "advance", take_back_first)
+    monkeypatch.setattr(Sweep, "advance", take_back_first)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
 
@@ -250,9 +250,9 @@ async def test_abandoned_sweep_resumes_with_its_counts(
 async def test_sweeper_that_lost_its_lease_deletes_nothing_more(calls: CallsStore, database: Database) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    slow = SweepLease(database, PROJECT, lease_seconds=0)
+    slow = Sweep(database, PROJECT, lease_seconds=0)
     assert await slow.start()
-    assert await SweepLease(database, PROJECT).start()
+    assert await Sweep(database, PROJECT).start()
 
     with pytest.raises(LeaseLostError):
         await slow.advance(counts={"sweep.calls": 1})

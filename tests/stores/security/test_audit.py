@@ -19,7 +19,7 @@ from stores.objects import ObjectsStore
 from stores.purges import PurgesStore
 from stores.retention import Outcome, RetentionStore, Rule
 from stores.retention.rules import DAY
-from stores.retention.sweep import Sweep, SweepLease
+from stores.retention.sweep import Sweep
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.feedback.test_purging import by_id
@@ -154,9 +154,9 @@ async def failing_steps(_: Sweep) -> WorkSteps:
     yield
 
 
-async def cut_off(swept: RetentionStore) -> SweepLease:
+async def cut_off(swept: RetentionStore) -> Sweep:
     """Return the lease of a sweep that has deleted seven calls and stops there."""
-    hold = SweepLease(swept.database, PROJECT)
+    hold = Sweep(swept.database, PROJECT)
     assert await hold.start()
     await hold.advance(counts={"sweep.calls": 7})
     return hold
