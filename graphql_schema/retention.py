@@ -1,18 +1,16 @@
 """Retention of a project's calls: rule, preview and sweep."""
 
-from enum import Enum
 from typing import Annotated, Final
 
 import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, enum_value, found_or_null, plain_field, resolved_field
-from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields import ProjectId, argument, found_or_null, resolved_field, selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
-from stores.retention import Counts, Report, Retention, Rule
+from stores.retention import Counts, Outcome, Report, Retention, Rule
 
 KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
 KeepCalls = Annotated[
@@ -33,15 +31,7 @@ _COUNTS: Final = {
 }
 """Count fields, with their names in `stores.retention`."""
 
-
-@strawberry.enum
-class SweepOutcome(Enum):
-    """State of a sweep."""
-
-    RUNNING = enum_value("running", "Running, or interrupted and continued within a minute.")
-    DONE = enum_value("done", "Completed: everything beyond the rule was removed.")
-    STOPPED = enum_value("stopped", "Stopped: the rule was changed or removed during the sweep.")
-    FAILED = enum_value("failed", "Failed, as stated in error; the sweep is repeated.")
+strawberry.enum(Outcome, name="SweepOutcome")
 
 
 @strawberry.type
@@ -53,25 +43,31 @@ class RetentionSweepRes:
 
     # The source is a row of `_report_row`.
 
-    outcome: SweepOutcome = plain_field("State of the sweep.")
-    started_at: DateTime = plain_field("Start time of the sweep.")
-    ended_at: DateTime | None = plain_field("End time of the sweep; null while it runs.")
-    duration_ms: BigInt | None = plain_field(
-        "Duration in whole milliseconds, including pauses; null while the sweep runs."
-    )
-    traces: BigInt = plain_field("Number of removed traces, each with all its calls.")
-    calls: BigInt = plain_field("Number of calls of the removed traces.")
-    hidden_calls: BigInt = plain_field(
-        "Number of removed calls that were deleted seven days before, and of ends and names of calls that never "
-        "started."
-    )
-    feedback: BigInt = plain_field(
-        "Number of removed feedback entries on the removed calls, and on calls missing for a day."
-    )
-    files: BigInt = plain_field("Number of removed files to which nothing in the project referred.")
-    trace_storage_size_bytes: BigInt = plain_field("Size of the removed traces' calls as JSON text, in bytes.")
-    files_storage_size_bytes: BigInt = plain_field("Size of the removed files in bytes.")
-    error: str | None = plain_field("Error message, or reason why the sweep stopped; null otherwise.")
+    outcome: Outcome
+    """State of the sweep."""
+    started_at: DateTime
+    """Start time of the sweep."""
+    ended_at: DateTime | None
+    """End time of the sweep; null while it runs."""
+    duration_ms: BigInt | None
+    """Duration in whole milliseconds, including pauses; null while the sweep runs."""
+    traces: BigInt
+    """Number of removed traces, each with all its calls."""
+    calls: BigInt
+    """Number of calls of the removed traces."""
+    hidden_calls: BigInt
+    """Number of removed calls that were deleted seven days before, and of ends and names of calls that never started.
+    """
+    feedback: BigInt
+    """Number of removed feedback entries on the removed calls, and on calls missing for a day."""
+    files: BigInt
+    """Number of removed files to which nothing in the project referred."""
+    trace_storage_size_bytes: BigInt
+    """Size of the removed traces' calls as JSON text, in bytes."""
+    files_storage_size_bytes: BigInt
+    """Size of the removed files in bytes."""
+    error: str | None
+    """Error message, or reason why the sweep stopped; null otherwise."""
 
 
 @strawberry.type
@@ -80,12 +76,18 @@ class RetentionRes:
 
     # The source is a row of `_row`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    keep_days: int | None = plain_field("Number of days to keep; null for no limit.")
-    keep_calls: int | None = plain_field("Number of the newest calls to keep; null for no limit.")
-    set_at: DateTime | None = plain_field("Time when the rule was last set or removed; null if it never was.")
-    next_sweep_at: DateTime | None = plain_field("Time of the next sweep; null without a rule.")
-    last_sweep: RetentionSweepRes | None = plain_field("Last sweep, running or ended; null if there was none.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    keep_days: int | None
+    """Number of days to keep; null for no limit."""
+    keep_calls: int | None
+    """Number of the newest calls to keep; null for no limit."""
+    set_at: DateTime | None
+    """Time when the rule was last set or removed; null if it never was."""
+    next_sweep_at: DateTime | None
+    """Time of the next sweep; null without a rule."""
+    last_sweep: RetentionSweepRes | None
+    """Last sweep, running or ended; null if there was none."""
 
 
 @strawberry.type
@@ -98,15 +100,20 @@ class RetentionPreviewRes:
 
     # The source is a row of `_count_row`.
 
-    traces: BigInt = plain_field(
-        "Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."
-    )
-    calls: BigInt = plain_field("Number of calls of these traces.")
-    hidden_calls: BigInt = plain_field("Number of calls that were deleted seven days ago.")
-    feedback: BigInt = plain_field("Number of feedback entries on all these calls.")
-    files: BigInt = plain_field("Number of files to which nothing in the project would refer.")
-    trace_storage_size_bytes: BigInt = plain_field("Size of the traces' calls as JSON text, in bytes.")
-    files_storage_size_bytes: BigInt = plain_field("Size of the files in bytes.")
+    traces: BigInt
+    """Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."""
+    calls: BigInt
+    """Number of calls of these traces."""
+    hidden_calls: BigInt
+    """Number of calls that were deleted seven days ago."""
+    feedback: BigInt
+    """Number of feedback entries on all these calls."""
+    files: BigInt
+    """Number of files to which nothing in the project would refer."""
+    trace_storage_size_bytes: BigInt
+    """Size of the traces' calls as JSON text, in bytes."""
+    files_storage_size_bytes: BigInt
+    """Size of the files in bytes."""
 
 
 @strawberry.type
@@ -180,7 +187,7 @@ def _row(retention: Retention) -> Row:
 def _report_row(report: Report) -> Row:
     ended_at = report.ended_at
     return {
-        "outcome": str(report.outcome),
+        "outcome": report.outcome,
         "started_at": report.started_at,
         "ended_at": ended_at,
         "duration_ms": None if ended_at is None else (ended_at - report.started_at) // 1000,

@@ -15,22 +15,19 @@ from graphql_schema.fields import (
     ProjectId,
     argument,
     connections,
-    enum_value,
     optional_input,
-    plain_field,
     resolved_field,
+    selected_fields,
     subscription_field,
     to_store,
 )
 from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from stores import calls as store
 from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion
-from stores.calls.fields import INDEXED_CALL_FIELDS
-from stores.calls.filters import FILTER_FIELDS, Flag, Texts
+from stores.calls.fields import FILTER_FIELDS, INDEXED_CALL_FIELDS, Flag, Texts
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
@@ -71,7 +68,7 @@ def _stored(value: object) -> object:
 Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
 Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
 Condition = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
-Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
+
 ExpandColumns = Annotated[
     list[str] | None,
     argument(
@@ -87,7 +84,6 @@ ReturnExpanded = Annotated[
         "under _ref. A ref that cannot be resolved in the project stays as it is."
     ),
 ]
-CallId = Annotated[strawberry.ID, argument("Id of the call.")]
 
 
 @strawberry.type
@@ -96,10 +92,10 @@ class CallsQueryStatsRes:
 
     # The source is `stores.calls.CallsStats`.
 
-    count: BigInt = plain_field("Number of matching calls, at most `limit`.")
-    total_storage_size_bytes: BigInt | None = plain_field(
-        "Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."
-    )
+    count: BigInt
+    """Number of matching calls, at most `limit`."""
+    total_storage_size_bytes: BigInt | None
+    """Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."""
 
 
 @strawberry.type
@@ -108,13 +104,16 @@ class ExplainRes:
 
     # The source is `stores.query.explain.Plan`.
 
-    sorts_in_memory: bool = plain_field(
-        "True if no index provides the order, so that MongoDB sorts all matching documents."
-    )
-    keys_examined: BigInt = plain_field("Number of index keys that MongoDB examined.")
-    documents_examined: BigInt = plain_field("Number of documents that MongoDB examined.")
-    returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
-    milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
+    sorts_in_memory: bool
+    """True if no index provides the order, so that MongoDB sorts all matching documents."""
+    keys_examined: BigInt
+    """Number of index keys that MongoDB examined."""
+    documents_examined: BigInt
+    """Number of documents that MongoDB examined."""
+    returned: BigInt
+    """Number of documents returned: page size plus one if there is a next page."""
+    milliseconds: BigInt
+    """Execution time in MongoDB, in milliseconds."""
 
     @resolved_field()
     def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
@@ -137,8 +136,12 @@ class CallQueries:
     """Query fields that read calls."""
 
     @resolved_field(returns=CallSchema | None)
-    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
-        """Call with an id; null if it is missing or deleted."""
+    async def call(self, info: Info, project_id: ProjectId, id: strawberry.ID) -> Row | None:
+        """Call with an id; null if it is missing or deleted.
+
+        Args:
+            id: Id of the call.
+        """
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
@@ -179,10 +182,14 @@ class CallQueries:
         project_id: ProjectId,
         filter: Filter = None,
         query: Condition = None,
-        limit: Limit = None,
+        limit: int | None = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """Number and storage size of matching calls."""
+        """Number and storage size of matching calls.
+
+        Args:
+            limit: Upper limit of the count; counting stops there.
+        """
         store_filter, condition = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, store_filter, limit, condition, expansion)
@@ -218,10 +225,14 @@ After = Annotated[
 class CallEventType(Enum):
     """Kind of change of a call."""
 
-    STARTED = enum_value("started", "Start of the call, which may have ended before the event arrives.")
-    ENDED = enum_value("ended", "End of the call, or storage of a complete call.")
-    UPDATED = enum_value("updated", "Change of the display name, or a replaced start or end.")
-    DELETED = enum_value("deleted", "Deletion of the call. Removal by a purge or by retention sends no event.")
+    STARTED = "started"
+    """Start of the call, which may have ended before the event arrives."""
+    ENDED = "ended"
+    """End of the call, or storage of a complete call."""
+    UPDATED = "updated"
+    """Change of the display name, or a replaced start or end."""
+    DELETED = "deleted"
+    """Deletion of the call. Removal by a purge or by retention sends no event."""
 
 
 @strawberry.type
@@ -230,11 +241,12 @@ class CallEvent:
 
     # The source is `stores.calls.CallEvent`.
 
-    type: CallEventType = plain_field("Kind of change.")
-    call: CallSchema = plain_field(
-        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
-    )
-    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
+    type: CallEventType
+    """Kind of change."""
+    call: CallSchema
+    """Call as stored when the event is sent, shortly after the change; for DELETED, its last state."""
+    cursor: str
+    """Cursor of this event; pass it as `after`, to any server, to continue after it."""
 
 
 @strawberry.type
@@ -243,12 +255,7 @@ class CallSubscriptions:
 
     @subscription_field(of=CallEvent)
     def call_events(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        filter: Filter = None,
-        query: Condition = None,
-        after: After = None,
+        self, info: Info, project_id: ProjectId, filter: Filter = None, query: Condition = None, after: After = None
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
 

@@ -7,7 +7,7 @@ from functools import partial
 from inspect import signature
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -21,39 +21,34 @@ from graphql_schema.fields import (
     ProjectId,
     argument,
     declare_arguments,
-    enum_value,
     grouped_arguments,
     parameters,
-    plain_field,
     resolved_field,
+    selected_fields,
     to_store,
 )
+from graphql_schema.fields.descriptions import descriptions_of_attributes
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page, PageRequest, Row, drop_parsed
 from stores.query.sort import SortBy as StoreSortBy
-from stores.row_fields import drop_parsed
-
-if TYPE_CHECKING:
-    from graphql_schema.calls.types import CallSchema
-    from graphql_schema.evaluations import EvaluationRun
-    from graphql_schema.files import FileContentReadRes
-    from graphql_schema.objects import ObjSchema
-    from graphql_schema.tables import Table
-    from graphql_schema.threads import ThreadSchema
-    from graphql_schema.traces import Trace
 
 Node = TypeVar("Node")
 
-TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables")]
-Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
-Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
-ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
-TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
-File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
-Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
+
+def _lazy(name: str, module: str) -> FieldDefinition:
+    """Type of a module that imports this one, directly or not."""
+    return cast("Any", Annotated)[name, strawberry.lazy(f"graphql_schema.{module}")]
+
+
+TableOf = _lazy("Table", "tables")
+Call = _lazy("CallSchema", "calls.types")
+Version = _lazy("ObjSchema", "objects")
+ThreadOf = _lazy("ThreadSchema", "threads")
+TraceOf = _lazy("Trace", "traces")
+File = _lazy("FileContentReadRes", "files")
+Run = _lazy("EvaluationRun", "evaluations")
 
 First = Annotated[
     int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")
@@ -78,19 +73,22 @@ FEW_CHARACTERS: Final = 4_096
 class SortDirection(Enum):
     """Direction of a sort; null and missing values are last in both directions."""
 
-    ASC = enum_value("asc", "Ascending: smallest, earliest or alphabetically first entries first.")
-    DESC = enum_value("desc", "Descending: largest, latest or alphabetically last entries first.")
+    ASC = "asc"
+    """Ascending: smallest, earliest or alphabetically first entries first."""
+    DESC = "desc"
+    """Descending: largest, latest or alphabetically last entries first."""
 
 
 @strawberry.input
 class SortBy:
     """Key of a sort; entries with equal keys are ordered by id, ascending."""
 
-    field: str = plain_field(
-        "Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
-        "feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type."
-    )
-    direction: SortDirection = plain_field("Direction of the sort.")
+    field: str
+    """Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as
+    feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type.
+    """
+    direction: SortDirection
+    """Direction of the sort."""
 
 
 def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:
@@ -135,14 +133,14 @@ class Listing:
 class PageInfo:
     """Position of a page in its list."""
 
-    has_next_page: bool = plain_field("True if there are entries after this page.")
-    has_previous_page: bool = plain_field("True if there are entries before this page.")
-    start_cursor: str | None = plain_field(
-        "Cursor of the first entry of this page, to pass as `before`; null for an empty page."
-    )
-    end_cursor: str | None = plain_field(
-        "Cursor of the last entry of this page, to pass as `after`; null for an empty page."
-    )
+    has_next_page: bool
+    """True if there are entries after this page."""
+    has_previous_page: bool
+    """True if there are entries before this page."""
+    start_cursor: str | None
+    """Cursor of the first entry of this page, to pass as `before`; null for an empty page."""
+    end_cursor: str | None
+    """Cursor of the last entry of this page, to pass as `after`; null for an empty page."""
 
 
 def _cursor(parent: strawberry.Parent[Any]) -> str:
@@ -156,8 +154,10 @@ class Edge(Generic[Node]):
 
     # The source is a dict of the node and its page.
 
-    cursor: str = strawberry.field(resolver=_cursor, description="Cursor of this entry, valid for the same query only.")
-    node: Node = plain_field("Entry of the list.")
+    cursor: str = strawberry.field(resolver=_cursor)
+    """Cursor of this entry, valid for the same query only."""
+    node: Node
+    """Entry of the list."""
 
 
 async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
@@ -199,9 +199,8 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    total_count = resolved_field(
-        "Number of entries on all pages; computed only if selected.", returns=BigInt, work=COUNT
-    )(batched_resolver(_total_counts))
+    total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts))
+    """Number of entries on all pages; computed only if selected."""
 
 
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
@@ -267,7 +266,6 @@ def connection_field(
 
 
 def list_field(
-    description: str,
     of: object,
     store: Callable[[Stores], Any],
     *,
@@ -283,7 +281,6 @@ def list_field(
     Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments.
 
     Args:
-        description: text in the SDL.
         of: GraphQL type of the nodes.
         store: picks the store, whose `page` takes the values of `key`, a page request, the selected fields, a filter,
             the sort keys and, with `query`, a query. Its `count` takes the values of `key`, a filter and a query.
@@ -307,7 +304,7 @@ def list_field(
         return Listing(page, partial(entities.count, *values, store_filter, *further))
 
     declare_arguments(resolve, "arguments", parameters({**narrowing, **_PAGING}, required=key))
-    return resolved_field(description, connection_of(of), **cost)(resolve)
+    return resolved_field(returns=connection_of(of), **cost)(resolve)
 
 
 def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
@@ -322,8 +319,9 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
 
     own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
     declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
+    description = descriptions_of_attributes(queries).get(name, root.description)
     return strawberry.field(
-        resolver=resolve, description=root.description, graphql_type=connection_of(of), metadata=root.metadata
+        resolver=resolve, description=description, graphql_type=connection_of(of), metadata=root.metadata
     )
 
 
@@ -352,7 +350,6 @@ def key_of(*names: str) -> KeyOf:
 
 
 def to_one(
-    description: str,
     to: object,
     find: Callable[[Stores], Find],
     key: KeyOf,
@@ -372,11 +369,10 @@ def to_one(
         found = await info.context.loaders.load_all(find(info.context.stores), present, *select(info))
         return [None if each is None else found[each] for each in keys]
 
-    return resolved_field(description, returns=to, **cost)(batched_resolver(of_all))
+    return resolved_field(returns=to, **cost)(batched_resolver(of_all))
 
 
 def to_many(
-    description: str,
     of: object,
     relation_in: Callable[[Stores], Relation],
     key: KeyOf,
@@ -389,7 +385,6 @@ def to_many(
     """Field with a page of related rows of the type `of`.
 
     Args:
-        description: text in the SDL.
         of: GraphQL type of the rows.
         relation_in: picks the relation from the stores.
         key: returns the key of the related rows.
@@ -414,7 +409,7 @@ def to_many(
 
         return [Listing(pages[each], count, each) for each in keys]
 
-    return resolved_field(description, connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
+    return resolved_field(returns=connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
 
 
 class ConnectionNames(NameConverter):

@@ -118,7 +118,7 @@ class KeysStore:
 
     @database_query
     async def live_keys(self, change_number: int) -> LiveKeys:
-        """Return all valid keys as of `mark` or later."""
+        """Return all valid keys, as of `change_number` or later."""
         rows = await self.database.control_client.find_all(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
         return LiveKeys(change_number, {document["_id"]: Key.from_document(document) for document in rows})
 

@@ -22,10 +22,12 @@ SCORE: Final = "search_score"
 
 
 class Method(StrEnum):
-    """The search method."""
+    """Search method."""
 
     INDEX = "index"
+    """Index of the project: finds calls that contain the words; the best matches first, then the newest."""
     SCAN = "scan"
+    """Scan of the calls: finds calls that contain the texts, even inside words; the newest first."""
 
 
 ORDERS: Final = {

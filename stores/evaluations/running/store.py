@@ -78,9 +78,7 @@ class EvaluationRunsStore:
         lease = RunLease(self.database, project_id, order.call_id)
         await lease.add(order)
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
-        await sources.calls.write(
-            [order.root(definition.ops[EVALUATE], inputs, order.created_at, order.display_name).start()]
-        )
+        await sources.calls.write([order.start(definition.ops[EVALUATE], inputs)])
         if not await lease.release():
             # Another worker dropped the run before its call was stored.
             failed = {"status_counts": {"success": 0, "error": 1}}
@@ -114,13 +112,13 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, Running):
             return False
-        if not await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER)):
-            new_status = await self._evaluations.status(project_id, call_id)
-            if isinstance(new_status, Running):
-                raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
-            return _is_canceled(new_status)
-        await self._wait_for_end(project_id, call_id)
-        return _is_canceled(await self._evaluations.status(project_id, call_id))
+        is_queued = await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER))
+        if is_queued:
+            await self._wait_for_end(project_id, call_id)
+        status = await self._evaluations.status(project_id, call_id)
+        if isinstance(status, Running) and not is_queued:
+            raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
+        return isinstance(status, Failed) and status.error.startswith(CANCELED)
 
     async def _request_cancel(self, project_id: str, call_id: str, wb_user_id: str) -> bool:
         change = {"$set": {"canceled_by": wb_user_id}}
@@ -223,10 +221,6 @@ def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder
         rows=definition.rows,
         ordered_by=audit.CALLER.get(),
     )
-
-
-def _is_canceled(status: Status) -> bool:
-    return isinstance(status, Failed) and status.error.startswith(CANCELED)
 
 
 async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:
