@@ -21,8 +21,7 @@ from graphql_schema.limits.cost_weights import SCAN
 from stores.aggregates import Aggregate, Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import Expansion
 from stores.concurrency.time_slices import ReleasedItems
-from stores.paging import Row
-from stores.row_fields import drop_parsed
+from stores.paging import Row, drop_parsed
 
 _UNPRICED = "Number of tokens of models without a price in US dollars, which cost does not include."
 

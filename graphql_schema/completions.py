@@ -24,7 +24,7 @@ from graphql_schema.fields.connections import to_one
 from graphql_schema.files import file_url
 from stores.completions import Completion, CompletionEvent
 from stores.images import GeneratedImages, ImageInputs
-from stores.row_fields import ValueField
+from stores.paging import ValueField
 
 Tracked = Annotated[bool | None, argument("True if the completion is stored as a call with usage and costs.")]
 

@@ -32,8 +32,7 @@ from graphql_schema.refs import ResolvedRef
 from stores.evaluations import logged_runs as stored
 from stores.evaluations.result_rows import PredictionSelection
 from stores.ids import check_call_id
-from stores.paging import PageRequest, Row
-from stores.row_fields import JsonField
+from stores.paging import JsonField, PageRequest, Row
 
 RunId = Annotated[strawberry.ID, argument("Id of the run: of its call of Evaluation.evaluate.")]
 

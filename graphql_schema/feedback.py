@@ -31,9 +31,8 @@ from graphql_schema.refs import load_nodes
 from stores.feedback import FeedbackStats, NewFeedback
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.feedback.store import check_number
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import feedback_ref, inner_entity
-from stores.row_fields import JsonField
 
 PAYLOAD = JsonField("payload")
 

@@ -26,9 +26,8 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.documents import files_of, table_key
 from stores.objects.filters import INDEXED_OBJECT_FIELDS
 from stores.objects.inputs import check_object_id
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import object_ref
-from stores.row_fields import JsonField
 
 
 @strawberry.type

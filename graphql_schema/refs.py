@@ -13,9 +13,8 @@ from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, resolved_f
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
 from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import EntityKind, EntityRef, kind_of, parse_entity, without_steps
-from stores.row_fields import JsonField
 from stores.threads import Period
 
 MAX_NODES: Final = 1_000

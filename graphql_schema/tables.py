@@ -20,9 +20,8 @@ from graphql_schema.fields import (
 from graphql_schema.fields.connections import TableOf, key_of, list_field, to_many, to_one
 from stores import tables as store
 from stores.concurrency.time_slices import cooperative_batches
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import table_ref, table_row_ref
-from stores.row_fields import JsonField
 from stores.tables.rows import INDEXED_ROW_FIELDS
 
 

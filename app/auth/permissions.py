@@ -14,9 +14,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.http.connections import CALLER, SESSION, first_header
+from app.http.connections import CALLER, SESSION, first_header, prefers_html
 from app.http.errors import error_response
-from app.http.media_types import prefers_html
 from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Caller, Role
 

@@ -20,7 +20,7 @@ from uvicorn import Config, Server
 
 from app.auth.sessions import key_policy_for
 from app.background.migration_runner import check_version
-from app.commands.health import ANY_ADDRESS, ask
+from app.commands.health import ANY_ADDRESS, ask, url_of
 from app.commands.keys import first_key, has_keys
 from app.mongodb import data_location, mongodb
 from app.observability.audit_log import AuditFile
@@ -122,13 +122,6 @@ def worker_app() -> Starlette:
     return app
 
 
-def base_url(listener: socket.socket) -> str:
-    """Return `http://host:port` as a browser on this machine reaches the server."""
-    host, port = listener.getsockname()[:2]
-    host = ANY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _run(settings: Settings, listener: socket.socket) -> None:
     config = Config(
         f"{__name__}:{worker_app.__name__}",
@@ -159,9 +152,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 
 def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
-    url = base_url(listener)
-    address = listener.getsockname()
-    reachable = (ANY_ADDRESS.get(address[0], address[0]), address[1])
+    host, port = listener.getsockname()[:2]
+    url, reachable = url_of(host, port), (ANY_ADDRESS.get(host, host), port)
     page = "GraphiQL" if settings.graphiql else "GraphQL "
     details = (
         f"  {page}  {url}/graphql",

@@ -126,7 +126,7 @@ class MetricsCollector:
         fan_out, resources = self.stores.calls.fan_out, self._resources()
         jobs = self.background.job_stats
         return {
-            "loomql_info": {(_version(),): 1},
+            "loomql_info": {(installed_version("unknown"),): 1},
             "loomql_requests": counters.answered,
             "loomql_request_seconds": counters.timings,
             "loomql_errors": counters.errors,
@@ -165,11 +165,12 @@ class MetricsCollector:
         }
 
 
-def _version() -> str:
+def installed_version(otherwise: str) -> str:
+    """Return the installed version of LoomQL, or `otherwise` if it runs from its source."""
     try:
         return version("loomql")
     except PackageNotFoundError:
-        return "unknown"
+        return otherwise
 
 
 @contextmanager

@@ -124,10 +124,6 @@ class RequestRecord:
         CURRENT.set(self)
         REQUEST_ID.set(self.request_id)
 
-    def mark_stream(self, operation: str) -> None:
-        """Mark the request as an event stream, and set its root field."""
-        self.endpoint, self.operation = EVENTS, operation
-
     def count_error(self, code: str) -> None:
         """Count an error code of the response, once per request."""
         if self.counters is not None and code not in self._codes:

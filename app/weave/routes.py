@@ -1,11 +1,15 @@
-"""Routes of the Weave SDK: the API of its trace server and W&B's GraphQL lookups, under one prefix."""
+"""Routes of the Weave SDK, under one prefix: its trace server's API, W&B's GraphQL lookups, links to W&B's pages."""
 
 import asyncio
 import inspect
+import json
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -14,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from app.admission import Admission, quota_key_of
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
-from app.weave import call_writes, calls, completions, feedback, files, links, objects, projects, tables, wandb_graphql
+from app.weave import batches, calls, completions, feedback, files, objects, projects, tables, wandb_graphql
 from app.weave.request_body import Body, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
@@ -26,18 +30,18 @@ _Endpoint = Callable[[Stores, Any], Awaitable[object]]
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
-    "/call/upsert_batch": call_writes.upsert_batch,
-    "/call/start": call_writes.start,
-    "/call/end": call_writes.end,
+    "/call/upsert_batch": batches.upsert_calls,
+    "/call/start": calls.start,
+    "/call/end": calls.end,
     "/call/read": calls.read,
     "/call/update": calls.update,
     "/calls/delete": calls.delete,
     "/calls/query": calls.query,
     "/calls/stream_query": calls.stream_query,
     "/calls/query_stats": calls.query_stats,
-    "/v2/{entity}/{project}/calls/complete": call_writes.complete,
-    "/v2/{entity}/{project}/call/start": call_writes.start,
-    "/v2/{entity}/{project}/call/end": call_writes.end,
+    "/v2/{entity}/{project}/calls/complete": batches.complete_calls,
+    "/v2/{entity}/{project}/call/start": calls.start,
+    "/v2/{entity}/{project}/call/end": calls.end,
     "/obj/create": objects.create,
     "/obj/read": objects.read,
     "/obj/delete": objects.delete,
@@ -53,7 +57,7 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/file/content": files.content,
     "/files/stats": projects.files_stats,
     "/feedback/create": feedback.create,
-    "/feedback/batch/create": feedback.create_batch,
+    "/feedback/batch/create": batches.create_feedback,
     "/feedback/query": feedback.query,
     "/feedback/purge": feedback.purge,
     "/feedback/replace": feedback.replace,
@@ -68,6 +72,35 @@ _POSTS: Final[dict[str, _Endpoint]] = {
 }
 
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
+
+
+_QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
+_CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
+
+_LINK: Final = re.compile(
+    r"/(?P<project>[^/]+/[^/]+)/(?:r/call/(?P<call>[^/]+)"
+    r"|weave/(?P<kind>object|op)s/(?P<name>[^/]+)/versions/(?P<digest>[^/]+)|weave(?:/.*)?)",
+    re.DOTALL,
+)
+
+
+def query_of_link(path: str) -> str | None:
+    """Return GraphiQL's query string for the path of a link below the prefix, None if the SDK prints no such link.
+
+    A link to a call or to a version of an object or op queries that entity. Any other page of a project lists its
+    latest traces.
+    """
+    link = _LINK.fullmatch(path)
+    if link is None:
+        return None
+    project_id = link["project"]
+    query, variables = _PROJECT, {"projectId": project_id}
+    if link["call"]:
+        query, variables = _CALL, {"projectId": project_id, "id": link["call"]}
+    elif link["kind"]:
+        query = _VERSION
+        variables = {"ref": f"weave:///{project_id}/{link['kind']}/{link['name']}:{link['digest']}"}
+    return urlencode({"query": query, "variables": json.dumps(variables, indent=2)}, quote_via=quote)
 
 
 class WeaveDoor:
@@ -137,7 +170,7 @@ class WeaveDoor:
         The SDK works without endpoints that return 404, and retries those that return 501.
         """
         path = f"/{request.path_params['path']}"
-        if request.method in {"GET", "HEAD"} and (query := links.query_string_of(path)):
+        if request.method in {"GET", "HEAD"} and (query := query_of_link(path)):
             # Relative, so that it works behind a path prefix.
             steps = "../" * (request.scope["raw_path"].count(b"/") - 1)
             return RedirectResponse(f"{steps}graphql?{query}")

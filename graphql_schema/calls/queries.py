@@ -27,8 +27,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from stores import calls as store
 from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion
-from stores.calls.fields import INDEXED_CALL_FIELDS
-from stores.calls.filters import FILTER_FIELDS, Flag, Texts
+from stores.calls.fields import FILTER_FIELDS, INDEXED_CALL_FIELDS, Flag, Texts
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan

@@ -29,9 +29,8 @@ from graphql_schema.refs import ResolvedRef, refs_of
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type
 from stores.calls.summaries import usage
 from stores.costs import bill
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import call_ref
-from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
 

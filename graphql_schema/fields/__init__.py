@@ -26,8 +26,7 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields.descriptions import description_of
 from graphql_schema.limits.cost_weights import Cost, declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
-from stores.paging import Row
-from stores.row_fields import JsonField, ValueField
+from stores.paging import JsonField, Row, ValueField
 from stores.usage.classes import BY_NAME
 from stores.usage.counts import FIELDS
 

@@ -31,9 +31,8 @@ from graphql_schema.fields.descriptions import descriptions_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page, PageRequest, Row, drop_parsed
 from stores.query.sort import SortBy as StoreSortBy
-from stores.row_fields import drop_parsed
 
 Node = TypeVar("Node")
 

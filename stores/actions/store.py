@@ -29,9 +29,8 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin import ActionSpec, ContainsWordsActionConfig, LlmJudgeActionConfig, without_type_marks
 from stores.objects.classes import OBJECT, classes_of
 from stores.objects.documents import named
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.providers import JsonObject, ProviderError
-from stores.row_fields import JsonField
 
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""

@@ -15,7 +15,7 @@ from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
 from stores.database.error_translation import TOO_LARGE
@@ -65,7 +65,7 @@ class AggregatesStore:
         self._max_groups = max_groups
         self._max_rows = max_rows
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def calls(
         self,

@@ -13,7 +13,14 @@ from stores.concurrency.slots import Limiter
 from stores.errors import StoreError, UnavailableError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from stores.database.connection import OnDatabase
+    from stores.query.index_use import IndexedFields
+
+    class _IndexedStore(Protocol):
+        indexed: IndexedFields
+
 
 QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
 """Quota key that reads count against; empty for the server's own work."""
@@ -44,14 +51,21 @@ _S = TypeVar("_S", bound="OnDatabase")
 _Method = Callable[Concatenate[_S, _P], Awaitable[_R]]
 
 
-def _always(*_arguments: object) -> bool:
+def always(*_arguments: object) -> bool:
+    """Return True: the method scans, whatever its arguments."""
     return True
 
 
+def _unless_indexed(store: "_IndexedStore", *arguments: object) -> bool:
+    return store.indexed.needs_scan(*arguments)
+
+
 def in_scan_slot(
-    needs_scan: Callable[..., bool] = _always,
+    needs_scan: Callable[..., bool] = _unless_indexed,
 ) -> Callable[[_Method[_S, _P, _R]], _Method[_S, _P, _R]]:
-    """Decorator: run a store's method in a slot if `needs_scan(*arguments)` says that it scans.
+    """Decorator: run a store's method in a slot if `needs_scan(store, *arguments)` says that it scans.
+
+    By default it scans if `store.indexed`, the fields that indexes serve, do not suffice for the arguments.
 
     Put it outside of `database_query`, so that the query time limit starts when the method gets its slot. Such a method
     must not call another one: that could wait for the slot of the first.
@@ -60,7 +74,7 @@ def in_scan_slot(
     def decorate(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
         @functools.wraps(method)
         async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-            if not needs_scan(*args, *kwargs.values()):
+            if not needs_scan(store, *args, *kwargs.values()):
                 return await method(store, *args, **kwargs)
             async with store.database.scans.slot(QUOTA_KEY.get()):
                 return await method(store, *args, **kwargs)

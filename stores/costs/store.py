@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 from stores import times
 from stores.costs.defaults import of_model
@@ -12,7 +12,7 @@ from stores.costs.price_timeline import RATE_FIELDS, USD, Price, Rates
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
-from stores.database.reads import find_all, find_first
+from stores.database.reads import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt
@@ -84,14 +84,8 @@ def _token_cost(cost: float, argument: str) -> float:
     return abs(float(cost))  # -0.0 becomes 0.0
 
 
-if TYPE_CHECKING:
-    import asyncio
-
 MAX_AT_ONCE: Final = 1_000
 """Limit on costs created together."""
-
-FEW: Final = 100
-"""Maximum costs of a project that are read before the models are known."""
 
 
 def _fields(kind: Kind, *names: str) -> list[Field]:
@@ -177,26 +171,13 @@ def check_number(number: int) -> None:
         raise BadInputError(f"has {number:,} costs; the limit of one request is {MAX_AT_ONCE:,}", "costs")
 
 
-def start_reading_costs(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
-    """Start reading a project's costs for `prices_of_models`, at most `FEW` + 1."""
-    return find_first(database.costs, {"project_id": project_id}, FEW + 1)
-
-
-async def prices_of_models(
-    database: Database, project_id: str, models: Collection[str], known: Sequence[Document] | None = None
-) -> Prices:
-    """Return the prices of some models under all their spellings, including shipped ones.
-
-    `known` are the project's costs from `start_reading_costs`; they are used unless there are more than `FEW`.
-    """
+async def prices_of_models(database: Database, project_id: str, models: Collection[str]) -> Prices:
+    """Return the prices of some models under all their spellings, including shipped ones."""
     names = dict.fromkeys(name for model in models for name in spellings(model))
-    if known is not None and len(known) <= FEW:
-        rows = [row for row in known if row["llm_id"] in names]
-    else:
-        rows = []
-        for batch in batches(list(names), BATCH):
-            match = {"project_id": project_id, "llm_id": {"$in": batch}}
-            rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
+    rows: list[Document] = []
+    for batch in batches(list(names), BATCH):
+        match = {"project_id": project_id, "llm_id": {"$in": batch}}
+        rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for name in names for price in of_model(name)]
     return Prices([*map(Price.of_project, rows), *shipped])
 

@@ -44,11 +44,6 @@ def find_all(
     return run_in_driver_thread(_find, collection.delegate, match, projection, max_rows)
 
 
-def find_first(collection: Collection, match: dict[str, Any], limit: int) -> "asyncio.Future[list[Document]]":
-    """Read up to `limit` matching documents in no particular order. The read starts now, until it is cancelled."""
-    return run_in_driver_thread(_find, collection.delegate, match, {}, limit, limit)
-
-
 def _find(
     collection: "DriversCollection[Document]",
     match: dict[str, Any],

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.filters import calls_match
+from stores.calls.fields import CALL_FIELDS, calls_match
 from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query

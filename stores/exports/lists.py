@@ -69,7 +69,8 @@ class Columns:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        self.names = tuple(column.name for column in columns)
+        self.kinds = {column.name: column.kind for column in columns}
+        self.names = tuple(self.kinds)
         self._texts = [column.name for column in columns if column.kind is Kind.JSON]
         self._computed = [(column.name, column.compute) for column in columns if column.compute]
         self._encoded = [(column.name, _ENCODERS[column.kind]) for column in columns if column.kind in _ENCODERS]

@@ -153,7 +153,7 @@ class FeedbackStore(DocumentList[None]):
         """
         return await self._purge("feedback", project_id, query, allow_in=False)
 
-    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def stats(self, project_id: str, query: Query | None = None) -> FeedbackStats:
         """Count the feedback that matches the query, by type.

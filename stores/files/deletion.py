@@ -10,7 +10,7 @@ from stores.database import Database, Document
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
 
-FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
+FIELDS: Final = ("project_id", "length", "chunkSize")
 """Fields that `remove` needs of a file."""
 
 _CHUNK_BATCH: Final = 40

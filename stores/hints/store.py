@@ -16,10 +16,8 @@ from time import thread_time
 from typing import Final, NamedTuple, TypeVar
 
 from stores.calls.feedback.conditions import FeedbackFieldTable
-from stores.calls.fields import CALL_FIELDS, OP_NAME
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, op_names
 from stores.calls.inputs import op_trace_name
-from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
 from stores.hints import sample as samples

@@ -15,7 +15,7 @@ from typing import Final, Self
 from stores import ids, times
 from stores.database import Collection, Database, Document, database_query, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
-from stores.database.paced_steps import WorkSteps, deadline_in, is_past, key_range, run_paced
+from stores.database.paced_steps import WorkSteps, change_in_batches, deadline_in, is_past, key_range, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
 from stores.files.deletion import FIELDS, discard_removed, remove
@@ -137,11 +137,11 @@ class Purge:
     async def _remove_all(self) -> WorkSteps:
         """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
-            after = ""
-            while last := await self._database.transaction(
-                partial(self._remove_batch, name=name, collection=collection, after=after)
+            paths = FIELDS if name == "files" else ("_id",)
+            change = partial(self._remove, name=name, collection=collection)
+            async for _ in change_in_batches(
+                self._database, collection, self._match(), _BATCH_SIZE, change, paths, (("_id", 1),)
             ):
-                after = last  # continue behind deleted keys, which MongoDB would skip one by one
                 yield
         async for _ in discard_removed(self._database, self._project_id):
             await self.lease.advance()
@@ -166,25 +166,16 @@ class Purge:
             ("search_words", database.search_words),
         ]
 
-    def _match(self, after: str = "") -> Document:
-        return {"_id": key_range(self._project_id, after), "project_id": self._project_id}
+    def _match(self) -> Document:
+        return {"_id": key_range(self._project_id), "project_id": self._project_id}
 
-    async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
-        """Delete the next documents after a key; return the last deleted key, None if there are no more."""
-        match = self._match(after)
-        paths = FIELDS if name == "files" else {"_id": 1}
-        cursor = collection.find(match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, session=session)
-        documents: list[Document] = await cursor.to_list(None)
-        if not documents:
-            return None
+    async def _remove(self, session: Session, documents: list[Document], name: str, collection: Collection) -> None:
         if name == "files":
             await remove(self._database, session, documents)
         else:
             keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self._project_id}
             await collection.delete_many(keys, session=session)
         await self.lease.advance(counts={name: len(documents)}, session=session)
-        last: str = documents[-1]["_id"]
-        return last
 
     async def _finish(self, session: Session) -> bool:
         """Finish the purge if nothing is left; from then on the project can be created anew."""

@@ -8,7 +8,7 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
@@ -20,7 +20,7 @@ from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retent
 from stores.retention.sweep_state import IS_RUNNING, SweepLease
 from stores.retention.tombstone_sweep import TombstoneSweep
 from stores.retention.trace_sweep import LARGE_TRACE, TracesSweep
-from stores.retention.unused_file_sweep import UnusedFilesSweep
+from stores.retention.unused_file_sweep import sweep_unused_files
 from stores.security import audit
 
 PAUSE: Final = 0.25
@@ -101,7 +101,7 @@ class RetentionStore:
             session=session,
         )
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def preview(self, project_id: str, rule: Rule, wanted: Collection[str]) -> Counts:
         """Count what a rule would delete now, as far as wanted; an empty rule stands for the project's own.
@@ -173,12 +173,12 @@ class RetentionStore:
     async def _steps(self, lease: SweepLease) -> WorkSteps:
         grace_periods = self._grace_periods
         limits = await limits_of(self.database, lease.project_id, Rule.from_document(lease.state), grace_periods)
-        for sweep in (
-            TracesSweep(lease, limits, self._large),
-            TombstoneSweep(lease, grace_periods),
-            UnusedFilesSweep(lease, grace_periods),
+        for steps in (
+            TracesSweep(lease, limits, self._large).steps(),
+            TombstoneSweep(lease, grace_periods).steps(),
+            sweep_unused_files(lease, grace_periods),
         ):
-            async for _ in sweep.steps():
+            async for _ in steps:
                 yield
 
     @database_query

@@ -5,11 +5,11 @@ unchanged. A change of the rule, a takeover or a purge therefore either stops th
 exactly what was deleted, even after a crash.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
 from stores import times
-from stores.database import Database
+from stores.database import Collection, Database, Document
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.transactions import Session
 from stores.retention.rules import Outcome
@@ -51,3 +51,16 @@ class SweepLease(Lease):
         outcome = Outcome.DONE if error is None else Outcome.FAILED
         changes = {"sweep.outcome": str(outcome), "sweep.ended_at": now, "sweep.error": error}
         await self.release({**changes, "due_at": now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)})
+
+
+async def read_by_time(
+    collection: Collection, match: Document, field: str, limits: Document, paths: Sequence[str], size: int
+) -> AsyncGenerator[list[Document], None]:
+    """Yield the matching documents in batches, oldest first by `field`, whose values are within `limits`."""
+    match = {**match, field: dict(limits)}
+    projection = dict.fromkeys([*paths, field, "id"], 1)
+    order = [(field, 1), ("id", 1)]
+    while rows := await collection.find(match, projection, sort=order, limit=size, batch_size=size + 1).to_list(None):
+        yield rows
+        match[field]["$gte"] = at = rows[-1][field]
+        match["$or"] = [{field: {"$gt": at}}, {field: at, "id": {"$gt": rows[-1]["id"]}}]

@@ -5,15 +5,15 @@ the transaction is retried. An end that arrives for one of the calls conflicts w
 is retried.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from stores.database import Document
-from stores.database.paced_steps import WorkSteps, weighted_batches
+from stores.database.paced_steps import WorkSteps, change_in_batches, weighted_batches
 from stores.database.transactions import Session
 from stores.retention.rules import Limits
-from stores.retention.sweep_state import SweepLease
+from stores.retention.sweep_state import SweepLease, read_by_time
 
 _CALLS_PER_READ: Final = 500
 """Calls read per step."""
@@ -55,26 +55,14 @@ class TracesSweep:
         if doomed := self._lease.state.get("doomed"):
             async for _ in self._remove_large(doomed):
                 yield
-        position: Document = {}
-        while self._doomed_stages and (calls := await self._next_calls(position)):
-            position = calls[-1]
+        if not self._doomed_stages:
+            return
+        old = {"$lt": self._before}
+        async for calls in read_by_time(self._calls, self._visible, "started_at", old, ["trace_id"], _CALLS_PER_READ):
             for traces in weighted_batches(await self._doomed_traces(calls), "calls", BATCH_SIZE):
                 async for _ in self._remove(traces):
                     yield
             yield
-
-    async def _next_calls(self, position: Document) -> list[Document]:
-        """Read the next calls by start time before the limit, after `position`."""
-        started_range: Document = {"$lt": self._before}
-        match = {**self._visible, "started_at": started_range}
-        if position:
-            started_range["$gte"] = at = position["started_at"]
-            match["$or"] = [{"started_at": {"$gt": at}}, {"started_at": at, "id": {"$gt": position["id"]}}]
-        paths = {"_id": 0, "trace_id": 1, "started_at": 1, "id": 1}
-        order = [("started_at", 1), ("id", 1)]
-        return await self._calls.find(
-            match, paths, sort=order, limit=_CALLS_PER_READ, batch_size=_CALLS_PER_READ + 1
-        ).to_list(_CALLS_PER_READ)
 
     async def _doomed_traces(self, calls: Sequence[Document]) -> list[Document]:
         """Return the traces of some calls that are to be deleted, with their numbers of calls."""
@@ -155,31 +143,24 @@ class TracesSweep:
     async def _remove_late_feedback(self, call_ids: list[str]) -> None:
         """Delete feedback that was stored while its calls were deleted."""
         match = {"project_id": self._lease.project_id, "call_id": {"$in": call_ids}}
-        feedback = await self._database.feedback.find(match, {"call_id": 1}).to_list(None)
-        if feedback:
-            on_calls = {one["_id"]: one["call_id"] for one in feedback}
-            await self._database.transaction(partial(remove_orphaned, self._lease, on_calls=on_calls))
+        await remove_orphans(self._lease, await self._database.feedback.find(match, {"call_id": 1}).to_list(None))
 
     async def _remove_large(self, doomed: Document) -> WorkSteps:
-        """Delete the calls of a trace that had started when its deletion was decided."""
-        started_range: Document = {"$lt": doomed["before"]}
-        match = {**self._visible, "trace_id": doomed["trace_id"], "started_at": started_range}
-        while rows := await self._database.transaction(partial(self._remove_large_batch, match=match)):
-            # continue behind deleted keys, which MongoDB would skip one by one
-            started_range["$lte"] = rows[-1]["started_at"]
-            await self._remove_late_feedback([row["id"] for row in rows])
+        """Delete the calls of a trace that had started when its deletion was decided, from its newest calls on."""
+        match = {**self._visible, "trace_id": doomed["trace_id"], "started_at": {"$lt": doomed["before"]}}
+
+        async def remove(session: Session, calls: list[Document]) -> None:
+            counts = {"calls": len(calls), "trace_bytes": sum(call["storage_size_bytes"] for call in calls)}
+            await remove_calls(self._lease, session, [call["id"] for call in calls], counts)
+
+        paths = ("id", "started_at", "storage_size_bytes")
+        order = (("started_at", -1), ("id", 1))
+        async for calls in change_in_batches(
+            self._database, self._calls, match, BATCH_SIZE, remove, paths, order, hint=_BY_TRACE
+        ):
+            await self._remove_late_feedback([call["id"] for call in calls])
             yield
         await self._lease.advance({"doomed": None})
-
-    async def _remove_large_batch(self, session: Session, match: Document) -> list[Document]:
-        """Delete the newest remaining calls of a large trace; return their fields."""
-        paths = {"_id": 0, "id": 1, "started_at": 1, "storage_size_bytes": 1}
-        order = [("started_at", -1), ("id", 1)]
-        cursor = self._calls.find(match, paths, sort=order, limit=BATCH_SIZE, session=session, hint=_BY_TRACE)
-        rows: list[Document] = await cursor.to_list(None)
-        counts = {"calls": len(rows), "trace_bytes": sum(row["storage_size_bytes"] for row in rows)}
-        await remove_calls(self._lease, session, [row["id"] for row in rows], counts)
-        return rows
 
 
 async def remove_calls(lease: SweepLease, session: Session, call_ids: Sequence[str], counts: dict[str, int]) -> None:
@@ -189,8 +170,6 @@ async def remove_calls(lease: SweepLease, session: Session, call_ids: Sequence[s
         LeaseLostError: if the lease is lost.
     """
     database, project_id = lease.database, lease.project_id
-    if not call_ids:
-        return
     keys: list[Any] = [f"{project_id}:{call_id}" for call_id in call_ids]
     await database.calls.delete_many({"_id": {"$in": keys}, "project_id": project_id}, session=session)
     on_these_calls = {"project_id": project_id, "call_id": {"$in": list(call_ids)}}
@@ -198,17 +177,19 @@ async def remove_calls(lease: SweepLease, session: Session, call_ids: Sequence[s
     await lease.count({**counts, "feedback": feedback.deleted_count}, session)
 
 
-async def remove_orphaned(lease: SweepLease, session: Session, on_calls: Mapping[str, str]) -> None:
-    """Delete feedback (by key, with the ids of its calls) whose calls do not exist."""
-    orphans = await orphans_of(lease, on_calls, session)
-    keys = {"_id": {"$in": list(orphans)}, "project_id": lease.project_id}
-    done = await lease.database.feedback.delete_many(keys, session=session)
-    await lease.count({"feedback": done.deleted_count}, session)
+async def remove_orphans(lease: SweepLease, feedback: Sequence[Document]) -> None:
+    """Delete those of some feedback on calls whose calls do not exist, not even as tombstones."""
 
+    async def without_call(session: Session | None = None) -> list[str]:
+        keys = list({f"{lease.project_id}:{one['call_id']}" for one in feedback})
+        match = {"_id": {"$in": keys}, "project_id": lease.project_id}
+        present = {call["id"] async for call in lease.database.calls.find(match, {"id": 1}, session=session)}
+        return [one["_id"] for one in feedback if one["call_id"] not in present]
 
-async def orphans_of(lease: SweepLease, on_calls: Mapping[str, str], session: Session | None = None) -> dict[str, str]:
-    """Return the feedback whose calls do not exist, not even as tombstones."""
-    keys = list({f"{lease.project_id}:{call_id}" for call_id in on_calls.values()})
-    match = {"_id": {"$in": keys}, "project_id": lease.project_id}
-    present = {call["id"] async for call in lease.database.calls.find(match, {"id": 1}, session=session)}
-    return {key: call_id for key, call_id in on_calls.items() if call_id not in present}
+    async def remove(session: Session) -> None:
+        keys = {"_id": {"$in": await without_call(session)}, "project_id": lease.project_id}
+        removed = await lease.database.feedback.delete_many(keys, session=session)
+        await lease.count({"feedback": removed.deleted_count}, session)
+
+    if feedback and await without_call():
+        await lease.database.transaction(remove)

@@ -6,7 +6,7 @@ all of these, so only projects with files of that age are scanned; if a scan tak
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
@@ -50,53 +50,65 @@ _SEARCHED: Final = dict.fromkeys(("json", "visible", "trace_id", "deleted_at", "
 IsDoomed = Callable[[Document], bool]
 
 
-class UnusedFilesSweep:
-    """Deletes a project's unused files."""
+async def sweep_unused_files(lease: SweepLease, grace_periods: GracePeriods) -> WorkSteps:
+    """Delete a project's unused files in steps."""
+    database, project_id = lease.database, lease.project_id
+    before = times.now() - grace_periods.files
 
-    def __init__(self, lease: SweepLease, grace_periods: GracePeriods) -> None:
-        self._database = lease.database
-        self._lease = lease
-        self._before = times.now() - grace_periods.files
-
-    async def steps(self) -> WorkSteps:
-        """Delete them in steps."""
-        async for _ in discard_removed(self._database, self._lease.project_id):
-            yield
-        last_scan: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
-        is_long = last_scan["took"] >= _SHORT_MICROS
-        if is_long and times.now() - last_scan["at"] < _REPEAT_FACTOR * last_scan["took"]:
-            return
-        started_at, last = times.now(), ""
-        while candidates := await next_files(self._database, self._lease.project_id, self._before, last):
-            last = max(candidates)
-            digests = {digest for digest, _ in candidates.values()}
-            async for _ in remove_referenced(self._database, self._lease.project_id, digests):
-                await self._lease.advance()
-                yield
-            unused = [key for key, (digest, _) in candidates.items() if digest in digests]
-            for keys in batches(unused, _REMOVE_BATCH):
-                await self._database.transaction(partial(self._remove, keys=list(keys)))
-                yield
-            async for _ in discard_removed(self._database, self._lease.project_id):
-                yield
-        now = times.now()
-        await self._lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
-
-    async def _remove(self, session: Session, keys: list[str]) -> None:
-        """Delete files of a batch, unless they were stored or read meanwhile."""
-        match = {"_id": {"$in": keys}, "project_id": self._lease.project_id, **stored_before(self._before)}
-        files = await self._database.files.find(match, FIELDS, session=session).to_list(None)
+    async def remove_unless_used(session: Session, keys: list[str]) -> None:
+        """Delete files, unless they were stored or read meanwhile."""
+        match = {"_id": {"$in": keys}, "project_id": project_id, **stored_before(before)}
+        files = await database.files.find(match, FIELDS, session=session).to_list(None)
         if files:
-            await remove(self._database, session, files)
-            counts = {"files": len(files), "file_bytes": sum(file["length"] for file in files)}
-            await self._lease.count(counts, session)
+            await remove(database, session, files)
+            await lease.count({"files": len(files), "file_bytes": sum(file["length"] for file in files)}, session)
+
+    async for _ in discard_removed(database, project_id):
+        yield
+    last_scan: dict[str, int] = lease.state.get("files_looked_for", {"at": 0, "took": 0})
+    started_at = times.now()
+    is_long = last_scan["took"] >= _SHORT_MICROS
+    if is_long and started_at - last_scan["at"] < _REPEAT_FACTOR * last_scan["took"]:
+        return
+    async for unused in find_unused(database, project_id, before):
+        await lease.advance()
+        yield
+        for files in batches(unused, _REMOVE_BATCH):
+            await database.transaction(partial(remove_unless_used, keys=[key for key, _ in files]))
+            yield
+        async for _ in discard_removed(database, project_id):
+            yield
+    now = times.now()
+    await lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
 
 
-async def next_files(database: Database, project_id: str, before: int, after: str = "") -> dict[str, tuple[str, int]]:
-    """Return digest and size by key of a project's next files after a key, last stored or read before a time."""
-    match: Document = {"_id": key_range(project_id, after), "project_id": project_id, **stored_before(before)}
-    rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_MAX_CANDIDATES)
-    return {row["_id"]: (row["digest"], row["length"]) async for row in rows}
+def candidates_match(project_id: str, before: int, after: str = "") -> Document:
+    """Return the match for a project's files after a key that were last stored or read before a time."""
+    return {"_id": key_range(project_id, after), "project_id": project_id, **stored_before(before)}
+
+
+async def find_unused(
+    database: Database, project_id: str, before: int, is_doomed: IsDoomed = lambda _document: False
+) -> AsyncGenerator[list[tuple[str, int]], None]:
+    """Search a project's calls, objects, rows and feedback in steps; yield key and size of the unused files found.
+
+    Most steps find none. Documents for which `is_doomed` is True are ignored: it gets a call, version or feedback with
+    the fields that decide.
+    """
+    after = ""
+    while True:
+        match = candidates_match(project_id, before, after)
+        rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_MAX_CANDIDATES)
+        candidates = [(row["_id"], row["digest"], row["length"]) async for row in rows]
+        if not candidates:
+            return
+        after = candidates[-1][0]
+        digests = {digest for _, digest, _ in candidates}
+        for collection in (database.objects, database.table_rows, database.feedback, database.calls):
+            position = ""
+            while digests and (position := await _search_batch(collection, project_id, position, digests, is_doomed)):
+                yield []
+        yield [(key, size) for key, digest, size in candidates if digest in digests]
 
 
 def digests_in(text: str, digests: AbstractSet[str]) -> Iterator[str]:
@@ -108,40 +120,24 @@ def digests_in(text: str, digests: AbstractSet[str]) -> Iterator[str]:
                 yield word
 
 
-async def remove_referenced(
-    database: Database, project_id: str, digests: set[str], is_doomed: IsDoomed = lambda _document: False
-) -> WorkSteps:
-    """Remove from `digests` those that occur anywhere in a project, one batch of documents per step.
-
-    Documents for which `is_doomed` is True are ignored: it gets a call, version or feedback with the fields that
-    decide. It ends early if no digest is left.
-    """
-    for collection in (database.objects, database.table_rows, database.feedback, database.calls):
-        after = ""
-        while digests:
-            previous, after = after, await _search_batch(collection, project_id, after, digests, is_doomed)
-            yield
-            if after == previous:
-                break
-
-
 async def _search_batch(
     collection: Collection, project_id: str, after: str, digests: set[str], is_doomed: IsDoomed
 ) -> str:
-    """Search the next batch of documents; return the key of the last one, or `after` if there are no more."""
+    """Remove the digests that occur in the next documents; return the last one's key, or "" if there is none."""
     match = {"_id": key_range(project_id, after), "project_id": project_id}
+    last = ""
     time_slice = TimeSlice()
     async for document in collection.find(
         match, _SEARCHED, sort=[("_id", 1)], limit=_SEARCH_BATCH, batch_size=_SEARCH_BATCH + 1
     ):
-        after = document["_id"]
+        last = document["_id"]
         if is_doomed(document):
             continue
         for slice_ in _slices(document.get("json", {})):
             digests.difference_update(list(digests_in(slice_, digests)))
             if time_slice.is_used_up():
                 await time_slice.yield_to_loop()
-    return after
+    return last
 
 
 def _slices(texts: Document) -> Iterator[str]:

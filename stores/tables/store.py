@@ -41,6 +41,8 @@ class TablesStore:
     selected, the JSON text of `val` under `json`.
     """
 
+    indexed = INDEXED_ROW_FIELDS
+
     def __init__(self, database: Database) -> None:
         self.database = database
         self._tables = database.tables
@@ -133,7 +135,7 @@ class TablesStore:
             await run_paced(self.database, steps, PAUSE, deadline=None)
         return len(abandoned)
 
-    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def page(
         self,
@@ -185,7 +187,7 @@ class TablesStore:
                     result[project_id, row["table_digest"], row["original_index"]] = row
         return result
 
-    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def count(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None

@@ -6,10 +6,9 @@ from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
-from stores.calls.fields import paths_of
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CallsFilter, paths_of
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
@@ -34,7 +33,7 @@ class TextSearchStore:
         self.database = database
         self._scan_seconds = scan_seconds
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def page(
         self,
@@ -88,7 +87,7 @@ class TextSearchStore:
         rows[:] = [calls[row["id"]] | row for row in rows if row["id"] in calls]
         await add_computed_fields(self.database, project_id, rows, wanted)
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def count(
         self,

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -52,12 +53,25 @@ async def chromium() -> "AsyncIterator[Browser]":
 @pytest.fixture
 async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
     """Open GraphiQL for the first time; after the test, require that it reported no error."""
+    async with _graphiql(chromium, demo_server_url) as page:
+        yield page
+    assert page.complaints == []
+
+
+@pytest.fixture(scope="module")
+async def shared_graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
+    """Open GraphiQL once for all tests of a file that each use another tab; opening it takes seconds."""
+    async with _graphiql(chromium, demo_server_url) as page:
+        yield page
+
+
+@asynccontextmanager
+async def _graphiql(chromium: "Browser", url: str) -> AsyncIterator[GraphiqlPage]:
     context = await chromium.new_context(color_scheme="light", viewport={"width": 1400, "height": 850})
     page = GraphiqlPage(await context.new_page())
-    await page.open(demo_server_url)
+    await page.open(url)
     yield page
     await context.close()
-    assert page.complaints == []
 
 
 @pytest.fixture(scope="package")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from stores import paging
 from stores.calls.feedback import conditions
 from stores.calls.feedback.conditions import Condition, FeedbackAccess, FoundCalls, Pipeline, PrequeryResults
-from stores.calls.filters import Match
+from stores.calls.fields import Match
 from stores.calls.ref_expansion import paths_projection
 from stores.database import Database
 from stores.database.reads import json_characters

@@ -169,7 +169,9 @@ async def test_large_sse_subscription_request_is_refused(request_budget: Request
 
 
 async def test_websocket_reservations_end_with_the_result(request_budget: RequestBudget) -> None:
-    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
+    endpoint = GraphQLWebSocket(
+        GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
+    )
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]
         async with connect(f"ws://{host}/graphql", subprotocols=protocols, compression=None) as socket:

@@ -10,7 +10,7 @@ from stores.aggregates.own_usage import Unclear
 from stores.aggregates.pipelines import Rows
 from stores.aggregates.store import MAX_GROUPS
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.calls.filters import calls_match
+from stores.calls.fields import calls_match
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore

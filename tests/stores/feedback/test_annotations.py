@@ -1,6 +1,7 @@
 """Tests that annotations must match the JSON Schema of their spec."""
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from stores import json_schema
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError
-from stores.feedback import FeedbackStore
+from stores.feedback import FeedbackStore, annotations
 from stores.objects import ObjectsStore, ObjectVersion
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
@@ -18,6 +19,14 @@ from tests.stores.json_schema.verdicts import DOUBLING
 SCORE = {"type": "object", "properties": {"score": {"type": "integer", "maximum": 5}}, "required": ["score"]}
 
 MARKS = {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"]}
+
+
+@pytest.fixture
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the checks of a schema take half a second, not two, because some tests exceed the limit."""
+    short = partial(json_schema.bounded_time, 0.5)
+    for module in (json_schema, annotations):
+        monkeypatch.setattr(module, "bounded_time", short)
 
 
 async def refusal(store: FeedbackStore, ref: str, value: object) -> StoreError:
@@ -100,6 +109,7 @@ async def test_non_spec_object_is_refused(store: FeedbackStore, objects: Objects
     assert says in error.message
 
 
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
@@ -131,6 +141,7 @@ async def test_invalid_spec_is_refused_on_creation_and_in_annotations(
     assert f"leads to a spec whose field_schema {says}" in error.message
 
 
+@pytest.mark.usefixtures("short_limit")
 async def test_spec_too_slow_for_a_value_is_reported_with_that_value(
     store: FeedbackStore, objects: ObjectsStore
 ) -> None:
