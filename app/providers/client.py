@@ -27,6 +27,41 @@ from stores.providers import Endpoint, JsonObject, ProviderError
 
 _CONNECTIONS: Final = httpx2.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=15)
 
+_MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
+
+_STALL_SECONDS: Final = 5.0
+"""Time in seconds after which a download fails that makes no progress."""
+
+_MAX_ATTEMPTS: Final = 3
+
+_PAUSE_SECONDS: Final = 0.5
+
+_MAX_PAUSE_SECONDS: Final = 20.0
+
+_MAX_MESSAGE_LENGTH: Final = 500
+
+_RETRIED: Final = frozenset({429, 503})
+
+_LONGEST_RETRY_AFTER: Final = 86_400.0
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, a token
+
+_VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
+
+_RESERVED: Final = re.compile(
+    "connection|expect|forwarded|host|keep-alive|te|trailer|upgrade|via"
+    "|(accept|content|proxy|sec|transfer|x-forwarded|x-stainless)-.*"
+)
+"""Headers that control routing, framing or encoding; endpoints must not set them."""
+
+_ROUTING: Final = re.compile("(helicone|x-portkey|x-litellm|litellm|cf-aig|x-target|x-upstream)-.*")
+"""Headers from which gateways take the destination; they would forward the key there."""
+
+_HARMLESS: Final = re.compile("anthropic-(beta|version)|http-referer|openai-(beta|organization|project)|x-title")
+"""Headers of the known providers' own APIs; they do not affect routing."""
+
+_OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, known in KNOWN_PROVIDERS.items())
+
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):
     """Connects only to public addresses: it connects to the same address that it has checked.
@@ -135,32 +170,6 @@ def too_large(max_bytes: int) -> ProviderError:
     """Return the error for a response above the limit."""
     return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the limit. Ask for less.")
 
-
-_MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
-_STALL_SECONDS: Final = 5.0
-"""Time in seconds after which a download fails that makes no progress."""
-
-_MAX_ATTEMPTS: Final = 3
-_PAUSE_SECONDS: Final = 0.5
-_MAX_PAUSE_SECONDS: Final = 20.0
-_MAX_MESSAGE_LENGTH: Final = 500
-_RETRIED: Final = frozenset({429, 503})
-_LONGEST_RETRY_AFTER: Final = 86_400.0
-
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, a token
-_VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
-
-_RESERVED: Final = re.compile(
-    "connection|expect|forwarded|host|keep-alive|te|trailer|upgrade|via"
-    "|(accept|content|proxy|sec|transfer|x-forwarded|x-stainless)-.*"
-)
-"""Headers that control routing, framing or encoding; endpoints must not set them."""
-_ROUTING: Final = re.compile("(helicone|x-portkey|x-litellm|litellm|cf-aig|x-target|x-upstream)-.*")
-"""Headers from which gateways take the destination; they would forward the key there."""
-_HARMLESS: Final = re.compile("anthropic-(beta|version)|http-referer|openai-(beta|organization|project)|x-title")
-"""Headers of the known providers' own APIs; they do not affect routing."""
-
-_OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, known in KNOWN_PROVIDERS.items())
 
 # At level DEBUG these libraries log requests, whose content must not be in logs.
 for _name in ("httpx2", "httpcore2"):

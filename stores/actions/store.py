@@ -39,6 +39,42 @@ _CLASS: Final = ActionSpec.__name__
 _VAL: Final = JsonField("val")
 _REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
+MAX_CALL_CHARACTERS: Final = 1024 * 1024
+"""Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
+
+MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
+"""Limit on the characters of a model's response."""
+
+_WRAPPER_KEY: Final = "response"
+"""Key that wraps a response that is not an object, because providers only accept object schemas."""
+
+_NAME: Final = "response_format"
+
+_DEFINITIONS: Final = ("$defs", "definitions")
+
+_MAX_SHOWN: Final = 100
+
+_INPUTS, _OUTPUT = JsonField("inputs"), JsonField("output")
+
+MAX_WORDS: Final = 1_000
+"""Limit on the words of a spec, because each output is scanned once per word."""
+
+MAX_OUTPUT_CHARACTERS: Final = 32 * 1024 * 1024
+"""Limit on the JSON characters of all outputs of a batch, which stay in memory until the response is sent."""
+
+MAX_CALLS: Final = 10_000
+
+CONCURRENT_JUDGEMENTS: Final = 8
+"""Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
+
+_SEARCH_BATCH: Final = 200
+
+_SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""JSON bytes read and searched together; a larger call is processed alone."""
+
+_ACCESS_DENIED: Final = (401, 403)
+"""HTTP statuses that mean that the provider will refuse every other request, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -100,20 +136,6 @@ def _fields(value: AnyJson) -> AnyJson:
     """Remove the keys that Weave's client and LoomQL add to the fields of a value."""
     fields = without_type_marks(value)
     return {name: inner for name, inner in fields.items() if name != "ref"} if isinstance(fields, dict) else fields
-
-
-MAX_CALL_CHARACTERS: Final = 1024 * 1024
-"""Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
-
-MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
-"""Limit on the characters of a model's response."""
-
-_WRAPPER_KEY: Final = "response"
-"""Key that wraps a response that is not an object, because providers only accept object schemas."""
-_NAME: Final = "response_format"
-_DEFINITIONS: Final = ("$defs", "definitions")
-_MAX_SHOWN: Final = 100
-_INPUTS, _OUTPUT = JsonField("inputs"), JsonField("output")
 
 
 class ChatCompletions(Protocol):
@@ -226,26 +248,6 @@ def _content(completion: JsonObject) -> str:
             raise ProviderError(f"the model refused to judge: {refusal[:_MAX_SHOWN]!r}")
         case _:
             raise ProviderError("the model's response has no text")
-
-
-MAX_WORDS: Final = 1_000
-"""Limit on the words of a spec, because each output is scanned once per word."""
-
-
-MAX_OUTPUT_CHARACTERS: Final = 32 * 1024 * 1024
-"""Limit on the JSON characters of all outputs of a batch, which stay in memory until the response is sent."""
-
-MAX_CALLS: Final = 10_000
-
-CONCURRENT_JUDGEMENTS: Final = 8
-"""Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
-
-_SEARCH_BATCH: Final = 200
-_SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
-"""JSON bytes read and searched together; a larger call is processed alone."""
-
-_ACCESS_DENIED: Final = (401, 403)
-"""HTTP statuses that mean that the provider will refuse every other request, too."""
 
 
 class WordSearch:

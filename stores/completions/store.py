@@ -63,6 +63,25 @@ _VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 MAX_SECONDS: Final = 3600
 """Longest timeout a request may set. The server's own limit may be shorter and then applies."""
 
+OP_NAME: Final = "weave.completions_create"
+"""Op name of every completion that the server makes; a plain name without versions."""
+
+INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
+
+SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
+
+_LEASE_PREFIX: Final = "completions:"
+
+_MAX_FOUND: Final = 1000
+
+_PAUSES_SECONDS: Final = (0.5, 1, 1.5)
+
+_Result = TypeVar("_Result")
+
+_log = logging.getLogger("loomql")
+
+MAX_CONCURRENT: Final = 64
+
 
 @dataclass(frozen=True, slots=True)
 class CompletionInputs:
@@ -140,21 +159,6 @@ def _seconds(timeout: object) -> float | None:
             f"must be a number of seconds above 0 and at most {MAX_SECONDS:,}, such as 30", "inputs.timeout"
         )
     return seconds
-
-
-OP_NAME: Final = "weave.completions_create"
-"""Op name of every completion that the server makes; a plain name without versions."""
-
-INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
-SERVER_STOPPED: Final = "The server stopped before the response was complete. Retry the request."
-
-_LEASE_PREFIX: Final = "completions:"
-_MAX_FOUND: Final = 1000
-_PAUSES_SECONDS: Final = (0.5, 1, 1.5)
-
-_Result = TypeVar("_Result")
-
-_log = logging.getLogger("loomql")
 
 
 async def retried(write: Callable[[], Awaitable[_Result]], pauses_seconds: Iterable[float]) -> _Result:
@@ -304,9 +308,6 @@ def _usage_counts(response: JsonObject) -> JsonObject | None:
     """Reduce the usage of a response to valid counts and a cost."""
     usage: Any = response.get("usage")
     return stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None
-
-
-MAX_CONCURRENT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ MAX_TOKEN_COST: Final = 1_000_000.0
 
 DEFAULT_PROVIDER: Final = "default"
 
+MAX_AT_ONCE: Final = 1_000
+"""Limit on costs created together."""
+
+Models = tuple[str, tuple[str, ...]]
+"""Project id and model names."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewCost:
@@ -84,10 +90,6 @@ def _token_cost(cost: float, argument: str) -> float:
     return abs(float(cost))  # -0.0 becomes 0.0
 
 
-MAX_AT_ONCE: Final = 1_000
-"""Limit on costs created together."""
-
-
 def _fields(kind: Kind, *names: str) -> list[Field]:
     return [Field(name, name, kind, optional=False) for name in names]
 
@@ -102,9 +104,6 @@ COST_FIELDS: Final = FieldTable(
         *_fields(Kind.TEXT, "created_by"),
     ]
 )
-
-Models = tuple[str, tuple[str, ...]]
-"""Project id and model names."""
 
 
 class CostsStore(DocumentList[None]):

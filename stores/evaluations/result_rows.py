@@ -72,6 +72,39 @@ _MAX_JOINED_ON_LOOP: Final = 1_000
 """Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
 _OUTPUTS: Final = ("output", "model_output")
 
+Stages = list[dict[str, Any]]
+
+Numbers = dict[str, tuple[str, Access]]
+"""Numbers to sort by: field name to the row path of its mean, and the access to the number."""
+
+MIN_RUNS: Final = 2
+
+MAX_RUNS: Final = 10
+"""Limits on the runs of one comparison."""
+
+BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
+"""The order of an index that groups the predictions of each example, oldest first."""
+
+_OLDEST_FIRST: Final = (SortBy("started_at"),)
+
+_STARTED_AT: Final = "started_at"
+
+_PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
+
+IN_ROWS: Final = ("id", "example_digest", "run_id")
+"""Fields of every row. The first two have the digest of its example; the run is that of the first prediction."""
+
+RunKey = tuple[str, str]
+"""Project id and run id."""
+
+EXAMPLE: Final = "example"
+
+EXAMPLE_FIELDS: Final = frozenset({EXAMPLE, "example_ref"})
+"""Fields of a row that `add_examples` adds."""
+
+_Key = tuple[str, str]
+"""Run id and example digest. The run id is empty if all runs share one example per digest."""
+
 
 def model_call(model: str | None, calls: Sequence[Call], names: Iterable[str]) -> Call | None:
     """Find the model's call among the calls below a prediction; None if every call belongs to a scorer.
@@ -309,35 +342,6 @@ async def add_calls(
     await add_computed_fields(database, project_id, list(calls.values()), set(wanted))
     async for row in cooperative(rows):
         row[target] = calls.get(row.get(id_field))
-
-
-Stages = list[dict[str, Any]]
-
-Numbers = dict[str, tuple[str, Access]]
-"""Numbers to sort by: field name to the row path of its mean, and the access to the number."""
-
-MIN_RUNS: Final = 2
-MAX_RUNS: Final = 10
-"""Limits on the runs of one comparison."""
-
-BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
-"""The order of an index that groups the predictions of each example, oldest first."""
-_OLDEST_FIRST: Final = (SortBy("started_at"),)
-_STARTED_AT: Final = "started_at"
-_PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
-
-IN_ROWS: Final = ("id", "example_digest", "run_id")
-"""Fields of every row. The first two have the digest of its example; the run is that of the first prediction."""
-
-RunKey = tuple[str, str]
-"""Project id and run id."""
-
-EXAMPLE: Final = "example"
-EXAMPLE_FIELDS: Final = frozenset({EXAMPLE, "example_ref"})
-"""Fields of a row that `add_examples` adds."""
-
-_Key = tuple[str, str]
-"""Run id and example digest. The run id is empty if all runs share one example per digest."""
 
 
 async def add_examples(
