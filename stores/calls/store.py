@@ -18,9 +18,9 @@ from stores.calls.fields import (
 from stores.calls.list_query import CallsQuery, calls_by
 from stores.calls.ref_expansion import Expansion
 from stores.calls.writes import CallWrites
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
-from stores.database.reads import one_row
+from stores.database.connection import in_scan_slot
+from stores.database.driver import one_row
 from stores.document_list import Key
 from stores.errors import BadInputError
 from stores.ids import check_project_id, group_by_project

@@ -9,9 +9,8 @@ from bson import encode as bson_encode
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 
 from stores import refs, times
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
-from stores.database import Database, Document, database_query, database_write
+from stores.database import Database, Document, database_query, database_write, in_scan_slot
 from stores.database.error_translation import translate_driver_errors
 from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList

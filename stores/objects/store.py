@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from stores import refs
 from stores.database import Database, Document, content_store, database_query, database_write
-from stores.database.reads import find_all
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, NotFoundError

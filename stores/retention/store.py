@@ -8,8 +8,8 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
+from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.database.transactions import Session

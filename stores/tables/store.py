@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Final
 
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
-from stores.database import Database, content_store, database_query, database_write
+from stores.database import Database, content_store, database_query, database_write, in_scan_slot
 from stores.database.paced_steps import run_paced
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
