@@ -47,7 +47,8 @@ _ATTEMPTS: Final = 10
 MAX_FILE_BYTES: Final = 2 * 1024**3
 _TOUCH_SECONDS: Final = 30
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
-FIELDS: Final = ("project_id", "length", "chunkSize")
+
+REMOVAL_FIELDS: Final = ("project_id", "length", "chunkSize")
 """Fields that `remove` needs of a file."""
 
 _REMOVED_CHUNKS: Final = 40
@@ -306,7 +307,7 @@ async def _write_content(upload: Upload, project_id: str, number: int, file: New
 
 
 async def remove(database: Database, session: Session, files: Sequence[Document]) -> None:
-    """Delete file documents (with `FIELDS`) and queue their content for deletion."""
+    """Delete file documents (with `REMOVAL_FIELDS`) and queue their content for deletion."""
     keys = [file["_id"] for file in files]
     projects = list({file["project_id"] for file in files})
     await database.files.delete_many({"_id": {"$in": keys}, "project_id": {"$in": projects}}, session=session)

@@ -18,7 +18,7 @@ from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.database.paced_steps import WorkSteps, change_in_batches, deadline_in, is_past, key_range, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
-from stores.files.uploads import FIELDS, discard_removed, remove
+from stores.files.uploads import REMOVAL_FIELDS, discard_removed, remove
 from stores.security import audit
 
 _BATCH_SIZE: Final = 250
@@ -130,7 +130,7 @@ class Purge(Lease):
     async def _remove_all(self) -> WorkSteps:
         """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
-            paths = FIELDS if name == "files" else ("_id",)
+            paths = REMOVAL_FIELDS if name == "files" else ("_id",)
             change = partial(self._remove, name=name, collection=collection)
             async for _ in change_in_batches(
                 self.database, collection, self._of_project, _BATCH_SIZE, change, paths, (("_id", 1),)

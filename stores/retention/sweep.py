@@ -24,7 +24,7 @@ from stores.database.content_store import batches
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, change_in_batches, weighted_batches
 from stores.database.transactions import Session
-from stores.files.uploads import FIELDS, discard_removed, remove, stored_before
+from stores.files.uploads import REMOVAL_FIELDS, discard_removed, remove, stored_before
 from stores.objects.documents import EMPTY
 from stores.retention.rules import GracePeriods, Outcome, Rule, limits_of
 from stores.retention.unused_file_search import find_unused
@@ -331,7 +331,7 @@ class Sweep(Lease):
         async def remove_unless_used(session: Session, keys: list[str]) -> None:
             """Delete files, unless they were stored or read meanwhile."""
             match = {"_id": {"$in": keys}, "project_id": self._project_id, **stored_before(before)}
-            files = await self.database.files.find(match, FIELDS, session=session).to_list(None)
+            files = await self.database.files.find(match, REMOVAL_FIELDS, session=session).to_list(None)
             if files:
                 await remove(self.database, session, files)
                 await self.count({"files": len(files), "file_bytes": sum(file["length"] for file in files)}, session)

@@ -9,7 +9,7 @@ import pytest
 from stores import json_schema
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError
-from stores.feedback import FeedbackStore, annotations
+from stores.feedback import FeedbackStore, inputs
 from stores.objects import ObjectsStore, ObjectVersion
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
@@ -25,7 +25,7 @@ MARKS = {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"]}
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the checks of a schema take half a second, not two, because some tests exceed the limit."""
     short = partial(json_schema.bounded_time, 0.5)
-    for module in (json_schema, annotations):
+    for module in (json_schema, inputs):
         monkeypatch.setattr(module, "bounded_time", short)
 
 

@@ -12,7 +12,7 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
-from stores.files.uploads import CHUNK_BYTES, FIELDS, TOUCHED_SECONDS, discard_removed, remove
+from stores.files.uploads import CHUNK_BYTES, REMOVAL_FIELDS, TOUCHED_SECONDS, discard_removed, remove
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
@@ -172,7 +172,7 @@ async def test_running_upload_survives_and_its_file_is_complete(database: Databa
 async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Database, files: FilesStore) -> None:
     await files.create(PROJECT, pieces(b"x" * (CHUNK_BYTES * 90)))
     await stored(files, b"", b"small", b"other")
-    removed = await database.files.find({}, FIELDS).to_list(None)
+    removed = await database.files.find({}, REMOVAL_FIELDS).to_list(None)
     await database.transaction(lambda session: remove(database, session, removed))
     assert (await stored_counts(database))[0] == 0
 
