@@ -25,6 +25,7 @@ DEFAULT_SIZE: Final = 100
 _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
+
 _PARSED: Final = "parsed"
 """Row key that caches parsed values between reads."""
 

@@ -64,6 +64,9 @@ _KINDS: Final = {
 """Kinds of values by MongoDB's type names; null and missing values have none."""
 
 
+_LITERAL_KINDS: Final[dict[type, str]] = {bool: "booleans", int: "numbers", float: "numbers", str: "strings"}
+
+
 @dataclass(frozen=True, slots=True)
 class Hint:
     """A likely cause of an empty result; `suggestion` replaces the wrong text, None if nothing is similar."""
@@ -294,15 +297,7 @@ def _normalised(name: str) -> str:
 
 
 def _kind(literal: Scalar) -> str | None:
-    match literal:
-        case bool():
-            return "booleans"
-        case int() | float():
-            return "numbers"
-        case str():
-            return "strings"
-        case _:
-            return None
+    return _LITERAL_KINDS.get(type(literal))
 
 
 def _converted(literal: Scalar, kind: str) -> str | None:

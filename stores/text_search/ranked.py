@@ -42,13 +42,10 @@ Bits = Mapping[int, int]
 """By number of a call in its segment: bits of the searched fields that contain a word."""
 
 
-async def ranked_page(text_query: TextQuery, generation: str, request: PageRequest) -> FoundPage:
-    """Return a page of the calls that match the words, best first, with sort keys and scores.
-
-    Raises:
-        BadInputError: if the cursor belongs to another search.
-    """
-    position = text_query.cursor_position(Method.INDEX, request)
+async def ranked_page(
+    text_query: TextQuery, generation: str, request: PageRequest, position: list[Any] | None
+) -> FoundPage:
+    """Return a page of the calls that match the words, best first from a position on, with sort keys and scores."""
     ranking = _Ranking(text_query, generation)
     # Unindexed calls first: a call indexed meanwhile is found twice rather than never.
     unindexed, has_all_unindexed = await ranking.unindexed()
