@@ -39,6 +39,7 @@ from stores.database.collections import Collection, Document
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
+    from pymongo.cursor import Cursor
 
     from stores.database.transactions import Session
 
@@ -61,6 +62,7 @@ Stages = Sequence[dict[str, Any]]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_C = TypeVar("_C")
 _Operation = Callable[[], None]
 
 _log = logging.getLogger("loomql")
@@ -146,40 +148,44 @@ def open_cursor(
     collection: "DriversCollection[Document]",
     command: dict[str, Any],
     batch_size: int,
+    fallback: Callable[[], _C],
     read_concern: ReadConcern | None = None,
-    session: "ClientSession | None" = None,
-) -> CommandCursor[Document]:
+) -> "CommandCursor[Document] | _C":
     """Run a cursor command and return its cursor; the command sets the first batch size, `batch_size` the later ones.
 
-    The command goes over a connection of the driver's pool, once. The driver would start a session and a retry loop; it
-    runs the command in a given session, and after a transient failure.
+    The command goes over a connection of the driver's pool, once. The driver would start a session and a retry loop.
 
     Args:
         collection: the collection that the command reads.
         command: the command with all its options.
         batch_size: rows per later batch.
+        fallback: runs the same read through the driver, for a retry.
         read_concern: the collection's own if None.
-        session: the session of the read.
     """
-    database, options, preference = collection.database, collection.codec_options, collection.read_preference
-    client, concern = database.client, read_concern or collection.read_concern
+    client = collection.database.client
     # Behind a load balancer a cursor pins its connection, which the driver must track.
-    if session is None and client.options.retry_reads and not client.options.load_balanced:
-        try:
-            with client._conn_for_reads(preference, None, next(iter(command))) as (connection, used):  # noqa: SLF001 -- see above
-                reply = connection.command(database.name, command, used, options, read_concern=concern, client=client)
-            return CommandCursor(collection, reply["cursor"], connection.address, batch_size)
-        except ServerSelectionTimeoutError:
+    if client.options.load_balanced or not client.options.retry_reads:
+        return fallback()
+    try:
+        checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
+        with checkout as (connection, preference):
+            reply = connection.command(
+                collection.database.name,
+                command,
+                preference,
+                collection.codec_options,
+                read_concern=read_concern or collection.read_concern,
+                client=client,
+            )
+    except ServerSelectionTimeoutError:
+        raise
+    except ConnectionFailure:
+        return fallback()
+    except OperationFailure as error:
+        if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
             raise
-        except ConnectionFailure:
-            pass
-        except OperationFailure as error:
-            if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
-                raise
-    if concern.level:
-        command = {**command, "readConcern": concern.document}
-    cursor = database.cursor_command(command, read_preference=preference, codec_options=options, session=session)
-    return cursor.batch_size(batch_size)
+        return fallback()
+    return CommandCursor(collection, reply["cursor"], connection.address, batch_size)
 
 
 # Reads of all rows at once, or of as many as fit into a memory bound: one hop to a driver thread. A Motor cursor takes
@@ -207,6 +213,9 @@ def _find(
     limit: int = 0,
 ) -> list[Document]:
     # One more than can exist, so that MongoDB closes the cursor with the first batch.
+    def by_driver() -> "Cursor[Document]":
+        return collection.find(match, projection, batch_size=max_rows + 1, limit=limit)
+
     command = {
         "find": collection.name,
         "filter": match,
@@ -214,7 +223,7 @@ def _find(
         "limit": limit,
         "batchSize": max_rows + 1,
     }
-    return open_cursor(collection, command, max_rows + 1).to_list()
+    return open_cursor(collection, command, max_rows + 1, by_driver).to_list()
 
 
 def all_rows(
@@ -234,15 +243,24 @@ def all_rows(
 
 def _open_snapshot_cursor(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
-) -> CommandCursor[Document]:
+) -> "Cursor[Document] | CommandCursor[Document]":
     """Open a snapshot cursor over the stages' rows, in a driver thread."""
     find_arguments = as_find(stages)
+
+    def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
+        snapshot = collection.with_options(read_concern=SNAPSHOT)
+        if find_arguments is None:
+            return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
+        return snapshot.find(**find_arguments, session=session, allow_disk_use=True, batch_size=batch_size)
+
+    if session is not None:
+        return by_driver()
     command: dict[str, Any]
     if find_arguments is None:
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
         command = {"find": collection.name, **find_arguments, "batchSize": batch_size}
-    return open_cursor(collection, command | {"allowDiskUse": True}, batch_size, SNAPSHOT, session)
+    return open_cursor(collection, command | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:
