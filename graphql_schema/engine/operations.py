@@ -160,6 +160,8 @@ class LimitedSchema(strawberry.Schema):
             PayloadTooLargeError: if it has too many values; it is not parsed.
             RateLimitedError, UnavailableError: if `reserve` finds no room.
         """
+        if len(text) <= incremental.UNCOUNTED:
+            return codec.loads(text)
         try:
             return await incremental.loads_request(text, reserve, self._max_text_values)
         except PayloadTooLargeError as error:
