@@ -28,10 +28,10 @@ from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
-from stores.paging import Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.fields import FieldTable, starting_with
+from stores.query.fields import FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_FIELD_ACCESSES
