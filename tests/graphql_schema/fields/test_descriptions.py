@@ -90,7 +90,8 @@ class Query:
 def _fields() -> dict[str, GraphQLField]:
     kind = LoomSchema(Query, limits=Limits())._schema.query_type
     assert kind is not None
-    return kind.fields
+    fields: dict[str, GraphQLField] = kind.fields
+    return fields
 
 
 def test_docstring_in_one_line_is_the_description() -> None:
