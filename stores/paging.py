@@ -6,6 +6,7 @@ Concurrent writes neither repeat nor skip a row.
 import base64
 import binascii
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -25,6 +26,8 @@ DEFAULT_SIZE: Final = 100
 _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
+
+_BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
 _PARSED: Final = "parsed"
 """Row key that caches parsed values between reads."""
@@ -100,6 +103,16 @@ class Order:
         if value is None or (first.nullable and not backward):
             return {}
         return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
+
+
+def starting_with(prefix: str) -> dict[str, str]:
+    """Build the match of texts with a prefix as a range: from the prefix up to the next text without it."""
+    shorter = prefix.rstrip(chr(sys.maxunicode))
+    if not shorter:
+        return {"$gte": prefix}
+    last = ord(shorter[-1])
+    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
+    return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}
 
 
 @dataclass(frozen=True, slots=True)

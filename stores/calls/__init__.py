@@ -3,7 +3,8 @@
 from stores.calls.events import CallEvent
 from stores.calls.fields import CallsFilter
 from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.list_query import CallsStats
 from stores.calls.ref_expansion import Expansion
-from stores.calls.store import CallsStats, CallsStore
+from stores.calls.store import CallsStore
 
 __all__ = ["CallEnd", "CallEvent", "CallStart", "CallsFilter", "CallsStats", "CallsStore", "Expansion"]

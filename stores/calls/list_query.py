@@ -1,4 +1,4 @@
-"""List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls.
+"""Lists of calls: filter, query and sort compiled into pipeline stages, pages and counts; and relations to calls.
 
 An index returns the calls of each exact op name by start, and MongoDB merges several such scans. For a prefix, MongoDB
 sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`op_versions`). If the
@@ -14,24 +14,37 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from stores import paging
-from stores.calls.computed_fields import add_computed_fields
+from stores.calls.computed_fields import add_computed_fields, total_size
 from stores.calls.feedback import conditions
 from stores.calls.feedback.conditions import Condition, Conditions, FeedbackAccess, FeedbackFieldTable, PrequeryResults
 from stores.calls.feedback.sort import CallsByFeedback, NewestFeedbackTable
-from stores.calls.fields import CALL_FIELDS, OP_NAME, TOTAL_COST, CallsFilter, Match, calls_match, op_names, paths_of
+from stores.calls.fields import (
+    CALL_FIELDS,
+    COMPUTED_FIELDS,
+    INDEXED_CALL_FIELDS,
+    OP_NAME,
+    TOTAL_COST,
+    TOTAL_STORAGE_SIZE,
+    CallsFilter,
+    Match,
+    calls_match,
+    op_names,
+    paths_of,
+)
 from stores.calls.ref_expansion import MAX_CONDITIONS, Expansion, Pipeline, RefFieldTable
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
-from stores.database import Database
-from stores.database.connection import IN_PYTHON
+from stores.database import Collection, Database, database_query
+from stores.database.connection import IN_PYTHON, in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
+from stores.ids import check_project_id
 from stores.input_checks import MAX_NAME
-from stores.paging import Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.fields import FieldTable, starting_with
+from stores.query.fields import FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_FIELD_ACCESSES
@@ -324,6 +337,113 @@ class CallsQuery:
     def _cursor_scope(self) -> Sequence[object]:
         types = self._newest.types if self._newest else []
         return calls_match(self._project_id, self._filter), self._operation, types, self._behind_refs
+
+
+@dataclass(frozen=True, slots=True)
+class CallsStats:
+    """Number of matching calls, and bytes of the traces of their roots; None if not selected."""
+
+    count: int | None = None
+    total_storage_size_bytes: int | None = None
+
+
+class CallLists:
+    """The lists of `CallsStore`."""
+
+    indexed = INDEXED_CALL_FIELDS
+    database: Database
+    _calls: Collection
+
+    @in_scan_slot()
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+    ) -> Page:
+        """Return a page of calls with the selected fields; by default the oldest come first.
+
+        Raises:
+            BadInputError: if the filter, the query, the sort, the expansion or the cursor is invalid.
+        """
+        check_project_id(project_id)
+        wanted = set(wanted)
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
+        page = await calls_query.page(request, paths_of(wanted))
+        if expansion and expansion.names:
+            await expansion.expand(self.database, project_id, page.rows, wanted)
+        if not COMPUTED_FIELDS.isdisjoint(wanted):
+            await add_computed_fields(self.database, project_id, page.rows, wanted)
+        return page
+
+    @in_scan_slot()
+    @database_query
+    async def explain(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+    ) -> Plan:
+        """Run the list query for its first page and return MongoDB's plan.
+
+        Raises:
+            BadInputError: if the filter, the query, the sort or the expansion is invalid.
+        """
+        check_project_id(project_id)
+        return await CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion).explain()
+
+    @in_scan_slot()
+    @database_query
+    async def count(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+    ) -> int:
+        """Count the calls that pass the filter and the query."""
+        check_project_id(project_id)
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        async with calls_query.compiled() as list_query:
+            return await paging.count(self._calls, list_query.stages, session=list_query.session)
+
+    @in_scan_slot()
+    @database_query
+    async def stats(
+        self,
+        project_id: str,
+        wanted: Iterable[str],
+        calls_filter: CallsFilter | None = None,
+        limit: int | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+    ) -> CallsStats:
+        """Return the selected ones of: the number of matching calls, up to `limit`, and the size of their traces.
+
+        Raises:
+            BadInputError: if the limit is negative, or if the filter, the query or the expansion is invalid.
+        """
+        check_project_id(project_id)
+        if limit is not None and limit < 0:
+            raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
+        wanted = set(wanted)
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        async with calls_query.compiled() as list_query:
+            if limit == 0:
+                return CallsStats(0, 0)
+            size = TOTAL_STORAGE_SIZE in wanted
+            stages, session = list_query.stages, list_query.session
+            return CallsStats(
+                await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
+                await total_size(self._calls, project_id, stages, limit, session) if size else None,
+            )
 
 
 async def op_versions(

@@ -24,9 +24,10 @@ from stores.hints import sample as samples
 from stores.hints.sample import Names, Path, Paths, Sample, SampleReader, Types
 from stores.json import paths as json_paths
 from stores.json.bson_copy import unescape_key
+from stores.paging import starting_with
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.fields import Access, is_index, starting_with
+from stores.query.fields import Access, is_index
 from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
 
 MAX_HINTS: Final = 10

@@ -9,8 +9,8 @@ from typing import Any, Final
 from stores import ids, paging, times
 from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
 from stores.errors import BadInputError
-from stores.paging import Page, PageRequest, Row
-from stores.query.fields import Field, FieldTable, Kind, starting_with
+from stores.paging import Page, PageRequest, Row, starting_with
+from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import count_each, sum_each
 

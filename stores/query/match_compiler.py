@@ -11,8 +11,9 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
+from stores.paging import starting_with
 from stores.query import text_expressions
-from stores.query.fields import Access, CompiledMatch, Kind, starting_with
+from stores.query.fields import Access, CompiledMatch, Kind
 from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, Scalar, is_time
 from stores.query.value_expressions import (
     NUMERIC,
