@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Final, cast
 
 from app.exports.export import Export, ndjson
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.database import Database
 
 _NICENESS: Final = 3

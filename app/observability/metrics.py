@@ -28,9 +28,9 @@ from app.admission import Admission
 from app.background.jobs import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter
 from stores.database import Database
-from stores.duration_histogram import BOUNDS, DurationHistogram
+from stores.times import DURATION_BOUNDS, DurationHistogram
 
 FOLDER: Final = "_LOOMQL_WORKERS_FOLDER"
 """Environment variable with the folder of the sockets, set by the parent process."""
@@ -68,7 +68,7 @@ class Family(NamedTuple):
 
 def _buckets(timing: DurationHistogram) -> list[tuple[str, int]]:
     """Return the bounds of a histogram, each with the number of durations up to it."""
-    return list(zip((*map(str, BOUNDS), "+Inf"), accumulate(timing.counts), strict=True))
+    return list(zip((*map(str, DURATION_BOUNDS), "+Inf"), accumulate(timing.counts), strict=True))
 
 
 _COUNTER, _GAUGE, _HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.connections import CALLER, REQUEST_RECORD, first_header
 from app.http.errors import OTLP_PATHS, error_response
 from graphql_schema.errors import REQUEST_ID
-from stores.duration_histogram import DurationHistogram
 from stores.errors import UnavailableError
+from stores.times import DurationHistogram
 
 if TYPE_CHECKING:
     from app.runtime.shutdown import Shutdown

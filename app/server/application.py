@@ -1,6 +1,7 @@
 """The ASGI application: its routes and middleware."""
 
 from functools import partial
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.auth.middleware import CallerMiddleware
-from app.auth.permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIONS, guard_routes
+from app.auth.permissions import API_WITHOUT_PAGE, ROUTE_PERMISSIONS, guard_routes
 from app.browser_security.middleware import Origins, SecurityHeadersMiddleware
 from app.docs.endpoint import Documentation
 from app.exports.endpoint import ExportEndpoint
@@ -25,12 +26,15 @@ from app.otlp import TracesEndpoint
 from app.server.health import healthz, readyz
 from app.server.lifespan import ServerProcess
 from app.settings import Settings
-from app.weave import WeaveDoor
+from app.weave import WEAVE_PERMISSIONS, WeaveDoor
 from app.websocket import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import masked_error
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+
+PERMISSIONS: Final = ROUTE_PERMISSIONS | WEAVE_PERMISSIONS
+"""Permission by route, of all routes."""
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -92,7 +96,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(routes, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE)
+    return guard_routes(routes, PERMISSIONS if settings.graphiql else PERMISSIONS | API_WITHOUT_PAGE)
 
 
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:

@@ -16,60 +16,75 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app.admission import Admission, quota_key_of
+from app.auth.permissions import IN_PATH, OPEN, RoutePermission
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
 from app.weave import batches, calls, completions, feedback, files, objects, projects, tables, wandb_graphql
 from app.weave.request_body import Body, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
+from stores.security.access import Role
 
 _Endpoint = Callable[[Stores, Any], Awaitable[object]]
 """Takes the body, or the model of it that it names, and returns a response, or the value that the response has as JSON.
 """
 
+_FILES: Final = ("/files/create", "/file/create")
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
-_POSTS: Final[dict[str, _Endpoint]] = {
-    "/call/upsert_batch": batches.upsert_calls,
-    "/call/start": calls.start,
-    "/call/end": calls.end,
-    "/call/read": calls.read,
-    "/call/update": calls.update,
-    "/calls/delete": calls.delete,
-    "/calls/query": calls.query,
-    "/calls/stream_query": calls.stream_query,
-    "/calls/query_stats": calls.query_stats,
-    "/v2/{entity}/{project}/calls/complete": batches.complete_calls,
-    "/v2/{entity}/{project}/call/start": calls.start,
-    "/v2/{entity}/{project}/call/end": calls.end,
-    "/obj/create": objects.create,
-    "/obj/read": objects.read,
-    "/obj/delete": objects.delete,
-    "/objs/query": objects.query,
-    "/refs/read_batch": objects.read_refs,
-    "/table/create": tables.create,
-    "/table/create_from_digests": tables.create_from_digests,
-    "/table/update": tables.update,
-    "/table/query": tables.query,
-    "/table/query_stats": tables.query_stats,
-    "/table/query_stats_batch": tables.query_stats_batch,
-    "/files/content": files.content,
-    "/file/content": files.content,
-    "/files/stats": projects.files_stats,
-    "/feedback/create": feedback.create,
-    "/feedback/batch/create": batches.create_feedback,
-    "/feedback/query": feedback.query,
-    "/feedback/purge": feedback.purge,
-    "/feedback/replace": feedback.replace,
-    "/cost/create": projects.create_costs,
-    "/cost/query": projects.costs,
-    "/cost/purge": projects.purge_costs,
-    "/threads/stream_query": projects.threads,
-    "/project/stats": projects.stats,
-    "/completions/create": completions.create,
-    "/completions/create_stream": completions.create_stream,
-    "/actions/execute_batch": completions.execute_actions,
+_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
+
+_POSTS: Final[dict[str, tuple[_Endpoint, RoutePermission]]] = {
+    "/call/upsert_batch": (batches.upsert_calls, _WRITER),
+    "/call/start": (calls.start, _WRITER),
+    "/call/end": (calls.end, _WRITER),
+    "/call/read": (calls.read, _READER),
+    "/call/update": (calls.update, _WRITER),
+    "/calls/delete": (calls.delete, _WRITER),
+    "/calls/query": (calls.query, _READER),
+    "/calls/stream_query": (calls.stream_query, _READER),
+    "/calls/query_stats": (calls.query_stats, _READER),
+    "/v2/{entity}/{project}/calls/complete": (batches.complete_calls, IN_PATH),
+    "/v2/{entity}/{project}/call/start": (calls.start, IN_PATH),
+    "/v2/{entity}/{project}/call/end": (calls.end, IN_PATH),
+    "/obj/create": (objects.create, _WRITER),
+    "/obj/read": (objects.read, _READER),
+    "/obj/delete": (objects.delete, _WRITER),
+    "/objs/query": (objects.query, _READER),
+    "/refs/read_batch": (objects.read_refs, _READER),
+    "/table/create": (tables.create, _WRITER),
+    "/table/create_from_digests": (tables.create_from_digests, _WRITER),
+    "/table/update": (tables.update, _WRITER),
+    "/table/query": (tables.query, _READER),
+    "/table/query_stats": (tables.query_stats, _READER),
+    "/table/query_stats_batch": (tables.query_stats_batch, _READER),
+    "/files/content": (files.content, _READER),
+    "/file/content": (files.content, _READER),
+    "/files/stats": (projects.files_stats, _READER),
+    "/feedback/create": (feedback.create, _WRITER),
+    "/feedback/batch/create": (batches.create_feedback, _WRITER),
+    "/feedback/query": (feedback.query, _READER),
+    "/feedback/purge": (feedback.purge, _WRITER),
+    "/feedback/replace": (feedback.replace, _WRITER),
+    "/cost/create": (projects.create_costs, _WRITER),
+    "/cost/query": (projects.costs, _READER),
+    "/cost/purge": (projects.purge_costs, _WRITER),
+    "/threads/stream_query": (projects.threads, _READER),
+    "/project/stats": (projects.stats, _READER),
+    "/completions/create": (completions.create, _WRITER),
+    "/completions/create_stream": (completions.create_stream, _WRITER),
+    "/actions/execute_batch": (completions.execute_actions, _WRITER),
 }
+
+WEAVE_PERMISSIONS: Final = {
+    **{f"POST {WEAVE_PREFIX}{path}": permission for path, (_, permission) in _POSTS.items()},
+    f"POST {WEAVE_PREFIX}/graphql": _READER,
+    **{f"POST {WEAVE_PREFIX}{path}": _WRITER for path in ("/image/create", *_FILES)},
+    f"GET {WEAVE_PREFIX}/server_info": OPEN,
+    **{f"{method} {WEAVE_PREFIX}/{{path:path}}": OPEN for method in sorted(_METHODS) if method != "HEAD"},
+}
+"""Permission by route."""
 
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 
@@ -122,7 +137,7 @@ class WeaveDoor:
         self._max_file_bytes = max_file_bytes
         self._admission = admission
         self._posts: dict[str, _Endpoint] = {
-            **_POSTS,
+            **{path: endpoint for path, (endpoint, _) in _POSTS.items()},
             "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
             "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
         }
@@ -138,7 +153,7 @@ class WeaveDoor:
             for path, endpoint in self._posts.items()
         ]
         create_file = error_boundary(self._create_file, weave_error)
-        routes += [Route(path, create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
+        routes += [Route(path, create_file, methods=["POST"]) for path in _FILES]
         routes += [
             Route("/server_info", _server_info, methods=["GET"]),
             Route("/{path:path}", self._unknown, methods=_METHODS),

@@ -14,11 +14,11 @@ from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
+from stores.database.connection import always, in_scan_slot
+from stores.database.driver import SNAPSHOT
 from stores.database.error_translation import TOO_LARGE
-from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id

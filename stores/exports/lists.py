@@ -18,7 +18,7 @@ from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS, total_cost
 from stores.calls.summaries import SUMMARY
 from stores.database import Database
-from stores.database.reads import json_characters
+from stores.database.driver import json_characters
 from stores.feedback import FeedbackStore
 from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.json.bson_copy import INT64

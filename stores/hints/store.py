@@ -26,9 +26,8 @@ from stores.json import paths as json_paths
 from stores.json.bson_copy import unescape_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.fields import Access, is_index
+from stores.query.fields import Access, is_index, starting_with
 from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
-from stores.query.text_expressions import starting_with
 
 MAX_HINTS: Final = 10
 """Maximum hints of one result."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Document
 from stores.database.content_store import batches
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.paging import PageRequest, Row
 from stores.text_search.conditions import PATHS, WEIGHTS, Term, Terms, matching, possibly_matching, words_by_field
 from stores.text_search.indexing import IS_MARKED

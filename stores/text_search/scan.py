@@ -12,7 +12,7 @@ from typing import Any, Final
 from stores import paging
 from stores.calls.list_query import ListQuery
 from stores.database import Database
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.errors import BadInputError
 from stores.paging import Order, Page, PageRequest, Row, SortKey
 from stores.text_search.conditions import Terms, hit, matching, score

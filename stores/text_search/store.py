@@ -8,8 +8,8 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import CallsFilter, paths_of
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import always, in_scan_slot
 from stores.database import Database, Document, database_query, database_write
+from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
