@@ -83,6 +83,7 @@ class ExportProcess:
 
     def __init__(self, job: Job, on_end: "Callable[[ExportProcess], object]", slot: ExitStack) -> None:
         self._on_end = on_end
+        content = pickle.dumps(job)
         # A process group of its own keeps Ctrl-C in a terminal away from it. A session of its own would get as much
         # processor time from Linux as the server's session.
         self._process = subprocess.Popen(  # noqa: S603 -- a fixed program
@@ -96,7 +97,7 @@ class ExportProcess:
         self._output = cast("IO[bytes]", self._process.stdout)
         self._slot = slot.pop_all()
         with suppress(BrokenPipeError):  # the process died, which `output` reports
-            self._input.write(pickle.dumps(job))  # it fits into the pipe
+            self._input.write(content)  # it fits into the pipe
             self._input.flush()
 
     async def output(self) -> AsyncGenerator[bytes, None]:

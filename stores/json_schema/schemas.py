@@ -141,7 +141,7 @@ class JsonSchema:
         Raises:
             SchemaFaultError: if it is no JSON Schema, uses an unsupported feature, or takes too long.
         """
-        draft, schema = _check_draft(schema)
+        draft, schema = check_schema(schema)
         if _keys(schema) >= {"patternProperties", "unevaluatedProperties"}:
             raise SchemaFaultError("combines unevaluatedProperties with patternProperties, which is not supported")
         self._patterns = Patterns()
@@ -177,17 +177,12 @@ class JsonSchema:
                 raise SchemaFaultError(message) from None
 
 
-def check_schema(schema: object) -> None:
-    """Validate a schema against its draft, without its patterns and references.
+def check_schema(schema: object) -> tuple[type[Validator], dict[str, Any]]:
+    """Validate a schema against its draft, without its patterns and references; return the draft and the schema.
 
     Raises:
         SchemaFaultError: if it is no JSON Schema.
     """
-    _check_draft(schema)
-
-
-def _check_draft(schema: object) -> tuple[type[Validator], dict[str, Any]]:
-    """Return the draft of a schema, and the schema if it is valid in that draft."""
     if not isinstance(schema, dict):
         raise SchemaFaultError("is not a JSON Schema: it must be an object")
     draft = _draft_of(schema)

@@ -47,7 +47,7 @@ def usage_of(read: Attributes, noted: dict[str, Any], scope: object = None) -> d
     found = read.layout.found
     if COUNTS.keys().isdisjoint(found):
         return {}
-    counts: dict[str, Any] = {name: _count(read, name) for name in COUNTS}
+    counts: dict[str, Any] = {name: _count(read, name) if name in found else None for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
     if not _DETAILS.isdisjoint(found):
@@ -156,7 +156,8 @@ def _as_cost(value: object) -> float | None:
 
 def _count(read: Attributes, name: str) -> int | None:
     """Return the first count of a name that is an integer or an integer string."""
-    for _, value in read.found(name):
+    for candidate in read.layout.found[name]:
+        value = candidate.value(read.values)
         if type(value) is int and abs(value) < INT64:
             return value
         if isinstance(value, float) and value.is_integer() and abs(value) < INT64:

@@ -6,7 +6,7 @@ their index marks, and the second scan sets them.
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from pymongo import ReturnDocument
 
@@ -45,21 +45,6 @@ class SearchIndex:
     def is_ready(self) -> bool:
         """True if searches can use it."""
         return self.ready_at is not None
-
-    @classmethod
-    def from_document(cls, project_id: str, document: Document | None, waiting: int, sums: Document) -> Self:
-        """Create the state from a project's document (off without one), waiting calls, and sums over segments."""
-        state = document or {}
-        progress = ("set_at", "ready_at", "looked_at", "total", "has_passed")
-        return cls(
-            project_id,
-            is_on=state.get("generation") is not None,
-            is_under_way=not state.get("is_done", True) and "ready_at" not in state,
-            waiting=waiting,
-            cut=sums.get("cut", 0),
-            size_bytes=sums.get("size", 0),
-            **{name: state[name] for name in progress if name in state},
-        )
 
 
 async def switch(database: Database, project_id: str, *, is_on: bool) -> Document | None:

@@ -22,6 +22,9 @@ from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_wor
 from stores.text_search.ranked import ranked_count, ranked_page
 from stores.text_search.scan import SECONDS, FoundPage, Method, TextQuery, cursor_error, scanned_count, scanned_page
 
+_PROGRESS: Final = ("set_at", "ready_at", "looked_at", "total", "has_passed")
+"""Fields of a state that a `SearchIndex` has by the same name."""
+
 PAUSE: Final = 0.25
 """Pause after each step of index work, as a multiple of the step's duration."""
 
@@ -164,7 +167,16 @@ class TextSearchStore:
         of_project: list[Document] = [{"$match": {"project_id": project_id}}, {"$group": {"_id": None, **sums}}]
         counted = await self.database.search_segments.aggregate(of_project).to_list(1)
         waiting = await self.database.calls.count_documents({"project_id": project_id, "search_due": IS_MARKED})
-        return SearchIndex.from_document(project_id, document, waiting, counted[0] if counted else {})
+        found, state = counted[0] if counted else {}, document or {}
+        return SearchIndex(
+            project_id,
+            is_on=state.get("generation") is not None,
+            is_under_way=not state.get("is_done", True) and "ready_at" not in state,
+            waiting=waiting,
+            cut=found.get("cut", 0),
+            size_bytes=found.get("size", 0),
+            **{name: state[name] for name in _PROGRESS if name in state},
+        )
 
 
 def _generation(state: Document | None, terms: Terms, method: Method | None) -> str | None:
