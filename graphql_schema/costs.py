@@ -210,11 +210,15 @@ class CostQueries:
     costs = list_field(
         CostQueryOutput,
         lambda stores: stores.costs,
-        query="Condition on fields of the prices; all prices if omitted.",
-        sort="Sort order; the oldest first if omitted or empty.",
+        has_query=True,
         indexed=store.CostsStore.indexed,
     )
-    """Page of the prices that the project set, without LoomQL's built-in prices."""
+    """Page of the prices that the project set, without LoomQL's built-in prices.
+
+    Args:
+        query: Condition on fields of the prices; all prices if omitted.
+        sort_by: Sort order; the oldest first if omitted or empty.
+    """
 
 
 @strawberry.type

@@ -36,24 +36,6 @@ from stores.paging import JsonField, PageRequest, Row
 
 RunId = Annotated[strawberry.ID, argument("Id of the run: of its call of Evaluation.evaluate.")]
 
-Condition = Annotated[
-    QueryInput | None,
-    argument(
-        "Condition that at least one prediction of a row must meet. Its fields are scores, output, "
-        "model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example "
-        "(unless passed by ref), and paths such as scores.helpfulness.grade."
-    ),
-]
-Sort = Annotated[
-    list[SortBy] | None,
-    argument(
-        "Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
-        "1), and model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a "
-        "row. If omitted or empty, rows are sorted by started_at, the earliest start of their "
-        "predictions."
-    ),
-]
-
 
 @strawberry.enum
 class EvaluationStatusCode(Enum):
@@ -474,8 +456,8 @@ class EvaluationQueries:
         info: Info,
         project_id: ProjectId,
         evaluation_call_id: RunId,
-        query: Condition = None,
-        sort_by: Sort = None,
+        query: QueryInput | None = None,
+        sort_by: list[SortBy] | None = None,
         *,
         request: PageRequest,
     ) -> Listing | None:
@@ -483,6 +465,14 @@ class EvaluationQueries:
 
         Running and failed runs have rows too, whether Weave's clients, its EvaluationLogger or this server ran them.
         Null if the run is missing or deleted.
+
+        Args:
+            query: Condition that at least one prediction of a row must meet. Its fields are scores, output,
+                model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example (unless
+                passed by ref), and paths such as scores.helpfulness.grade.
+            sort_by: Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is 1), and
+                model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a row. If omitted
+                or empty, rows are sorted by started_at, the earliest start of their predictions.
         """
         check_call_id(evaluation_call_id, "evaluation_call_id")
         store, key, condition = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)

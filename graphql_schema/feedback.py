@@ -1,12 +1,11 @@
 """Feedback: types, inputs, the fields that read and write it, and actions, which create it."""
 
 from collections.abc import Sequence
-from dataclasses import MISSING
+from inspect import signature
 from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
-from strawberry.types.base import get_object_definition
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -18,12 +17,11 @@ from graphql_schema.fields import (
     grouped_arguments,
     json_field,
     node_ref,
-    parameters,
     resolved_field,
     to_store,
 )
 from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
-from graphql_schema.fields.descriptions import description_of, descriptions_of_attributes
+from graphql_schema.fields.descriptions import description_in, description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
@@ -153,11 +151,6 @@ class FeedbackCreateReq:
         return NewFeedback(**vars(self), takes_call_id=True)
 
 
-_CONDITION: Final = (
-    "Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if omitted."
-)
-
-
 @strawberry.type
 class FeedbackQueries:
     """Query fields that read feedback."""
@@ -165,17 +158,25 @@ class FeedbackQueries:
     feedback = list_field(
         Feedback,
         lambda stores: stores.feedback,
-        query=_CONDITION,
-        sort="Sort order, by fields and by paths into payload; the oldest first if omitted or empty.",
+        has_query=True,
         indexed=INDEXED_FEEDBACK_FIELDS,
     )
-    """Page of the project's feedback."""
+    """Page of the project's feedback.
+
+    Args:
+        query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+            omitted.
+        sort_by: Sort order, by fields and by paths into payload; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS)
-    async def feedback_stats(
-        self, info: Info, project_id: ProjectId, query: Annotated[QueryInput | None, argument(_CONDITION)] = None
-    ) -> FeedbackStats:
-        """Number of feedback entries, by type."""
+    async def feedback_stats(self, info: Info, project_id: ProjectId, query: QueryInput | None = None) -> FeedbackStats:
+        """Number of feedback entries, by type.
+
+        Args:
+            query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+                omitted.
+        """
         return await info.context.stores.feedback.stats(project_id, to_store(query))
 
 
@@ -229,20 +230,15 @@ class FeedbackPurgeRes:
     """Number of feedback deleted by this request."""
 
 
-_DESCRIPTIONS: Final = descriptions_of_attributes(FeedbackCreateReq)
-_FIELDS: Final = get_object_definition(FeedbackCreateReq, strict=True).fields
-_ARGUMENTS: Final = {
-    field.python_name: Annotated[
-        FeedbackCreateReq.__annotations__[field.python_name], argument(_DESCRIPTIONS[field.python_name])
-    ]
-    for field in _FIELDS
-}
-_REQUIRED: Final = {
-    field.python_name: _ARGUMENTS.pop(field.python_name) for field in _FIELDS if field.default is MISSING
-}
+_DOCSTRINGS: Final = docstrings_of_attributes(FeedbackCreateReq)
 
 _spread: Final = grouped_arguments(
-    "new", parameters(_ARGUMENTS, required=_REQUIRED), lambda _info, arguments: FeedbackCreateReq(**arguments)
+    "new",
+    [
+        each.replace(annotation=Annotated[each.annotation, argument(description_in(_DOCSTRINGS[each.name]))])
+        for each in signature(FeedbackCreateReq).parameters.values()
+    ],
+    lambda _info, arguments: FeedbackCreateReq(**arguments),
 )
 
 

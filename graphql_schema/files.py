@@ -8,7 +8,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import Base64, BigInt, DateTime, Upload
-from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, resolved_field
+from graphql_schema.fields import Node, ProjectId, argument, computed_field, found_or_null, node_ref, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size
@@ -16,13 +16,6 @@ from stores.paging import Row
 from stores.refs import file_ref
 
 Digest = Annotated[str, argument("Digest of the file.")]
-Name = Annotated[
-    str | None,
-    argument(
-        "Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
-        "Content that is already stored keeps its first name."
-    ),
-]
 
 
 @strawberry.type
@@ -54,10 +47,8 @@ class FileContentReadRes(Node):
     created_at: DateTime
     """Time when the content was first stored."""
 
-    @resolved_field()
-    def url(self, parent: strawberry.Parent[Row]) -> str:
-        """Path on this server from which GET downloads the file, whole or by byte range."""
-        return file_url(parent["project_id"], parent["digest"])
+    url = computed_field(lambda row: file_url(row["project_id"], row["digest"]), str)
+    """Path on this server from which GET downloads the file, whole or by byte range."""
 
     @resolved_field()
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
@@ -108,13 +99,15 @@ class FileMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        name: Name = None,
+        name: str | None = None,
         content: Base64 | None = None,
         upload: Upload | None = None,
     ) -> FileCreateRes:
         """Storage of a file, once per content: as content in Base64, or as upload in a multipart request.
 
         Args:
+            name: Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. Content that
+                is already stored keeps its first name.
             content: Content in Base64, for small files.
             upload: File of a multipart request.
         """

@@ -1,7 +1,7 @@
 """Objects and ops: versions, and the fields that read and write them."""
 
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
@@ -12,6 +12,7 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     argument,
+    computed_field,
     found_or_null,
     json_field,
     node_ref,
@@ -93,15 +94,11 @@ class ObjSchema(Node):
     table = to_one(TableOf | None, lambda stores: stores.tables.by_keys, table_key)
     """Table at the ref in val.rows, if the object is a dataset; null otherwise."""
 
-    @resolved_field(returns=list[ObjFile])
-    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Files of the object from val.files, such as the code of an op."""
-        return files_of(parent)
+    files = computed_field(files_of, list[ObjFile])
+    """Files of the object from val.files, such as the code of an op."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the value, in their order, without duplicates."""
-        return refs_of(parent, "refs")
+    refs = computed_field(lambda row: refs_of(row, "refs"), list[ResolvedRef])
+    """Refs in the value, in their order, without duplicates."""
 
 
 @strawberry.input
@@ -181,10 +178,6 @@ class ObjSchemaForInsert:
         return store.ObjectVersion(**vars(self))
 
 
-_SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
-_CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
-_FILTER: Final = argument("Filter of the versions; all versions if omitted.")
-
 VersionName = Annotated[str, argument("Digest, index such as v3, or latest.")]
 
 
@@ -210,12 +203,17 @@ class ObjectQueries:
     objs = list_field(
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[ObjectVersionFilter | None, _FILTER],
-        query=_CONDITION,
-        sort=_SORT,
+        filter=ObjectVersionFilter,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
-    """Page of the project's objects and ops, with one entry per version."""
+    """Page of the project's objects and ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=ObjSchema | None)
     async def op(self, info: Info, project_id: ProjectId, name: str, digest: VersionName = "latest") -> Row | None:
@@ -230,13 +228,18 @@ class ObjectQueries:
     ops = list_field(
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[OpVersionFilter | None, _FILTER],
+        filter=OpVersionFilter,
         to_filter=lambda _, given: (given or OpVersionFilter()).to_store(),
-        query=_CONDITION,
-        sort=_SORT,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
-    """Page of the project's ops, with one entry per version."""
+    """Page of the project's ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
 
 Digests = Annotated[

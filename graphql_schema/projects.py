@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from typing import Annotated, Final
 
 import strawberry
@@ -13,7 +14,16 @@ from graphql_schema.context import Info
 from graphql_schema.costs import CostQueries, CostQueryOutput
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback, FeedbackQueries
-from graphql_schema.fields import FieldDefinition, Node, ProjectId, argument, node_ref, resolved_field, selected_fields
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    ProjectId,
+    argument,
+    computed_field,
+    node_ref,
+    resolved_field,
+    selected_fields,
+)
 from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
@@ -164,11 +174,15 @@ class ProjectQueries:
         Project,
         lambda stores: stores.projects,
         key={},
-        filter=Annotated[ProjectsFilter | None, argument("Filter of the projects; all projects if omitted.")],
+        filter=ProjectsFilter,
         to_filter=_of_caller,
-        sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )
-    """Page of the projects: those that were created explicitly or written to."""
+    """Page of the projects: those that were created explicitly or written to.
+
+    Args:
+        filter: Filter of the projects; all projects if omitted.
+        sort_by: Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.
+    """
 
     @resolved_field(returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
@@ -211,7 +225,7 @@ class ProjectPurgeRes:
     Its numbers count all permanently removed data, including data deleted earlier.
     """
 
-    # The source is a row of `_row`.
+    # The source is `stores.purges.PurgeReport`.
 
     project_id: strawberry.ID
     """Id of the project, as entity/project."""
@@ -225,19 +239,19 @@ class ProjectPurgeRes:
     """Time until which the purge waits for servers that may not know of it yet and may still store data, which it then
     removes. Null if it does not wait.
     """
-    calls: BigInt
+    calls: BigInt = computed_field(attrgetter("removed.calls"))
     """Number of removed calls."""
-    feedback: BigInt
+    feedback: BigInt = computed_field(attrgetter("removed.feedback"))
     """Number of removed feedback entries."""
-    objects: BigInt
+    objects: BigInt = computed_field(attrgetter("removed.objects"))
     """Number of removed versions of objects and ops."""
-    tables: BigInt
+    tables: BigInt = computed_field(attrgetter("removed.tables"))
     """Number of removed tables."""
-    table_rows: BigInt
+    table_rows: BigInt = computed_field(attrgetter("removed.table_rows"))
     """Number of removed rows of tables; rows shared by tables count once."""
-    files: BigInt
+    files: BigInt = computed_field(attrgetter("removed.files"))
     """Number of removed files."""
-    costs: BigInt
+    costs: BigInt = computed_field(attrgetter("removed.costs"))
     """Number of removed prices of the project."""
 
 
@@ -246,10 +260,9 @@ class PurgeQueries:
     """Query fields about purges."""
 
     @resolved_field(returns=ProjectPurgeRes | None)
-    async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
+    async def last_purge(self, info: Info, project_id: ProjectId) -> PurgeReport | None:
         """Last purge of a project, running or done; null if the project was never purged."""
-        found = await info.context.stores.purges.last(project_id)
-        return _row(found) if found else None
+        return await info.context.stores.purges.last(project_id)
 
 
 @strawberry.type
@@ -257,7 +270,7 @@ class PurgeMutations:
     """Mutation fields about purges."""
 
     @resolved_field(returns=ProjectPurgeRes)
-    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> Row:
+    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> PurgeReport:
         """Permanent removal of a project with all its data and its retention rule.
 
         Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
@@ -267,16 +280,4 @@ class PurgeMutations:
         Args:
             confirm: Id of the project again, as protection against mistakes.
         """
-        return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
-
-
-def _row(report: PurgeReport) -> Row:
-    removed = report.removed
-    return {
-        "project_id": report.project_id,
-        "is_done": report.is_done,
-        "started_at": report.started_at,
-        "ended_at": report.ended_at,
-        "waits_until": report.waits_until,
-        **{name: getattr(removed, name) for name in type(removed).__dataclass_fields__},
-    }
+        return await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False)

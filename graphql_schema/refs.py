@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, resolved_field, selected_fields
+from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, computed_field, resolved_field, selected_fields
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
 from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
@@ -135,10 +135,8 @@ class ResolvedRef:
     ref: str
     """Ref as it was written."""
 
-    @resolved_field()
-    def kind(self, parent: strawberry.Parent[Row]) -> str:
-        """Kind of the target: object, op, table, call or artifact."""
-        return kind_of(parent["ref"])
+    kind = computed_field(lambda row: kind_of(row["ref"]), str)
+    """Kind of the target: object, op, table, call or artifact."""
 
     value = resolved_field(returns=JSON | None)(batched_resolver(_values, {"path": JsonPath}))
     """Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is

@@ -160,14 +160,18 @@ class TableQueries:
         TableRowSchema,
         lambda stores: stores.tables,
         key={"project_id": ProjectId, "digest": Digest},
-        filter=Annotated[TableRowFilter | None, argument("Filter of the rows; all rows if omitted.")],
-        query="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted.",
-        sort="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted or empty; "
-        "the cost of a page then does not depend on its position. A sort reads all rows.",
+        filter=TableRowFilter,
+        has_query=True,
         indexed=INDEXED_ROW_FIELDS,
     )
     """Page of the rows of a table; empty if the table is missing. A row that was never stored counts but is not
     returned.
+
+    Args:
+        filter: Filter of the rows; all rows if omitted.
+        query: Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted.
+        sort_by: Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted or empty;
+            the cost of a page then does not depend on its position. A sort reads all rows.
     """
 
     @resolved_field(returns=TableStatsRow | None)

@@ -2,7 +2,7 @@
 
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any
+from operator import attrgetter, itemgetter
 
 import strawberry
 
@@ -10,11 +10,10 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, resolved_field, selected_fields, to_store
+from graphql_schema.fields import ProjectId, computed_field, resolved_field, selected_fields, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
 from graphql_schema.limits.cost_weights import SCAN
-from stores.paging import Row
-from stores.text_search import FoundPage, Highlight, Method, SearchIndex
+from stores.text_search import Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
 from stores.text_search.scan import SCORE
 
@@ -79,30 +78,19 @@ class CallSearchHit:
 
     # The source is a row of a call with its score and highlights.
 
-    @resolved_field(returns=CallSchema)
-    def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Call that matches."""
-        return parent
+    call = computed_field(lambda row: row, CallSchema)
+    """Call that matches."""
 
-    @resolved_field()
-    def score(self, parent: strawberry.Parent[Row]) -> int:
-        """Relevance of the call.
+    score = computed_field(itemgetter(SCORE), int)
+    """Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, display name
+    8, exception 4, output 2, inputs 1.
+    """
 
-        Each word or phrase adds a number for each field that contains it: op name 8, display name 8, exception 4,
-        output 2, inputs 1.
-        """
-        score: int = parent[SCORE]
-        return score
-
-    @resolved_field(returns=list[CallSearchHighlight])
-    def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
-        """Matches in the call: first in the names, then in the exception, the output and the inputs.
-
-        Matches are found inside words too. The search for matches stops if it takes too long, which payloads of some
-        hundred kilobytes do not.
-        """
-        found: list[Highlight] = parent["highlights"]
-        return found
+    highlights = computed_field(itemgetter("highlights"), list[CallSearchHighlight])
+    """Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found
+    inside words too. The search for matches stops if it takes too long, which payloads of some hundred kilobytes do
+    not.
+    """
 
 
 @strawberry.type
@@ -111,32 +99,15 @@ class CallSearchConnection(Connection[CallSearchHit]):
 
     # The source is a `Listing` of a `FoundPage`.
 
-    @resolved_field()
-    def method(self, parent: strawberry.Parent[Any]) -> Method:
-        """Method of the search."""
-        page: FoundPage = parent.page
-        return page.method
+    method = computed_field(attrgetter("page.method"), Method)
+    """Method of the search."""
 
-    @resolved_field()
-    def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
-        """True if the search examined everything that could be on this page or before it.
-
-        If false, a scan may have reached its time limit: endCursor (or startCursor, backward) continues it, even if
-        this page is empty. Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be
-        indexed. Then only the most recently indexed calls were ranked; narrow the search.
-        """
-        page: FoundPage = parent.page
-        return page.is_complete
-
-
-Text = Annotated[
-    str,
-    argument(
-        'Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
-        "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
-        "and phrases with non-ASCII characters have at most 200 characters in all."
-    ),
-]
+    is_complete = computed_field(attrgetter("page.is_complete"), bool)
+    """True if the search examined everything that could be on this page or before it. If false, a scan may have reached
+    its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. Otherwise more than
+    20,000 indexed calls have the words, or too many calls wait to be indexed. Then only the most recently indexed calls
+    were ranked; narrow the search.
+    """
 
 
 @strawberry.type
@@ -148,7 +119,7 @@ class SearchQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        text: Text,
+        text: str,
         filter: Filter = None,
         query: Condition = None,
         method: Method | None = None,
@@ -164,6 +135,9 @@ class SearchQueries:
         search stops after five seconds.
 
         Args:
+            text: Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match all of it;
+                letter case is ignored. At most 1,000 characters and 20 words and phrases; words and phrases with
+                non-ASCII characters have at most 200 characters in all.
             method: Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page after a
                 cursor uses the method of that cursor.
             max_highlights: Maximum number of highlights per call, at most 100; 5 if omitted.

@@ -1,11 +1,9 @@
 """Threads: type, filter and list."""
 
-from typing import Annotated
-
 import strawberry
 
 from graphql_schema.execution.scalars import DateTime
-from graphql_schema.fields import Node, argument, node_ref
+from graphql_schema.fields import Node, node_ref
 from graphql_schema.fields.connections import Call, TraceOf, key_of, list_field, to_many
 from stores import threads as store
 from stores.paging import Row
@@ -86,9 +84,13 @@ class ThreadQueries:
     threads = list_field(
         ThreadSchema,
         lambda stores: stores.threads,
-        filter=Annotated[ThreadsQueryFilter | None, argument("Filter of threads and of their turns; all if omitted.")],
-        sort="Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
-        "p99_turn_duration_ms; the last updated first if omitted or empty.",
+        filter=ThreadsQueryFilter,
         scans=True,
     )
-    """Page of the project's threads, without those of which no turn has ended yet."""
+    """Page of the project's threads, without those of which no turn has ended yet.
+
+    Args:
+        filter: Filter of threads and of their turns; all if omitted.
+        sort_by: Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or
+            p99_turn_duration_ms; the last updated first if omitted or empty.
+    """

@@ -44,10 +44,8 @@ class TraceTreeNode:
     num_descendants: int
     """Number of descendants, including those that maxDepth leaves out."""
 
-    @resolved_field(returns=CallSchema)
-    def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Call of this node."""
-        return parent
+    call = computed_field(lambda row: row, CallSchema)
+    """Call of this node."""
 
 
 @strawberry.type

@@ -6,10 +6,9 @@ from functools import partial
 from typing import ClassVar, Final, Generic, TypeVar
 
 from stores import paging
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Collection, Database, Document, database_query
-from stores.database.connection import IN_PYTHON
-from stores.database.reads import find_all
+from stores.database.connection import IN_PYTHON, in_scan_slot
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row

@@ -15,7 +15,7 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.reads import all_rows, read_rows_up_to
+from stores.database.driver import all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.json import codec, paths
@@ -24,6 +24,7 @@ DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
+
 
 _PARSED: Final = "parsed"
 """Row key that caches parsed values between reads."""

@@ -18,9 +18,8 @@ from starlette.types import Scope
 
 from app.http.connections import CALLER
 from stores import THREADS
-from stores.concurrency.byte_budget import ByteBudget, RequestBudget
-from stores.concurrency.scan_slots import QUOTA_KEY
-from stores.concurrency.slots import Limiter, Slot, half, quota_refusal
+from stores.concurrency.quotas import ByteBudget, Limiter, RequestBudget, Slot, half, quota_refusal
+from stores.database.connection import QUOTA_KEY
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
 from stores.security.access import Caller

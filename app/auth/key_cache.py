@@ -155,7 +155,7 @@ class KeyCache:
 
 def _is_ended(key: Key | None, known: LiveKeys) -> bool:
     if key is None:
-        return known.ever
+        return known.change_number > 0
     now = known.by_id.get(key.id)  # it may have been revoked since `key` was read
     return now is None or not now.is_live(times.now())
 

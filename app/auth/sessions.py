@@ -177,7 +177,7 @@ class Authenticator:
         if self._free:
             return self._free
         known = key_cache.cached() or await key_cache.read()
-        if not (self._is_required or known.ever) and is_loopback(address):
+        if not (self._is_required or known.change_number) and is_loopback(address):
             return Session(self._anonymous, key_cache)
         secret = secret_of(authorization) if authorization else None
         if secret and secret.startswith(PREFIX):
@@ -185,7 +185,7 @@ class Authenticator:
                 return Session(key.caller, key_cache, key)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise unauthenticated_error() if known.ever or self._tokens else no_keys_error()
+        raise unauthenticated_error() if known.change_number or self._tokens else no_keys_error()
 
 
 def key_policy_for(setting: KeyPolicy, host: str) -> KeyPolicy:

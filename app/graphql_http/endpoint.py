@@ -49,8 +49,7 @@ from graphql_schema.engine.documents import PreparedOperation
 from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import LimitedSchema, Prepared, SharedResult, cause_of, is_unanswered
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
-from stores.concurrency.byte_budget import FREE_BYTES, Reservation
-from stores.concurrency.slots import Slot
+from stores.concurrency.quotas import FREE_BYTES, Reservation, Slot
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.json import codec

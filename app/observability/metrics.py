@@ -28,7 +28,7 @@ from app.admission import Admission
 from app.background.jobs import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter
 from stores.database import Database
 from stores.times import DURATION_BOUNDS, DurationHistogram
 

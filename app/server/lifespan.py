@@ -30,7 +30,7 @@ from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.concurrency.slots import half
+from stores.concurrency.quotas import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
 

@@ -19,7 +19,7 @@ from app.weave.request_body import InvalidRequestError
 from app.weave.request_models import DigestReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.byte_budget import Reservation
+from stores.concurrency.quotas import Reservation
 from stores.errors import StoreError
 from stores.files import check_size
 

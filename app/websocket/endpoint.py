@@ -32,8 +32,7 @@ from app.websocket import protocol
 from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import Prepared, SharedResult
 from graphql_schema.errors import client_error, masked_error
-from stores.concurrency.byte_budget import FREE_BYTES, Reservation
-from stores.concurrency.slots import Slot
+from stores.concurrency.quotas import FREE_BYTES, Reservation, Slot
 from stores.errors import (
     BadInputError,
     PayloadTooLargeError,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from enum import Enum
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import strawberry
@@ -14,6 +15,7 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     ProjectId,
     argument,
+    computed_field,
     connections,
     optional_input,
     resolved_field,
@@ -77,13 +79,6 @@ ExpandColumns = Annotated[
         "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
-ReturnExpanded = Annotated[
-    bool | None,
-    argument(
-        "True if the response contains the objects' values in place of the refs, each object with its ref "
-        "under _ref. A ref that cannot be resolved in the project stays as it is."
-    ),
-]
 
 
 @strawberry.type
@@ -115,20 +110,14 @@ class ExplainRes:
     milliseconds: BigInt
     """Execution time in MongoDB, in milliseconds."""
 
-    @resolved_field()
-    def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the indexes that MongoDB uses."""
-        return sorted(parent.indexes)
+    indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
+    """Names of the indexes that MongoDB uses."""
 
-    @resolved_field()
-    def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the plan's stages, as MongoDB reports them."""
-        return sorted(parent.stages)
+    stages = computed_field(lambda plan: sorted(plan.stages), list[str])
+    """Names of the plan's stages, as MongoDB reports them."""
 
-    @resolved_field()
-    def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """Aggregation pipeline that LoomQL sends to MongoDB."""
-        return JSON(parent.pipeline_text)
+    pipeline = computed_field(attrgetter("pipeline_text"), JSON)
+    """Aggregation pipeline that LoomQL sends to MongoDB."""
 
 
 @strawberry.type
@@ -156,9 +145,14 @@ class CallQueries:
         *,
         request: PageRequest,
         expand_columns: ExpandColumns = None,
-        return_expanded_column_values: ReturnExpanded = True,
+        return_expanded_column_values: bool | None = True,
     ) -> Listing:
-        """Page of the project's calls."""
+        """Page of the project's calls.
+
+        Args:
+            return_expanded_column_values: True if the response contains the objects' values in place of the refs, each
+                object with its ref under _ref. A ref that cannot be resolved in the project stays as it is.
+        """
         calls = info.context.stores.calls
         store_filter, condition = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -212,15 +206,6 @@ class CallQueries:
         )
 
 
-After = Annotated[
-    str | None,
-    argument(
-        "Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
-        "`extensions.after`. A cursor is valid for any filter and query over the same project."
-    ),
-]
-
-
 @strawberry.enum
 class CallEventType(Enum):
     """Kind of change of a call."""
@@ -255,12 +240,21 @@ class CallSubscriptions:
 
     @subscription_field(of=CallEvent)
     def call_events(
-        self, info: Info, project_id: ProjectId, filter: Filter = None, query: Condition = None, after: After = None
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,
+        query: Condition = None,
+        after: str | None = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
 
         A deleted call is filtered by its last state. Conditions on feedback and costs use their values at the time the
         event is sent; a later change of these sends no event.
+
+        Args:
+            after: Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's
+                `extensions.after`. A cursor is valid for any filter and query over the same project.
         """
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(

@@ -142,6 +142,11 @@ def _with_columns(cls: _Class) -> _Class:
     return cls
 
 
+def _costs(row: Row) -> list[Row]:
+    used = row.get("usage")
+    return bill(used, row["started_at"], row[PRICES]) if used else []
+
+
 @strawberry.type
 @_with_columns
 class CallSchema(Node):
@@ -149,20 +154,13 @@ class CallSchema(Node):
 
     # The source is a row of `stores.calls`.
 
-    @resolved_field(returns=list[LLMUsageSchema], size=3)
-    def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
-        return usage(parent)
+    usage = computed_field(usage, list[LLMUsageSchema], size=3)
+    """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
 
-    @resolved_field(returns=list[LLMCostSchema], size=3)
-    def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Usage and cost of the call, by model; empty if no model has a price or a stated cost.
-
-        A model without a price has counts only. LoomQL computes costs from current prices on each read, so summary does
-        not contain them.
-        """
-        used = parent.get("usage")
-        return bill(used, parent["started_at"], parent[PRICES]) if used else []
+    costs = computed_field(_costs, list[LLMCostSchema], size=3)
+    """Usage and cost of the call, by model; empty if no model has a price or a stated cost. A model without a price has
+    counts only. LoomQL computes costs from current prices on each read, so summary does not contain them.
+    """
 
     total_cost = _column_field(_COLUMNS["total_cost"])
     trace_cost = _of_trace(float | None, TOKENS_AND_COST, lambda totals: totals["usage"]["cost"])
@@ -193,10 +191,8 @@ class CallSchema(Node):
     evaluation_run = to_one(Run | None, lambda stores: stores.evaluations.runs_above, key_of("project_id", "id"))
     """Evaluation run of the call: the call itself or one of its 4 nearest ancestors; null if none of them is a run."""
 
-    @resolved_field(returns=TraceOf)
-    def trace(self, parent: strawberry.Parent[Row]) -> Row:
-        """Trace of the call."""
-        return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
+    trace = computed_field(lambda row: {name: row[name] for name in ("project_id", "trace_id")}, TraceOf)
+    """Trace of the call."""
 
     feedback = to_many(
         Feedback,
@@ -207,12 +203,8 @@ class CallSchema(Node):
     )
     """Feedback on the call, the oldest first; `last: 10` returns the newest."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the inputs, in their order, with duplicates."""
-        return refs_of(parent, "input_refs")
+    input_refs = computed_field(lambda row: refs_of(row, "input_refs"), list[ResolvedRef])
+    """Refs in the inputs, in their order, with duplicates."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the output, in their order, with duplicates."""
-        return refs_of(parent, "output_refs")
+    output_refs = computed_field(lambda row: refs_of(row, "output_refs"), list[ResolvedRef])
+    """Refs in the output, in their order, with duplicates."""

@@ -40,7 +40,6 @@ from graphql_schema.limits.cost import Extensions, TooCostlyError
 from graphql_schema.limits.document_rules import hide_names, patch_graphql_core
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.concurrency.time_slices import BATCH_SIZE
-from stores.concurrency.timeouts import OperationTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import codec, incremental
 
@@ -142,7 +141,7 @@ class LimitedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
-        self._timeout = None if limits.max_seconds is None else _query_timeout(limits.max_seconds)
+        self._max_seconds = limits.max_seconds
         self._documents = Documents(self._schema, cast("ExecutorClass", self.execution_context_class), limits)
         self._max_input_values = limits.max_input_values
         self._is_secret = not limits.introspection
@@ -233,9 +232,13 @@ class LimitedSchema(strawberry.Schema):
         if not operation.is_query:
             return (await self._execute(operation, given))[0]
         try:
-            executed = self._execute(operation, given)
-            result, executor = await (executed if self._timeout is None else self._timeout.run(executed))
-        except StoreTimeoutError as error:
+            async with asyncio.timeout(self._max_seconds):
+                result, executor = await self._execute(operation, given)
+        except TimeoutError:
+            error = StoreTimeoutError(
+                f"the query did not end within {self._max_seconds:g} seconds; request less at once (the setting "
+                "LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
+            )
             return self.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
         empty = empty_fields(result) if executor else None
@@ -328,15 +331,6 @@ class LimitedSchema(strawberry.Schema):
 
 async def _single(result: ExecutionResult) -> StreamResult:
     yield result
-
-
-def _query_timeout(seconds: float) -> OperationTimeout:
-    """Return the timeout for whole queries."""
-    message = (
-        f"the query did not end within {seconds:g} seconds; request less at once (the setting "
-        "LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
-    )
-    return OperationTimeout(seconds, lambda: StoreTimeoutError(message))
 
 
 _END: Final = object()

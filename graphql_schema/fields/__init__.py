@@ -92,7 +92,7 @@ def subscription_field(*, of: object) -> Callable[[_Resolver], _Resolver]:
 
 
 def computed_field(
-    of: Callable[[Any], object], returns: object = None, description: str | None = None
+    of: Callable[[Any], object], returns: object = None, description: str | None = None, **cost: Unpack[Cost]
 ) -> FieldDefinition:
     """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
 
@@ -100,7 +100,7 @@ def computed_field(
         return of(parent)
 
     setattr(resolve, BARE, of)
-    return strawberry.field(resolver=resolve, description=description, graphql_type=returns)
+    return strawberry.field(resolver=resolve, description=description, graphql_type=returns, metadata=declared(cost))
 
 
 def json_field(source: JsonField | ValueField, description: str | None = None) -> FieldDefinition:

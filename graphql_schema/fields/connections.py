@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from inspect import signature
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
@@ -20,6 +20,7 @@ from graphql_schema.fields import (
     FieldDefinition,
     ProjectId,
     argument,
+    computed_field,
     declare_arguments,
     grouped_arguments,
     parameters,
@@ -27,7 +28,7 @@ from graphql_schema.fields import (
     selected_fields,
     to_store,
 )
-from graphql_schema.fields.descriptions import descriptions_of_attributes
+from graphql_schema.fields.descriptions import description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
@@ -133,19 +134,16 @@ class Listing:
 class PageInfo:
     """Position of a page in its list."""
 
-    has_next_page: bool
+    # The source is a `Page`.
+
+    has_next_page: bool = computed_field(attrgetter("has_next"))
     """True if there are entries after this page."""
-    has_previous_page: bool
+    has_previous_page: bool = computed_field(attrgetter("has_previous"))
     """True if there are entries before this page."""
     start_cursor: str | None
     """Cursor of the first entry of this page, to pass as `before`; null for an empty page."""
     end_cursor: str | None
     """Cursor of the last entry of this page, to pass as `after`; null for an empty page."""
-
-
-def _cursor(parent: strawberry.Parent[Any]) -> str:
-    page: Page = parent["page"]
-    return page.cursor(parent["node"])
 
 
 @strawberry.type
@@ -154,7 +152,7 @@ class Edge(Generic[Node]):
 
     # The source is a dict of the node and its page.
 
-    cursor: str = strawberry.field(resolver=_cursor)
+    cursor: str = computed_field(lambda edge: edge["page"].cursor(edge["node"]))
     """Cursor of this entry, valid for the same query only."""
     node: Node
     """Entry of the list."""
@@ -188,16 +186,8 @@ class Connection(Generic[Node]):
         """Entries of the page without cursors."""
         return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field()
-    def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Position of the page in the list."""
-        page = parent.page
-        return PageInfo(
-            has_next_page=page.has_next,
-            has_previous_page=page.has_previous,
-            start_cursor=page.start_cursor,
-            end_cursor=page.end_cursor,
-        )
+    page_info = computed_field(attrgetter("page"), PageInfo)
+    """Position of the page in the list."""
 
     total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts))
     """Number of entries on all pages; computed only if selected."""
@@ -269,37 +259,35 @@ def list_field(
     of: object,
     store: Callable[[Stores], Any],
     *,
-    sort: str,
-    filter: object = None,
-    query: str | None = None,
+    filter: type | None = None,
+    has_query: bool = False,
     key: Mapping[str, object] = MappingProxyType({"project_id": ProjectId}),
     to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
     **cost: Unpack[Cost],
 ) -> FieldDefinition:
     """Field with a page of a store's entities: a connection of nodes `of` a type.
 
-    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments.
+    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments. The docstring below the
+    field describes `filter`, `query` and `sort_by`.
 
     Args:
         of: GraphQL type of the nodes.
         store: picks the store, whose `page` takes the values of `key`, a page request, the selected fields, a filter,
-            the sort keys and, with `query`, a query. Its `count` takes the values of `key`, a filter and a query.
-        sort: description of the argument `sortBy`.
-        filter: annotated type of the argument `filter`; None if the list has no filter.
-        query: description of the argument `query`; None if the list has no query.
+            the sort keys and, with `has_query`, a query. Its `count` takes the values of `key`, a filter and a query.
+        filter: input type of the argument `filter`; None if the list has no filter.
+        has_query: True if the list has the argument `query`.
         key: annotated types of the required arguments that name the list.
         to_filter: converts the argument `filter` to the store's filter.
         cost: cost of the field, as far as it differs from that of a page.
     """
-    condition = Annotated[QueryInput | None, argument(query)] if query else None
-    order = Annotated[list[SortBy] | None, argument(sort)]
-    narrowing = {name: kind for name, kind in (("filter", filter), ("query", condition), ("sort_by", order)) if kind}
+    kinds = {"filter": filter, "query": QueryInput if has_query else None, "sort_by": list[SortBy]}
+    narrowing = {name: kind | None for name, kind in kinds.items() if kind}
 
     async def resolve(info: Info, **arguments: Any) -> Listing:
         entities, values = store(info.context.stores), [arguments[name] for name in key]
         request, keys = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
         store_filter = to_filter(info, arguments.get("filter"))
-        further = [to_store(arguments.get("query"))] if query else []
+        further = [to_store(arguments.get("query"))] if has_query else []
         page = await entities.page(*values, request, selected_node_fields(info), store_filter, keys, *further)
         return Listing(page, partial(entities.count, *values, store_filter, *further))
 
@@ -317,9 +305,11 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
         found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
         return found
 
+    # The docstring describes the field and its arguments.
+    resolve.__doc__ = docstrings_of_attributes(queries).get(name, root.base_resolver.wrapped_func.__doc__)
     own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
     declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
-    description = descriptions_of_attributes(queries).get(name, root.description)
+    description = description_of(resolve)
     return strawberry.field(
         resolver=resolve, description=description, graphql_type=connection_of(of), metadata=root.metadata
     )

@@ -5,14 +5,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from inspect import getdoc, getsource
+from inspect import cleandoc, getdoc, getsource
 from itertools import pairwise
 from typing import Final
 
 from graphql import (
-    GraphQLArgument,
     GraphQLEnumType,
     GraphQLField,
+    GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -31,18 +31,26 @@ _ARGUMENT: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 def description_of(documented: object) -> str:
-    """Return the description of a type or a resolver: its docstring in one line, without its section `Args:`."""
-    return _in_one_line((getdoc(documented) or "").partition(_SECTION)[0])
+    """Return the description of a type or a resolver, from its docstring."""
+    return description_in(getdoc(documented) or "")
 
 
-def _descriptions_of_arguments(resolver: object) -> dict[str, str]:
-    """Return the descriptions in the section `Args:` of a docstring, by name."""
-    section = (getdoc(resolver) or "").partition(_SECTION)[2]
-    return {name: _in_one_line(text) for name, text in _ARGUMENT.findall(section)}
+def description_in(docstring: str) -> str:
+    """Return the description in a docstring: its text in one line, without the section `Args:`."""
+    return _in_one_line(docstring.partition(_SECTION)[0])
 
 
-def descriptions_of_attributes(documented: type) -> dict[str, str]:
-    """Return the docstrings below the attributes of a type and of its bases, each in one line.
+def _arguments_in(docstring: str) -> dict[str, str]:
+    """Return the descriptions of arguments in the section `Args:` of a docstring, by name."""
+    return {name: _in_one_line(text) for name, text in _ARGUMENT.findall(docstring.partition(_SECTION)[2])}
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def docstrings_of_attributes(documented: type) -> dict[str, str]:
+    """Return the docstrings below the attributes of a type and of its bases.
 
     Raises:
         RuntimeError: if the source of their modules is missing.
@@ -76,11 +84,7 @@ def _below_attributes(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
                 ast.AnnAssign(target=ast.Name(name)) | ast.Assign(targets=[ast.Name(name)]),
                 ast.Expr(ast.Constant(str(text))),
             ):
-                yield name, _in_one_line(text)
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
+                yield name, cleandoc(text)
 
 
 def describe(schema: GraphQLSchema) -> None:
@@ -91,19 +95,22 @@ def describe(schema: GraphQLSchema) -> None:
         if not documented:
             continue
         kind.description = kind.description or description_of(documented)
-        descriptions = descriptions_of_attributes(documented)
+        docstrings = docstrings_of_attributes(documented)
         if isinstance(kind, GraphQLEnumType):
             for name, value in kind.values.items():
-                value.description = descriptions.get(name, value.description)
+                value.description = description_in(docstrings.get(name, "")) or value.description
         elif isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType):
             for field in kind.fields.values():
-                declared = field.extensions[_DEFINITION]
-                field.description = descriptions.get(declared.python_name, field.description)
-                if isinstance(field, GraphQLField) and declared.base_resolver:
-                    _describe_arguments(field.args, _descriptions_of_arguments(declared.base_resolver.wrapped_func))
+                _describe_field(field, docstrings)
 
 
-def _describe_arguments(arguments: Mapping[str, GraphQLArgument], descriptions: Mapping[str, str]) -> None:
-    for argument in arguments.values():
-        name = argument.extensions[_DEFINITION].python_name
-        argument.description = descriptions.get(name, argument.description)
+def _describe_field(field: GraphQLField | GraphQLInputField, docstrings: Mapping[str, str]) -> None:
+    declared = field.extensions[_DEFINITION]
+    docstring = docstrings.get(declared.python_name, "")
+    field.description = description_in(docstring) or field.description
+    if isinstance(field, GraphQLField) and declared.base_resolver:
+        resolver = getdoc(declared.base_resolver.wrapped_func) or ""
+        descriptions = _arguments_in(docstring) or _arguments_in(resolver)
+        for argument in field.args.values():
+            name = argument.extensions[_DEFINITION].python_name
+            argument.description = descriptions.get(name, argument.description)

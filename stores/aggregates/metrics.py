@@ -5,7 +5,7 @@ The values of a group are sorted in memory; 100,000 take a few megabytes. If a g
 calls are counted by latency instead and the counts are accumulated in order: slower, but without a size limit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,7 +120,7 @@ def _total(count: str) -> Part:
     return Part("$sum", {"$sum": f"$usage.{count}"}, ("usage",))
 
 
-_COUNTS: Final = {
+COUNTS: Final = {
     COUNT: Part("$sum", 1),
     "error_count": Part("$sum", {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}, ("status",)),
     **{name: _total(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens", "requests")},
@@ -129,7 +129,7 @@ _COUNTS: Final = {
 }
 """Metrics that are sums of counts; they are clamped to 64 bits like a call's own sums."""
 
-_PARTS: Final = _COUNTS | {
+ACCUMULATORS: Final = COUNTS | {
     "ended": Part("$sum", _WITH_LATENCY, ("latency_ms",)),
     "latency": Part("$sum", _LATENCY, ("latency_ms",)),
     "least": Part("$min", _LATENCY, ("latency_ms",)),
@@ -161,7 +161,7 @@ def _rest(total: str, parts: tuple[str, ...]) -> Metric:
     return Metric((total, *parts), _bounded({"$max": [0, beyond]}))
 
 
-METRICS: Final = {name: Metric((name,), _bounded(f"${name}")) for name in _COUNTS} | {
+METRICS: Final = {name: Metric((name,), _bounded(f"${name}")) for name in COUNTS} | {
     "error_rate": _mean("error_count", COUNT),
     "mean_latency_ms": _mean("latency", "ended"),
     "min_latency_ms": Metric(("least",), "$least"),
@@ -173,57 +173,3 @@ METRICS: Final = {name: Metric((name,), _bounded(f"${name}")) for name in _COUNT
 
 NAMES: Final = frozenset({*METRICS, *PERCENTILES})
 """All names of metrics, including percentiles."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The selected metrics."""
-
-    metrics: frozenset[str]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> "Wanted":
-        """Select the metrics among some names."""
-        return cls(NAMES.intersection(names))
-
-    @property
-    def percentiles(self) -> dict[str, int]:
-        """Selected latency percentiles, in percent by name."""
-        return {name: percent for name, percent in PERCENTILES.items() if name in self.metrics}
-
-    @property
-    def parts(self) -> dict[str, Part]:
-        """Accumulators that the metrics need."""
-        names = {part for name in self.metrics if name in METRICS for part in METRICS[name].parts}
-        return {name: part for name, part in _PARTS.items() if name in names}
-
-    @property
-    def reads(self) -> set[str]:
-        """Document fields and computed fields that the metrics read."""
-        latency = {"latency_ms"} if self.percentiles else set()
-        return latency.union(*(part.reads for part in self.parts.values()))
-
-    @property
-    def reads_classes(self) -> bool:
-        """True if the metrics need the classes of tokens."""
-        return not self.parts.keys().isdisjoint(FIELDS[name] for name in STORED)
-
-    @property
-    def summed(self) -> dict[str, Any]:
-        """Accumulators of a group of calls."""
-        return {name: {part.accumulator: part.value} for name, part in self.parts.items()}
-
-    @property
-    def resummed(self) -> dict[str, Any]:
-        """Accumulators that merge groups of groups."""
-        return {name: {part.accumulator: f"${name}"} for name, part in self.parts.items()}
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """Expressions of the metrics in result rows, without percentiles."""
-        return {name: METRICS[name].value for name in METRICS if name in self.metrics}
-
-    @property
-    def of_nothing(self) -> dict[str, Any]:
-        """The row of a group without calls."""
-        return {name: 0 if name in _COUNTS or name in FIELDS.values() else None for name in self.metrics}

@@ -11,13 +11,12 @@ from typing import Any
 from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, paths_of
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
-from stores.database.reads import SNAPSHOT
+from stores.database.driver import SNAPSHOT
 from stores.database.transactions import Session
 from stores.document_list import Key, find_by_keys
 from stores.ids import group_by_project
 from stores.paging import Row
-
-_SUM = {"$sum": "$storage_size_bytes"}
+from stores.relations import sum_each
 
 
 async def add_computed_fields(
@@ -26,15 +25,11 @@ async def add_computed_fields(
     """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:
         await add_total_sizes(database.calls, project_id, rows)
-    if not PRICED_FIELDS.isdisjoint(wanted):
-        await _add_prices(database, project_id, [row for row in rows if row.get("usage")])
-
-
-async def _add_prices(database: Database, project_id: str, rows: Sequence[Row]) -> None:
-    models = {entry["model"] for row in rows for entry in row["usage"]}
-    if models:
+    with_usage = [] if PRICED_FIELDS.isdisjoint(wanted) else [row for row in rows if row.get("usage")]
+    if with_usage:
+        models = {entry["model"] for row in with_usage for entry in row["usage"]}
         prices = await prices_of_models(database, project_id, models)
-        for row in rows:
+        for row in with_usage:
             row[PRICES] = prices
 
 
@@ -44,13 +39,10 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
     traces = list({row["trace_id"] for row in roots})
     if not traces:
         return
-    match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
-    grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
-    groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
-    sizes = {group["_id"]: group["size"] async for group in groups}
+    match = {"project_id": project_id, "visible": True}
+    sizes = await sum_each(calls, "trace_id", traces, match, "storage_size_bytes")
     for row in roots:
-        row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
+        row[TOTAL_STORAGE_SIZE] = sizes[row["trace_id"]]
 
 
 async def total_size(
@@ -74,7 +66,7 @@ async def total_size(
                 "foreignField": "trace_id",
                 "pipeline": [
                     {"$match": {"project_id": project_id, "visible": True}},
-                    {"$group": {"_id": None, "size": _SUM}},
+                    {"$group": {"_id": None, "size": {"$sum": "$storage_size_bytes"}}},
                 ],
                 "as": "trace",
             }

@@ -19,9 +19,8 @@ from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import JsonField, Row
-from stores.query.fields import Field, FieldTable, Kind
+from stores.query.fields import Field, FieldTable, Kind, starting_with
 from stores.query.index_use import IndexedFields
-from stores.query.text_expressions import starting_with
 from stores.refs import INTERNAL_SCHEME, SCHEME, check_external
 
 Match = dict[str, Any]

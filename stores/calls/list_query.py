@@ -1,8 +1,8 @@
 """List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls.
 
 An index returns the calls of each exact op name by start, and MongoDB merges several such scans. For a prefix, MongoDB
-sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`OpVersions`). If
-there are others afterwards, the page is read again.
+sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`op_versions`). If the
+project has others afterwards, the page is read again.
 """
 
 from collections import OrderedDict
@@ -24,23 +24,23 @@ from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Database
 from stores.database.connection import IN_PYTHON
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
 from stores.paging import Order, Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.fields import FieldTable
+from stores.query.fields import FieldTable, starting_with
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_FIELD_ACCESSES
 from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
-from stores.query.text_expressions import starting_with
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
+_OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
 
 MAX_VERSIONS: Final = 100
 """Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
@@ -112,12 +112,12 @@ class CallsQuery:
         self._database = database
         self._project_id = project_id
         self._filter = calls_filter
-        sort_by = sort_by or OLDEST_FIRST
+        sort_by = sort_by or ()
         self._refs = RefFieldTable(expansion.columns) if expansion and expansion.names else None
         fields = self._refs or CALL_FIELDS
         sorts_by_feedback = any(key.field.startswith(conditions.PREFIX) for key in sort_by)
         self._newest = NewestFeedbackTable(fields) if sorts_by_feedback else None
-        self._order = compile_sort(sort_by, self._newest or fields)
+        self._order = compile_sort(sort_by, self._newest or fields) if sort_by else _OLDEST_FIRST
         self._feedback_sort = self._newest.calls_by_feedback(sort_by, self._order) if self._newest else None
         sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         sorts_behind_refs = bool(self._refs and self._refs.requested)
@@ -218,22 +218,6 @@ class CallsQuery:
         self._set_versions(await op_versions(self._database, self._project_id, self._prefixes))
         return self._versions is None or not {*used}.issuperset(self._versions)
 
-    async def _compile(
-        self, session: Session | None, prices: Prices | None, limit: int = conditions.MAX_FEEDBACK
-    ) -> ListQuery:
-        """Run the prequeries, each for at most `limit` feedback, and compile the list query with their results."""
-        if session is None:
-            return self._compile_with({}, prices)
-        # A sort by feedback reads the newest feedback itself.
-        by_query = self._conditions.prequeries if self._conditions else []
-        prequeries = by_query if self._feedback_sort else self._prequeries
-        # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
-        results = await conditions.run_prequeries(
-            self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
-        )
-        return replace(self._compile_with(results, prices, session), is_complete=None not in results.values())
-
     def _set_versions(self, names: Names | None) -> None:
         """Set the known op names with the prefixes of the filter and the query; with None MongoDB searches them."""
         self._versions = names
@@ -251,7 +235,7 @@ class CallsQuery:
         if not self._operation:
             return
         if not self._prequeries:
-            found = self._compile_with({}, prices)
+            found = await self._compile(None, prices)
             self._scope_without_python = found.cursor_scope or (*found.source, found.match, *found.narrowing)
         match = calls_match(self._project_id, self._filter)
         self._operation_after_python = await python_assisted_operation(
@@ -281,11 +265,24 @@ class CallsQuery:
         by_query = self._conditions.prequeries if self._conditions else ()
         return [*by_query, *(self._newest.prequeries if self._newest else ())]
 
-    def _compile_with(
-        self, results: PrequeryResults, prices: Prices | None, session: Session | None = None
+    async def _compile(
+        self, session: Session | None, prices: Prices | None, limit: int = conditions.MAX_FEEDBACK
     ) -> ListQuery:
-        """Compile the list query from the prequery results and, if it uses costs, the prices."""
+        """Run the prequeries, each for at most `limit` feedback, and compile the list query with their results.
+
+        Without a session, all conditions on feedback are looked up.
+        """
         database, project_id = self._database, self._project_id
+        results: PrequeryResults = {}
+        if session:
+            # A sort by feedback reads the newest feedback itself.
+            by_query = self._conditions.prequeries if self._conditions else []
+            prequeries = by_query if self._feedback_sort else self._prequeries
+            # Each result occurs twice in the pipeline, or more in a low-cardinality order.
+            max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+            results = await conditions.run_prequeries(
+                database.feedback, project_id, prequeries, max_bytes, session, limit
+            )
         stored: list[Match] = []
         looked_up: list[Match] = []
         lookups = [*cost_stages(prices), *self._behind_refs]
@@ -299,18 +296,24 @@ class CallsQuery:
         # Looked up in order, one by one, until a page is full.
         narrowing = [*lookups, {"$match": last}] if lookups else []
         if self._can_look_up_in_order:
-            compiled = ListQuery(match, self._order, narrowing=narrowing, session=session)
+            compiled = ListQuery(match, self._order, narrowing=narrowing)
         else:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, match, results)
-            compiled = ListQuery(last, self._order, [*found, *lookups], session=session)
+            compiled = ListQuery(last, self._order, [*found, *lookups])
+        needs_scope = self._prequeries or prices or self._prefixes
+        by_feedback = None
         if self._feedback_sort and session:
             by_feedback = self._feedback_sort(database, project_id, match, narrowing, session)
-            compiled = replace(compiled, calls_by_feedback=by_feedback)
-        needs_scope = self._prequeries or prices or self._prefixes
-        # Cursors belong to the same list, with or without evaluation in Python.
-        return replace(compiled, cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python)
+        return replace(
+            compiled,
+            # Cursors belong to the same list, with or without evaluation in Python.
+            cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python,
+            session=session,
+            calls_by_feedback=by_feedback,
+            is_complete=None not in results.values(),
+        )
 
     @property
     def _behind_refs(self) -> Pipeline:
@@ -333,8 +336,8 @@ async def op_versions(
 ) -> Names | None:
     """Return the op names of a project's calls that start with one of the prefixes.
 
-    None without prefixes, or if there are too many names. Ops rarely lose versions, so a list that was too long is not
-    read again.
+    The result is None without prefixes, or if there are too many names. Ops rarely lose versions, so a list that was
+    too long is not read again.
     """
     # No op name starts with a longer prefix, and a long one would fill the cache.
     readable = tuple([prefix for prefix in prefixes if len(prefix) <= MAX_NAME])
@@ -396,19 +399,18 @@ def _check_nulls(node: Operand) -> None:
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:
     match node:
-        case Operation(
-            Operator.EQ, (Get() as get, Literal(str() as name)) | (Literal(str() as name), Get() as get)
-        ) if _is_op_name(get):
-            return _expanded_condition(get, [name], (), project_id)
-        case Operation(Operator.IN, (Get() as get, *members)) if _is_op_name(get):
+        case Operation(Operator.EQ | Operator.IN, (Get() as get, *members)) if _is_op_name(get):
             names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
             others = [each for each in members if not (isinstance(each, Literal) and isinstance(each.value, str))]
             return _expanded_condition(get, names, [_with_op_names(each, project_id) for each in others], project_id)
-        case Operation(Operator.IN, (Literal(str() as name) as literal, *members)) if any(map(_is_op_name, members)):
+        case Operation(Operator.EQ | Operator.IN, (Literal(str() as name) as literal, *members)) if any(
+            map(_is_op_name, members)
+        ):
             get = next(each for each in members if isinstance(each, Get) and _is_op_name(each))
+            is_op = _expanded_condition(get, [name], (), project_id)
             others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
             rest = Operation(Operator.IN, (literal, *others))
-            return Operation(Operator.OR, (_expanded_condition(get, [name], (), project_id), rest))
+            return Operation(Operator.OR, (is_op, rest)) if others else is_op
         case _:
             return map_operands(node, lambda operand: _with_op_names(operand, project_id))
 
@@ -486,7 +488,7 @@ def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]
         database,
         database.calls,
         field,
-        compile_sort(OLDEST_FIRST, CALL_FIELDS),
+        _OLDEST_FIRST,
         match,
         paths_of,
         finish=add_computed_fields,

@@ -18,9 +18,9 @@ from stores.calls.fields import (
 from stores.calls.list_query import CallsQuery, calls_by
 from stores.calls.ref_expansion import Expansion
 from stores.calls.writes import CallWrites
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
-from stores.database.reads import one_row
+from stores.database.connection import in_scan_slot
+from stores.database.driver import one_row
 from stores.document_list import Key
 from stores.errors import BadInputError
 from stores.ids import check_project_id, group_by_project
@@ -28,7 +28,6 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.store import TargetReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,6 @@ class CallsStore(CallWrites):
         max_subscribers_per_caller: int | None = None,
     ) -> None:
         super().__init__(database)
-        self._target_reader = TargetReader(database)
         self.consumers = calls_by(database, "input_refs")
         """From a project and an object's ref to the calls with exactly this ref among their inputs."""
         self.children = calls_by(database, "parent_id")
@@ -89,7 +87,7 @@ class CallsStore(CallWrites):
         if expansion:
             for project_id, call_ids in group_by_project(keys):
                 rows = [row for call_id in call_ids if (row := found[project_id, call_id])]
-                await expansion.expand(self._target_reader, project_id, rows, wanted)
+                await expansion.expand(self.database, project_id, rows, wanted)
         return found
 
     @in_scan_slot()
@@ -114,7 +112,7 @@ class CallsStore(CallWrites):
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
         page = await calls_query.page(request, paths_of(wanted))
         if expansion and expansion.names:
-            await expansion.expand(self._target_reader, project_id, page.rows, wanted)
+            await expansion.expand(self.database, project_id, page.rows, wanted)
         if not COMPUTED_FIELDS.isdisjoint(wanted):
             await add_computed_fields(self.database, project_id, page.rows, wanted)
         return page

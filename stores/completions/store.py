@@ -24,7 +24,7 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.writes import end_if_running
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.stream_assembly import AssembledCompletion
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database, database_query, database_write
@@ -192,6 +192,8 @@ class TrackedCall:
     If the caller is cancelled while it waits for a write, both writes still happen, the end after the start.
     """
 
+    _start_write: asyncio.Future[None]
+
     def __init__(
         self,
         calls: CallsStore,
@@ -208,7 +210,6 @@ class TrackedCall:
         leases = calls.database.leases
         self._lease = Lease(calls.database, leases, {"_id": f"{_LEASE_PREFIX}{project_id}:{self.id}"}, lease_seconds)
         self._lease_keeper: asyncio.Task[None] | None = None
-        self._start_write: asyncio.Future[None] | None = None
         self._listed: RegisteredProjects | None = None
 
     async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
@@ -242,12 +243,16 @@ class TrackedCall:
                     await self._lease.keep()
 
     async def end(self, response: JsonObject) -> None:
-        """Store the response if the call was started; errors are logged, so that the caller still gets its response."""
+        """Store the response after `start`; errors are logged, so that the caller still gets its response."""
         await asyncio.shield(self._writes.start(self._store_end(response)))
 
     async def _store_end(self, response: JsonObject) -> None:
         try:
-            if await self._start_is_stored():
+            try:
+                await self._start_write
+            except (BadInputError, PayloadTooLargeError):
+                pass  # there is no call
+            else:
                 await self._write_end_or_reason(response, _message(response))
         except StoreError:
             # The end may not be stored; another process ends the call when the lease expires.
@@ -263,19 +268,6 @@ class TrackedCall:
         """Delete the lease; if that fails, another process deletes it later."""
         with suppress(StoreError, PyMongoError):
             await self._lease.remove()
-
-    async def _start_is_stored(self) -> bool:
-        """Return True if the start was stored.
-
-        Raises:
-            UnavailableError: that is unknown.
-        """
-        try:
-            if self._start_write:
-                await self._start_write
-        except (BadInputError, PayloadTooLargeError):
-            return False
-        return self._start_write is not None
 
     async def _write_end_or_reason(self, response: JsonObject, message: str | None) -> None:
         """Store the end; if no call can hold the response, store the reason and the usage instead."""
@@ -342,11 +334,10 @@ class CompletionEvent:
     @property
     def text(self) -> str | None:
         """Text that the chunk adds to the first choice; None if it adds none."""
-        choices = self.chunk.get("choices") if self.chunk else None
-        first = choices[0] if isinstance(choices, list) and choices else None
-        delta = first.get("delta") if isinstance(first, dict) and first.get("index", 0) == 0 else None
-        text = delta.get("content") if isinstance(delta, dict) else None
-        return text if isinstance(text, str) and text else None
+        match self.chunk:
+            case {"choices": [{"delta": {"content": str(text)}, **first}, *_]} if text and first.get("index", 0) == 0:
+                return text
+        return None
 
 
 class CompletionsStore:

@@ -12,7 +12,7 @@ from stores.costs.price_timeline import RATE_FIELDS, USD, Price, Rates
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
-from stores.database.reads import find_all
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt

@@ -289,13 +289,11 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
     The run's own summary is used if its scope is SUM. A run that is a root call without such a summary gets the sum of
     its trace, even while it runs. That sum also replaces a summary that hides price tiers of single requests.
     """
-    is_trace = run.get("parent_id") is None
-    if is_trace and run.get("usage_scope") != SUM:
-        return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     usage, started_at = run.get("usage", ()), run["started_at"]
     models = project_id, tuple(sorted(entry["model"] for entry in usage))
     prices = (await CostsStore(database).prices([models]))[models]
-    if is_trace and prices.hides_tiers(usage, started_at):
+    is_trace = run.get("parent_id") is None
+    if is_trace and (run.get("usage_scope") != SUM or prices.hides_tiers(usage, started_at)):
         return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     tallies = {}
     for entry in usage:

@@ -326,8 +326,8 @@ _OLDEST_FIRST: Final = (SortBy("started_at"),)
 _STARTED_AT: Final = "started_at"
 _PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
 
-IN_ROWS: Final = ("id", "example_digest")
-"""Fields of every row; both have the digest of its example."""
+IN_ROWS: Final = ("id", "example_digest", "run_id")
+"""Fields of every row. The first two have the digest of its example; the run is that of the first prediction."""
 
 RunKey = tuple[str, str]
 """Project id and run id."""
@@ -422,7 +422,7 @@ async def _read_inputs(database: Database, project_id: str, keys: dict[str, _Key
 
 
 def row_stages(
-    run_ids: Sequence[str],
+    run_ids: Sequence[str] = ("",),
     sort_by: Sequence[SortBy] | None = None,
     query: Query | None = None,
     *,
@@ -432,7 +432,8 @@ def row_stages(
 
     A row's `id` is the example digest. It needs one prediction that matches the query. Sort values are means over all
     matching predictions. With `only_common` only examples that all runs have are rows. A sort by a number sorts by the
-    mean; for several runs, by the mean in the last run minus the mean in the first.
+    mean; for several runs, by the mean in the last run minus the mean in the first. Without such a sort the stages do
+    not depend on `run_ids`, but on their number.
 
     Raises:
         BadInputError: the sort or the query is invalid.
@@ -512,44 +513,36 @@ def check_runs(call_ids: Sequence[str]) -> None:
 
 
 class RunRows:
-    """Relation from runs to their rows, by default ordered by start time; a row's `id` is the example digest."""
+    """Relation from runs to their rows, ordered by start time; a row's `id` is the example digest."""
 
     def __init__(self, database: Database, predictions: Predictions) -> None:
         self.database = database
         self._predictions = predictions
+        stages, order = row_stages()
+        self._relation = OneToMany(
+            database, database.calls, "parent_id", order, _predictions_of, lambda _: list(IN_ROWS), transform=stages
+        )
 
     @database_query
     async def pages(
-        self,
-        keys: Sequence[RunKey],
-        wanted: frozenset[str],
-        request: PageRequest,
-        of_predictions: PredictionSelection,
-        sort_by: Sequence[SortBy] | None = None,
-        query: Query | None = None,
+        self, keys: Sequence[RunKey], wanted: frozenset[str], request: PageRequest, of_predictions: PredictionSelection
     ) -> dict[RunKey, Page]:
         """Return a page of rows for each run. The number of commands does not grow with the runs of a project.
 
-        Rows have `example` and `predictions` if selected. A sort by a number is for a single run.
+        Rows have `example` and `predictions` if selected.
 
         Raises:
-            BadInputError: the sort, query or cursor is invalid, or there are more predictions than one response may
-                have.
+            BadInputError: the cursor is invalid, or there are more predictions than one response may have.
         """
-        pages = await self._relation(keys, sort_by, query).pages(keys, frozenset(), request)
+        pages = await self._relation.pages(keys, frozenset(), request)
         for project_id, run_ids in group_by_project(keys):
             rows = [row for run_id in run_ids for row in pages[project_id, run_id].rows]
             await self.complete(project_id, rows, wanted, of_predictions)
         return pages
 
-    async def count(self, keys: Sequence[RunKey], query: Query | None = None) -> dict[RunKey, int]:
-        """Count the rows of each run that match the query."""
-        return await self._relation(keys, None, query).count(keys)
-
-    def _relation(self, keys: Sequence[RunKey], sort_by: Sequence[SortBy] | None, query: Query | None) -> OneToMany:
-        stages, order = row_stages([run_id for _, run_id in keys[:1]], sort_by, query)
-        calls, paths = self.database.calls, [*IN_ROWS, "run_id"]
-        return OneToMany(self.database, calls, "parent_id", order, _predictions_of, lambda _: paths, transform=stages)
+    async def count(self, keys: Sequence[RunKey]) -> dict[RunKey, int]:
+        """Count the rows of each run."""
+        return await self._relation.count(keys)
 
     async def complete(
         self, project_id: str, rows: Sequence[Row], wanted: frozenset[str], of_predictions: PredictionSelection

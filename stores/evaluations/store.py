@@ -146,13 +146,15 @@ class EvaluationsStore:
         check_project_id(project_id)
         if await logged_runs.find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
             raise logged_runs.run_not_found(run_id, "evaluation_call_id")
-        key, fields = (project_id, run_id), frozenset(wanted)
-        return (await self.rows_by_run.pages([key], fields, request, of_predictions, sort_by, query))[key]
+        source, order = _rows_of(project_id, [run_id], sort_by, query)
+        page = await paging.find_page(self._calls, {}, order, request, result_rows.IN_ROWS, source)
+        await self.rows_by_run.complete(project_id, page.rows, frozenset(wanted), of_predictions)
+        return page
 
+    @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
         """Count the rows of a run that match the query."""
-        key = project_id, run_id
-        return (await self.rows_by_run.count([key], query))[key]
+        return await paging.count(self._calls, _rows_of(project_id, [run_id], query=query)[0])
 
     @database_query
     async def joined_rows(
@@ -175,7 +177,7 @@ class EvaluationsStore:
         Raises:
             BadInputError: the sort or cursor is invalid, or there are more predictions than one response may have.
         """
-        source, order = _joined_rows(project_id, run_ids, sort_by, only_common=only_common)
+        source, order = _rows_of(project_id, run_ids, sort_by, only_common=only_common)
         page = await paging.find_page(self._calls, {}, order, request, result_rows.IN_ROWS, source)
         if page.rows and not result_rows.EXAMPLE_FIELDS.isdisjoint(wanted):
             await result_rows.add_examples(self.database, project_id, run_ids, page.rows)
@@ -193,7 +195,7 @@ class EvaluationsStore:
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
         """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(self._calls, _joined_rows(project_id, run_ids, only_common=only_common)[0])
+        return await paging.count(self._calls, _rows_of(project_id, run_ids, only_common=only_common)[0])
 
     @database_query
     async def predictions(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:
@@ -231,9 +233,14 @@ def _runs_of(project_id: str) -> dict[str, Any]:
     return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
 
 
-def _joined_rows(
-    project_id: str, run_ids: Sequence[str], sort_by: Sequence[SortBy] | None = None, *, only_common: bool
+def _rows_of(
+    project_id: str,
+    run_ids: Sequence[str],
+    sort_by: Sequence[SortBy] | None = None,
+    query: Query | None = None,
+    *,
+    only_common: bool = False,
 ) -> tuple[list[dict[str, Any]], Order]:
-    """Return the stages that make the rows of several runs, and the order of the rows."""
-    stages, order = result_rows.row_stages(run_ids, sort_by, only_common=only_common)
+    """Return the stages that make the rows of runs, and the order of the rows; see `result_rows.row_stages`."""
+    stages, order = result_rows.row_stages(run_ids, sort_by, query, only_common=only_common)
     return [{"$match": logged_runs.predictions_of(project_id, run_ids)}, *stages], order

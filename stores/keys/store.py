@@ -29,15 +29,10 @@ _MARK: Final = "keys"
 
 @dataclass(frozen=True, slots=True)
 class LiveKeys:
-    """The valid keys by id, as of a change number (`mark`)."""
+    """The valid keys by id, as of a number of changes; from the first change on, keys are required."""
 
     change_number: int = 0
     by_id: dict[str, Key] = field(default_factory=dict)
-
-    @property
-    def ever(self) -> bool:
-        """True if a key was ever created; from then on keys are required."""
-        return self.change_number > 0
 
 
 class KeysStore:

@@ -18,7 +18,7 @@ from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.database.paced_steps import WorkSteps, change_in_batches, deadline_in, is_past, key_range, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
-from stores.files.deletion import FIELDS, discard_removed, remove
+from stores.files.uploads import FIELDS, discard_removed, remove
 from stores.security import audit
 
 _BATCH_SIZE: Final = 250
@@ -92,20 +92,13 @@ async def start_purge(database: Database, project_id: str, created_at: int) -> b
     return await database.transaction(operation)
 
 
-class Purge:
-    """A running purge, leased to this process."""
+class Purge(Lease):
+    """The lease on a running purge, and its steps."""
 
-    def __init__(self, database: Database, project_id: str, lease: Lease) -> None:
-        self._database = database
+    def __init__(self, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        super().__init__(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
         self._project_id = project_id
-        self._started_at: int = lease.state["started_at"]
-        self.lease = lease
-
-    @classmethod
-    async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Self | None:
-        """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
-        lease = Lease(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
-        return cls(database, project_id, lease) if await lease.acquire() else None
+        self._of_project = {"_id": key_range(project_id), "project_id": project_id}
 
     async def steps(self, *, waits: bool = True) -> WorkSteps:
         """Delete everything in steps, and the registry entry last.
@@ -115,23 +108,23 @@ class Purge:
         Raises:
             LeaseLostError: if the purge is finished, or another process took it over.
         """
-        entry = await self._database.projects.find_one({"_id": self._project_id}) or {}
-        until = project_registry.settled_at(entry, self._started_at)
+        entry = await self.database.projects.find_one({"_id": self._project_id}) or {}
+        until = project_registry.settled_at(entry, self.state["started_at"])
         if until > times.now():
             with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():
                     yield
             while (remaining := (until - times.now()) / times.SECOND) > 0:
-                await self.lease.advance({"waits_until": until})
+                await self.advance({"waits_until": until})
                 if not waits:
                     return
                 yield
                 await asyncio.sleep(min(remaining, 1))
-            await self.lease.advance({"waits_until": None})
+            await self.advance({"waits_until": None})
         while True:
             async for _ in self._remove_all():
                 yield
-            if await self._database.transaction(self._finish):
+            if await self.database.transaction(self._finish):
                 return
 
     async def _remove_all(self) -> WorkSteps:
@@ -140,16 +133,16 @@ class Purge:
             paths = FIELDS if name == "files" else ("_id",)
             change = partial(self._remove, name=name, collection=collection)
             async for _ in change_in_batches(
-                self._database, collection, self._match(), _BATCH_SIZE, change, paths, (("_id", 1),)
+                self.database, collection, self._of_project, _BATCH_SIZE, change, paths, (("_id", 1),)
             ):
                 yield
-        async for _ in discard_removed(self._database, self._project_id):
-            await self.lease.advance()
+        async for _ in discard_removed(self.database, self._project_id):
+            await self.advance()
             yield
 
     def _collections(self) -> list[tuple[str, Collection]]:
         """Return the project's collections and counter names; referring documents precede referenced ones."""
-        database = self._database
+        database = self.database
         return [
             ("evaluation_runs", database.evaluation_runs),
             ("feedback", database.feedback),
@@ -166,27 +159,24 @@ class Purge:
             ("search_words", database.search_words),
         ]
 
-    def _match(self) -> Document:
-        return {"_id": key_range(self._project_id), "project_id": self._project_id}
-
     async def _remove(self, session: Session, documents: list[Document], name: str, collection: Collection) -> None:
         if name == "files":
-            await remove(self._database, session, documents)
+            await remove(self.database, session, documents)
         else:
             keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self._project_id}
             await collection.delete_many(keys, session=session)
-        await self.lease.advance(counts={name: len(documents)}, session=session)
+        await self.advance(counts={name: len(documents)}, session=session)
 
     async def _finish(self, session: Session) -> bool:
         """Finish the purge if nothing is left; from then on the project can be created anew."""
         for _, collection in self._collections():
-            if await collection.find_one(self._match(), {"_id": 1}, session=session):
+            if await collection.find_one(self._of_project, {"_id": 1}, session=session):
                 return False
-        await self._database.retention.delete_one({"_id": self._project_id}, session=session)
-        await self._database.search_indexes.delete_one({"_id": self._project_id}, session=session)
-        entry = {"_id": self._project_id, project_registry.PURGING: self.lease.state["purge_id"]}
-        await self._database.projects.delete_one(entry, session=session)
-        await self.lease.advance({"is_done": True, "ended_at": times.now(), "waits_until": None}, session=session)
+        await self.database.retention.delete_one({"_id": self._project_id}, session=session)
+        await self.database.search_indexes.delete_one({"_id": self._project_id}, session=session)
+        entry = {"_id": self._project_id, project_registry.PURGING: self.state["purge_id"]}
+        await self.database.projects.delete_one(entry, session=session)
+        await self.advance({"is_done": True, "ended_at": times.now(), "waits_until": None}, session=session)
         return True
 
 
@@ -240,10 +230,11 @@ class PurgesStore:
         """
         deadline = deadline_in(seconds)
         while True:
-            if purge := await Purge.acquire(self.database, project_id):
+            purge = Purge(self.database, project_id)
+            if await purge.acquire():
                 with suppress(LeaseLostError):
                     is_over = await run_paced(self.database, purge.steps(waits=waits), PAUSE, deadline)
-                    is_released = await purge.lease.release()
+                    is_released = await purge.release()
                     done = await self.last(project_id) if is_over and not is_released else None
                     if done and done.is_done:
                         audit.record_action("project.purged", project_id, **asdict(done.removed))

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection
 
 from stores import times
-from stores.calls.documents import key_fields
 from stores.database import Database, Document
 from stores.retention.rules import Counts, GracePeriods, Limits
-from stores.retention.tombstone_sweep import deleted_calls
-from stores.retention.unused_file_sweep import candidates_match, find_unused
+from stores.retention.sweep import deleted_calls
+from stores.retention.unused_file_search import candidates_match, find_unused
 
 _BATCH_SIZE = 1_000
 _BUCKETS = 16_384
@@ -95,21 +94,16 @@ class Preview:
         keys = _HashSet()
         found = self._database.feedback.find(self._on_calls, {"call_id": 1, "created_at": 1})
         while rows := await found.to_list(_BATCH_SIZE):
-            calls = await self._calls([row["call_id"] for row in rows])
+            ids = {f"{self._project_id}:{row['call_id']}" for row in rows}
+            match = {"_id": {"$in": list(ids)}, "project_id": self._project_id}
+            deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
+            found_calls = self._database.calls.find(match, deciding_fields, batch_size=_BATCH_SIZE + 1)
+            calls = {call["id"]: call async for call in found_calls}
             for row in rows:
                 call = calls.get(row["call_id"])
                 if row["created_at"] < self._feedback_before if call is None else self._is_doomed(call):
                     keys.add(row["_id"])
         return keys
-
-    async def _calls(self, call_ids: list[str]) -> dict[str, Document]:
-        """Return the existing calls by id, with the fields that decide if they would be deleted."""
-        keys = {"_id": {"$in": [key_fields(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
-        deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
-        calls = self._database.calls.find(
-            {**keys, "project_id": self._project_id}, deciding_fields, batch_size=_BATCH_SIZE + 1
-        )
-        return {call["id"]: call async for call in calls}
 
 
 class _HashSet:

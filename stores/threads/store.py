@@ -8,8 +8,7 @@ from pymongo.errors import OperationFailure
 from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
 from stores.calls.list_query import calls_by
-from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, database_query
+from stores.database import Database, database_query, in_scan_slot
 from stores.ids import check_project_id
 from stores.paging import Order, Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort

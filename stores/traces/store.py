@@ -11,7 +11,7 @@ from stores.calls.list_query import calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of

@@ -1,4 +1,7 @@
-"""Helpers that run the command `loomql` in separate processes, as a user does."""
+"""Helpers that run the command `loomql` in separate processes, as a user does.
+
+The processes are forked from one that has imported LoomQL, unless a program is given, such as PROGRAM.
+"""
 
 import io
 import os
@@ -7,24 +10,27 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from unittest.mock import patch
 
 from app.cli import main
+from tests import forking
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60.0
 PROGRAM = (sys.executable, "-m", "app.cli")
+Process = subprocess.Popen[bytes] | forking.ForkedProcess
 
 
 class Server(NamedTuple):
     """A running `loomql serve`: its process, the address that it printed and its output file."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     url: str
     output: Path
 
@@ -45,15 +51,19 @@ class Server(NamedTuple):
 
 def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command in a separate process and return its result."""
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        cwd=ROOT,
-        env=clean(environment),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = forking.start("app.cli", arguments, clean(environment), output, errors)
+        try:
+            code = process.wait(TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+        printed = [_text_of(file) for file in (output, errors)]
+    return subprocess.CompletedProcess(arguments, code, *printed)
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def run_in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -75,10 +85,12 @@ def run_in_process(*arguments: str, **environment: str) -> "subprocess.Completed
 
 
 def start(
-    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
-) -> subprocess.Popen[bytes]:
+    output: Path, *arguments: str, program: Sequence[str] = (), folder: str = str(ROOT), **environment: str
+) -> Process:
     """Start a command whose output goes to a file."""
     with output.open("wb") as file:
+        if not program:
+            return forking.start("app.cli", arguments, clean(environment), file, file)
         return subprocess.Popen(
             [*program, *arguments],
             cwd=folder,
@@ -90,7 +102,7 @@ def start(
 
 @contextmanager
 def serving(
-    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
+    output: Path, *arguments: str, program: Sequence[str] = (), folder: str = str(ROOT), **environment: str
 ) -> Iterator[Server]:
     """Run `loomql serve` on a free port until the block ends; yield it once it reports that it is up."""
     process = start(output, "serve", "--port", "0", *arguments, program=program, folder=folder, **environment)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.command import Server, serving
+from tests.app.command import PROGRAM, Server, serving
 from tests.attacks.attacks import NO_DEADLINE, NO_RESULT, PROJECT, Attack, Results, Target
 from tests.benchmarks.timing import clock_of
 from tests.fuzz.callers import Caller, bearer
@@ -144,7 +144,7 @@ async def run(
         "LOOMQL_MONGODB_DATABASE": database,
         "LOOMQL_KEYS": "required",
     }
-    with serving(folder / f"{name}.log", folder=str(checkout), **settings) as server:
+    with serving(folder / f"{name}.log", program=PROGRAM, folder=str(checkout), **settings) as server:
         wire = Wire(server.url)
         await write_calls(wire, Pool(), Caller("second caller", keys.second), SECOND_PROJECT)
         await wire.close()

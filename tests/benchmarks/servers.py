@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.app.command import serving
+from tests.app.command import PROGRAM, serving
 from tests.benchmarks.sides import Connection
 from tests.benchmarks.timing import Clock, clock_of
 
@@ -40,5 +40,5 @@ def server(folder: Path, uri: str, database: str, *, compiled: bool = True) -> I
         "LOOMQL_MONGODB_DATABASE": database,
         "LOOMQL_COMPILED_EXECUTION": str(compiled).lower(),
     }
-    with serving(output, **settings) as started:
+    with serving(output, program=PROGRAM, **settings) as started:
         yield LoomQL(started.url, started.process.pid, clock_of(started.process.pid))

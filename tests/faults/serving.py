@@ -4,13 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM, Signals
-from typing import TYPE_CHECKING
 
-from tests.app.command import TIMEOUT_SECONDS, eventually, start
+from tests.app.command import TIMEOUT_SECONDS, Process, eventually, start
 from tests.free_ports import free_port
-
-if TYPE_CHECKING:
-    import subprocess
 
 
 class Serving:
@@ -23,7 +19,7 @@ class Serving:
         self._arguments = ("serve", "--port", str(port), *arguments)
         self._environment = environment
         self._lives = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     def start(self) -> None:
         """Start the server without waiting until it is up."""

@@ -15,7 +15,7 @@ from stores.calls.feedback.conditions import Condition, FeedbackAccess, FoundCal
 from stores.calls.fields import Match
 from stores.calls.ref_expansion import paths_projection
 from stores.database import Database
-from stores.database.reads import json_characters
+from stores.database.driver import json_characters
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 from stores.query.fields import Access, FieldTable, Kind

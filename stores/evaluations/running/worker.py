@@ -240,11 +240,6 @@ class RunLease(Lease):
     def __init__(self, database: Database, project_id: str, call_id: str) -> None:
         super().__init__(database, database.evaluation_runs, run_key(project_id, call_id))
 
-    @property
-    def order(self) -> RunOrder:
-        """The order in the run's document."""
-        return RunOrder.from_document(self.state)
-
     async def add(self, order: RunOrder) -> None:
         """Insert a run with its lease acquired, so that no other worker starts before `release`."""
         await self.insert({**asdict(order), "completed": 0, "takes": 0, "vain_takes": 0})
@@ -523,7 +518,7 @@ class RunWorker:
 
     def __init__(self, sources: Sources, lease: RunLease, rows: asyncio.Semaphore) -> None:
         self.sources = sources
-        self.order = lease.order
+        self.order = RunOrder.from_document(lease.state)
         self.root = Step(self.order.call_id, self.order.call_id, self.order.start())
         self._lease = lease
         self._rows = rows

@@ -18,8 +18,8 @@ from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
 from tests.live_server import live_server
 from tests.waiting import until

@@ -34,7 +34,7 @@ from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.server.application import PERMISSIONS, create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.byte_budget import RequestBudget
+from stores.concurrency.quotas import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore

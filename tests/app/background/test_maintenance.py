@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -23,10 +23,11 @@ from stores.feedback import FeedbackStore
 from stores.files import FilesStore
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
-from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
+from stores.retention import Outcome, Report, RetentionStore, Rule
 from stores.retention.rules import DAY
+from stores.retention.sweep import Sweep
 from stores.text_search import Method, TextSearchStore, segments
-from tests.app.command import ROOT, clean
+from tests.app import command
 from tests.commands import Commands
 from tests.docs.pages import page
 from tests.live_server import live_server
@@ -111,18 +112,11 @@ async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.Lo
     assert len([record for record in caplog.records if "swept acme/chat" in record.getMessage()]) == 1
 
 
-def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
-    """Start a command and return its process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=clean(environment), stdout=subprocess.DEVNULL
-    )
-
-
 async def test_killed_sweep_leaves_no_orphan_and_resumes(database: Database, own: dict[str, str]) -> None:
     await fill(database)
     retention = RetentionStore(database)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
-    process = started("retention", "sweep", PROJECT, **own)
+    process = command.start(Path(os.devnull), "retention", "sweep", PROJECT, **own)
     await until_found(lambda: database.retention.find_one({"sweep.calls": {"$gt": 0}}))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -146,7 +140,7 @@ async def test_killed_sweep_leaves_no_orphan_and_resumes(database: Database, own
 async def test_server_finishes_a_killed_purge(database: Database, own: dict[str, str]) -> None:
     await fill(database)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-    process = started("project", "purge", PROJECT, "--confirm", PROJECT, **own)
+    process = command.start(Path(os.devnull), "project", "purge", PROJECT, "--confirm", PROJECT, **own)
     await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -165,7 +159,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-    process = started("search", "on", PROJECT, **own)
+    process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
     await until_found(lambda: database.search_segments.find_one({}))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -224,7 +218,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(trace_sweep, "remove_calls", block)
+        patch.setattr(Sweep, "remove_calls", block)
         work = MaintenanceJobs(database, Stores(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
@@ -251,7 +245,7 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
         within.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(trace_sweep, "remove_calls", block)
+    monkeypatch.setattr(Sweep, "remove_calls", block)
     upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)

@@ -16,7 +16,7 @@ from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.concurrency.byte_budget import RequestBudget, Reservation
+from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.database import Database, transactions
 from stores.database.error_translation import RETRY_LATER
 from stores.errors import RateLimitedError, StoreError, UnavailableError

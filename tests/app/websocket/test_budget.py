@@ -28,8 +28,8 @@ from app.websocket import GraphQLWebSocket, protocol
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget, Reservation
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import pytest
 import strawberry
-from graphql import GraphQLEnumType, GraphQLObjectType
+from graphql import GraphQLEnumType, GraphQLField, GraphQLObjectType
 
 from graphql_schema.fields import plain_field, resolved_field
-from graphql_schema.fields.descriptions import descriptions_of_attributes
+from graphql_schema.fields.descriptions import docstrings_of_attributes
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 
@@ -49,9 +49,20 @@ class Word(Item):
     r"""True if no word precedes it, as in \n."""
 
 
+def _count(starts_with: str) -> int:
+    return len(starts_with)
+
+
 @strawberry.type
 class Query:
     """Read operations."""
+
+    count = strawberry.field(resolver=_count)
+    """Number of words.
+
+    Args:
+        starts_with: Prefix of the words.
+    """
 
     @resolved_field()
     def word(self) -> Word:
@@ -76,6 +87,13 @@ class Query:
         return Word(position=number, length=before, size=Size[starts_with])
 
 
+def _fields() -> dict[str, GraphQLField]:
+    kind = LoomSchema(Query, limits=Limits())._schema.query_type
+    assert kind is not None
+    fields: dict[str, GraphQLField] = kind.fields
+    return fields
+
+
 def test_docstring_in_one_line_is_the_description() -> None:
     schema = LoomSchema(Query, limits=Limits())
 
@@ -89,7 +107,11 @@ def test_docstring_in_one_line_is_the_description() -> None:
         "Word": "Word of a text. Words are separated by spaces, or by line breaks.",
         "Size": "Size of a word.",
     }
-    assert fields == {"word": "First word of the text. It is never empty.", "last": "Last word of the text."}
+    assert fields == {
+        "count": "Number of words.",
+        "word": "First word of the text. It is never empty.",
+        "last": "Last word of the text.",
+    }
 
 
 def test_docstring_below_an_attribute_describes_the_field() -> None:
@@ -105,10 +127,12 @@ def test_docstring_below_an_attribute_describes_the_field() -> None:
 
 
 def test_section_of_a_docstring_describes_the_arguments() -> None:
-    kind = LoomSchema(Query, limits=Limits())._schema.query_type
-    assert kind is not None
+    arguments = {
+        field: {name: argument.description for name, argument in of.args.items()} for field, of in _fields().items()
+    }
 
-    assert {name: argument.description for name, argument in kind.fields["last"].args.items()} == {
+    assert arguments["count"] == {"startsWith": "Prefix of the words."}
+    assert arguments["last"] == {
         "number": "Number of words to skip, from the end: 0 for the last.",
         "before": "End.",
         "startsWith": "Prefix of the word: any text.",
@@ -128,4 +152,4 @@ def test_class_without_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     exec("import strawberry\n@strawberry.type\nclass Word:\n    length: int", vars(module))  # noqa: S102
 
     with pytest.raises(RuntimeError, match=r"the source of without_source is missing.*\.py files"):
-        descriptions_of_attributes(module.Word)
+        docstrings_of_attributes(module.Word)

@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 from stores.database import Database, Document
-from stores.database.reads import all_rows, find_all, one_row
+from stores.database.driver import all_rows, find_all, one_row
 from tests.commands import Commands
 
 MANY = 80

@@ -30,34 +30,28 @@ def _numbered(val: object, number: int) -> object:
     return {**val, "n": number} if isinstance(val, dict) else [number]
 
 
-@pytest.mark.parametrize(
-    ("objects_filter", "sort_by", "returned"),
-    [
-        (None, None, 21),
-        (None, NEWEST, 21),
-        (ObjectsFilter(latest_only=True), None, 12),
-        (ObjectsFilter(latest_only=True), NEWEST, 12),
-        (ObjectsFilter(is_op=True), None, 20),
-        (ObjectsFilter(is_op=True), NEWEST, 20),
-        (ObjectsFilter(base_object_classes=["Prompt"]), NEWEST, 20),
-        (ObjectsFilter(object_ids=["n4"], is_op=True), [SortBy("version_index")], 5),
-    ],
+CASES = (
+    (None, None, 21),
+    (None, NEWEST, 21),
+    (ObjectsFilter(latest_only=True), None, 12),
+    (ObjectsFilter(latest_only=True), NEWEST, 12),
+    (ObjectsFilter(is_op=True), None, 20),
+    (ObjectsFilter(is_op=True), NEWEST, 20),
+    (ObjectsFilter(base_object_classes=["Prompt"]), NEWEST, 20),
+    (ObjectsFilter(object_ids=["n4"], is_op=True), [SortBy("version_index")], 5),
 )
-async def test_list_is_read_by_an_index(
-    stock: ObjectsStore,
-    database: Database,
-    commands: Commands,
-    objects_filter: ObjectsFilter | None,
-    sort_by: list[SortBy] | None,
-    returned: int,
-) -> None:
-    await stock.page(PROJECT, PageRequest(size=20), {"digest"}, objects_filter, sort_by)
+"""Filters and sorts, and the number of documents that the page returns."""
 
-    plan = await explain(database.objects, commands.last_pipeline)
 
-    assert plan.returned == returned
-    assert not plan.sorts_in_memory
-    assert plan.documents_examined == returned
+async def test_each_list_is_read_by_an_index(stock: ObjectsStore, database: Database, commands: Commands) -> None:
+    for objects_filter, sort_by, returned in CASES:
+        await stock.page(PROJECT, PageRequest(size=20), {"digest"}, objects_filter, sort_by)
+
+        plan = await explain(database.objects, commands.last_pipeline)
+
+        assert plan.returned == returned, (objects_filter, sort_by)
+        assert not plan.sorts_in_memory, (objects_filter, sort_by)
+        assert plan.documents_examined == returned, (objects_filter, sort_by)
 
 
 async def test_relations_of_a_page_read_only_what_they_return(

@@ -1,38 +1,19 @@
-"""Deletion of a project's files that nothing references any more.
-
-A file stays for a day after it was last stored or read, so that references may arrive later. It also stays while its
-digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding out means reading
-all of these, so only projects with files of that age are scanned; if a scan takes long, not in every sweep.
-"""
+"""Search for the files of a project that nothing references: it reads all calls, objects, table rows and feedback."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from collections.abc import Set as AbstractSet
-from functools import partial
 from typing import Final
 
 import re2
 
-from stores import times
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
-from stores.database.content_store import batches
-from stores.database.paced_steps import WorkSteps, key_range
-from stores.database.transactions import Session
-from stores.files.deletion import FIELDS, discard_removed, remove
+from stores.database.paced_steps import key_range
 from stores.files.uploads import stored_before
-from stores.retention.rules import GracePeriods
-from stores.retention.sweep_state import SweepLease
 
 _MAX_CANDIDATES: Final = 100_000
 """Maximum digests searched for in one scan: about ten megabytes."""
-
-_REMOVE_BATCH: Final = 200
-
-_SHORT_MICROS: Final = times.SECOND
-"""Duration below which a scan runs in every sweep, in microseconds."""
-_REPEAT_FACTOR: Final = 20
-"""Interval between longer scans, as a multiple of their duration."""
 
 DIGEST_LENGTH: Final = 43
 """Letters and digits of a file's digest (`stores.digests`)."""
@@ -48,38 +29,6 @@ _SEARCHED: Final = dict.fromkeys(("json", "visible", "trace_id", "deleted_at", "
 """Fields to read: the texts, and those that decide if a document is deleted, too."""
 
 IsDoomed = Callable[[Document], bool]
-
-
-async def sweep_unused_files(lease: SweepLease, grace_periods: GracePeriods) -> WorkSteps:
-    """Delete a project's unused files in steps."""
-    database, project_id = lease.database, lease.project_id
-    before = times.now() - grace_periods.files
-
-    async def remove_unless_used(session: Session, keys: list[str]) -> None:
-        """Delete files, unless they were stored or read meanwhile."""
-        match = {"_id": {"$in": keys}, "project_id": project_id, **stored_before(before)}
-        files = await database.files.find(match, FIELDS, session=session).to_list(None)
-        if files:
-            await remove(database, session, files)
-            await lease.count({"files": len(files), "file_bytes": sum(file["length"] for file in files)}, session)
-
-    async for _ in discard_removed(database, project_id):
-        yield
-    last_scan: dict[str, int] = lease.state.get("files_looked_for", {"at": 0, "took": 0})
-    started_at = times.now()
-    is_long = last_scan["took"] >= _SHORT_MICROS
-    if is_long and started_at - last_scan["at"] < _REPEAT_FACTOR * last_scan["took"]:
-        return
-    async for unused in find_unused(database, project_id, before):
-        await lease.advance()
-        yield
-        for files in batches(unused, _REMOVE_BATCH):
-            await database.transaction(partial(remove_unless_used, keys=[key for key, _ in files]))
-            yield
-        async for _ in discard_removed(database, project_id):
-            yield
-    now = times.now()
-    await lease.advance({"files_looked_for": {"at": now, "took": now - started_at}})
 
 
 def candidates_match(project_id: str, before: int, after: str = "") -> Document:
