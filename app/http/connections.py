@@ -146,13 +146,14 @@ def prefers_events(accept: str) -> bool:
 
 
 def _ranges(accept: str) -> dict[str, float]:
-    ranges = {}
-    for part in accept.split(","):
-        media_range, parameters = media_type_of(part)
+    ranges: dict[str, float] = {}
+    # The last item of a media range counts. Equal items are parsed once: a header may repeat one 60,000 times.
+    for item in dict.fromkeys(reversed(accept.split(","))):
+        media_range, parameters = media_type_of(item)
         try:
-            ranges[media_range] = float(parameters.get("q", "1"))
+            ranges.setdefault(media_range, float(parameters.get("q", "1")))
         except ValueError:
-            ranges[media_range] = 0.0
+            ranges.setdefault(media_range, 0.0)
     return ranges
 
 
