@@ -20,7 +20,7 @@ from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_CONCURRENT
-from stores.concurrency.byte_budget import MAX_BYTES as MAX_PENDING_BYTES
+from stores.concurrency.quotas import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part

@@ -16,10 +16,7 @@ from graphql_schema.fields import (
     User,
     argument,
     computed_field,
-    enum_value,
     json_field,
-    optional_input,
-    plain_field,
     resolved_field,
     subscription_field,
 )
@@ -27,7 +24,7 @@ from graphql_schema.fields.connections import to_one
 from graphql_schema.files import file_url
 from stores.completions import Completion, CompletionEvent
 from stores.images import GeneratedImages, ImageInputs
-from stores.row_fields import ValueField
+from stores.paging import ValueField
 
 Tracked = Annotated[bool | None, argument("True if the completion is stored as a call with usage and costs.")]
 
@@ -39,50 +36,64 @@ class CompletionsCreateRequestInputs:
     Omitted and null parameters are not sent to the provider.
     """
 
-    model: str = plain_field(
-        "Model: provider/model such as openai/gpt-4o, a name such as gpt-4o if it identifies the provider, or "
-        "custom::<provider>::<model> for a Provider and a ProviderModel among the project's objects."
-    )
-    messages: list[JSON] = strawberry.field(
-        description='Messages of the conversation: JSON objects such as {"role": "user", "content": "Hello"}.',
-        default_factory=list,
-    )
-    timeout: JSON | None = optional_input(
-        "Timeout of the provider in seconds, as a number or a string, at most LOOMQL_COMPLETION_TIMEOUT_SECONDS. For "
-        "a stream, the timeout between two chunks."
-    )
-    temperature: float | None = optional_input(
-        "Sampling temperature: higher values make the choice of tokens more random."
-    )
-    top_p: float | None = optional_input("Nucleus sampling: the probability mass of the tokens to choose from.")
-    n: int | None = optional_input("Number of choices to generate.")
-    stop: JSON | None = optional_input("Stop sequence, or a list of them, at which the completion ends.")
-    max_completion_tokens: int | None = optional_input("Maximum number of generated tokens, including reasoning.")
-    max_tokens: int | None = optional_input("Maximum number of generated tokens, for older models.")
-    modalities: list[str] | None = optional_input("Output types, such as text and audio.")
-    presence_penalty: float | None = optional_input("Penalty on tokens that have already occurred.")
-    frequency_penalty: float | None = optional_input("Penalty on tokens, proportional to how often they have occurred.")
-    stream: bool | None = optional_input(
-        "Flag without effect: completionsCreateStream always streams, and completionsCreate rejects true."
-    )
-    logit_bias: JSON | None = optional_input("Bias per token, as a JSON object of token ids and numbers.")
-    user: str | None = optional_input("Id of the end user, for the provider.")
-    response_format: JSON | None = optional_input(
-        'Format of the response: a JSON object such as {"type": "json_object"}, or one with a JSON Schema.'
-    )
-    seed: BigInt | None = optional_input("Seed for reproducible sampling, as far as the provider supports it.")
-    tools: list[JSON] | None = optional_input("Tools that the model may call, as JSON objects.")
-    tool_choice: JSON | None = optional_input("Choice of the tool: a string such as auto, or a JSON object.")
-    logprobs: bool | None = optional_input("True if the response includes the log probability of each token.")
-    top_logprobs: int | None = optional_input("Number of most likely tokens to return at each position.")
-    parallel_tool_calls: bool | None = optional_input("True if the model may call several tools in parallel.")
-    extra_headers: JSON | None = optional_input(
-        "Additional headers for the provider: a JSON object of names and strings. They are not stored. The header "
-        "api_key replaces the server's API key."
-    )
-    functions: list[JSON] | None = optional_input("Functions that the model may call, for older models.")
-    function_call: str | None = optional_input("Choice of the function, for older models.")
-    api_version: str | None = optional_input("Version of the provider's API, added to the URL as api-version.")
+    model: str
+    """Model: provider/model such as openai/gpt-4o, a name such as gpt-4o if it identifies the provider, or
+    custom::<provider>::<model> for a Provider and a ProviderModel among the project's objects.
+    """
+    messages: list[JSON] = strawberry.field(default_factory=list)
+    """Messages of the conversation: JSON objects such as {"role": "user", "content": "Hello"}."""
+    timeout: JSON | None = None
+    """Timeout of the provider in seconds, as a number or a string, at most LOOMQL_COMPLETION_TIMEOUT_SECONDS. For a
+    stream, the timeout between two chunks.
+    """
+    temperature: float | None = None
+    """Sampling temperature: higher values make the choice of tokens more random."""
+    top_p: float | None = None
+    """Nucleus sampling: the probability mass of the tokens to choose from."""
+    n: int | None = None
+    """Number of choices to generate."""
+    stop: JSON | None = None
+    """Stop sequence, or a list of them, at which the completion ends."""
+    max_completion_tokens: int | None = None
+    """Maximum number of generated tokens, including reasoning."""
+    max_tokens: int | None = None
+    """Maximum number of generated tokens, for older models."""
+    modalities: list[str] | None = None
+    """Output types, such as text and audio."""
+    presence_penalty: float | None = None
+    """Penalty on tokens that have already occurred."""
+    frequency_penalty: float | None = None
+    """Penalty on tokens, proportional to how often they have occurred."""
+    stream: bool | None = None
+    """Flag without effect: completionsCreateStream always streams, and completionsCreate rejects true."""
+    logit_bias: JSON | None = None
+    """Bias per token, as a JSON object of token ids and numbers."""
+    user: str | None = None
+    """Id of the end user, for the provider."""
+    response_format: JSON | None = None
+    """Format of the response: a JSON object such as {"type": "json_object"}, or one with a JSON Schema."""
+    seed: BigInt | None = None
+    """Seed for reproducible sampling, as far as the provider supports it."""
+    tools: list[JSON] | None = None
+    """Tools that the model may call, as JSON objects."""
+    tool_choice: JSON | None = None
+    """Choice of the tool: a string such as auto, or a JSON object."""
+    logprobs: bool | None = None
+    """True if the response includes the log probability of each token."""
+    top_logprobs: int | None = None
+    """Number of most likely tokens to return at each position."""
+    parallel_tool_calls: bool | None = None
+    """True if the model may call several tools in parallel."""
+    extra_headers: JSON | None = None
+    """Additional headers for the provider: a JSON object of names and strings. They are not stored. The header api_key
+    replaces the server's API key.
+    """
+    functions: list[JSON] | None = None
+    """Functions that the model may call, for older models."""
+    function_call: str | None = None
+    """Choice of the function, for older models."""
+    api_version: str | None = None
+    """Version of the provider's API, added to the URL as api-version."""
 
     def to_store(self) -> dict[str, Any]:
         """Return the parameters by their snake_case names."""
@@ -92,30 +103,28 @@ class CompletionsCreateRequestInputs:
 Inputs = Annotated[CompletionsCreateRequestInputs, argument("Parameters of the completion.")]
 
 
+def _call_key(made: Completion | CompletionEvent | GeneratedImages) -> tuple[str, str] | None:
+    return (made.project_id, made.call_id) if made.call_id else None
+
+
 @strawberry.type
 class CompletionsCreateRes:
     """Result of a completion."""
 
     # The source is `stores.completions.Completion`.
 
-    response: JSON | None = json_field(
-        ValueField("response"),
-        "Response of the provider, unchanged: a JSON object with choices and usage; or one whose error is a sentence "
-        "that says what to change.",
-    )
+    response: JSON | None = json_field(ValueField("response"))
+    """Response of the provider, unchanged: a JSON object with choices and usage; or one whose error is a sentence that
+    says what to change.
+    """
 
-    weave_call_id: strawberry.ID | None = computed_field(
-        "Id of the call that stores the completion; null if it is not stored, or if no request was sent. No request "
-        "is sent if the model is unknown or its API key is missing.",
-        attrgetter("call_id"),
-    )
+    weave_call_id: strawberry.ID | None = computed_field(attrgetter("call_id"))
+    """Id of the call that stores the completion; null if it is not stored, or if no request was sent. No request is
+    sent if the model is unknown or its API key is missing.
+    """
 
-    call = to_one(
-        "Call that stores the completion, with usage and costs; null if weaveCallId is null.",
-        CallSchema | None,
-        lambda stores: stores.calls.by_keys,
-        lambda made: made.call_id and (made.project_id, made.call_id),
-    )
+    call = to_one(CallSchema | None, lambda stores: stores.calls.by_keys, _call_key)
+    """Call that stores the completion, with usage and costs; null if weaveCallId is null."""
 
 
 @strawberry.enum
@@ -124,9 +133,12 @@ class CompletionEventType(Enum):
 
     # The values are those of `stores.completions`.
 
-    STARTED = enum_value("started", "Start: the call is stored, and the request to the provider is sent.")
-    CHUNK = enum_value("chunk", "Chunk of the response from the provider.")
-    FINISHED = enum_value("finished", "End: the response is complete or was interrupted, and the call has ended.")
+    STARTED = "started"
+    """Start: the call is stored, and the request to the provider is sent."""
+    CHUNK = "chunk"
+    """Chunk of the response from the provider."""
+    FINISHED = "finished"
+    """End: the response is complete or was interrupted, and the call has ended."""
 
 
 @strawberry.type
@@ -135,30 +147,27 @@ class CompletionsCreateEvent:
 
     # The source is `stores.completions.CompletionEvent`.
 
-    type: CompletionEventType = plain_field("Kind of event.")
+    type: CompletionEventType
+    """Kind of event."""
 
-    chunk: JSON | None = json_field(
-        ValueField("chunk"),
-        "JSON object of a CHUNK as the provider sent it, with choices that each contain a delta; null in other events.",
-    )
-    response: JSON | None = json_field(
-        ValueField("response"),
-        "Complete response of a FINISHED event, as completionsCreate returns it; null in other events. An interrupted "
-        "one has the parts received so far and an error, a sentence that says what to change.",
-    )
-    weave_call_id: strawberry.ID | None = computed_field(
-        "Id of the call that stores the completion, in every event; null if it is not stored, or if no request was "
-        "sent.",
-        attrgetter("call_id"),
-    )
-    text: str | None = plain_field("Text that a CHUNK adds to the first choice; null if it adds none.")
+    chunk: JSON | None = json_field(ValueField("chunk"))
+    """JSON object of a CHUNK as the provider sent it, with choices that each contain a delta; null in other events."""
+    response: JSON | None = json_field(ValueField("response"))
+    """Complete response of a FINISHED event, as completionsCreate returns it; null in other events. An interrupted one
+    has the parts received so far and an error, a sentence that says what to change.
+    """
+    weave_call_id: strawberry.ID | None = computed_field(attrgetter("call_id"))
+    """Id of the call that stores the completion, in every event; null if it is not stored, or if no request was sent.
+    """
+    text: str | None
+    """Text that a CHUNK adds to the first choice; null if it adds none."""
 
     call = to_one(
-        "Call that stores the completion, in a FINISHED event; null in other events, and if it is not stored.",
         CallSchema | None,
         lambda stores: stores.calls.by_keys,
-        lambda event: event.call_id and (event.project_id, event.call_id) if event.type == "finished" else None,
+        lambda event: _call_key(event) if event.type == "finished" else None,
     )
+    """Call that stores the completion, in a FINISHED event; null in other events, and if it is not stored."""
 
 
 @strawberry.type
@@ -206,19 +215,18 @@ class CompletionSubscriptions:
         return store.stream(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)
 
 
-Track = Annotated[bool | None, argument("True if the result is stored as a call; files are stored in any case.")]
-
-
 @strawberry.input
 class ImageGenerationRequestInputs:
     """Parameters of an image generation."""
 
-    model: str = plain_field(
-        "Model, named as in completionsCreate: gpt-image-1, openai/dall-e-3, custom::<provider>::<model>, or the ref "
-        "of a ProviderModel."
-    )
-    prompt: str = plain_field("Prompt of 1 to 100,000 characters; providers accept fewer.")
-    n: int | None = optional_input("Number of images, from 1 to 10; 1 if omitted. dall-e-3 generates only one.")
+    model: str
+    """Model, named as in completionsCreate: gpt-image-1, openai/dall-e-3, custom::<provider>::<model>, or the ref of a
+    ProviderModel.
+    """
+    prompt: str
+    """Prompt of 1 to 100,000 characters; providers accept fewer."""
+    n: int | None = None
+    """Number of images, from 1 to 10; 1 if omitted. dall-e-3 generates only one."""
 
     def to_store(self) -> ImageInputs:
         """Convert to the inputs of `stores.images`."""
@@ -231,11 +239,16 @@ class GeneratedImage:
 
     # The source is a row of `stores.images`.
 
-    digest: str = plain_field("Digest of the content, by which file finds it.")
-    name: str = plain_field("Name of the file, such as image-1.png.")
-    content_type: str = plain_field("Media type, such as image/png.")
-    size_bytes: BigInt = plain_field("Size of the content in bytes.")
-    url: str = plain_field("Path on this server from which GET downloads the image.")
+    digest: str
+    """Digest of the content, by which file finds it."""
+    name: str
+    """Name of the file, such as image-1.png."""
+    content_type: str
+    """Media type, such as image/png."""
+    size_bytes: BigInt
+    """Size of the content in bytes."""
+    url: str
+    """Path on this server from which GET downloads the image."""
 
 
 @strawberry.type
@@ -244,26 +257,20 @@ class ImageGenerationCreateRes:
 
     # The source is `stores.images.GeneratedImages`.
 
-    response: JSON | None = json_field(
-        ValueField("response"),
-        'Response of the provider; {"error": message} if there are no images. Each image in its data is replaced by '
-        '{"_type": "CustomWeaveType", …} and the digests of its two files. If only some images are unusable, each '
-        "of these is replaced by an error, which is also in error.",
-    )
+    response: JSON | None = json_field(ValueField("response"))
+    """Response of the provider; {"error": message} if there are no images. Each image in its data is replaced by
+    {"_type": "CustomWeaveType", …} and the digests of its two files. If only some images are unusable, each of these is
+    replaced by an error, which is also in error.
+    """
     images: list[GeneratedImage] = computed_field(
-        "Images in the order of the response; empty if there are none.",
-        lambda made: [{**row, "url": file_url(made.project_id, row["digest"])} for row in made.pictures],
+        lambda made: [{**row, "url": file_url(made.project_id, row["digest"])} for row in made.pictures]
     )
-    weave_call_id: strawberry.ID | None = computed_field(
-        "Id of the call; null if none is stored, or if there are no images.", attrgetter("call_id")
-    )
+    """Images in the order of the response; empty if there are none."""
+    weave_call_id: strawberry.ID | None = computed_field(attrgetter("call_id"))
+    """Id of the call; null if none is stored, or if there are no images."""
 
-    call = to_one(
-        "Call of the generation; null if weaveCallId is null.",
-        CallSchema | None,
-        lambda stores: stores.calls.by_keys,
-        lambda made: made.call_id and (made.project_id, made.call_id),
-    )
+    call = to_one(CallSchema | None, lambda stores: stores.calls.by_keys, _call_key)
+    """Call of the generation; null if weaveCallId is null."""
 
 
 @strawberry.type
@@ -275,14 +282,19 @@ class ImageMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        inputs: Annotated[ImageGenerationRequestInputs, argument("Parameters of the generation.")],
+        inputs: ImageGenerationRequestInputs,
         wb_user_id: User = None,
-        track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
+        *,
+        track_llm_call: bool | None = True,
     ) -> GeneratedImages:
         """Generation of images by a model.
 
         Each image is stored as files of the project, and the request as a call, weave.image_generation_create. An error
         of the provider, or a missing API key, is part of the response; then no call is stored.
+
+        Args:
+            inputs: Parameters of the generation.
+            track_llm_call: True if the result is stored as a call; files are stored in any case.
         """
         return await info.context.stores.images.create(
             project_id,

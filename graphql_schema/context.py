@@ -91,10 +91,7 @@ class Loaders:
         self._failures: dict[Hashable, tuple[StoreError, float]] = {}
 
     async def load_all(
-        self,
-        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
-        keys: Iterable[Key],
-        *args: *Args,
+        self, find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]], keys: Iterable[Key], *args: *Args
     ) -> Mapping[Key, Value]:
         """Return the values that `find` returns for the keys, batched with concurrent calls."""
         lookup = (find, args)

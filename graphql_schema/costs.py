@@ -1,6 +1,6 @@
 """Prices and costs: types, inputs, and the fields that read and write prices."""
 
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -11,7 +11,6 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     User,
-    argument,
     node_ref,
     optional_input,
     plain_field,
@@ -66,14 +65,22 @@ class CostQueryOutput(Node):
     # The source is a row of `stores.costs`.
 
     ref: strawberry.ID = node_ref(cost_ref)
-    id: strawberry.ID | None = plain_field("Id of the price, for costPurge.")
-    llm_id: str | None = plain_field("Name of the model, as in the usage of call summaries.")
-    prompt_token_cost: float | None = plain_field("Price of one prompt token.")
-    completion_token_cost: float | None = plain_field("Price of one completion token.")
-    prompt_token_cost_unit: str | None = plain_field("Currency of promptTokenCost; USD by default.")
-    completion_token_cost_unit: str | None = plain_field("Currency of completionTokenCost; USD by default.")
-    effective_date: DateTime | None = plain_field("Time from which the price applies.")
-    provider_id: str | None = plain_field("Provider of the model; `default` by default.")
+    id: strawberry.ID | None
+    """Id of the price, for costPurge."""
+    llm_id: str | None
+    """Name of the model, as in the usage of call summaries."""
+    prompt_token_cost: float | None
+    """Price of one prompt token."""
+    completion_token_cost: float | None
+    """Price of one completion token."""
+    prompt_token_cost_unit: str | None
+    """Currency of promptTokenCost; USD by default."""
+    completion_token_cost_unit: str | None
+    """Currency of completionTokenCost; USD by default."""
+    effective_date: DateTime | None
+    """Time from which the price applies."""
+    provider_id: str | None
+    """Provider of the model; `default` by default."""
 
 
 @strawberry.type
@@ -85,17 +92,19 @@ class LLMCostComponent:
 
     # The source is a component of a row of `stores.costs.bill`.
 
-    name: str = plain_field(
-        "Class of the tokens: input, output, or a class that providers price separately, such as cache_read, "
-        "cache_write_5m, reasoning or web_searches."
-    )
-    tokens: BigInt = plain_field("Number of tokens; number of searches for web_searches.")
-    rate: float = plain_field(
-        "Price of one token, at the price tier that promptTokens reaches. The currency is that of the model's "
-        "completion price for classes of output, and that of its prompt price for all others. Tiers are ignored for "
-        "usage of several requests."
-    )
-    cost: float = plain_field("Cost of the component: tokens times rate, in decimal arithmetic.")
+    name: str
+    """Class of the tokens: input, output, or a class that providers price separately, such as cache_read,
+    cache_write_5m, reasoning or web_searches.
+    """
+    tokens: BigInt
+    """Number of tokens; number of searches for web_searches."""
+    rate: float
+    """Price of one token, at the price tier that promptTokens reaches. The currency is that of the model's completion
+    price for classes of output, and that of its prompt price for all others. Tiers are ignored for usage of several
+    requests.
+    """
+    cost: float
+    """Cost of the component: tokens times rate, in decimal arithmetic."""
 
 
 @strawberry.type
@@ -108,49 +117,52 @@ class LLMCostSchema:
 
     # The source is a row of `stores.costs.bill`.
 
-    model: str = plain_field("Name of the model.")
-    prompt_tokens: BigInt | None = plain_field(
-        "Number of prompt tokens, reported as promptTokens or else as inputTokens; 0 if not reported."
-    )
-    input_tokens: BigInt | None = plain_field("Number of input tokens; equal to promptTokens.")
-    completion_tokens: BigInt | None = plain_field(
-        "Number of completion tokens, reported as completionTokens or else as outputTokens; 0 if not reported."
-    )
-    output_tokens: BigInt | None = plain_field("Number of output tokens; equal to completionTokens.")
-    requests: BigInt | None = plain_field("Number of requests; 0 if not reported.")
-    total_tokens: BigInt | None = plain_field(
-        "Number of tokens in total, as the client reported it; 0 if not reported."
-    )
-    components: list[LLMCostComponent] = plain_field(
-        "Costs by class of tokens, for classes with tokens; empty for a model without a price.", size=3
-    )
-    total_cost: float | None = plain_field(
-        "Sum of the components' costs; null for a model without a price, or if prompts and completions are priced in "
-        "different currencies."
-    )
-    stated_cost: float | None = plain_field(
-        "Cost in US dollars that the client stated; null if it stated none. It is part of no sum."
-    )
-    prompt_tokens_total_cost: float | None = plain_field(
-        "Cost of all prompt tokens, including cached ones; null for a model without a price, as are all fields below."
-    )
-    completion_tokens_total_cost: float | None = plain_field(
-        "Cost of all completion tokens, including reasoning. Neither total includes web searches."
-    )
-    prompt_token_cost: float | None = plain_field("Price of one prompt token that belongs to no other class.")
-    completion_token_cost: float | None = plain_field("Price of one completion token that belongs to no other class.")
-    prompt_token_cost_unit: str | None = plain_field("Currency of the prompt costs.")
-    completion_token_cost_unit: str | None = plain_field("Currency of the completion costs.")
-    effective_date: DateTime | None = plain_field("Time from which the price applies.")
-    provider_id: str | None = plain_field("Provider of the model.")
-    pricing_level: str | None = plain_field(
-        "Origin of the price: project if the project set it, default if it is built into LoomQL."
-    )
-    pricing_level_id: str | None = plain_field("Id of the project that set the price; default for a built-in price.")
-    created_at: DateTime | None = plain_field(
-        "Time when the price was set; for a built-in price, when it was looked up."
-    )
-    created_by: str | None = plain_field("User who set the price; system for a built-in price.")
+    model: str
+    """Name of the model."""
+    prompt_tokens: BigInt | None
+    """Number of prompt tokens, reported as promptTokens or else as inputTokens; 0 if not reported."""
+    input_tokens: BigInt | None
+    """Number of input tokens; equal to promptTokens."""
+    completion_tokens: BigInt | None
+    """Number of completion tokens, reported as completionTokens or else as outputTokens; 0 if not reported."""
+    output_tokens: BigInt | None
+    """Number of output tokens; equal to completionTokens."""
+    requests: BigInt | None
+    """Number of requests; 0 if not reported."""
+    total_tokens: BigInt | None
+    """Number of tokens in total, as the client reported it; 0 if not reported."""
+    components: list[LLMCostComponent] = plain_field(size=3)
+    """Costs by class of tokens, for classes with tokens; empty for a model without a price."""
+    total_cost: float | None
+    """Sum of the components' costs; null for a model without a price, or if prompts and completions are priced in
+    different currencies.
+    """
+    stated_cost: float | None
+    """Cost in US dollars that the client stated; null if it stated none. It is part of no sum."""
+    prompt_tokens_total_cost: float | None
+    """Cost of all prompt tokens, including cached ones; null for a model without a price, as are all fields below."""
+    completion_tokens_total_cost: float | None
+    """Cost of all completion tokens, including reasoning. Neither total includes web searches."""
+    prompt_token_cost: float | None
+    """Price of one prompt token that belongs to no other class."""
+    completion_token_cost: float | None
+    """Price of one completion token that belongs to no other class."""
+    prompt_token_cost_unit: str | None
+    """Currency of the prompt costs."""
+    completion_token_cost_unit: str | None
+    """Currency of the completion costs."""
+    effective_date: DateTime | None
+    """Time from which the price applies."""
+    provider_id: str | None
+    """Provider of the model."""
+    pricing_level: str | None
+    """Origin of the price: project if the project set it, default if it is built into LoomQL."""
+    pricing_level_id: str | None
+    """Id of the project that set the price; default for a built-in price."""
+    created_at: DateTime | None
+    """Time when the price was set; for a built-in price, when it was looked up."""
+    created_by: str | None
+    """User who set the price; system for a built-in price."""
 
     @resolved_field(returns=CostQueryOutput | None)
     def price(self, parent: strawberry.Parent[Row]) -> Row | None:
@@ -169,17 +181,20 @@ class CostCreateInput:
     The model is the field llmId, because GraphQL has no maps; in the reference API it is a key.
     """
 
-    llm_id: str = plain_field("Name of the model, as in the usage of call summaries: 1 to 1,024 characters.")
-    prompt_token_cost: float = plain_field("Price of one prompt token, from 0 to 1,000,000.")
-    completion_token_cost: float = plain_field("Price of one completion token, from 0 to 1,000,000.")
-    prompt_token_cost_unit: str | None = optional_input(
-        "Currency of promptTokenCost, at most 64 characters; USD if omitted. totalCost of calls includes only USD."
-    )
-    completion_token_cost_unit: str | None = optional_input(
-        "Currency of completionTokenCost, at most 64 characters; USD if omitted."
-    )
-    effective_date: DateTime | None = optional_input("Time from which the price applies; now if omitted.")
-    provider_id: str | None = optional_input("Provider of the model: 1 to 1,024 characters; `default` if omitted.")
+    llm_id: str
+    """Name of the model, as in the usage of call summaries: 1 to 1,024 characters."""
+    prompt_token_cost: float
+    """Price of one prompt token, from 0 to 1,000,000."""
+    completion_token_cost: float
+    """Price of one completion token, from 0 to 1,000,000."""
+    prompt_token_cost_unit: str | None = None
+    """Currency of promptTokenCost, at most 64 characters; USD if omitted. totalCost of calls includes only USD."""
+    completion_token_cost_unit: str | None = None
+    """Currency of completionTokenCost, at most 64 characters; USD if omitted."""
+    effective_date: DateTime | None = None
+    """Time from which the price applies; now if omitted."""
+    provider_id: str | None = None
+    """Provider of the model: 1 to 1,024 characters; `default` if omitted."""
 
     def to_store(self) -> store.NewCost:
         """Convert to the price of `stores.costs`."""
@@ -193,13 +208,17 @@ class CostQueries:
     """Query fields that read prices."""
 
     costs = list_field(
-        "Page of the prices that the project set, without LoomQL's built-in prices.",
         CostQueryOutput,
         lambda stores: stores.costs,
-        query="Condition on fields of the prices; all prices if omitted.",
-        sort="Sort order; the oldest first if omitted or empty.",
+        has_query=True,
         indexed=store.CostsStore.indexed,
     )
+    """Page of the prices that the project set, without LoomQL's built-in prices.
+
+    Args:
+        query: Condition on fields of the prices; all prices if omitted.
+        sort_by: Sort order; the oldest first if omitted or empty.
+    """
 
 
 @strawberry.type
@@ -209,22 +228,26 @@ class CostCreateResId:
     In the reference API it is a pair in this order.
     """
 
-    id: strawberry.ID = plain_field("Id of the price, for costPurge.")
-    llm_id: str = plain_field("Name of the model.")
+    id: strawberry.ID
+    """Id of the price, for costPurge."""
+    llm_id: str
+    """Name of the model."""
 
 
 @strawberry.type
 class CostCreateRes:
     """Result of `costCreate`."""
 
-    ids: list[CostCreateResId] = plain_field("Ids of the prices, in the order of the request.")
+    ids: list[CostCreateResId]
+    """Ids of the prices, in the order of the request."""
 
 
 @strawberry.type
 class CostPurgeRes:
     """Result of `costPurge`."""
 
-    num_purged: int = plain_field("Number of prices deleted by this request.")
+    num_purged: int
+    """Number of prices deleted by this request."""
 
 
 @strawberry.type
@@ -233,15 +256,14 @@ class CostMutations:
 
     @resolved_field()
     async def cost_create(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        costs: Annotated[list[CostCreateInput], argument("Prices to set, at most 1,000.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, costs: list[CostCreateInput], wb_user_id: User = None
     ) -> CostCreateRes:
         """Creation of prices.
 
         Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier calls.
+
+        Args:
+            costs: Prices to set, at most 1,000.
         """
         check_number(len(costs))
         made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
@@ -249,21 +271,13 @@ class CostMutations:
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
 
     @resolved_field()
-    async def cost_purge(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[
-            QueryInput,
-            argument(
-                'Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
-                "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
-                "ignored."
-            ),
-        ],
-    ) -> CostPurgeRes:
+    async def cost_purge(self, info: Info, project_id: ProjectId, query: QueryInput) -> CostPurgeRes:
         """Permanent deletion of prices by id.
 
         Costs of calls are then computed from the remaining prices.
+
+        Args:
+            query: Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` of several of these,
+                or an `in` of ids. Any other query is rejected; unknown ids are ignored.
         """
         return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

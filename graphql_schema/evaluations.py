@@ -18,57 +18,23 @@ from graphql_schema.fields import (
     User,
     argument,
     connections,
-    enum_value,
     found_or_null,
     json_field,
     plain_field,
     resolved_field,
+    selected_fields,
     subscription_field,
     to_store,
 )
 from graphql_schema.fields.connections import Listing, SortBy, connection_field, key_of, sort_keys, to_many, to_one
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef
 from stores.evaluations import logged_runs as stored
-from stores.evaluations.predictions import PredictionSelection
+from stores.evaluations.result_rows import PredictionSelection
 from stores.ids import check_call_id
-from stores.paging import PageRequest, Row
-from stores.row_fields import JsonField
-
-ComparisonSort = Annotated[
-    list[SortBy] | None,
-    argument(
-        "Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
-        "mean in the last run minus the mean in the first run, so asc starts with the largest "
-        "decrease. By started_at if omitted or empty."
-    ),
-]
-InCommon = Annotated[
-    bool | None, argument("True if only examples of all runs are returned; false for those of any run.")
-]
+from stores.paging import JsonField, PageRequest, Row
 
 RunId = Annotated[strawberry.ID, argument("Id of the run: of its call of Evaluation.evaluate.")]
-RunIds = Annotated[
-    list[strawberry.ID], argument("Ids of 2 to 10 runs of any evaluations; the others are compared with the first.")
-]
-Condition = Annotated[
-    QueryInput | None,
-    argument(
-        "Condition that at least one prediction of a row must meet. Its fields are scores, output, "
-        "model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example "
-        "(unless passed by ref), and paths such as scores.helpfulness.grade."
-    ),
-]
-Sort = Annotated[
-    list[SortBy] | None,
-    argument(
-        "Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is "
-        "1), and model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a "
-        "row. If omitted or empty, rows are sorted by started_at, the earliest start of their "
-        "predictions."
-    ),
-]
 
 
 @strawberry.enum
@@ -77,45 +43,56 @@ class EvaluationStatusCode(Enum):
 
     # The values are those of the reference API.
 
-    NOT_FOUND = enum_value("not_found", "No run: its call is missing or deleted.")
-    RUNNING = enum_value("running", "Running: started but not ended.")
-    FAILED = enum_value("failed", "Failed: ended with an exception.")
-    COMPLETE = enum_value("complete", "Complete: ended without an exception, whatever its scores.")
+    NOT_FOUND = "not_found"
+    """No run: its call is missing or deleted."""
+    RUNNING = "running"
+    """Running: started but not ended."""
+    FAILED = "failed"
+    """Failed: ended with an exception."""
+    COMPLETE = "complete"
+    """Complete: ended without an exception, whatever its scores."""
 
 
 @strawberry.type
 class EvaluationStatusNotFound:
     """State of a missing or deleted run."""
 
-    code: EvaluationStatusCode = plain_field("Always NOT_FOUND.")
+    code: EvaluationStatusCode
+    """Always NOT_FOUND."""
 
 
 @strawberry.type
 class EvaluationStatusRunning:
     """State of a running evaluation."""
 
-    code: EvaluationStatusCode = plain_field("Always RUNNING.")
-    completed_rows: BigInt = plain_field("Number of completed rows; each trial of an example counts as a row.")
-    total_rows: BigInt = plain_field(
-        "Number of all rows: dataset rows times trials, but at least completedRows; equal to completedRows if the "
-        "dataset is unknown."
-    )
+    code: EvaluationStatusCode
+    """Always RUNNING."""
+    completed_rows: BigInt
+    """Number of completed rows; each trial of an example counts as a row."""
+    total_rows: BigInt
+    """Number of all rows: dataset rows times trials, but at least completedRows; equal to completedRows if the dataset
+    is unknown.
+    """
 
 
 @strawberry.type
 class EvaluationStatusFailed:
     """State of an evaluation that ended with an exception."""
 
-    code: EvaluationStatusCode = plain_field("Always FAILED.")
-    error: str | None = plain_field("Text of the exception that ended the run.")
+    code: EvaluationStatusCode
+    """Always FAILED."""
+    error: str | None
+    """Text of the exception that ended the run."""
 
 
 @strawberry.type
 class EvaluationStatusComplete:
     """State of an evaluation that ended without an exception."""
 
-    code: EvaluationStatusCode = plain_field("Always COMPLETE.")
-    output: JSON = plain_field("Summary that the run computed, by scorer, as a JSON object.")
+    code: EvaluationStatusCode
+    """Always COMPLETE."""
+    output: JSON
+    """Summary that the run computed, by scorer, as a JSON object."""
 
 
 EvaluationStatus = Annotated[
@@ -147,20 +124,21 @@ class EvaluationScore:
 
     # The source is a row of `Predictions.of`.
 
-    name: str = plain_field("Name of the scorer, as in the prediction.")
-    value: JSON | None = json_field(
-        JsonField("value"), "Result of the scorer: any JSON value; null if the scorer failed or returned null."
-    )
-    scorer: ResolvedRef | None = plain_field(
-        "Scorer, an object or an op; null if its call is missing or refers to neither."
-    )
-    call_id: strawberry.ID | None = plain_field("Id of the scorer's call; null if it is missing.")
-    status: TraceStatus | None = plain_field("Status of the scorer's call; null if it is missing.")
-    exception: str | None = plain_field("Text of the exception that ended the scorer's call; null for none.")
+    name: str
+    """Name of the scorer, as in the prediction."""
+    value: JSON | None = json_field(JsonField("value"))
+    """Result of the scorer: any JSON value; null if the scorer failed or returned null."""
+    scorer: ResolvedRef | None
+    """Scorer, an object or an op; null if its call is missing or refers to neither."""
+    call_id: strawberry.ID | None
+    """Id of the scorer's call; null if it is missing."""
+    status: TraceStatus | None
+    """Status of the scorer's call; null if it is missing."""
+    exception: str | None
+    """Text of the exception that ended the scorer's call; null for none."""
 
-    call: CallSchema | None = plain_field(
-        "Call of the scorer, with its latency, usage and costs; null if it is missing."
-    )
+    call: CallSchema | None
+    """Call of the scorer, with its latency, usage and costs; null if it is missing."""
 
 
 @strawberry.type
@@ -169,31 +147,29 @@ class EvaluationPrediction:
 
     # The source is a row of `Predictions.of`.
 
-    id: strawberry.ID = plain_field("Id of the prediction's call of Evaluation.predict_and_score.")
-    trial: int = plain_field("Index of the trial of the example, from 0, by start time.")
-    status: TraceStatus = plain_field("Status of the prediction's call.")
-    exception: str | None = plain_field(
-        "Text of the exception that ended the prediction's call or the model's call; null for none."
-    )
-    started_at: DateTime = plain_field("Start time of the prediction.")
-    latency_ms: BigInt | None = plain_field(
-        "Duration of the prediction including all scores, in whole milliseconds; null while it runs."
-    )
-    model_latency_ms: float | None = plain_field(
-        "Duration of the model's call in milliseconds, as the evaluation measured it; null if it did not."
-    )
-    output: JSON | None = json_field(
-        JsonField("output"),
-        "Output of the model: any JSON value; null if the model failed, or while the prediction runs.",
-    )
-    scores: list[EvaluationScore] = plain_field(
-        "Scores in the order of the prediction's output, followed by scores that only scorer calls have.", size=5
-    )
+    id: strawberry.ID
+    """Id of the prediction's call of Evaluation.predict_and_score."""
+    trial: int
+    """Index of the trial of the example, from 0, by start time."""
+    status: TraceStatus
+    """Status of the prediction's call."""
+    exception: str | None
+    """Text of the exception that ended the prediction's call or the model's call; null for none."""
+    started_at: DateTime
+    """Start time of the prediction."""
+    latency_ms: BigInt | None
+    """Duration of the prediction including all scores, in whole milliseconds; null while it runs."""
+    model_latency_ms: float | None
+    """Duration of the model's call in milliseconds, as the evaluation measured it; null if it did not."""
+    output: JSON | None = json_field(JsonField("output"))
+    """Output of the model: any JSON value; null if the model failed, or while the prediction runs."""
+    scores: list[EvaluationScore] = plain_field(size=5)
+    """Scores in the order of the prediction's output, followed by scores that only scorer calls have."""
 
-    call: CallSchema | None = plain_field("Call of the prediction, the parent of the model's and the scorers' calls.")
-    model_call: CallSchema | None = plain_field(
-        "Call of the model, with its latency, usage and costs; null if it is missing."
-    )
+    call: CallSchema | None
+    """Call of the prediction, the parent of the model's and the scorers' calls."""
+    model_call: CallSchema | None
+    """Call of the model, with its latency, usage and costs; null if it is missing."""
 
 
 def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
@@ -217,19 +193,17 @@ class EvaluationResult:
 
     # The source is a row of `EvaluationsStore.rows`.
 
-    example_digest: str = plain_field("Digest of the example, equal in every run and dataset.")
-    example_ref: ResolvedRef | None = plain_field(
-        "Ref of the example, usually to a row of a dataset; null if the example was passed as a value."
-    )
-    example: JSON | None = json_field(
-        JsonField("example"),
-        "Example as a value; null if its ref cannot be resolved in this project. A row of a dataset is kept as long "
-        "as the project, even if the dataset is deleted.",
-    )
+    example_digest: str
+    """Digest of the example, equal in every run and dataset."""
+    example_ref: ResolvedRef | None
+    """Ref of the example, usually to a row of a dataset; null if the example was passed as a value."""
+    example: JSON | None = json_field(JsonField("example"))
+    """Example as a value; null if its ref cannot be resolved in this project. A row of a dataset is kept as long as the
+    project, even if the dataset is deleted.
+    """
 
-    predictions: list[EvaluationPrediction] = plain_field(
-        "Predictions for the example, the earliest start first.", size=5
-    )
+    predictions: list[EvaluationPrediction] = plain_field(size=5)
+    """Predictions for the example, the earliest start first."""
 
 
 @strawberry.type
@@ -238,17 +212,20 @@ class EvaluationMetric:
 
     # The source is a row of `EvaluationsStore.metrics`.
 
-    name: str = plain_field(
-        "Path in the scores, such as helpfulness.grade: the scorer's name, and keys of its result, at most four keys "
-        "in all. A dot in a key is written \\. Prefixed with scores. it is a field of rows, for sortBy and query."
-    )
-    mean: float | None = plain_field("Mean, with true as 1 and false as 0; null beyond the range of doubles.")
-    min: float | None = plain_field("Minimum over the predictions.")
-    max: float | None = plain_field("Maximum over the predictions.")
-    count: BigInt = plain_field("Number of predictions with a value.")
-    true_count: BigInt | None = plain_field(
-        "Number of predictions with the value true; null unless all values are booleans."
-    )
+    name: str
+    """Path in the scores, such as helpfulness.grade: the scorer's name, and keys of its result, at most four keys in
+    all. A dot in a key is written \\. Prefixed with scores. it is a field of rows, for sortBy and query.
+    """
+    mean: float | None
+    """Mean, with true as 1 and false as 0; null beyond the range of doubles."""
+    min: float | None
+    """Minimum over the predictions."""
+    max: float | None
+    """Maximum over the predictions."""
+    count: BigInt
+    """Number of predictions with a value."""
+    true_count: BigInt | None
+    """Number of predictions with the value true; null unless all values are booleans."""
 
 
 @strawberry.type
@@ -257,55 +234,61 @@ class EvaluationRun:
 
     # The source is a row of `EvaluationsStore.run`.
 
-    id: strawberry.ID = plain_field("Id of the run's call.")
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    display_name: str | None = plain_field("Display name of the run; null if none was set.")
-    status: EvaluationStatusCode = plain_field(
-        "State of the run; evaluationStatus reports the progress of a running one."
-    )
-    exception: str | None = plain_field("Text of the exception that ended the run; null for none.")
-    started_at: DateTime = plain_field("Start time of the run.")
-    ended_at: DateTime | None = plain_field("End time of the run; null while it runs.")
-    latency_ms: BigInt | None = plain_field("Duration of the run in whole milliseconds; null while it runs.")
-    output: JSON | None = json_field(
-        JsonField("output"), "Summary that the run computed itself, by scorer, as a JSON object; null while it runs."
-    )
-    evaluation: ResolvedRef | None = plain_field("Evaluation of the run; null if it is no object.")
-    model: ResolvedRef | None = plain_field("Model of the run, an object or an op; null if it is neither.")
-    dataset: ResolvedRef | None = plain_field(
-        "Dataset of the evaluation; null if the evaluation is deleted, missing or has none by ref."
-    )
-    scorers: list[ResolvedRef] = plain_field("Scorers that the evaluation refers to by ref.")
-    trials: int = plain_field("Number of trials of each example.")
+    id: strawberry.ID
+    """Id of the run's call."""
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    display_name: str | None
+    """Display name of the run; null if none was set."""
+    status: EvaluationStatusCode
+    """State of the run; evaluationStatus reports the progress of a running one."""
+    exception: str | None
+    """Text of the exception that ended the run; null for none."""
+    started_at: DateTime
+    """Start time of the run."""
+    ended_at: DateTime | None
+    """End time of the run; null while it runs."""
+    latency_ms: BigInt | None
+    """Duration of the run in whole milliseconds; null while it runs."""
+    output: JSON | None = json_field(JsonField("output"))
+    """Summary that the run computed itself, by scorer, as a JSON object; null while it runs."""
+    evaluation: ResolvedRef | None
+    """Evaluation of the run; null if it is no object."""
+    model: ResolvedRef | None
+    """Model of the run, an object or an op; null if it is neither."""
+    dataset: ResolvedRef | None
+    """Dataset of the evaluation; null if the evaluation is deleted, missing or has none by ref."""
+    scorers: list[ResolvedRef]
+    """Scorers that the evaluation refers to by ref."""
+    trials: int
+    """Number of trials of each example."""
 
-    call = to_one(
-        "Call of the run.", CallSchema | None, lambda stores: stores.calls.by_keys, key_of("project_id", "id")
-    )
+    call = to_one(CallSchema | None, lambda stores: stores.calls.by_keys, key_of("project_id", "id"))
+    """Call of the run."""
 
     results = to_many(
-        "Rows of the run, one for each example, with its predictions in all trials, the earliest start first. "
-        "evaluationResults filters and sorts them.",
         EvaluationResult,
         lambda stores: stores.evaluations.rows_by_run,
         key_of("project_id", "id"),
         select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )
+    """Rows of the run, one for each example, with its predictions in all trials, the earliest start first.
+    evaluationResults filters and sorts them.
+    """
 
     metrics = to_one(
-        "Metrics of the scores, sorted by name, computed from the predictions stored so far.",
         list[EvaluationMetric],
         lambda stores: stores.evaluations.metrics,
         key_of("project_id", "id"),
         select=lambda _: (),
     )
+    """Metrics of the scores, sorted by name, computed from the predictions stored so far."""
     usage = to_one(
-        "Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call "
-        "reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.",
-        UsageTotals,
-        lambda stores: stores.evaluations.usage,
-        key_of("project_id", "id"),
-        select=lambda _: (),
+        UsageTotals, lambda stores: stores.evaluations.usage, key_of("project_id", "id"), select=lambda _: ()
     )
+    """Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call
+    reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.
+    """
 
 
 @strawberry.type
@@ -314,30 +297,30 @@ class ComparedRunMetric:
 
     # The source is a row of `stores.evaluations.scores.compare_metrics`.
 
-    run_id: strawberry.ID = plain_field("Id of the run.")
-    mean: float | None = plain_field(
-        "Mean over the run's predictions, with true as 1 and false as 0; null beyond the range of doubles."
-    )
-    min: float | None = plain_field("Minimum over the run's predictions.")
-    max: float | None = plain_field("Maximum over the run's predictions.")
-    count: BigInt = plain_field("Number of predictions with a value.")
-    true_count: BigInt | None = plain_field(
-        "Number of predictions with the value true; null unless all values are booleans."
-    )
-    difference: float | None = plain_field(
-        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
-    )
-    mean_change: float | None = plain_field(
-        "Mean difference to the first run over the examples of which both runs have a value, each counted once; null "
-        "if there are none."
-    )
-    num_higher: BigInt | None = plain_field(
-        "Number of these examples with a higher value than in the first run; null if there are none."
-    )
-    num_lower: BigInt | None = plain_field(
-        "Number of these examples with a lower value than in the first run; null if there are none."
-    )
-    num_equal: BigInt | None = plain_field("Number of these examples with an equal value; null if there are none.")
+    run_id: strawberry.ID
+    """Id of the run."""
+    mean: float | None
+    """Mean over the run's predictions, with true as 1 and false as 0; null beyond the range of doubles."""
+    min: float | None
+    """Minimum over the run's predictions."""
+    max: float | None
+    """Maximum over the run's predictions."""
+    count: BigInt
+    """Number of predictions with a value."""
+    true_count: BigInt | None
+    """Number of predictions with the value true; null unless all values are booleans."""
+    difference: float | None
+    """Mean minus the mean of the first run; null for the first run, and if the first run has no value."""
+    mean_change: float | None
+    """Mean difference to the first run over the examples of which both runs have a value, each counted once; null if
+    there are none.
+    """
+    num_higher: BigInt | None
+    """Number of these examples with a higher value than in the first run; null if there are none."""
+    num_lower: BigInt | None
+    """Number of these examples with a lower value than in the first run; null if there are none."""
+    num_equal: BigInt | None
+    """Number of these examples with an equal value; null if there are none."""
 
 
 @strawberry.type
@@ -346,8 +329,10 @@ class ComparedMetric:
 
     # The source is a row of `stores.evaluations.scores.compare_metrics`.
 
-    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
-    runs: list[ComparedRunMetric] = plain_field("Metrics of the runs that have a value, in the order of the runs.")
+    name: str
+    """Path in the scores, as in EvaluationMetric.name."""
+    runs: list[ComparedRunMetric]
+    """Metrics of the runs that have a value, in the order of the runs."""
 
 
 @strawberry.type
@@ -356,11 +341,12 @@ class ComparedNumber:
 
     # The source is a row of `stores.evaluations.scores.find_changes`.
 
-    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
-    mean: float | None = plain_field("Mean over the run's trials of the example, with true as 1 and false as 0.")
-    difference: float | None = plain_field(
-        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
-    )
+    name: str
+    """Path in the scores, as in EvaluationMetric.name."""
+    mean: float | None
+    """Mean over the run's trials of the example, with true as 1 and false as 0."""
+    difference: float | None
+    """Mean minus the mean of the first run; null for the first run, and if the first run has no value."""
 
 
 @strawberry.type
@@ -369,11 +355,12 @@ class ComparedResult:
 
     # The source is one of the `runs` of a row of `EvaluationsStore.joined_rows`.
 
-    run_id: strawberry.ID = plain_field("Id of the run.")
-    predictions: list[EvaluationPrediction] = plain_field(
-        "Predictions for the example, one for each trial; empty if the run does not have the example.", size=5
-    )
-    metrics: list[ComparedNumber] = plain_field("Metrics of the example, sorted by name.")
+    run_id: strawberry.ID
+    """Id of the run."""
+    predictions: list[EvaluationPrediction] = plain_field(size=5)
+    """Predictions for the example, one for each trial; empty if the run does not have the example."""
+    metrics: list[ComparedNumber]
+    """Metrics of the example, sorted by name."""
 
 
 @strawberry.type
@@ -382,12 +369,14 @@ class ComparedExample:
 
     # The source is a row of `EvaluationsStore.joined_rows`.
 
-    example_digest: str = plain_field("Digest of the example, by which the runs are joined.")
-    example_ref: ResolvedRef | None = plain_field(
-        "Ref of the example in the first run that has one; null if the example was passed as a value."
-    )
-    example: JSON | None = json_field(JsonField("example"), "Example as in EvaluationResult.example.")
-    runs: list[ComparedResult] = plain_field("Predictions of the runs, in the order of the runs.")
+    example_digest: str
+    """Digest of the example, by which the runs are joined."""
+    example_ref: ResolvedRef | None
+    """Ref of the example in the first run that has one; null if the example was passed as a value."""
+    example: JSON | None = json_field(JsonField("example"))
+    """Example as in EvaluationResult.example."""
+    runs: list[ComparedResult]
+    """Predictions of the runs, in the order of the runs."""
 
 
 @strawberry.type
@@ -396,7 +385,8 @@ class EvaluationComparison:
 
     # The source is a dict of `project_id`, `run_ids` and the headers of the `runs`.
 
-    runs: list[EvaluationRun] = plain_field("Runs in the order of the request.")
+    runs: list[EvaluationRun]
+    """Runs in the order of the request."""
 
     @resolved_field(returns=list[ComparedMetric], size=10)
     async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
@@ -414,12 +404,19 @@ class EvaluationComparison:
         self,
         info: Info,
         parent: strawberry.Parent[Row],
-        sort_by: ComparisonSort = None,
+        sort_by: list[SortBy] | None = None,
         *,
         request: PageRequest,
-        only_in_common: InCommon = True,
+        only_in_common: bool | None = True,
     ) -> Listing:
-        """Page of the examples, sorted by their earliest start in any run."""
+        """Page of the examples, sorted by their earliest start in any run.
+
+        Args:
+            sort_by: Sort order, by numbers of the scores named as in evaluationResults. The sort value is the mean in
+                the last run minus the mean in the first run, so asc starts with the largest decrease. By started_at if
+                omitted or empty.
+            only_in_common: True if only examples of all runs are returned; false for those of any run.
+        """
         store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
         only_common = only_in_common is not False
         page = await store.joined_rows(
@@ -459,8 +456,8 @@ class EvaluationQueries:
         info: Info,
         project_id: ProjectId,
         evaluation_call_id: RunId,
-        query: Condition = None,
-        sort_by: Sort = None,
+        query: QueryInput | None = None,
+        sort_by: list[SortBy] | None = None,
         *,
         request: PageRequest,
     ) -> Listing | None:
@@ -468,6 +465,14 @@ class EvaluationQueries:
 
         Running and failed runs have rows too, whether Weave's clients, its EvaluationLogger or this server ran them.
         Null if the run is missing or deleted.
+
+        Args:
+            query: Condition that at least one prediction of a row must meet. Its fields are scores, output,
+                model_latency, status, exception, latency_ms, total_tokens, started_at, ended_at and example (unless
+                passed by ref), and paths such as scores.helpfulness.grade.
+            sort_by: Sort order. Keys are numbers in scores or output, such as scores.helpfulness.grade (true is 1), and
+                model_latency, latency_ms and total_tokens. Each is averaged over the predictions of a row. If omitted
+                or empty, rows are sorted by started_at, the earliest start of their predictions.
         """
         check_call_id(evaluation_call_id, "evaluation_call_id")
         store, key, condition = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
@@ -477,10 +482,13 @@ class EvaluationQueries:
         return Listing(page, partial(store.count_rows, *key, condition)) if page else None
 
     @resolved_field(returns=EvaluationComparison | None)
-    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:
+    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: list[strawberry.ID]) -> Row | None:
         """Comparison of evaluation runs: the metrics of their scores, and their rows joined by example.
 
         The runs may be of different datasets. Null if one of the runs is missing or deleted.
+
+        Args:
+            call_ids: Ids of 2 to 10 runs of any evaluations; the others are compared with the first.
         """
         wanted = selected_fields(info, "runs")
         runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
@@ -508,18 +516,20 @@ class EvaluationSubscriptions:
 class EvaluateModelRes:
     """Result of `evaluateModel`."""
 
-    call_id: strawberry.ID = plain_field(
-        "Id of the run: of its call of Evaluation.evaluate, which is stored and running. evaluationProgress reports "
-        "its progress."
-    )
+    call_id: strawberry.ID
+    """Id of the run: of its call of Evaluation.evaluate, which is stored and running. evaluationProgress reports its
+    progress.
+    """
 
 
 @strawberry.type
 class EvaluationCancelRes:
     """Result of `evaluationCancel`."""
 
-    call_id: strawberry.ID = plain_field("Id of the run.")
-    is_canceled: bool = plain_field("True if this request cancelled the run; false if it had already ended.")
+    call_id: strawberry.ID
+    """Id of the run."""
+    is_canceled: bool
+    """True if this request cancelled the run; false if it had already ended."""
 
 
 @strawberry.type
@@ -528,24 +538,18 @@ class EvaluationMutations:
 
     @resolved_field()
     async def evaluate_model(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        evaluation_ref: Annotated[
-            str,
-            argument(
-                "Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
-                "latest. Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer."
-            ),
-        ],
-        model_ref: Annotated[str, argument("Ref of a version of an LLMStructuredCompletionModel.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, evaluation_ref: str, model_ref: str, wb_user_id: User = None
     ) -> EvaluateModelRes:
         """Start of an evaluation run on the server; the response does not wait for its end.
 
         Errors known before the first row fail the request: a ref to something else, an empty or deleted dataset, an
         unknown model or one without an API key. An error of one row becomes the exception of that row's calls, and the
         run continues. If a server stops, another server continues its runs, or it does itself after a restart.
+
+        Args:
+            evaluation_ref: Ref of a version of an Evaluation in the project, by digest, index such as v3, or latest.
+                Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer.
+            model_ref: Ref of a version of an LLMStructuredCompletionModel.
         """
         call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
         return EvaluateModelRes(call_id=strawberry.ID(call_id))

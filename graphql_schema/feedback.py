@@ -1,12 +1,11 @@
 """Feedback: types, inputs, the fields that read and write it, and actions, which create it."""
 
 from collections.abc import Sequence
-from dataclasses import MISSING
+from inspect import signature
 from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
-from strawberry.types.base import get_object_definition
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -15,17 +14,14 @@ from graphql_schema.fields import (
     ProjectId,
     User,
     argument,
-    description_of,
     grouped_arguments,
     json_field,
     node_ref,
-    optional_input,
-    parameters,
-    plain_field,
     resolved_field,
     to_store,
 )
 from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
+from graphql_schema.fields.descriptions import description_in, description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
@@ -33,9 +29,8 @@ from graphql_schema.refs import load_nodes
 from stores.feedback import FeedbackStats, NewFeedback
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.feedback.store import check_number
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import feedback_ref, inner_entity
-from stores.row_fields import JsonField
 
 PAYLOAD = JsonField("payload")
 
@@ -51,46 +46,44 @@ class Feedback(Node):
     # The source is a row of `stores.feedback`.
 
     ref: strawberry.ID = node_ref(feedback_ref)
-    id: strawberry.ID = plain_field("Id of the feedback, unique in its project.")
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    weave_ref: str = plain_field("Ref of the subject, such as a call; feedback from the Weave SDK may have any text.")
-    creator: str | None = plain_field("Display name of the author; null for none.")
-    feedback_type: str = plain_field(
-        "Type of the feedback: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any "
-        "other text."
-    )
-    payload: JSON | None = json_field(
-        PAYLOAD,
-        "Content of the feedback: a JSON object. A reaction also has the alias of its emoji, and both without the "
-        "skin tone.",
-    )
-    annotation_ref: str | None = plain_field("Ref of the AnnotationSpec of an annotation; null for other types.")
-    runnable_ref: str | None = plain_field(
-        "Ref of the object or op that produced a runnable's output; null for other types."
-    )
-    call_ref: str | None = plain_field("Ref of the call that produced a runnable's output; null for none.")
-    trigger_ref: str | None = plain_field("Ref of the cause of the feedback; null for none.")
-    wb_user_id: str | None = plain_field("User who wrote the feedback.")
-    created_at: DateTime = plain_field("Time when the feedback was created or last replaced.")
+    id: strawberry.ID
+    """Id of the feedback, unique in its project."""
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    weave_ref: str
+    """Ref of the subject, such as a call; feedback from the Weave SDK may have any text."""
+    creator: str | None
+    """Display name of the author; null for none."""
+    feedback_type: str
+    """Type of the feedback: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any
+    other text.
+    """
+    payload: JSON | None = json_field(PAYLOAD)
+    """Content of the feedback: a JSON object. A reaction also has the alias of its emoji, and both without the skin
+    tone.
+    """
+    annotation_ref: str | None
+    """Ref of the AnnotationSpec of an annotation; null for other types."""
+    runnable_ref: str | None
+    """Ref of the object or op that produced a runnable's output; null for other types."""
+    call_ref: str | None
+    """Ref of the call that produced a runnable's output; null for none."""
+    trigger_ref: str | None
+    """Ref of the cause of the feedback; null for none."""
+    wb_user_id: str | None
+    """User who wrote the feedback."""
+    created_at: DateTime
+    """Time when the feedback was created or last replaced."""
 
-    call = to_one(
-        "Call that is the subject; null if weaveRef is no ref of a call of the project, or that call is missing.",
-        Call | None,
-        lambda stores: stores.calls.by_keys,
-        key_of("project_id", "call_id"),
-    )
-    annotation = to_one(
-        "AnnotationSpec at annotationRef; null if it is missing or deleted.",
-        ObjSchema | None,
-        lambda stores: stores.objects.by_refs,
-        key_of("project_id", "annotation_ref"),
-    )
+    call = to_one(Call | None, lambda stores: stores.calls.by_keys, key_of("project_id", "call_id"))
+    """Call that is the subject; null if weaveRef is no ref of a call of the project, or that call is missing."""
+    annotation = to_one(ObjSchema | None, lambda stores: stores.objects.by_refs, key_of("project_id", "annotation_ref"))
+    """AnnotationSpec at annotationRef; null if it is missing or deleted."""
 
-    on = resolved_field(
-        "Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no "
-        "entity of the project, or the entity is missing.",
-        returns=Node | None,
-    )(batched_resolver(_subjects))
+    on = resolved_field(returns=Node | None)(batched_resolver(_subjects))
+    """Subject of the feedback, such as a call, a version of an object or a trace. Null if weaveRef names no entity of
+    the project, or the entity is missing.
+    """
 
 
 @strawberry.type
@@ -99,9 +92,12 @@ class FeedbackTypeStats:
 
     # The source is a row of `stores.feedback`.
 
-    feedback_type: str = plain_field("Type of the feedback.")
-    count: BigInt = plain_field("Number of entries of the type.")
-    last_created_at: DateTime = plain_field("Creation time of the newest entry of the type.")
+    feedback_type: str
+    """Type of the feedback."""
+    count: BigInt
+    """Number of entries of the type."""
+    last_created_at: DateTime
+    """Creation time of the newest entry of the type."""
 
 
 @strawberry.type
@@ -110,8 +106,10 @@ class FeedbackStatsRes:
 
     # The source is `stores.feedback.FeedbackStats`.
 
-    count: BigInt = plain_field("Number of matching entries.")
-    types: list[FeedbackTypeStats] = plain_field("Numbers by type, the most frequent first; at most 1,000 types.")
+    count: BigInt
+    """Number of matching entries."""
+    types: list[FeedbackTypeStats]
+    """Numbers by type, the most frequent first; at most 1,000 types."""
 
 
 @strawberry.input
@@ -123,33 +121,34 @@ class FeedbackCreateReq:
     `wandb.runnable.<name>`: payload.output is the output of the object or op at runnableRef.
     """
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    weave_ref: str = plain_field(
-        "Ref of the subject, such as a call. A plain call id is converted to the ref of that call of the project."
-    )
-    feedback_type: str = plain_field("Type of the feedback, such as wandb.reaction.1, or any text.")
-    payload: JSON = plain_field("Content of the feedback: a JSON object of at most 1 MiB.")
-    id: strawberry.ID | None = optional_input(
-        "Id of at most 128 characters; a new UUIDv7 if omitted. Feedback with the same id is replaced if it has the "
-        "same user and weaveRef."
-    )
-    creator: str | None = optional_input("Display name of the author; null for none.")
-    annotation_ref: str | None = optional_input(
-        "Ref of the AnnotationSpec of an annotation: a version of the object <name> of the same project."
-    )
-    runnable_ref: str | None = optional_input("Ref of the object or op <name> of a runnable.")
-    call_ref: str | None = optional_input("Ref of the call that produced a runnable's output; required for an op.")
-    trigger_ref: str | None = optional_input("Ref of the cause of a runnable's or an annotation's feedback.")
-    wb_user_id: str | None = optional_input("User who writes; the caller if omitted.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    weave_ref: str
+    """Ref of the subject, such as a call. A plain call id is converted to the ref of that call of the project."""
+    feedback_type: str
+    """Type of the feedback, such as wandb.reaction.1, or any text."""
+    payload: JSON
+    """Content of the feedback: a JSON object of at most 1 MiB."""
+    id: strawberry.ID | None = None
+    """Id of at most 128 characters; a new UUIDv7 if omitted. Feedback with the same id is replaced if it has the same
+    user and weaveRef.
+    """
+    creator: str | None = None
+    """Display name of the author; null for none."""
+    annotation_ref: str | None = None
+    """Ref of the AnnotationSpec of an annotation: a version of the object <name> of the same project."""
+    runnable_ref: str | None = None
+    """Ref of the object or op <name> of a runnable."""
+    call_ref: str | None = None
+    """Ref of the call that produced a runnable's output; required for an op."""
+    trigger_ref: str | None = None
+    """Ref of the cause of a runnable's or an annotation's feedback."""
+    wb_user_id: str | None = None
+    """User who writes; the caller if omitted."""
 
     def to_store(self) -> NewFeedback:
         """Convert to the new feedback of `stores.feedback`."""
         return NewFeedback(**vars(self), takes_call_id=True)
-
-
-_CONDITION: Final = (
-    "Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if omitted."
-)
 
 
 @strawberry.type
@@ -157,22 +156,27 @@ class FeedbackQueries:
     """Query fields that read feedback."""
 
     feedback = list_field(
-        "Page of the project's feedback.",
         Feedback,
         lambda stores: stores.feedback,
-        query=_CONDITION,
-        sort="Sort order, by fields and by paths into payload; the oldest first if omitted or empty.",
+        has_query=True,
         indexed=INDEXED_FEEDBACK_FIELDS,
     )
+    """Page of the project's feedback.
+
+    Args:
+        query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+            omitted.
+        sort_by: Sort order, by fields and by paths into payload; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS)
-    async def feedback_stats(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[QueryInput | None, argument(_CONDITION)] = None,
-    ) -> FeedbackStats:
-        """Number of feedback entries, by type."""
+    async def feedback_stats(self, info: Info, project_id: ProjectId, query: QueryInput | None = None) -> FeedbackStats:
+        """Number of feedback entries, by type.
+
+        Args:
+            query: Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; none if
+                omitted.
+        """
         return await info.context.stores.feedback.stats(project_id, to_store(query))
 
 
@@ -182,10 +186,14 @@ class FeedbackCreateRes:
 
     # The source is a row of `stores.feedback`.
 
-    id: strawberry.ID = plain_field("Id of the feedback, generated if the request had none.")
-    created_at: DateTime = plain_field("Creation time of the feedback.")
-    wb_user_id: str = plain_field("User who wrote the feedback.")
-    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
+    id: strawberry.ID
+    """Id of the feedback, generated if the request had none."""
+    created_at: DateTime
+    """Creation time of the feedback."""
+    wb_user_id: str
+    """User who wrote the feedback."""
+    payload: JSON | None = json_field(PAYLOAD)
+    """Payload as stored."""
 
 
 @strawberry.type
@@ -194,10 +202,14 @@ class FeedbackReplaceRes:
 
     # The source is a row of `stores.feedback`.
 
-    id: strawberry.ID = plain_field("Id of the new feedback, generated if the request had none.")
-    created_at: DateTime = plain_field("Creation time of the new feedback.")
-    wb_user_id: str = plain_field("User who wrote the new feedback.")
-    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
+    id: strawberry.ID
+    """Id of the new feedback, generated if the request had none."""
+    created_at: DateTime
+    """Creation time of the new feedback."""
+    wb_user_id: str
+    """User who wrote the new feedback."""
+    payload: JSON | None = json_field(PAYLOAD)
+    """Payload as stored."""
 
 
 @strawberry.type
@@ -206,29 +218,27 @@ class FeedbackCreateBatchRes:
 
     # The source is an object with rows of `stores.feedback`.
 
-    res: list[FeedbackCreateRes] = plain_field("Results of the entries, in the order of the batch.")
+    res: list[FeedbackCreateRes]
+    """Results of the entries, in the order of the batch."""
 
 
 @strawberry.type
 class FeedbackPurgeRes:
     """Result of `feedbackPurge`."""
 
-    num_purged: int = plain_field("Number of feedback deleted by this request.")
+    num_purged: int
+    """Number of feedback deleted by this request."""
 
 
-_FIELDS: Final = get_object_definition(FeedbackCreateReq, strict=True).fields
-_ARGUMENTS: Final = {
-    field.python_name: Annotated[
-        FeedbackCreateReq.__annotations__[field.python_name], argument(field.description or "")
-    ]
-    for field in _FIELDS
-}
-_REQUIRED: Final = {
-    field.python_name: _ARGUMENTS.pop(field.python_name) for field in _FIELDS if field.default is MISSING
-}
+_DOCSTRINGS: Final = docstrings_of_attributes(FeedbackCreateReq)
 
 _spread: Final = grouped_arguments(
-    "new", parameters(_ARGUMENTS, required=_REQUIRED), lambda _info, arguments: FeedbackCreateReq(**arguments)
+    "new",
+    [
+        each.replace(annotation=Annotated[each.annotation, argument(description_in(_DOCSTRINGS[each.name]))])
+        for each in signature(FeedbackCreateReq).parameters.values()
+    ],
+    lambda _info, arguments: FeedbackCreateReq(**arguments),
 )
 
 
@@ -243,21 +253,14 @@ class FeedbackMutations:
         return await info.context.stores.feedback.create_one(new.to_store())
 
     @resolved_field(returns=FeedbackCreateBatchRes)
-    async def feedback_create_batch(
-        self,
-        info: Info,
-        batch: Annotated[
-            list[FeedbackCreateReq],
-            argument(
-                "Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
-                "twice the JSON of the payloads. If two entries have the same id, the later one is "
-                "stored."
-            ),
-        ],
-    ) -> dict[str, list[Row]]:
+    async def feedback_create_batch(self, info: Info, batch: list[FeedbackCreateReq]) -> dict[str, list[Row]]:
         """Creation of feedback in a batch.
 
         Nothing is stored if one entry is invalid.
+
+        Args:
+            batch: Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about twice the JSON of
+                the payloads. If two entries have the same id, the later one is stored.
         """
         check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
@@ -281,19 +284,13 @@ class FeedbackMutations:
         return await info.context.stores.feedback.replace(feedback_id, new.to_store())
 
     @resolved_field()
-    async def feedback_purge(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        query: Annotated[
-            QueryInput,
-            argument(
-                'Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
-                "`or` of several of these. Any other query is rejected; unknown ids are ignored."
-            ),
-        ],
-    ) -> FeedbackPurgeRes:
-        """Permanent deletion of feedback by id."""
+    async def feedback_purge(self, info: Info, project_id: ProjectId, query: QueryInput) -> FeedbackPurgeRes:
+        """Permanent deletion of feedback by id.
+
+        Args:
+            query: Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an `or` of several of
+                these. Any other query is rejected; unknown ids are ignored.
+        """
         purged = await info.context.stores.feedback.purge(project_id, query.to_store())
         return FeedbackPurgeRes(num_purged=purged)
 
@@ -307,11 +304,12 @@ class ActionError:
 
     # The source is a row of `stores.actions`.
 
-    code: str = plain_field(
-        "Error code as in extensions.code: NOT_FOUND if the call is missing, PAYLOAD_TOO_LARGE if it is too large for "
-        "a judge, PROVIDER_ERROR if a model's response is not usable, and others."
-    )
-    message: str = plain_field("Error message.")
+    code: str
+    """Error code as in extensions.code: NOT_FOUND if the call is missing, PAYLOAD_TOO_LARGE if it is too large for a
+    judge, PROVIDER_ERROR if a model's response is not usable, and others.
+    """
+    message: str
+    """Error message."""
 
 
 @strawberry.type
@@ -320,23 +318,28 @@ class ActionResult:
 
     # The source is a row of `stores.actions`.
 
-    call_id: strawberry.ID = plain_field("Id of the call.")
-    output: JSON | None = json_field(
-        OUTPUT,
-        "Output of the action: a boolean for contains_words, a value of the action's schema for llm_judge; null "
-        "if there is an error.",
-    )
-    feedback: Feedback | None = plain_field("Feedback that stores the output; null if there is an error.")
-    error: ActionError | None = plain_field("Error of the action; null if it succeeded.")
+    call_id: strawberry.ID
+    """Id of the call."""
+    output: JSON | None = json_field(OUTPUT)
+    """Output of the action: a boolean for contains_words, a value of the action's schema for llm_judge; null if there
+    is an error.
+    """
+    feedback: Feedback | None
+    """Feedback that stores the output; null if there is an error."""
+    error: ActionError | None
+    """Error of the action; null if it succeeded."""
 
 
 @strawberry.type
 class ActionsExecuteBatchRes:
     """Results of an action on several calls."""
 
-    results: list[ActionResult] = plain_field("Results in the order of callIds.")
-    num_succeeded: int = plain_field("Number of results with an output.")
-    num_failed: int = plain_field("Number of results with an error.")
+    results: list[ActionResult]
+    """Results in the order of callIds."""
+    num_succeeded: int
+    """Number of results with an output."""
+    num_failed: int
+    """Number of results with an error."""
 
 
 @strawberry.type
@@ -345,25 +348,18 @@ class ActionMutations:
 
     @resolved_field(returns=ActionsExecuteBatchRes)
     async def actions_execute_batch(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        action_ref: Annotated[str, argument("Ref of the ActionSpec: a version of an object of the project.")],
-        call_ids: Annotated[
-            list[strawberry.ID],
-            argument(
-                "Ids of the calls, at most 10,000; duplicates are processed once. A judge reads at "
-                "most 1,048,576 characters of a call's inputs and output, and at most eight calls are "
-                "judged in parallel."
-            ),
-        ],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, action_ref: str, call_ids: list[strawberry.ID], wb_user_id: User = None
     ) -> dict[str, Any]:
         """Execution of an action on calls.
 
         contains_words searches the JSON texts of outputs for words, case-sensitive; llm_judge has a model judge them.
         Each output is stored as feedback of the type `wandb.runnable.<name of the action's object>`; a second execution
         adds more feedback. An error on one call is part of its result; the other calls are processed.
+
+        Args:
+            action_ref: Ref of the ActionSpec: a version of an object of the project.
+            call_ids: Ids of the calls, at most 10,000; duplicates are processed once. A judge reads at most 1,048,576
+                characters of a call's inputs and output, and at most eight calls are judged in parallel.
         """
         done = await info.context.stores.actions.execute(project_id, action_ref, call_ids, wb_user_id)
         num_failed = done.num_failed

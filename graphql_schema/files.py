@@ -8,7 +8,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import Base64, BigInt, DateTime, Upload
-from graphql_schema.fields import Node, ProjectId, argument, found_or_null, node_ref, plain_field, resolved_field
+from graphql_schema.fields import Node, ProjectId, argument, computed_field, found_or_null, node_ref, resolved_field
 from graphql_schema.limits.cost_weights import COUNT
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size
@@ -16,20 +16,14 @@ from stores.paging import Row
 from stores.refs import file_ref
 
 Digest = Annotated[str, argument("Digest of the file.")]
-Name = Annotated[
-    str | None,
-    argument(
-        "Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
-        "Content that is already stored keeps its first name."
-    ),
-]
 
 
 @strawberry.type
 class FileCreateRes:
     """Result of `fileCreate`."""
 
-    digest: str = plain_field("Digest of the content, by which file finds it.")
+    digest: str
+    """Digest of the content, by which file finds it."""
 
 
 @strawberry.type
@@ -39,20 +33,22 @@ class FileContentReadRes(Node):
     # The source is `StoredFile.row`.
 
     ref: strawberry.ID = node_ref(file_ref)
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    digest: str = plain_field("Digest of the content.")
-    name: str | None = plain_field("Name under which the content was first stored; null if it has none.")
-    size_bytes: BigInt = plain_field("Size of the content in bytes.")
-    content_type: str = plain_field(
-        "Media type, detected from the first bytes; application/octet-stream if it is unknown, and for HTML, SVG and "
-        "XML."
-    )
-    created_at: DateTime = plain_field("Time when the content was first stored.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    digest: str
+    """Digest of the content."""
+    name: str | None
+    """Name under which the content was first stored; null if it has none."""
+    size_bytes: BigInt
+    """Size of the content in bytes."""
+    content_type: str
+    """Media type, detected from the first bytes; application/octet-stream if it is unknown, and for HTML, SVG and XML.
+    """
+    created_at: DateTime
+    """Time when the content was first stored."""
 
-    @resolved_field()
-    def url(self, parent: strawberry.Parent[Row]) -> str:
-        """Path on this server from which GET downloads the file, whole or by byte range."""
-        return file_url(parent["project_id"], parent["digest"])
+    url = computed_field(lambda row: file_url(row["project_id"], row["digest"]), str)
+    """Path on this server from which GET downloads the file, whole or by byte range."""
 
     @resolved_field()
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
@@ -69,8 +65,10 @@ class FilesStatsRes:
 
     # The source is `stores.files.FilesStats`.
 
-    total_size_bytes: BigInt = plain_field("Sum of the sizes in bytes, with each content counted once.")
-    count: BigInt = plain_field("Number of files.")
+    total_size_bytes: BigInt
+    """Sum of the sizes in bytes, with each content counted once."""
+    count: BigInt
+    """Number of files."""
 
 
 @strawberry.type
@@ -101,11 +99,18 @@ class FileMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        name: Name = None,
-        content: Annotated[Base64 | None, argument("Content in Base64, for small files.")] = None,
-        upload: Annotated[Upload | None, argument("File of a multipart request.")] = None,
+        name: str | None = None,
+        content: Base64 | None = None,
+        upload: Upload | None = None,
     ) -> FileCreateRes:
-        """Storage of a file, once per content: as content in Base64, or as upload in a multipart request."""
+        """Storage of a file, once per content: as content in Base64, or as upload in a multipart request.
+
+        Args:
+            name: Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. Content that
+                is already stored keeps its first name.
+            content: Content in Base64, for small files.
+            upload: File of a multipart request.
+        """
         files, limit = info.context.stores.files, info.context.max_file_bytes
         if (content is None) == (upload is None):
             raise BadInputError("is required, or upload instead; send exactly one of the two", "content")

@@ -1,7 +1,7 @@
 """Objects and ops: versions, and the fields that read and write them."""
 
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
@@ -12,15 +12,14 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     argument,
+    computed_field,
     found_or_null,
     json_field,
     node_ref,
-    optional_input,
-    plain_field,
     resolved_field,
+    selected_fields,
 )
 from graphql_schema.fields.connections import Call, File, Run, TableOf, Version, key_of, list_field, to_many, to_one
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef, refs_of
 from stores import objects as store
 from stores.errors import BadInputError, StoreError
@@ -28,9 +27,8 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.documents import files_of, table_key
 from stores.objects.filters import INDEXED_OBJECT_FIELDS
 from stores.objects.inputs import check_object_id
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import object_ref
-from stores.row_fields import JsonField
 
 
 @strawberry.type
@@ -39,14 +37,12 @@ class ObjFile:
 
     # The source is one of `stores.objects.documents.files_of`.
 
-    name: str = plain_field("Name of the file in the object, such as obj.py.")
-    digest: str = plain_field("Digest of the file's content.")
-    file = to_one(
-        "File with this digest; null if it is not stored.",
-        File | None,
-        lambda stores: stores.files.by_keys,
-        key_of("project_id", "digest"),
-    )
+    name: str
+    """Name of the file in the object, such as obj.py."""
+    digest: str
+    """Digest of the file's content."""
+    file = to_one(File | None, lambda stores: stores.files.by_keys, key_of("project_id", "digest"))
+    """File with this digest; null if it is not stored."""
 
 
 @strawberry.type
@@ -55,61 +51,54 @@ class ObjSchema(Node):
 
     # The source is a row of `stores.objects`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    object_id: str = plain_field("Name of the object, shared by all versions.")
-    created_at: DateTime = plain_field("Creation time of the version.")
-    deleted_at: DateTime | None = plain_field("Always null, because queries do not return deleted versions.")
-    digest: str = plain_field("Digest of the value, which identifies the version.")
-    version_index: int = plain_field(
-        "Index of the version among all versions of the name, from 0; deleted versions count."
-    )
-    is_latest: int = plain_field("Flag of the latest version: 1 for the version that was written last, 0 for others.")
-    kind: str = plain_field("Kind: object or op.")
-    base_object_class: str | None = plain_field("Base class of the object; null for plain values.")
-    leaf_object_class: str | None = plain_field("Class of the object; null for plain values.")
-    val: JSON | None = json_field(JsonField("val"), "Value of the version: any JSON value.")
-    wb_user_id: str | None = plain_field("User who created the version.")
-    size_bytes: BigInt | None = plain_field("Size of the value as JSON text, in bytes.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    object_id: str
+    """Name of the object, shared by all versions."""
+    created_at: DateTime
+    """Creation time of the version."""
+    deleted_at: DateTime | None
+    """Always null, because queries do not return deleted versions."""
+    digest: str
+    """Digest of the value, which identifies the version."""
+    version_index: int
+    """Index of the version among all versions of the name, from 0; deleted versions count."""
+    is_latest: int
+    """Flag of the latest version: 1 for the version that was written last, 0 for others."""
+    kind: str
+    """Kind: object or op."""
+    base_object_class: str | None
+    """Base class of the object; null for plain values."""
+    leaf_object_class: str | None
+    """Class of the object; null for plain values."""
+    val: JSON | None = json_field(JsonField("val"))
+    """Value of the version: any JSON value."""
+    wb_user_id: str | None
+    """User who created the version."""
+    size_bytes: BigInt | None
+    """Size of the value as JSON text, in bytes."""
 
-    ref: strawberry.ID = node_ref(
-        object_ref, "Ref of the version. JSON values refer to the version by it, and node resolves it."
-    )
-    versions = to_many(
-        "All versions of the name, sorted by index.",
-        Version,
-        lambda stores: stores.objects.versions,
-        key_of("project_id", "kind", "object_id"),
-    )
-    used_by = to_many(
-        "Calls with exactly this version as an input, the oldest first.",
-        Call,
-        lambda stores: stores.calls.consumers,
-        lambda row: (row["project_id"], object_ref(row)),
-    )
+    ref: strawberry.ID = node_ref(object_ref)
+    """Ref of the version. JSON values refer to the version by it, and node resolves it."""
+    versions = to_many(Version, lambda stores: stores.objects.versions, key_of("project_id", "kind", "object_id"))
+    """All versions of the name, sorted by index."""
+    used_by = to_many(Call, lambda stores: stores.calls.consumers, lambda row: (row["project_id"], object_ref(row)))
+    """Calls with exactly this version as an input, the oldest first."""
 
     evaluation_runs = to_many(
-        "Evaluation runs with exactly this version as an input, the oldest first: the runs of an evaluation, or those "
-        "that tested a model.",
-        Run,
-        lambda stores: stores.evaluations.runs_by_input,
-        lambda row: (row["project_id"], object_ref(row)),
+        Run, lambda stores: stores.evaluations.runs_by_input, lambda row: (row["project_id"], object_ref(row))
     )
-    table = to_one(
-        "Table at the ref in val.rows, if the object is a dataset; null otherwise.",
-        TableOf | None,
-        lambda stores: stores.tables.by_keys,
-        table_key,
-    )
+    """Evaluation runs with exactly this version as an input, the oldest first: the runs of an evaluation, or those that
+    tested a model.
+    """
+    table = to_one(TableOf | None, lambda stores: stores.tables.by_keys, table_key)
+    """Table at the ref in val.rows, if the object is a dataset; null otherwise."""
 
-    @resolved_field(returns=list[ObjFile])
-    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Files of the object from val.files, such as the code of an op."""
-        return files_of(parent)
+    files = computed_field(files_of, list[ObjFile])
+    """Files of the object from val.files, such as the code of an op."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the value, in their order, without duplicates."""
-        return refs_of(parent, "refs")
+    refs = computed_field(lambda row: refs_of(row, "refs"), list[ResolvedRef])
+    """Refs in the value, in their order, without duplicates."""
 
 
 @strawberry.input
@@ -120,16 +109,18 @@ class ObjectVersionFilter:
     sets no condition. Each list has at most 1,000 entries.
     """
 
-    base_object_classes: list[str] | None = optional_input("Base classes of the objects.")
-    exclude_base_object_classes: list[str] | None = optional_input(
-        "Base classes to exclude; objects without a class are excluded too."
-    )
-    leaf_object_classes: list[str] | None = optional_input("Classes of the objects themselves.")
-    object_ids: list[str] | None = optional_input("Names of the objects.")
-    is_op: bool | None = optional_input(
-        "True if only ops match, false if only other objects match; both match if omitted."
-    )
-    latest_only: bool | None = optional_input("True if only the latest version of each name matches.")
+    base_object_classes: list[str] | None = None
+    """Base classes of the objects."""
+    exclude_base_object_classes: list[str] | None = None
+    """Base classes to exclude; objects without a class are excluded too."""
+    leaf_object_classes: list[str] | None = None
+    """Classes of the objects themselves."""
+    object_ids: list[str] | None = None
+    """Names of the objects."""
+    is_op: bool | None = None
+    """True if only ops match, false if only other objects match; both match if omitted."""
+    latest_only: bool | None = None
+    """True if only the latest version of each name matches."""
 
     def to_store(self) -> store.ObjectsFilter:
         """Convert to the filter of `stores.objects`."""
@@ -140,8 +131,10 @@ class ObjectVersionFilter:
 class OpVersionFilter:
     """Filter of versions of ops; an empty or omitted list sets no condition."""
 
-    op_names: list[str] | None = optional_input("Names of the ops, at most 1,000.")
-    latest_only: bool | None = optional_input("True if only the latest version of each op matches.")
+    op_names: list[str] | None = None
+    """Names of the ops, at most 1,000."""
+    latest_only: bool | None = None
+    """True if only the latest version of each op matches."""
 
     def to_store(self) -> store.ObjectsFilter:
         """Convert to a filter of `stores.objects` that only ops match."""
@@ -157,19 +150,22 @@ class ObjSchemaForInsert:
     An existing version keeps its index, is restored if it was deleted, and becomes the latest.
     """
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    object_id: str = plain_field("Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens.")
-    val: JSON | None = strawberry.field(
-        description='Value of the version: any JSON value; null must be explicit. A value with `_type` "Op" '
-        "makes an op; `_class_name` and `_bases` state the class.",
-        default=strawberry.UNSET,
-    )
-    builtin_object_class: str | None = optional_input(
-        "Built-in class, such as AnnotationSpec, Provider or SavedView, that validates and completes the value; none "
-        "if omitted."
-    )
-    set_base_object_class: str | None = optional_input("Built-in class, under its old argument name.")
-    wb_user_id: str | None = optional_input("User who writes; the caller if omitted.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    object_id: str
+    """Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens."""
+    val: JSON | None = strawberry.UNSET
+    """Value of the version: any JSON value; null must be explicit. A value with `_type` "Op" makes an op; `_class_name`
+    and `_bases` state the class.
+    """
+    builtin_object_class: str | None = None
+    """Built-in class, such as AnnotationSpec, Provider or SavedView, that validates and completes the value; none if
+    omitted.
+    """
+    set_base_object_class: str | None = None
+    """Built-in class, under its old argument name."""
+    wb_user_id: str | None = None
+    """User who writes; the caller if omitted."""
 
     def to_store(self) -> store.ObjectVersion:
         """Convert to the version of `stores.objects`.
@@ -182,10 +178,6 @@ class ObjSchemaForInsert:
         return store.ObjectVersion(**vars(self))
 
 
-_SORT: Final = "Sort order, by fields and by paths into val; the oldest first if omitted or empty."
-_CONDITION: Final = "Condition on fields of the versions and on paths into val; none if omitted."
-_FILTER: Final = argument("Filter of the versions; all versions if omitted.")
-
 VersionName = Annotated[str, argument("Digest, index such as v3, or latest.")]
 
 
@@ -195,52 +187,59 @@ class ObjectQueries:
 
     @resolved_field(returns=ObjSchema | None)
     async def obj(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        object_id: Annotated[str, argument("Name of the object.")],
-        digest: VersionName = "latest",
+        self, info: Info, project_id: ProjectId, object_id: str, digest: VersionName = "latest"
     ) -> Row | None:
         """Version of an object or op; the object's version if both exist.
 
         Null if it is missing or deleted.
+
+        Args:
+            object_id: Name of the object.
         """
         check_object_id(object_id)
         objects = info.context.stores.objects
         return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
 
     objs = list_field(
-        "Page of the project's objects and ops, with one entry per version.",
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[ObjectVersionFilter | None, _FILTER],
-        query=_CONDITION,
-        sort=_SORT,
+        filter=ObjectVersionFilter,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
+    """Page of the project's objects and ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
     @resolved_field(returns=ObjSchema | None)
-    async def op(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        name: Annotated[str, argument("Name of the op.")],
-        digest: VersionName = "latest",
-    ) -> Row | None:
-        """Version of an op; null if it is missing or deleted."""
+    async def op(self, info: Info, project_id: ProjectId, name: str, digest: VersionName = "latest") -> Row | None:
+        """Version of an op; null if it is missing or deleted.
+
+        Args:
+            name: Name of the op.
+        """
         check_object_id(name, "name")
         return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
     ops = list_field(
-        "Page of the project's ops, with one entry per version.",
         ObjSchema,
         lambda stores: stores.objects,
-        filter=Annotated[OpVersionFilter | None, _FILTER],
+        filter=OpVersionFilter,
         to_filter=lambda _, given: (given or OpVersionFilter()).to_store(),
-        query=_CONDITION,
-        sort=_SORT,
+        has_query=True,
         indexed=INDEXED_OBJECT_FIELDS,
     )
+    """Page of the project's ops, with one entry per version.
+
+    Args:
+        filter: Filter of the versions; all versions if omitted.
+        query: Condition on fields of the versions and on paths into val; none if omitted.
+        sort_by: Sort order, by fields and by paths into val; the oldest first if omitted or empty.
+    """
 
 
 Digests = Annotated[
@@ -256,10 +255,10 @@ Digests = Annotated[
 class ObjCreateRes:
     """Result of `objCreate`."""
 
-    digest: str = plain_field("Digest of the value.")
-    ref: strawberry.ID = plain_field(
-        "Ref of the version. Calls and objects refer to the version by it, and node resolves it."
-    )
+    digest: str
+    """Digest of the value."""
+    ref: strawberry.ID
+    """Ref of the version. Calls and objects refer to the version by it, and node resolves it."""
 
 
 @strawberry.type
@@ -271,7 +270,8 @@ class OpCreateRes(ObjCreateRes):
 class ObjDeleteRes:
     """Result of `objDelete`."""
 
-    num_deleted: int = plain_field("Number of versions deleted by this request.")
+    num_deleted: int
+    """Number of versions deleted by this request."""
 
 
 @strawberry.type
@@ -295,47 +295,47 @@ class ObjectMutations:
     """Mutation fields that write objects and ops."""
 
     @resolved_field()
-    async def obj_create(
-        self, info: Info, obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
-    ) -> ObjCreateRes:
-        """Creation of a version of an object, or of an op if the value is one; it becomes the latest version."""
+    async def obj_create(self, info: Info, obj: ObjSchemaForInsert) -> ObjCreateRes:
+        """Creation of a version of an object, or of an op if the value is one; it becomes the latest version.
+
+        Args:
+            obj: Version to create.
+        """
         digest, ref = await _create(info, obj, "obj")
         return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved_field()
-    async def op_create(
-        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, argument("Version to create.")]
-    ) -> OpCreateRes:
-        """Creation of a version of an op, whatever its value; it becomes the latest version."""
+    async def op_create(self, info: Info, op_obj: ObjSchemaForInsert) -> OpCreateRes:
+        """Creation of a version of an op, whatever its value; it becomes the latest version.
+
+        Args:
+            op_obj: Version to create.
+        """
         digest, ref = await _create(info, op_obj, "op_obj", OP)
         return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved_field()
     async def obj_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        object_id: Annotated[str, argument("Name of the object.")],
-        digests: Digests = None,
+        self, info: Info, project_id: ProjectId, object_id: str, digests: Digests = None
     ) -> ObjDeleteRes:
         """Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both.
 
         Nothing is deleted if one of the versions is missing.
+
+        Args:
+            object_id: Name of the object.
         """
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
 
     @resolved_field()
-    async def op_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        name: Annotated[str, argument("Name of the op.")],
-        digests: Digests = None,
-    ) -> OpDeleteRes:
+    async def op_delete(self, info: Info, project_id: ProjectId, name: str, digests: Digests = None) -> OpDeleteRes:
         """Deletion of versions of an op; an object of the same name is kept.
 
         Nothing is deleted if one of the versions is missing.
+
+        Args:
+            name: Name of the op.
         """
         deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
         return OpDeleteRes(num_deleted=deleted)

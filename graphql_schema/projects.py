@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from typing import Annotated, Final
 
 import strawberry
@@ -18,13 +19,12 @@ from graphql_schema.fields import (
     Node,
     ProjectId,
     argument,
+    computed_field,
     node_ref,
-    optional_input,
-    plain_field,
     resolved_field,
+    selected_fields,
 )
 from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjectQueries, ObjSchema
 from graphql_schema.threads import ThreadQueries, ThreadSchema
@@ -50,8 +50,10 @@ Name = Annotated[
 class ProjectsFilter:
     """Filter of projects; null and empty fields set no condition."""
 
-    entity: str | None = optional_input("Entity of the projects.")
-    name_prefix: str | None = optional_input("Prefix of the names, case-sensitive.")
+    entity: str | None = None
+    """Entity of the projects."""
+    name_prefix: str | None = None
+    """Prefix of the names, case-sensitive."""
 
     def to_store(self) -> StoreFilter:
         """Convert to the filter of `stores.projects`."""
@@ -69,16 +71,14 @@ class ProjectStatsRes:
 
     # The source is a row of `stores.projects`.
 
-    trace_storage_size_bytes: BigInt = plain_field(
-        "Size of all calls as JSON text, in bytes: attributes, inputs, output and summary."
-    )
-    objects_storage_size_bytes: BigInt = plain_field(
-        "Size of the values of all versions of objects and ops as JSON text, in bytes."
-    )
-    tables_storage_size_bytes: BigInt = plain_field(
-        "Size of the rows of all tables as JSON text, in bytes; rows shared by tables count once."
-    )
-    files_storage_size_bytes: BigInt = plain_field("Size of all files in bytes; each content counts once.")
+    trace_storage_size_bytes: BigInt
+    """Size of all calls as JSON text, in bytes: attributes, inputs, output and summary."""
+    objects_storage_size_bytes: BigInt
+    """Size of the values of all versions of objects and ops as JSON text, in bytes."""
+    tables_storage_size_bytes: BigInt
+    """Size of the rows of all tables as JSON text, in bytes; rows shared by tables count once."""
+    files_storage_size_bytes: BigInt
+    """Size of all files in bytes; each content counts once."""
 
 
 @contextmanager
@@ -98,7 +98,6 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
 
 
 def _totals_field(
-    description: str,
     kind: object,
     total: Callable[[ProjectsStore], Callable[..., Awaitable[Mapping[str, object]]]],
     select: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
@@ -111,7 +110,7 @@ def _totals_field(
             found = await info.context.loaders.load_all(total(info.context.stores.projects), ids, *select(info))
         return [found[each] for each in ids]
 
-    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
+    return resolved_field(returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
 @strawberry.type
@@ -121,38 +120,31 @@ class Project(Node):
     # The source is a row of `stores.projects`.
 
     ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
-    id: strawberry.ID = plain_field("Id of the project, as entity/name: the projectId of all other fields.")
-    entity: str = plain_field("Entity of the project.")
-    name: str = plain_field("Name of the project.")
-    created_at: DateTime = plain_field("Time when the project was created, explicitly or by the first write to it.")
-    last_activity_at: DateTime | None = plain_field(
-        "Time of the last write of a call's start or end, an object, a table, a file, feedback or a price. It may "
-        "lag behind by up to 10 seconds. Null if there was none."
-    )
+    id: strawberry.ID
+    """Id of the project, as entity/name: the projectId of all other fields."""
+    entity: str
+    """Entity of the project."""
+    name: str
+    """Name of the project."""
+    created_at: DateTime
+    """Time when the project was created, explicitly or by the first write to it."""
+    last_activity_at: DateTime | None
+    """Time of the last write of a call's start or end, an object, a table, a file, feedback or a price. It may lag
+    behind by up to 10 seconds. Null if there was none.
+    """
 
-    call_count = _totals_field(
-        "Number of calls; counted from an index only if selected, about half a second per million.",
-        BigInt,
-        lambda projects: projects.count_calls,
-    )
-    object_count = _totals_field(
-        "Number of versions of objects and ops; counted from an index only if selected.",
-        BigInt,
-        lambda projects: projects.count_objects,
-    )
-    feedback_count = _totals_field(
-        "Number of feedback entries; counted from an index only if selected.",
-        BigInt,
-        lambda projects: projects.count_feedback,
-    )
+    call_count = _totals_field(BigInt, lambda projects: projects.count_calls)
+    """Number of calls; counted from an index only if selected, about half a second per million."""
+    object_count = _totals_field(BigInt, lambda projects: projects.count_objects)
+    """Number of versions of objects and ops; counted from an index only if selected."""
+    feedback_count = _totals_field(BigInt, lambda projects: projects.count_feedback)
+    """Number of feedback entries; counted from an index only if selected."""
 
     stats = _totals_field(
-        "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "
-        "calls.",
-        ProjectStatsRes,
-        lambda projects: projects.sizes,
-        lambda info: (frozenset(selected_fields(info)),),
+        ProjectStatsRes, lambda projects: projects.sizes, lambda info: (frozenset(selected_fields(info)),)
     )
+    """Storage sizes of the project; each selected size is summed up from an index, about two seconds per million calls.
+    """
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
     threads = field_of_project(ThreadQueries, "threads", ThreadSchema)
@@ -168,8 +160,10 @@ class EnsureProjectExistsRes:
 
     # The source is a row of `stores.projects`.
 
-    project_name: str = plain_field("Normalized name of the project.")
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/name, with the normalized name.")
+    project_name: str
+    """Normalized name of the project."""
+    project_id: strawberry.ID
+    """Id of the project, as entity/name, with the normalized name."""
 
 
 @strawberry.type
@@ -177,14 +171,18 @@ class ProjectQueries:
     """Query fields that read projects."""
 
     projects = list_field(
-        "Page of the projects: those that were created explicitly or written to.",
         Project,
         lambda stores: stores.projects,
         key={},
-        filter=Annotated[ProjectsFilter | None, argument("Filter of the projects; all projects if omitted.")],
+        filter=ProjectsFilter,
         to_filter=_of_caller,
-        sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
     )
+    """Page of the projects: those that were created explicitly or written to.
+
+    Args:
+        filter: Filter of the projects; all projects if omitted.
+        sort_by: Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.
+    """
 
     @resolved_field(returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
@@ -219,8 +217,6 @@ class ProjectMutations:
 WAIT_SECONDS: Final = 60
 """Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
-Confirm = Annotated[str, argument("Id of the project again, as protection against mistakes.")]
-
 
 @strawberry.type
 class ProjectPurgeRes:
@@ -229,23 +225,34 @@ class ProjectPurgeRes:
     Its numbers count all permanently removed data, including data deleted earlier.
     """
 
-    # The source is a row of `_row`.
+    # The source is `stores.purges.PurgeReport`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    is_done: bool = plain_field("True if all data is removed; until then, nothing can be stored in the project.")
-    started_at: DateTime = plain_field("Start time of the purge.")
-    ended_at: DateTime | None = plain_field("End time of the purge; null while it runs.")
-    waits_until: DateTime | None = plain_field(
-        "Time until which the purge waits for servers that may not know of it yet and may still store data, which it "
-        "then removes. Null if it does not wait."
-    )
-    calls: BigInt = plain_field("Number of removed calls.")
-    feedback: BigInt = plain_field("Number of removed feedback entries.")
-    objects: BigInt = plain_field("Number of removed versions of objects and ops.")
-    tables: BigInt = plain_field("Number of removed tables.")
-    table_rows: BigInt = plain_field("Number of removed rows of tables; rows shared by tables count once.")
-    files: BigInt = plain_field("Number of removed files.")
-    costs: BigInt = plain_field("Number of removed prices of the project.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    is_done: bool
+    """True if all data is removed; until then, nothing can be stored in the project."""
+    started_at: DateTime
+    """Start time of the purge."""
+    ended_at: DateTime | None
+    """End time of the purge; null while it runs."""
+    waits_until: DateTime | None
+    """Time until which the purge waits for servers that may not know of it yet and may still store data, which it then
+    removes. Null if it does not wait.
+    """
+    calls: BigInt = computed_field(attrgetter("removed.calls"))
+    """Number of removed calls."""
+    feedback: BigInt = computed_field(attrgetter("removed.feedback"))
+    """Number of removed feedback entries."""
+    objects: BigInt = computed_field(attrgetter("removed.objects"))
+    """Number of removed versions of objects and ops."""
+    tables: BigInt = computed_field(attrgetter("removed.tables"))
+    """Number of removed tables."""
+    table_rows: BigInt = computed_field(attrgetter("removed.table_rows"))
+    """Number of removed rows of tables; rows shared by tables count once."""
+    files: BigInt = computed_field(attrgetter("removed.files"))
+    """Number of removed files."""
+    costs: BigInt = computed_field(attrgetter("removed.costs"))
+    """Number of removed prices of the project."""
 
 
 @strawberry.type
@@ -253,10 +260,9 @@ class PurgeQueries:
     """Query fields about purges."""
 
     @resolved_field(returns=ProjectPurgeRes | None)
-    async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
+    async def last_purge(self, info: Info, project_id: ProjectId) -> PurgeReport | None:
         """Last purge of a project, running or done; null if the project was never purged."""
-        found = await info.context.stores.purges.last(project_id)
-        return _row(found) if found else None
+        return await info.context.stores.purges.last(project_id)
 
 
 @strawberry.type
@@ -264,23 +270,14 @@ class PurgeMutations:
     """Mutation fields about purges."""
 
     @resolved_field(returns=ProjectPurgeRes)
-    async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
+    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> PurgeReport:
         """Permanent removal of a project with all its data and its retention rule.
 
         Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
         for the removal of stored data, at most one minute. If something was stored in the last two minutes, the purge
         then waits until waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.
+
+        Args:
+            confirm: Id of the project again, as protection against mistakes.
         """
-        return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
-
-
-def _row(report: PurgeReport) -> Row:
-    removed = report.removed
-    return {
-        "project_id": report.project_id,
-        "is_done": report.is_done,
-        "started_at": report.started_at,
-        "ended_at": report.ended_at,
-        "waits_until": report.waits_until,
-        **{name: getattr(removed, name) for name in type(removed).__dataclass_fields__},
-    }
+        return await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False)

@@ -9,14 +9,12 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, plain_field, resolved_field
+from graphql_schema.fields import TYPENAME, JsonPath, Node, argument, computed_field, resolved_field, selected_fields
 from graphql_schema.fields.connections import Find, Version, batched_resolver, to_one
-from graphql_schema.fields.selection import selected_fields
 from stores.concurrency.time_slices import cooperative_batches
 from stores.errors import BadInputError, StoreError
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import EntityKind, EntityRef, kind_of, parse_entity, without_steps
-from stores.row_fields import JsonField
 from stores.threads import Period
 
 MAX_NODES: Final = 1_000
@@ -134,25 +132,23 @@ class ResolvedRef:
 
     # The source is a dict of `project_id` and `ref`.
 
-    ref: str = plain_field("Ref as it was written.")
+    ref: str
+    """Ref as it was written."""
 
-    @resolved_field()
-    def kind(self, parent: strawberry.Parent[Row]) -> str:
-        """Kind of the target: object, op, table, call or artifact."""
-        return kind_of(parent["ref"])
+    kind = computed_field(lambda row: kind_of(row["ref"]), str)
+    """Kind of the target: object, op, table, call or artifact."""
 
-    value = resolved_field(
-        "Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is "
-        "deleted, missing or in another project, and for refs to tables, calls and artifacts.",
-        returns=JSON | None,
-    )(batched_resolver(_values, {"path": JsonPath}))
+    value = resolved_field(returns=JSON | None)(batched_resolver(_values, {"path": JsonPath}))
+    """Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target is
+    deleted, missing or in another project, and for refs to tables, calls and artifacts.
+    """
 
     obj = to_one(
-        "Version of the object or op that the ref points to or into; null in the same cases as value.",
         Version | None,
         lambda stores: stores.objects.by_refs,
         lambda row: (row["project_id"], without_steps(row["ref"])),
     )
+    """Version of the object or op that the ref points to or into; null in the same cases as value."""
 
 
 def refs_of(row: Row, field: str) -> list[Row]:
@@ -165,21 +161,15 @@ class RefQueries:
     """Query field that resolves refs."""
 
     @resolved_field()
-    async def refs(
-        self,
-        info: Info,
-        refs: Annotated[
-            list[str],
-            argument(
-                "Refs to resolve, at most 1,000, such as "
-                "weave:///entity/project/object/name:digest/key/messages/index/0."
-            ),
-        ],
-    ) -> list[JSON | None]:
+    async def refs(self, info: Info, refs: list[str]) -> list[JSON | None]:
         """Values of refs to objects and ops, in the order of the refs.
 
         A value is that of a version, or the part at the ref's path; null if the target is missing or deleted. Refs on
         that path are followed within their project, including refs to rows of tables.
+
+        Args:
+            refs: Refs to resolve, at most 1,000, such as
+                weave:///entity/project/object/name:digest/key/messages/index/0.
         """
         found = await info.context.stores.refs.values(refs, allow_missing=True)
         return [None if text is None else JSON(text) for text in found]

@@ -1,18 +1,17 @@
 """Retention of a project's calls: rule, preview and sweep."""
 
-from enum import Enum
+from dataclasses import fields
+from operator import attrgetter
 from typing import Annotated, Final
 
 import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, enum_value, found_or_null, plain_field, resolved_field
-from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields import ProjectId, argument, computed_field, found_or_null, resolved_field, selected_fields
 from graphql_schema.limits.cost_weights import SCAN
 from stores.errors import StoreTimeoutError
-from stores.paging import Row
-from stores.retention import Counts, Report, Retention, Rule
+from stores.retention import Counts, Outcome, Report, Retention, Rule
 
 KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
 KeepCalls = Annotated[
@@ -22,26 +21,14 @@ KeepCalls = Annotated[
 WAIT_SECONDS: Final = 5
 """Time in seconds that the mutation waits for a sweep; the sweep continues after that."""
 
-_COUNTS: Final = {
-    "traces": "traces",
-    "calls": "calls",
-    "hidden_calls": "hidden_calls",
-    "feedback": "feedback",
-    "files": "files",
-    "trace_storage_size_bytes": "trace_bytes",
-    "files_storage_size_bytes": "file_bytes",
-}
-"""Count fields, with their names in `stores.retention`."""
+_RENAMED: Final = {"trace_storage_size_bytes": "trace_bytes", "files_storage_size_bytes": "file_bytes"}
+"""Counts whose fields have other names than in `stores.retention`."""
+
+strawberry.enum(Outcome, name="SweepOutcome")
 
 
-@strawberry.enum
-class SweepOutcome(Enum):
-    """State of a sweep."""
-
-    RUNNING = enum_value("running", "Running, or interrupted and continued within a minute.")
-    DONE = enum_value("done", "Completed: everything beyond the rule was removed.")
-    STOPPED = enum_value("stopped", "Stopped: the rule was changed or removed during the sweep.")
-    FAILED = enum_value("failed", "Failed, as stated in error; the sweep is repeated.")
+def _duration_ms(report: Report) -> int | None:
+    return None if report.ended_at is None else (report.ended_at - report.started_at) // 1000
 
 
 @strawberry.type
@@ -51,41 +38,53 @@ class RetentionSweepRes:
     Its numbers count permanently removed data.
     """
 
-    # The source is a row of `_report_row`.
+    # The source is `stores.retention.Report`.
 
-    outcome: SweepOutcome = plain_field("State of the sweep.")
-    started_at: DateTime = plain_field("Start time of the sweep.")
-    ended_at: DateTime | None = plain_field("End time of the sweep; null while it runs.")
-    duration_ms: BigInt | None = plain_field(
-        "Duration in whole milliseconds, including pauses; null while the sweep runs."
-    )
-    traces: BigInt = plain_field("Number of removed traces, each with all its calls.")
-    calls: BigInt = plain_field("Number of calls of the removed traces.")
-    hidden_calls: BigInt = plain_field(
-        "Number of removed calls that were deleted seven days before, and of ends and names of calls that never "
-        "started."
-    )
-    feedback: BigInt = plain_field(
-        "Number of removed feedback entries on the removed calls, and on calls missing for a day."
-    )
-    files: BigInt = plain_field("Number of removed files to which nothing in the project referred.")
-    trace_storage_size_bytes: BigInt = plain_field("Size of the removed traces' calls as JSON text, in bytes.")
-    files_storage_size_bytes: BigInt = plain_field("Size of the removed files in bytes.")
-    error: str | None = plain_field("Error message, or reason why the sweep stopped; null otherwise.")
+    outcome: Outcome
+    """State of the sweep."""
+    started_at: DateTime
+    """Start time of the sweep."""
+    ended_at: DateTime | None
+    """End time of the sweep; null while it runs."""
+    duration_ms: BigInt | None = computed_field(_duration_ms)
+    """Duration in whole milliseconds, including pauses; null while the sweep runs."""
+    traces: BigInt = computed_field(attrgetter("counts.traces"))
+    """Number of removed traces, each with all its calls."""
+    calls: BigInt = computed_field(attrgetter("counts.calls"))
+    """Number of calls of the removed traces."""
+    hidden_calls: BigInt = computed_field(attrgetter("counts.hidden_calls"))
+    """Number of removed calls that were deleted seven days before, and of ends and names of calls that never started.
+    """
+    feedback: BigInt = computed_field(attrgetter("counts.feedback"))
+    """Number of removed feedback entries on the removed calls, and on calls missing for a day."""
+    files: BigInt = computed_field(attrgetter("counts.files"))
+    """Number of removed files to which nothing in the project referred."""
+    trace_storage_size_bytes: BigInt = computed_field(attrgetter("counts.trace_bytes"))
+    """Size of the removed traces' calls as JSON text, in bytes."""
+    files_storage_size_bytes: BigInt = computed_field(attrgetter("counts.file_bytes"))
+    """Size of the removed files in bytes."""
+    error: str | None
+    """Error message, or reason why the sweep stopped; null otherwise."""
 
 
 @strawberry.type
 class RetentionRes:
     """Retention rule of a project, and its last sweep."""
 
-    # The source is a row of `_row`.
+    # The source is `stores.retention.Retention`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    keep_days: int | None = plain_field("Number of days to keep; null for no limit.")
-    keep_calls: int | None = plain_field("Number of the newest calls to keep; null for no limit.")
-    set_at: DateTime | None = plain_field("Time when the rule was last set or removed; null if it never was.")
-    next_sweep_at: DateTime | None = plain_field("Time of the next sweep; null without a rule.")
-    last_sweep: RetentionSweepRes | None = plain_field("Last sweep, running or ended; null if there was none.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    keep_days: int | None = computed_field(attrgetter("rule.keep_days"))
+    """Number of days to keep; null for no limit."""
+    keep_calls: int | None = computed_field(attrgetter("rule.keep_calls"))
+    """Number of the newest calls to keep; null for no limit."""
+    set_at: DateTime | None
+    """Time when the rule was last set or removed; null if it never was."""
+    next_sweep_at: DateTime | None = computed_field(attrgetter("due_at"))
+    """Time of the next sweep; null without a rule."""
+    last_sweep: RetentionSweepRes | None = computed_field(attrgetter("report"))
+    """Last sweep, running or ended; null if there was none."""
 
 
 @strawberry.type
@@ -96,17 +95,22 @@ class RetentionPreviewRes:
     Numbers of files need a scan of all its JSON.
     """
 
-    # The source is a row of `_count_row`.
+    # The source is `stores.retention.Counts`.
 
-    traces: BigInt = plain_field(
-        "Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."
-    )
-    calls: BigInt = plain_field("Number of calls of these traces.")
-    hidden_calls: BigInt = plain_field("Number of calls that were deleted seven days ago.")
-    feedback: BigInt = plain_field("Number of feedback entries on all these calls.")
-    files: BigInt = plain_field("Number of files to which nothing in the project would refer.")
-    trace_storage_size_bytes: BigInt = plain_field("Size of the traces' calls as JSON text, in bytes.")
-    files_storage_size_bytes: BigInt = plain_field("Size of the files in bytes.")
+    traces: BigInt
+    """Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."""
+    calls: BigInt
+    """Number of calls of these traces."""
+    hidden_calls: BigInt
+    """Number of calls that were deleted seven days ago."""
+    feedback: BigInt
+    """Number of feedback entries on all these calls."""
+    files: BigInt
+    """Number of files to which nothing in the project would refer."""
+    trace_storage_size_bytes: BigInt = computed_field(attrgetter("trace_bytes"))
+    """Size of the traces' calls as JSON text, in bytes."""
+    files_storage_size_bytes: BigInt = computed_field(attrgetter("file_bytes"))
+    """Size of the files in bytes."""
 
 
 @strawberry.type
@@ -114,30 +118,28 @@ class RetentionQueries:
     """Query fields about retention."""
 
     @resolved_field(returns=RetentionRes | None)
-    async def retention(self, info: Info, project_id: ProjectId) -> Row | None:
+    async def retention(self, info: Info, project_id: ProjectId) -> Retention | None:
         """Retention rule of a project, and its last sweep; null if the project is missing."""
-        found = await info.context.stores.retention.one(project_id)
-        return _row(found) if found else None
+        return await info.context.stores.retention.one(project_id)
 
     @resolved_field(returns=RetentionPreviewRes | None, work=SCAN)
     async def retention_preview(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
-    ) -> Row | None:
+    ) -> Counts | None:
         """Preview of a retention rule: numbers of what it would remove now.
 
         Nothing is removed. The project's own rule if keepDays and keepCalls are omitted. Null if the project is
         missing.
         """
-        wanted = {_COUNTS[name] for name in selected_fields(info) if name in _COUNTS}
+        wanted = {_RENAMED.get(name, name) for name in selected_fields(info)} & {each.name for each in fields(Counts)}
         retention = info.context.stores.retention
         try:
-            counts = await found_or_null(retention.preview(project_id, Rule(keep_days, keep_calls), wanted))
+            return await found_or_null(retention.preview(project_id, Rule(keep_days, keep_calls), wanted))
         except StoreTimeoutError as error:
             raise StoreTimeoutError(
                 "the database did not compute the preview in time; select fewer numbers, first omit files and "
                 "filesStorageSizeBytes (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
             ) from error
-        return _count_row(counts) if counts else None
 
 
 @strawberry.type
@@ -152,42 +154,15 @@ class RetentionMutations:
     )
     async def retention_set(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
-    ) -> Row:
+    ) -> Retention:
         """Set or remove the rule; return the retention."""
-        return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
+        return await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls))
 
     @resolved_field(returns=RetentionSweepRes)
-    async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
+    async def retention_sweep(self, info: Info, project_id: ProjectId) -> Report:
         """Sweep of a project by its rule now, instead of within the hour.
 
         The response waits at most five seconds; the sweep continues after that, and retention reports its progress. It
         requires the role admin.
         """
-        return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
-
-
-def _row(retention: Retention) -> Row:
-    return {
-        "project_id": retention.project_id,
-        "keep_days": retention.rule.keep_days,
-        "keep_calls": retention.rule.keep_calls,
-        "set_at": retention.set_at,
-        "next_sweep_at": retention.due_at,
-        "last_sweep": _report_row(retention.report) if retention.report else None,
-    }
-
-
-def _report_row(report: Report) -> Row:
-    ended_at = report.ended_at
-    return {
-        "outcome": str(report.outcome),
-        "started_at": report.started_at,
-        "ended_at": ended_at,
-        "duration_ms": None if ended_at is None else (ended_at - report.started_at) // 1000,
-        "error": report.error,
-        **_count_row(report.counts),
-    }
-
-
-def _count_row(counts: Counts) -> Row:
-    return {field: getattr(counts, name) for field, name in _COUNTS.items()}
+        return await info.context.stores.retention.sweep(project_id, WAIT_SECONDS)

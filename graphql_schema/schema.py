@@ -33,8 +33,9 @@ from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, ca
 from graphql_schema.execution.input_values import coerce_to_inputs
 from graphql_schema.execution.scalars import SCALARS
 from graphql_schema.feedback import ActionMutations, FeedbackMutations, FeedbackQueries
-from graphql_schema.fields import describe_types, skip_type_checks
+from graphql_schema.fields import skip_type_checks
 from graphql_schema.fields.connections import ConnectionNames
+from graphql_schema.fields.descriptions import describe
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
@@ -110,7 +111,7 @@ class LoomSchema(LimitedSchema):
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
         skip_type_checks(self._schema)
-        describe_types(self._schema)
+        describe(self._schema)
         call_directly(self._schema)
         if permissions is not None:
             guard_root_fields(self._schema, permissions)

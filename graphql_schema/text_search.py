@@ -2,7 +2,7 @@
 
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any
+from operator import attrgetter, itemgetter
 
 import strawberry
 
@@ -10,37 +10,30 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, argument, enum_value, plain_field, resolved_field, to_store
+from graphql_schema.fields import ProjectId, computed_field, resolved_field, selected_fields, to_store
 from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import SCAN
-from stores.paging import Row
-from stores.text_search import FoundPage, Highlight, Method, SearchIndex
+from stores.text_search import Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
 from stores.text_search.scan import SCORE
 
-
-@strawberry.enum
-class CallSearchMethod(Enum):
-    """Search method."""
-
-    INDEX = enum_value(
-        "index", "Index of the project: finds calls that contain the words; the best matches first, then the newest."
-    )
-    SCAN = enum_value(
-        "scan", "Scan of the calls: finds calls that contain the texts, even inside words; the newest first."
-    )
+strawberry.enum(Method, name="CallSearchMethod")
 
 
 @strawberry.enum
 class CallSearchField(Enum):
     """Searched field of a call."""
 
-    OP_NAME = enum_value("op_name", "Name of the op.")
-    DISPLAY_NAME = enum_value("display_name", "Display name of the call.")
-    EXCEPTION = enum_value("exception", "Text of the exception that ended the call.")
-    OUTPUT = enum_value("output", "Result of the call.")
-    INPUTS = enum_value("inputs", "Arguments of the call.")
+    OP_NAME = "op_name"
+    """Name of the op."""
+    DISPLAY_NAME = "display_name"
+    """Display name of the call."""
+    EXCEPTION = "exception"
+    """Text of the exception that ended the call."""
+    OUTPUT = "output"
+    """Result of the call."""
+    INPUTS = "inputs"
+    """Arguments of the call."""
 
 
 @strawberry.type
@@ -49,8 +42,10 @@ class CallSearchRange:
 
     # The source is `stores.text_search.highlights.Range`.
 
-    start: int = plain_field("Start of the range, from 0.")
-    end: int = plain_field("End of the range, exclusive.")
+    start: int
+    """Start of the range, from 0."""
+    end: int
+    """End of the range, exclusive."""
 
 
 @strawberry.type
@@ -59,16 +54,22 @@ class CallSearchHighlight:
 
     # The source is `stores.text_search.Highlight`.
 
-    field: CallSearchField = plain_field("Field of the call.")
-    path: str | None = plain_field(
-        "Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole "
-        "value, null for other fields."
-    )
-    in_key: bool = plain_field("True if the snippet is the key at the end of the path; false if it is from the value.")
-    snippet: str = plain_field("Plain text around the first match, usually at most 160 characters.")
-    ranges: list[CallSearchRange] = plain_field("Ranges of the snippet that match, at most 20.")
-    is_cut_before: bool = plain_field("True if there is text before the snippet.")
-    is_cut_after: bool = plain_field("True if there is text after the snippet.")
+    field: CallSearchField
+    """Field of the call."""
+    path: str | None
+    """Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole
+    value, null for other fields.
+    """
+    in_key: bool
+    """True if the snippet is the key at the end of the path; false if it is from the value."""
+    snippet: str
+    """Plain text around the first match, usually at most 160 characters."""
+    ranges: list[CallSearchRange]
+    """Ranges of the snippet that match, at most 20."""
+    is_cut_before: bool
+    """True if there is text before the snippet."""
+    is_cut_after: bool
+    """True if there is text after the snippet."""
 
 
 @strawberry.type
@@ -77,30 +78,19 @@ class CallSearchHit:
 
     # The source is a row of a call with its score and highlights.
 
-    @resolved_field(returns=CallSchema)
-    def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Call that matches."""
-        return parent
+    call = computed_field(lambda row: row, CallSchema)
+    """Call that matches."""
 
-    @resolved_field()
-    def score(self, parent: strawberry.Parent[Row]) -> int:
-        """Relevance of the call.
+    score = computed_field(itemgetter(SCORE), int)
+    """Relevance of the call. Each word or phrase adds a number for each field that contains it: op name 8, display name
+    8, exception 4, output 2, inputs 1.
+    """
 
-        Each word or phrase adds a number for each field that contains it: op name 8, display name 8, exception 4,
-        output 2, inputs 1.
-        """
-        score: int = parent[SCORE]
-        return score
-
-    @resolved_field(returns=list[CallSearchHighlight])
-    def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
-        """Matches in the call: first in the names, then in the exception, the output and the inputs.
-
-        Matches are found inside words too. The search for matches stops if it takes too long, which payloads of some
-        hundred kilobytes do not.
-        """
-        found: list[Highlight] = parent["highlights"]
-        return found
+    highlights = computed_field(itemgetter("highlights"), list[CallSearchHighlight])
+    """Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found
+    inside words too. The search for matches stops if it takes too long, which payloads of some hundred kilobytes do
+    not.
+    """
 
 
 @strawberry.type
@@ -109,40 +99,15 @@ class CallSearchConnection(Connection[CallSearchHit]):
 
     # The source is a `Listing` of a `FoundPage`.
 
-    @resolved_field(returns=CallSearchMethod)
-    def method(self, parent: strawberry.Parent[Any]) -> str:
-        """Method of the search."""
-        page: FoundPage = parent.page
-        return str(page.method)
+    method = computed_field(attrgetter("page.method"), Method)
+    """Method of the search."""
 
-    @resolved_field()
-    def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
-        """True if the search examined everything that could be on this page or before it.
-
-        If false, a scan may have reached its time limit: endCursor (or startCursor, backward) continues it, even if
-        this page is empty. Otherwise more than 20,000 indexed calls have the words, or too many calls wait to be
-        indexed. Then only the most recently indexed calls were ranked; narrow the search.
-        """
-        page: FoundPage = parent.page
-        return page.is_complete
-
-
-Text = Annotated[
-    str,
-    argument(
-        'Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
-        "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
-        "and phrases with non-ASCII characters have at most 200 characters in all."
-    ),
-]
-MethodAsked = Annotated[
-    CallSearchMethod | None,
-    argument(
-        "Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
-        "after a cursor uses the method of that cursor."
-    ),
-]
-MaxHighlights = Annotated[int | None, argument("Maximum number of highlights per call, at most 100; 5 if omitted.")]
+    is_complete = computed_field(attrgetter("page.is_complete"), bool)
+    """True if the search examined everything that could be on this page or before it. If false, a scan may have reached
+    its time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. Otherwise more than
+    20,000 indexed calls have the words, or too many calls wait to be indexed. Then only the most recently indexed calls
+    were ranked; narrow the search.
+    """
 
 
 @strawberry.type
@@ -154,11 +119,11 @@ class SearchQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        text: Text,
+        text: str,
         filter: Filter = None,
         query: Condition = None,
-        method: MethodAsked = None,
-        max_highlights: MaxHighlights = None,
+        method: Method | None = None,
+        max_highlights: int | None = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -168,6 +133,14 @@ class SearchQueries:
 
         With an index (searchIndexSet), the best matches are first. Without one, the newest calls are first, and the
         search stops after five seconds.
+
+        Args:
+            text: Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match all of it;
+                letter case is ignored. At most 1,000 characters and 20 words and phrases; words and phrases with
+                non-ASCII characters have at most 200 characters in all.
+            method: Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page after a
+                cursor uses the method of that cursor.
+            max_highlights: Maximum number of highlights per call, at most 100; 5 if omitted.
         """
         store = info.context.stores.text_search
         store_filter, condition = to_store(filter), to_store(query)
@@ -181,13 +154,10 @@ class SearchQueries:
             selected_fields(info, "nodes.call", "edges.node.call"),
             store_filter,
             condition,
-            Method(str(method.value)) if method else None,
+            method,
             limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, store_filter, condition, page.method))
-
-
-IsOn = Annotated[bool, argument("True if the project is to have an index.")]
 
 
 @strawberry.type
@@ -196,21 +166,28 @@ class SearchIndexRes:
 
     # The source is `stores.text_search.SearchIndex`.
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    is_on: bool = plain_field("True if the project has an index, even if it is not ready yet.")
-    is_ready: bool = plain_field("True if searches use the index; until then they scan.")
-    set_at: DateTime | None = plain_field("Time when the index was last switched on or off; null if it never was.")
-    ready_at: DateTime | None = plain_field("Time since which searches use the index; null if it is not ready.")
-    looked_at: BigInt = plain_field("Number of calls processed so far while the index is built.")
-    total: BigInt = plain_field("Number of calls when the index was switched on or off.")
-    waiting: BigInt = plain_field(
-        "Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."
-    )
-    cut: BigInt = plain_field(
-        "Number of calls with a text of more than 2,000 different words when they were indexed. The index has only "
-        "the first of these words; a search with method: SCAN finds the others."
-    )
-    size_bytes: BigInt = plain_field("Size of the index in bytes, before compression by MongoDB.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    is_on: bool
+    """True if the project has an index, even if it is not ready yet."""
+    is_ready: bool
+    """True if searches use the index; until then they scan."""
+    set_at: DateTime | None
+    """Time when the index was last switched on or off; null if it never was."""
+    ready_at: DateTime | None
+    """Time since which searches use the index; null if it is not ready."""
+    looked_at: BigInt
+    """Number of calls processed so far while the index is built."""
+    total: BigInt
+    """Number of calls when the index was switched on or off."""
+    waiting: BigInt
+    """Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."""
+    cut: BigInt
+    """Number of calls with a text of more than 2,000 different words when they were indexed. The index has only the
+    first of these words; a search with method: SCAN finds the others.
+    """
+    size_bytes: BigInt
+    """Size of the index in bytes, before compression by MongoDB."""
 
 
 @strawberry.type
@@ -228,10 +205,13 @@ class SearchIndexMutations:
     """Mutation fields about text indexes."""
 
     @resolved_field(returns=SearchIndexRes)
-    async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
+    async def search_index_set(self, info: Info, project_id: ProjectId, *, is_on: bool) -> SearchIndex:
         """Switch of a project's text index.
 
         The index is built or removed in the background; searchIndex reports the progress. Indexing about doubles the
         load of writes on the server and on MongoDB, with a delay of seconds. It requires the role admin.
+
+        Args:
+            is_on: True if the project is to have an index.
         """
         return await info.context.stores.text_search.set_index(project_id, is_on=is_on)

@@ -9,17 +9,8 @@ from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import (
-    Node,
-    ProjectId,
-    argument,
-    computed_field,
-    node_ref,
-    plain_field,
-    resolved_field,
-)
+from graphql_schema.fields import Node, ProjectId, argument, computed_field, node_ref, resolved_field, selected_fields
 from graphql_schema.fields.connections import Relation, key_of, to_many, to_one
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from stores.paging import Row
 from stores.refs import trace_ref
@@ -42,19 +33,19 @@ class TraceTreeNode:
 
     # The source is a row of `TracesStore.trees`, which is also a row of a call.
 
-    depth: int = plain_field("Number of ancestors in the tree; 0 for a root.")
-    parent_id: strawberry.ID | None = computed_field(
-        "Id of the parent in the tree; null for a root. A call is a root if its parent is missing, or if it is the "
-        "oldest of calls whose parent ids form a cycle.",
-        lambda row: row.get("tree_parent_id"),
-    )
-    num_children: int = plain_field("Number of direct children.")
-    num_descendants: int = plain_field("Number of descendants, including those that maxDepth leaves out.")
+    depth: int
+    """Number of ancestors in the tree; 0 for a root."""
+    parent_id: strawberry.ID | None = computed_field(lambda row: row.get("tree_parent_id"))
+    """Id of the parent in the tree; null for a root. A call is a root if its parent is missing, or if it is the oldest
+    of calls whose parent ids form a cycle.
+    """
+    num_children: int
+    """Number of direct children."""
+    num_descendants: int
+    """Number of descendants, including those that maxDepth leaves out."""
 
-    @resolved_field(returns=CallSchema)
-    def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """Call of this node."""
-        return parent
+    call = computed_field(lambda row: row, CallSchema)
+    """Call of this node."""
 
 
 @strawberry.type
@@ -63,18 +54,21 @@ class TraceTotals:
 
     # The source is a row of `TracesStore.totals`.
 
-    num_calls: int = plain_field("Number of calls.")
-    num_errors: int = plain_field("Number of calls that ended with an exception.")
-    num_running: int = plain_field("Number of calls that have not ended.")
-    started_at: DateTime | None = plain_field("Start time of the first call.")
-    ended_at: DateTime | None = plain_field("Latest end time of the calls; null while none has ended.")
-    duration_ms: BigInt | None = plain_field(
-        "Time from startedAt to endedAt in whole milliseconds; null while no call has ended."
-    )
-    usage: UsageTotals = plain_field(
-        "Usage of all calls, with each call's own usage counted once; the sum of totalUsage over the roots of "
-        "usageTree."
-    )
+    num_calls: int
+    """Number of calls."""
+    num_errors: int
+    """Number of calls that ended with an exception."""
+    num_running: int
+    """Number of calls that have not ended."""
+    started_at: DateTime | None
+    """Start time of the first call."""
+    ended_at: DateTime | None
+    """Latest end time of the calls; null while none has ended."""
+    duration_ms: BigInt | None
+    """Time from startedAt to endedAt in whole milliseconds; null while no call has ended."""
+    usage: UsageTotals
+    """Usage of all calls, with each call's own usage counted once; the sum of totalUsage over the roots of usageTree.
+    """
 
 
 @strawberry.type
@@ -87,30 +81,23 @@ class Trace(Node):
     # The source is a row of `stores.traces`.
 
     ref: strawberry.ID = node_ref(trace_ref)
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    trace_id: strawberry.ID = plain_field("Id of the trace, shared by its calls.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    trace_id: strawberry.ID
+    """Id of the trace, shared by its calls."""
 
-    root = to_one(
-        "Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top "
-        "of the tree.",
-        CallSchema | None,
-        lambda stores: stores.traces.roots,
-        _KEY,
-    )
-    calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
+    root = to_one(CallSchema | None, lambda stores: stores.traces.roots, _KEY)
+    """Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top of the
+    tree.
+    """
+    calls = to_many(CallSchema, lambda stores: stores.traces.calls, _KEY)
+    """Calls of the trace, the oldest first."""
 
-    roots = to_many(
-        "Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest of "
-        "calls whose parent ids form a cycle.",
-        CallSchema,
-        _tree,
-        _KEY,
-        to_key=lambda: (0,),
-        work=COUNT,
-    )
+    roots = to_many(CallSchema, _tree, _KEY, to_key=lambda: (0,), work=COUNT)
+    """Calls at the top of the tree, the oldest first. These have no parent or a missing one, or are the oldest of calls
+    whose parent ids form a cycle.
+    """
     tree = to_many(
-        "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
-        "A page of 10,000 contains most traces completely.",
         TraceTreeNode,
         _tree,
         _KEY,
@@ -119,14 +106,17 @@ class Trace(Node):
         nodes=("nodes.call", "edges.node.call"),
         work=COUNT,
     )
+    """Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. A
+    page of 10,000 contains most traces completely.
+    """
     totals = to_one(
-        "Totals over all calls of the trace.",
         TraceTotals,
         lambda stores: stores.traces.totals,
         _KEY,
         lambda info: (frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models")),),
         work=COUNT,
     )
+    """Totals over all calls of the trace."""
 
 
 @strawberry.type
@@ -134,11 +124,10 @@ class TraceQueries:
     """Query field that reads traces."""
 
     @resolved_field(returns=Trace | None)
-    async def trace(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, argument("Id of the trace, shared by its calls.")],
-    ) -> Row | None:
-        """Trace; null if it has no calls, or all of them are deleted."""
+    async def trace(self, info: Info, project_id: ProjectId, trace_id: strawberry.ID) -> Row | None:
+        """Trace; null if it has no calls, or all of them are deleted.
+
+        Args:
+            trace_id: Id of the trace, shared by its calls.
+        """
         return await info.context.stores.traces.one(project_id, trace_id)

@@ -1,16 +1,14 @@
 """The documents of one collection as a list per project: pages, counts and purges."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar, Final, Generic, TypeVar
 
 from stores import paging
-from stores.concurrency.scan_slots import QUOTA_KEY
-from stores.concurrency.slots import Slot
 from stores.database import Collection, Database, Document, database_query
-from stores.database.connection import IN_PYTHON
-from stores.database.reads import find_all
+from stores.database.connection import IN_PYTHON, in_scan_slot
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -82,6 +80,8 @@ class DocumentList(Generic[Filter]):
         clauses += [query.match(self.indexed.table)] if query else []
         return {"project_id": project_id, **self.scope, **({"$and": clauses} if clauses else {})}
 
+    @in_scan_slot()
+    @database_query
     async def page(
         self,
         project_id: str,
@@ -96,19 +96,6 @@ class DocumentList(Generic[Filter]):
         Raises:
             BadInputError: if the filter, the query, the sort or the cursor is invalid.
         """
-        async with self._scan_slot(list_filter, sort_by, query):
-            return await self._page(project_id, request, wanted, list_filter, sort_by, query)
-
-    @database_query
-    async def _page(
-        self,
-        project_id: str,
-        request: PageRequest,
-        wanted: Iterable[str],
-        list_filter: Filter | None,
-        sort_by: Sequence[SortBy] | None,
-        query: Query | None,
-    ) -> Page:
         check_project_id(project_id)
         order = compile_sort(sort_by or OLDEST_FIRST, self.indexed.table)
         # The match that Python assists contains ids, which may change between pages.
@@ -122,32 +109,18 @@ class DocumentList(Generic[Filter]):
     @database_query
     async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
         """Return the selected fields per pair of project id and id, in one command; None if no document exists."""
-        match = {
-            "_id": {"$in": [f"{project_id}:{each}" for project_id, each in keys]},
-            "project_id": {"$in": list({project_id for project_id, _ in keys})},
-        }
-        projection = dict.fromkeys(["project_id", "id", *self.paths_of(wanted)], 1)
-        rows = await find_all(self._documents, match | self.scope, {"_id": 0} | projection, len(keys))
-        rows_by_key = {(row["project_id"], row["id"]): row for row in rows}
-        return {key: rows_by_key.get(key) for key in keys}
+        return await find_by_keys(self._documents, keys, self.paths_of(wanted), self.scope)
 
+    @in_scan_slot()
+    @database_query
     async def count(self, project_id: str, list_filter: Filter | None = None, query: Query | None = None) -> int:
         """Count the documents that match the filter and the query.
 
         Raises:
             BadInputError: if the filter or the query is invalid.
         """
-        async with self._scan_slot(list_filter, query):
-            return await self._count(project_id, list_filter, query)
-
-    @database_query
-    async def _count(self, project_id: str, list_filter: Filter | None, query: Query | None) -> int:
         async with self._matching(project_id, list_filter, query) as (match, session):
             return await self._documents.count_documents(match, session=session)
-
-    def _scan_slot(self, *arguments: object) -> Slot | nullcontext[None]:
-        """Provide a slot for a scan if no index serves the arguments; the query time limit starts in the slot."""
-        return self.database.scans.slot(QUOTA_KEY.get()) if self.indexed.needs_scan(*arguments) else nullcontext()
 
     def _matching(
         self, project_id: str, list_filter: Filter | None, query: Query | None
@@ -171,3 +144,17 @@ class DocumentList(Generic[Filter]):
             deleted = await self._documents.delete_many({"_id": {"$in": keys}, "project_id": project_id})
             outcome["num_purged"] = deleted.deleted_count
         return deleted.deleted_count
+
+
+async def find_by_keys(
+    documents: Collection, keys: Sequence[Key], paths: Sequence[str], scope: Match
+) -> dict[Key, Row | None]:
+    """Return some paths, the project id and the id of each document in one command; None if none is in the scope."""
+    match = {
+        "_id": {"$in": [f"{project_id}:{each}" for project_id, each in keys]},
+        "project_id": {"$in": list({project_id for project_id, _ in keys})},
+    }
+    projection = {"_id": 0} | dict.fromkeys(["project_id", "id", *paths], 1)
+    rows = await find_all(documents, match | scope, projection, len(keys))
+    rows_by_key = {(row["project_id"], row["id"]): row for row in rows}
+    return {key: rows_by_key.get(key) for key in keys}

@@ -1,4 +1,7 @@
-"""Keyset pagination, forward and backward over any sort. Concurrent writes neither repeat nor skip a row."""
+"""Rows of lists: keyset pages, forward and backward over any sort, and JSON fields, parsed at most once per row.
+
+Concurrent writes neither repeat nor skip a row.
+"""
 
 import base64
 import binascii
@@ -12,14 +15,19 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.reads import all_rows, read_rows_up_to
+from stores.database.driver import all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
+from stores.json import codec, paths
 
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
+
+
+_PARSED: Final = "parsed"
+"""Row key that caches parsed values between reads."""
 
 Row = dict[str, Any]
 
@@ -305,3 +313,53 @@ def _value(row: Row, path: str) -> object:
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
     return value
+
+
+@dataclass(frozen=True)
+class JsonField:
+    """A field whose JSON text lies in the row under `json`."""
+
+    name: str
+
+    def text(self, row: Row) -> str | None:
+        """Return the stored JSON text; None if the row has none."""
+        texts: dict[str, str] | None = row.get("json")
+        return texts.get(self.name) if texts else None
+
+    def value(self, row: Row) -> object:
+        """Return the parsed value, cached until `drop_parsed`. Callers must not change it."""
+        parsed = row.setdefault(_PARSED, {})
+        if self.name not in parsed:
+            text = self.text(row)
+            parsed[self.name] = None if text is None else codec.loads(text.encode())
+        return parsed[self.name]
+
+    def text_at(self, row: Row, path: str | None) -> str | None:
+        """Return the JSON text at a dotted path, all of it without a path; None if the value is null.
+
+        Raises:
+            BadInputError: if the path has an empty key.
+        """
+        if not path:
+            return self.text(row)
+        value = paths.follow(self.value(row), paths.split(path))
+        return None if value is None else codec.encode(value)
+
+
+@dataclass(frozen=True)
+class ValueField(JsonField):
+    """A field whose JSON value is an attribute of its source."""
+
+    def text(self, source: object) -> str | None:
+        """Return the JSON text of the value; None if the value is None."""
+        value = self.value(source)
+        return None if value is None else codec.encode(value)
+
+    def value(self, source: object) -> object:
+        """Return the value."""
+        return getattr(source, self.name)
+
+
+def drop_parsed(row: Row) -> None:
+    """Drop a row's parsed values, which take several times the memory of their texts."""
+    row.pop(_PARSED, None)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stores import paging
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.reads import SNAPSHOT, all_rows
+from stores.database.driver import SNAPSHOT, all_rows
 from stores.paging import Order, Page, PageRequest, Row
 
 _ONE_BATCH: Final = 1_000_000
@@ -164,6 +164,22 @@ async def count_each(
     counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
     found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
+
+
+async def sum_each(
+    collection: Collection, field: str, values: Sequence[str], match: Match, path: str
+) -> dict[str, int]:
+    """Sum a path of the matching documents per value of `field`, in one command; values without documents have 0.
+
+    An index must begin with what is matched and include the path. Without a snapshot, an entry that moves within the
+    index is counted twice or not at all.
+    """
+    stages = [
+        {"$match": {field: {"$in": list(values)}, **match}},
+        {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}"}}},
+    ]
+    found = collection.with_options(read_concern=SNAPSHOT).aggregate(stages, batchSize=len(values) + 1)
+    return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}
 
 
 def _pipeline_per_value(

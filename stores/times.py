@@ -1,5 +1,6 @@
-"""Times as whole microseconds since the Unix epoch, in UTC."""
+"""Times as whole microseconds since the Unix epoch, in UTC; histograms of durations."""
 
+from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -69,3 +70,25 @@ _MINUTES: Final = _Minutes()
 _SECONDS: Final = [f"{number:02}." for number in range(60)]
 _THOUSANDTHS: Final = [f"{number:03}" for number in range(1000)]
 _MILLIONTHS: Final = [f"{number:03}Z" for number in range(1000)]
+
+
+DURATION_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the buckets in seconds, inclusive."""
+
+
+class DurationHistogram:
+    """Number of durations per bucket (one per bound, and one for longer ones) and their sum in seconds.
+
+    It is cheap enough to update on every operation.
+    """
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(DURATION_BOUNDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Add one duration."""
+        self.counts[bisect_left(DURATION_BOUNDS, seconds)] += 1
+        self.sum += seconds

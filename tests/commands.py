@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+_EACH_OP_NAME: Final = {"$group": {"_id": "$op_name"}}
 
 
 class Commands(CommandListener):
@@ -25,8 +27,12 @@ class Commands(CommandListener):
     @property
     def last_pipeline(self) -> list[dict[str, Any]]:
         """Return the last page read as pipeline stages, for `find` and `aggregate` alike."""
-        # The read of a page has a sort; the later look-up of op names has none.
-        name, body = next(sent for sent in reversed(self.sent) if sent[0] == "aggregate" or sent[1].get("sort"))
+        # After a page by op name, the names are read again.
+        name, body = next(
+            sent
+            for sent in reversed(self.sent)
+            if (sent[0] == "aggregate" and _EACH_OP_NAME not in sent[1]["pipeline"]) or sent[1].get("sort")
+        )
         if name == "aggregate":
             found: list[dict[str, Any]] = body["pipeline"]
             return found

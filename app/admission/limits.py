@@ -15,16 +15,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import Scope
-from strawberry.schema.schema import StreamResult
-from strawberry.types.execution import PreExecutionError
 
 from app.http.connections import CALLER
-from graphql_schema.errors import client_error
 from stores import THREADS
-from stores.concurrency.byte_budget import FREE_BYTES, ByteBudget, RequestBudget
-from stores.concurrency.scan_slots import QUOTA_KEY
-from stores.concurrency.slots import Limiter, Slot, half, quota_refusal
-from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.concurrency.quotas import ByteBudget, Limiter, RequestBudget, Slot, half, quota_refusal
+from stores.database.connection import QUOTA_KEY
+from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
 from stores.security.access import Caller
 
@@ -287,25 +283,3 @@ class Admission:
             websockets=websocket_limiter(settings.max_websockets),
             rates=RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
         )
-
-
-async def run_in_slot(slot: Slot, results: StreamResult) -> StreamResult:
-    """Collect results while holding a slot, release it, then yield them: the client may read them slowly.
-
-    If no slot is available, yields one result with the error.
-    """
-    try:
-        async with slot:
-            collected = [result async for result in results]
-    except StoreError as error:
-        yield PreExecutionError(None, [client_error(error)])
-        return
-    for result in collected:
-        yield result
-
-
-def large_subscription_error() -> PayloadTooLargeError:
-    """Return the error for a subscription that would count against the budget for as long as it runs."""
-    return PayloadTooLargeError(
-        f"The request of a subscription is larger than {FREE_BYTES:,} bytes; shorten its document or variables."
-    )

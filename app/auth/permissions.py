@@ -2,7 +2,7 @@
 
 A route is a method at a path, such as `GET /healthz`. An application with a route that has no permission does not start
 (`guard_routes`), nor does a gRPC server (`permission_for`). The page `app/docs/reference/permissions.md` is generated
-from `ROUTE_PERMISSIONS`.
+from these permissions.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,9 +14,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.http.connections import CALLER, SESSION, first_header
+from app.http.connections import CALLER, SESSION, first_header, prefers_html
 from app.http.errors import error_response
-from app.http.media_types import prefers_html
 from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Caller, Role
 
@@ -94,62 +93,10 @@ EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", lambda _connect
 """Permission of routes whose response is about the whole server."""
 
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
-_IN_PATH: Final = "project in the path"
 _TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
-_WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
-_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
 
-_WEAVE_READS: Final = (
-    "/call/read",
-    "/calls/query",
-    "/calls/stream_query",
-    "/calls/query_stats",
-    "/cost/query",
-    "/feedback/query",
-    "/file/content",
-    "/files/content",
-    "/files/stats",
-    "/graphql",
-    "/obj/read",
-    "/objs/query",
-    "/project/stats",
-    "/refs/read_batch",
-    "/table/query",
-    "/table/query_stats",
-    "/table/query_stats_batch",
-    "/threads/stream_query",
-)
-_WEAVE_WRITES: Final = (
-    "/actions/execute_batch",
-    "/call/end",
-    "/call/start",
-    "/call/update",
-    "/call/upsert_batch",
-    "/calls/delete",
-    "/completions/create",
-    "/completions/create_stream",
-    "/cost/create",
-    "/cost/purge",
-    "/feedback/batch/create",
-    "/feedback/create",
-    "/feedback/purge",
-    "/feedback/replace",
-    "/file/create",
-    "/files/create",
-    "/image/create",
-    "/obj/create",
-    "/obj/delete",
-    "/table/create",
-    "/table/create_from_digests",
-    "/table/update",
-)
-_WEAVE_V2_WRITES: Final = (
-    "/v2/{entity}/{project}/call/end",
-    "/v2/{entity}/{project}/call/start",
-    "/v2/{entity}/{project}/calls/complete",
-)
-
-_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+IN_PATH: Final = RoutePermission(Role.WRITER, "project in the path", _project_in_path)
+"""Permission of routes that write to the project in their path."""
 
 ROUTE_PERMISSIONS: Final = {
     "GET /": OPEN,
@@ -161,8 +108,8 @@ ROUTE_PERMISSIONS: Final = {
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": EVERYWHERE,
-    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_PATH, _project_in_path),
-    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_PATH, _project_in_path),
+    "PUT /files/{entity}/{project}": IN_PATH,
+    "GET /files/{entity}/{project}/{digest}": replace(IN_PATH, role=Role.READER),
     "GET /export/{concept}": RoutePermission(
         Role.READER,
         "`projectId` in the query string",
@@ -172,19 +119,11 @@ ROUTE_PERMISSIONS: Final = {
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
     f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
-    **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
-    **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
-    **{
-        f"POST /weave{path}": replace(_WEAVE_WRITER, projects_label=_IN_PATH, projects=_project_in_path)
-        for path in _WEAVE_V2_WRITES
-    },
-    "GET /weave/server_info": OPEN,
-    **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
 }
-"""Permission by route; HEAD has that of GET."""
+"""Permission by route; HEAD has that of GET. `app/weave/routes.py` has those of its own routes."""
 
-PERMISSIONS_WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
-"""Permissions without GraphiQL: a GET that prefers HTML reaches the API, and so needs credentials."""
+API_WITHOUT_PAGE: Final = {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
+"""Permission of the API without GraphiQL: a GET that prefers HTML reaches the API, and so needs credentials."""
 
 
 def guard_routes(

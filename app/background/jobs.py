@@ -21,6 +21,8 @@ from stores.database.leases import Lease, LeaseLostError
 from stores.errors import StoreError
 from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
 from stores.files import FilesStore
+from stores.migrations import schema_version
+from stores.migrations.calls_backfill import CallsBackfill, Progress
 from stores.retention import Outcome
 from stores.tables import TablesStore
 
@@ -34,6 +36,13 @@ _PURGE_SECONDS: Final = 20.0
 """Maximum time in seconds of one purge before the next project's: all writers to these projects wait."""
 _INDEX_SECONDS: Final = 20.0
 """Maximum time in seconds of work on one text index before the next project's."""
+
+_BACKFILL_PAUSE_SECONDS: Final = 0.02
+_BACKFILL_WAIT_SECONDS: Final = 1.0
+"""Longest pause while another process runs the backfill."""
+_BACKFILL_RETRY_SECONDS: Final = 10.0
+"""Longest pause after a failed attempt, which may have read a whole batch of calls."""
+_BACKFILL_LOG_SECONDS: Final = 10.0
 
 _Item = TypeVar("_Item")
 
@@ -285,3 +294,49 @@ async def run_evaluations(
     if rows:
         async with asyncio.TaskGroup() as group:
             await job.run(lambda: runs.wait_for_order(pause_seconds))
+
+
+class MigrationRunner:
+    """The backfill of calls that an older version stored, while the server answers requests.
+
+    `progress` is None before it starts and after it ends.
+    """
+
+    def __init__(self, database: Database, stats: JobStats | None = None) -> None:
+        self.progress: Progress | None = None
+        self._database = database
+        self._backfill = CallsBackfill(database)
+        self._stats = stats or JobStats()
+        self._failures = FailureLog(self._stats)
+
+    async def finish(self) -> None:
+        """Run the backfill, or wait while another process runs it, until it is done; retry failures."""
+        pause, log_at, is_done = _BACKFILL_PAUSE_SECONDS, 0.0, False
+        while not is_done:
+            longest_pause = _BACKFILL_RETRY_SECONDS
+            self._failures.start_round()
+            with self._failures.catching("the backfill of older calls"):
+                while progress := await self._backfill.advance():
+                    self.progress = progress
+                    if not progress.is_ours:
+                        longest_pause = _BACKFILL_WAIT_SECONDS
+                        break
+                    pause = _BACKFILL_PAUSE_SECONDS
+                    if progress.looked_at and time.monotonic() >= log_at:
+                        logger.info("backfill of older calls: %s", progress)
+                        log_at = time.monotonic() + _BACKFILL_LOG_SECONDS
+                else:
+                    await self._end()
+                    is_done = True
+            if not self._failures.has_failures:
+                self._stats.success()
+            if not is_done:
+                pause = min(pause, longest_pause)
+                await asyncio.sleep(pause)
+                pause *= 2
+
+    async def _end(self) -> None:
+        await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
+        if self.progress and self.progress.is_ours and self.progress.looked_at:
+            logger.info("the backfill of older calls is done; it changed %s calls", f"{self.progress.changed:,}")
+        self.progress = None

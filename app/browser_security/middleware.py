@@ -1,6 +1,6 @@
 """Protection of a browser's user against pages of other sites: allowed origins, security headers and CORS."""
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,16 +16,11 @@ _OWN_SITES: Final = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-class Origins:
+class Origins(frozenset[str]):
     """The origins whose pages may read responses.
 
-    Args:
-        names: origins as browsers send them, such as `https://app.acme.com` or `http://localhost:3000`; `*` allows all.
+    They are as browsers send them, such as `https://app.acme.com` or `http://localhost:3000`; `*` allows all.
     """
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self.names = frozenset(names)
-        self.is_every = EVERY in self.names
 
     @classmethod
     def parse(cls, text: str) -> "Origins":
@@ -36,13 +31,9 @@ class Origins:
         """
         return cls(_parse_origin(item.strip()) for item in text.split(",") if item.strip())
 
-    def __bool__(self) -> bool:
-        """Return True if any origin is configured."""
-        return bool(self.names)
-
     def allows(self, origin: str | None) -> bool:
         """Return True if pages of the origin may read responses."""
-        return origin is not None and (self.is_every or origin in self.names)
+        return origin is not None and (EVERY in self or origin in self)
 
     def refuses(self, method: str | None, headers: Headers) -> bool:
         """Return True if the request comes from a page of another origin that may not call this server.
@@ -197,10 +188,10 @@ class SecurityHeadersMiddleware:
     def _cors(self, origin: str | None) -> tuple[tuple[bytes, bytes], ...]:
         if not self.origins:
             return ()
-        vary = () if self.origins.is_every else ((b"vary", b"Origin"),)
+        vary = () if EVERY in self.origins else ((b"vary", b"Origin"),)
         if not self.origins.allows(origin):
             return vary
-        named = b"*" if self.origins.is_every else str(origin).encode("latin-1")
+        named = b"*" if EVERY in self.origins else str(origin).encode("latin-1")
         return (
             *vary,
             (b"access-control-allow-origin", named),

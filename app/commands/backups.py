@@ -3,22 +3,15 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from app.backups.dump import write_backup
-from app.backups.restore import restore
-from app.commands.options import Add, data_folder, say, settings_of
+from app.backups import restore, write_backup
+from app.commands.common import Add, data_folder, say, settings_of
 from app.mongodb import Client, data_location, mongodb, shared_mongodb
 
 
-def add_backup(add: Add) -> None:
-    """Add `backup`."""
-    parser = add("backup", parents=[_flags()], help="write a snapshot of the whole database into a file")
-    parser.set_defaults(command=take_backup)
-
-
-def add_restore(add: Add) -> None:
-    """Add `restore`."""
-    parser = add("restore", parents=[_flags()], help="load a backup into an empty database")
-    parser.set_defaults(command=restore_backup)
+def add_commands(add: Add) -> None:
+    """Add `backup` and `restore`."""
+    add("backup", take_backup, parents=[_flags()], help="write a snapshot of the whole database into a file")
+    add("restore", restore_backup, parents=[_flags()], help="load a backup into an empty database")
 
 
 def take_backup(options: Namespace) -> int:

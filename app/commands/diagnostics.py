@@ -1,4 +1,4 @@
-"""`loomql doctor`: checks of the configuration, MongoDB, the data, the port and GraphiQL."""
+"""`loomql doctor`: checks of the configuration, MongoDB, the data, the port and GraphiQL. `schema` and `settings`."""
 
 import os
 import platform
@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import IntEnum
@@ -13,20 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pymongo.errors import PyMongoError
+from rich.console import Console
 
 from app import graphiql
-from app.background.migration_runner import LONE_SERVER
+from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
-from app.commands.server_process import ServeError, bind
-from app.embedded_mongod import (
-    DataFolder,
-    EmbeddedMongodError,
-    embedded_mongod,
-    find_mongod,
-    mongod_version,
-)
+from app.commands.server_process import LONE_SERVER, ServeError, bind
+from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
-from app.settings import PREFIX, Settings, masked, table, text, variable
+from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable
+from graphql_schema.schema import sdl
 from stores.database import indexes
 from stores.migrations import schema_version
 from stores.migrations.schema_version import WrongDatabaseError
@@ -55,12 +52,46 @@ class Level(IntEnum):
     PROBLEM = 2
 
 
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
 class Finding(NamedTuple):
     """The result of one check: its subject, and a text with what to do about a problem."""
 
     level: Level
     subject: str
     text: str
+
+
+def add_commands(add: Add) -> None:
+    """Add `doctor`, `schema` and `settings`."""
+    add("doctor", doctor, parents=[listening()], help="check the configuration and the connections")
+    add("schema", print_schema, help="print the GraphQL schema (SDL)")
+    parser = add("settings", print_settings, help="print all settings")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
+
+
+def doctor(options: Namespace) -> int:
+    """Print each finding on a line; return 1 if one is a problem."""
+    console = Console(soft_wrap=True, highlight=False, emoji=False, markup=False)
+    worst = Level.OK
+    for finding in examine(settings_of(options), flags=flags_of(options)):
+        console.print(f"{finding.level.name.lower():<8}", style=_STYLES[finding.level], end="")
+        console.print(f"{finding.subject}: {finding.text}")
+        worst = max(worst, finding.level)
+    return 1 if worst is Level.PROBLEM else 0
+
+
+def print_schema(_options: Namespace) -> int:
+    """Print the schema as SDL."""
+    return say(sdl().rstrip())
+
+
+def print_settings(options: Namespace) -> int:
+    """Print the table of settings, aligned for a terminal or as Markdown."""
+    if options.markdown:
+        return say(markdown_table())
+    return say(*aligned([(row.variable, row.default, row.description) for row in table()]))
 
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:

@@ -3,8 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -12,32 +11,18 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
 from app.auth.oidc import OidcError
-from app.commands import (
-    backups,
-    exports,
-    health,
-    imports,
-    indexes,
-    inspection,
-    keys,
-    prices,
-    projects,
-    retention,
-    search,
-    server,
-)
-from app.commands.options import flags_of
+from app.commands import backups, diagnostics, exports, health, imports, indexes, keys, prices, projects, server
+from app.commands.common import Command, adder, flags_of
 from app.commands.server_process import ServeError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_message
 from app.observability.audit_log import AuditLogError
+from app.observability.metrics import installed_version
 from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
 from app.settings import variable
 from stores.errors import StoreError, UnavailableError
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,32 +45,12 @@ def run(arguments: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
-    top.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    add = top.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
-    server.add_serve(add)
-    server.add_demo(add)
-    exports.add_export(add)
-    imports.add_import(add)
-    backups.add_backup(add)
-    backups.add_restore(add)
-    health.add_health(add)
-    indexes.add_index(add)
-    search.add_search(add)
-    retention.add_retention(add)
-    projects.add_project(add)
-    keys.add_key(add)
-    prices.add_price(add)
-    inspection.add_doctor(add)
-    inspection.add_schema(add)
-    inspection.add_settings(add)
+    version = installed_version("from source, not installed")
+    top.add_argument("--version", action="version", version=f"%(prog)s {version}")
+    add = adder(top, "command")
+    for module in (server, exports, imports, backups, health, indexes, projects, keys, prices, diagnostics):
+        module.add_commands(add)
     return top
-
-
-def _version() -> str:
-    try:
-        return version("loomql")
-    except PackageNotFoundError:
-        return "from source, not installed"
 
 
 EXPECTED = (

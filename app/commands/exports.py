@@ -9,11 +9,10 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.commands.health import ANY_ADDRESS
-from app.commands.options import Add, say, settings_of
+from app.commands.common import Add, say, settings_of
+from app.commands.health import url_of
 from app.exports.client import EXPORTS, ExportClient, ExportError, ResumeFile, ResumeState
 from app.exports.export import TRAILER
-from app.settings import Settings
 from stores.exports.lists import CURSOR
 from stores.json import codec
 
@@ -23,9 +22,9 @@ _RESUME: Final = "run the same command again to resume"
 _END: Final = f'{{"{TRAILER}":'.encode()
 
 
-def add_export(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `export`."""
-    parser = add("export", help="write a list of the server into a file")
+    parser = add("export", export, help="write a list of the server into a file")
     parser.add_argument("concept", choices=EXPORTS, help="list to export")
     parser.add_argument("file", type=Path, metavar="FILE", help="file to write; an incomplete file is continued")
     parser.add_argument("--project", required=True, help="entity/project")
@@ -34,7 +33,6 @@ def add_export(add: Add) -> None:
     parser.add_argument("--query", metavar="JSON", help="argument query of the GraphQL field")
     parser.add_argument("--sort-by", metavar="JSON", help="argument sortBy of the GraphQL field")
     parser.add_argument("--format", choices=("ndjson", "parquet"), help="file format (default: ndjson)")
-    parser.set_defaults(command=export)
 
 
 def export(options: Namespace) -> int:
@@ -42,16 +40,10 @@ def export(options: Namespace) -> int:
     arguments = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
     parameters = {name: text for name, text in arguments.items() if text is not None}
     settings = settings_of(options)
-    url, console = options.url or own_url(settings), Console(stderr=True)
+    url, console = options.url or url_of(settings.host, settings.port), Console(stderr=True)
     count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
     quantity = "all" if count is None else f"{count:,}"
     return say(f"Exported {quantity} {options.concept} of {options.project} to {options.file}.")
-
-
-def own_url(settings: Settings) -> str:
-    """Return the URL at which this machine reaches the configured server."""
-    host = ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def run_export(

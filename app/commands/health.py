@@ -12,10 +12,15 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # n
 """Address at which to reach a server that listens on all addresses."""
 
 
-def add_health(add: Callable[..., ArgumentParser]) -> None:
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server that listens on `host`."""
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def add_commands(add: Callable[..., ArgumentParser]) -> None:
     """Add `health`."""
-    text = "check whether a server is up, for container health checks"
-    with_flags(add("health", help=text)).set_defaults(command=health)
+    with_flags(add("health", health, help="check whether a server is up, for container health checks"))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from app.commands.database_access import on_database
-from app.commands.options import Add, data_folder, say, settings_of
+from app.commands.common import Add, data_folder, on_database, say, settings_of
 from app.imports.batches import Target
 from app.imports.importer import Importing
 from app.imports.side_files import Progress, ProgressFile
@@ -30,9 +29,10 @@ _NOTHING: Final = "nothing"
 _SINGULAR: Final = {"calls": "call", "objects": "object", "threads": "thread", "requests of spans": "request of spans"}
 
 
-def add_import(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `import`."""
-    parser = add("import", parents=[data_folder()], help="store exported rows, calls of Weave exports, and OTLP JSON")
+    text = "store exported rows, calls of Weave exports, and OTLP JSON"
+    parser = add("import", import_files, parents=[data_folder()], help=text)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files; LoomQL detects their formats")
     parser.add_argument("--project", help="target project (default: the project of each row)")
     parser.add_argument(
@@ -41,7 +41,6 @@ def add_import(add: Add) -> None:
         metavar="FOLDER",
         help="folder for rejected rows and progress files (default: that of each file)",
     )
-    parser.set_defaults(command=import_files)
 
 
 def import_files(options: Namespace) -> int:

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.auth.sessions import FIRST_KEY, key_policy_for
-from app.commands.database_access import on_database, opened
-from app.commands.options import Add, actions_of, data_folder, say, settings_of
+from app.commands.common import Add, actions_of, data_folder, on_database, opened, say, settings_of
 from app.observability.audit_log import command_line_audit
 from app.settings import Settings
 from stores import times
@@ -25,15 +24,14 @@ from stores.security.access import Grant, Role
 _R = TypeVar("_R")
 
 
-def add_key(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `key` and its actions."""
-    action = actions_of(add("key", help="manage API keys"))
+    action = actions_of(add, "key", "manage API keys")
     which, until = ArgumentParser(add_help=False), ArgumentParser(add_help=False)
     which.add_argument("id", metavar="ID", help="public id of the key: the part after loomql_")
     until.add_argument("--expires", metavar="WHEN", help="expiry: a duration such as 90d, or an ISO 8601 time")
-    making = action(
-        "create", parents=[until, data_folder()], help="create a key and print it; LoomQL cannot print it again"
-    )
+    made = "create a key and print it; LoomQL cannot print it again"
+    making = action("create", create, parents=[until, data_folder()], help=made)
     making.add_argument(
         "--project",
         metavar="PROJECT",
@@ -43,14 +41,11 @@ def add_key(add: Add) -> None:
     )
     making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="role of the key")
     making.add_argument("--name", help="name of the key")
-    making.set_defaults(command=create)
-    rotating = action("rotate", parents=[which, until, data_folder()], help="create a key that replaces another one")
+    replaced = "create a key that replaces another one"
+    rotating = action("rotate", rotate, parents=[which, until, data_folder()], help=replaced)
     rotating.add_argument("--grace", metavar="SPAN", help="time that the old key stays valid, such as 1d")
-    rotating.set_defaults(command=rotate)
-    revoking = action("revoke", parents=[which, data_folder()], help="revoke a key")
-    revoking.set_defaults(command=revoke)
-    listing = action("list", parents=[data_folder()], help="list the keys without their secrets")
-    listing.set_defaults(command=list_keys)
+    action("revoke", revoke, parents=[which, data_folder()], help="revoke a key")
+    action("list", list_keys, parents=[data_folder()], help="list the keys without their secrets")
 
 
 def create(options: Namespace) -> int:

@@ -5,8 +5,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.database_access import on_stores
-from app.commands.options import Add, data_folder, say, settings_of
+from app.commands.common import Add, aligned, data_folder, on_stores, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
@@ -20,13 +19,13 @@ _MILLION: Final = 1_000_000
 _NEAR_NAMES: Final = 5
 
 
-def add_price(add: Add) -> None:
+def add_commands(add: Add) -> None:
     """Add `price`."""
-    parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
+    text = "show the price of a model and how its name was resolved"
+    parser = add("price", price, parents=[data_folder()], help=text)
     parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
     parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
     parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31 (default: now)")
-    parser.set_defaults(command=price)
 
 
 def price(options: Namespace) -> int:
@@ -80,15 +79,11 @@ def _rates(found: Price) -> list[str]:
         [each.name, *(_amount(found.rates_for(tokens)[each.name], each) for tokens in tiers), _charged_as(found, each)]
         for each in CLASSES
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     units = f"{found.unit(INPUT)} for input and {found.unit(OUTPUT)} for output"
     unit = found.unit(INPUT) if found.unit(INPUT) == found.unit(OUTPUT) else units
     return [
         f"Rates in {unit}, for 1,000,000 tokens or one search:",
-        *(
-            "  ".join(["", *(cell.ljust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
-            for row in [head, *rows]
-        ),
+        *(f"  {line}" for line in aligned([head, *rows])),
     ]
 
 

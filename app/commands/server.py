@@ -6,8 +6,7 @@ from argparse import Namespace
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app import demo
-from app.commands.database_access import opened
-from app.commands.options import Add, data_folder, listening, say, settings_of
+from app.commands.common import Add, data_folder, listening, opened, say, settings_of
 from app.commands.server_process import serve
 from app.demo import PROJECT_ID
 from app.mongodb import data_location, shared_mongodb
@@ -16,21 +15,15 @@ from graphql_schema.context import Stores
 from stores.ids import check_project_id
 
 
-def add_serve(add: Add) -> None:
-    """Add `serve`."""
-    parser = add("serve", parents=[listening()], help="run the server until Ctrl-C")
+def add_commands(add: Add) -> None:
+    """Add `serve` and `demo`."""
+    parser = add("serve", run_server, parents=[listening()], help="run the server until Ctrl-C")
     parser.add_argument("--workers", type=int, help="number of server processes (LOOMQL_WORKERS)")
     parser.add_argument(
         "--demo", action="store_true", help=f"first load the demo into project {PROJECT_ID}, unless it exists"
     )
-    parser.set_defaults(command=run_server)
-
-
-def add_demo(add: Add) -> None:
-    """Add `demo`."""
-    parser = add("demo", parents=[data_folder()], help="load demo calls with their objects and files")
+    parser = add("demo", run_demo, parents=[data_folder()], help="load demo calls with their objects and files")
     parser.add_argument("--project", default=PROJECT_ID, help="target project (default: %(default)s)")
-    parser.set_defaults(command=run_demo)
 
 
 def run_server(options: Namespace) -> int:

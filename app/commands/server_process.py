@@ -13,16 +13,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType
 
+from pymongo.errors import PyMongoError
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.auth.sessions import key_policy_for
-from app.background.migration_runner import check_version
-from app.commands.health import ANY_ADDRESS, ask
+from app.commands.health import ANY_ADDRESS, ask, url_of
 from app.commands.keys import first_key, has_keys
-from app.mongodb import data_location, mongodb
+from app.mongodb import Client, data_location, mongodb
 from app.observability.audit_log import AuditFile
 from app.observability.logs import log_config
 from app.observability.metrics import folder_for
@@ -33,11 +34,16 @@ from app.server.application import create_app
 from app.server.http_protocol import HTTPProtocol
 from app.settings import Settings, variable
 from app.websocket.protocol import WebSocketProtocol
+from stores.migrations import schema_version
 
 # On a busy machine a worker needs long for its imports; killing it would only restart them.
 STARTING_SECONDS = 60
 POLL_SECONDS = 0.1
 SWITCH_SECONDS = 0.0002
+LONE_SERVER = (
+    "this MongoDB is a standalone server, on which lists, objects, files and subscriptions fail: make it a replica set "
+    "of one member (--replSet and replSetInitiate)"
+)
 
 
 class ServeError(Exception):
@@ -82,6 +88,22 @@ def check_keys(settings: Settings, uri: str) -> None:
         )
 
 
+def check_version(uri: str, settings: Settings) -> None:
+    """Check that the database fits this program before the server starts; skipped if MongoDB is unreachable.
+
+    Raises:
+        WrongDatabaseError: its data version does not fit, or MongoDB is a standalone server. That has neither
+            transactions nor change streams.
+    """
+    milliseconds = int(settings.database_timeout_seconds * 1000)
+    with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:
+        hello = client.admin.command("hello")
+        # A member of an uninitiated replica set has no set name yet, and may get one while the server waits.
+        if not ("setName" in hello or "isreplicaset" in hello or hello.get("msg") == "isdbgrid"):
+            raise schema_version.WrongDatabaseError(LONE_SERVER)
+        schema_version.check_upgrades(client[settings.mongodb_database]["upgrades"])
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket bound to the address, not listening yet: clients connect only when the server is up."""
     try:
@@ -122,13 +144,6 @@ def worker_app() -> Starlette:
     return app
 
 
-def base_url(listener: socket.socket) -> str:
-    """Return `http://host:port` as a browser on this machine reaches the server."""
-    host, port = listener.getsockname()[:2]
-    host = ANY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _run(settings: Settings, listener: socket.socket) -> None:
     config = Config(
         f"{__name__}:{worker_app.__name__}",
@@ -159,9 +174,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 
 def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
-    url = base_url(listener)
-    address = listener.getsockname()
-    reachable = (ANY_ADDRESS.get(address[0], address[0]), address[1])
+    host, port = listener.getsockname()[:2]
+    url, reachable = url_of(host, port), (ANY_ADDRESS.get(host, host), port)
     page = "GraphiQL" if settings.graphiql else "GraphQL "
     details = (
         f"  {page}  {url}/graphql",

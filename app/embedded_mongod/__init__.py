@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.embedded_mongod.binary import EmbeddedMongodError, find_mongod, mongod_version
 from app.embedded_mongod.data_folder import DataFolder
-from app.embedded_mongod.replica_set import running_mongod
+from app.embedded_mongod.supervisor import running_mongod
 
 __all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod", "mongod_version"]
 

@@ -123,12 +123,12 @@ class ExportEndpoint:
         return self._streamed(job, caller_id)
 
     def _streamed(self, job: Job, caller_id: str | None, first_rows: bytes = b"") -> Response:
-        process = self._processes.start(caller_id)
+        process = self._processes.start(job, caller_id)
 
         async def content() -> AsyncGenerator[bytes, None]:
             if first_rows:
                 yield first_rows
-            async with aclosing(process.output(job)) as output:
+            async with aclosing(process.output()) as output:
                 async for chunk in output:
                     yield chunk
 

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 
 from app.exports.export import TRAILER, Export
 from stores.database import Database
-from stores.database.reads import json_characters
-from stores.exports.lists import CURSOR, Columns
+from stores.database.driver import json_characters
+from stores.exports.lists import CURSOR, FLOATS
 from stores.json import codec
-from stores.paging import Page
 from stores.query.fields import Kind
 
 if TYPE_CHECKING:
@@ -41,60 +40,29 @@ async def parquet(export: Export, database: Database, *, with_cursors: bool) -> 
     """
     # Arrow's own memory pools keep up to twice as much memory as everything else takes.
     pa.set_memory_pool(pa.system_memory_pool())
-    writer = _Writer(export.columns, with_cursors=with_cursors)
+    columns, sink = export.columns, _Sink()
+    fields = [
+        pa.field(name, pa.float64() if name in FLOATS else _TYPES[kind], name in columns.nullable)
+        for name, kind in columns.kinds.items()
+    ]
+    schema = pa.schema([*fields, *([pa.field(CURSOR, pa.string(), nullable=False)] if with_cursors else [])])
+    repeating = [name for name, kind in columns.kinds.items() if kind is not Kind.JSON]
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=repeating)
+    rows: list[dict[str, Any]] = []
+    characters = 0
     async for page in export.pages(database):
-        writer.add(page)
-        if chunk := writer.sink.drain():
-            yield chunk
-    yield writer.finish(export.trailer())
-
-
-class _Writer:
-    """Builds a Parquet file."""
-
-    def __init__(self, columns: Columns, *, with_cursors: bool) -> None:
-        self._columns = columns
-        self._with_cursors = with_cursors
-        fields = [
-            pa.field(column.name, pa.float64() if column.is_float else _TYPES[column.kind], column.optional)
-            for column in columns.columns
-        ]
-        if with_cursors:
-            fields.append(pa.field(CURSOR, pa.string(), nullable=False))
-        self._schema = pa.schema(fields)
-        self.sink = _Sink()
-        repeating = [column.name for column in columns.columns if column.kind is not Kind.JSON]
-        self._writer = pq.ParquetWriter(self.sink, self._schema, compression="zstd", use_dictionary=repeating)
-        self._start_group()
-
-    def _start_group(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._characters = 0
-
-    def add(self, page: Page) -> None:
-        """Add the rows of a page to the current row group, and write it once it is full."""
         for row in page.rows:
-            values = self._columns.values(row)
-            if self._with_cursors:
-                values[CURSOR] = page.cursor(row)
-            self._rows.append(values)
-            self._characters += json_characters(row)
-
-        if len(self._rows) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        """Write the row group and start the next."""
-        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-        self._start_group()
-
-    def finish(self, trailer: dict[str, Any]) -> bytes:
-        """Return the rest of the file, with the trailer in its metadata."""
-        if self._rows:
-            self._write_group()
-        self._writer.add_key_value_metadata({TRAILER: codec.encode(trailer[TRAILER])})
-        self._writer.close()
-        return self.sink.drain()
+            rows.append(columns.values(row) | ({CURSOR: page.cursor(row)} if with_cursors else {}))
+            characters += json_characters(row)
+        if len(rows) >= _GROUP_ROWS or characters >= _GROUP_CHARACTERS or not page.has_next:
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+            rows, characters = [], 0
+        if chunk := sink.drain():
+            yield chunk
+    writer.add_key_value_metadata({TRAILER: codec.encode(export.trailer()[TRAILER])})
+    writer.close()
+    yield sink.drain()
 
 
 class _Sink(io.RawIOBase):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Final, cast
 
 from app.exports.export import Export, ndjson
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.database import Database
 
 _NICENESS: Final = 3
@@ -56,8 +56,8 @@ class ExportProcessPool:
         self._running: set[ExportProcess] = set()
         self._is_stopping = False
 
-    def start(self, caller_id: str | None = None) -> "ExportProcess":
-        """Start a process, which the caller must end; a known caller may have half of the limit, at least one.
+    def start(self, job: Job, caller_id: str | None = None) -> "ExportProcess":
+        """Start a job, whose process the caller must end; a known caller may have half of the limit, at least one.
 
         Raises:
             RateLimitedError: the caller has reached its half.
@@ -65,7 +65,7 @@ class ExportProcessPool:
         """
         with ExitStack() as slot:
             slot.enter_context(self.limiter.slot(caller_id))
-            process = ExportProcess(self._running.discard, slot)
+            process = ExportProcess(job, self._running.discard, slot)
         self._running.add(process)
         if self._is_stopping:
             process.stop()
@@ -81,9 +81,8 @@ class ExportProcessPool:
 class ExportProcess:
     """One worker process, which takes over `slot` once it runs and closes it at its end."""
 
-    def __init__(self, on_end: "Callable[[ExportProcess], object]", slot: ExitStack) -> None:
+    def __init__(self, job: Job, on_end: "Callable[[ExportProcess], object]", slot: ExitStack) -> None:
         self._on_end = on_end
-        self._is_stopping = self._has_job = False
         # A process group of its own keeps Ctrl-C in a terminal away from it. A session of its own would get as much
         # processor time from Linux as the server's session.
         self._process = subprocess.Popen(  # noqa: S603 -- a fixed program
@@ -96,17 +95,16 @@ class ExportProcess:
         self._input = cast("IO[bytes]", self._process.stdin)
         self._output = cast("IO[bytes]", self._process.stdout)
         self._slot = slot.pop_all()
+        with suppress(BrokenPipeError):  # the process died, which `output` reports
+            self._input.write(pickle.dumps(job))  # it fits into the pipe
+            self._input.flush()
 
-    async def output(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """Send the job and yield the output as it is written.
+    async def output(self) -> AsyncGenerator[bytes, None]:
+        """Yield the output as it is written.
 
         Raises:
             WorkerDiedError: the process died.
         """
-        await asyncio.to_thread(self._send, pickle.dumps(job))
-        self._has_job = True
-        if self._is_stopping:
-            self._close_input()
         reader = asyncio.StreamReader(limit=_BUFFER_BYTES)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), self._output
@@ -120,17 +118,8 @@ class ExportProcess:
         if code:
             raise WorkerDiedError(f"an export process exited with code {code}")
 
-    def _send(self, job: bytes) -> None:
-        self._input.write(job)
-        self._input.flush()
-
     def stop(self) -> None:
-        """Stop after the current page, or after the first one if the process has no job yet."""
-        self._is_stopping = True
-        if self._has_job:
-            self._close_input()
-
-    def _close_input(self) -> None:
+        """Stop after the current page."""
         with suppress(BrokenPipeError):  # the process has ended
             self._input.close()
 
@@ -140,7 +129,7 @@ class ExportProcess:
         self._slot.close()
         self._process.kill()
         self._process.wait()
-        self._close_input()
+        self.stop()
         with suppress(OSError):  # uvloop may have closed the descriptor already
             self._output.close()
 
@@ -151,18 +140,10 @@ async def run(job: Job) -> None:
     database = Database.open(job.uri, job.database, job.timeout_seconds, job.query_timeout_seconds)
     try:
         async with aclosing(_content(job, database)) as content:
-            await _write_all(content)
+            async for chunk in content:
+                await asyncio.to_thread(_write, chunk)  # the next page is read meanwhile, however slow the client is
     finally:
         database.close()
-
-
-async def _write_all(content: AsyncGenerator[bytes, None]) -> None:
-    """Write each chunk while the next one is produced."""
-    write: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(_write, b""))
-    async for chunk in content:
-        await write
-        write = asyncio.ensure_future(asyncio.to_thread(_write, chunk))
-    await write
 
 
 def _write(chunk: bytes) -> None:

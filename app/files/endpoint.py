@@ -19,7 +19,7 @@ from app.files.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.errors import RequestError, error_boundary, plain_error
 from app.http.request_body import FileMemory, announced_bytes, is_encoded, iter_chunks, never
 from graphql_schema.files import file_url
-from stores.concurrency.byte_budget import RequestBudget
+from stores.concurrency.quotas import RequestBudget
 from stores.errors import BadInputError
 from stores.files import FilesStore, StoredFile, check_size
 

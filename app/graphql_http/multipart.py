@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any, Final
 
-from app.http.media_types import media_type_of
+from app.http.connections import media_type_of
 from app.http.multipart_parser import FormReader, Spool
 from app.http.request_body import announced_bytes, is_encoded
-from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size
 
-MEDIA_TYPE: Final = "multipart/form-data"
 PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflight", "X-Apollo-Operation-Name")
 """Headers that prove a preflight request: without one, a page of another site can send a form, but no such header."""
 
@@ -31,12 +29,10 @@ _MISSING: Final = object()
 Place = tuple[Any, Any]
 """A container in the variables, and the key of a file in it."""
 
+ParseJson = Callable[[str, bytearray], Awaitable[object]]
+"""Parses the JSON text of a named field within the limits of requests."""
+
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
-
-
-def is_multipart(headers: Mapping[str, str]) -> bool:
-    """Return True if the body of a request is a form with files."""
-    return media_type_of(headers.get("content-type", ""))[0] == MEDIA_TYPE
 
 
 async def read_operation(
@@ -44,7 +40,7 @@ async def read_operation(
     body: AsyncIterable[bytes],
     sizes: "Sizes",
     files: ExitStack,
-    schema: LimitedSchema,
+    parse: ParseJson,
 ) -> "Form":
     """Read the operation of a request; its variables hold files until the stack is closed.
 
@@ -55,7 +51,7 @@ async def read_operation(
     """
     try:
         form = FormReader(_checked_boundary(headers, sizes), body)
-        parameters, paths = await _read_parameters(form, sizes, schema)
+        parameters, paths = await _read_parameters(form, sizes, parse)
         places = {name: _locations(parameters, name, file_paths) for name, file_paths in paths.items()}
         await _read_files(form, places, sizes, files)
     except (BadInputError, PayloadTooLargeError) as error:
@@ -116,9 +112,7 @@ class Sizes:
     spool: Callable[[int], None]
 
 
-async def _read_parameters(
-    form: FormReader, sizes: Sizes, schema: LimitedSchema
-) -> tuple[dict[str, Any], dict[str, Any]]:
+async def _read_parameters(form: FormReader, sizes: Sizes, parse: ParseJson) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the objects in the fields `operations` and `map`."""
     texts: dict[str, bytearray] = {}
     for name in ("operations", "map"):
@@ -138,19 +132,14 @@ async def _read_parameters(
                     f"operations and map are larger than {sizes.max_body_bytes:,} bytes; "
                     "send less, or raise LOOMQL_MAX_BODY_BYTES on the server"
                 )
-    parameters, paths = [await _parsed(name, texts.pop(name), sizes, schema) for name in ("operations", "map")]
+    parameters, paths = [await _object(name, texts.pop(name), parse) for name in ("operations", "map")]
     if len(paths) > MAX_FILES:
         raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
     return parameters, paths
 
 
-async def _parsed(name: str, text: bytearray, sizes: Sizes, schema: LimitedSchema) -> dict[str, Any]:
-    try:
-        value = await schema.parse_request(text, sizes.hold)
-    except BadInputError as error:
-        raise error.reworded(f"{name} cannot be read: {error.message}") from None
-    except PayloadTooLargeError as error:
-        raise error.reworded(f"{name} {error.message}") from None
+async def _object(name: str, text: bytearray, parse: ParseJson) -> dict[str, Any]:
+    value = await parse(name, text)
     if not isinstance(value, dict):
         raise BadInputError(f"{name} must be a JSON object; batches of operations are not supported")
     return value

@@ -41,6 +41,8 @@ class TrustedDocuments:
         self._documents = {**by_digest, **documents}
         self._texts = frozenset(documents.values())
         self.is_strict = is_strict
+        self.has_rules: Final = bool(documents) or is_strict
+        """False if any document of a client may run."""
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -69,8 +71,6 @@ class TrustedDocuments:
             UntrustedDocumentError: the own document may not run, or is not the requested one.
         """
         own = parameters.get("query") or None
-        if own is not None and not self._texts and not self.is_strict:
-            return None
         requested = asked_for(parameters)
         if requested is None:
             # A query of another type is refused later, with a better message.

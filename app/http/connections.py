@@ -1,4 +1,4 @@
-"""Connections: state that layers share, headers, host names, keepalive intervals, and disconnects.
+"""Connections: state that layers share, headers, host names, media types, keepalive intervals, and disconnects.
 
 A server without API keys checks the Host header against DNS rebinding. A page of any site can point its own host name
 to 127.0.0.1 after it was loaded. The browser then treats the local server as that page's own origin, and only the Host
@@ -6,10 +6,10 @@ header shows that it is not.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -98,6 +98,73 @@ def check_host(scope: Scope, allowed_names: frozenset[str]) -> None:
         )
 
 
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
+FORM: Final = "multipart/form-data"
+
+_EXACT, _SAME_KIND, _ANY = 2, 1, 0
+
+
+def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
+    """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
+    name, *parameters = header.split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
+
+
+def negotiate(accept: str) -> str | None:
+    """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
+
+    A client that does not name the newer type gets `application/json`.
+    """
+    if not accept:
+        return JSON
+    ranges = _ranges(accept)
+    newer, older = _quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON)
+    if newer[0] == older[0] == 0:
+        return None
+    both_named = newer[1] == older[1] == _EXACT
+    return GRAPHQL_RESPONSE if newer > older or (newer == older and both_named) else JSON
+
+
+def prefers_html(accept: str) -> bool:
+    """Return True if the client prefers HTML over JSON, as a browser does that opens a page."""
+    ranges = _ranges(accept)
+    return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def prefers_events(accept: str) -> bool:
+    """Return True if the client names server-sent events and prefers them over JSON."""
+    if EVENT_STREAM not in accept.lower():
+        return False
+    ranges = _ranges(accept)
+    events = _quality(ranges, EVENT_STREAM)
+    return events[0] > 0 and events > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    ranges = {}
+    for part in accept.split(","):
+        media_range, parameters = media_type_of(part)
+        try:
+            ranges[media_range] = float(parameters.get("q", "1"))
+        except ValueError:
+            ranges[media_range] = 0.0
+    return ranges
+
+
+def _quality(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
+    """Return the quality of a media type, and how exactly the header names it."""
+    kind, _slash, _name = media_type.partition("/")
+    for exactness, media_range in ((_EXACT, media_type), (_SAME_KIND, f"{kind}/*"), (_ANY, "*/*")):
+        if media_range in ranges:
+            return ranges[media_range], exactness
+    return 0.0, _ANY
+
+
 async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client disconnects; drops what it still sends."""
     while (await receive())["type"] != "http.disconnect":
@@ -108,7 +175,8 @@ LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""
 
 
-class CancelOnDisconnect:
+@contextmanager
+def cancel_on_disconnect(request: Request, may_cancel: Callable[[], bool]) -> Iterator[None]:
     """Context manager that cancels its block when the client disconnects.
 
     Args:
@@ -118,39 +186,31 @@ class CancelOnDisconnect:
     Raises:
         ClientDisconnect: at the end of the block, if the client has disconnected.
     """
+    task = asyncio.current_task()
+    watcher: asyncio.Task[None] | None = None
+    is_disconnected = False
 
-    def __init__(self, request: Request, may_cancel: Callable[[], bool]) -> None:
-        self._request = request
-        self._may_cancel = may_cancel
-        self._watcher: asyncio.Task[None] | None = None
-        self._is_disconnected = False
+    def start_watching() -> None:
+        nonlocal watcher
+        if may_cancel():
+            watcher = asyncio.create_task(watch())
 
-    def __enter__(self) -> None:
-        """Schedule the check."""
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._start_watching)
+    async def watch() -> None:
+        nonlocal is_disconnected
+        await wait_for_disconnect(request.receive)
+        is_disconnected = True
+        if task:
+            task.cancel()
 
-    def _start_watching(self) -> None:
-        if self._may_cancel():
-            self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        await wait_for_disconnect(self._request.receive)
-        self._is_disconnected = True
-        if self._task:
-            self._task.cancel()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop watching, and turn the cancellation into an exception.
-
-        Raises:
-            ClientDisconnect: the client has disconnected.
-        """
-        self._timer.cancel()
-        if self._watcher:
-            self._watcher.cancel()
-        if self._is_disconnected and self._task and isinstance(error, asyncio.CancelledError):
-            self._task.uncancel()
-            raise ClientDisconnect from error
+    timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, start_watching)
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if not is_disconnected or not task:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from error
+    finally:
+        timer.cancel()
+        if watcher:
+            watcher.cancel()

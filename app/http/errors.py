@@ -12,8 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.http.connections import REQUEST_RECORD
-from app.http.media_types import JSON, PROTOBUF, media_type_of, negotiate
+from app.http.connections import JSON, PROTOBUF, REQUEST_RECORD, media_type_of, negotiate
 from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
 from stores.errors import (
     BadInputError,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from starlette.requests import ClientDisconnect, Request
 
 from app.http.errors import BodyTimeoutError, RequestError
-from stores.concurrency.byte_budget import Reservation
+from stores.concurrency.quotas import Reservation
 from stores.concurrency.time_slices import TimeSlice
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.files import HELD_BYTES

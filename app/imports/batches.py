@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final
 
-from app.imports.lines import Item, Spans
+from app.imports.lines import Item, Line, Spans
 from graphql_schema.context import Stores
 from stores.calls.writes import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
@@ -15,47 +15,10 @@ from stores.otel import Projects
 _MAX_LINES: Final = 500
 _MAX_BYTES: Final = 8 * 1024 * 1024
 
-_Item = TypeVar("_Item")
+Reject = Callable[[Line, StoreError | str], object]
+"""Called with a line, and the reason why it was rejected."""
 
-Reject = Callable[[int, bytes, StoreError | str], object]
-"""Called with a line's number, its content, and the reason why it was rejected."""
-
-
-class _Batch(Generic[_Item]):
-    """The batch of one kind of rows, with the function that stores it."""
-
-    def __init__(self, write: Callable[[Sequence[_Item]], Awaitable[object]]) -> None:
-        self._write = write
-        self._lines: list[tuple[int, bytes, _Item]] = []
-
-    def add(self, number: int, content: bytes, item: _Item) -> None:
-        self._lines.append((number, content, item))
-
-    async def store(self, reject: Reject) -> int:
-        """Store the batch and return the number of stored rows."""
-        lines, self._lines = self._lines, []
-        if not lines:
-            return 0
-        try:
-            await self._write([item for _, _, item in lines])
-        except StoreError as error:
-            if _is_temporary(error):
-                raise
-            return await self._store_one_by_one(lines, reject)
-        return len(lines)
-
-    async def _store_one_by_one(self, lines: list[tuple[int, bytes, _Item]], reject: Reject) -> int:
-        stored = 0
-        for number, content, item in lines:
-            try:
-                await self._write([item])
-            except StoreError as error:
-                if _is_temporary(error):
-                    raise
-                reject(number, content, error.relative_to("batch.0"))
-            else:
-                stored += 1
-        return stored
+_Write = Callable[[Sequence[Any]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +31,32 @@ class Target:
 
 
 class Batches:
-    """The current batch of each kind."""
+    """The lines to store next, of each kind."""
 
     def __init__(self, target: Target, reject: Reject) -> None:
         self._target = target
         self._reject = reject
         stores = target.stores
-        self._calls = _Batch(stores.calls.restore)
-        self._objects = _Batch(stores.objects.restore)
-        self._feedback = _Batch(stores.feedback.restore)
-        self._count = 0
-        self._bytes = 0
+        self._writes: dict[str, tuple[type, _Write]] = {
+            "objects": (RestoredVersion, stores.objects.restore),
+            "calls": (RestoredCall, stores.calls.restore),
+            "feedback": (NewFeedback, stores.feedback.restore),
+        }
+        self._lines: list[tuple[Line, Item]] = []
+        self._count = self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         """True if the batches should be stored."""
         return self._count >= _MAX_LINES or self._bytes >= _MAX_BYTES
 
-    async def add(self, number: int, content: bytes, item: Item) -> dict[str, int]:
+    async def add(self, line: Line, item: Item) -> dict[str, int]:
         """Add a line; return counts of what was stored immediately, by kind."""
         self._count += 1
-        self._bytes += len(content)
-        match item:
-            case RestoredCall():
-                self._calls.add(number, content, item)
-            case RestoredVersion():
-                self._objects.add(number, content, item)
-            case NewFeedback():
-                self._feedback.add(number, content, item)
-            case Spans():
-                return await self._store_spans(number, content, item)
+        self._bytes += len(line.content)
+        if isinstance(item, Spans):
+            return await self._store_spans(line, item)
+        self._lines.append((line, item))
         return {}
 
     async def store(self) -> dict[str, int]:
@@ -107,14 +66,28 @@ class Batches:
             UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; some rows may be stored.
             ConflictError: concurrent writes conflicted repeatedly; some rows may be stored.
         """
-        self._count = self._bytes = 0
+        lines, self._lines, self._count, self._bytes = self._lines, [], 0, 0
         return {
-            "objects": await self._objects.store(self._reject),
-            "calls": await self._calls.store(self._reject),
-            "feedback": await self._feedback.store(self._reject),
+            name: await self._store(write, [each for each in lines if isinstance(each[1], kind)])
+            for name, (kind, write) in self._writes.items()
         }
 
-    async def _store_spans(self, number: int, content: bytes, spans: Spans) -> dict[str, int]:
+    async def _store(self, write: _Write, lines: list[tuple[Line, Item]]) -> int:
+        """Store lines together, or one by one if one of them is rejected; return the number of stored lines."""
+        if not lines:
+            return 0
+        try:
+            await write([item for _, item in lines])
+        except StoreError as error:
+            if _is_temporary(error):
+                raise
+            if len(lines) > 1:
+                return sum([await self._store(write, [each]) for each in lines])
+            self._reject(lines[0][0], error.relative_to("batch.0"))
+            return 0
+        return len(lines)
+
+    async def _store_spans(self, line: Line, spans: Spans) -> dict[str, int]:
         target = self._target
         try:
             projects = Projects(target.project_id, fixed=target.project_id is not None, entity=target.otlp_entity)
@@ -122,11 +95,11 @@ class Batches:
         except StoreError as error:
             if _is_temporary(error):
                 raise
-            self._reject(number, content, error)
+            self._reject(line, error)
             return {}
         if exported.rejected_spans:
             reason = f"{exported.rejected_spans:,} of its spans were rejected: {exported.error_message}"
-            self._reject(number, content, reason)
+            self._reject(line, reason)
         return {"requests of spans": 1}
 
 

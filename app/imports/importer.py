@@ -1,7 +1,6 @@
 """The import of one file."""
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -35,15 +34,14 @@ class Importing:
             UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; the next run resumes here.
             ConflictError: concurrent writes conflicted repeatedly; the next run resumes here.
         """
-        with closing(self.rejects):
-            on_progress(self.progress)
-            for line in lines_of(self._source, self.progress.offset, self.progress.line):
-                await self._read_line(line)
-                if self._batches.is_full:
-                    await self._store(line)
-                    on_progress(self.progress)
-            await self._store()
-            on_progress(self.progress)
+        on_progress(self.progress)
+        for line in lines_of(self._source, self.progress.offset, self.progress.line):
+            await self._read_line(line)
+            if self._batches.is_full:
+                await self._store(line)
+                on_progress(self.progress)
+        await self._store()
+        on_progress(self.progress)
         self._finish()
         return self.progress
 
@@ -55,14 +53,14 @@ class Importing:
             item, unknown = self._item(line)
         except StoreError as error:
             self.progress.rows += 1
-            self._reject(line.number, line.content, error)
+            self._reject(line, error)
             return
         self.progress.left_out.update(unknown)
         if isinstance(item, Trailer):
             self._end_export(item)
             return
         self.progress.rows += not isinstance(item, Spans)
-        self.progress.stored.update(await self._batches.add(line.number, line.content, item))
+        self.progress.stored.update(await self._batches.add(line, item))
         if isinstance(item, Thread):
             self.progress.stored["threads"] += 1
 
@@ -77,9 +75,9 @@ class Importing:
                 raise BadInputError(_TRUNCATED) from error
             raise
 
-    def _reject(self, number: int, content: bytes, error: StoreError | str) -> None:
+    def _reject(self, line: Line, error: StoreError | str) -> None:
         self.progress.rejected += 1
-        self.rejects.add(number, content, error)
+        self.rejects.add(line.number, line.content, error)
 
     def _end_export(self, trailer: Trailer) -> None:
         self.progress.has_ended = True

@@ -1,7 +1,7 @@
 """Lines of an imported file, and their types: call, object version, feedback, spans, thread or trailer."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,9 +33,6 @@ _OTHER_FORMATS: Final = {
 }
 
 _SPANS: Final = ("resourceSpans", "resource_spans")
-_CALL: Final = {"op_name", "trace_id"}
-_OBJECT: Final = {"object_id", "digest"}
-_FEEDBACK: Final = {"feedback_type", "weave_ref"}
 _THREAD: Final = {"thread_id", "turn_count"}
 
 _COMPUTED: Final = {CURSOR, "deleted_at", "storage_size_bytes", "total_storage_size_bytes", "size_bytes"}
@@ -82,29 +79,33 @@ def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
         return _trailer(row[TRAILER]), []
     if any(name in row for name in _SPANS):
         return Spans(row), []
-    return _row(row, ImportedRow(row, project_id))
+    return _row(row, project_id)
 
 
-def _row(row: Mapping[str, Any], fields: ImportedRow) -> tuple[Item, list[str]]:
-    names = row.keys()
+_Convert = Callable[[ImportedRow], RestoredVersion | NewFeedback | RestoredCall]
+
+_ROWS: Final[tuple[tuple[set[str], Columns, _Convert], ...]] = (
+    ({"object_id", "digest"}, OBJECT_COLUMNS, to_restored_version),
+    ({"feedback_type", "weave_ref"}, FEEDBACK_COLUMNS, to_new_feedback),
+    ({"op_name", "trace_id"}, CALL_COLUMNS, to_restored_call),
+)
+"""By kind of row: the fields that distinguish it, its columns and its conversion."""
+
+
+def _row(row: Mapping[str, Any], project_id: str | None) -> tuple[Item, list[str]]:
     if row.get("deleted_at") is not None:
         raise BadInputError("is set: deleted rows are not imported", "deleted_at")
-    if names >= _OBJECT:
-        return to_restored_version(fields), _unknown(row, OBJECT_COLUMNS)
-    if names >= _FEEDBACK:
-        return to_new_feedback(fields), _unknown(row, FEEDBACK_COLUMNS)
-    if names >= _CALL:
-        return to_restored_call(fields), _unknown(row, CALL_COLUMNS)
-    if names >= _THREAD:
+    for marks, columns, convert in _ROWS:
+        if row.keys() >= marks:
+            known, others = columns.kinds, _COMPUTED
+            unknown = [name for name in row if row[name] is not None and name not in known and name not in others]
+            return convert(ImportedRow(row, columns, project_id)), unknown
+    if row.keys() >= _THREAD:
         return Thread(), []
     raise BadInputError(
         "is not a row of calls (which have op_name and trace_id), objects (object_id, digest), feedback "
         "(feedback_type, weave_ref) or threads (thread_id, turn_count), nor an OTLP request (resourceSpans)"
     )
-
-
-def _unknown(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    return [name for name in row if row[name] is not None and name not in columns.names and name not in _COMPUTED]
 
 
 def _trailer(content: object) -> Trailer:

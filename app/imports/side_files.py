@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from stores.errors import StoreError
 from stores.json import codec
@@ -80,13 +80,9 @@ class Rejects:
 
     def __init__(self, source: Path, folder: Path, kept: int) -> None:
         self.path = folder / f"{source.name}{_REJECTS_SUFFIX}"
-        self._file: BinaryIO | None = None
         if kept and self.path.exists():
             # The user may have shortened the file meanwhile.
-            size = min(kept, self.path.stat().st_size)
-            self._file = self.path.open("r+b")
-            self._file.truncate(size)
-            self._file.seek(size)
+            os.truncate(self.path, min(kept, self.size()))
         else:
             self.path.unlink(missing_ok=True)
 
@@ -98,18 +94,9 @@ class Rejects:
         else:
             entry["error"] = error
         entry["content"] = content.decode("utf-8", "backslashreplace").rstrip("\n")
-        if self._file is None:
-            self._file = self.path.open("w+b")
-        self._file.write(codec.dumps(entry) + b"\n")
+        with self.path.open("ab") as file:
+            file.write(codec.dumps(entry) + b"\n")
 
     def size(self) -> int:
-        """Flush the file and return its size in bytes."""
-        if self._file is None:
-            return 0
-        self._file.flush()
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file:
-            self._file.close()
+        """Return the size of the file in bytes; 0 if there is none."""
+        return self.path.stat().st_size if self.path.exists() else 0

@@ -28,9 +28,9 @@ from app.admission import Admission
 from app.background.jobs import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter
 from stores.database import Database
-from stores.duration_histogram import BOUNDS, DurationHistogram
+from stores.times import DURATION_BOUNDS, DurationHistogram
 
 FOLDER: Final = "_LOOMQL_WORKERS_FOLDER"
 """Environment variable with the folder of the sockets, set by the parent process."""
@@ -68,7 +68,7 @@ class Family(NamedTuple):
 
 def _buckets(timing: DurationHistogram) -> list[tuple[str, int]]:
     """Return the bounds of a histogram, each with the number of durations up to it."""
-    return list(zip((*map(str, BOUNDS), "+Inf"), accumulate(timing.counts), strict=True))
+    return list(zip((*map(str, DURATION_BOUNDS), "+Inf"), accumulate(timing.counts), strict=True))
 
 
 _COUNTER, _GAUGE, _HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -126,7 +126,7 @@ class MetricsCollector:
         fan_out, resources = self.stores.calls.fan_out, self._resources()
         jobs = self.background.job_stats
         return {
-            "loomql_info": {(_version(),): 1},
+            "loomql_info": {(installed_version("unknown"),): 1},
             "loomql_requests": counters.answered,
             "loomql_request_seconds": counters.timings,
             "loomql_errors": counters.errors,
@@ -165,11 +165,12 @@ class MetricsCollector:
         }
 
 
-def _version() -> str:
+def installed_version(otherwise: str) -> str:
+    """Return the installed version of LoomQL, or `otherwise` if it runs from its source."""
     try:
         return version("loomql")
     except PackageNotFoundError:
-        return "unknown"
+        return otherwise
 
 
 @contextmanager

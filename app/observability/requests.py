@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.connections import CALLER, REQUEST_RECORD, first_header
 from app.http.errors import OTLP_PATHS, error_response
 from graphql_schema.errors import REQUEST_ID
-from stores.duration_histogram import DurationHistogram
 from stores.errors import UnavailableError
+from stores.times import DurationHistogram
 
 if TYPE_CHECKING:
     from app.runtime.shutdown import Shutdown
@@ -123,10 +123,6 @@ class RequestRecord:
         """Make this the record of the current context."""
         CURRENT.set(self)
         REQUEST_ID.set(self.request_id)
-
-    def mark_stream(self, operation: str) -> None:
-        """Mark the request as an event stream, and set its root field."""
-        self.endpoint, self.operation = EVENTS, operation
 
     def count_error(self, code: str) -> None:
         """Count an error code of the response, once per request."""

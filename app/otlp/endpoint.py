@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from app.admission.limits import quota_key_of
 from app.auth.permissions import access_of
+from app.http.connections import JSON, PROTOBUF, media_type_of
 from app.http.errors import OTLP_PATHS, RequestError, error_boundary, otlp_error
-from app.http.media_types import JSON, PROTOBUF, media_type_of
 from app.http.request_body import BodyRules, read_body
-from stores.concurrency.byte_budget import RequestBudget, Reservation
+from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.json import codec, incremental
 from stores.otel import Exported, Projects

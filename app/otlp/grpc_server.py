@@ -17,14 +17,12 @@ from google.rpc.status_pb2 import Status
 
 from app.admission.limits import quota_key_for
 from app.auth.permissions import GRPC, RouteAccess, permission_for
-from app.http.connections import CALLER
+from app.http.connections import CALLER, PROTOBUF
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
-from app.http.media_types import PROTOBUF
 from app.observability.requests import GRPC as GRPC_ENDPOINT
 from app.observability.requests import HEADER, RequestRecord, new_ids, valid_id
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
-from stores.concurrency.byte_budget import RequestBudget
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore, Projects
 from stores.security.access import Caller, Role

@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from app.providers.addresses import Origin, origin_of_base_url
 from app.providers.secrets import Grant, StreamedSecrets, error_of, parsed, secrets_of
@@ -50,11 +50,9 @@ class EnvironmentProviders(Providers):
         allow_private: bool = False,
         gateways: frozenset[Origin] = frozenset(),
     ) -> None:
-        self._gateways = gateways
         self._environment = os.environ if environment is None else environment
         self._grants = grants
-        self._timeout_seconds = timeout_seconds
-        self._allow_private = allow_private
+        self._options = {"timeout_seconds": timeout_seconds, "allow_private": allow_private, "gateways": gateways}
         self._client: ProviderClient | None = None
 
     def secret(self, name: str) -> str | None:
@@ -165,8 +163,7 @@ class EnvironmentProviders(Providers):
                 raise ProviderError(
                     "Completions and images need an HTTP client library on the server: pip install 'loomql[llm]'."
                 ) from None
-            options: dict[str, Any] = {"allow_private": self._allow_private, "gateways": self._gateways}
-            self._client = self._client or module.ProviderClient(self._timeout_seconds, **options)
+            self._client = self._client or module.ProviderClient(**self._options)
         return self._client
 
 

@@ -1,24 +1,22 @@
 """The ASGI application: its routes and middleware."""
 
-from collections.abc import Awaitable, Iterable
 from functools import partial
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import graphiql
-from app.admission import quota_key_of
 from app.auth.middleware import CallerMiddleware
-from app.auth.permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIONS, caller_of, guard_routes
+from app.auth.permissions import API_WITHOUT_PAGE, ROUTE_PERMISSIONS, guard_routes
 from app.browser_security.middleware import Origins, SecurityHeadersMiddleware
 from app.docs.endpoint import Documentation
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
-from app.graphql_http import GraphQLHTTP
+from app.graphql_http import GraphQLHTTP, request_context
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.connections import allowed_hosts
 from app.observability.metrics import metrics
@@ -28,13 +26,15 @@ from app.otlp import TracesEndpoint
 from app.server.health import healthz, readyz
 from app.server.lifespan import ServerProcess
 from app.settings import Settings
-from app.weave import WeaveDoor
+from app.weave import WEAVE_PERMISSIONS, WeaveDoor
 from app.websocket import GraphQLWebSocket
-from graphql_schema.context import Context
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import masked_error
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+
+PERMISSIONS: Final = ROUTE_PERMISSIONS | WEAVE_PERMISSIONS
+"""Permission by route, of all routes."""
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -51,11 +51,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
         raise ValueError("No database is configured: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
     process = ServerProcess(settings, uri)
-
-    routes = _routes(process)
     return Starlette(
-        routes=routes,
-        middleware=[*_middleware(process), Middleware(DirectRoutes, _graphql_routes(routes))],
+        routes=_routes(process),
+        middleware=_middleware(process),
         lifespan=process.lifespan,
         exception_handlers={404: not_found, 500: failed},
     )
@@ -98,11 +96,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(routes, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE)
-
-
-def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
-    return [route for route in routes if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"]
+    return guard_routes(routes, PERMISSIONS if settings.graphiql else PERMISSIONS | API_WITHOUT_PAGE)
 
 
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
@@ -110,14 +104,9 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
     settings = process.settings
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
-    def make_context(connection: HTTPConnection) -> Context:
-        stores = connection.scope["state"]["stores"]
-        caller, payer = caller_of(connection), quota_key_of(connection.scope)
-        return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller, payer=payer)
-
     over_http = GraphQLHTTP(
         schema,
-        make_context,
+        partial(request_context, max_page_size=settings.max_page_size, max_file_bytes=settings.max_file_bytes),
         settings.max_body_bytes,
         partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
         process.admission,
@@ -125,12 +114,8 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         trusted,
     )
     over_websocket = GraphQLWebSocket(
-        schema,
-        make_context,
-        settings.max_body_bytes,
+        over_http,
         max_operations=settings.max_connection_operations,
-        admission=process.admission,
-        trusted=trusted,
         origins=Origins.parse(settings.cors_origins),
         shutdown=process.shutdown,
         patience_seconds=settings.shutdown_seconds * 0.8,
@@ -167,33 +152,3 @@ async def failed(request: Request, error: Exception) -> Response:
     masked = masked_error(error, f"at {request.url.path}")
     headers = {"X-Request-ID": request.state["request_id"]} if "request_id" in request.state else {}
     return JSONResponse({"errors": [masked.formatted]}, 500, headers)
-
-
-class DirectRoutes:
-    """The innermost ASGI middleware, before Starlette's router.
-
-    The router and its exception handler take a twentieth of the time of a small query, and each WebSocket message
-    passes through the handler.
-
-    Args:
-        app: the router, for all other routes; for these, too, behind a path prefix.
-        routes: the busy routes. They handle all methods and exceptions themselves.
-
-    Raises:
-        TypeError: a route has methods, or parameters in its path.
-    """
-
-    def __init__(self, app: ASGIApp, routes: Iterable[Route | WebSocketRoute]) -> None:
-        self.app = app
-        self._apps = {(_kind(route), route.path): route.app for route in routes}
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Call the route, or the router."""
-        app = self._apps.get((scope["type"], scope.get("path", "")), self.app)
-        return app(scope, receive, send)
-
-
-def _kind(route: Route | WebSocketRoute) -> str:
-    if getattr(route, "methods", None) or route.param_convertors:
-        raise TypeError(f"{route!r} has methods or path parameters, so it needs the router")
-    return "http" if isinstance(route, Route) else "websocket"

@@ -9,12 +9,11 @@
 - It never closes an idle connection after stray bytes outside of a request.
 - It treats a client that closes its sending half and still reads, such as `nc -N`, as gone.
 - It waits forever for a client that does not read its response.
-- It writes the head and the body of a response separately: two system calls take twice the time.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.responses import PlainTextResponse
@@ -45,7 +44,6 @@ _INVALID: Final = "Invalid HTTP request received."
 _TOO_LARGE: Final = (431, f"The head of a request is limited to {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers.")
 _LATE: Final = (408, f"The head of a request must arrive within {HEAD_SECONDS:g} seconds.")
 _SECURITY_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
-_STATUS_LINE_START: Final = b"HTTP/1.1 "
 
 
 class _TooLargeError(Exception):
@@ -70,7 +68,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Start the timeout of the first head."""
-        super().connection_made(cast("asyncio.Transport", _JoiningTransport(transport, self.loop)))
+        super().connection_made(transport)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._start_timer("head", HEAD_SECONDS, self._on_late_head)
 
@@ -246,36 +244,3 @@ class _LastMessage(asyncio.Event):
             self._cycle.disconnected = True
             self._cycle.transport.close()
         return True
-
-
-class _JoiningTransport:
-    """A transport that holds back the head of a response until its body, or until the next event loop iteration."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the transport has
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write data; hold back a head."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.writelines((head, data))
-        elif data.startswith(_STATUS_LINE_START):
-            self._head = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Close the connection after all data was written."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)

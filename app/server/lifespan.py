@@ -12,9 +12,10 @@ from typing import Any
 from starlette.applications import Starlette
 
 from app.admission import Admission
+from app.auth.key_cache import KeyCache
 from app.auth.middleware import KEY_CACHE
 from app.auth.oidc import OidcTokens, parse_claim_grants
-from app.auth.sessions import Authenticator, KeyCache, key_policy_for
+from app.auth.sessions import Authenticator, key_policy_for
 from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.exports.worker import ExportProcessPool
 from app.observability.metrics import METRICS, MetricsCollector, WorkerMetrics
@@ -29,7 +30,7 @@ from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.concurrency.slots import half
+from stores.concurrency.quotas import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
 

@@ -1,4 +1,6 @@
-"""Batches of the Weave SDK: one invalid item does not stop the others from being stored.
+"""Endpoints of the Weave SDK for batches of calls and of feedback, which decode and store one item after the other.
+
+One invalid item does not stop the others from being stored.
 
 The SDK drops a rejected batch, and ignores the body of a successful response. A batch of which anything could be stored
 gets 200, and the result of each rejected item is an `error`. A batch of which nothing could be stored is rejected as a
@@ -14,13 +16,29 @@ from typing import Any, Final, TypeVar
 from starlette.responses import Response
 
 from app.http.errors import reason, weave_status
-from app.weave.request_body import Body, Items
+from app.weave import calls, feedback
+from app.weave.request_body import LARGE, Body, Items
+from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, FeedbackCreateReq, Start
 from app.weave.responses import answer
+from graphql_schema.context import Stores
+from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 
 MAX_ITEMS: Final = 100_000
 """Limit of items. The SDK sends fewer: its batches are at most 31 MiB, and an item has some hundred bytes."""
+
+_MAX_PARTS: Final = 500
+_CALL_BYTES_AT_ONCE: Final = 1024 * 1024
+_FEEDBACK_AT_ONCE: Final = 100
+_FEEDBACK_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+_MAX_BYTES_WITHOUT_FILES: Final = 12_000_000
+"""Limit in bytes of a call's text without files. A larger text never fits into a document, even if every character is
+escaped.
+"""
+
+_MAX_VALUES: Final = 800_000
+"""Limit of JSON values in one call; more do not fit into a call's document."""
 
 _MOST_REASONS: Final = 1_000
 _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
@@ -115,7 +133,95 @@ Waiting = list[tuple[int, _Part]]
 """Parts to store together, each with the position of its item."""
 
 
-async def store_batch(
+async def upsert_calls(stores: Stores, body: Body) -> Response:
+    """Store a batch of starts and ends."""
+
+    def requests(value: object, at: str) -> list[Start | End]:
+        item = body.validated(BatchItem, value, at)
+        if item.mode == "start":
+            return [body.validated(CallStartReq, item.req, f"{at}.req").start]
+        return [body.validated(CallEndReq, item.req, f"{at}.req").end]
+
+    return await _store_calls(stores, body, requests)
+
+
+async def complete_calls(stores: Stores, body: Body) -> Response:
+    """Store a batch of complete calls in the project of the URL."""
+
+    def requests(value: object, at: str) -> list[Start | End]:
+        value = {"project_id": body.project_id, **value} if isinstance(value, dict) else value
+        started = body.validated(Start, value, at)
+        ended = body.validated(End, value, at)
+        calls.check_project(body, started.project_id, at)
+        return [started, ended]
+
+    return await _store_calls(stores, body, requests)
+
+
+async def _store_calls(stores: Stores, body: Body, requests: Callable[[object, str], list[Start | End]]) -> Response:
+    """Store a batch; `requests` returns the starts and ends in an item, and takes its location in the request."""
+
+    async def read(items: Items, position: int) -> list[CallStart | CallEnd]:
+        _check_size(items, position)
+        found = requests(await items.value(position, _MAX_VALUES), items.at(position))
+        return [request.to_store(is_large=items.size(position) > LARGE) for request in found]
+
+    async def write(outcome: Outcome, waiting: Waiting[CallStart | CallEnd]) -> None:
+        errors = await stores.calls.write_partly([part for _, part in waiting])
+        outcome.is_partly_stored |= len(errors) < len(waiting)
+        for at, (position, part) in enumerate(waiting):
+            if at in errors:
+                outcome.refuse(position, errors[at].prefixed(outcome.items.at(position)))
+            elif isinstance(part, CallStart):
+                outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}
+
+    return await _store(body, read, write, _MAX_PARTS, _CALL_BYTES_AT_ONCE)
+
+
+def _check_size(items: Items, position: int) -> None:
+    """Reject a call that is too large before parsing, which would take several times its memory.
+
+    Raises:
+        PayloadTooLargeError: the call has more than `_MAX_BYTES_WITHOUT_FILES` bytes and no embedded file.
+    """
+    size = items.size(position)
+    if size > _MAX_BYTES_WITHOUT_FILES and not items.has(position, b";base64,"):
+        raise PayloadTooLargeError(
+            f"has {size:,} bytes, but a document holds less than a third of that; keep large content elsewhere and "
+            "send a reference to it",
+            items.at(position),
+        )
+
+
+async def create_feedback(stores: Stores, body: Body) -> Response:
+    """Store a batch of feedback."""
+
+    async def read(items: Items, position: int) -> list[FeedbackCreateReq]:
+        return [await items.read(position, FeedbackCreateReq)]
+
+    async def write(outcome: Outcome, waiting: Waiting[FeedbackCreateReq]) -> None:
+        """Store the waiting items together, or one by one if one of them is invalid."""
+        try:
+            rows = await stores.feedback.create([req.to_store() for _, req in waiting])
+        except StoreError as error:
+            if is_passing(error):
+                raise
+        else:
+            for (position, _), row in zip(waiting, rows, strict=True):
+                outcome.results[position] = feedback.answered(row)
+            outcome.is_partly_stored = True
+            return
+        for position, req in waiting:
+            try:
+                outcome.results[position] = feedback.answered(await stores.feedback.create_one(req.to_store()))
+                outcome.is_partly_stored = True
+            except StoreError as error:
+                outcome.refuse_for_good(position, error.prefixed(outcome.items.at(position)))
+
+    return await _store(body, read, write, _FEEDBACK_AT_ONCE, _FEEDBACK_BYTES_AT_ONCE)
+
+
+async def _store(
     body: Body,
     read: Callable[[Items, int], Awaitable[list[_Part]]],
     write: Callable[[Outcome, Waiting[_Part]], Awaitable[None]],
@@ -141,6 +247,16 @@ async def store_batch(
         raise PayloadTooLargeError(f"has {len(items):,} items; the limit is {MAX_ITEMS:,}; send fewer at once", _BATCH)
     outcome, size = Outcome(items), 0
     waiting: Waiting[_Part] = []
+
+    async def write_waiting() -> None:
+        nonlocal waiting, size
+        try:
+            await write(outcome, waiting)
+        except StoreError as error:
+            raise outcome.passing(error, waiting[0][0]) from None
+        outcome.release()
+        waiting, size = [], 0
+
     async for position in cooperative(range(len(items))):
         try:
             waiting += [(position, part) for part in await read(items, position)]
@@ -151,12 +267,9 @@ async def store_batch(
             continue
         size += items.size(position)
         if len(waiting) >= max_parts or size >= max_bytes:
-            await write(outcome, waiting)
-            outcome.release()
-            waiting, size = [], 0
+            await write_waiting()
     if waiting:
-        await write(outcome, waiting)
-        outcome.release()
+        await write_waiting()
     outcome.check()
     return answer({"res": [outcome.result(position) async for position in cooperative(range(len(items)))]})
 

@@ -1,4 +1,4 @@
-"""Endpoints of the Weave SDK that read, rename and delete calls.
+"""Endpoints of the Weave SDK for calls, without their batches.
 
 A call is the reference's CallSchema as JSON, built from stored JSON texts without parsing them.
 """
@@ -11,12 +11,21 @@ import orjson
 from starlette.responses import Response
 
 from app.weave import feedback, responses
-from app.weave.request_models import CallReadReq, CallsDeleteReq, CallsQueryReq, CallUpdateReq
+from app.weave.request_body import Body, InvalidRequestError
+from app.weave.request_models import (
+    CallEndReq,
+    CallReadReq,
+    CallsDeleteReq,
+    CallsQueryReq,
+    CallStartReq,
+    CallUpdateReq,
+)
 from graphql_schema.context import Stores
 from stores.calls import Expansion
 from stores.calls.fields import PRICES
 from stores.calls.summaries import SUMMARY
 from stores.costs import bill
+from stores.database.paced_steps import weighted_batches
 from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
@@ -37,6 +46,32 @@ _COUNT: Final = "feedback_count"
 _EXPANDED_AT_ONCE: Final = 20
 _FEW: Final = 16
 """Number of feedback items read in one batch; each has at most 1 MiB."""
+
+
+async def start(stores: Stores, body: Body) -> object:
+    """Store one start; if the URL names a project, the start must belong to it."""
+    part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
+    check_project(body, part.project_id, "start")
+    await stores.calls.write_one(part)
+    return {"id": part.id, "trace_id": part.trace_id}
+
+
+async def end(stores: Stores, body: Body) -> object:
+    """Store one end; if the URL names a project, the end must belong to it."""
+    part = (await body.read(CallEndReq)).end.to_store(is_large=body.is_large)
+    check_project(body, part.project_id, "end")
+    await stores.calls.write_one(part)
+    return {}
+
+
+def check_project(body: Body, project_id: str, at: str) -> None:
+    """Check that a call belongs to the project in the URL, if the URL has one.
+
+    Raises:
+        InvalidRequestError: the call belongs to another project.
+    """
+    if project_id != (body.project_id or project_id):
+        raise InvalidRequestError(f"is not {body.project_id}, the project in the address", f"{at}.project_id")
 
 
 async def read(stores: Stores, req: CallReadReq) -> object:
@@ -69,9 +104,10 @@ async def _row_chunks(stores: Stores, req: CallsQueryReq) -> AsyncGenerator[byte
     expansion = None
     if req.expand_columns:
         expansion = Expansion(req.expand_columns, req.return_expanded_column_values is not False)
+    at_once = _EXPANDED_AT_ONCE if expansion else responses.READ_AT_ONCE
     read_page = partial(stores.calls.page, expansion=expansion)
     async for page in responses.pages(read_page, req, {"id", _SIZE}, req.filter):
-        for part in responses.in_parts(page.rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
+        for part in weighted_batches(page.rows, _SIZE, responses.BYTES_AT_ONCE, at_once):
             found = await stores.calls.by_keys([(req.project_id, row["id"]) for row in part], wanted, expansion)
             # Leave out calls that were deleted since their ids were found.
             rows = [row for row in found.values() if row]
@@ -126,7 +162,7 @@ async def _call_json(
     counts = await stores.feedback.of_calls.count([_key(row) for row in rows], frozenset())
     for row in rows:
         row[_COUNT] = counts[_key(row)]
-    for part in responses.in_parts(rows, _COUNT, limit=_FEW):
+    for part in weighted_batches(rows, _COUNT, _FEW, responses.READ_AT_ONCE):
         keys = [_key(row) for row in part if row[_COUNT]]
         pages = await _feedback_pages(stores, keys, PageRequest(_FEW)) if keys else {}
         for row in part:

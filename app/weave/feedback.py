@@ -4,29 +4,21 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
-from starlette.responses import Response
 
 from app.weave import responses
-from app.weave.batches import Outcome, Waiting, is_passing, store_batch
-from app.weave.request_body import Body, Items
+from app.weave.request_body import Body
 from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores.errors import StoreError
 from stores.feedback import NewFeedback
 from stores.json import codec, paths
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.query import Query
-from stores.row_fields import JsonField
 
 _READ_AT_ONCE: Final = 32
 """Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
 
-_WRITE_BATCH_SIZE: Final = 100
-_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 _COUNT: Final = "count(*)"
 _PAYLOAD: Final = "payload"
-_ANSWERED: Final = ("id", "created_at", "wb_user_id", _PAYLOAD)
-
 ON_CALLS: Final = (
     *("id", "feedback_type", "weave_ref", "creator", "created_at", "wb_user_id"),
     *("runnable_ref", "call_ref", "trigger_ref", "annotation_ref", _PAYLOAD),
@@ -39,13 +31,13 @@ _FIELDS: Final = ("project_id", *ON_CALLS)
 async def create(stores: Stores, body: Body) -> object:
     """Store one feedback item; a retry of the same request stores no second item."""
     new = _new(body, await body.read(FeedbackCreateReq))
-    return fields_of(await stores.feedback.create_one(new), _ANSWERED)
+    return answered(await stores.feedback.create_one(new))
 
 
 async def replace(stores: Stores, body: Body) -> object:
     """Replace a feedback item by a new one."""
     req = await body.read(FeedbackReplaceReq)
-    return fields_of(await stores.feedback.replace(req.feedback_id, _new(body, req)), _ANSWERED)
+    return answered(await stores.feedback.replace(req.feedback_id, _new(body, req)))
 
 
 def _new(body: Body, req: FeedbackCreateReq) -> NewFeedback:
@@ -54,37 +46,9 @@ def _new(body: Body, req: FeedbackCreateReq) -> NewFeedback:
     return new
 
 
-async def create_batch(stores: Stores, body: Body) -> Response:
-    """Store a batch of feedback; invalid items do not stop the others from being stored."""
-
-    async def read(items: Items, position: int) -> list[FeedbackCreateReq]:
-        return [await items.read(position, FeedbackCreateReq)]
-
-    async def write(outcome: Outcome, waiting: Waiting[FeedbackCreateReq]) -> None:
-        """Store the waiting items together, or one by one if one of them is invalid."""
-        try:
-            rows = await stores.feedback.create([req.to_store() for _, req in waiting])
-        except StoreError as error:
-            if is_passing(error):
-                raise outcome.passing(error, waiting[0][0]) from None
-            await _store_singly(stores, outcome, waiting)
-        else:
-            for (position, _), row in zip(waiting, rows, strict=True):
-                outcome.results[position] = fields_of(row, _ANSWERED)
-            outcome.is_partly_stored = True
-
-    return await store_batch(body, read, write, _WRITE_BATCH_SIZE, _BYTES_AT_ONCE)
-
-
-async def _store_singly(stores: Stores, outcome: Outcome, waiting: Waiting[FeedbackCreateReq]) -> None:
-    for position, req in waiting:
-        try:
-            row = await stores.feedback.create_one(req.to_store())
-        except StoreError as error:
-            outcome.refuse_for_good(position, error.prefixed(outcome.items.at(position)))
-        else:
-            outcome.results[position] = fields_of(row, _ANSWERED)
-            outcome.is_partly_stored = True
+def answered(row: Row) -> dict[str, Any]:
+    """Return the fields of a new feedback item that its writer gets."""
+    return fields_of(row, ("id", "created_at", "wb_user_id", _PAYLOAD))
 
 
 async def purge(stores: Stores, req: PurgeReq) -> object:

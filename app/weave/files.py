@@ -11,16 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.auth.permissions import access_of
-from app.graphql_http.multipart import is_multipart
+from app.http.connections import FORM, media_type_of
 from app.http.errors import BodyTimeoutError
-from app.http.media_types import media_type_of
 from app.http.multipart_parser import FormReader
 from app.http.request_body import FileMemory, announced_bytes, iter_chunks, never
 from app.weave.request_body import InvalidRequestError
 from app.weave.request_models import DigestReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.byte_budget import Reservation
+from stores.concurrency.quotas import Reservation
 from stores.errors import StoreError
 from stores.files import check_size
 
@@ -34,9 +33,9 @@ _RULE: Final = "send multipart/form-data with the field project_id, and after it
 
 async def create(stores: Stores, request: Request, reservation: Reservation, max_bytes: int) -> Response:
     """Store the file of a form while it arrives; return its digest."""
-    if not is_multipart(request.headers):
+    media_type, parameters = media_type_of(request.headers.get("content-type", ""))
+    if media_type != FORM:
         raise InvalidRequestError(f"the body is no form; {_RULE}")
-    _, parameters = media_type_of(request.headers["content-type"])
     if not parameters.get("boundary"):
         raise InvalidRequestError("Content-Type names no boundary")
     memory = FileMemory(reservation)

@@ -10,6 +10,7 @@ from app.weave import responses
 from app.weave.request_body import Body
 from app.weave.request_models import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
 from graphql_schema.context import Stores
+from stores.database.paced_steps import weighted_batches
 from stores.errors import StoreError
 from stores.json import codec
 from stores.paging import Row
@@ -46,7 +47,7 @@ async def query(stores: Stores, req: ObjQueryReq) -> Response:
 async def _row_chunks(stores: Stores, req: ObjQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the matching versions as JSON: find their metadata first, then read as many values as fit into memory."""
     async for page in responses.pages(stores.objects.page, req, [*_FIELDS, _SIZE], req.filter):
-        for part in responses.in_parts(page.rows, _SIZE):
+        for part in weighted_batches(page.rows, _SIZE, responses.BYTES_AT_ONCE, responses.READ_AT_ONCE):
             keys = [(req.project_id, object_ref(row)) for row in part]
             values = {} if req.metadata_only else await stores.objects.by_refs(keys, frozenset({"val"}))
             for row, key in zip(part, keys, strict=True):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from app.auth.permissions import ACCESS, RouteAccess, access_of
 from app.http.errors import HttpError
 from app.http.request_body import BodyRules, is_encoded, read_body
-from stores.concurrency.byte_budget import Reservation
+from stores.concurrency.quotas import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
 from stores.json import AnyJson, incremental
 

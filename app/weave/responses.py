@@ -1,6 +1,6 @@
 """Responses for the Weave SDK. Lists are found page by page, read in parts that fit into memory, and streamed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -10,8 +10,7 @@ from app.weave.request_models import Filter, Listing, StoreInput
 from stores import times
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.paging import Page, PageRequest, Row
-from stores.row_fields import drop_parsed
+from stores.paging import Page, PageRequest, Row, drop_parsed
 
 Rows = AsyncGenerator[bytes, None]
 """Chunks of JSON, each a row or a section of one; a row ends in a newline."""
@@ -116,22 +115,6 @@ async def encoded(found: AsyncIterator[Page], encode: Callable[[Row], dict[str, 
         for row in page.rows:
             yield codec.dumps(encode(row)) + b"\n"
             drop_parsed(row)
-
-
-def in_parts(
-    rows: Sequence[Row], weight: str, max_rows: int | None = None, limit: int | None = None
-) -> Iterator[list[Row]]:
-    """Yield the rows in parts, limited by their number and by the sum of `weight`: `BYTES_AT_ONCE` by default."""
-    part: list[Row] = []
-    total = 0
-    for row in rows:
-        total += row.get(weight, 0)
-        if part and (total > (limit or BYTES_AT_ONCE) or len(part) == (max_rows or READ_AT_ONCE)):
-            yield part
-            part, total = [], row.get(weight, 0)
-        part.append(row)
-    if part:
-        yield part
 
 
 def plain(row: Row, names: Iterable[str]) -> dict[str, Any]:

@@ -1,73 +1,121 @@
-"""Routes of the Weave SDK: the API of its trace server and W&B's GraphQL lookups, under one prefix."""
+"""Routes of the Weave SDK, under one prefix: its trace server's API, W&B's GraphQL lookups, links to W&B's pages."""
 
 import asyncio
 import inspect
+import json
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app.admission import Admission, quota_key_of
+from app.auth.permissions import IN_PATH, OPEN, RoutePermission
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
-from app.weave import call_writes, calls, completions, feedback, files, links, objects, projects, tables, wandb_graphql
+from app.weave import batches, calls, completions, feedback, files, objects, projects, tables, wandb_graphql
 from app.weave.request_body import Body, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
+from stores.security.access import Role
 
 _Endpoint = Callable[[Stores, Any], Awaitable[object]]
 """Takes the body, or the model of it that it names, and returns a response, or the value that the response has as JSON.
 """
 
+_FILES: Final = ("/files/create", "/file/create")
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
-_POSTS: Final[dict[str, _Endpoint]] = {
-    "/call/upsert_batch": call_writes.upsert_batch,
-    "/call/start": call_writes.start,
-    "/call/end": call_writes.end,
-    "/call/read": calls.read,
-    "/call/update": calls.update,
-    "/calls/delete": calls.delete,
-    "/calls/query": calls.query,
-    "/calls/stream_query": calls.stream_query,
-    "/calls/query_stats": calls.query_stats,
-    "/v2/{entity}/{project}/calls/complete": call_writes.complete,
-    "/v2/{entity}/{project}/call/start": call_writes.start,
-    "/v2/{entity}/{project}/call/end": call_writes.end,
-    "/obj/create": objects.create,
-    "/obj/read": objects.read,
-    "/obj/delete": objects.delete,
-    "/objs/query": objects.query,
-    "/refs/read_batch": objects.read_refs,
-    "/table/create": tables.create,
-    "/table/create_from_digests": tables.create_from_digests,
-    "/table/update": tables.update,
-    "/table/query": tables.query,
-    "/table/query_stats": tables.query_stats,
-    "/table/query_stats_batch": tables.query_stats_batch,
-    "/files/content": files.content,
-    "/file/content": files.content,
-    "/files/stats": projects.files_stats,
-    "/feedback/create": feedback.create,
-    "/feedback/batch/create": feedback.create_batch,
-    "/feedback/query": feedback.query,
-    "/feedback/purge": feedback.purge,
-    "/feedback/replace": feedback.replace,
-    "/cost/create": projects.create_costs,
-    "/cost/query": projects.costs,
-    "/cost/purge": projects.purge_costs,
-    "/threads/stream_query": projects.threads,
-    "/project/stats": projects.stats,
-    "/completions/create": completions.create,
-    "/completions/create_stream": completions.create_stream,
-    "/actions/execute_batch": completions.execute_actions,
+_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
+
+_POSTS: Final[dict[str, tuple[_Endpoint, RoutePermission]]] = {
+    "/call/upsert_batch": (batches.upsert_calls, _WRITER),
+    "/call/start": (calls.start, _WRITER),
+    "/call/end": (calls.end, _WRITER),
+    "/call/read": (calls.read, _READER),
+    "/call/update": (calls.update, _WRITER),
+    "/calls/delete": (calls.delete, _WRITER),
+    "/calls/query": (calls.query, _READER),
+    "/calls/stream_query": (calls.stream_query, _READER),
+    "/calls/query_stats": (calls.query_stats, _READER),
+    "/v2/{entity}/{project}/calls/complete": (batches.complete_calls, IN_PATH),
+    "/v2/{entity}/{project}/call/start": (calls.start, IN_PATH),
+    "/v2/{entity}/{project}/call/end": (calls.end, IN_PATH),
+    "/obj/create": (objects.create, _WRITER),
+    "/obj/read": (objects.read, _READER),
+    "/obj/delete": (objects.delete, _WRITER),
+    "/objs/query": (objects.query, _READER),
+    "/refs/read_batch": (objects.read_refs, _READER),
+    "/table/create": (tables.create, _WRITER),
+    "/table/create_from_digests": (tables.create_from_digests, _WRITER),
+    "/table/update": (tables.update, _WRITER),
+    "/table/query": (tables.query, _READER),
+    "/table/query_stats": (tables.query_stats, _READER),
+    "/table/query_stats_batch": (tables.query_stats_batch, _READER),
+    "/files/content": (files.content, _READER),
+    "/file/content": (files.content, _READER),
+    "/files/stats": (projects.files_stats, _READER),
+    "/feedback/create": (feedback.create, _WRITER),
+    "/feedback/batch/create": (batches.create_feedback, _WRITER),
+    "/feedback/query": (feedback.query, _READER),
+    "/feedback/purge": (feedback.purge, _WRITER),
+    "/feedback/replace": (feedback.replace, _WRITER),
+    "/cost/create": (projects.create_costs, _WRITER),
+    "/cost/query": (projects.costs, _READER),
+    "/cost/purge": (projects.purge_costs, _WRITER),
+    "/threads/stream_query": (projects.threads, _READER),
+    "/project/stats": (projects.stats, _READER),
+    "/completions/create": (completions.create, _WRITER),
+    "/completions/create_stream": (completions.create_stream, _WRITER),
+    "/actions/execute_batch": (completions.execute_actions, _WRITER),
 }
 
+WEAVE_PERMISSIONS: Final = {
+    **{f"POST {WEAVE_PREFIX}{path}": permission for path, (_, permission) in _POSTS.items()},
+    f"POST {WEAVE_PREFIX}/graphql": _READER,
+    **{f"POST {WEAVE_PREFIX}{path}": _WRITER for path in ("/image/create", *_FILES)},
+    f"GET {WEAVE_PREFIX}/server_info": OPEN,
+    **{f"{method} {WEAVE_PREFIX}/{{path:path}}": OPEN for method in sorted(_METHODS) if method != "HEAD"},
+}
+"""Permission by route."""
+
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
+
+
+_QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
+_CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
+
+_LINK: Final = re.compile(
+    r"/(?P<project>[^/]+/[^/]+)/(?:r/call/(?P<call>[^/]+)"
+    r"|weave/(?P<kind>object|op)s/(?P<name>[^/]+)/versions/(?P<digest>[^/]+)|weave(?:/.*)?)",
+    re.DOTALL,
+)
+
+
+def query_of_link(path: str) -> str | None:
+    """Return GraphiQL's query string for the path of a link below the prefix, None if the SDK prints no such link.
+
+    A link to a call or to a version of an object or op queries that entity. Any other page of a project lists its
+    latest traces.
+    """
+    link = _LINK.fullmatch(path)
+    if link is None:
+        return None
+    project_id = link["project"]
+    query, variables = _PROJECT, {"projectId": project_id}
+    if link["call"]:
+        query, variables = _CALL, {"projectId": project_id, "id": link["call"]}
+    elif link["kind"]:
+        query = _VERSION
+        variables = {"ref": f"weave:///{project_id}/{link['kind']}/{link['name']}:{link['digest']}"}
+    return urlencode({"query": query, "variables": json.dumps(variables, indent=2)}, quote_via=quote)
 
 
 class WeaveDoor:
@@ -89,7 +137,7 @@ class WeaveDoor:
         self._max_file_bytes = max_file_bytes
         self._admission = admission
         self._posts: dict[str, _Endpoint] = {
-            **_POSTS,
+            **{path: endpoint for path, (endpoint, _) in _POSTS.items()},
             "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
             "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
         }
@@ -105,7 +153,7 @@ class WeaveDoor:
             for path, endpoint in self._posts.items()
         ]
         create_file = error_boundary(self._create_file, weave_error)
-        routes += [Route(path, create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
+        routes += [Route(path, create_file, methods=["POST"]) for path in _FILES]
         routes += [
             Route("/server_info", _server_info, methods=["GET"]),
             Route("/{path:path}", self._unknown, methods=_METHODS),
@@ -137,7 +185,7 @@ class WeaveDoor:
         The SDK works without endpoints that return 404, and retries those that return 501.
         """
         path = f"/{request.path_params['path']}"
-        if request.method in {"GET", "HEAD"} and (query := links.query_string_of(path)):
+        if request.method in {"GET", "HEAD"} and (query := query_of_link(path)):
             # Relative, so that it works behind a path prefix.
             steps = "../" * (request.scope["raw_path"].count(b"/") - 1)
             return RedirectResponse(f"{steps}graphql?{query}")

@@ -11,6 +11,7 @@ from app.weave import responses
 from app.weave.request_body import Body, Items
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import cooperative
+from stores.database.paced_steps import weighted_batches
 from stores.json import codec
 from stores.paging import Page, PageRequest
 
@@ -72,7 +73,7 @@ async def _row_chunks(stores: Stores, req: models.TableQueryReq) -> AsyncGenerat
     which = req.filter.to_store() if req.filter else None
     cursor, offset = None, req.offset or 0
     async for page in responses.pages(read, req, [_SIZE], req.filter):
-        for part in responses.in_parts(page.rows, _SIZE):
+        for part in weighted_batches(page.rows, _SIZE, responses.BYTES_AT_ONCE, responses.READ_AT_ONCE):
             request = PageRequest(len(part), cursor, offset=offset)
             for row in (await read(req.project_id, request, ["val"], which, req.sort_keys, req.where)).rows:
                 value = orjson.Fragment(row["json"]["val"])

@@ -4,12 +4,11 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md describes the me
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Coroutine, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, nullcontext, suppress
 from types import NoneType
 from typing import Any, Final
 
-from starlette.requests import HTTPConnection
 from starlette.status import WS_1001_GOING_AWAY, WS_1008_POLICY_VIOLATION, WS_1009_MESSAGE_TOO_BIG
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -18,24 +17,22 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from app.admission import Admission, quota_key_of
-from app.admission.limits import TokenBuckets, large_subscription_error, run_in_slot
+from app.admission import quota_key_of
+from app.admission.limits import TokenBuckets
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.auth.sessions import unauthenticated_error
 from app.browser_security.middleware import Origins
-from app.graphql_http.trusted_documents import TrustedDocuments, asks_for_none
+from app.graphql_http.endpoint import GraphQLHTTP, Operation
+from app.graphql_http.trusted_documents import asks_for_none
 from app.http import connections
 from app.http.errors import plain_error
 from app.observability.requests import INTERNAL, RequestRecord, current_record
 from app.runtime.shutdown import Shutdown
 from app.websocket import protocol
-from graphql_schema.engine.documents import PreparedOperation
 from graphql_schema.engine.hints import StreamHints
-from graphql_schema.engine.operations import LimitedSchema, Prepared
-from graphql_schema.engine.results import SharedResult
+from graphql_schema.engine.operations import Prepared, SharedResult
 from graphql_schema.errors import client_error, masked_error
-from stores.concurrency.byte_budget import FREE_BYTES, Reservation
-from stores.concurrency.slots import Slot
+from stores.concurrency.quotas import FREE_BYTES, Reservation, Slot
 from stores.errors import (
     BadInputError,
     PayloadTooLargeError,
@@ -101,13 +98,9 @@ class GraphQLWebSocket:
     """ASGI application for GraphQL over WebSocket; pages of other origins are refused.
 
     Args:
-        schema: executes the operations.
-        make_context: creates the context of one operation.
-        max_message_bytes: maximum size of a message.
+        http: the endpoint of GraphQL over HTTP, whose schema and limits this one shares.
         max_operations: maximum number of concurrent operations of one connection.
         init_timeout_seconds: time limit for the client's connection_init.
-        admission: the limits of the process.
-        trusted: documents that clients may request by hash; none by default.
         origins: origins whose pages may connect, in addition to the server's own.
         shutdown: the shutdown of this process.
         patience_seconds: time limit of running operations at a shutdown.
@@ -115,30 +108,21 @@ class GraphQLWebSocket:
 
     def __init__(
         self,
-        schema: LimitedSchema,
-        make_context: Callable[[HTTPConnection], object],
-        max_message_bytes: int,
+        http: GraphQLHTTP,
         *,
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
-        admission: Admission | None = None,
-        trusted: TrustedDocuments | None = None,
         origins: Origins | None = None,
         shutdown: Shutdown | None = None,
         patience_seconds: float = 8.0,
     ) -> None:
-        self.schema = schema
-        self.make_context = make_context
-        self.max_message_bytes = max_message_bytes
+        self.http = http
         self.max_operations = max_operations
         self.init_timeout_seconds = init_timeout_seconds
-        self.admission = admission or Admission()
-        self.trusted = trusted or TrustedDocuments()
         self.shutdown = shutdown or Shutdown()
         self.patience_seconds = patience_seconds
         self._origins = origins or Origins()
         self._connections: set[Connection] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self.shutdown.on_start(self._close_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,7 +130,7 @@ class GraphQLWebSocket:
         socket = WebSocket(scope, receive, send)
         with ExitStack() as stack:
             try:
-                slot = stack.enter_context(self.admission.websockets.slot(quota_key_of(scope)))
+                slot = stack.enter_context(self.http.admission.websockets.slot(quota_key_of(scope)))
             except StoreError as error:
                 await plain_error(scope, error)(scope, receive, send)
                 return
@@ -163,7 +147,7 @@ class GraphQLWebSocket:
         """Serve a connection until one side closes it, or until the server shuts down."""
         self._connections.add(connection)
         if self.shutdown.has_started:
-            self._start_closing(connection)
+            connection.start_closing(connection.go_away())
         try:
             await connection.serve()
         finally:
@@ -171,12 +155,7 @@ class GraphQLWebSocket:
 
     def _close_all(self) -> None:
         for connection in self._connections:
-            self._start_closing(connection)
-
-    def _start_closing(self, connection: "Connection") -> None:
-        task = asyncio.create_task(connection.go_away())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+            connection.start_closing(connection.go_away())
 
 
 class Connection:
@@ -184,6 +163,7 @@ class Connection:
 
     def __init__(self, endpoint: GraphQLWebSocket, socket: WebSocket, slot: Slot) -> None:
         self._endpoint = endpoint
+        self._http = endpoint.http
         self._socket = socket
         self._slot = slot
         self._is_trusted = False
@@ -196,7 +176,7 @@ class Connection:
         self._reservation: Reservation | None = None
         """Memory of the last message; None once its operation has taken it over."""
         self._timer: asyncio.Task[None] | None = None
-        self._close_task: asyncio.Task[None] | None = None
+        self._close_tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
         """Handle messages until one side closes the connection."""
@@ -209,14 +189,17 @@ class Connection:
         finally:
             self._resources.close()
             self._release_reservation()
-            tasks = [task for task in (self._timer, self._close_task, *self._operations.values()) if task]
+            tasks = [self._timer, *self._operations.values()]
             for task in tasks:
-                if task is not self._close_task:
-                    task.cancel()
+                task.cancel()
             # Their last lines release memory and slots.
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._close_tasks, return_exceptions=True)
             # A cancelled task keeps its frames, which hold results and this connection.
             self._operations.clear()
+
+    def start_closing(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close the connection in a task of its own."""
+        self._close_tasks.append(asyncio.create_task(closing))
 
     async def go_away(self) -> None:
         """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
@@ -287,8 +270,8 @@ class Connection:
         self._release_reservation()
 
     def _size_error(self, size: int) -> str | None:
-        if size > self._endpoint.max_message_bytes:
-            return f"A message is larger than {self._endpoint.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
+        if size > self._http.max_body_bytes:
+            return f"A message is larger than {self._http.max_body_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
         if size > protocol.MAX_FIRST_BYTES and not self._is_trusted:
             return f"A message before connection_ack is larger than {protocol.MAX_FIRST_BYTES:,} bytes."
         return None
@@ -307,7 +290,7 @@ class Connection:
             return codec.loads(encoded)
         self._reservation = reservation = self._take_reservation()
         await reservation.reserve(max(0, size - reservation.size))
-        return await self._endpoint.schema.parse_request(encoded, reservation.reserve)
+        return await self._http.schema.parse_request(encoded, reservation.reserve)
 
     def _take_reservation(self) -> Reservation:
         """Return the reservation of the last message, not necessarily complete; the caller must release it."""
@@ -321,7 +304,7 @@ class Connection:
             self._reservation = None
 
     def _new_reservation(self) -> Reservation:
-        return self._endpoint.admission.memory.reservation(quota_key_of(self._socket.scope))
+        return self._http.admission.memory.reservation(quota_key_of(self._socket.scope))
 
     async def _handle(self, message: AnyJson, size: int, refusal: StoreError | None) -> None:
         """Handle a decoded message; close the connection if it does not conform to the protocol."""
@@ -366,7 +349,7 @@ class Connection:
 
     def _on_session_end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
-            self._close_task = asyncio.create_task(self._close(UNAUTHENTICATED, unauthenticated_error().message))
+            self.start_closing(self._close(UNAUTHENTICATED, unauthenticated_error().message))
 
     async def _start_operation(
         self, operation_id: str, payload: dict[str, Any], size: int, refusal: StoreError | None
@@ -378,8 +361,8 @@ class Connection:
                 if refusal:
                     raise refusal
                 await check_session(self._socket.scope)
-                prepared = await self._prepare(operation_id, payload, is_large=size > FREE_BYTES)
                 await reservation.reserve(max(0, size - reservation.size))
+                operation, prepared = await self._prepare(operation_id, payload, reservation)
             except StoreError as error:
                 error_shown = client_error(error)
                 current_record().next_operation().finish_with([error_shown])
@@ -388,14 +371,15 @@ class Connection:
             if operation_id in self._operations:
                 await self._close(_DUPLICATE_ID, f"Subscriber for {operation_id} already exists")
                 return
-            name, variables = payload.get("operationName"), payload.get("variables")
-            running = self._run_operation(operation_id, prepared, name, variables, reservation)
+            running = self._run_operation(operation_id, operation, prepared, reservation)
             task = self._operations[operation_id] = asyncio.create_task(running)
             release = resources.pop_all().close
             task.add_done_callback(lambda _task: release())
 
-    async def _prepare(self, operation_id: str, payload: Mapping[str, Any], *, is_large: bool) -> Prepared:
-        """Check that an operation may start, and return it.
+    async def _prepare(
+        self, operation_id: str, payload: Mapping[str, Any], reservation: Reservation
+    ) -> tuple[Operation, Prepared]:
+        """Check that an operation may start, and prepare it.
 
         Raises:
             StoreError: it may not.
@@ -409,45 +393,27 @@ class Connection:
                 "connection, or raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
                 retry_after_seconds=1,
             )
-        if endpoint.admission.rates:
-            endpoint.admission.rates.check(quota_key_of(self._socket.scope))
-        query = endpoint.trusted.text_of(payload) or payload.get("query") or ""
-        is_cached = endpoint.schema.has_cached(query)
-        async with endpoint.admission.reading(query, self._socket.scope, is_cached=is_cached):
-            prepared = await endpoint.schema.prepare(query, payload.get("operationName"))
-        if is_large and isinstance(prepared, PreparedOperation) and prepared.is_open_ended_subscription:
-            raise large_subscription_error()
-        return prepared
+        if rates := self._http.admission.rates:
+            rates.check(quota_key_of(self._socket.scope))
+        query = self._http.query_of(payload) or ""
+        operation = Operation(query, payload.get("variables"), payload.get("operationName"))
+        return operation, await self._http.prepare(self._socket, operation, reservation)
 
     async def _run_operation(
-        self,
-        operation_id: str,
-        prepared: Prepared,
-        name: str | None,
-        variables: dict[str, Any] | None,
-        reservation: Reservation,
+        self, operation_id: str, operation: Operation, prepared: Prepared, reservation: Reservation
     ) -> None:
         """Run one operation to its end, with its own context like an HTTP request."""
-        record, keeps_request = current_record().next_operation(), False
-        unsent: AbstractAsyncContextManager[None] = nullcontext()
-        record.name = name
+        record = current_record().next_operation()
+        record.name = operation.name
         record.make_current()
         try:
-            context = self._endpoint.make_context(self._socket)
-            results = await self._endpoint.schema.stream(
-                prepared, variable_values=variables, context_value=context, operation_name=name
-            )
-            if isinstance(prepared, PreparedOperation):
-                record.operation = prepared.root_field
-                keeps_request = reservation.is_counted and prepared.is_finite_subscription
-                if not prepared.is_subscription:
-                    quota_key = quota_key_of(self._socket.scope)
-                    slot = self._endpoint.admission.operations.operation(quota_key, is_query=prepared.is_query)
-                    results, unsent = run_in_slot(slot, results), self._unsent
+            results, released = await self._http.start(self._socket, operation, prepared, reservation)
+            is_streamed = isinstance(prepared, PreExecutionError) or prepared.is_subscription
+            unsent: AbstractAsyncContextManager[None] = nullcontext() if is_streamed else self._unsent
             # No longer needed; a client that reads slowly should not keep it in memory.
-            del prepared, variables
+            del prepared, operation
             async with unsent, aclosing(results):
-                await self._send_results(operation_id, results, None if keeps_request else reservation, record)
+                await self._send_results(operation_id, results, released, record)
         except WebSocketDisconnect:
             return
         except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details

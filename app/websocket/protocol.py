@@ -22,7 +22,7 @@ from app.admission.limits import TokenBuckets
 from app.auth.sessions import MAX_CHARACTERS
 from app.browser_security.middleware import HEADERS
 from app.http.request_body import PACE, TimeLeft
-from stores.concurrency.byte_budget import FREE_BYTES, Reservation
+from stores.concurrency.quotas import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental
 

@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, User, argument, choice_input, optional_input, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, plain_field, resolved_field
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
@@ -30,28 +30,34 @@ class StartedCallSchemaForInsert(_Part):
     A second start with the same id replaces the first.
     """
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    op_name: str = plain_field("Ref of an op's version, or a name of at most 128 characters.")
-    started_at: DateTime = plain_field("Start time of the call.")
-    attributes: JSON | None = optional_input("Metadata of the call, as a JSON object; {} if omitted.")
-    inputs: JSON = plain_field("Arguments of the call, as a JSON object.")
-    id: strawberry.ID | None = optional_input(
-        "Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."
-    )
-    display_name: str | None = optional_input("Display name of the call, at most 1,024 characters.")
-    trace_id: strawberry.ID | None = optional_input(
-        "Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."
-    )
-    parent_id: strawberry.ID | None = optional_input(
-        "Id of the parent call, which may be stored later; null for a root."
-    )
-    thread_id: str | None = optional_input("Id of the thread.")
-    turn_id: strawberry.ID | None = optional_input(
-        "Id of the call that starts the turn: the call's own id if it is the turn itself."
-    )
-    wb_user_id: str | None = optional_input("User who writes the call; the caller if omitted.")
-    wb_run_id: str | None = optional_input("W&B run of the call, as entity/project/run; any other format is rejected.")
-    wb_run_step: BigInt | None = optional_input("Step of the W&B run at the start, from 0.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    op_name: str
+    """Ref of an op's version, or a name of at most 128 characters."""
+    started_at: DateTime
+    """Start time of the call."""
+    attributes: JSON | None = None
+    """Metadata of the call, as a JSON object; {} if omitted."""
+    inputs: JSON
+    """Arguments of the call, as a JSON object."""
+    id: strawberry.ID | None = None
+    """Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."""
+    display_name: str | None = None
+    """Display name of the call, at most 1,024 characters."""
+    trace_id: strawberry.ID | None = None
+    """Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."""
+    parent_id: strawberry.ID | None = None
+    """Id of the parent call, which may be stored later; null for a root."""
+    thread_id: str | None = None
+    """Id of the thread."""
+    turn_id: strawberry.ID | None = None
+    """Id of the call that starts the turn: the call's own id if it is the turn itself."""
+    wb_user_id: str | None = None
+    """User who writes the call; the caller if omitted."""
+    wb_run_id: str | None = None
+    """W&B run of the call, as entity/project/run; any other format is rejected."""
+    wb_run_step: BigInt | None = None
+    """Step of the W&B run at the start, from 0."""
 
     def to_store(self) -> store.CallStart:
         """Convert to the call start of `stores.calls`."""
@@ -62,21 +68,26 @@ class StartedCallSchemaForInsert(_Part):
 class _CallName:
     """Project and id of a call."""
 
-    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
-    id: strawberry.ID = plain_field("Id of the call.")
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    id: strawberry.ID
+    """Id of the call."""
 
 
 @strawberry.input
 class _End(_Part):
     """Fields of the end of a call."""
 
-    ended_at: DateTime = plain_field("End time of the call.")
-    summary: JSON | None = optional_input(
-        "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
-    )
-    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
-    output: JSON | None = optional_input("Result of the call: any JSON value.")
-    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
+    ended_at: DateTime
+    """End time of the call."""
+    summary: JSON | None = None
+    """Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."""
+    exception: str | None = None
+    """Text of the exception that ended the call; empty for none."""
+    output: JSON | None = None
+    """Result of the call: any JSON value."""
+    wb_run_step_end: BigInt | None = None
+    """Step of the W&B run at the end, from 0."""
 
 
 @strawberry.input
@@ -109,8 +120,10 @@ class CompletedCallSchemaForInsert(StartedCallSchemaForInsert, _End):
 class CallBatchMode:
     """Entry of a batch: either the start or the end of a call."""
 
-    start: StartedCallSchemaForInsert | None = choice_input("Start of a call.")
-    end: EndedCallSchemaForInsert | None = choice_input("End of a call.")
+    start: StartedCallSchemaForInsert | None = strawberry.UNSET
+    """Start of a call."""
+    end: EndedCallSchemaForInsert | None = strawberry.UNSET
+    """End of a call."""
 
     def to_store(self) -> store.CallStart | store.CallEnd:
         """Convert the start or the end, whichever is set, to its form in `stores.calls`."""
@@ -124,8 +137,10 @@ _REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it
 class CallStartRes:
     """Result of storing the start of a call."""
 
-    id: strawberry.ID = plain_field("Id of the call, which its end must repeat.")
-    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
+    id: strawberry.ID
+    """Id of the call, which its end must repeat."""
+    trace_id: strawberry.ID
+    """Id of the trace, which child calls must repeat."""
     ref: strawberry.ID = plain_field(_REF)
 
 
@@ -133,17 +148,17 @@ class CallStartRes:
 class CallEndRes:
     """Result of storing the end of a call."""
 
-    id: strawberry.ID = plain_field("Id of the call.")
+    id: strawberry.ID
+    """Id of the call."""
     ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type
-class CallCreateRes:
+class CallCreateRes(CallStartRes):
     """Result of `callCreate`."""
 
-    id: strawberry.ID = plain_field("Id of the call.")
-    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
-    ref: strawberry.ID = plain_field(_REF)
+    id: strawberry.ID
+    """Id of the call."""
 
 
 @strawberry.type
@@ -155,24 +170,26 @@ class CallCreateBatchRes:
             CallStartRes | CallEndRes,
             strawberry.union("CallBatchResult", description="Result of one entry of a batch."),
         ]
-    ] = plain_field("Results of the entries, in the order of the batch.")
+    ]
+    """Results of the entries, in the order of the batch."""
 
 
 @strawberry.type
 class CallUpdateRes:
     """Result of `callUpdate`."""
 
-    num_updated: int = plain_field(
-        "Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives "
-        "later gets it."
-    )
+    num_updated: int
+    """Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives later
+    gets it.
+    """
 
 
 @strawberry.type
 class CallsDeleteRes:
     """Result of `callsDelete`."""
 
-    num_deleted: int = plain_field("Number of calls deleted by this request, descendants included.")
+    num_deleted: int
+    """Number of calls deleted by this request, descendants included."""
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
@@ -192,48 +209,48 @@ class CallMutations:
     """Mutation fields that write calls."""
 
     @resolved_field()
-    async def call_start(
-        self,
-        info: Info,
-        start: Annotated[StartedCallSchemaForInsert, argument("Start of the call.")],
-    ) -> CallStartRes:
-        """Storage of the start of a call."""
+    async def call_start(self, info: Info, start: StartedCallSchemaForInsert) -> CallStartRes:
+        """Storage of the start of a call.
+
+        Args:
+            start: Start of the call.
+        """
         part = start.to_store()
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
     @resolved_field()
-    async def call_end(
-        self, info: Info, end: Annotated[EndedCallSchemaForInsert, argument("End of the call.")]
-    ) -> CallEndRes:
-        """Storage of the end of a call."""
+    async def call_end(self, info: Info, end: EndedCallSchemaForInsert) -> CallEndRes:
+        """Storage of the end of a call.
+
+        Args:
+            end: End of the call.
+        """
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
         return CallEndRes(id=end.id, ref=_ref(part))
 
     @resolved_field()
-    async def call_create(
-        self,
-        info: Info,
-        call: Annotated[CompletedCallSchemaForInsert, argument("Start and end of the call.")],
-    ) -> CallCreateRes:
+    async def call_create(self, info: Info, call: CompletedCallSchemaForInsert) -> CallCreateRes:
         """Creation of a complete call: its start and its end in one write.
 
         Nothing is stored if either is invalid.
+
+        Args:
+            call: Start and end of the call.
         """
         start, end = call.to_parts()
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
     @resolved_field()
-    async def call_create_batch(
-        self,
-        info: Info,
-        batch: Annotated[list[CallBatchMode], argument("Starts and ends, in any order.")],
-    ) -> CallCreateBatchRes:
+    async def call_create_batch(self, info: Info, batch: list[CallBatchMode]) -> CallCreateBatchRes:
         """Storage of starts and ends of many calls in one request.
 
         Nothing is stored if one of them is invalid.
+
+        Args:
+            batch: Starts and ends, in any order.
         """
         parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
@@ -244,24 +261,27 @@ class CallMutations:
         self,
         info: Info,
         project_id: ProjectId,
-        call_id: Annotated[strawberry.ID, argument("Id of the call.")],
-        display_name: Annotated[
-            str | None, argument("Display name, at most 1,024 characters; empty or null removes the name.")
-        ] = None,
+        call_id: strawberry.ID,
+        display_name: str | None = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
-        """Change of a call's display name."""
+        """Change of a call's display name.
+
+        Args:
+            call_id: Id of the call.
+            display_name: Display name, at most 1,024 characters; empty or null removes the name.
+        """
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
     @resolved_field()
     async def calls_delete(
-        self,
-        info: Info,
-        project_id: ProjectId,
-        call_ids: Annotated[list[strawberry.ID], argument("Ids of the calls, at most 1,000; unknown ids are ignored.")],
-        wb_user_id: User = None,
+        self, info: Info, project_id: ProjectId, call_ids: list[strawberry.ID], wb_user_id: User = None
     ) -> CallsDeleteRes:
-        """Permanent deletion of calls and of all their descendants in their traces."""
+        """Permanent deletion of calls and of all their descendants in their traces.
+
+        Args:
+            call_ids: Ids of the calls, at most 1,000; unknown ids are ignored.
+        """
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)

@@ -1,38 +1,31 @@
 """Mutation that stores OpenTelemetry spans."""
 
-from typing import Annotated
-
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt
-from graphql_schema.fields import ProjectId, User, argument, plain_field, resolved_field
+from graphql_schema.fields import ProjectId, User, resolved_field
 from stores.errors import StoreError
 from stores.otel import Projects
-
-Traces = Annotated[
-    JSON,
-    argument(
-        'ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
-        "lowerCamelCase, ids in hexadecimal."
-    ),
-]
 
 
 @strawberry.type
 class ExportTracePartialSuccess:
     """Rejected spans of a request whose other spans were stored."""
 
-    rejected_spans: BigInt = plain_field("Number of rejected spans; a retry would reject them again.")
-    error_message: str = plain_field("Reasons for the first 20 rejected spans, each with its id and name.")
+    rejected_spans: BigInt
+    """Number of rejected spans; a retry would reject them again."""
+    error_message: str
+    """Reasons for the first 20 rejected spans, each with its id and name."""
 
 
 @strawberry.type
 class OtelExportRes:
     """Result of `otelExport`."""
 
-    partial_success: ExportTracePartialSuccess | None = plain_field("Rejected spans; null if all spans were stored.")
+    partial_success: ExportTracePartialSuccess | None
+    """Rejected spans; null if all spans were stored."""
 
 
 @strawberry.type
@@ -41,11 +34,15 @@ class OtelMutations:
 
     @resolved_field()
     async def otel_export(
-        self, info: Info, project_id: ProjectId, traces: Traces, wb_user_id: User = None
+        self, info: Info, project_id: ProjectId, traces: JSON, wb_user_id: User = None
     ) -> OtelExportRes:
         """Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state.
 
         An invalid span is rejected, and the others are stored; a span that is sent again replaces the first one.
+
+        Args:
+            traces: ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in
+                lowerCamelCase, ids in hexadecimal.
         """
         try:
             projects = Projects(project_id, fixed=True)

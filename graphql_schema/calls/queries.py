@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from enum import Enum
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import strawberry
@@ -14,23 +15,21 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import (
     ProjectId,
     argument,
+    computed_field,
     connections,
-    enum_value,
     optional_input,
-    plain_field,
     resolved_field,
+    selected_fields,
     subscription_field,
     to_store,
 )
 from graphql_schema.fields.connections import Listing, SortBy, connection_field, sort_keys
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT
 from stores import calls as store
 from stores.calls import CallEvent as StoreCallEvent
 from stores.calls import CallsStats, Expansion
-from stores.calls.fields import INDEXED_CALL_FIELDS
-from stores.calls.filters import FILTER_FIELDS, Flag, Texts
+from stores.calls.fields import FILTER_FIELDS, INDEXED_CALL_FIELDS, Flag, Texts
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
@@ -71,7 +70,7 @@ def _stored(value: object) -> object:
 Filter = Annotated[CallsFilter | None, argument("Filter of the calls; all calls if omitted.")]
 Sort = Annotated[list[SortBy] | None, argument("Sort order; by start time, the oldest first, if omitted or empty.")]
 Condition = Annotated[QueryInput | None, argument("Further condition on fields of the calls; none if omitted.")]
-Limit = Annotated[int | None, argument("Upper limit of the count; counting stops there.")]
+
 ExpandColumns = Annotated[
     list[str] | None,
     argument(
@@ -80,14 +79,6 @@ ExpandColumns = Annotated[
         "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
-ReturnExpanded = Annotated[
-    bool | None,
-    argument(
-        "True if the response contains the objects' values in place of the refs, each object with its ref "
-        "under _ref. A ref that cannot be resolved in the project stays as it is."
-    ),
-]
-CallId = Annotated[strawberry.ID, argument("Id of the call.")]
 
 
 @strawberry.type
@@ -96,10 +87,10 @@ class CallsQueryStatsRes:
 
     # The source is `stores.calls.CallsStats`.
 
-    count: BigInt = plain_field("Number of matching calls, at most `limit`.")
-    total_storage_size_bytes: BigInt | None = plain_field(
-        "Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."
-    )
+    count: BigInt
+    """Number of matching calls, at most `limit`."""
+    total_storage_size_bytes: BigInt | None
+    """Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."""
 
 
 @strawberry.type
@@ -108,28 +99,25 @@ class ExplainRes:
 
     # The source is `stores.query.explain.Plan`.
 
-    sorts_in_memory: bool = plain_field(
-        "True if no index provides the order, so that MongoDB sorts all matching documents."
-    )
-    keys_examined: BigInt = plain_field("Number of index keys that MongoDB examined.")
-    documents_examined: BigInt = plain_field("Number of documents that MongoDB examined.")
-    returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
-    milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
+    sorts_in_memory: bool
+    """True if no index provides the order, so that MongoDB sorts all matching documents."""
+    keys_examined: BigInt
+    """Number of index keys that MongoDB examined."""
+    documents_examined: BigInt
+    """Number of documents that MongoDB examined."""
+    returned: BigInt
+    """Number of documents returned: page size plus one if there is a next page."""
+    milliseconds: BigInt
+    """Execution time in MongoDB, in milliseconds."""
 
-    @resolved_field()
-    def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the indexes that MongoDB uses."""
-        return sorted(parent.indexes)
+    indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
+    """Names of the indexes that MongoDB uses."""
 
-    @resolved_field()
-    def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """Names of the plan's stages, as MongoDB reports them."""
-        return sorted(parent.stages)
+    stages = computed_field(lambda plan: sorted(plan.stages), list[str])
+    """Names of the plan's stages, as MongoDB reports them."""
 
-    @resolved_field()
-    def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """Aggregation pipeline that LoomQL sends to MongoDB."""
-        return JSON(parent.pipeline_text)
+    pipeline = computed_field(attrgetter("pipeline_text"), JSON)
+    """Aggregation pipeline that LoomQL sends to MongoDB."""
 
 
 @strawberry.type
@@ -137,8 +125,12 @@ class CallQueries:
     """Query fields that read calls."""
 
     @resolved_field(returns=CallSchema | None)
-    async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:
-        """Call with an id; null if it is missing or deleted."""
+    async def call(self, info: Info, project_id: ProjectId, id: strawberry.ID) -> Row | None:
+        """Call with an id; null if it is missing or deleted.
+
+        Args:
+            id: Id of the call.
+        """
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
@@ -153,9 +145,14 @@ class CallQueries:
         *,
         request: PageRequest,
         expand_columns: ExpandColumns = None,
-        return_expanded_column_values: ReturnExpanded = True,
+        return_expanded_column_values: bool | None = True,
     ) -> Listing:
-        """Page of the project's calls."""
+        """Page of the project's calls.
+
+        Args:
+            return_expanded_column_values: True if the response contains the objects' values in place of the refs, each
+                object with its ref under _ref. A ref that cannot be resolved in the project stays as it is.
+        """
         calls = info.context.stores.calls
         store_filter, condition = to_store(filter), to_store(query)
         wanted = connections.selected_node_fields(info)
@@ -179,10 +176,14 @@ class CallQueries:
         project_id: ProjectId,
         filter: Filter = None,
         query: Condition = None,
-        limit: Limit = None,
+        limit: int | None = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """Number and storage size of matching calls."""
+        """Number and storage size of matching calls.
+
+        Args:
+            limit: Upper limit of the count; counting stops there.
+        """
         store_filter, condition = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, store_filter, limit, condition, expansion)
@@ -205,23 +206,18 @@ class CallQueries:
         )
 
 
-After = Annotated[
-    str | None,
-    argument(
-        "Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
-        "`extensions.after`. A cursor is valid for any filter and query over the same project."
-    ),
-]
-
-
 @strawberry.enum
 class CallEventType(Enum):
     """Kind of change of a call."""
 
-    STARTED = enum_value("started", "Start of the call, which may have ended before the event arrives.")
-    ENDED = enum_value("ended", "End of the call, or storage of a complete call.")
-    UPDATED = enum_value("updated", "Change of the display name, or a replaced start or end.")
-    DELETED = enum_value("deleted", "Deletion of the call. Removal by a purge or by retention sends no event.")
+    STARTED = "started"
+    """Start of the call, which may have ended before the event arrives."""
+    ENDED = "ended"
+    """End of the call, or storage of a complete call."""
+    UPDATED = "updated"
+    """Change of the display name, or a replaced start or end."""
+    DELETED = "deleted"
+    """Deletion of the call. Removal by a purge or by retention sends no event."""
 
 
 @strawberry.type
@@ -230,11 +226,12 @@ class CallEvent:
 
     # The source is `stores.calls.CallEvent`.
 
-    type: CallEventType = plain_field("Kind of change.")
-    call: CallSchema = plain_field(
-        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
-    )
-    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
+    type: CallEventType
+    """Kind of change."""
+    call: CallSchema
+    """Call as stored when the event is sent, shortly after the change; for DELETED, its last state."""
+    cursor: str
+    """Cursor of this event; pass it as `after`, to any server, to continue after it."""
 
 
 @strawberry.type
@@ -248,12 +245,16 @@ class CallSubscriptions:
         project_id: ProjectId,
         filter: Filter = None,
         query: Condition = None,
-        after: After = None,
+        after: str | None = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """Events of changes of the project's calls: from now on, or after a past cursor without gaps.
 
         A deleted call is filtered by its last state. Conditions on feedback and costs use their values at the time the
         event is sent; a later change of these sends no event.
+
+        Args:
+            after: Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's
+                `extensions.after`. A cursor is valid for any filter and query over the same project.
         """
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(

@@ -16,7 +16,6 @@ from graphql_schema.fields import (
     Node,
     argument,
     computed_field,
-    enum_value,
     json_field,
     node_ref,
     plain_field,
@@ -30,9 +29,8 @@ from graphql_schema.refs import ResolvedRef, refs_of
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type
 from stores.calls.summaries import usage
 from stores.costs import bill
-from stores.paging import Row
+from stores.paging import JsonField, Row
 from stores.refs import call_ref
-from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
 
@@ -48,9 +46,7 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
     return (row["project_id"], _ALL_TIMES, row["thread_id"]) if row.get("thread_id") else None
 
 
-def _of_trace(
-    description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]
-) -> FieldDefinition:
+def _of_trace(kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> FieldDefinition:
     """Field of root calls with one number from the totals of their trace; null for other calls.
 
     Totals of all traces of a page are read by one lookup, of the fields `wanted`.
@@ -62,17 +58,21 @@ def _of_trace(
         found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
         return [value(found[key]) if key else None for key in keys]
 
-    return resolved_field(description, returns=kind, work=COUNT)(batched_resolver(of_all))
+    return resolved_field(returns=kind, work=COUNT)(batched_resolver(of_all))
 
 
 @strawberry.enum
 class TraceStatus(Enum):
     """Status of a call."""
 
-    SUCCESS = enum_value("success", "Ended without an exception.")
-    ERROR = enum_value("error", "Ended with an exception.")
-    RUNNING = enum_value("running", "Started but not ended.")
-    DESCENDANT_ERROR = enum_value("descendant_error", "Ended without an exception, but descendants failed.")
+    SUCCESS = "success"
+    """Ended without an exception."""
+    ERROR = "error"
+    """Ended with an exception."""
+    RUNNING = "running"
+    """Started but not ended."""
+    DESCENDANT_ERROR = "descendant_error"
+    """Ended without an exception, but descendants failed."""
 
 
 @strawberry.type
@@ -84,13 +84,20 @@ class LLMUsageSchema:
     as cacheReadTokens, do not overlap, even if the reported input includes them.
     """
 
-    model: str = plain_field("Name of the model.")
-    prompt_tokens: BigInt | None = plain_field("Number of prompt tokens.")
-    input_tokens: BigInt | None = plain_field("Number of input tokens, another name for prompt tokens.")
-    completion_tokens: BigInt | None = plain_field("Number of completion tokens.")
-    output_tokens: BigInt | None = plain_field("Number of output tokens, another name for completion tokens.")
-    requests: BigInt | None = plain_field("Number of requests to the model.")
-    total_tokens: BigInt | None = plain_field("Number of tokens in total, as the provider counts them.")
+    model: str
+    """Name of the model."""
+    prompt_tokens: BigInt | None
+    """Number of prompt tokens."""
+    input_tokens: BigInt | None
+    """Number of input tokens, another name for prompt tokens."""
+    completion_tokens: BigInt | None
+    """Number of completion tokens."""
+    output_tokens: BigInt | None
+    """Number of output tokens, another name for completion tokens."""
+    requests: BigInt | None
+    """Number of requests to the model."""
+    total_tokens: BigInt | None
+    """Number of tokens in total, as the provider counts them."""
 
 
 GraphQLKind = Any
@@ -122,7 +129,7 @@ def _column_field(column: Column) -> FieldDefinition:
     if isinstance(column.value, JsonField):
         return json_field(column.value, column.description)
     if column.value:
-        return computed_field(column.description, column.value, _type_of(column))
+        return computed_field(column.value, _type_of(column), column.description)
     return plain_field(column.description)
 
 
@@ -135,6 +142,11 @@ def _with_columns(cls: _Class) -> _Class:
     return cls
 
 
+def _costs(row: Row) -> list[Row]:
+    used = row.get("usage")
+    return bill(used, row["started_at"], row[PRICES]) if used else []
+
+
 @strawberry.type
 @_with_columns
 class CallSchema(Node):
@@ -142,110 +154,57 @@ class CallSchema(Node):
 
     # The source is a row of `stores.calls`.
 
-    @resolved_field(returns=list[LLMUsageSchema], size=3)
-    def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
-        return usage(parent)
+    usage = computed_field(usage, list[LLMUsageSchema], size=3)
+    """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""
 
-    @resolved_field(returns=list[LLMCostSchema], size=3)
-    def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Usage and cost of the call, by model; empty if no model has a price or a stated cost.
-
-        A model without a price has counts only. LoomQL computes costs from current prices on each read, so summary does
-        not contain them.
-        """
-        used = parent.get("usage")
-        return bill(used, parent["started_at"], parent[PRICES]) if used else []
+    costs = computed_field(_costs, list[LLMCostSchema], size=3)
+    """Usage and cost of the call, by model; empty if no model has a price or a stated cost. A model without a price has
+    counts only. LoomQL computes costs from current prices on each read, so summary does not contain them.
+    """
 
     total_cost = _column_field(_COLUMNS["total_cost"])
-    trace_cost = _of_trace(
-        "Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is "
-        "a root, or if no model has a price in US dollars. totalCost is the cost of the usage that the root itself "
-        "reports, which may be the sum of the trace or nothing.",
-        float | None,
-        TOKENS_AND_COST,
-        lambda totals: totals["usage"]["cost"],
-    )
-    trace_tokens = _of_trace(
-        "Number of tokens of all calls of the trace, each counted once; null unless the call is a root.",
-        BigInt | None,
-        TOKENS_AND_COST,
-        lambda totals: totals["usage"]["total_tokens"],
-    )
-    trace_errors = _of_trace(
-        "Number of calls of the trace that ended with an exception; null unless the call is a root.",
-        BigInt | None,
-        CALLS_AND_ERRORS,
-        lambda totals: totals["num_errors"],
-    )
-    trace_calls = _of_trace(
-        "Number of calls of the trace; null unless the call is a root.",
-        BigInt | None,
-        CALLS_AND_ERRORS,
-        lambda totals: totals["num_calls"],
-    )
+    trace_cost = _of_trace(float | None, TOKENS_AND_COST, lambda totals: totals["usage"]["cost"])
+    """Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is a
+    root, or if no model has a price in US dollars. totalCost is the cost of the usage that the root itself reports,
+    which may be the sum of the trace or nothing.
+    """
+    trace_tokens = _of_trace(BigInt | None, TOKENS_AND_COST, lambda totals: totals["usage"]["total_tokens"])
+    """Number of tokens of all calls of the trace, each counted once; null unless the call is a root."""
+    trace_errors = _of_trace(BigInt | None, CALLS_AND_ERRORS, lambda totals: totals["num_errors"])
+    """Number of calls of the trace that ended with an exception; null unless the call is a root."""
+    trace_calls = _of_trace(BigInt | None, CALLS_AND_ERRORS, lambda totals: totals["num_calls"])
+    """Number of calls of the trace; null unless the call is a root."""
 
-    ref: strawberry.ID = node_ref(
-        call_ref, "Ref of the call. JSON values refer to the call by it, and node resolves it."
-    )
-    op = to_one(
-        "Version of the op; null if opName is no ref into this project, or its version is missing.",
-        ObjSchema | None,
-        lambda stores: stores.objects.by_refs,
-        key_of("project_id", "op_name"),
-    )
-    parent = to_one(
-        "Parent call; null for a root, and if the parent is missing or deleted.",
-        Call | None,
-        lambda stores: stores.calls.by_keys,
-        key_of("project_id", "parent_id"),
-    )
-    children = to_many(
-        "Child calls, the oldest first.",
-        Call,
-        lambda stores: stores.calls.children,
-        key_of("project_id", "id"),
-    )
-    turn = to_one(
-        "Call that started the turn; null if the call is in no turn, or that call is missing or deleted.",
-        Call | None,
-        lambda stores: stores.calls.by_keys,
-        key_of("project_id", "turn_id"),
-    )
+    ref: strawberry.ID = node_ref(call_ref)
+    """Ref of the call. JSON values refer to the call by it, and node resolves it."""
+    op = to_one(ObjSchema | None, lambda stores: stores.objects.by_refs, key_of("project_id", "op_name"))
+    """Version of the op; null if opName is no ref into this project, or its version is missing."""
+    parent = to_one(Call | None, lambda stores: stores.calls.by_keys, key_of("project_id", "parent_id"))
+    """Parent call; null for a root, and if the parent is missing or deleted."""
+    children = to_many(Call, lambda stores: stores.calls.children, key_of("project_id", "id"))
+    """Child calls, the oldest first."""
+    turn = to_one(Call | None, lambda stores: stores.calls.by_keys, key_of("project_id", "turn_id"))
+    """Call that started the turn; null if the call is in no turn, or that call is missing or deleted."""
 
-    thread = to_one(
-        "Thread of the call; null if the call is in none, or no turn of the thread has ended yet.",
-        ThreadOf | None,
-        lambda stores: stores.threads.by_keys,
-        _thread_key,
-    )
-    evaluation_run = to_one(
-        "Evaluation run of the call: the call itself or one of its 4 nearest ancestors; null if none of them is a run.",
-        Run | None,
-        lambda stores: stores.evaluations.runs_above,
-        key_of("project_id", "id"),
-    )
+    thread = to_one(ThreadOf | None, lambda stores: stores.threads.by_keys, _thread_key)
+    """Thread of the call; null if the call is in none, or no turn of the thread has ended yet."""
+    evaluation_run = to_one(Run | None, lambda stores: stores.evaluations.runs_above, key_of("project_id", "id"))
+    """Evaluation run of the call: the call itself or one of its 4 nearest ancestors; null if none of them is a run."""
 
-    @resolved_field(returns=TraceOf)
-    def trace(self, parent: strawberry.Parent[Row]) -> Row:
-        """Trace of the call."""
-        return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
+    trace = computed_field(lambda row: {name: row[name] for name in ("project_id", "trace_id")}, TraceOf)
+    """Trace of the call."""
 
     feedback = to_many(
-        "Feedback on the call, the oldest first; `last: 10` returns the newest.",
         Feedback,
         lambda stores: stores.feedback.of_calls,
         key_of("project_id", "id"),
         arguments={"types": Types},
         to_key=lambda types=None: (frozenset(types or ()),),
     )
+    """Feedback on the call, the oldest first; `last: 10` returns the newest."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the inputs, in their order, with duplicates."""
-        return refs_of(parent, "input_refs")
+    input_refs = computed_field(lambda row: refs_of(row, "input_refs"), list[ResolvedRef])
+    """Refs in the inputs, in their order, with duplicates."""
 
-    @resolved_field(returns=list[ResolvedRef])
-    def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Refs in the output, in their order, with duplicates."""
-        return refs_of(parent, "output_refs")
+    output_refs = computed_field(lambda row: refs_of(row, "output_refs"), list[ResolvedRef])
+    """Refs in the output, in their order, with duplicates."""

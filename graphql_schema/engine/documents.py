@@ -95,6 +95,16 @@ class PreparedOperation:
         self.text = text
         self.node = node
         self.kind = OperationType(node.operation.value)
+        self.root_field = _root_field(node)
+        """The root field as a label of metrics; "several" if there are more, or a fragment."""
+        self.is_query = self.kind is OperationType.QUERY
+        """True for a query, which may be cancelled at any time."""
+        self.is_subscription = self.kind is OperationType.SUBSCRIPTION
+        """True for a subscription."""
+        self.is_finite_subscription = self.is_subscription and self.root_field in _FINITE_SUBSCRIPTIONS
+        """True for a subscription that ends by itself; it keeps its input in memory until then."""
+        self.is_open_ended_subscription = self.is_subscription and not self.is_finite_subscription
+        """True for a subscription that may run for days."""
         self.fragments = {
             definition.name.value: definition
             for definition in document.definitions
@@ -104,36 +114,6 @@ class PreparedOperation:
         self._schema, self._executor_class = weights.schema, executor_class
         self._weights, self._limits = weights, limits
         self._on_growth = on_growth
-
-    @cached_property
-    def root_field(self) -> str:
-        """The root field as a label of metrics; "several" if there are more, or a fragment.
-
-        The number of labels is bounded by the schema's root fields, whatever clients send.
-        """
-        selected = self.node.selection_set.selections
-        names = {selection.name.value if isinstance(selection, FieldNode) else SEVERAL for selection in selected}
-        return names.pop() if len(names) == 1 else SEVERAL
-
-    @property
-    def is_query(self) -> bool:
-        """True for a query, which may be cancelled at any time."""
-        return self.kind is OperationType.QUERY
-
-    @property
-    def is_subscription(self) -> bool:
-        """True for a subscription."""
-        return self.kind is OperationType.SUBSCRIPTION
-
-    @property
-    def is_finite_subscription(self) -> bool:
-        """True for a subscription that ends by itself; it keeps its input in memory until then."""
-        return self.is_subscription and self.root_field in _FINITE_SUBSCRIPTIONS
-
-    @property
-    def is_open_ended_subscription(self) -> bool:
-        """True for a subscription that may run for days."""
-        return self.is_subscription and self.root_field not in _FINITE_SUBSCRIPTIONS
 
     @cached_property
     def variable_types(self) -> dict[str, str]:
@@ -208,6 +188,13 @@ class PreparedOperation:
                 variable = argument.value.name.value
                 return variable if uses.counts[variable] == _USES_OF_CURSOR else None
         return None
+
+
+def _root_field(node: OperationDefinitionNode) -> str:
+    """Return the label of the root field; the schema's fields bound the number of labels, whatever clients send."""
+    selected = node.selection_set.selections
+    names = {selection.name.value if isinstance(selection, FieldNode) else SEVERAL for selection in selected}
+    return names.pop() if len(names) == 1 else SEVERAL
 
 
 class _VariableUses(Visitor):

@@ -1,10 +1,16 @@
-"""The executor: graphql-core's, with compiled functions for rows of objects, and a limited number of root fields."""
+"""The executor: graphql-core's, with compiled functions for rows of objects, and a limited number of root fields.
+
+A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
+list, and all rows nested in them, defer such fields to `BatchedFields`, which resolves each for all rows at once.
+"""
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable
-from contextlib import nullcontext
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import Any, Final, cast
+from itertools import islice
+from typing import Any, Final
 
 import strawberry
 from graphql import (
@@ -19,27 +25,40 @@ from graphql import (
     GraphQLSchema,
     OperationType,
     get_nullable_type,
+    is_abstract_type,
     is_composite_type,
     is_introspection_type,
+    is_object_type,
 )
 from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
-from graphql.execution.executor import Executor, to_nodes
+from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.execution.types import ExperimentalIncrementalExecutionResults
-from graphql.pyutils import AwaitableOrValue, Path, RefMap
+from graphql.pyutils import AwaitableOrValue, Path, RefMap, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.field import StrawberryField
-from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.cast import get_strawberry_type_cast
 
-from graphql_schema.execution.plans import UNWRAPPED, Field, Plans, is_plain
-from graphql_schema.execution.rows import BatchedFields, Info, Location, RowList, Rows, path_of
-from stores.concurrency.time_slices import ReleasedItems
+from graphql_schema.execution.plans import Field, Plan, Plans, plain_object
+from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems, TimeSlice
 
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """Part of `@defer` at a location; always None, because the schema has no `@defer`."""
+
+Info = GraphQLResolveInfo[Any]
+
+IS_ROW: Final = "IS_ROW"
+"""Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
+
+
+Data = dict[str, Any]
+Location = Path | tuple[Any, str | int, str | None] | None
+"""Location of an object: a path, or a tuple of the parent location, key and type name, from which few paths are built.
+
+None is the root.
+"""
 
 MAX_CONCURRENT_ROOT_FIELDS: Final = 4
 """Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
@@ -170,7 +189,7 @@ class CompilingExecutor(LimitedRootsExecutor):
         """The plans of the operation; its prepared operation shares them among its requests."""
         return Plans(self.operation, self.fragment_definitions.values())
 
-    def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
+    def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> "Rows | None":
         """Return the compiled rows of a selection on an object; None if compiling is not worth it, or impossible."""
         key = (id(kind), id(details))
         kept = self._rows.get(key)
@@ -183,7 +202,7 @@ class CompilingExecutor(LimitedRootsExecutor):
             self._rows[key] = (details, rows)
         return rows
 
-    def known_rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
+    def known_rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> "Rows | None":
         """Return the rows of a selection that this execution has used before; None otherwise."""
         kept = self._rows.get((id(kind), id(details)))
         return kept[1] if kept else None
@@ -208,7 +227,7 @@ class CompilingExecutor(LimitedRootsExecutor):
             return self.finish(self.build_response(None))
         return self.finish(self.build_response(data)) if isinstance(data, dict) else self._awaited_response(data)
 
-    def _root(self) -> Rows | None:
+    def _root(self) -> "Rows | None":
         """Return the rows of the root of a query or an event; None if they are not compiled yet, or cannot be."""
         # The fields of a mutation are executed one after the other.
         kind = self.schema.get_root_type(self.operation.operation)
@@ -352,37 +371,432 @@ class CompilingExecutor(LimitedRootsExecutor):
             return None
 
 
-def call_directly(schema: GraphQLSchema) -> None:
-    """Make the plain fields of a schema call their resolvers directly.
+class Rows:
+    """Makes rows by a plan; unusual values are completed by graphql-core.
 
-    Coercion must return the arguments in the form of the resolvers, as `coerce_to_inputs` ensures.
+    `row` returns the data of an object at a location; the awaitables of its fields are then in `pending`, by name.
     """
-    for kind in schema.type_map.values():
-        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
-        for definition in kind.fields.values() if isinstance(kind, GraphQLObjectType) else ():
-            field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-            if is_plain(field) and field.base_resolver:
-                for argument in definition.args.values():
-                    argument.out_name = argument.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
-                setattr(definition, attribute, _direct(field, field.base_resolver))
+
+    def __init__(self, executor: CompilingExecutor, plan: Plan, arguments: dict[int, Any]) -> None:
+        self._executor = executor
+        self.fields = plan.fields
+        self.pending: list[tuple[str, Awaitable[Any]]] = []
+        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
+        self.batched = plan.batched
+
+    @classmethod
+    def of(cls, executor: CompilingExecutor, plan: Plan) -> "Rows | None":
+        """Return the rows of a plan; None if arguments of a field must be computed for each row."""
+        arguments = {}
+        for position in plan.with_arguments:
+            field = plan.fields[position]
+            arguments[position] = field.shared_arguments(executor.variable_values)
+            if arguments[position] is None:
+                return None
+        return cls(executor, plan, arguments)
+
+    def close(self) -> None:
+        """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
+        self.row = _closed_row
+
+    def complete(self, source: object, at: Location) -> AwaitableOrValue[Data]:
+        """Return the data of one object, or an awaitable if some of its fields must be awaited.
+
+        Raises:
+            GraphQLError: if a field fails that must not be null.
+        """
+        try:
+            data = self.row(source, at)
+        except Exception:
+            self.abandon()
+            raise
+        return self.gathered(data) if self.pending else data
+
+    def gathered(self, data: Data) -> Awaitable[Data]:
+        """Return an awaitable of a row with its pending fields."""
+        waiting = dict(self.pending)
+        self.pending.clear()
+        return _gathered(data, waiting)
+
+    def abandon(self) -> None:
+        """Let the pending fields of a failed row finish in the background."""
+        if self.pending:
+            self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
+            self.pending.clear()
+
+    def _defer_or_resolve(self, source: object, at: Location, data: Data) -> None:
+        """Defer the batched fields of a row in a list; resolve those of a single row."""
+        batched_fields = self._executor.batched_fields
+        if batched_fields is not None and batched_fields.gathers:
+            batched_fields.defer(self, source, at, data)
+            return
+        for position in self.batched:
+            data[self.fields[position].name] = self._ordinary(position, source, at)
+
+    def completed(self, position: int, value: object, at: Location) -> object:
+        """Complete a value of a batched field; its awaitables are added to `pending`.
+
+        Raises:
+            GraphQLError: if it must not be null, and is null or failed.
+        """
+        if value is None and self.fields[position].is_nullable:
+            return None
+        return self._below(position, value, at)
+
+    def _unusual(self, position: int, value: object, at: Location) -> object:
+        """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
+        field = self.fields[position]
+        return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
+
+    def _below(self, position: int, value: object, at: Location) -> object:
+        """Complete an object, or a list of objects, inside the row."""
+        field, executor = self.fields[position], self._executor
+        if type(value) is list and field.plain_item_type:
+            if not value:
+                return []
+            return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
+        kind = field.object_type if type(value) is dict or hasattr(type(value), IS_ROW) else None
+        rows = executor.rows(kind, field.details) if kind else None
+        if rows is None:
+            return self._unusual(position, value, at)
+        try:
+            data = rows.complete(value, (at, field.name, field.parent.name))
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
+            executor.handle_field_error(error, field.type, field.details, path_at(at, field))
+            return None
+        if isinstance(data, dict):
+            return data
+        return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
+
+    def _ordinary(self, position: int, source: object, at: Location) -> object:
+        """Resolve and complete a field by graphql-core."""
+        field = self.fields[position]
+        return self._pend(field, self._executor.execute_planned(field, source, path_at(at, field)))
+
+    def _pend(self, field: Field, completed: object) -> object:
+        if self._executor.is_awaitable(completed):
+            self.pending.append((field.name, completed))
+        return completed
 
 
-def _direct(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., object]:
-    function = cast("Callable[..., object]", resolver.wrapped_func)
-    has_self = resolver.self_parameter is not None
-    sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
-    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+def path_at(at: Location, field: Field) -> Path:
+    """Return the path of a field of an object."""
+    return Path(at and path_of(at), field.name, field.parent.name)
 
-    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> object:
-        for name, value in values.items():
-            if type(value) is list:
-                # A resolver may change its list, which others may receive from the same variable.
-                values[name] = value.copy()
-        for name in sources:
-            values[name] = source
-        if info_name:
-            values[info_name] = strawberry.Info(_raw_info=info, _field=field)
-        return function(source, **values) if has_self else function(**values)
 
-    setattr(resolve, UNWRAPPED, False)
-    return resolve
+def path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
+    """Return the path of a location."""
+    if isinstance(at, Path):
+        return at
+    around, key, typename = at
+    return Path(around and path_of(around), key, typename)
+
+
+def _closed_row(*_given: object) -> Data:
+    """Replaces the row function after the response, for tasks still running, such as siblings of a failed field."""
+    raise RuntimeError("the response has been sent")
+
+
+async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
+    if len(waiting) == 1:
+        [(name, awaitable)] = waiting.items()
+        data[name] = await awaitable
+    else:
+        found = await gather_with_cancel(*waiting.values())
+        data.update(zip(waiting, found, strict=True))
+    return data
+
+
+async def _gathered_in_batches(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Await all: start their tasks in batches, between which other tasks run. The first failure cancels the others."""
+    if len(awaitables) <= BATCH_SIZE:
+        return await gather_with_cancel(*awaitables)
+    waiting, tasks = iter(awaitables), list[asyncio.Future[Any]]()
+    try:
+        while batch := [asyncio.ensure_future(each) for each in islice(waiting, BATCH_SIZE)]:
+            tasks += batch
+            await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        for each in waiting:
+            _close_unstarted(each)
+        raise
+    return await gather_with_cancel(*tasks)
+
+
+def _close_unstarted(awaitable: object) -> None:
+    """Close a coroutine that has not started, and the coroutines among its arguments, which it never awaits."""
+    if not inspect.iscoroutine(awaitable) or inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
+        return
+    arguments = list(inspect.getcoroutinelocals(awaitable).values())
+    awaitable.close()
+    for argument in arguments:
+        for each in argument.values() if isinstance(argument, dict) else (argument,):
+            _close_unstarted(each)
+
+
+Deferred = list[tuple[Any, Location, Data]]
+"""Sources, the locations of their rows, and the rows."""
+
+
+class BatchedFields:
+    """Deferred fields of the rows of one list; if it does not gather, each row resolves its own fields."""
+
+    def __init__(self, executor: CompilingExecutor, *, gathers: bool = True) -> None:
+        self._executor = executor
+        self.gathers = gathers
+        self.deferred: dict[Rows, Deferred] = {}
+
+    def defer(self, rows: Rows, source: object, at: Location, data: Data) -> None:
+        """Defer the batched fields of a row."""
+        self.deferred.setdefault(rows, []).append((source, at, data))
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Context manager in which all rows defer their fields to this object; its block must not await."""
+        self._executor.batched_fields = self
+        try:
+            yield
+        finally:
+            self._executor.batched_fields = None
+
+    async def resolve_all(self) -> None:
+        """Resolve the deferred fields, then those of the resulting rows, and so on.
+
+        Raises:
+            Exception: if a field fails in a row that cannot be null.
+        """
+        lookups = [(rows, position, deferred) for rows, deferred in self.deferred.items() for position in rows.batched]
+        found = await gather_with_cancel(*(self._resolved(*each) for each in lookups))
+        below = BatchedFields(self._executor)
+        awaited: list[tuple[Data, str, Awaitable[Any]]] = []
+        try:
+            for (rows, position, deferred), values in zip(lookups, found, strict=True):
+                await below._put(rows, position, deferred, values, awaited)
+        except Exception:
+            self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
+            raise
+        further = [below.resolve_all()] if below.deferred else []
+        await _gathered_in_batches([*further, *(_put_awaited(*each) for each in awaited)])
+
+    async def _resolved(self, rows: Rows, position: int, deferred: Deferred) -> list[Any]:
+        """Return the values of a field, one for each row."""
+        executor, field = self._executor, rows.fields[position]
+        resolve, plain_field = field.batch_resolver, field.plain_field
+        if resolve is None or plain_field is None:
+            raise TypeError("only fields with a batch resolver are resolved for all rows at once")
+        raw_info = executor.info(field, path_at(deferred[0][1], field))
+        info: strawberry.Info[Any, Any] = strawberry.Info(_raw_info=raw_info, _field=plain_field)
+        return await resolve(info, [source for source, _, _ in deferred], **field.arguments(executor.variable_values))
+
+    async def _put(
+        self,
+        rows: Rows,
+        position: int,
+        deferred: Deferred,
+        values: list[Any],
+        awaited: list[tuple[Data, str, Awaitable[Any]]],
+    ) -> None:
+        """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
+        time_slice, pairs, name = TimeSlice(), iter(zip(deferred, values, strict=True)), rows.fields[position].name
+        while True:
+            with self.gathering():
+                for (_, at, data), value in pairs:
+                    data[name] = rows.completed(position, value, at)
+                    if rows.pending:
+                        awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
+                        rows.pending.clear()
+                    if time_slice.is_used_up():
+                        break
+                else:
+                    return
+            await time_slice.yield_to_loop()
+
+
+async def _put_awaited(data: Data, name: str, awaitable: Awaitable[Any]) -> None:
+    data[name] = await awaitable
+
+
+def type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
+    """Return the object type of a value if its class alone determines it; None if graphql-core must resolve it."""
+    definition = getattr(type(item), "__strawberry_definition__", None)
+    if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
+        return None
+    if get_strawberry_type_cast(item) is not None or hasattr(item, "__await__"):
+        return None
+    named = get_nullable_type(kind)
+    if not is_abstract_type(named):
+        return plain_object(kind)
+    found = schema.get_type(definition.name)
+    return plain_object(found) if is_object_type(found) and schema.is_sub_type(named, found) else None
+
+
+class RowList:
+    """The completed items of one list.
+
+    Args:
+        executor: the execution of the list.
+        kind: the type of the items.
+        details: every node that selects the list.
+        path: location of the list.
+        info: returns the info of the list's field, which only unusual items need.
+    """
+
+    __slots__ = (
+        *("_awaited", "_batched_fields", "_by_class", "_completed", "_details", "_executor", "_info", "_items"),
+        *("_kind", "_path"),
+    )
+
+    def __init__(
+        self,
+        executor: CompilingExecutor,
+        kind: GraphQLOutputType,
+        details: FieldDetailsList,
+        path: Location,
+        info: Callable[[], Info],
+    ) -> None:
+        self._executor = executor
+        self._kind = kind
+        self._details = details
+        self._path = path
+        self._info = info
+        self._completed: list[Any] = []
+        self._awaited: list[int] = []
+        self._by_class: dict[type, Rows] = {}
+        self._batched_fields: BatchedFields | None = None
+        self._items: list[Any] = []
+
+    def complete(self, items: Iterable[Any]) -> AwaitableOrValue[list[Any]]:
+        """Complete all items.
+
+        Raises:
+            GraphQLError: if an item fails and must not be null.
+        """
+        self._add(iter(items))
+        return self._all()
+
+    async def complete_in_slices(self, released: ReleasedItems[Any]) -> list[Any]:
+        """Complete the items in time slices, and release each; raises as `complete` does."""
+        time_slice, items = TimeSlice(), iter(released.items)
+
+        def is_enough(item: object) -> bool:
+            released.release(item)
+            return time_slice.is_used_up()
+
+        while self._add(items, is_enough):
+            await time_slice.yield_to_loop()
+        found = self._all()
+        return found if isinstance(found, list) else await found
+
+    def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None = None) -> bool:
+        """Add items until `is_enough` is true for one; return whether it was."""
+        try:
+            if self._executor.batched_fields is not None:
+                return self._add_each(items, is_enough)
+            batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
+            with batched_fields.gathering():
+                return self._add_each(self._stored(items, batched_fields), is_enough)
+        except Exception:
+            remaining = collect_iterator_awaitables(items, self._executor.is_awaitable)
+            self._executor.track_async_work([*self._waiting(), *remaining])
+            raise
+
+    def _stored(self, items: Iterator[Any], batched_fields: BatchedFields) -> Iterator[Any]:
+        """Yield the items, and store them in case all must be completed again."""
+        for item in items:
+            self._items.append(item)
+            yield item
+            if len(self._completed) == 1 and not batched_fields.deferred:
+                # If the first row resolves its own fields, the others can join its lookups, so they need no gathering.
+                batched_fields.gathers = False
+
+    def _add_each(self, items: Iterator[Any], is_enough: Callable[[Any], bool] | None) -> bool:
+        completed, path, by_class = self._completed, self._path, self._by_class
+        for item in items:
+            rows = by_class.get(type(item)) or self._find_rows(item)
+            if rows is None or (type(item) is not dict and get_strawberry_type_cast(item) is not None):
+                self._add_unusual(item)
+            else:
+                try:
+                    completed.append(rows.row(item, (path, len(completed), None)))
+                except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
+                    self._add_failed(rows, error)
+                if rows.pending:
+                    self._await_last(rows)
+            if is_enough and is_enough(item):
+                return True
+        return False
+
+    def _add_failed(self, rows: Rows, error: Exception) -> None:
+        rows.abandon()
+        self._executor.handle_field_error(error, self._kind, self._details, self._next_path())
+        self._completed.append(None)
+
+    def _await_last(self, rows: Rows) -> None:
+        """Make the last row an awaitable."""
+        data = rows.gathered(self._completed.pop())
+        path = self._next_path()
+        self._awaited.append(len(self._completed))
+        self._completed.append(self._executor.guarded(data, self._kind, self._details, path))
+
+    def _next_path(self) -> Path:
+        return Path(path_of(self._path), len(self._completed), None)
+
+    def _find_rows(self, item: object) -> "Rows | None":
+        """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
+        is_dict = type(item) is dict
+        kind = plain_object(self._kind) if is_dict else type_by_class(self._kind, item, self._executor.schema)
+        if kind is None:
+            return None
+        # The first row of a new selection is completed by graphql-core, and registers the selection.
+        find = self._executor.rows if self._completed else self._executor.known_rows
+        rows = find(kind, self._details)
+        if rows:
+            self._by_class[type(item)] = rows
+        return rows
+
+    def _add_unusual(self, item: object) -> None:
+        """Add an item that only graphql-core can complete."""
+        executor, target = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
+        position = len(self._completed)
+        if executor.is_awaitable(item):
+            self._completed.append(executor.complete_awaitable_list_item_value(item, *target))
+            self._awaited.append(position)
+        elif executor.complete_list_item_value(item, self._completed, *target):
+            self._awaited.append(position)
+
+    def _all(self) -> AwaitableOrValue[list[Any]]:
+        """Return all items, or an awaitable of them."""
+        if self._batched_fields and self._batched_fields.deferred:
+            return self._with_batched_fields(self._batched_fields)
+        return self._gathered() if self._awaited else self._completed
+
+    async def _with_batched_fields(self, batched_fields: BatchedFields) -> list[Any]:
+        """Return all items after their deferred fields are resolved."""
+        try:
+            await gather_with_cancel(batched_fields.resolve_all(), *([self._gathered()] if self._awaited else ()))
+        except Exception:  # noqa: BLE001 -- completing the items again raises it again
+            return await self._again()
+        return self._completed
+
+    async def _again(self) -> list[Any]:
+        """Complete all items again without batching, because a field failed whose error spreads to other fields."""
+        rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
+        with BatchedFields(self._executor, gathers=False).gathering():
+            found = rows.complete(self._items)
+        return found if isinstance(found, list) else await found
+
+    async def _gathered(self) -> list[Any]:
+        if len(self._awaited) == 1:
+            [position] = self._awaited
+            self._completed[position] = await self._completed[position]
+        else:
+            found = await _gathered_in_batches(self._waiting())
+            for position, data in zip(self._awaited, found, strict=True):
+                self._completed[position] = data
+        return self._completed
+
+    def _waiting(self) -> list[Any]:
+        """Return the items that must still be awaited."""
+        return [self._completed[position] for position in self._awaited]

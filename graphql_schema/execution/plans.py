@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 import orjson
+import strawberry
 from graphql import (
     DirectiveNode,
     FieldNode,
@@ -24,7 +25,9 @@ from graphql import (
     GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLResolveInfo,
     GraphQLScalarType,
+    GraphQLSchema,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -41,6 +44,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.scalars import JSON
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 
 from graphql_schema.execution.scalars import SCALARS, BigInt, DateTime
 from stores import times
@@ -238,6 +242,42 @@ def is_plain(field: object) -> TypeGuard[StrawberryField]:
     if not isinstance(field, StrawberryField):
         return False
     return type(field).get_result is StrawberryField.get_result and not field.extensions
+
+
+def call_directly(schema: GraphQLSchema) -> None:
+    """Make the plain fields of a schema call their resolvers directly.
+
+    Coercion must return the arguments in the form of the resolvers, as `coerce_to_inputs` ensures.
+    """
+    for kind in schema.type_map.values():
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
+        for definition in kind.fields.values() if isinstance(kind, GraphQLObjectType) else ():
+            field = definition.extensions.get(_DEFINITION)
+            if is_plain(field) and field.base_resolver:
+                for argument in definition.args.values():
+                    argument.out_name = argument.extensions[_DEFINITION].python_name
+                setattr(definition, attribute, _direct(field, field.base_resolver))
+
+
+def _direct(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., object]:
+    function = cast("Callable[..., object]", resolver.wrapped_func)
+    has_self = resolver.self_parameter is not None
+    sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> object:
+        for name, value in values.items():
+            if type(value) is list:
+                # A resolver may change its list, which others may receive from the same variable.
+                values[name] = value.copy()
+        for name in sources:
+            values[name] = source
+        if info_name:
+            values[info_name] = strawberry.Info(_raw_info=info, _field=field)
+        return function(source, **values) if has_self else function(**values)
+
+    setattr(resolve, UNWRAPPED, False)
+    return resolve
 
 
 class Leaf(NamedTuple):

@@ -1,23 +1,32 @@
-"""Field factories, and arguments and fields that several concepts share."""
+"""Field factories, arguments and fields that several concepts share, and the fields that a request selects."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from functools import wraps
-from inspect import Parameter, getdoc, signature
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, wraps
+from inspect import Parameter, signature
 from types import GenericAlias
 from typing import Annotated, Any, Final, Protocol, TypeVar, Unpack
 
 import strawberry
-from graphql import GraphQLObjectType, GraphQLSchema
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    SelectionSetNode,
+)
 from strawberry.scalars import JSON
-from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
-from graphql_schema.execution.plans import BARE
+from graphql_schema.execution.plans import BARE, is_included
 from graphql_schema.execution.scalars import BigInt
+from graphql_schema.fields.descriptions import description_of
 from graphql_schema.limits.cost_weights import Cost, declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
-from stores.paging import Row
-from stores.row_fields import JsonField, ValueField
+from stores.paging import JsonField, Row, ValueField
 from stores.usage.classes import BY_NAME
 from stores.usage.counts import FIELDS
 
@@ -36,11 +45,6 @@ def argument(description: str) -> object:
     return strawberry.argument(description=description)
 
 
-def enum_value(value: str, description: str) -> FieldDefinition:
-    """Member of an enum, with its value in the stores."""
-    return strawberry.enum_value(value, description=description)
-
-
 ProjectId = Annotated[strawberry.ID, argument("Id of the project, as entity/project.")]
 
 User = Annotated[str | None, argument("User who writes; the caller if omitted.")]
@@ -54,23 +58,9 @@ JsonPath = Annotated[
 ]
 
 
-def plain_field(description: str, **cost: Unpack[Cost]) -> FieldDefinition:
-    """Plain field."""
+def plain_field(description: str | None = None, **cost: Unpack[Cost]) -> FieldDefinition:
+    """Plain field whose cost or description is not the default; the docstring below an attribute describes it."""
     return strawberry.field(description=description, metadata=declared(cost))
-
-
-def description_of(documented: object) -> str:
-    """Return the docstring of a type or a resolver in one line, which is its description in the SDL."""
-    return " ".join((getdoc(documented) or "").split())
-
-
-def describe_types(schema: GraphQLSchema) -> None:
-    """Describe each type of a schema that has no other description by the docstring of its class."""
-    for kind in schema.type_map.values():
-        definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
-        if documented and kind.description is None:
-            kind.description = description_of(documented)
 
 
 def resolved_field(
@@ -101,17 +91,19 @@ def subscription_field(*, of: object) -> Callable[[_Resolver], _Resolver]:
     return decorate
 
 
-def computed_field(description: str, of: Callable[[Any], object], returns: object = None) -> FieldDefinition:
+def computed_field(
+    of: Callable[[Any], object], returns: object = None, description: str | None = None, **cost: Unpack[Cost]
+) -> FieldDefinition:
     """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- Strawberry replaces it by the field's type
         return of(parent)
 
     setattr(resolve, BARE, of)
-    return strawberry.field(resolver=resolve, description=description, graphql_type=returns)
+    return strawberry.field(resolver=resolve, description=description, graphql_type=returns, metadata=declared(cost))
 
 
-def json_field(source: JsonField | ValueField, description: str) -> FieldDefinition:
+def json_field(source: JsonField | ValueField, description: str | None = None) -> FieldDefinition:
     """JSON field of rows, with the argument `path`."""
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
@@ -128,11 +120,6 @@ def json_field(source: JsonField | ValueField, description: str) -> FieldDefinit
 def optional_input(description: str) -> FieldDefinition:
     """Optional field of an input; None if omitted."""
     return strawberry.field(description=description, default=None)
-
-
-def choice_input(description: str, name: str | None = None) -> FieldDefinition:
-    """Field of a @oneOf input, of which graphql-core accepts exactly one; UNSET if omitted."""
-    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
 
 
 class _Input(Protocol[_Stored_co]):
@@ -200,6 +187,68 @@ def grouped_arguments(
     return spread
 
 
+RawInfo = Any
+"""Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
+
+
+_NUMBER: Final = re.compile("(?<=[a-z]{2})(?=[0-9])")
+
+
+@lru_cache(2_000)  # bounded: fields outside the schema are rejected before
+def _python_name(name: str) -> str:
+    """Return the snake_case name of a field.
+
+    A number after a word is a word of its own, as in cacheWrite5mTokens; p50 stays one word.
+    """
+    return to_snake_case(_NUMBER.sub("_", name))
+
+
+def selected_fields(info: Info, *paths: str, types: Sequence[str] = ()) -> set[str]:
+    """Return the snake_case names of the fields selected at dotted paths below the current field.
+
+    `selected_fields(info, "nodes", "edges.node")` are the fields of a connection's nodes by both paths. Without a path,
+    the selection of the current field itself is returned. With `types`, it is that for values of these object or
+    interface types.
+    """
+    raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
+    found: set[str] = set()
+    for path in paths or ("",):
+        nodes: Sequence[FieldNode] = raw.field_nodes
+        for step in filter(None, path.split(".")):
+            nodes = [node for node in _children(nodes, raw) if node.name.value == step]
+        found |= {_python_name(node.name.value) for node in _children(nodes, raw, types)}
+    return found
+
+
+def _children(nodes: Sequence[FieldNode], raw: RawInfo, types: Sequence[str] = ()) -> list[FieldNode]:
+    seen: set[str] = set()
+    return [child for node in nodes if node.selection_set for child in _fields(node.selection_set, raw, seen, types)]
+
+
+def _fields(
+    selections: SelectionSetNode, raw: RawInfo, seen: set[str], types: Sequence[str] = ()
+) -> Iterator[FieldNode]:
+    for selection in selections.selections:
+        if not is_included(selection, raw.variable_values):
+            continue
+        match selection:
+            case FieldNode():
+                yield selection
+            case InlineFragmentNode() if _is_of(selection, types):
+                yield from _fields(selection.selection_set, raw, seen, types)
+            case FragmentSpreadNode() if selection.name.value not in seen:
+                seen.add(selection.name.value)
+                fragment = raw.fragments[selection.name.value]
+                if _is_of(fragment, types):
+                    yield from _fields(fragment.selection_set, raw, seen, types)
+
+
+def _is_of(fragment: InlineFragmentNode | FragmentDefinitionNode, types: Sequence[str]) -> bool:
+    """Return True if a fragment applies to a value of `types`; without `types` it applies to any value."""
+    condition = fragment.type_condition
+    return not types or condition is None or condition.name.value in types
+
+
 TYPENAME: Final = "__typename"
 """Key of a row with the name of its GraphQL type, for fields of several types."""
 
@@ -223,9 +272,9 @@ class Node:
         return name
 
 
-def node_ref(of: Callable[[Row], str], description: str = "Ref of the entity, which node resolves.") -> FieldDefinition:
+def node_ref(of: Callable[[Row], str]) -> FieldDefinition:
     """Field `ref` of an entity type, computed from a row by `of`."""
-    return computed_field(description, of)
+    return computed_field(of, description="Ref of the entity, which node resolves.")
 
 
 def skip_type_checks(schema: GraphQLSchema) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from inspect import signature
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Unpack, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -20,40 +20,36 @@ from graphql_schema.fields import (
     FieldDefinition,
     ProjectId,
     argument,
+    computed_field,
     declare_arguments,
-    enum_value,
     grouped_arguments,
     parameters,
-    plain_field,
     resolved_field,
+    selected_fields,
     to_store,
 )
+from graphql_schema.fields.descriptions import description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
-from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
-from stores.paging import Page, PageRequest, Row
+from stores.paging import Page, PageRequest, Row, drop_parsed
 from stores.query.sort import SortBy as StoreSortBy
-from stores.row_fields import drop_parsed
-
-if TYPE_CHECKING:
-    from graphql_schema.calls.types import CallSchema
-    from graphql_schema.evaluations import EvaluationRun
-    from graphql_schema.files import FileContentReadRes
-    from graphql_schema.objects import ObjSchema
-    from graphql_schema.tables import Table
-    from graphql_schema.threads import ThreadSchema
-    from graphql_schema.traces import Trace
 
 Node = TypeVar("Node")
 
-TableOf = Annotated["Table", strawberry.lazy("graphql_schema.tables")]
-Call = Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]
-Version = Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects")]
-ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads")]
-TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces")]
-File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
-Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations")]
+
+def _lazy(name: str, module: str) -> FieldDefinition:
+    """Type of a module that imports this one, directly or not."""
+    return cast("Any", Annotated)[name, strawberry.lazy(f"graphql_schema.{module}")]
+
+
+TableOf = _lazy("Table", "tables")
+Call = _lazy("CallSchema", "calls.types")
+Version = _lazy("ObjSchema", "objects")
+ThreadOf = _lazy("ThreadSchema", "threads")
+TraceOf = _lazy("Trace", "traces")
+File = _lazy("FileContentReadRes", "files")
+Run = _lazy("EvaluationRun", "evaluations")
 
 First = Annotated[
     int | None, argument("Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most.")
@@ -78,19 +74,22 @@ FEW_CHARACTERS: Final = 4_096
 class SortDirection(Enum):
     """Direction of a sort; null and missing values are last in both directions."""
 
-    ASC = enum_value("asc", "Ascending: smallest, earliest or alphabetically first entries first.")
-    DESC = enum_value("desc", "Descending: largest, latest or alphabetically last entries first.")
+    ASC = "asc"
+    """Ascending: smallest, earliest or alphabetically first entries first."""
+    DESC = "desc"
+    """Descending: largest, latest or alphabetically last entries first."""
 
 
 @strawberry.input
 class SortBy:
     """Key of a sort; entries with equal keys are ordered by id, ascending."""
 
-    field: str = plain_field(
-        "Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
-        "feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type."
-    )
-    direction: SortDirection = plain_field("Direction of the sort.")
+    field: str
+    """Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as
+    feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type.
+    """
+    direction: SortDirection
+    """Direction of the sort."""
 
 
 def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:
@@ -135,19 +134,16 @@ class Listing:
 class PageInfo:
     """Position of a page in its list."""
 
-    has_next_page: bool = plain_field("True if there are entries after this page.")
-    has_previous_page: bool = plain_field("True if there are entries before this page.")
-    start_cursor: str | None = plain_field(
-        "Cursor of the first entry of this page, to pass as `before`; null for an empty page."
-    )
-    end_cursor: str | None = plain_field(
-        "Cursor of the last entry of this page, to pass as `after`; null for an empty page."
-    )
+    # The source is a `Page`.
 
-
-def _cursor(parent: strawberry.Parent[Any]) -> str:
-    page: Page = parent["page"]
-    return page.cursor(parent["node"])
+    has_next_page: bool = computed_field(attrgetter("has_next"))
+    """True if there are entries after this page."""
+    has_previous_page: bool = computed_field(attrgetter("has_previous"))
+    """True if there are entries before this page."""
+    start_cursor: str | None
+    """Cursor of the first entry of this page, to pass as `before`; null for an empty page."""
+    end_cursor: str | None
+    """Cursor of the last entry of this page, to pass as `after`; null for an empty page."""
 
 
 @strawberry.type
@@ -156,8 +152,10 @@ class Edge(Generic[Node]):
 
     # The source is a dict of the node and its page.
 
-    cursor: str = strawberry.field(resolver=_cursor, description="Cursor of this entry, valid for the same query only.")
-    node: Node = plain_field("Entry of the list.")
+    cursor: str = computed_field(lambda edge: edge["page"].cursor(edge["node"]))
+    """Cursor of this entry, valid for the same query only."""
+    node: Node
+    """Entry of the list."""
 
 
 async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
@@ -188,20 +186,11 @@ class Connection(Generic[Node]):
         """Entries of the page without cursors."""
         return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field()
-    def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Position of the page in the list."""
-        page = parent.page
-        return PageInfo(
-            has_next_page=page.has_next,
-            has_previous_page=page.has_previous,
-            start_cursor=page.start_cursor,
-            end_cursor=page.end_cursor,
-        )
+    page_info = computed_field(attrgetter("page"), PageInfo)
+    """Position of the page in the list."""
 
-    total_count = resolved_field(
-        "Number of entries on all pages; computed only if selected.", returns=BigInt, work=COUNT
-    )(batched_resolver(_total_counts))
+    total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts))
+    """Number of entries on all pages; computed only if selected."""
 
 
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
@@ -267,47 +256,43 @@ def connection_field(
 
 
 def list_field(
-    description: str,
     of: object,
     store: Callable[[Stores], Any],
     *,
-    sort: str,
-    filter: object = None,
-    query: str | None = None,
+    filter: type | None = None,
+    has_query: bool = False,
     key: Mapping[str, object] = MappingProxyType({"project_id": ProjectId}),
     to_filter: Callable[[Info, Any], object] = lambda _, given: to_store(given),
     **cost: Unpack[Cost],
 ) -> FieldDefinition:
     """Field with a page of a store's entities: a connection of nodes `of` a type.
 
-    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments.
+    Its arguments are those of `key`, `filter`, `query`, `sortBy` and the five paging arguments. The docstring below the
+    field describes `filter`, `query` and `sort_by`.
 
     Args:
-        description: text in the SDL.
         of: GraphQL type of the nodes.
         store: picks the store, whose `page` takes the values of `key`, a page request, the selected fields, a filter,
-            the sort keys and, with `query`, a query. Its `count` takes the values of `key`, a filter and a query.
-        sort: description of the argument `sortBy`.
-        filter: annotated type of the argument `filter`; None if the list has no filter.
-        query: description of the argument `query`; None if the list has no query.
+            the sort keys and, with `has_query`, a query. Its `count` takes the values of `key`, a filter and a query.
+        filter: input type of the argument `filter`; None if the list has no filter.
+        has_query: True if the list has the argument `query`.
         key: annotated types of the required arguments that name the list.
         to_filter: converts the argument `filter` to the store's filter.
         cost: cost of the field, as far as it differs from that of a page.
     """
-    condition = Annotated[QueryInput | None, argument(query)] if query else None
-    order = Annotated[list[SortBy] | None, argument(sort)]
-    narrowing = {name: kind for name, kind in (("filter", filter), ("query", condition), ("sort_by", order)) if kind}
+    kinds = {"filter": filter, "query": QueryInput if has_query else None, "sort_by": list[SortBy]}
+    narrowing = {name: kind | None for name, kind in kinds.items() if kind}
 
     async def resolve(info: Info, **arguments: Any) -> Listing:
         entities, values = store(info.context.stores), [arguments[name] for name in key]
         request, keys = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
         store_filter = to_filter(info, arguments.get("filter"))
-        further = [to_store(arguments.get("query"))] if query else []
+        further = [to_store(arguments.get("query"))] if has_query else []
         page = await entities.page(*values, request, selected_node_fields(info), store_filter, keys, *further)
         return Listing(page, partial(entities.count, *values, store_filter, *further))
 
     declare_arguments(resolve, "arguments", parameters({**narrowing, **_PAGING}, required=key))
-    return resolved_field(description, connection_of(of), **cost)(resolve)
+    return resolved_field(returns=connection_of(of), **cost)(resolve)
 
 
 def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
@@ -320,10 +305,13 @@ def field_of_project(queries: type, name: str, of: object) -> FieldDefinition:
         found: Listing = await list_of(info=info, project_id=parent["id"], **arguments)
         return found
 
+    # The docstring describes the field and its arguments.
+    resolve.__doc__ = docstrings_of_attributes(queries).get(name, root.base_resolver.wrapped_func.__doc__)
     own = [each for each in signature(list_of).parameters.values() if each.name not in {"info", "project_id"}]
     declare_arguments(resolve, "arguments", [each.replace(kind=each.KEYWORD_ONLY) for each in own])
+    description = description_of(resolve)
     return strawberry.field(
-        resolver=resolve, description=root.description, graphql_type=connection_of(of), metadata=root.metadata
+        resolver=resolve, description=description, graphql_type=connection_of(of), metadata=root.metadata
     )
 
 
@@ -352,7 +340,6 @@ def key_of(*names: str) -> KeyOf:
 
 
 def to_one(
-    description: str,
     to: object,
     find: Callable[[Stores], Find],
     key: KeyOf,
@@ -372,11 +359,10 @@ def to_one(
         found = await info.context.loaders.load_all(find(info.context.stores), present, *select(info))
         return [None if each is None else found[each] for each in keys]
 
-    return resolved_field(description, returns=to, **cost)(batched_resolver(of_all))
+    return resolved_field(returns=to, **cost)(batched_resolver(of_all))
 
 
 def to_many(
-    description: str,
     of: object,
     relation_in: Callable[[Stores], Relation],
     key: KeyOf,
@@ -389,7 +375,6 @@ def to_many(
     """Field with a page of related rows of the type `of`.
 
     Args:
-        description: text in the SDL.
         of: GraphQL type of the rows.
         relation_in: picks the relation from the stores.
         key: returns the key of the related rows.
@@ -414,7 +399,7 @@ def to_many(
 
         return [Listing(pages[each], count, each) for each in keys]
 
-    return resolved_field(description, connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
+    return resolved_field(returns=connection_of(of), **cost)(batched_resolver(of_all, {**own, **_PAGING}))
 
 
 class ConnectionNames(NameConverter):

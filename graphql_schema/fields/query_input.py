@@ -4,30 +4,32 @@ import dataclasses
 from collections.abc import Iterator
 from enum import Enum
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.execution.scalars import Literal
-from graphql_schema.fields import choice_input, enum_value, plain_field
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.parser import MAX_NODES
-
-_PAIR = "Two operands."
 
 
 @strawberry.enum
 class ConvertTo(Enum):
     """Target type of a conversion."""
 
-    DOUBLE = enum_value("double", "Double: a number, or a string that contains one.")
-    STRING = enum_value("string", "String: a string, the text of a number or boolean, or any other JSON value as text.")
-    INT = enum_value("int", "Integer: an integer, or a string that contains one.")
-    BOOL = enum_value("bool", 'Boolean: a boolean, "true", "false", or a number (0 is false).')
-    EXISTS = enum_value("exists", "Boolean: true for any value but null.")
+    DOUBLE = "double"
+    """Double: a number, or a string that contains one."""
+    STRING = "string"
+    """String: a string, the text of a number or boolean, or any other JSON value as text."""
+    INT = "int"
+    """Integer: an integer, or a string that contains one."""
+    BOOL = "bool"
+    """Boolean: a boolean, "true", "false", or a number (0 is false)."""
+    EXISTS = "exists"
+    """Boolean: true for any value but null."""
 
 
 @strawberry.input(one_of=True)
@@ -37,91 +39,97 @@ class Operation:
     Conditions nest in `and`, `or` and `not`.
     """
 
-    and_: list["Operand"] | None = choice_input("Conjunction: true if all operands are true.", "and")
-    or_: list["Operand"] | None = choice_input("Disjunction: true if at least one operand is true.", "or")
-    not_: list["Operand"] | None = choice_input("Negation: true if the operand is false; a list of one.", "not")
-    eq: list["Operand"] | None = choice_input(
-        f"Equality: {_PAIR} Numbers are equal by value, lists and objects by their members in order, and a missing "
-        "value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, "
-        "a plain name or `name:*` also matches the versions of that op."
-    )
-    gt: list["Operand"] | None = choice_input(
-        f"Greater than: {_PAIR} Numbers are compared with numbers, strings with strings."
-    )
-    gte: list["Operand"] | None = choice_input(f"Greater than or equal: {_PAIR}")
-    lt: list["Operand"] | None = choice_input(f"Less than: {_PAIR}")
-    lte: list["Operand"] | None = choice_input(f"Less than or equal: {_PAIR}")
-    ne: list["Operand"] | None = choice_input(f"Inequality: {_PAIR} True exactly if eq is false.")
-    starts_with: list["Operand"] | None = choice_input(
-        f"Prefix test: {_PAIR} True if the first is a string that starts with the second."
-    )
-    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
-        "Null test: true if the operand is null or missing."
-    )
-    exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
-        "Existence test: true if the operand is present and not null."
-    )
-    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
-        "Conversion to another type; a condition must convert to BOOL or EXISTS."
-    )
-    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = choice_input(
-        "Membership: true if the operand equals one of several values.", "in"
-    )
-    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = (
-        choice_input("Substring test: true if a text contains another.")
-    )
+    and_: list["Operand"] | None = strawberry.field(name="and", default=strawberry.UNSET)
+    """Conjunction: true if all operands are true."""
+    or_: list["Operand"] | None = strawberry.field(name="or", default=strawberry.UNSET)
+    """Disjunction: true if at least one operand is true."""
+    not_: list["Operand"] | None = strawberry.field(name="not", default=strawberry.UNSET)
+    """Negation: true if the operand is false; a list of one."""
+    eq: list["Operand"] | None = strawberry.UNSET
+    """Equality: Two operands. Numbers are equal by value, lists and objects by their members in order, and a missing
+    value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, a plain
+    name or `name:*` also matches the versions of that op.
+    """
+    gt: list["Operand"] | None = strawberry.UNSET
+    """Greater than: Two operands. Numbers are compared with numbers, strings with strings."""
+    gte: list["Operand"] | None = strawberry.UNSET
+    """Greater than or equal: Two operands."""
+    lt: list["Operand"] | None = strawberry.UNSET
+    """Less than: Two operands."""
+    lte: list["Operand"] | None = strawberry.UNSET
+    """Less than or equal: Two operands."""
+    ne: list["Operand"] | None = strawberry.UNSET
+    """Inequality: Two operands. True exactly if eq is false."""
+    starts_with: list["Operand"] | None = strawberry.UNSET
+    """Prefix test: Two operands. True if the first is a string that starts with the second."""
+    is_null: "Operand | None" = strawberry.UNSET
+    """Null test: true if the operand is null or missing."""
+    exists: "Operand | None" = strawberry.UNSET
+    """Existence test: true if the operand is present and not null."""
+    convert: "ConvertOperation | None" = strawberry.UNSET
+    """Conversion to another type; a condition must convert to BOOL or EXISTS."""
+    in_: "InOperation | None" = strawberry.field(name="in", default=strawberry.UNSET)
+    """Membership: true if the operand equals one of several values."""
+    contains: "ContainsOperation | None" = strawberry.UNSET
+    """Substring test: true if a text contains another."""
 
 
 @strawberry.input(one_of=True)
 class Operand(Operation):
     """Value: a literal, a field, a conversion, or the result of an operation."""
 
-    literal: Literal | None = choice_input("Literal string, number or boolean.")
-    null_literal: bool | None = choice_input("True for the value null; false is rejected.")
-    get_field: str | None = choice_input(
-        "Field name, such as `started_at`, `op_name` or `status`, or a path into inputs, output, attributes or "
-        "summary, such as `inputs.messages.0.content`. Write a dot inside a key as `\\\\.` For calls, also a field of "
-        "their feedback by type, or `*` for any type: `feedback.[wandb.reaction.1].payload.emoji`. A comparison is "
-        "true if it is true for any such feedback; without feedback the value is null. A feedback field that is null "
-        "also equals an empty text."
-    )
+    literal: Literal | None = strawberry.UNSET
+    """Literal string, number or boolean."""
+    null_literal: bool | None = strawberry.UNSET
+    """True for the value null; false is rejected."""
+    get_field: str | None = strawberry.UNSET
+    """Field name, such as `started_at`, `op_name` or `status`, or a path into inputs, output, attributes or summary,
+    such as `inputs.messages.0.content`. Write a dot inside a key as `\\\\.` For calls, also a field of their feedback
+    by type, or `*` for any type: `feedback.[wandb.reaction.1].payload.emoji`. A comparison is true if it is true for
+    any such feedback; without feedback the value is null. A feedback field that is null also equals an empty text.
+    """
 
 
 @strawberry.input
 class InOperation:
     """Membership: true if a value equals one of several."""
 
-    input: Operand = plain_field("Value to look for.")
-    values: list[Operand] = plain_field("Values to compare with.")
+    input: Operand
+    """Value to look for."""
+    values: list[Operand]
+    """Values to compare with."""
 
 
 @strawberry.input
 class ContainsOperation:
     """Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`."""
 
-    input: Operand = plain_field("Text to search; a list or an object is searched as its compact JSON.")
-    substr: Operand = plain_field("Text to look for.")
-    case_insensitive: bool = strawberry.field(
-        description="True if letter case is ignored; substr is then at most 1,000 characters long.", default=False
-    )
+    input: Operand
+    """Text to search; a list or an object is searched as its compact JSON."""
+    substr: Operand
+    """Text to look for."""
+    case_insensitive: bool = False
+    """True if letter case is ignored; substr is then at most 1,000 characters long."""
 
 
 @strawberry.input
 class ConvertOperation:
     """Conversion: `{input: {getField: "inputs.age"}, to: INT}`."""
 
-    input: Operand = plain_field("Value to convert.")
-    to: ConvertTo = plain_field("Target type; the result is null if the value cannot be converted.")
+    input: Operand
+    """Value to convert."""
+    to: ConvertTo
+    """Target type; the result is null if the value cannot be converted."""
 
 
 @strawberry.input(one_of=True)
 class QueryInput:
     """Condition on fields of the entries, typed or as JSON."""
 
-    expr: Operation | None = choice_input("Condition as typed input, which GraphiQL completes.")
-    json: JSON | None = choice_input(
-        'Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.'
-    )
+    expr: Operation | None = strawberry.UNSET
+    """Condition as typed input, which GraphiQL completes."""
+    json: JSON | None = strawberry.UNSET
+    """Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}."""
 
     def to_store(self) -> Query:
         """Return the query of `stores.query`."""

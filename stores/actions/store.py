@@ -1,36 +1,236 @@
-"""Store of actions: it executes them on calls."""
+"""Store of actions: it reads an ActionSpec by its ref, and executes it on calls.
+
+An action looks for words in outputs, or asks a model to judge calls (an LLM judge).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
 
 from stores import refs
-from stores.actions.judge import ChatCompletions, Judge
-from stores.actions.specs import Action, read_action
 from stores.calls import CallsStore
 from stores.concurrency.time_slices import cooperative
 from stores.database.content_store import batches
 from stores.database.paced_steps import weighted_batches
 from stores.database.project_registry import RegisteredProjects
-from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.feedback.inputs import RUNNABLE
 from stores.ids import check_call_id, check_project_id
 from stores.input_checks import MAX_NAME, check_length
-from stores.json import codec
+from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
+from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ContainsWordsActionConfig, LlmJudgeActionConfig
-from stores.paging import Row
-from stores.providers import ProviderError
-from stores.row_fields import JsonField
+from stores.objects.builtin import ActionSpec, ContainsWordsActionConfig, LlmJudgeActionConfig, without_type_marks
+from stores.objects.classes import OBJECT, classes_of
+from stores.objects.documents import named
+from stores.paging import JsonField, Row
+from stores.providers import JsonObject, ProviderError
+
+MAX_SPEC: Final = 256 * 1024
+"""Limit on the characters of a spec's JSON text."""
+
+_CLASS: Final = ActionSpec.__name__
+_VAL: Final = JsonField("val")
+_REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An ActionSpec with its ref and the name of its object."""
+
+    ref: str
+    name: str
+    spec: ActionSpec
+
+
+async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Action:
+    """Read the action that a ref leads to.
+
+    Raises:
+        BadInputError: it is not the ref of an object version of this project, or the object is not an ActionSpec.
+        NotFoundError: there is no such version.
+        ObjectDeletedError: the version is deleted.
+    """
+    name, digest = _parse_action_ref(project_id, ref)
+    try:
+        row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
+    except StoreError as error:
+        raise error.relative_to(error.argument or "").prefixed("action_ref") from None
+    return Action(ref, name, _spec(_VAL.text(row) or ""))
+
+
+def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
+    """Return the object name and the digest of an action ref."""
+    with ErrorsAt("action_ref"):
+        refs.check_external(text)
+        ref = refs.parse(text)
+    if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
+        raise BadInputError(f"must be the ref of one version of an object, such as {_REF_EXAMPLE}", "action_ref")
+    if ref.project_id != project_id:
+        message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"
+        raise BadInputError(message, "action_ref")
+    return ref.name, str(ref.version)
+
+
+def _spec(text: str) -> ActionSpec:
+    if len(text) > MAX_SPEC:
+        message = f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}"
+        raise BadInputError(message, "action_ref")
+    value = codec.loads(text.encode())
+    if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
+        message = f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass"
+        raise BadInputError(message, "action_ref")
+    try:
+        return ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(map(str, fault["loc"]))[:200]
+        reason = fault["msg"].removeprefix("Value error, ")[:300]
+        message = f"leads to an invalid {_CLASS}, at {path}: {reason}"
+        raise BadInputError(message, "action_ref") from None
+
+
+def _fields(value: AnyJson) -> AnyJson:
+    """Remove the keys that Weave's client and LoomQL add to the fields of a value."""
+    fields = without_type_marks(value)
+    return {name: inner for name, inner in fields.items() if name != "ref"} if isinstance(fields, dict) else fields
+
+
+MAX_CALL_CHARACTERS: Final = 1024 * 1024
+"""Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
+
+MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
+"""Limit on the characters of a model's response."""
+
+_WRAPPER_KEY: Final = "response"
+"""Key that wraps a response that is not an object, because providers only accept object schemas."""
+_NAME: Final = "response_format"
+_DEFINITIONS: Final = ("$defs", "definitions")
+_MAX_SHOWN: Final = 100
+_INPUTS, _OUTPUT = JsonField("inputs"), JsonField("output")
+
+
+class ChatCompletions(Protocol):
+    """Interface of a store that answers chat requests."""
+
+    async def complete(self, project_id: str, inputs: JsonObject) -> JsonObject:
+        """Return the chat completion, in the format of OpenAI's API.
+
+        Raises:
+            ProviderError: the provider or its configuration failed.
+        """
+
+
+class Judge:
+    """A model with a prompt whose responses follow a JSON Schema."""
+
+    def __init__(self, project_id: str, config: LlmJudgeActionConfig, completions: ChatCompletions) -> None:
+        """Compile the schema; call this in a thread, because it may be slow.
+
+        Raises:
+            BadInputError: the schema is invalid or too complex.
+        """
+        self._project_id, self._config, self._completions = project_id, config, completions
+        self._is_wrapped = config.response_schema.get("type") != "object"
+        with bounded_time():
+            try:
+                self._schema = JsonSchema(config.response_schema)
+            except SchemaFaultError as error:
+                raise BadInputError(f"leads to a spec whose response_schema {error.message}", "action_ref") from None
+
+    async def judgement(self, row: Row) -> object:
+        """Return the model's judgement of a call, a value that the schema allows; `row` has `inputs` and `output`.
+
+        Raises:
+            PayloadTooLargeError: the call or the response is too large.
+            ProviderError: there is no response, or the schema does not allow it.
+        """
+        completion = await self._completions.complete(self._project_id, self._request(row))
+        return await asyncio.to_thread(self._parse, _content(completion))
+
+    def _request(self, row: Row) -> JsonObject:
+        inputs, output = _INPUTS.text(row) or "{}", _OUTPUT.text(row) or "null"
+        size = len(inputs) + len(output)
+        if size > MAX_CALL_CHARACTERS:
+            message = f"the inputs and output have {size:,} characters of JSON; the limit is {MAX_CALL_CHARACTERS:,}"
+            raise PayloadTooLargeError(message)
+        return {
+            "model": self._config.model,
+            "messages": [
+                {"role": "system", "content": self._config.prompt},
+                {"role": "user", "content": f'{{"inputs": {inputs}, "output": {output}}}'},
+            ],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": _NAME, "schema": self._request_schema()},
+            },
+        }
+
+    def _request_schema(self) -> JsonObject:
+        schema: JsonObject = dict(self._config.response_schema)
+        if not self._is_wrapped:
+            return schema
+        # References to definitions start at the root of the schema.
+        definitions: JsonObject = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
+        return {
+            "type": "object",
+            "properties": {_WRAPPER_KEY: schema},
+            "required": [_WRAPPER_KEY],
+            "additionalProperties": False,
+            **definitions,
+        }
+
+    def _parse(self, content: str) -> object:
+        """Parse and validate the text of a response."""
+        if len(content) > MAX_RESPONSE_CHARACTERS:
+            raise PayloadTooLargeError(
+                f"the model's response has {len(content):,} characters; the limit is {MAX_RESPONSE_CHARACTERS:,}"
+            )
+        try:
+            value: Any = codec.loads(content.encode(errors="surrogatepass"))
+        except BadInputError as error:
+            raise ProviderError(f"the model's response is {error.message}: {content[:_MAX_SHOWN]!r}") from None
+        if self._is_wrapped:
+            if not isinstance(value, dict) or _WRAPPER_KEY not in value:
+                raise ProviderError(
+                    f"the model's response lacks the key {_WRAPPER_KEY!r} of its schema: {content[:_MAX_SHOWN]!r}"
+                )
+            value = value[_WRAPPER_KEY]
+        try:
+            with bounded_time():
+                self._schema.check(value)
+        except SchemaFaultError as error:
+            raise BadInputError(f"the spec's response_schema {error.message}") from None
+        except BadInputError as error:
+            at = f" at {error.argument}" if error.argument else ""
+            raise ProviderError(f"the model's response {error.message}{at}") from None
+        return value
+
+
+def _content(completion: JsonObject) -> str:
+    """Return the text of a completion.
+
+    Raises:
+        ProviderError: it has no text.
+    """
+    match completion:
+        case {"choices": [{"message": {"content": str(content)}}, *_]} if content:
+            return content
+        case {"choices": [{"message": {"refusal": str(refusal)}}, *_]} if refusal:
+            raise ProviderError(f"the model refused to judge: {refusal[:_MAX_SHOWN]!r}")
+        case _:
+            raise ProviderError("the model's response has no text")
+
 
 MAX_WORDS: Final = 1_000
 """Limit on the words of a spec, because each output is scanned once per word."""
 
-_OUTPUT: Final = JsonField("output")
 
 MAX_OUTPUT_CHARACTERS: Final = 32 * 1024 * 1024
 """Limit on the JSON characters of all outputs of a batch, which stay in memory until the response is sent."""

@@ -23,13 +23,20 @@ _FIRST_MONDAY: Final = 4 * _DAY
 
 
 class Bucket(StrEnum):
-    """Length of a bucket; the values are MongoDB's names of the units."""
+    """Length of a time bucket."""
+
+    # The values are MongoDB's names of the units.
 
     MINUTE = "minute"
+    """One minute."""
     HOUR = "hour"
+    """One hour."""
     DAY = "day"
+    """One calendar day of the time zone, 23 to 25 hours long."""
     WEEK = "week"
+    """One calendar week of the time zone, from Monday."""
     MONTH = "month"
+    """One calendar month of the time zone."""
 
 
 _LENGTHS: Final = {
@@ -86,18 +93,26 @@ MAX_TIMEZONE: Final = 100
 
 
 class GroupBy(StrEnum):
-    """A group key; its value is the name of the field in result rows."""
+    """Key to group calls by; it is a field of the rows."""
+
+    # The values are the names of these fields.
 
     OP_NAME = "op_name"
-    """Name of the op: the name in its ref, or the plain name."""
+    """Op name, with all versions of the op in one group; opName of the rows."""
     OP_VERSION = "op_version"
-    """Ref of the op's version, or the plain name."""
+    """Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."""
     MODEL = "model"
-    """Model that a call used. A call with several models is in several rows."""
+    """Model name. A call is in the row of each model that it used, with its usage of that model. The row of null has
+    the calls without a model.
+    """
     STATUS = "status"
+    """Status of the calls."""
     THREAD = "thread_id"
+    """Id of the thread; null for calls without a thread."""
     USER = "wb_user_id"
+    """User who wrote the calls."""
     TIME_BUCKET = "bucket_start"
+    """Time bucket of the start; bucketStart and bucketEnd of the rows."""
 
 
 _PATHS: Final = {

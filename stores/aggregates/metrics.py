@@ -5,7 +5,7 @@ The values of a group are sorted in memory; 100,000 take a few megabytes. If a g
 calls are counted by latency instead and the counts are accumulated in order: slower, but without a size limit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,21 +120,22 @@ def _total(count: str) -> Part:
     return Part("$sum", {"$sum": f"$usage.{count}"}, ("usage",))
 
 
-_PARTS: Final = {
-    "count": Part("$sum", 1),
-    "errors": Part("$sum", {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}, ("status",)),
-    "ended": Part("$sum", {"$cond": [{"$isNumber": "$latency_ms"}, 1, 0]}, ("latency_ms",)),
-    "latency": Part("$sum", "$latency_ms", ("latency_ms",)),
-    "least": Part("$min", "$latency_ms", ("latency_ms",)),
-    "most": Part("$max", "$latency_ms", ("latency_ms",)),
-    "prompt": _total("prompt_tokens"),
-    "completion": _total("completion_tokens"),
-    "tokens": _total("total_tokens"),
-    "requests": _total("requests"),
-    **{name: _total(f"classes.{name}") for name in STORED},
+COUNTS: Final = {
+    COUNT: Part("$sum", 1),
+    "error_count": Part("$sum", {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}, ("status",)),
+    **{name: _total(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens", "requests")},
+    **{FIELDS[name]: _total(f"classes.{name}") for name in STORED},
+    "unpriced_tokens": Part("$sum", f"${UNPRICED}", (UNPRICED,)),
+}
+"""Metrics that are sums of counts; they are clamped to 64 bits like a call's own sums."""
+
+ACCUMULATORS: Final = COUNTS | {
+    "ended": Part("$sum", _WITH_LATENCY, ("latency_ms",)),
+    "latency": Part("$sum", _LATENCY, ("latency_ms",)),
+    "least": Part("$min", _LATENCY, ("latency_ms",)),
+    "most": Part("$max", _LATENCY, ("latency_ms",)),
     "cost": Part("$sum", f"${COSTS}", (COSTS,)),
     "dearest": Part("$max", f"${COSTS}", (COSTS,)),
-    "unpriced": Part("$sum", f"${UNPRICED}", (UNPRICED,)),
 }
 
 
@@ -146,13 +147,12 @@ class Metric:
     value: Expression
 
 
-def _whole(part: str) -> Metric:
-    """Build the metric of a sum of counts, clamped to 64 bits like a call's own sum."""
-    return Metric((part,), _bounded(f"${part}"))
-
-
 def _bounded(number: Expression) -> Expression:
     return {"$toLong": {"$min": [number, _MAX_INT64]}}
+
+
+def _mean(total: str, number: str) -> Metric:
+    return Metric((total, number), {"$cond": [f"${number}", {"$divide": [f"${total}", f"${number}"]}, None]})
 
 
 def _rest(total: str, parts: tuple[str, ...]) -> Metric:
@@ -161,82 +161,15 @@ def _rest(total: str, parts: tuple[str, ...]) -> Metric:
     return Metric((total, *parts), _bounded({"$max": [0, beyond]}))
 
 
-METRICS: Final = {
-    COUNT: _whole("count"),
-    "error_count": _whole("errors"),
-    "error_rate": Metric(("errors", "count"), {"$cond": ["$count", {"$divide": ["$errors", "$count"]}, None]}),
-    "mean_latency_ms": Metric(("latency", "ended"), {"$cond": ["$ended", {"$divide": ["$latency", "$ended"]}, None]}),
+METRICS: Final = {name: Metric((name,), _bounded(f"${name}")) for name in COUNTS} | {
+    "error_rate": _mean("error_count", COUNT),
+    "mean_latency_ms": _mean("latency", "ended"),
     "min_latency_ms": Metric(("least",), "$least"),
     "max_latency_ms": Metric(("most",), "$most"),
-    "prompt_tokens": _whole("prompt"),
-    "completion_tokens": _whole("completion"),
-    "total_tokens": _whole("tokens"),
-    "requests": _whole("requests"),
-    FIELDS[INPUT]: _rest("prompt", PARTS[Side.INPUT]),
-    **{FIELDS[name]: _whole(name) for name in STORED},
+    FIELDS[INPUT]: _rest("prompt_tokens", tuple(FIELDS[name] for name in PARTS[Side.INPUT])),
     # The maximum is null if nothing has a price.
     "cost": Metric(("cost", "dearest"), {"$cond": [{"$eq": ["$dearest", None]}, None, {"$toDouble": "$cost"}]}),
-    "unpriced_tokens": _whole("unpriced"),
 }
 
 NAMES: Final = frozenset({*METRICS, *PERCENTILES})
 """All names of metrics, including percentiles."""
-
-_ZERO_IF_EMPTY: Final = {
-    *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens"),
-    *FIELDS.values(),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The selected metrics."""
-
-    metrics: frozenset[str]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> "Wanted":
-        """Select the metrics among some names."""
-        return cls(NAMES.intersection(names))
-
-    @property
-    def percentiles(self) -> dict[str, int]:
-        """Selected latency percentiles, in percent by name."""
-        return {name: percent for name, percent in PERCENTILES.items() if name in self.metrics}
-
-    @property
-    def parts(self) -> dict[str, Part]:
-        """Accumulators that the metrics need."""
-        names = {part for name in self.metrics if name in METRICS for part in METRICS[name].parts}
-        return {name: part for name, part in _PARTS.items() if name in names}
-
-    @property
-    def reads(self) -> set[str]:
-        """Document fields and computed fields that the metrics read."""
-        latency = {"latency_ms"} if self.percentiles else set()
-        return latency.union(*(part.reads for part in self.parts.values()))
-
-    @property
-    def reads_classes(self) -> bool:
-        """True if the metrics need the classes of tokens."""
-        return not self.parts.keys().isdisjoint(STORED)
-
-    @property
-    def summed(self) -> dict[str, Any]:
-        """Accumulators of a group of calls."""
-        return {name: {part.accumulator: part.value} for name, part in self.parts.items()}
-
-    @property
-    def resummed(self) -> dict[str, Any]:
-        """Accumulators that merge groups of groups."""
-        return {name: {part.accumulator: f"${name}"} for name, part in self.parts.items()}
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """Expressions of the metrics in result rows, without percentiles."""
-        return {name: METRICS[name].value for name in METRICS if name in self.metrics}
-
-    @property
-    def of_nothing(self) -> dict[str, Any]:
-        """The row of a group without calls."""
-        return {name: 0 if name in _ZERO_IF_EMPTY else None for name in self.metrics}

@@ -45,10 +45,18 @@ _CHILD_USAGE: Final = "_theirs"
 
 
 class UsageOf(StrEnum):
-    """Which usage of calls is counted."""
+    """Usage that an aggregate counts for each call."""
 
     OWN = "own"
+    """Own usage of each call, so that usage summed up by parents counts once. If summary.status_counts counts one call,
+    all reported usage is the call's own. If it counts more, none is: the call reports a sum, as parents written by
+    Weave's client do. Without status_counts, the own usage of a model is the reported usage minus that of the children,
+    or all of it if the children report more. usageTree also looks below children that report nothing.
+    """
     REPORTED = "reported"
+    """Usage as each call reports it. Use it if no call is below another, such as with traceRootsOnly, and the client
+    that wrote the calls reports sums.
+    """
 
 
 @dataclass(frozen=True, slots=True)

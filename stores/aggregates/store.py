@@ -3,23 +3,22 @@
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pymongo.errors import OperationFailure
 
 from stores.aggregates.grouping import Bucket, Grouping, bucket_of
-from stores.aggregates.metrics import Wanted
 from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
+from stores.database.connection import always, in_scan_slot
+from stores.database.driver import SNAPSHOT
 from stores.database.error_translation import TOO_LARGE
-from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
@@ -65,7 +64,7 @@ class AggregatesStore:
         self._max_groups = max_groups
         self._max_rows = max_rows
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def calls(
         self,
@@ -92,8 +91,7 @@ class AggregatesStore:
         grouping.check()
         if limit is not None and not 1 <= limit <= self._max_rows:
             raise BadInputError(f"{limit:,} is out of range; use 1 to {self._max_rows:,} rows", "limit")
-        rows = Rows(grouping, Wanted.of(wanted), usage_of, sort_by)
-        rows = replace(rows, wanted=rows.sorted_wanted())
+        rows = Rows(grouping, wanted, usage_of, sort_by)
         await self._check_timezone(grouping.timezone)
         async with (
             CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).compiled() as search,
@@ -103,7 +101,7 @@ class AggregatesStore:
             async with pricing if rows.is_priced else nullcontext() as prices:
                 result = await self._rows(project_id, search.stages, rows, prices, limit, session)
         if not result and not grouping.by:
-            return Aggregate([rows.wanted.of_nothing], 1)
+            return Aggregate([rows.of_nothing], 1)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
         return Aggregate(result, groups)
@@ -165,7 +163,7 @@ class AggregatesStore:
         try:
             return await self._read([*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
-            if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.wanted.percentiles:
+            if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.percentiles:
                 raise
         return await self._read([*facts, *rows.groups(in_memory=False), *row_stages], session)
 

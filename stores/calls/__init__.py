@@ -1,7 +1,7 @@
 """Calls: the steps of a traced program. One document per call, written by its start and its end."""
 
 from stores.calls.events import CallEvent
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CallsFilter
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.ref_expansion import Expansion
 from stores.calls.store import CallsStats, CallsStore

@@ -4,53 +4,32 @@ The size of a trace is the sum of the JSON bytes of its visible calls. It comes 
 snapshot; otherwise a call that moves within the index counts twice.
 """
 
-from asyncio import Future
 from collections import abc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-from stores.calls.fields import PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE
-from stores.costs.store import prices_of_models, start_reading_costs
-from stores.database import Collection, Database, Document
-from stores.database.reads import SNAPSHOT
+from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, paths_of
+from stores.costs.store import prices_of_models
+from stores.database import Collection, Database
+from stores.database.driver import SNAPSHOT
 from stores.database.transactions import Session
+from stores.document_list import Key, find_by_keys
+from stores.ids import group_by_project
 from stores.paging import Row
-
-Costs = Future[list[Document]]
-"""A project's costs, being read."""
-
-_SUM = {"$sum": "$storage_size_bytes"}
-
-
-@contextmanager
-def prefetch_costs(database: Database, project_id: str, wanted: abc.Collection[str]) -> Iterator[Costs | None]:
-    """Start to read the project's costs for `add_computed_fields` if a selected field needs them; cancel on exit."""
-    if PRICED_FIELDS.isdisjoint(wanted):
-        yield None
-        return
-    costs = start_reading_costs(database, project_id)
-    try:
-        yield costs
-    finally:
-        costs.cancel()
+from stores.relations import sum_each
 
 
 async def add_computed_fields(
-    database: Database, project_id: str, rows: Sequence[Row], wanted: abc.Collection[str], costs: Costs | None = None
+    database: Database, project_id: str, rows: Sequence[Row], wanted: abc.Collection[str]
 ) -> None:
     """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:
         await add_total_sizes(database.calls, project_id, rows)
-    if not PRICED_FIELDS.isdisjoint(wanted):
-        await _add_prices(database, project_id, [row for row in rows if row.get("usage")], costs)
-
-
-async def _add_prices(database: Database, project_id: str, rows: Sequence[Row], costs: Costs | None) -> None:
-    models = {entry["model"] for row in rows for entry in row["usage"]}
-    if models:
-        prices = await prices_of_models(database, project_id, models, await costs if costs else None)
-        for row in rows:
+    with_usage = [] if PRICED_FIELDS.isdisjoint(wanted) else [row for row in rows if row.get("usage")]
+    if with_usage:
+        models = {entry["model"] for row in with_usage for entry in row["usage"]}
+        prices = await prices_of_models(database, project_id, models)
+        for row in with_usage:
             row[PRICES] = prices
 
 
@@ -60,13 +39,10 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
     traces = list({row["trace_id"] for row in roots})
     if not traces:
         return
-    match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
-    grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
-    groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
-    sizes = {group["_id"]: group["size"] async for group in groups}
+    match = {"project_id": project_id, "visible": True}
+    sizes = await sum_each(calls, "trace_id", traces, match, "storage_size_bytes")
     for row in roots:
-        row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
+        row[TOTAL_STORAGE_SIZE] = sizes[row["trace_id"]]
 
 
 async def total_size(
@@ -90,7 +66,7 @@ async def total_size(
                 "foreignField": "trace_id",
                 "pipeline": [
                     {"$match": {"project_id": project_id, "visible": True}},
-                    {"$group": {"_id": None, "size": _SUM}},
+                    {"$group": {"_id": None, "size": {"$sum": "$storage_size_bytes"}}},
                 ],
                 "as": "trace",
             }
@@ -101,3 +77,13 @@ async def total_size(
     snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
     groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0
+
+
+async def calls_by_keys(database: Database, keys: Sequence[Key], wanted: abc.Collection[str]) -> dict[Key, Row | None]:
+    """Return the selected fields of each call, or None if no such call is visible."""
+    found = await find_by_keys(database.calls, keys, paths_of(wanted), {"visible": True})
+    if not COMPUTED_FIELDS.isdisjoint(wanted):
+        for project_id, call_ids in group_by_project(keys):
+            rows = [row for call_id in call_ids if (row := found[project_id, call_id])]
+            await add_computed_fields(database, project_id, rows, wanted)
+    return found

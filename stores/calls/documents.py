@@ -65,18 +65,6 @@ TURN_OF: Final[Document] = {
 }
 """The aggregation expression of `turn_of`, for stored calls; `_start_fields` computes it for new ones."""
 
-_START_OPTIONAL: Final = (
-    "parent_id",
-    "thread_id",
-    "turn_id",
-    "turn_of",
-    "wb_run_id",
-    "wb_run_step",
-    "input_refs",
-    "example_digest",
-)
-_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
-
 _DERIVED_EXPRESSIONS: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
     "status": {"$ifNull": ["$status", "running"]},
@@ -99,8 +87,9 @@ def key_fields(project_id: str, call_id: str) -> Document:
 
 def whole_call(start: Document, end: Document | None) -> Document:
     """Build the complete document of a call that is not stored yet from the fields of its start and end."""
-    document = start | (end or {"status": "running"})
-    document["json"] = start["json"] | document["json"]
+    merged = start | (end or {"status": "running"})
+    texts = merged["json"] = start["json"] | merged["json"]
+    document = {name: value for name, value in merged.items() if value is not None or name in texts}
     document["visible"] = True
     document["trace_name"] = document.get("display_name") or document["op_trace_name"]
     document["storage_size_bytes"] = document["start_size_bytes"] + document.get("end_size_bytes", 0)
@@ -112,20 +101,15 @@ def whole_call(start: Document, end: Document | None) -> Document:
 def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
     """Build the update of a start; a display name set by a rename survives unless `ends_rename`."""
     if ends_rename:
-        return _update(start, (*_START_OPTIONAL, "display_name"), {"renamed": "$$REMOVE"})
-    name = {"$literal": start["display_name"]} if "display_name" in start else "$$REMOVE"
-    return _update(start, _START_OPTIONAL, {"display_name": {"$cond": ["$renamed", "$display_name", name]}})
-
-
-def end_update(end: Document) -> Pipeline:
-    """Build the update of an end."""
-    return _update(end, _END_OPTIONAL)
+        return part_update(start, {"renamed": "$$REMOVE"})
+    name = "$$REMOVE" if start["display_name"] is None else {"$literal": start["display_name"]}
+    return part_update(start, {"display_name": {"$cond": ["$renamed", "$display_name", name]}})
 
 
 def rename_update(display_name: str, wb_user_id: str, search_due: str | None = None) -> Pipeline:
     """Build the update of a rename; an empty name removes the display name."""
-    optional_fields = _without_nulls(display_name=display_name or None, search_due=search_due)
-    return _update({"renamed": True, "renamed_by": wb_user_id, **optional_fields}, ("display_name",))
+    display = {"display_name": display_name or None, "search_due": search_due}
+    return part_update({"renamed": True, "renamed_by": wb_user_id, **display})
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
@@ -134,19 +118,27 @@ def delete_update(wb_user_id: str) -> Pipeline:
     The time is MongoDB's clock, which also timestamps changes, so the two can be compared.
     """
     first_values = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
-    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first_values.items()})
+    return part_update({}, {name: {"$ifNull": [f"${name}", value]} for name, value in first_values.items()})
 
 
-def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
-    own: Document = dict.fromkeys((*SEARCH_FIELDS, *optional), "$$REMOVE")
-    own |= {name: {"$literal": value} for name, value in fields.items() if name not in KEY_FIELDS and name != "json"}
-    own |= {f"json.{name}": {"$literal": text} for name, text in fields.get("json", {}).items()}
+def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
+    """Build the update that stores some fields and removes those that are None, except for nulls in the JSON."""
+    texts = fields.get("json", {})
+    own: Document = {
+        name: "$$REMOVE" if value is None and name not in texts else {"$literal": value}
+        for name, value in (dict.fromkeys(SEARCH_FIELDS) | fields).items()
+        if name not in KEY_FIELDS and name != "json"
+    }
+    own |= {f"json.{name}": {"$literal": text} for name, text in texts.items()}
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
 @dataclass(slots=True)
 class StoredPart:
-    """The stored fields of a start or an end, and the files in its JSON."""
+    """The stored fields of a start or an end, and the files in its JSON.
+
+    Fields that the call lacks are None.
+    """
 
     fields: Document
     files: list[NewFile]
@@ -252,18 +244,16 @@ def _start_fields(start: CallStart, payload: _Payload) -> Document:
         "op_trace_name": trace_name,
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
-        **_without_nulls(
-            display_name=start.display_name or None,
-            parent_id=start.parent_id,
-            thread_id=start.thread_id,
-            turn_id=start.turn_id,
-            # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
-            turn_of=(start.thread_id or None) if start.turn_id == start.id else None,
-            wb_run_id=start.wb_run_id,
-            wb_run_step=start.wb_run_step,
-            input_refs=payload.refs["inputs"] or None,
-            example_digest=example_digest(trace_name, payload.values["inputs"]),
-        ),
+        "display_name": start.display_name or None,
+        "parent_id": start.parent_id,
+        "thread_id": start.thread_id,
+        "turn_id": start.turn_id,
+        # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
+        "turn_of": (start.thread_id or None) if start.turn_id == start.id else None,
+        "wb_run_id": start.wb_run_id,
+        "wb_run_step": start.wb_run_step,
+        "input_refs": payload.refs["inputs"] or None,
+        "example_digest": example_digest(trace_name, payload.values["inputs"]),
         **payload.bson_copies,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
@@ -275,11 +265,10 @@ def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Docu
         **key_fields(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
-        **_without_nulls(
-            exception=end.exception or None,
-            wb_run_step_end=end.wb_run_step_end,
-            output_refs=payload.refs["output"] or None,
-        ),
+        "exception": end.exception or None,
+        "wb_run_step_end": end.wb_run_step_end,
+        "output_refs": payload.refs["output"] or None,
+        **dict.fromkeys(("usage", "total_tokens", "usage_scope")),
         **usage_fields,
         **payload.bson_copies,
         "json": payload.texts,
@@ -313,10 +302,6 @@ def row_digest(example: object) -> str | None:
         return None
     match = _ROW.search(example)
     return match[1] if match else None
-
-
-def _without_nulls(**fields: object) -> Document:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _status(end: CallEnd) -> str:

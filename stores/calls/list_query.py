@@ -1,42 +1,65 @@
-"""List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls."""
+"""List queries of calls: filter, query and sort compiled into pipeline stages; and relations to calls.
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+An index returns the calls of each exact op name by start, and MongoDB merges several such scans. For a prefix, MongoDB
+sorts all its calls in memory. A page is therefore read by the cached op names with the prefixes (`op_versions`). If the
+project has others afterwards, the page is read again.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from stores import paging
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.feedback import conditions
 from stores.calls.feedback.conditions import Condition, Conditions, FeedbackAccess, FeedbackFieldTable, PrequeryResults
 from stores.calls.feedback.sort import CallsByFeedback, NewestFeedbackTable
-from stores.calls.fields import CALL_FIELDS, TOTAL_COST, paths_of
-from stores.calls.filters import CallsFilter, Match, calls_match
-from stores.calls.op_names import Names, OpVersions, compile_calls_query, expand_prefixes, op_names, searched_prefixes
+from stores.calls.fields import CALL_FIELDS, OP_NAME, TOTAL_COST, CallsFilter, Match, calls_match, op_names, paths_of
 from stores.calls.ref_expansion import MAX_CONDITIONS, Expansion, Pipeline, RefFieldTable
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
-from stores.database import Collection, Database
+from stores.database import Database
 from stores.database.connection import IN_PYTHON
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME
 from stores.paging import Order, Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
+from stores.query.fields import FieldTable, starting_with
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
+from stores.query.parser import MAX_FIELD_ACCESSES
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import Get, Operand, Operator, iter_gets
+from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
+_OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
+
+MAX_VERSIONS: Final = 100
+"""Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
+
+MAX_PREFIXES: Final = 20
+
+_MAX_CACHED: Final = 1_000
+"""Cached lists of op names per database and process."""
 
 _FIRST_LOOKED_UP: Final = 2_000
 """Calls that a page looks up in order before it runs the complete feedback prequeries."""
 
 _MAX_BYTES: Final = 10_000_000
 """Bytes of prequery results in a pipeline, which MongoDB limits to 16 MiB."""
+
+Names = tuple[str, ...]
+
+_CACHES: Final[WeakKeyDictionary[Database, OrderedDict[tuple[str, Names], Names | None]]] = WeakKeyDictionary()
+"""Cached op names by project and prefixes; None if there were more than `MAX_VERSIONS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +74,7 @@ class ListQuery:
         cursor_scope: identifies the list for cursors if the stages contain prequery results or prices.
         session: the snapshot session of the prequeries, in which the list must be read.
         calls_by_feedback: reads the pages if the sort starts with feedback.
-        slow_fallback: returns the complete list query, if this one's prequeries stopped early.
-        newer: returns the list query with op versions that appeared since, or None; call it after the page was read.
+        is_complete: False if a prequery found too many calls.
     """
 
     match: Match
@@ -62,8 +84,7 @@ class ListQuery:
     cursor_scope: Sequence[object] = ()
     session: Session | None = None
     calls_by_feedback: CallsByFeedback | None = None
-    slow_fallback: "Callable[[], Awaitable[ListQuery]] | None" = None
-    newer: "Callable[[], Awaitable[ListQuery | None]] | None" = None
+    is_complete: bool = True
 
     @property
     def stages(self) -> Pipeline:
@@ -91,83 +112,111 @@ class CallsQuery:
         self._database = database
         self._project_id = project_id
         self._filter = calls_filter
-        sort_by = sort_by or OLDEST_FIRST
+        sort_by = sort_by or ()
         self._refs = RefFieldTable(expansion.columns) if expansion and expansion.names else None
         fields = self._refs or CALL_FIELDS
         sorts_by_feedback = any(key.field.startswith(conditions.PREFIX) for key in sort_by)
         self._newest = NewestFeedbackTable(fields) if sorts_by_feedback else None
-        self._order = compile_sort(sort_by, self._newest or fields)
+        self._order = compile_sort(sort_by, self._newest or fields) if sort_by else _OLDEST_FIRST
         self._feedback_sort = self._newest.calls_by_feedback(sort_by, self._order) if self._newest else None
-        self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
+        sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         sorts_behind_refs = bool(self._refs and self._refs.requested)
-        self._can_look_up_in_order = not (self._newest or sorts_behind_refs or self._sorts_by_cost)
+        self._can_look_up_in_order = not (self._newest or sorts_behind_refs or sorts_by_cost)
         """True if calls can be looked up in order, one by one, until a page is full."""
         self._operation = compile_calls_query(query, FeedbackFieldTable(fields), project_id) if query else None
         count = self._refs.count(self._operation) if self._refs and self._operation else 0
         if count > MAX_CONDITIONS:
             raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
+        self._needs_cost = sorts_by_cost or bool(self._operation and uses_cost(self._operation))
         self._operation_after_python = self._operation
         self._scope_without_python: Sequence[object] = ()
         self._set_versions(None)
 
     @asynccontextmanager
-    async def compiled(self, *, is_hasty: bool = False, is_page: bool = False) -> AsyncIterator[ListQuery]:
-        """Compile the list query, to run inside the block.
-
-        With `is_hasty`, prequeries may stop early, and the result then has a `slow_fallback`.
+    async def compiled(self) -> AsyncIterator[ListQuery]:
+        """Compile the list query of all matching calls, to run inside the block.
 
         Raises:
             BadInputError: if the query uses costs, and the calls have too many models or prices.
         """
+        async with self._snapshot(()) as (session, prices):
+            yield await self._compile(session, prices)
+
+    async def page(self, request: PageRequest, projection: Sequence[str]) -> Page:
+        """Read a page with some paths of its calls.
+
+        Raises:
+            BadInputError: as `compiled`, or if the cursor belongs to another list.
+        """
+        async with self._snapshot(self._prefixes) as (session, prices):
+            if session and self._can_look_up_in_order:
+                hasty = await self._compile(session, prices, conditions.FIRST_MAX_FEEDBACK)
+                first = () if hasty.is_complete else [{"$limit": _FIRST_LOOKED_UP}]
+                page = await self._read(hasty, request, projection, first)
+                if hasty.is_complete or (page.has_previous if request.backward else page.has_next):
+                    return page
+            list_query = await self._compile(session, prices)
+            if list_query.calls_by_feedback:
+                scope = paging.scope_of(self._database.calls.name, *list_query.cursor_scope, list_query.order)
+                by_feedback = await list_query.calls_by_feedback.page(request, projection, scope)
+                if by_feedback:
+                    return by_feedback
+            page = await self._read(list_query, request, projection)
+            while not session and await self._find_new_versions():
+                page = await self._read(await self._compile(None, None), request, projection)
+            return page
+
+    async def _read(
+        self, list_query: ListQuery, request: PageRequest, projection: Sequence[str], first: Sequence[Match] = ()
+    ) -> Page:
+        """Read a page; `first` are stages between its sort and its lookups."""
+        stages = list_query.source, [*first, *list_query.narrowing]
+        scope = list_query.cursor_scope, list_query.session
+        match, order = list_query.match, list_query.order
+        return await paging.find_page(self._database.calls, match, order, request, projection, *stages, *scope)
+
+    async def explain(self) -> Plan:
+        """Run the list query for its first page and return MongoDB's plan."""
+        request, shown = PageRequest(), ["id"]
+        async with self._snapshot(self._prefixes) as (session, prices):
+            found = await self._compile(session, prices)
+            if found.calls_by_feedback:
+                return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
+            stages = paging.page_pipeline(found.match, found.order, request, shown, narrowing=found.narrowing)
+            return await explain(self._database.calls, [*found.source, *stages])
+
+    @asynccontextmanager
+    async def _snapshot(self, prefixes: Sequence[str]) -> AsyncIterator[tuple[Session | None, Prices | None]]:
+        """Provide the snapshot session and the prices with which to compile, and set the op names with the prefixes.
+
+        Both are None if MongoDB evaluates the query on calls alone, without a snapshot.
+        """
         database, project_id = self._database, self._project_id
         # An index returns the calls of each op name by start.
-        is_by_name = is_page and self._order.keys[0].path == "started_at"
-        versions = OpVersions(database, project_id, self._prefixes if is_by_name else ())
-        needs_cost = self._sorts_by_cost or bool(self._operation and uses_cost(self._operation))
-        if not (self._prequeries or needs_cost or IN_PYTHON.get()):
-            self._set_versions(await versions.cached_or_read())
-            yield self._compile_without_snapshot(versions)
+        prefixes = prefixes if self._order.keys[0].path == "started_at" else ()
+        if not (self._prequeries or self._needs_cost or IN_PYTHON.get()):
+            self._set_versions(await op_versions(database, project_id, prefixes, may_be_cached=True))
+            yield None, None
             return
         async with AsyncExitStack() as stack:
             prices: Prices | None = None
             session = await stack.enter_async_context(database.snapshot_session())
-            if needs_cost:
+            if self._needs_cost:
                 found = [{"$match": calls_match(project_id, self._filter)}]
                 pricing = pricing_of_found(database, project_id, found, session, Prices.total_cost_expression)
                 prices = await stack.enter_async_context(pricing)
             if IN_PYTHON.get():
                 await self._evaluate_in_python(prices, session)
-            self._set_versions(await versions.read(session))
-            may_stop = is_hasty and self._can_look_up_in_order
-            limit = conditions.FIRST_MAX_FEEDBACK if may_stop else conditions.MAX_FEEDBACK
-            yield await self._compile_with_prequeries(prices, session, limit)
+            self._set_versions(await op_versions(database, project_id, prefixes, session))
+            yield session, prices
 
-    async def _compile_with_prequeries(self, prices: Prices | None, session: Session, limit: int) -> ListQuery:
-        """Run the prequeries, each for at most `limit` feedback, and compile the list query with their results."""
-        # A sort by feedback reads the newest feedback itself.
-        by_query = self._conditions.prequeries if self._conditions else []
-        prequeries = by_query if self._feedback_sort else self._prequeries
-        # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
-        results = await conditions.run_prequeries(
-            self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
-        )
-        list_query = self._compile(results, prices, session)
-        if limit < conditions.MAX_FEEDBACK and None in results.values():
-            fallback = partial(self._compile_with_prequeries, prices, session, conditions.MAX_FEEDBACK)
-            return replace(list_query, slow_fallback=fallback)
-        return list_query
-
-    def _compile_without_snapshot(self, versions: OpVersions) -> ListQuery:
-        """Compile a query that MongoDB evaluates on calls alone, without a snapshot."""
-
-        async def newer() -> ListQuery | None:
-            if self._versions is None or not await versions.has_others(self._versions):
-                return None
-            self._set_versions(await versions.read())
-            return self._compile_without_snapshot(versions)
-
-        return replace(self._compile({}, None), newer=newer)
+    async def _find_new_versions(self) -> bool:
+        """Read the op names by which a page was read again; return True if there are others."""
+        used = self._versions
+        if used is None:
+            return False
+        self._set_versions(await op_versions(self._database, self._project_id, self._prefixes))
+        return self._versions is None or not {*used}.issuperset(self._versions)
 
     def _set_versions(self, names: Names | None) -> None:
         """Set the known op names with the prefixes of the filter and the query; with None MongoDB searches them."""
@@ -186,7 +235,7 @@ class CallsQuery:
         if not self._operation:
             return
         if not self._prequeries:
-            found = self._compile({}, prices)
+            found = await self._compile(None, prices)
             self._scope_without_python = found.cursor_scope or (*found.source, found.match, *found.narrowing)
         match = calls_match(self._project_id, self._filter)
         self._operation_after_python = await python_assisted_operation(
@@ -216,9 +265,24 @@ class CallsQuery:
         by_query = self._conditions.prequeries if self._conditions else ()
         return [*by_query, *(self._newest.prequeries if self._newest else ())]
 
-    def _compile(self, results: PrequeryResults, prices: Prices | None, session: Session | None = None) -> ListQuery:
-        """Compile the list query from the prequery results and, if it uses costs, the prices."""
+    async def _compile(
+        self, session: Session | None, prices: Prices | None, limit: int = conditions.MAX_FEEDBACK
+    ) -> ListQuery:
+        """Run the prequeries, each for at most `limit` feedback, and compile the list query with their results.
+
+        Without a session, all conditions on feedback are looked up.
+        """
         database, project_id = self._database, self._project_id
+        results: PrequeryResults = {}
+        if session:
+            # A sort by feedback reads the newest feedback itself.
+            by_query = self._conditions.prequeries if self._conditions else []
+            prequeries = by_query if self._feedback_sort else self._prequeries
+            # Each result occurs twice in the pipeline, or more in a low-cardinality order.
+            max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+            results = await conditions.run_prequeries(
+                database.feedback, project_id, prequeries, max_bytes, session, limit
+            )
         stored: list[Match] = []
         looked_up: list[Match] = []
         lookups = [*cost_stages(prices), *self._behind_refs]
@@ -232,18 +296,24 @@ class CallsQuery:
         # Looked up in order, one by one, until a page is full.
         narrowing = [*lookups, {"$match": last}] if lookups else []
         if self._can_look_up_in_order:
-            compiled = ListQuery(match, self._order, narrowing=narrowing, session=session)
+            compiled = ListQuery(match, self._order, narrowing=narrowing)
         else:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, match, results)
-            compiled = ListQuery(last, self._order, [*found, *lookups], session=session)
+            compiled = ListQuery(last, self._order, [*found, *lookups])
+        needs_scope = self._prequeries or prices or self._prefixes
+        by_feedback = None
         if self._feedback_sort and session:
             by_feedback = self._feedback_sort(database, project_id, match, narrowing, session)
-            compiled = replace(compiled, calls_by_feedback=by_feedback)
-        needs_scope = self._prequeries or prices or self._prefixes
-        # Cursors belong to the same list, with or without evaluation in Python.
-        return replace(compiled, cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python)
+        return replace(
+            compiled,
+            # Cursors belong to the same list, with or without evaluation in Python.
+            cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python,
+            session=session,
+            calls_by_feedback=by_feedback,
+            is_complete=None not in results.values(),
+        )
 
     @property
     def _behind_refs(self) -> Pipeline:
@@ -256,46 +326,145 @@ class CallsQuery:
         return calls_match(self._project_id, self._filter), self._operation, types, self._behind_refs
 
 
-async def fetch_page(calls: Collection, list_query: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
-    """Read a page of a list query with some paths of its calls.
+async def op_versions(
+    database: Database,
+    project_id: str,
+    prefixes: Sequence[str],
+    session: Session | None = None,
+    *,
+    may_be_cached: bool = False,
+) -> Names | None:
+    """Return the op names of a project's calls that start with one of the prefixes.
+
+    The result is None without prefixes, or if there are too many names. Ops rarely lose versions, so a list that was
+    too long is not read again.
+    """
+    # No op name starts with a longer prefix, and a long one would fill the cache.
+    readable = tuple([prefix for prefix in prefixes if len(prefix) <= MAX_NAME])
+    if not prefixes or len(readable) > MAX_PREFIXES:
+        return None
+    if not readable:
+        return ()
+    cache, key = _CACHES.setdefault(database, OrderedDict()), (project_id, readable)
+    if key not in cache or not (may_be_cached or cache[key] is None):
+        stages = _distinct_stages(database.calls.name, project_id, readable)
+        rows = await all_rows(database.calls, stages, MAX_VERSIONS + 2, session)
+        cache[key] = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
+    cache.move_to_end(key)
+    names = cache[key]
+    if len(cache) > _MAX_CACHED:
+        cache.popitem(last=False)
+    return names
+
+
+def _distinct_stages(calls: str, project_id: str, prefixes: Sequence[str]) -> Pipeline:
+    """Build the stages that find each op name with a prefix once, from an index alone."""
+    each_once: Match = {"$group": {"_id": f"${OP_NAME.path}"}}
+    first, *others = [
+        [{"$match": calls_match(project_id) | {OP_NAME.path: starting_with(prefix)}}, each_once] for prefix in prefixes
+    ]
+    unions: Pipeline = [{"$unionWith": {"coll": calls, "pipeline": other}} for other in others]
+    return [*first, *unions, {"$limit": MAX_VERSIONS + 1}]
+
+
+def compile_calls_query(query: Query, fields: FieldTable, project_id: str) -> Operand:
+    """Compile a query over a project's calls, with op names expanded to the stored op names that they match.
 
     Raises:
-        BadInputError: if the cursor belongs to another list.
+        BadInputError: if the query is invalid, if it names too many ops, or if every result would need a null in a
+            field that is never null.
     """
-    if list_query.calls_by_feedback:
-        scope = paging.scope_of(calls.name, *list_query.cursor_scope, list_query.order)
-        page = await list_query.calls_by_feedback.page(request, projection, scope)
-        if page:
-            return page
-
-    async def read(found: ListQuery, *limit: dict[str, Any]) -> Page:
-        stages = found.source, [*limit, *found.narrowing]
-        scope = found.cursor_scope, found.session
-        return await paging.find_page(calls, found.match, found.order, request, projection, *stages, *scope)
-
-    if list_query.slow_fallback:
-        page = await read(list_query, {"$limit": _FIRST_LOOKED_UP})
-        if page.has_previous if request.backward else page.has_next:
-            return page
-        list_query = await list_query.slow_fallback()
-    while True:
-        page = await read(list_query)
-        newer = await list_query.newer() if list_query.newer else None
-        # With the same names the page would be the same: the call with another name has been deleted meanwhile.
-        if newer is None or newer.stages == list_query.stages:
-            return page
-        list_query = newer
-
-
-async def explain_query(calls: Collection, list_query: ListQuery) -> Plan:
-    """Run the list query for its first page and return MongoDB's plan."""
-    request, shown = PageRequest(), ["id"]
-    if list_query.calls_by_feedback:
-        return await explain(
-            list_query.calls_by_feedback.database.feedback, list_query.calls_by_feedback.stages(request, shown)
+    parsed = query.operation(fields)
+    _check_nulls(parsed)
+    operation = _with_op_names(parsed, project_id)
+    if sum(1 for _ in iter_gets(operation)) > MAX_FIELD_ACCESSES:
+        raise BadInputError(
+            f"op names and other fields expand to more than {MAX_FIELD_ACCESSES:,} conditions; name fewer ops, or name "
+            "refs of op versions",
+            "query",
         )
-    stages = paging.page_pipeline(list_query.match, list_query.order, request, shown, narrowing=list_query.narrowing)
-    return await explain(calls, [*list_query.source, *stages])
+    return operation
+
+
+def _check_nulls(node: Operand) -> None:
+    match node:
+        case Operation(Operator.AND, terms):
+            for term in terms:
+                _check_nulls(term)
+        case Operation(Operator.EQ, (Get(name, access), Literal(None)) | (Literal(None), Get(name, access))) if (
+            not access.field.optional
+        ):
+            raise BadInputError(f"{name} is never null, so no call would match; remove this condition", "query")
+
+
+def _with_op_names(node: Operand, project_id: str) -> Operand:
+    match node:
+        case Operation(Operator.EQ | Operator.IN, (Get() as get, *members)) if _is_op_name(get):
+            names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
+            others = [each for each in members if not (isinstance(each, Literal) and isinstance(each.value, str))]
+            return _expanded_condition(get, names, [_with_op_names(each, project_id) for each in others], project_id)
+        case Operation(Operator.EQ | Operator.IN, (Literal(str() as name) as literal, *members)) if any(
+            map(_is_op_name, members)
+        ):
+            get = next(each for each in members if isinstance(each, Get) and _is_op_name(each))
+            is_op = _expanded_condition(get, [name], (), project_id)
+            others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
+            rest = Operation(Operator.IN, (literal, *others))
+            return Operation(Operator.OR, (is_op, rest)) if others else is_op
+        case _:
+            return map_operands(node, lambda operand: _with_op_names(operand, project_id))
+
+
+def searched_prefixes(node: Operand) -> Iterator[str]:
+    """Yield the op name prefixes that an operation searches, except those below a negation."""
+    match node:
+        case Operation(_, (_, Literal(str() as prefix))) if _is_prefix(node):
+            yield prefix
+        case Operation(Operator.AND | Operator.OR, terms):
+            for term in terms:
+                yield from searched_prefixes(term)
+
+
+def expand_prefixes(node: Operand, names: Sequence[str]) -> Operand:
+    """Replace prefix conditions on op names with the known names that have the prefix."""
+    match node:
+        case Operation(Operator.OR, (Operation(Operator.IN, (Get() as get, *members)), *prefixed)) if _is_op_name(
+            get
+        ) and all(map(_is_prefix, prefixed)):
+            prefixes = tuple(chain.from_iterable(map(searched_prefixes, prefixed)))
+            found = [Literal(name) for name in names if name.startswith(prefixes)]
+            return Operation(Operator.IN, (get, *members, *found))
+        case Operation(_, (Get() as get, Literal(prefix))) if _is_prefix(node):
+            found = [Literal(name) for name in names if name.startswith(str(prefix))]
+            return Operation(Operator.IN, (get, *found))
+        case Operation(Operator.AND | Operator.OR):
+            return map_operands(node, lambda term: expand_prefixes(term, names))
+        case _:
+            # Negated, an incomplete list of names would match calls of the missing names.
+            return node
+
+
+def _is_prefix(node: Operand) -> bool:
+    match node:
+        case Operation(Operator.STARTS_WITH, (Get() as get, Literal(str()))):
+            return _is_op_name(get)
+        case _:
+            return False
+
+
+def _is_op_name(node: Operand) -> bool:
+    return isinstance(node, Get) and node.access.field is OP_NAME
+
+
+def _expanded_condition(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
+    """Build the condition that an op name matches one of the names, or equals another operand."""
+    expanded = op_names(project_id, names)
+    members = (*map(Literal, expanded.exact), *others)
+    prefixed = [Operation(Operator.STARTS_WITH, (get, Literal(prefix))) for prefix in expanded.prefixes]
+    if len(members) == 1 and not prefixed:
+        return Operation(Operator.EQ, (get, *members))
+    membership = Operation(Operator.IN, (get, *members))
+    return Operation(Operator.OR, (membership, *prefixed)) if prefixed else membership
 
 
 def uses_cost(operation: Operand) -> bool:
@@ -319,7 +488,7 @@ def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]
         database,
         database.calls,
         field,
-        compile_sort(OLDEST_FIRST, CALL_FIELDS),
+        _OLDEST_FIRST,
         match,
         paths_of,
         finish=add_computed_fields,

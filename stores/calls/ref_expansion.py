@@ -22,7 +22,7 @@ from stores.query.fields import Access, Field, FieldTable, Kind, is_index
 from stores.query.syntax_tree import Operand, iter_gets, iter_text_gets
 from stores.query.text_expressions import Expression, let_v
 from stores.refs import SCHEME, Ref, inner_ref
-from stores.refs.store import MAX_CHARACTERS, Budget, TargetReader, resolve
+from stores.refs.store import MAX_CHARACTERS, Budget, resolve
 
 Pipeline = list[dict[str, Any]]
 
@@ -67,9 +67,7 @@ class Expansion:
         columns = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
         return tuple(sorted(dict.fromkeys(columns), key=lambda column: len(column.keys)))
 
-    async def expand(
-        self, target_reader: TargetReader, project_id: str, rows: Iterable[Row], wanted: Iterable[str]
-    ) -> None:
+    async def expand(self, database: Database, project_id: str, rows: Iterable[Row], wanted: Iterable[str]) -> None:
         """Replace refs in the selected JSON of rows with their values; a few commands per column depth.
 
         A ref that leads to nothing, or out of the project, stays unchanged.
@@ -85,7 +83,7 @@ class Expansion:
             page.add(row, field)
         try:
             for _, columns in groupby(self.columns, key=lambda column: len(column.keys)):
-                await page.expand(target_reader, list(columns))
+                await page.expand(database, list(columns))
             async for payload in cooperative(page.payloads):
                 payload.write()
         except BadInputError as error:
@@ -148,10 +146,10 @@ class _Page:
         if text and SCHEME in text:
             self.payloads.append(_Payload(row, field, codec.loads(text.encode())))
 
-    async def expand(self, target_reader: TargetReader, columns: list[Column]) -> None:
+    async def expand(self, database: Database, columns: list[Column]) -> None:
         """Expand columns none of which lies inside another."""
         refs = [each async for each in cooperative(self._refs_at(columns))]
-        await self._read(target_reader, {ref for _, _, ref in refs})
+        await self._read(database, {ref for _, _, ref in refs})
         async for payload, column, ref in cooperative(refs):
             if cached := self._values[ref]:
                 value, size = cached
@@ -167,10 +165,10 @@ class _Page:
                 if column.field == payload.field and (ref := payload.ref_at(column)):
                     yield payload, column, ref
 
-    async def _read(self, target_reader: TargetReader, texts: set[str]) -> None:
+    async def _read(self, database: Database, texts: set[str]) -> None:
         new = texts - self._values.keys()
         refs: dict[str, Ref] = {text: ref for text in new if (ref := inner_ref(self._project_id, text))}
-        resolved = await resolve(target_reader, refs.values(), self._budget)
+        resolved = await resolve(database, refs.values(), self._budget)
         self._values |= dict.fromkeys(new)
         async for text, ref in cooperative(refs.items()):
             json = resolved[ref].text

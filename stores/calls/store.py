@@ -1,31 +1,33 @@
 """Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.computed_fields import add_computed_fields, prefetch_costs, total_size
-from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS, CallEvent, CallEvents, EventFilter
-from stores.calls.fields import COMPUTED_FIELDS, INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
-from stores.calls.filters import CallsFilter
-from stores.calls.list_query import CallsQuery, calls_by, explain_query, fetch_page
+from stores.calls.computed_fields import add_computed_fields, calls_by_keys, total_size
+from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS, CallEvent, CallEvents
+from stores.calls.fields import (
+    COMPUTED_FIELDS,
+    INDEXED_CALL_FIELDS,
+    TOTAL_STORAGE_SIZE,
+    CallsFilter,
+    paths_of,
+    projection_of,
+)
+from stores.calls.list_query import CallsQuery, calls_by
 from stores.calls.ref_expansion import Expansion
 from stores.calls.writes import CallWrites
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
-from stores.database.reads import find_all, one_row
+from stores.database.connection import in_scan_slot
+from stores.database.driver import one_row
+from stores.document_list import Key
 from stores.errors import BadInputError
-from stores.ids import check_project_id
+from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.store import TargetReader
-
-CallKey = tuple[str, str]
-"""A project and a call id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class CallsStore(CallWrites):
     `json`, and null fields are absent.
     """
 
+    indexed = INDEXED_CALL_FIELDS
+
     def __init__(
         self,
         database: Database,
@@ -51,7 +55,6 @@ class CallsStore(CallWrites):
         max_subscribers_per_caller: int | None = None,
     ) -> None:
         super().__init__(database)
-        self._target_reader = TargetReader(database)
         self.consumers = calls_by(database, "input_refs")
         """From a project and an object's ref to the calls with exactly this ref among their inputs."""
         self.children = calls_by(database, "parent_id")
@@ -77,26 +80,17 @@ class CallsStore(CallWrites):
 
     @database_query
     async def by_keys(
-        self, keys: Sequence[CallKey], wanted: frozenset[str], expansion: Expansion | None = None
-    ) -> dict[CallKey, Row | None]:
+        self, keys: Sequence[Key], wanted: frozenset[str], expansion: Expansion | None = None
+    ) -> dict[Key, Row | None]:
         """Return the selected fields of each call, or None if no such call is visible."""
-        match = {
-            "_id": {"$in": [documents.key_fields(*key)["_id"] for key in keys]},
-            "project_id": {"$in": list({project_id for project_id, _ in keys})},
-            "visible": True,
-        }
-        paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
-        rows = await find_all(self._calls, match, {"_id": 0} | paths, len(keys))
-        if expansion or not COMPUTED_FIELDS.isdisjoint(wanted):
-            for project_id in {row["project_id"] for row in rows}:
-                project_rows = [row for row in rows if row["project_id"] == project_id]
-                if expansion:
-                    await expansion.expand(self._target_reader, project_id, project_rows, wanted)
-                await add_computed_fields(self.database, project_id, project_rows, wanted)
-        rows_by_key = {(row["project_id"], row["id"]): row for row in rows}
-        return {key: rows_by_key.get(key) for key in keys}
+        found = await calls_by_keys(self.database, keys, wanted)
+        if expansion:
+            for project_id, call_ids in group_by_project(keys):
+                rows = [row for call_id in call_ids if (row := found[project_id, call_id])]
+                await expansion.expand(self.database, project_id, rows, wanted)
+        return found
 
-    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def page(
         self,
@@ -116,17 +110,14 @@ class CallsStore(CallWrites):
         check_project_id(project_id)
         wanted = set(wanted)
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
-        is_computed = not COMPUTED_FIELDS.isdisjoint(wanted)
-        with prefetch_costs(self.database, project_id, wanted) if is_computed else nullcontext() as costs:
-            async with calls_query.compiled(is_hasty=True, is_page=True) as list_query:
-                page = await fetch_page(self._calls, list_query, request, paths_of(wanted))
-            if expansion and expansion.names:
-                await expansion.expand(self._target_reader, project_id, page.rows, wanted)
-            if is_computed:
-                await add_computed_fields(self.database, project_id, page.rows, wanted, costs)
+        page = await calls_query.page(request, paths_of(wanted))
+        if expansion and expansion.names:
+            await expansion.expand(self.database, project_id, page.rows, wanted)
+        if not COMPUTED_FIELDS.isdisjoint(wanted):
+            await add_computed_fields(self.database, project_id, page.rows, wanted)
         return page
 
-    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def explain(
         self,
@@ -142,9 +133,7 @@ class CallsStore(CallWrites):
             BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
-        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
-        async with calls_query.compiled(is_page=True) as list_query:
-            return await explain_query(self._calls, list_query)
+        return await CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion).explain()
 
     def events(
         self,
@@ -173,18 +162,14 @@ class CallsStore(CallWrites):
             RateLimitedError: if the process or the caller has too many subscriptions.
             UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
-        try:
-            event_filter, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
-        except BadInputError as error:
-            return _raise_on_first_read(error)  # raised on the first read, like all other errors of the stream
-        return self._call_events.events(event_filter, fields, after, quota_key)
+        return self._call_events.events(project_id, frozenset(wanted), calls_filter, query, after, quota_key)
 
     async def events_cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in the project so far, for `after` of `events`."""
         check_project_id(project_id)
         return await self._call_events.cursor(project_id)
 
-    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def count(
         self,
@@ -199,7 +184,7 @@ class CallsStore(CallWrites):
         async with calls_query.compiled() as list_query:
             return await paging.count(self._calls, list_query.stages, session=list_query.session)
 
-    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def stats(
         self,
@@ -229,8 +214,3 @@ class CallsStore(CallWrites):
                 await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
-
-
-async def _raise_on_first_read(error: BadInputError) -> AsyncGenerator[CallEvent, None]:
-    raise error
-    yield

@@ -4,8 +4,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from stores.json import codec
-from stores.paging import Row
-from stores.row_fields import JsonField
+from stores.paging import JsonField, Row
 from stores.usage.counts import class_fields
 from stores.usage.entries import by_model, sent_counts
 

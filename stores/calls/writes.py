@@ -18,7 +18,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, database_write
 from stores.database.content_store import batches
 from stores.database.error_translation import TOO_LARGE, duplicate_writes
-from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, ConflictError, ErrorsAt, PayloadTooLargeError, StoreError
 from stores.files import NewFile, write_files
 from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length
@@ -58,7 +58,7 @@ class _Call:
     def add(self, fields: Document) -> None:
         if "started_at" in fields:
             self.start = fields
-            self.ends_rename = self.ends_rename or "display_name" in fields
+            self.ends_rename = self.ends_rename or fields["display_name"] is not None
         else:
             self.end = fields
 
@@ -68,7 +68,7 @@ class _Call:
             pipeline = documents.start_update(self.start, ends_rename=self.ends_rename and not keeps_stored)
             yield upsert(self.start, pipeline, "started_at" if keeps_stored else None)
         if self.end:
-            yield upsert(self.end, documents.end_update(self.end), "ended_at" if keeps_stored else None)
+            yield upsert(self.end, documents.part_update(self.end), "ended_at" if keeps_stored else None)
 
 
 async def prepared(write: CallWrite) -> StoredPart:
@@ -82,6 +82,19 @@ async def prepared(write: CallWrite) -> StoredPart:
         return await asyncio.to_thread(stored_part, write)
     texts, is_quick = quick_texts(write)
     return stored_part(write, texts) if is_quick else await asyncio.to_thread(stored_part, write, texts)
+
+
+async def _prepare(writes: Iterable[tuple[str, CallWrite]]) -> list[StoredPart]:
+    """Check starts and ends and convert them; each comes with the argument that its errors name."""
+    parts = []
+    async for argument, write in cooperative(writes):
+        with ErrorsAt(argument):
+            parts.append(await prepared(write))
+    return parts
+
+
+def _mode(write: CallWrite) -> str:
+    return "start" if isinstance(write, CallStart) else "end"
 
 
 class CallWrites:
@@ -99,7 +112,8 @@ class CallWrites:
             BadInputError: if a part is invalid; the error names it as `batch.<position>.start` or `.end`.
             PayloadTooLargeError: if the JSON of a part does not fit into a document.
         """
-        await self._write(batch)
+        writes = ((f"batch.{position}.{_mode(write)}", write) for position, write in enumerate(batch))
+        await store_parts(self.database, await _prepare(writes))
 
     @database_write
     async def write_parts(self, parts: Sequence[StoredPart]) -> None:
@@ -143,21 +157,13 @@ class CallWrites:
             BadInputError: if a call is invalid; the error names it as `batch.<position>`.
             PayloadTooLargeError: if the JSON of a call does not fit into a document.
         """
-        parts = []
-        async for position, call in cooperative(enumerate(batch)):
-            try:
-                parts += [await prepared(part) for part in call if part]
-            except StoreError as error:
-                raise error.prefixed(f"batch.{position}") from None
-        await store_parts(self.database, reversed(parts), keeps_stored=True)
+        writes = ((f"batch.{position}", part) for position, call in enumerate(batch) for part in call if part)
+        await store_parts(self.database, reversed(await _prepare(writes)), keeps_stored=True)
 
     @database_write
     async def write_one(self, part: CallWrite) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
-        try:
-            await self._write([part])
-        except StoreError as error:
-            raise error.relative_to("batch.0") from None
+        await store_parts(self.database, await _prepare([(_mode(part), part)]))
 
     @database_write
     async def write_call(self, start: CallStart, end: CallEnd) -> None:
@@ -168,11 +174,7 @@ class CallWrites:
             PayloadTooLargeError: if the JSON of either part does not fit into a document.
         """
         start.id = end.id = new_id() if start.id is None else start.id
-        try:
-            await self._write([start, end])
-        except StoreError as error:
-            inner = error.relative_to("batch.0.start").relative_to("batch.1.end")
-            raise inner.prefixed("call") if inner.argument else inner from None
+        await store_parts(self.database, await _prepare([("call", start), ("call", end)]))
 
     @database_write
     async def rename(
@@ -217,16 +219,6 @@ class CallWrites:
             outcome["num_deleted"] = deleted
         return deleted
 
-    async def _write(self, batch: Sequence[CallWrite]) -> None:
-        parts = []
-        async for position, write in cooperative(enumerate(batch)):
-            try:
-                parts.append(await prepared(write))
-            except StoreError as error:
-                mode = "start" if isinstance(write, CallStart) else "end"
-                raise error.prefixed(f"batch.{position}.{mode}") from None
-        await store_parts(self.database, parts)
-
 
 async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_stored: bool = False) -> None:
     """Store starts and ends; of each call the last ones win, or with `keeps_stored` those that are stored already.
@@ -266,7 +258,7 @@ async def end_if_running(database: Database, end: CallEnd) -> bool:
     await database.ensure_not_purging(end.project_id)
     if search_due := database.search_marks([end.project_id]):
         fields["search_due"] = search_due[end.project_id]
-    result = await database.calls.update_one(running, documents.end_update(fields))
+    result = await database.calls.update_one(running, documents.part_update(fields))
     return result.modified_count == 1
 
 

@@ -16,8 +16,8 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin import Provider, ProviderModel, without_type_marks
 from stores.objects.documents import LATEST
 from stores.objects.inputs import MAX_OBJECT_ID
+from stores.paging import JsonField
 from stores.providers import Endpoint, ProviderError, Providers
-from stores.row_fields import JsonField
 
 OPENAI: Final = "openai"
 COREWEAVE: Final = "coreweave"

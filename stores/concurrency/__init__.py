@@ -1,1 +1,1 @@
-"""asyncio scheduling, timeouts, slots and quotas; imports no driver."""
+"""asyncio scheduling, slots and quotas; imports no driver."""

@@ -13,8 +13,7 @@ from typing import Any, Final
 import orjson
 
 from stores import times
-from stores.costs.inputs import USD
-from stores.costs.price_timeline import DEFAULT, Price
+from stores.costs.price_timeline import DEFAULT, USD, Price
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"

@@ -23,6 +23,8 @@ Level = Literal["project", "default"]
 DEFAULT: Final[Level] = "default"
 PROJECT: Final[Level] = "project"
 
+USD: Final = "USD"
+
 Rates = Mapping[str, float]
 """Price of one token or one request, by class name."""
 

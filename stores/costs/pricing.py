@@ -21,9 +21,8 @@ import bson
 from bson import Decimal128
 from bson.raw_bson import RawBSONDocument
 
-from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
-from stores.costs.price_timeline import Price, tier_tokens, timelines
+from stores.costs.price_timeline import USD, Price, tier_tokens, timelines
 from stores.database.content_store import batches
 from stores.paging import Row
 from stores.query.text_expressions import Expression, let_v
@@ -60,7 +59,6 @@ class Prices:
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
-        self._charges: dict[int, _Charges | None] = {}
         self._unpriced: list[str] = []
         self._fails_on_others = False
         self._expressions: dict[tuple[object, ...], Expression] = {}
@@ -95,14 +93,8 @@ class Prices:
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """Return the cost in US dollars of a usage entry; None if it has no price in dollars."""
         price = self.at(entry["model"], started_at)
-        charges = self._charges_of(price) if price else None
+        charges = _Charges.of(price) if price else None
         return charges.cost(entry) if charges else None
-
-    def _charges_of(self, price: Price) -> "_Charges | None":
-        key = id(price)  # the timelines keep the price alive, so its id is unique
-        if key not in self._charges:
-            self._charges[key] = _Charges.of(price)
-        return self._charges[key]
 
     def total_cost(self, usage: Iterable[Usage], started_at: int) -> float | None:
         """Return the cost in US dollars of a call's usage; None if nothing has a price in dollars."""
@@ -148,7 +140,7 @@ class Prices:
         other = {"$toDate": {"$concat": [UNKNOWN_MODEL, model]}} if self._fails_on_others else otherwise
         values_by_name = dict.fromkeys(self._unpriced, otherwise)
         for name, timeline in self._timelines.items():
-            charges = map(self._charges_of, timeline.prices)
+            charges = map(_Charges.of, timeline.prices)
             values_over_time = [use(each, entry) if each else otherwise for each in charges]
             values_by_name[name] = _search(started_at, timeline.dates, values_over_time)
         starts: list[str] = []

@@ -1,34 +1,91 @@
 """Store of costs: the prices of a project's models."""
 
+import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final, Self
 
 from stores import times
 from stores.costs.defaults import of_model
-from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.model_names import spellings
-from stores.costs.price_timeline import RATE_FIELDS, Price
+from stores.costs.price_timeline import RATE_FIELDS, USD, Price, Rates
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.content_store import BATCH, batches
-from stores.database.reads import find_all, find_first
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
-from stores.errors import BadInputError, StoreError
+from stores.errors import BadInputError, ErrorsAt
 from stores.ids import LOCAL_USER, check_project_id, new_id
 from stores.input_checks import check_length
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
-if TYPE_CHECKING:
-    import asyncio
+MAX_NAME: Final = 1024
+MAX_UNIT: Final = 64
+MAX_TOKEN_COST: Final = 1_000_000.0
+"""Limit on the price of one token; a higher one is an error and would dominate every sum."""
+
+DEFAULT_PROVIDER: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCost:
+    """The price of a model from a date on, in microseconds since the epoch.
+
+    Args:
+        rates: rates of further classes, by their names in `RATE_FIELDS`.
+    """
+
+    llm_id: str
+    prompt_token_cost: float
+    completion_token_cost: float
+    prompt_token_cost_unit: str | None = None
+    completion_token_cost_unit: str | None = None
+    effective_date: int | None = None
+    provider_id: str | None = None
+    rates: Rates = field(default_factory=dict)
+
+    def checked(self, now: int) -> Self:
+        """Return a validated copy with defaults: US dollars, the current time, the provider `default`.
+
+        Raises:
+            BadInputError: a field is invalid; the error names it.
+        """
+        for name in ("llm_id", "provider_id", "prompt_token_cost_unit", "completion_token_cost_unit"):
+            text, limit = getattr(self, name), MAX_UNIT if name.endswith("unit") else MAX_NAME
+            if text == "":
+                raise BadInputError("is empty; use at least one character", name)
+            check_length(text, limit, name)
+        return replace(
+            self,
+            prompt_token_cost=_token_cost(self.prompt_token_cost, "prompt_token_cost"),
+            completion_token_cost=_token_cost(self.completion_token_cost, "completion_token_cost"),
+            prompt_token_cost_unit=self.prompt_token_cost_unit or USD,
+            completion_token_cost_unit=self.completion_token_cost_unit or USD,
+            effective_date=now if self.effective_date is None else self.effective_date,
+            provider_id=self.provider_id or DEFAULT_PROVIDER,
+            rates={name: _token_cost(self.rates[name], name) for name in RATE_FIELDS if name in self.rates},
+        )
+
+
+def _token_cost(cost: float, argument: str) -> float:
+    if not math.isfinite(cost):
+        raise BadInputError("must be a finite number, the price of one token", argument)
+    if cost < 0:
+        raise BadInputError(f"{cost} is negative; a price is 0 or more", argument)
+    if cost > MAX_TOKEN_COST:
+        raise BadInputError(
+            f"{cost} for one token is above the limit of {MAX_TOKEN_COST:,.0f}; divide a price per million tokens by "
+            "1,000,000",
+            argument,
+        )
+    return abs(float(cost))  # -0.0 becomes 0.0
+
 
 MAX_AT_ONCE: Final = 1_000
 """Limit on costs created together."""
-
-FEW: Final = 100
-"""Maximum costs of a project that are read before the models are known."""
 
 
 def _fields(kind: Kind, *names: str) -> list[Field]:
@@ -114,35 +171,20 @@ def check_number(number: int) -> None:
         raise BadInputError(f"has {number:,} costs; the limit of one request is {MAX_AT_ONCE:,}", "costs")
 
 
-def start_reading_costs(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
-    """Start reading a project's costs for `prices_of_models`, at most `FEW` + 1."""
-    return find_first(database.costs, {"project_id": project_id}, FEW + 1)
-
-
-async def prices_of_models(
-    database: Database, project_id: str, models: Collection[str], known: Sequence[Document] | None = None
-) -> Prices:
-    """Return the prices of some models under all their spellings, including shipped ones.
-
-    `known` are the project's costs from `start_reading_costs`; they are used unless there are more than `FEW`.
-    """
+async def prices_of_models(database: Database, project_id: str, models: Collection[str]) -> Prices:
+    """Return the prices of some models under all their spellings, including shipped ones."""
     names = dict.fromkeys(name for model in models for name in spellings(model))
-    if known is not None and len(known) <= FEW:
-        rows = [row for row in known if row["llm_id"] in names]
-    else:
-        rows = []
-        for batch in batches(list(names), BATCH):
-            match = {"project_id": project_id, "llm_id": {"$in": batch}}
-            rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
+    rows: list[Document] = []
+    for batch in batches(list(names), BATCH):
+        match = {"project_id": project_id, "llm_id": {"$in": batch}}
+        rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for name in names for price in of_model(name)]
     return Prices([*map(Price.of_project, rows), *shipped])
 
 
 def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_id: str | None) -> Document:
-    try:
+    with ErrorsAt(f"costs.{position}"):
         checked = cost.checked(made)
-    except StoreError as error:
-        raise error.prefixed(f"costs.{position}") from None
     cost_id = new_id()
     return {
         "_id": f"{project_id}:{cost_id}",

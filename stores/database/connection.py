@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -16,20 +16,24 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS
-from stores.concurrency.byte_budget import RequestBudget
-from stores.concurrency.scan_slots import scan_limiter
-from stores.concurrency.timeouts import OperationTimeout
+from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.database import indexes
 from stores.database.collections import Collections, Document
 from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
-from stores.database.error_translation import RETRY_LATER, TOO_SLOW, translate_driver_errors
+from stores.database.error_translation import RETRY_LATER, TOO_SLOW, store_error, translate_driver_errors
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
-from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
+from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
+
+    from stores.query.index_use import IndexedFields
+
+    class _IndexedStore(Protocol):
+        indexed: IndexedFields
+
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -41,6 +45,19 @@ _MIN_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
 _ATTEMPTS = 3
 """Attempts of a query that fails with a transient error."""
+
+MAX_SCANS: Final = 8
+"""Scans that one process runs at a time; one caller may run half.
+
+All operations share MongoDB's CPUs: with a hundred concurrent scans, each scan and each small lookup takes a hundred
+times as long.
+"""
+
+SCAN_WAIT_SECONDS: Final = 30.0
+"""Maximum wait for a slot of a scan; outside of GraphQL nothing else limits it."""
+
+QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
+"""Quota key that reads count against; empty for the server's own work."""
 
 IN_PYTHON: ContextVar[bool] = ContextVar("in Python", default=False)
 """Set while a query is retried because a payload is too complex for MongoDB: Python then searches such payloads."""
@@ -222,13 +239,15 @@ class Database(Collections):
         with pymongo.timeout(max(deadline - now, _MIN_SECONDS)), self.control_client.cancellable_read():
             try:
                 # A plain read has nothing to roll back when it times out.
-                with translate_driver_errors():
-                    return await self._server_timeout.run(operation)
-            except UnavailableError as error:
+                return await self._server_timeout.run(operation)
+            except Exception as error:
+                translated = store_error(error)
                 # An overloaded server may miss its own limit, so that the connection times out first.
-                if time.monotonic() >= deadline and self._is_reachable():
+                if isinstance(translated, UnavailableError) and time.monotonic() >= deadline and self._is_reachable():
                     raise StoreTimeoutError(TOO_SLOW) from error
-                raise
+                if translated in (None, error):
+                    raise
+                raise translated from error
 
     async def transaction(self, operation: Callable[[Session], Coroutine[Any, Any, _R]]) -> _R:
         """Run writes in a transaction and return the result; conflicts with other writers are retried.
@@ -271,6 +290,67 @@ class Database(Collections):
         self.control_client.close()
 
 
+class OperationTimeout:
+    """Cancels an operation after `seconds`, unless `extend` returns True: then it runs for as many seconds again.
+
+    The operation runs in the caller's task, because a separate task takes longer than a small read. `error` creates the
+    error for a timeout. One instance serves any number of operations.
+    """
+
+    def __init__(
+        self, seconds: float, error: Callable[[], Exception], extend: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._seconds = seconds
+        self._error = error
+        self._extend = extend
+
+    async def run(self, operation: Awaitable[_R]) -> _R:
+        """Await an operation and return its result.
+
+        Raises:
+            Exception: `error()` if the timeout expires.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("Only a task can wait.")
+        loop, cancelling, is_expired = asyncio.get_running_loop(), task.cancelling(), False
+        timer: asyncio.TimerHandle
+
+        def start_timer() -> None:
+            nonlocal timer
+            timer = loop.call_later(self._seconds, expire)
+
+        def expire() -> None:
+            nonlocal is_expired
+            if self._extend():
+                start_timer()
+            else:
+                is_expired = task.cancel()
+
+        start_timer()
+        try:
+            return await operation
+        except asyncio.CancelledError:
+            # Another cause may have cancelled the task, too.
+            if is_expired and task.uncancel() <= cancelling:
+                raise self._error() from None
+            raise
+        finally:
+            timer.cancel()
+
+
+def scan_limiter(limit: int = MAX_SCANS, wait_seconds: float = SCAN_WAIT_SECONDS) -> Limiter:
+    """Return the slots of one process for reads that may scan a whole project."""
+    return Limiter(limit, _scan_refusal, wait_seconds=wait_seconds)
+
+
+def _scan_refusal(scans: Limiter, _caller: str | None) -> StoreError:
+    return UnavailableError(
+        f"no slot for a database scan became free within {scans.wait_seconds:g} s; "
+        f"{scans.limit} run at once, {scans.caller_limit} per caller; retry later"
+    )
+
+
 class OnDatabase(Protocol):
     """A store over a database."""
 
@@ -278,11 +358,10 @@ class OnDatabase(Protocol):
 
 
 _S = TypeVar("_S", bound=OnDatabase)
+_Method = Callable[Concatenate[_S, _P], Awaitable[_R]]
 
 
-def database_write(
-    method: Callable[Concatenate[_S, _P], Awaitable[_R]],
-) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
+def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     """Decorator: run a store's method in a write slot."""
 
     @functools.wraps(method)
@@ -292,9 +371,7 @@ def database_write(
     return run
 
 
-def database_query(
-    method: Callable[Concatenate[_S, _P], Awaitable[_R]],
-) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
+def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     """Decorator: run a store's read method within the query time limit, and retry transient failures."""
 
     @functools.wraps(method)
@@ -320,3 +397,36 @@ def database_query(
                 IN_PYTHON.reset(token)
 
     return run
+
+
+def always(*_arguments: object) -> bool:
+    """Return True: the method scans, whatever its arguments."""
+    return True
+
+
+def _unless_indexed(store: "_IndexedStore", *arguments: object) -> bool:
+    return store.indexed.needs_scan(*arguments)
+
+
+def in_scan_slot(
+    needs_scan: Callable[..., bool] = _unless_indexed,
+) -> Callable[[_Method[_S, _P, _R]], _Method[_S, _P, _R]]:
+    """Decorator: run a store's method in a slot of scans if `needs_scan(store, *arguments)` says that it scans.
+
+    By default it scans if `store.indexed`, the fields that indexes serve, do not suffice for the arguments.
+
+    Put it outside of `database_query`, so that the query time limit starts when the method gets its slot. Such a method
+    must not call another one: that could wait for the slot of the first.
+    """
+
+    def decorate(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
+        @functools.wraps(method)
+        async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if not needs_scan(store, *args, *kwargs.values()):
+                return await method(store, *args, **kwargs)
+            async with store.database.scans.slot(QUOTA_KEY.get()):
+                return await method(store, *args, **kwargs)
+
+        return run
+
+    return decorate

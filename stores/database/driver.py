@@ -1,4 +1,4 @@
-"""Parts of the synchronous driver under Motor: threads, cursors, cancellation, a second client and the pool's use.
+"""Parts of the synchronous driver under Motor: threads, cursors, reads, cancellation, a second client, the pool's use.
 
 Motor and the driver do everything else. The table shows how much more CPU time a query takes without a part. A part
 that saves less than a twentieth of a small query has no place here. The variants took turns in one process on one core,
@@ -9,7 +9,7 @@ without HTTP 400, and a GraphQL list of 50 calls with their inputs 1,010.
 | --- | --- | ---: | ---: | ---: |
 | `ThreadPool` | `ThreadPoolExecutor` | 17 % | 9 % | 3 % |
 | `open_cursor` | cursors of the driver | 35 % | 22 % | 10 % |
-| both, in `stores.database.reads` | cursors of Motor | 61 % | 38 % | 18 % |
+| both, in the reads below | cursors of Motor | 61 % | 38 % | 18 % |
 | `TrackingPool` | a command listener | 17 % | 6 % | 0 % |
 """
 
@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from queue import SimpleQueue
@@ -29,15 +29,19 @@ from motor.frameworks import asyncio as motor_asyncio
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
+from pymongo.read_concern import ReadConcern
 from pymongo.synchronous.command_cursor import CommandCursor
 from pymongo.synchronous.pool import Connection, Pool
 
 from stores import THREADS, times
-from stores.database.collections import Document
+from stores.database.collections import Collection, Document
 
 if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
-    from pymongo.read_concern import ReadConcern
+    from pymongo.cursor import Cursor
+
+    from stores.database.transactions import Session
 
 CONTROL_CONNECTIONS: Final = 4
 _KILL_COMMAND_SECONDS: Final = 5.0
@@ -45,6 +49,16 @@ _KILL_POLL_SECONDS: Final = 0.25
 """Interval between checks for operations that started late or did not end at once."""
 _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
+
+SNAPSHOT: Final = ReadConcern("snapshot")
+"""With a weaker read concern, MongoDB may drop concurrently deleted documents after the limit of an index-only sort.
+The page is then short and looks like the last one.
+"""
+
+_FIND_STAGES: Final = ("$match", "$sort", "$skip", "$limit", "$project")
+"""Stages that `find` can express, in this order."""
+
+Stages = Sequence[dict[str, Any]]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -135,7 +149,7 @@ def open_cursor(
     command: dict[str, Any],
     batch_size: int,
     fallback: Callable[[], _C],
-    read_concern: "ReadConcern | None" = None,
+    read_concern: ReadConcern | None = None,
 ) -> "CommandCursor[Document] | _C":
     """Run a cursor command and return its cursor; the command sets the first batch size, `batch_size` the later ones.
 
@@ -172,6 +186,124 @@ def open_cursor(
             raise
         return fallback()
     return CommandCursor(collection, reply["cursor"], connection.address, batch_size)
+
+
+# Reads of all rows at once, or of as many as fit into a memory bound: one hop to a driver thread. A Motor cursor takes
+# several hops to start, and hands its rows over one by one on the event loop.
+
+
+async def one_row(collection: Collection, match: dict[str, Any], projection: dict[str, Any]) -> Document | None:
+    """Read one matching document with the projected fields; None if none matches."""
+    rows = await run_in_driver_thread(_find, collection.delegate, match, projection, 1, limit=1)
+    return rows[0] if rows else None
+
+
+def find_all(
+    collection: Collection, match: dict[str, Any], projection: dict[str, Any], max_rows: int
+) -> Awaitable[list[Document]]:
+    """Read all matching documents with the projected fields; at most `max_rows` may exist."""
+    return run_in_driver_thread(_find, collection.delegate, match, projection, max_rows)
+
+
+def _find(
+    collection: "DriversCollection[Document]",
+    match: dict[str, Any],
+    projection: dict[str, Any],
+    max_rows: int,
+    limit: int = 0,
+) -> list[Document]:
+    # One more than can exist, so that MongoDB closes the cursor with the first batch.
+    def by_driver() -> "Cursor[Document]":
+        return collection.find(match, projection, batch_size=max_rows + 1, limit=limit)
+
+    command = {
+        "find": collection.name,
+        "filter": match,
+        "projection": projection,
+        "limit": limit,
+        "batchSize": max_rows + 1,
+    }
+    return open_cursor(collection, command, max_rows + 1, by_driver).to_list()
+
+
+def all_rows(
+    collection: Collection, stages: Stages, batch_size: int, session: "Session | None" = None
+) -> "asyncio.Future[list[Document]]":
+    """Read all rows that the stages produce from one snapshot, in one batch if it fits into a reply.
+
+    The read starts now, until it is cancelled.
+    """
+    driver_session = session.delegate if session else None
+
+    def read() -> list[Document]:
+        return _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session).to_list()
+
+    return run_in_driver_thread(read)
+
+
+def _open_snapshot_cursor(
+    collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
+) -> "Cursor[Document] | CommandCursor[Document]":
+    """Open a snapshot cursor over the stages' rows, in a driver thread."""
+    find_arguments = as_find(stages)
+
+    def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
+        snapshot = collection.with_options(read_concern=SNAPSHOT)
+        if find_arguments is None:
+            return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
+        return snapshot.find(**find_arguments, session=session, allow_disk_use=True, batch_size=batch_size)
+
+    if session is not None:
+        return by_driver()
+    command: dict[str, Any]
+    if find_arguments is None:
+        command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
+    else:
+        command = {"find": collection.name, **find_arguments, "batchSize": batch_size}
+    return open_cursor(collection, command | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
+
+
+def as_find(stages: Stages) -> dict[str, Any] | None:
+    """Convert the stages to arguments of `find`, which is cheaper; None if `find` cannot express them."""
+    names = [name for stage in stages for name in stage]
+    matches = [stage["$match"] for stage in stages if "$match" in stage]
+    arguments = {name: value for stage in stages for name, value in stage.items()}
+    if names != ["$match"] * len(matches) + [name for name in _FIND_STAGES[1:] if name in arguments]:
+        return None
+    return {
+        "filter": matches[0] if len(matches) == 1 else {"$and": matches} if matches else {},
+        "projection": arguments.get("$project", {}),
+        "sort": arguments.get("$sort", {}),
+        "skip": arguments.get("$skip", 0),
+        "limit": arguments.get("$limit", 0),
+    }
+
+
+def read_rows_up_to(
+    collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: "Session | None"
+) -> Awaitable[tuple[list[Document], bool]]:
+    """Read rows until they hold `max_characters` of JSON text; return them, and True if more rows follow.
+
+    If more follow, the last returned row lies beyond the bound and only proves that.
+    """
+    driver_session = session.delegate if session else None
+
+    def read() -> tuple[list[Document], bool]:
+        rows, characters = [], 0
+        with _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session) as cursor:
+            for row in cursor:
+                rows.append(row)
+                if characters >= max_characters:
+                    return rows, True
+                characters += json_characters(row)
+        return rows, False
+
+    return run_in_driver_thread(read)
+
+
+def json_characters(row: Document) -> int:
+    """Return the number of characters of JSON text in a row."""
+    return sum(map(len, row["json"].values())) if "json" in row else 0
 
 
 class CommandCancelledError(PyMongoError):

@@ -65,14 +65,17 @@ def translate_driver_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if translated := _translate(error):
-            raise translated from error
-        raise
+        translated = store_error(error)
+        if translated in (None, error):
+            raise
+        raise translated from error
 
 
-def _translate(error: Exception) -> StoreError | None:
-    """Return the store error for a driver error; None if there is none."""
+def store_error(error: Exception) -> StoreError | None:
+    """Return the store error for a driver error, and a store error itself; None for any other error."""
     match error:
+        case StoreError():
+            return error
         case ConnectionFailure() | ConfigurationError() | WriteConcernError():
             return UnavailableError(RETRY_LATER)
         case ExecutionTimeout():

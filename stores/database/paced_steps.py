@@ -1,11 +1,12 @@
 """Long work in small steps, with pauses that leave the database to other requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from stores.database import Database, Document
+from stores.database import Collection, Database, Document
+from stores.database.transactions import Session
 
 WorkSteps = AsyncGenerator[None, None]
 
@@ -49,20 +50,54 @@ async def _advance(steps: WorkSteps) -> object:
     return await anext(steps, _DONE)
 
 
+async def change_in_batches(
+    database: Database,
+    collection: Collection,
+    match: Document,
+    size: int,
+    change: Callable[[Session, list[Document]], Awaitable[object]],
+    paths: Sequence[str] = ("_id",),
+    order: Sequence[tuple[str, int]] = (),
+    **options: Any,
+) -> AsyncGenerator[list[Document], None]:
+    """Change all matching documents in batches, each in one transaction; yield each batch after its change.
+
+    `change` gets the `paths` of the documents, and must delete them or make them match no more. `options` are those of
+    the driver's `find`.
+    """
+    match = dict(match)
+
+    async def change_batch(session: Session) -> list[Document]:
+        how = {"sort": list(order), **options} if order else options
+        found = collection.find(match, paths, limit=size, session=session, **how)
+        documents: list[Document] = await found.to_list(None)
+        if documents:
+            await change(session, documents)
+        return documents
+
+    while documents := await database.transaction(change_batch):
+        for path, direction in order[:1]:
+            # Continue behind deleted keys, which MongoDB would skip one by one.
+            match[path] = {**match.get(path, {}), "$gte" if direction > 0 else "$lte": documents[-1][path]}
+        yield documents
+
+
 def key_range(project_id: str, after: str = "") -> Document:
     """Return the condition on the `_id`s of a project's documents, of all or of those after a key."""
     return {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
 
 
-def weighted_batches(documents: Sequence[Document], weight: str, limit: int) -> Iterator[list[Document]]:
-    """Split documents into batches whose fields `weight` add up to at most `limit`; a heavier document is alone."""
+def weighted_batches(
+    documents: Sequence[Document], weight: str, max_weight: int, max_number: int | None = None
+) -> Iterator[list[Document]]:
+    """Split documents into batches of limited number and sum of their fields `weight`; a heavier document is alone."""
     batch: list[Document] = []
     total = 0
     for document in documents:
-        if batch and total + document[weight] > limit:
+        total += document.get(weight, 0)
+        if batch and (total > max_weight or len(batch) == max_number):
             yield batch
-            batch, total = [], 0
+            batch, total = [], document.get(weight, 0)
         batch.append(document)
-        total += document[weight]
     if batch:
         yield batch

@@ -11,14 +11,13 @@ Weave's client, its EvaluationLogger and LoomQL's own runner all log runs like t
 names too, and Weave's client for TypeScript writes predictAndScore.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final, Self, TypeGuard
 
 from stores import refs
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
-from stores.aggregates.usage_tree import Tallies, Tally, usage_row
+from stores.aggregates.usage_tree import Tallies, Tally, counts_of, usage_row
 from stores.calls import CallsFilter, documents
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import CostsStore
@@ -290,19 +289,17 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
     The run's own summary is used if its scope is SUM. A run that is a root call without such a summary gets the sum of
     its trace, even while it runs. That sum also replaces a summary that hides price tiers of single requests.
     """
-    is_trace = run.get("parent_id") is None
-    if is_trace and run.get("usage_scope") != SUM:
-        return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     usage, started_at = run.get("usage", ()), run["started_at"]
     models = project_id, tuple(sorted(entry["model"] for entry in usage))
     prices = (await CostsStore(database).prices([models]))[models]
-    if is_trace and prices.hides_tiers(usage, started_at):
+    is_trace = run.get("parent_id") is None
+    if is_trace and (run.get("usage_scope") != SUM or prices.hides_tiers(usage, started_at)):
         return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     tallies = {}
     for entry in usage:
         cost = prices.exact_cost(entry, started_at)
         unpriced = entry["total_tokens"] if cost is None else 0
-        tallies[entry["model"]] = _tally(entry, unpriced, cost, entry.get("classes", {}))
+        tallies[entry["model"]] = Tally(counts_of(entry), unpriced, cost)
     return usage_row(tallies)
 
 
@@ -314,10 +311,5 @@ async def _usage_of_trace(database: Database, project_id: str, trace_id: str) ->
         if row["model"] is not None:
             cost = None if row["cost"] is None else exact(row["cost"])
             classes = {name: count for name in STORED if (count := row[FIELDS[name]])}
-            tallies[row["model"]] = _tally(row, row["unpriced_tokens"], cost, classes)
+            tallies[row["model"]] = Tally(counts_of(row | {"classes": classes}), row["unpriced_tokens"], cost)
     return tallies
-
-
-def _tally(counts: Row, unpriced: int, cost: Decimal | None, classes: Mapping[str, int]) -> Tally:
-    prompt, completion, total = counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"]
-    return Tally(prompt, completion, counts["requests"], total, unpriced, cost, classes)

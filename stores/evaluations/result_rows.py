@@ -4,17 +4,31 @@ A row has the predictions of one example. The example is the ref of a table row,
 prediction.
 """
 
-from collections.abc import Sequence
+import asyncio
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
+from operator import itemgetter
 from typing import Any, Final
 
 from stores import refs
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import row_digest
+from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
-from stores.database import Database, content_store, database_query
+from stores.database import Database, Document, content_store, database_query
 from stores.errors import BadInputError
-from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
-from stores.evaluations.predictions import Predictions, PredictionSelection
-from stores.evaluations.scores import OUTPUT, OUTPUT_BY_EITHER_NAME, PREDICTION_FIELDS, TEXT_BY_EITHER_NAME, number_at
+from stores.evaluations.logged_runs import BATCH, check_response_size, find_calls, if_text, predictions_of
+from stores.evaluations.scores import (
+    OUTPUT,
+    OUTPUT_BY_EITHER_NAME,
+    PREDICTION_FIELDS,
+    SCORES,
+    TEXT_BY_EITHER_NAME,
+    number_at,
+)
 from stores.ids import check_call_id, group_by_project
 from stores.json import codec, incremental
 from stores.paging import Order, Page, PageRequest, Row
@@ -24,6 +38,278 @@ from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
 from stores.refs.store import Budget, RefsStore
 from stores.relations import OneToMany
+
+Call = Mapping[str, Any]
+"""A call below a prediction: `id`, `op_name`, `op_trace_name`, and `self` if that input is a string."""
+
+_SCORE: Final = ".score"
+"""Suffix of the op name of scorers that are classes."""
+_remembered: Final = lru_cache(1_000)
+"""Cached because the calls of a run repeat a few scorer names many times."""
+_is_ref: Final = _remembered(refs.is_ref)
+
+_NO_LETTER: Final = re.compile(r"[\W_]+")
+
+Key = tuple[str, str, str]
+"""Project id, run id and example digest."""
+
+MAX_PREDICTIONS: Final = 50_000
+"""Limit on the predictions of one response."""
+MAX_RELATED_EACH: Final = 5
+"""Limit on the scores, and on the calls below predictions, as an average over the largest number of predictions."""
+MAX_CHARACTERS: Final = 100_000_000
+"""Limit on the JSON characters of the outputs in one response."""
+
+MODEL_CALL: Final = "model_call"
+EXCEPTION: Final = "exception"
+
+_ALWAYS_READ: Final = ("id", "parent_id", "project_id", "example_digest", "started_at", "status", "exception")
+_OF_OUTPUT: Final = ("output", "model_latency_ms", SCORES, MODEL_CALL, EXCEPTION)
+_OF_CALLS: Final = (SCORES, MODEL_CALL, EXCEPTION)
+_BY_AGE: Final = itemgetter("started_at", "id")
+"""Sort key of calls, oldest first. Sorting in MongoDB would make it choose an index that reads too many calls."""
+_MAX_JOINED_ON_LOOP: Final = 1_000
+"""Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
+_OUTPUTS: Final = ("output", "model_output")
+
+
+def model_call(model: str | None, calls: Sequence[Call], names: Iterable[str]) -> Call | None:
+    """Find the model's call among the calls below a prediction; None if every call belongs to a scorer.
+
+    Args:
+        model: ref of the model, if known.
+        calls: calls below the prediction, oldest first.
+        names: score names; a call with such a name is a scorer's.
+    """
+    if model is not None:
+        for call in calls:
+            if model in (call.get("self"), call["op_name"]):
+                return call
+    scored = {_letters(name) for name in names}
+    others = (call for call in calls if scored.isdisjoint(map(_letters, scorer_names(call))))
+    return next((call for call in others if not call["op_trace_name"].endswith(_SCORE)), None)
+
+
+def scorer_calls(names: Sequence[str], calls: Sequence[Call]) -> tuple[dict[str, Call], list[Call]]:
+    """Return the call of each score, by score name, and the calls that match no score.
+
+    Exact names match first, then names compared by letters and digits only.
+    """
+    remaining = {call["id"]: call for call in calls}
+    matched: dict[str, Call] = {}
+    for normalize in (str, _letters):
+        by_name: dict[str, list[Call]] = {}
+        for call in remaining.values():
+            for name in map(normalize, scorer_names(call)):
+                by_name.setdefault(name, []).append(call)
+        candidates = {name: iter(found) for name, found in by_name.items()}
+        for name in names:
+            # An iterator passes each call once, however many names share it.
+            first = (call for call in candidates.get(normalize(name), ()) if call["id"] in remaining)
+            if name not in matched and (found := next(first, None)):
+                matched[name] = remaining.pop(found["id"])
+    return matched, list(remaining.values())
+
+
+def scorer_names(call: Call) -> tuple[str, ...]:
+    """Return the possible score names of a call, the likeliest first."""
+    return _names(call.get("self"), call["op_trace_name"])
+
+
+@_remembered
+def _names(ref: str | None, op_name: str) -> tuple[str, ...]:
+    of_class, _, _ = op_name.rpartition(".")
+    return tuple(name for name in (_object_name(ref), of_class, op_name) if name)
+
+
+def _object_name(ref: str | None) -> str | None:
+    if not ref or not _is_ref(ref) or ref.startswith(refs.ARTIFACT_SCHEME):
+        return None
+    parsed = refs.parse(ref)
+    return parsed.name if parsed.kind == "object" else None
+
+
+@_remembered
+def _letters(name: str) -> str:
+    """Normalize a name so that class, object and op of one scorer compare equal."""
+    return _NO_LETTER.sub("", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSelection:
+    """The selected fields of predictions and of their related calls; no call is read if its set is empty."""
+
+    fields: frozenset[str] = frozenset()
+    of_call: frozenset[str] = frozenset()
+    of_model_call: frozenset[str] = frozenset()
+    of_scorer_calls: frozenset[str] = frozenset()
+
+
+class Predictions:
+    """Reads predictions from the database."""
+
+    def __init__(
+        self, database: Database, max_predictions: int = MAX_PREDICTIONS, max_characters: int = MAX_CHARACTERS
+    ) -> None:
+        self._database = database
+        self._calls = database.calls
+        self._most = max_predictions
+        self._most_characters = max_characters
+
+    async def find(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:
+        """Return the predictions of each run and example, oldest first, with the fields in `wanted`.
+
+        A row has the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
+        `model_latency_ms`, `json.output`, `model_call_id` and `scores`. A score has `name`, `json.value` and, from the
+        scorer's call, `call_id`, `status`, `exception` and `scorer` (dict of `project_id` and `ref`). Related calls are
+        rows of their own: `call` and `model_call` of a prediction, and `call` of a score.
+
+        Raises:
+            BadInputError: there are more predictions, scores or characters than one response may have.
+        """
+        result: dict[Key, list[Row]] = {key: [] for key in keys}
+        for project_id in {key[0]: None for key in keys}:
+            rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted.fields)
+            await self._add_calls(project_id, rows, wanted)
+            async for row in cooperative(rows):
+                predictions = result.get((project_id, row["parent_id"], row["example_digest"]))
+                if predictions is not None:
+                    predictions.append(row | {"trial": len(predictions)})
+        return result
+
+    async def _read(self, project_id: str, keys: Sequence[Key], wanted: frozenset[str]) -> list[Row]:
+        runs, digests = ({key[index]: None for key in keys} for index in (1, 2))
+        stages: list[dict[str, Any]] = [
+            {"$match": predictions_of(project_id, list(runs), list(digests))},
+            {"$limit": self._most + 1},
+            {"$project": _projection(wanted)},
+        ]
+        rows: list[Row] = []
+        characters = 0
+        async for row in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+            rows.append(row)
+            characters += len(row.get("json", {}).get("output", ""))
+            check_response_size(len(rows), self._most, "more than {} predictions")
+            too_long = "predictions with outputs of more than {} characters of JSON"
+            check_response_size(characters, self._most_characters, too_long)
+        rows.sort(key=_BY_AGE)
+        if not wanted.isdisjoint(_OF_OUTPUT):
+            count = 0
+            async for row in cooperative(rows):
+                await _read_output(row)
+                count += len(row[SCORES])
+                self._check_related(count, "scores")
+        if not wanted.isdisjoint(_OF_CALLS):
+            await self._join(project_id, rows)
+        return rows
+
+    async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
+        count = 0
+        calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
+        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
+        paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "started_at", "status", "exception")
+        stages: list[dict[str, Any]] = [
+            {"$match": match},
+            {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
+        ]
+        async for call in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+            calls[call["parent_id"]].append(call)
+            count += 1
+            self._check_related(count, "calls below them")
+        async for row in cooperative(rows):
+            row_calls = sorted(calls[row["id"]], key=_BY_AGE)
+            if len(row[SCORES]) + len(row_calls) > _MAX_JOINED_ON_LOOP:
+                await asyncio.to_thread(_join_calls, row, row_calls)
+            else:
+                _join_calls(row, row_calls)
+        await self._add_missing_values(
+            project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
+        )
+
+    async def _add_missing_values(self, project_id: str, scores: Sequence[Row]) -> None:
+        """Read score values from the scorers' calls, for predictions that failed or are still running."""
+        by_id = {score["call_id"]: score for score in scores if score["status"] != "error"}
+        async for call in find_calls(self._database, project_id, list(by_id), ["id", "json.output"]):
+            if text := call["json"].get("output"):
+                by_id[call["id"]]["json"] = {"value": text}
+
+    async def _add_calls(self, project_id: str, rows: Sequence[Row], wanted: PredictionSelection) -> None:
+        """Add the related calls of all rows in one read per kind; reads per row cost three times the CPU time."""
+        if wanted.of_call:
+            await add_calls(self._database, project_id, rows, wanted.of_call, "id", "call")
+        if wanted.of_model_call:
+            await add_calls(self._database, project_id, rows, wanted.of_model_call, "model_call_id", MODEL_CALL)
+        if wanted.of_scorer_calls:
+            scores = [score async for row in cooperative(rows) for score in row[SCORES]]
+            await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
+
+    def _check_related(self, count: int, kind: str) -> None:
+        check_response_size(count, MAX_RELATED_EACH * self._most, f"predictions with more than {{}} {kind}")
+
+
+def _projection(wanted: frozenset[str]) -> dict[str, Any]:
+    paths = [*_ALWAYS_READ, *(wanted & {"latency_ms", "ended_at"})]
+    if not wanted.isdisjoint(_OF_OUTPUT):
+        paths.append("json.output")
+    model = {} if wanted.isdisjoint(_OF_CALLS) else {"model": if_text("model")}
+    return {"_id": 0} | dict.fromkeys(paths, 1) | model
+
+
+async def _read_output(row: Row) -> None:
+    """Replace a prediction's output text by `json.output`, `model_latency_ms` and `scores`; accepts any JSON."""
+    text = row.pop("json", {}).get("output") or "null"
+    found = await incremental.loads(text.encode())
+    output = found if isinstance(found, dict) else {}
+    first_output = next((output[name] for name in _OUTPUTS if name in output), None)
+    row["json"] = {} if first_output is None else {"output": codec.encode(first_output)}
+    row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
+    scores = output.get("scores")
+    row[SCORES] = scores if isinstance(scores, dict) else {}
+
+
+def _milliseconds(seconds: object) -> float | None:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return None
+    milliseconds = 1000 * float(seconds)
+    return milliseconds if isfinite(milliseconds) else None
+
+
+def _join_calls(row: Row, calls: Sequence[Call]) -> None:
+    """Replace the score values of a prediction by score rows with their calls, and set `model_call_id`."""
+    values: Mapping[str, object] = row[SCORES]
+    model = model_call(row.pop("model", None), calls, values)
+    earlier = {call["id"] for call in calls[: calls.index(model)]} if model else frozenset()
+    score_calls, unmatched = scorer_calls(list(values), [call for call in calls if call is not model])
+    failed = [call for call in unmatched if call["id"] not in earlier]
+    row[SCORES] = [_score(row, name, value, score_calls.get(name)) for name, value in values.items()]
+    row[SCORES] += [_score(row, scorer_names(call)[0], None, call, is_lost=True) for call in failed]
+    row["model_call_id"] = model["id"] if model else None
+    if "exception" not in row and model and "exception" in model:
+        row["exception"] = model["exception"]
+
+
+def _score(row: Row, name: str, value: object, call: Call | None, *, is_lost: bool = False) -> Row:
+    text = {} if value is None else {"value": codec.encode(value)}
+    score = {"project_id": row["project_id"], "name": name, "json": text, "is_lost": is_lost}
+    if call is None:
+        return score
+    ref = call.get("self") or call["op_name"]
+    scorer = {"project_id": call["project_id"], "ref": ref} if _is_ref(ref) else None
+    exception = call.get("exception")
+    return {**score, "call_id": call["id"], "scorer": scorer, "status": call["status"], "exception": exception}
+
+
+async def add_calls(
+    database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], id_field: str, target: str
+) -> None:
+    """Set `row[target]` to the selected fields of the visible call with the id `row[id_field]`, or to None."""
+    ids = [row[id_field] async for row in cooperative(rows) if row.get(id_field)]
+    cursor = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
+    calls = {call["id"]: call async for call in cursor}
+    await add_computed_fields(database, project_id, list(calls.values()), set(wanted))
+    async for row in cooperative(rows):
+        row[target] = calls.get(row.get(id_field))
+
 
 Stages = list[dict[str, Any]]
 
@@ -40,25 +326,17 @@ _OLDEST_FIRST: Final = (SortBy("started_at"),)
 _STARTED_AT: Final = "started_at"
 _PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
 
+IN_ROWS: Final = ("id", "example_digest", "run_id")
+"""Fields of every row. The first two have the digest of its example; the run is that of the first prediction."""
+
 RunKey = tuple[str, str]
 """Project id and run id."""
-
-_ROWS: Final[list[dict[str, Any]]] = [
-    {
-        "$group": {
-            "_id": "$example_digest",
-            "id": {"$first": "$example_digest"},
-            "run_id": {"$first": "$parent_id"},
-            "started_at": {"$min": "$started_at"},
-        }
-    }
-]
 
 EXAMPLE: Final = "example"
 EXAMPLE_FIELDS: Final = frozenset({EXAMPLE, "example_ref"})
 """Fields of a row that `add_examples` adds."""
 
-Key = tuple[str, str]
+_Key = tuple[str, str]
 """Run id and example digest. The run id is empty if all runs share one example per digest."""
 
 
@@ -86,7 +364,7 @@ async def add_examples(
 
 async def _find_first(
     database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], *, per_run: bool
-) -> dict[Key, dict[str, Any]]:
+) -> dict[_Key, dict[str, Any]]:
     """Return the earliest prediction of each example: its `ref`, or the `key` of the call whose inputs have it."""
     group_key = {"digest": "$example_digest"} | ({"run": "$parent_id"} if per_run else {})
     stages = [
@@ -98,7 +376,7 @@ async def _find_first(
     return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in cooperative_async(cursor)}
 
 
-async def _values(database: Database, project_id: str, examples: dict[Key, dict[str, Any]]) -> dict[Key, str]:
+async def _values(database: Database, project_id: str, examples: dict[_Key, dict[str, Any]]) -> dict[_Key, str]:
     """Return the JSON text of each example that can be read."""
     budget = Budget()
     prefix = f"{refs.SCHEME}{project_id}/"
@@ -128,7 +406,7 @@ async def _read_table_rows(
     return texts
 
 
-async def _read_inputs(database: Database, project_id: str, keys: dict[str, Key], budget: Budget) -> dict[Key, str]:
+async def _read_inputs(database: Database, project_id: str, keys: dict[str, _Key], budget: Budget) -> dict[_Key, str]:
     """Read the examples that are values in the inputs of calls; `keys` maps call `_id`s to example keys."""
     if not keys:
         return {}
@@ -143,19 +421,19 @@ async def _read_inputs(database: Database, project_id: str, keys: dict[str, Key]
     return texts
 
 
-def row_list_query(
-    project_id: str,
-    run_ids: Sequence[str],
+def row_stages(
+    run_ids: Sequence[str] = ("",),
     sort_by: Sequence[SortBy] | None = None,
     query: Query | None = None,
     *,
     only_common: bool = False,
 ) -> tuple[Stages, Order]:
-    """Return the stages that make the rows of runs, and the order of the rows; the default order is by start time.
+    """Return the stages that make rows of the predictions of runs, and the order of the rows; by default by start time.
 
     A row's `id` is the example digest. It needs one prediction that matches the query. Sort values are means over all
     matching predictions. With `only_common` only examples that all runs have are rows. A sort by a number sorts by the
-    mean; for several runs, by the mean in the last run minus the mean in the first.
+    mean; for several runs, by the mean in the last run minus the mean in the first. Without such a sort the stages do
+    not depend on `run_ids`, but on their number.
 
     Raises:
         BadInputError: the sort or the query is invalid.
@@ -167,8 +445,7 @@ def row_list_query(
         means |= {f"{path}_last": _mean_in(last, access) for path, access in numbers.values()}
     changes = {path: {"$subtract": [f"${path}_last", f"${path}"]} for path, _ in numbers.values()}
     reads_output = query or any(access.field is OUTPUT for _, access in numbers.values())
-    source: Stages = [
-        {"$match": predictions_of(project_id, run_ids)},
+    stages: Stages = [
         {"$sort": BY_EXAMPLE},
         *([TEXT_BY_EITHER_NAME] if query else ()),
         *([OUTPUT_BY_EITHER_NAME] if reads_output else ()),
@@ -177,6 +454,8 @@ def row_list_query(
             "$group": {
                 "_id": "$example_digest",
                 "id": {"$first": "$example_digest"},
+                "example_digest": {"$first": "$example_digest"},
+                "run_id": {"$first": "$parent_id"},
                 _STARTED_AT: {"$first": "$started_at"},
                 **({"runs": {"$addToSet": "$parent_id"}} if only_common else {}),
                 **means,
@@ -185,7 +464,8 @@ def row_list_query(
         *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
         *([{"$set": changes}] if changes and first != last else ()),
     ]
-    return source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()})
+    fields = (Field(name, path, Kind.NUMBER) for name, (path, _) in numbers.items())
+    return stages, compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *fields]))
 
 
 def _mean_in(run_id: str, access: Access) -> Expression:
@@ -218,16 +498,6 @@ def _sort_numbers(sort_by: Sequence[SortBy]) -> Numbers:
     return numbers
 
 
-def order_by(sort_by: Sequence[SortBy] | None, paths: dict[str, str]) -> Order:
-    """Compile the order of rows whose sort numbers are at `paths`.
-
-    Raises:
-        BadInputError: a field is repeated, or there are too many.
-    """
-    numbers = (Field(name, path, Kind.NUMBER) for name, path in paths.items())
-    return compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *numbers]))
-
-
 def check_runs(call_ids: Sequence[str]) -> None:
     """Validate the run ids of a comparison.
 
@@ -248,14 +518,9 @@ class RunRows:
     def __init__(self, database: Database, predictions: Predictions) -> None:
         self.database = database
         self._predictions = predictions
+        stages, order = row_stages()
         self._relation = OneToMany(
-            database,
-            database.calls,
-            "parent_id",
-            order_by(None, {}),
-            _predictions_of,
-            paths_of=lambda _: ["run_id"],
-            transform=_ROWS,
+            database, database.calls, "parent_id", order, _predictions_of, lambda _: list(IN_ROWS), transform=stages
         )
 
     @database_query
@@ -272,8 +537,6 @@ class RunRows:
         pages = await self._relation.pages(keys, frozenset(), request)
         for project_id, run_ids in group_by_project(keys):
             rows = [row for run_id in run_ids for row in pages[project_id, run_id].rows]
-            for row in rows:
-                row["example_digest"] = row["id"]
             await self.complete(project_id, rows, wanted, of_predictions)
         return pages
 

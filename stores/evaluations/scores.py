@@ -176,7 +176,10 @@ async def _count_changes(database: Database, project_id: str, run_ids: Sequence[
     """
     first, *others = run_ids
     documents = await _read_by_name(database, _example_changes(project_id, first, others), len(others), "call_ids")
-    return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in documents}
+    return {
+        (row["_id"]["run"], plain_name(row["_id"]["name"])): row | {"mean_change": _finite(row["mean_change"])}
+        for row in documents
+    }
 
 
 def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stages:
@@ -231,8 +234,8 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
         for row in metrics[run_id]:
             compared = row | {"run_id": run_id}
             if run_id != run_ids[0]:
-                difference = {"difference": _difference(row["mean"], first.get(row["name"]))}
-                compared |= _finite(difference, "difference") | changes.get((run_id, row["name"]), {})
+                compared["difference"] = _difference(row["mean"], first.get(row["name"]))
+                compared |= changes.get((run_id, row["name"]), {})
             by_name.setdefault(row["name"], []).append(compared)
     return [{"name": name, "runs": by_name[name]} for name in sorted(by_name)]
 
@@ -266,15 +269,14 @@ async def find_changes(
 
 
 def _changes(means: dict[str, float], first: dict[str, float]) -> list[Row]:
-    rows = []
-    for name in sorted(means):
-        difference = _difference(means[name], first.get(name))
-        rows.append(_finite({"name": name, "mean": means[name], "difference": difference}, "mean", "difference"))
-    return rows
+    return [
+        {"name": name, "mean": _finite(mean), "difference": _difference(mean, first.get(name))}
+        for name, mean in sorted(means.items())
+    ]
 
 
 def _difference(mean: float | None, first: float | None) -> float | None:
-    return None if mean is None or first is None else mean - first
+    return None if mean is None or first is None else _finite(mean - first)
 
 
 def _numbers(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Stages:
@@ -288,12 +290,10 @@ def _numbers(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | N
 
 def _metric(row: Row) -> Row:
     true_count = int(row["sum"]) if row["is_boolean"] else None
-    return _finite(row, "mean", "min", "max") | {"name": plain_name(row["_id"]["name"]), "true_count": true_count}
+    numbers = {name: _finite(row[name]) for name in ("mean", "min", "max")}
+    return row | numbers | {"name": plain_name(row["_id"]["name"]), "true_count": true_count}
 
 
-def _finite(row: Row, *names: str) -> Row:
-    """Replace values beyond the range of a double by None; integers of hundreds of digits cause them."""
-    for name in names:
-        if row[name] is not None and not math.isfinite(row[name]):
-            row[name] = None
-    return row
+def _finite(number: float | None) -> float | None:
+    """Return None for a value beyond the range of a double; integers of hundreds of digits cause them."""
+    return number if number is not None and math.isfinite(number) else None

@@ -5,15 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.filters import calls_match
+from stores.calls.fields import CALL_FIELDS, calls_match
 from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query
 from stores.evaluations import logged_runs, result_rows, scores
 from stores.evaluations.logged_runs import Status
-from stores.evaluations.predictions import Key, Predictions, PredictionSelection
-from stores.evaluations.result_rows import RunKey, RunRows
+from stores.evaluations.result_rows import Key, Predictions, PredictionSelection, RunKey, RunRows
 from stores.ids import check_project_id, group_by_project
 from stores.paging import Order, Page, PageRequest, Row
 from stores.query import Query
@@ -148,16 +146,15 @@ class EvaluationsStore:
         check_project_id(project_id)
         if await logged_runs.find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
             raise logged_runs.run_not_found(run_id, "evaluation_call_id")
-        page = await self._page(result_rows.row_list_query(project_id, [run_id], sort_by, query), request)
-        for row in page.rows:
-            row["run_id"] = run_id
+        source, order = _rows_of(project_id, [run_id], sort_by, query)
+        page = await paging.find_page(self._calls, {}, order, request, result_rows.IN_ROWS, source)
         await self.rows_by_run.complete(project_id, page.rows, frozenset(wanted), of_predictions)
         return page
 
     @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
         """Count the rows of a run that match the query."""
-        return await paging.count(self._calls, result_rows.row_list_query(project_id, [run_id], query=query)[0])
+        return await paging.count(self._calls, _rows_of(project_id, [run_id], query=query)[0])
 
     @database_query
     async def joined_rows(
@@ -180,9 +177,8 @@ class EvaluationsStore:
         Raises:
             BadInputError: the sort or cursor is invalid, or there are more predictions than one response may have.
         """
-        page = await self._page(
-            result_rows.row_list_query(project_id, run_ids, sort_by, only_common=only_common), request
-        )
+        source, order = _rows_of(project_id, run_ids, sort_by, only_common=only_common)
+        page = await paging.find_page(self._calls, {}, order, request, result_rows.IN_ROWS, source)
         if page.rows and not result_rows.EXAMPLE_FIELDS.isdisjoint(wanted):
             await result_rows.add_examples(self.database, project_id, run_ids, page.rows)
         digests = [row["id"] for row in page.rows]
@@ -199,16 +195,7 @@ class EvaluationsStore:
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
         """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(
-            self._calls, result_rows.row_list_query(project_id, run_ids, only_common=only_common)[0]
-        )
-
-    async def _page(self, row_list: tuple[result_rows.Stages, Order], request: PageRequest) -> Page:
-        source, order = row_list
-        page = await paging.find_page(self._calls, {}, order, request, ["id"], source)
-        for row in page.rows:
-            row["example_digest"] = row["id"]
-        return page
+        return await paging.count(self._calls, _rows_of(project_id, run_ids, only_common=only_common)[0])
 
     @database_query
     async def predictions(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:
@@ -244,3 +231,16 @@ class EvaluationsStore:
 def _runs_of(project_id: str) -> dict[str, Any]:
     """Build the MongoDB filter of a project's runs."""
     return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
+
+
+def _rows_of(
+    project_id: str,
+    run_ids: Sequence[str],
+    sort_by: Sequence[SortBy] | None = None,
+    query: Query | None = None,
+    *,
+    only_common: bool = False,
+) -> tuple[list[dict[str, Any]], Order]:
+    """Return the stages that make the rows of runs, and the order of the rows; see `result_rows.row_stages`."""
+    stages, order = result_rows.row_stages(run_ids, sort_by, query, only_common=only_common)
+    return [{"$match": logged_runs.predictions_of(project_id, run_ids)}, *stages], order

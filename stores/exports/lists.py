@@ -18,7 +18,7 @@ from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS, total_cost
 from stores.calls.summaries import SUMMARY
 from stores.database import Database
-from stores.database.reads import json_characters
+from stores.database.driver import json_characters
 from stores.feedback import FeedbackStore
 from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.json.bson_copy import INT64
@@ -50,29 +50,53 @@ ReadPage = Callable[[PageRequest], Awaitable[Page]]
 _ENCODERS: Final[dict[Kind, Callable[[Any], object]]] = {Kind.TIME: times.to_text, Kind.JSON: orjson.Fragment}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of exported rows: the type of its values, and whether they may be null. Numbers are integers or floats.
+def _tokens(name: str) -> Callable[[Row], int | None]:
+    """Return a function that sums a count over the models of a row; the sum is at most 2^63 - 1."""
 
-    `compute` returns the value of a row, for JSON its text; if it is None, the row has the value under the name.
-    """
+    def tokens(row: Row) -> int | None:
+        usage = row.get("usage")
+        return min(sum(entry[name] for entry in usage), INT64 - 1) if usage else None
 
-    name: str
-    kind: Kind
-    optional: bool
-    is_float: bool
-    compute: Callable[[Row], object] | None
+    return tokens
+
+
+_OTHER_FIELDS: Final = {
+    "prompt_tokens": Field("prompt_tokens", "usage", Kind.NUMBER),
+    "completion_tokens": Field("completion_tokens", "usage", Kind.NUMBER),
+    "first_turn_id": Field("first_turn_id", "first_turn_id"),
+    "last_turn_id": Field("last_turn_id", "last_turn_id"),
+    "project_id": Field("project_id", "project_id", optional=False),
+}
+"""Fields of exports that queries do not have."""
+
+_COMPUTED: Final[dict[str, Callable[[Row], object]]] = {
+    "summary": SUMMARY.text,
+    "prompt_tokens": _tokens("prompt_tokens"),
+    "completion_tokens": _tokens("completion_tokens"),
+    "total_cost": total_cost,
+}
+FLOATS: Final = ("total_cost", P50, P99)
+"""Columns with numbers that are not integers."""
+
+_NEVER_NULL: Final = ("attributes", "inputs", "summary", "payload")
+_MAY_BE_NULL: Final = ("wb_user_id", P50, P99)
+"""Columns of imported or old rows may be null, even though queries treat the fields as present."""
 
 
 class Columns:
-    """The columns of one kind of rows, in order."""
+    """The columns of one kind of rows, in order; the table has the types that queries know.
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self.columns = tuple(columns)
-        self.names = tuple(column.name for column in columns)
-        self._texts = [column.name for column in columns if column.kind is Kind.JSON]
-        self._computed = [(column.name, column.compute) for column in columns if column.compute]
-        self._encoded = [(column.name, _ENCODERS[column.kind]) for column in columns if column.kind in _ENCODERS]
+    `kinds` has the types by name, and `nullable` the columns whose values may be null.
+    """
+
+    def __init__(self, table: FieldTable, names: str) -> None:
+        fields = [_OTHER_FIELDS.get(name) or table[name].field for name in names.split()]
+        self.kinds = {field.name: field.kind for field in fields}
+        self.names = tuple(self.kinds)
+        self.nullable = {field.name for field in fields if field.optional}.difference(_NEVER_NULL).union(_MAY_BE_NULL)
+        self._texts = [name for name, kind in self.kinds.items() if kind is Kind.JSON]
+        self._computed = [(name, _COMPUTED[name]) for name in self.names if name in _COMPUTED]
+        self._encoded = [(name, _ENCODERS[kind]) for name, kind in self.kinds.items() if kind in _ENCODERS]
 
     def values(self, row: Row) -> dict[str, Any]:
         """Return a row's values by column as stored, None if missing."""
@@ -125,72 +149,24 @@ class ExportedList:
         return read
 
 
-def _tokens(name: str) -> Callable[[Row], int | None]:
-    """Return a function that sums a count over the models of a row; the sum is at most 2^63 - 1."""
-
-    def tokens(row: Row) -> int | None:
-        usage = row.get("usage")
-        return min(sum(entry[name] for entry in usage), INT64 - 1) if usage else None
-
-    return tokens
-
-
-_OTHER_FIELDS: Final = {
-    "prompt_tokens": Field("prompt_tokens", "usage", Kind.NUMBER),
-    "completion_tokens": Field("completion_tokens", "usage", Kind.NUMBER),
-    "first_turn_id": Field("first_turn_id", "first_turn_id"),
-    "last_turn_id": Field("last_turn_id", "last_turn_id"),
-    "project_id": Field("project_id", "project_id", optional=False),
-}
-"""Fields of exports that queries do not have."""
-
-_COMPUTED: Final[dict[str, Callable[[Row], object]]] = {
-    "summary": SUMMARY.text,
-    "prompt_tokens": _tokens("prompt_tokens"),
-    "completion_tokens": _tokens("completion_tokens"),
-    "total_cost": total_cost,
-}
-_FLOATS: Final = ("total_cost", P50, P99)
-_NEVER_NULL: Final = ("attributes", "inputs", "summary", "payload")
-_MAY_BE_NULL: Final = ("wb_user_id", P50, P99)
-"""Columns of imported or old rows may be null, even though queries treat the fields as present."""
-
-
-def _columns(table: FieldTable, names: str) -> Columns:
-    """Return columns by their names, with the types that queries know."""
-    fields = [_OTHER_FIELDS.get(name) or table[name].field for name in names.split()]
-    return Columns(
-        [
-            Column(
-                field.name,
-                field.kind,
-                optional=field.name in _MAY_BE_NULL or (field.optional and field.name not in _NEVER_NULL),
-                is_float=field.name in _FLOATS,
-                compute=_COMPUTED.get(field.name),
-            )
-            for field in fields
-        ]
-    )
-
-
 # The columns from status on are derived, so that tables need no JSON parsing; an import computes them again.
-CALL_COLUMNS: Final = _columns(
+CALL_COLUMNS: Final = Columns(
     CALL_FIELDS,
     "project_id id op_name display_name trace_id parent_id thread_id turn_id started_at ended_at exception attributes "
     "inputs output summary wb_user_id wb_run_id wb_run_step wb_run_step_end status latency_ms trace_name prompt_tokens "
     "completion_tokens total_tokens total_cost",
 )
-OBJECT_COLUMNS: Final = _columns(
+OBJECT_COLUMNS: Final = Columns(
     OBJECT_FIELDS,
     "project_id object_id kind digest version_index is_latest created_at base_object_class leaf_object_class val "
     "wb_user_id",
 )
-FEEDBACK_COLUMNS: Final = _columns(
+FEEDBACK_COLUMNS: Final = Columns(
     FEEDBACK_FIELDS,
     "project_id id weave_ref feedback_type payload creator annotation_ref runnable_ref call_ref trigger_ref wb_user_id "
     "created_at",
 )
-THREAD_COLUMNS: Final = _columns(
+THREAD_COLUMNS: Final = Columns(
     THREAD_FIELDS, f"project_id thread_id turn_count start_time last_updated first_turn_id last_turn_id {P50} {P99}"
 )
 """Imports skip threads, which are derived from calls."""

@@ -1,24 +1,33 @@
 """Import of exported rows: their fields, checked for type, and their conversion to what a store restores."""
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import RestoredCall
-from stores.errors import BadInputError
+from stores.errors import BadInputError, ErrorsAt
+from stores.exports.lists import Columns
 from stores.feedback import NewFeedback
 from stores.json import AnyJson
 from stores.json.bson_copy import INT64
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
 from stores.objects.writes import RestoredVersion
+from stores.query.fields import Kind
 from stores.refs import SCHEME
 
 _DERIVED_KEYS: Final = ("status", "latency_ms", "trace_name", "display_name")
 """Keys under `weave` in a summary that every read computes."""
 
-_Value = TypeVar("_Value")
+_JSON, _NUMBER, _TIME = Kind.JSON, Kind.NUMBER, Kind.TIME  # Python 3.11 looks up enum members slowly
+_REQUIRED: Final = {
+    *("project_id", "id", "op_name", "trace_id", "started_at", "weave_ref", "feedback_type", "created_at"),
+    *("kind", "object_id", "digest", "version_index"),
+}
+_REFS: Final = frozenset({"op_name", "weave_ref", "annotation_ref", "runnable_ref", "call_ref", "trigger_ref"})
+_OBJECTS: Final = frozenset({"attributes", "inputs", "summary"})
+"""Fields with an empty object for a missing value."""
 
 
 class ImportedRow:
@@ -28,93 +37,53 @@ class ImportedRow:
     of its own moves to the new project if it led into the row's own project.
     """
 
-    def __init__(self, row: Mapping[str, Any], project_id: str | None = None) -> None:
-        self._row = row
+    def __init__(self, row: Mapping[str, Any], columns: Columns, project_id: str | None = None) -> None:
+        self.row = row
+        self._kinds = columns.kinds
         self._project_id = project_id
 
+    def values(self, names: str) -> dict[str, Any]:
+        """Return fields by name, with times in microseconds since the epoch, and None for missing values.
+
+        Raises:
+            BadInputError: if a required field is missing, or a value has another type than its column.
+        """
+        return {name: self.value(name) for name in names.split()}
+
     def value(self, name: str) -> AnyJson:
-        """Return the raw value of a field; None if missing."""
-        return self._row.get(name)
-
-    def text(self, name: str) -> str | None:
-        """Return a text field; None if missing.
-
-        Raises:
-            BadInputError: if the value is not a string.
-        """
-        value = self._project_id if name == "project_id" and self._project_id else self._row.get(name)
-        if value is not None and not isinstance(value, str):
-            raise BadInputError("must be a string", name)
-        return value
-
-    def required_text(self, name: str) -> str:
-        """Return a required text field.
-
-        Raises:
-            BadInputError: if it is missing or not a string.
-        """
-        return _required(self.text(name), name)
-
-    def own_ref(self, name: str, *, optional: bool = False) -> str | None:
-        """Return a text field; a ref into the row's own project is moved to the target project.
-
-        Raises:
-            BadInputError: if it is missing but required, or not a string.
-        """
-        text = self.text(name) if optional else self.required_text(name)
-        own = f"{SCHEME}{self._row.get('project_id')}/"
-        if text is None or self._project_id is None or not text.startswith(own):
-            return text
-        return f"{SCHEME}{self._project_id}/{text.removeprefix(own)}"
-
-    def integer(self, name: str) -> int | None:
-        """Return a 64-bit integer field; None if missing.
-
-        Raises:
-            BadInputError: if the value is not such an integer.
-        """
-        value = self._row.get(name)
+        """Return one field; see `values`."""
+        value = self.row.get(name)
+        if name == "project_id" and self._project_id:
+            return self._project_id
+        if value is None and name in _REQUIRED:
+            raise BadInputError("is required", name)
         if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not -INT64 <= value < INT64:
-            raise BadInputError("must be an integer between -2^63 and 2^63 - 1", name)
-        return value
+            return {} if name in _OBJECTS else None
+        kind = self._kinds[name]
+        if kind is _JSON:
+            return value
+        if kind is _NUMBER:
+            return _check_integer(value, name)
+        if not isinstance(value, str):
+            raise BadInputError("must be a string", name)
+        if kind is _TIME:
+            with ErrorsAt(name):
+                return times.parse(value)
+        return self._moved(value) if name in _REFS else value
 
-    def required_index(self, name: str) -> int:
-        """Return a required integer field from 0.
-
-        Raises:
-            BadInputError: if it is missing, negative or not an integer.
-        """
-        value = _required(self.integer(name), name)
-        if value < 0:
-            raise BadInputError(f"{value} is negative; send 0 or more", name)
-        return value
-
-    def time(self, name: str) -> int | None:
-        """Return a time field in microseconds since the epoch; None if missing.
-
-        Raises:
-            BadInputError: if the value is not an ISO 8601 text.
-        """
-        text = self.text(name)
-        try:
-            return None if text is None else times.parse(text)
-        except BadInputError as error:
-            raise error.prefixed(name) from None
-
-    def required_time(self, name: str) -> int:
-        """Return a required time field in microseconds since the epoch.
-
-        Raises:
-            BadInputError: if it is missing or not an ISO 8601 text.
-        """
-        return _required(self.time(name), name)
+    def _moved(self, ref: str) -> str:
+        """Return a ref, moved to the target project if it leads into the row's own project."""
+        own = f"{SCHEME}{self.row.get('project_id')}/"
+        if self._project_id is None or not ref.startswith(own):
+            return ref
+        return f"{SCHEME}{self._project_id}/{ref.removeprefix(own)}"
 
 
-def _required(value: _Value | None, name: str) -> _Value:
-    if value is None:
-        raise BadInputError("is required", name)
+def _check_integer(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -INT64 <= value < INT64:
+        raise BadInputError("must be an integer between -2^63 and 2^63 - 1", name)
+    if value < 0 and name == "version_index":
+        raise BadInputError(f"{value} is negative; send 0 or more", name)
     return value
 
 
@@ -125,46 +94,24 @@ def to_restored_call(fields: ImportedRow) -> RestoredCall:
         BadInputError: if a field has the wrong type, or if a call without `ended_at` has fields of an end.
     """
     start = CallStart(
-        project_id=fields.required_text("project_id"),
-        id=fields.required_text("id"),
-        op_name=fields.own_ref("op_name") or "",
-        display_name=fields.text("display_name"),
-        trace_id=fields.required_text("trace_id"),
-        parent_id=fields.text("parent_id"),
-        thread_id=fields.text("thread_id"),
-        turn_id=fields.text("turn_id"),
-        started_at=fields.required_time("started_at"),
-        attributes=_object(fields.value("attributes")),
-        inputs=_object(fields.value("inputs")),
-        wb_user_id=fields.text("wb_user_id"),
-        wb_run_id=fields.text("wb_run_id"),
-        wb_run_step=fields.integer("wb_run_step"),
+        **fields.values(
+            "project_id id op_name display_name trace_id parent_id thread_id turn_id started_at attributes inputs "
+            "wb_user_id wb_run_id wb_run_step"
+        )
     )
     summary = _without_derived(fields.value("summary"))
-    ended_at = fields.time("ended_at")
+    ended_at = fields.value("ended_at")
     if ended_at is None:
         _check_has_no_end(fields, summary)
         return RestoredCall(start)
-    end = CallEnd(
-        project_id=start.project_id,
-        id=str(start.id),
-        ended_at=ended_at,
-        summary=summary,
-        exception=fields.text("exception"),
-        output=fields.value("output"),
-        wb_run_step_end=fields.integer("wb_run_step_end"),
-    )
-    return RestoredCall(start, end)
-
-
-def _object(value: object) -> object:
-    return {} if value is None else value
+    others = fields.values("exception output wb_run_step_end")
+    return RestoredCall(start, CallEnd(start.project_id, str(start.id), ended_at, summary, **others))
 
 
 def _without_derived(summary: object) -> object:
     """Remove the computed keys from a summary; other keys under `weave` stay."""
     if not isinstance(summary, dict) or not isinstance(summary.get("weave"), dict):
-        return _object(summary)
+        return summary
     weave: dict[str, Any] = {name: value for name, value in summary["weave"].items() if name not in _DERIVED_KEYS}
     return {name: weave if name == "weave" else value for name, value in summary.items() if weave or name != "weave"}
 
@@ -175,11 +122,9 @@ def _check_has_no_end(fields: ImportedRow, summary: object) -> None:
     Raises:
         BadInputError: if it has one.
     """
-    end_fields = {name: fields.value(name) for name in ("output", "exception", "wb_run_step_end")} | {
-        "summary": summary
-    }
-    for name, value in end_fields.items():
-        if value not in (None, "", {}):
+    sent = {**fields.row, "summary": summary}
+    for name in ("output", "exception", "wb_run_step_end", "summary"):
+        if sent.get(name) not in (None, "", {}):
             raise BadInputError("must be null or absent if ended_at is null: a running call has none", name)
 
 
@@ -189,23 +134,12 @@ def to_restored_version(fields: ImportedRow) -> RestoredVersion:
     Raises:
         BadInputError: a field has the wrong type.
     """
-    kind = fields.required_text("kind")
+    kind = fields.value("kind")
     if kind not in (OBJECT, OP):
         raise BadInputError(f"{kind[:64]!r} must be {OBJECT} or {OP}", "kind")
-    version = ObjectVersion(
-        project_id=fields.required_text("project_id"),
-        object_id=fields.required_text("object_id"),
-        val=fields.value("val"),
-        wb_user_id=fields.text("wb_user_id"),
-        kind=kind,
-    )
-    return RestoredVersion(
-        version,
-        digest=fields.required_text("digest"),
-        version_index=fields.required_index("version_index"),
-        is_latest=fields.integer("is_latest") == 1,
-        created_at=fields.required_time("created_at"),
-    )
+    version = ObjectVersion(**fields.values("project_id object_id val wb_user_id"), kind=kind)
+    others = fields.values("digest version_index is_latest created_at")
+    return RestoredVersion(version, **others | {"is_latest": others["is_latest"] == 1})
 
 
 def to_new_feedback(fields: ImportedRow) -> NewFeedback:
@@ -215,16 +149,8 @@ def to_new_feedback(fields: ImportedRow) -> NewFeedback:
         BadInputError: a field has the wrong type.
     """
     return NewFeedback(
-        project_id=fields.required_text("project_id"),
-        id=fields.required_text("id"),
-        weave_ref=fields.own_ref("weave_ref") or "",
-        feedback_type=fields.required_text("feedback_type"),
-        payload=fields.value("payload"),
-        creator=fields.text("creator"),
-        annotation_ref=fields.own_ref("annotation_ref", optional=True),
-        runnable_ref=fields.own_ref("runnable_ref", optional=True),
-        call_ref=fields.own_ref("call_ref", optional=True),
-        trigger_ref=fields.own_ref("trigger_ref", optional=True),
-        wb_user_id=fields.text("wb_user_id"),
-        created_at=fields.required_time("created_at"),
+        **fields.values(
+            "project_id id weave_ref feedback_type payload creator annotation_ref runnable_ref call_ref trigger_ref "
+            "wb_user_id created_at"
+        )
     )

@@ -1,17 +1,28 @@
-"""Inputs for creating feedback, with the rules of four types: reactions, notes, annotations and runnables."""
+"""Inputs for creating feedback, with the rules of four types: reactions, notes, annotations and runnables.
 
+An annotation follows the JSON Schema of its spec, an object of the project.
+"""
+
+import asyncio
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import emoji
 
 from stores import ids, refs
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.database import Database
+from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError
 from stores.feedback.fields import REFS
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
+from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
+from stores.objects.builtin import AnnotationSpec
+from stores.objects.classes import classes_of
+from stores.refs.store import Budget, Content, read_targets
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""
@@ -34,6 +45,12 @@ _REF_KINDS: Final = {
     "call_ref": ("call",),
     "trigger_ref": ("object", "op", "table", "call"),
 }
+
+MAX_SPEC: Final = 256 * 1024
+"""Limit on the characters of a spec's JSON text."""
+
+_MAX_CACHED: Final = 64
+_SPEC: Final = AnnotationSpec.__name__
 
 Payload = dict[str, Any]
 
@@ -116,7 +133,8 @@ def _ref_of(project_id: str, text: str) -> str:
     """
     if text.startswith((refs.SCHEME, refs.ARTIFACT_SCHEME)):
         if not refs.is_ref(text) or refs.kind_of(text) == "call":
-            _check_entity(text)
+            with ErrorsAt("weave_ref"):
+                refs.parse_entity(text)
         return text
     call = refs.call_ref({"project_id": project_id, "id": text})
     # A call id may contain a slash, but a call ref must not.
@@ -130,13 +148,6 @@ def _ref_of(project_id: str, text: str) -> str:
     return call
 
 
-def _check_entity(ref: str) -> None:
-    try:
-        refs.parse_entity(ref)
-    except BadInputError as error:
-        raise error.prefixed("weave_ref") from None
-
-
 def _text(payload: Payload) -> str:
     """Encode a payload.
 
@@ -144,12 +155,10 @@ def _text(payload: Payload) -> str:
         PayloadTooLargeError: it is longer than `MAX_PAYLOAD_BYTES`.
         BadInputError: it exceeds the JSON limits, or a string in it uses the reserved scheme of refs.
     """
-    try:
+    with ErrorsAt("payload"):
         text = codec.encode(payload)
         if _SCHEMES in text:
             refs.collect(payload)
-    except StoreError as error:
-        raise error.prefixed("payload") from None
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(
@@ -265,12 +274,66 @@ def _check_name(ref: refs.Ref, name: str, feedback_type: str, argument: str) -> 
 def _parsed(given: dict[str, str]) -> _Parsed:
     parsed: _Parsed = {}
     for argument, text in given.items():
-        try:
+        with ErrorsAt(argument):
             refs.check_external(text)
             parsed[argument] = refs.parse(text)
-        except StoreError as error:
-            raise error.prefixed(argument) from None
         if parsed[argument].kind not in _REF_KINDS[argument]:
             wanted = {"annotation_ref": "an object", "runnable_ref": "an object or op"}.get(argument, "a call")
             raise BadInputError(f"must be the ref of {wanted}, not of kind {parsed[argument].kind}", argument)
     return parsed
+
+
+async def check_annotations(database: Database, feedback: Mapping[str, NewFeedback]) -> None:
+    """Check the annotations among validated feedback against their specs; keys are argument names.
+
+    Raises:
+        NotFoundError: a spec does not exist.
+        BadInputError: a ref leads to another object or an invalid spec, or a value violates its schema; the error names
+            the path.
+    """
+    annotations = {at: new for at, new in feedback.items() if is_annotation(new.feedback_type)}
+    if not annotations:
+        return
+    specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
+    contents = await read_targets(database, set(specs), Budget())
+    texts = {str(spec): contents.get(spec) for spec in specs}
+    # A schema check may be slow, so a thread runs it.
+    await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
+
+
+def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -> None:
+    with bounded_time():
+        for at, new, spec in annotations:
+            with ErrorsAt(at):
+                _check_value(new, spec)
+
+
+def _check_value(new: NewFeedback, spec: Content | None) -> None:
+    if spec is None or spec.text is None:
+        reason = "is deleted" if spec else f"is not in the project {new.project_id}"
+        raise NotFoundError(f"leads to an object that {reason}; create the {_SPEC} first", "annotation_ref")
+    with ErrorsAt("annotation_ref"):
+        schema = _schema(spec.text)
+    payload = cast("dict[str, Any]", new.payload)  # checked feedback is an object with a value
+    try:
+        with ErrorsAt("payload.$.value"):
+            schema.check(payload["value"])
+    except SchemaFaultError as error:
+        raise _fault(error).prefixed("annotation_ref") from None
+
+
+@lru_cache(_MAX_CACHED)
+def _schema(spec: str) -> JsonSchema:
+    if len(spec) > MAX_SPEC:
+        raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
+    value = codec.loads(spec.encode())
+    if not isinstance(value, dict) or _SPEC not in (classes_of(value) or ()):
+        raise BadInputError(f"leads to an object that is not an {_SPEC}; create it with that builtinObjectClass")
+    try:
+        return JsonSchema(value.get("field_schema", {}))
+    except SchemaFaultError as error:
+        raise _fault(error) from None
+
+
+def _fault(error: SchemaFaultError) -> BadInputError:
+    return BadInputError(f"leads to a spec whose field_schema {error.message}")

@@ -1,30 +1,27 @@
 """Store of feedback; each operation is within one project."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from bson import encode as bson_encode
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import InsertOne, ReplaceOne, UpdateOne
 
 from stores import refs, times
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
-from stores.database import Database, Document, database_query, database_write
+from stores.database import Database, Document, database_query, database_write, in_scan_slot
 from stores.database.error_translation import translate_driver_errors
 from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
-from stores.errors import BadInputError, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
-from stores.feedback.annotations import check_annotations
+from stores.errors import BadInputError, ErrorsAt, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
-from stores.feedback.inputs import NewFeedback, check_id
+from stores.feedback.inputs import NewFeedback, check_annotations, check_id
 from stores.input_checks import MAX_MEMBERS
 from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import compile_sort
-from stores.refs.store import TargetReader
 from stores.relations import OneToMany
 from stores.security import audit
 
@@ -36,7 +33,8 @@ MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
 
 MAX_TYPES: Final = 1_000
 
-_OWNER = ("weave_ref", "wb_user_id")
+_OWNER = {"weave_ref": "about another weaveRef", "wb_user_id": "of another user"}
+"""Fields that identify the owner of feedback, with the noun for feedback of another one."""
 
 _REPLACES = "replaces"
 """Field with the id that a replacement replaced; it identifies a retried replacement."""
@@ -64,7 +62,6 @@ class FeedbackStore(DocumentList[None]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.feedback)
-        self._sources = TargetReader(database)
         order = compile_sort(OLDEST_FIRST, FEEDBACK_FIELDS)
         self.of_calls = OneToMany(database, self._documents, "call_id", order, _of_types, self.paths_of)
         """Relation from a project and a call id to the feedback on the call, oldest first.
@@ -97,9 +94,7 @@ class FeedbackStore(DocumentList[None]):
             PayloadTooLargeError: a payload or the batch is too large.
             ConflictError: an id belongs to other feedback.
         """
-        documents = await _documents(await _checked(batch))
-        with _naming_size_errors(batch), translate_driver_errors():
-            await _write(self.database, (), documents, keeps_stored=True)
+        await self._write(batch, restores=True)
 
     @database_write
     async def create_one(self, new: NewFeedback) -> Row:
@@ -127,12 +122,14 @@ class FeedbackStore(DocumentList[None]):
             raise error.relative_to("batch.0") from None
         return row
 
-    async def _write(self, batch: Sequence[NewFeedback], freed: Document | None = None) -> list[Row]:
+    async def _write(
+        self, batch: Sequence[NewFeedback], freed: Document | None = None, *, restores: bool = False
+    ) -> list[Row]:
         checked = await _checked(batch)
-        await check_annotations(self._sources, checked)
+        if not restores:
+            await check_annotations(self.database, checked)
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
-        unnamed = [documents[at] for at in documents if at not in named]
         recording: AbstractContextManager[object] = nullcontext()
         if freed:
             [new] = documents.values()
@@ -140,9 +137,76 @@ class FeedbackStore(DocumentList[None]):
             recording = audit.record_removal(
                 "feedback.replace", freed["project_id"], done="feedback.replaced", **details
             )
-        with _naming_size_errors(batch), translate_driver_errors(), recording:
-            await _write(self.database, unnamed, named, freed)
+        try:
+            with translate_driver_errors(), recording:
+                await self._store(list(documents.values()), named, freed, keeps_stored=restores)
+        except PayloadTooLargeError as error:
+            raise error.prefixed("batch" if len(batch) > 1 else "batch.0.payload") from None
         return list(documents.values())
+
+    async def _store(
+        self,
+        documents: Sequence[Document],
+        named: dict[str, Document],
+        freed: Document | None,
+        *,
+        keeps_stored: bool,
+    ) -> None:
+        """Store documents in one transaction, after deleting `freed`.
+
+        `named` are those with ids of the client, by argument name. An existing id is overwritten only by the same user
+        about the same ref; within a batch the later document wins. With `keeps_stored`, stored documents stay, and the
+        first document of an id wins, as it would if the others came in later batches.
+
+        Raises:
+            IdTakenError: an id belongs to other feedback; nothing was stored.
+            NotFoundError: `freed` does not exist, and `named` has not replaced it before; nothing was stored.
+            ConflictError: concurrent writers kept winning; nothing was stored.
+        """
+        project_ids = {document["project_id"] for document in documents}
+        if len(documents) == 1 and not named and not freed:
+            await self.database.ensure_projects_listed(project_ids)
+            await self._documents.insert_one(documents[0])
+            return
+        marked = {_REPLACES: freed["id"]} if freed else {}
+        kept: dict[str, Document] = {}
+        for at, document in reversed(named.items()) if keeps_stored else named.items():
+            _check_owner(at, document, kept.get(document["_id"], document))
+            kept[document["_id"]] = document
+        upserts = [_upsert(document | marked, keeps_stored=keeps_stored) for document in kept.values()]
+        writes = [*(InsertOne(document) for document in documents if document["_id"] not in kept), *upserts]
+
+        async def work(session: Session) -> None:
+            await self.database.ensure_projects_listed(project_ids)
+            existing = await self._existing(list(kept), project_ids, session)
+            # This runs before the deletion, because only the owner may reuse the deleted id.
+            for at, document in named.items():
+                _check_owner(at, document, existing.get(document["_id"], document))
+            if freed:
+                await self._delete_replaced(freed, existing.values(), session)
+            await self._documents.bulk_write(writes, session=session)
+
+        if writes:
+            await self.database.transaction(work)
+
+    async def _existing(self, keys: list[str], project_ids: Iterable[str], session: Session) -> dict[str, Document]:
+        """Return the owners of existing feedback and what it replaced, by key."""
+        match = {"_id": {"$in": keys}, "project_id": {"$in": list(project_ids)}}
+        projection = dict.fromkeys((*_OWNER, _REPLACES), 1)
+        rows = self._documents.find(match, projection, session=session, batch_size=len(keys) + 1)
+        return {row["_id"]: row async for row in rows} if keys else {}
+
+    async def _delete_replaced(self, freed: Document, existing: Iterable[Document], session: Session) -> None:
+        """Delete `freed`, unless it is missing because one of the `existing` documents replaced it before."""
+        deleted = await self._documents.delete_one(freed, session=session)
+        # A retried replacement finds what it stored the first time.
+        is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing)
+        if not deleted.deleted_count and not is_repeated:
+            raise NotFoundError(
+                f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have replaced or "
+                "purged it: read the feedback again, or create new feedback",
+                "feedback_id",
+            )
 
     @database_write
     async def purge(self, project_id: str, query: Query) -> int:
@@ -153,7 +217,7 @@ class FeedbackStore(DocumentList[None]):
         """
         return await self._purge("feedback", project_id, query, allow_in=False)
 
-    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def stats(self, project_id: str, query: Query | None = None) -> FeedbackStats:
         """Count the feedback that matches the query, by type.
@@ -193,20 +257,9 @@ async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
     """
     checked: dict[str, NewFeedback] = {}
     async for position, new in cooperative(enumerate(batch)):
-        try:
+        with ErrorsAt(f"batch.{position}"):
             checked[f"batch.{position}"] = new.checked()
-        except StoreError as error:
-            raise error.prefixed(f"batch.{position}") from None
     return checked
-
-
-@contextmanager
-def _naming_size_errors(batch: Sequence[NewFeedback]) -> Iterator[None]:
-    """Context manager that adds the argument name to size errors of MongoDB."""
-    try:
-        yield
-    except PayloadTooLargeError as error:
-        raise error.prefixed("batch" if len(batch) > 1 else "batch.0.payload") from None
 
 
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
@@ -262,63 +315,6 @@ def _call_of(project_id: str, weave_ref: str) -> str | None:
     return refs.parse(weave_ref).name
 
 
-async def _write(
-    database: Database,
-    new: Sequence[Document],
-    named: Mapping[str, Document],
-    freed: Document | None = None,
-    *,
-    keeps_stored: bool = False,
-) -> None:
-    """Store documents in one transaction, after deleting `freed`.
-
-    `new` have generated ids, `named` have ids of the client and are keyed by argument name. An existing id is
-    overwritten only by the same user about the same ref; within a batch the later document wins. With `keeps_stored`,
-    stored documents stay, and the first document of an id wins, as it would if the others came in later batches.
-
-    Raises:
-        IdTakenError: an id belongs to other feedback; nothing was stored.
-        NotFoundError: `freed` does not exist, and `named` has not replaced it before; nothing was stored.
-        ConflictError: concurrent writers kept winning; nothing was stored.
-    """
-    if not new and not named:
-        return
-    project_ids = {document["project_id"] for document in (*new, *named.values())}
-    if len(new) == 1 and not named and not freed:
-        await database.ensure_projects_listed(project_ids)
-        await database.feedback.insert_one(new[0])
-        return
-    last = _last_of_each(dict(reversed(list(named.items()))) if keeps_stored else named)
-
-    async def work(session: Session) -> None:
-        await database.ensure_projects_listed(project_ids)
-        # This runs before the deletion, because only the owner may reuse the deleted id.
-        existing = await _check_owners(database, named, session) if last else {}
-        if freed:
-            await _delete_replaced(database, freed, existing.values(), session)
-        marked = {_REPLACES: freed["id"]} if freed else {}
-        if last:
-            upserts = [_upsert(document | marked, keeps_stored=keeps_stored) for document in last]
-            await database.feedback.bulk_write(upserts, session=session)
-        if new:
-            await database.feedback.insert_many(new, session=session)
-
-    await database.transaction(work)
-
-
-async def _delete_replaced(database: Database, freed: Document, existing: Iterable[Document], session: Session) -> None:
-    """Delete `freed`, unless it is missing because one of the `existing` documents replaced it before."""
-    deleted = await database.feedback.delete_one(freed, session=session)
-    # A retried replacement finds what it stored the first time.
-    is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing)
-    if not deleted.deleted_count and not is_repeated:
-        raise NotFoundError(
-            f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have replaced or "
-            "purged it: read the feedback again, or create new feedback",
-            "feedback_id",
-        )
-
-
 def _upsert(document: Document, *, keeps_stored: bool) -> ReplaceOne[Document] | UpdateOne:
     identity = {name: document[name] for name in ("_id", "project_id", "id")}
     if not keeps_stored:
@@ -327,31 +323,11 @@ def _upsert(document: Document, *, keeps_stored: bool) -> ReplaceOne[Document] |
     return UpdateOne(identity, {"$setOnInsert": rest}, upsert=True)
 
 
-def _last_of_each(named: Mapping[str, Document]) -> list[Document]:
-    last: dict[str, Document] = {}
-    for at, document in named.items():
-        _check_owner(at, document, last.get(document["_id"]))
-        last[document["_id"]] = document
-    return list(last.values())
-
-
-async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> Mapping[str, Document]:
-    """Check that existing ids have the same owner; return the stored documents by `_id`."""
-    ids = list({document["_id"] for document in named.values()})
-    projects = list({document["project_id"] for document in named.values()})
-    match = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
-    projection = dict.fromkeys((*_OWNER, _REPLACES), 1)
-    rows = database.feedback.find(match, projection, session=session, batch_size=len(ids) + 1)
-    existing = {row["_id"]: row async for row in rows}
-    for at, document in named.items():
-        _check_owner(at, document, existing.get(document["_id"]))
-    return existing
-
-
-def _check_owner(at: str, document: Document, there: Document | None) -> None:
-    for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
-        if there and there[name] != document[name]:
-            message = (
-                f"{document['id'][:128]!r} is the id of feedback {noun}; use another id or none, or purge that feedback"
+def _check_owner(at: str, document: Document, there: Document) -> None:
+    for name, noun in _OWNER.items():
+        if there[name] != document[name]:
+            raise IdTakenError(
+                f"{document['id'][:128]!r} is the id of feedback {noun}; use another id or none, or purge that "
+                "feedback",
+                f"{at}.id",
             )
-            raise IdTakenError(message, f"{at}.id")

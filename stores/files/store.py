@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from stores.database import Database, Document, database_query, database_write
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
-from stores.files import deletion, uploads
+from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
 
@@ -190,7 +190,7 @@ class FilesStore:
         return count
 
     async def _discard_removed(self) -> None:
-        async for _ in deletion.discard_removed(self.database):
+        async for _ in uploads.discard_removed(self.database):
             await asyncio.sleep(0)
 
 

@@ -1,17 +1,20 @@
-"""Uploads of files: chunks first, under an id that no reader knows; then the file documents, atomically.
+"""Uploads and deletions of files.
 
-An upload has a document from before its first chunk until its files exist or it is abandoned. If its process dies,
-nobody touches that document any more, and `sweep` discards the upload.
+An upload writes chunks first, under an id that no reader knows; then the file documents, atomically. It has a document
+from before its first chunk until its files exist or it is abandoned. If its process dies, nobody touches that document
+any more, and `sweep` discards the upload.
+
+A deletion removes the file documents first, atomically; then the content, in steps. Deleted files stay in a list until
+all of their content is deleted, so another process can resume after a crash.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from bson import Binary
 from pymongo.errors import BulkWriteError
@@ -19,6 +22,7 @@ from pymongo.errors import BulkWriteError
 from stores import digests, ids, times
 from stores.database import Database, Document
 from stores.database.error_translation import duplicate_writes
+from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
 from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
@@ -43,6 +47,13 @@ _ATTEMPTS: Final = 10
 MAX_FILE_BYTES: Final = 2 * 1024**3
 _TOUCH_SECONDS: Final = 30
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
+FIELDS: Final = ("project_id", "length", "chunkSize")
+"""Fields that `remove` needs of a file."""
+
+_REMOVED_CHUNKS: Final = 40
+"""Chunks deleted in one step, about 10 MiB."""
+_REMOVED_FILES: Final = 200
+
 Content = AsyncIterable[bytes]
 
 
@@ -85,7 +96,7 @@ class NewFile:
 
 
 class Upload:
-    """One upload of one or several files into a project."""
+    """One upload of one or several files into a project, as a context manager: it is discarded if its block fails."""
 
     def __init__(self, database: Database, project_id: str) -> None:
         self._database = database
@@ -99,6 +110,15 @@ class Upload:
         """Insert the upload's document."""
         touched = {"$currentDate": {"touched_at": True}}
         await self._database.run(self._database.file_uploads.update_one({"_id": self._id}, touched, upsert=True))
+
+    async def __aenter__(self) -> Self:
+        await self.begin()
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        # After a failure of the database pending writes may still reach it, so a sweep discards this upload later.
+        if isinstance(error, Exception) and not isinstance(error, UnavailableError):
+            await self.discard()
 
     async def add(self, file: int, number: int, data: bytes) -> None:
         """Buffer a chunk of a file, and write the buffer if it is full."""
@@ -195,20 +215,6 @@ async def sweep(database: Database, silent_seconds: float = LEASE_SECONDS) -> in
     return len(upload_ids)
 
 
-@asynccontextmanager
-async def _upload(database: Database, project_id: str) -> AsyncIterator[Upload]:
-    """Context manager of an upload; it is discarded if the block fails."""
-    upload = Upload(database, project_id)
-    try:
-        await upload.begin()
-        yield upload
-    except UnavailableError:
-        raise  # pending writes may still reach the database, so a sweep discards this upload later
-    except Exception:
-        await upload.discard()
-        raise
-
-
 def document(project_id: str, digest: str, size_bytes: int, beginning: bytes, name: str | None) -> Document:
     """Build the document of a file: GridFS fields, and those of LoomQL."""
     created = datetime.now(UTC)
@@ -235,7 +241,7 @@ async def write_stream(
     """
     hashed, size, beginning, number = hashlib.sha256(), 0, b"", 0
     buffer = bytearray()
-    async with _upload(database, project_id) as upload:
+    async with Upload(database, project_id) as upload:
         async for piece in content:
             size += len(piece)
             check_size(size, max_bytes)
@@ -284,7 +290,7 @@ async def _write_group(database: Database, project_id: str, group: list[NewFile]
     missing = [file for file in group if file.digest not in existing]
     if not missing:
         return set()
-    async with _upload(database, project_id) as upload:
+    async with Upload(database, project_id) as upload:
         files = {number: await _write_content(upload, project_id, number, file) for number, file in enumerate(missing)}
         new = await upload.publish(files, "too many concurrent requests stored the same files; retry")
     return {file["digest"] for file in new.values()}
@@ -297,3 +303,26 @@ async def _write_content(upload: Upload, project_id: str, number: int, file: New
         await upload.add(number, position, content[start : start + CHUNK_BYTES])
     await upload.touch()
     return document(project_id, file.digest, file.size_bytes, content[:SNIFFED_BYTES], file.name)
+
+
+async def remove(database: Database, session: Session, files: Sequence[Document]) -> None:
+    """Delete file documents (with `FIELDS`) and queue their content for deletion."""
+    keys = [file["_id"] for file in files]
+    projects = list({file["project_id"] for file in files})
+    await database.files.delete_many({"_id": {"$in": keys}, "project_id": {"$in": projects}}, session=session)
+    doomed = [{"_id": file["_id"], "chunks": -(-file["length"] // file["chunkSize"])} for file in files]
+    await database.doomed_files.insert_many(doomed, session=session)
+
+
+async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
+    """Delete the content of removed files, of one project or of all, in steps."""
+    match = {} if project_id is None else {"_id": key_range(project_id)}
+    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_REMOVED_FILES).to_list(None):
+        for files in weighted_batches(removed, "chunks", _REMOVED_CHUNKS):
+            keys = {"$in": [file["_id"] for file in files]}
+            for last in range(_REMOVED_CHUNKS, files[0]["chunks"], _REMOVED_CHUNKS):
+                await database.file_chunks.delete_many({"files_id": keys, "n": {"$lt": last}})
+                yield
+            await database.file_chunks.delete_many({"files_id": keys})
+            await database.doomed_files.delete_many({"_id": keys})
+            yield

@@ -16,10 +16,8 @@ from time import thread_time
 from typing import Final, NamedTuple, TypeVar
 
 from stores.calls.feedback.conditions import FeedbackFieldTable
-from stores.calls.fields import CALL_FIELDS, OP_NAME
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, op_names
 from stores.calls.inputs import op_trace_name
-from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
 from stores.hints import sample as samples
@@ -28,9 +26,8 @@ from stores.json import paths as json_paths
 from stores.json.bson_copy import unescape_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.fields import Access, is_index
+from stores.query.fields import Access, is_index, starting_with
 from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
-from stores.query.text_expressions import starting_with
 
 MAX_HINTS: Final = 10
 """Maximum hints of one result."""
@@ -65,6 +62,9 @@ _KINDS: Final = {
     "object": "objects",
 }
 """Kinds of values by MongoDB's type names; null and missing values have none."""
+
+
+_LITERAL_KINDS: Final[dict[type, str]] = {bool: "booleans", int: "numbers", float: "numbers", str: "strings"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +297,7 @@ def _normalised(name: str) -> str:
 
 
 def _kind(literal: Scalar) -> str | None:
-    match literal:
-        case bool():
-            return "booleans"
-        case int() | float():
-            return "numbers"
-        case str():
-            return "strings"
-        case _:
-            return None
+    return _LITERAL_KINDS.get(type(literal))
 
 
 def _converted(literal: Scalar, kind: str) -> str | None:

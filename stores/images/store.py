@@ -50,9 +50,6 @@ IMAGE_KEYS: Final = ("b64_json", "url")
 """Keys of an entry that may hold the image."""
 
 _DATA_URL: Final = re.compile(r"data:[^,]{0,256};base64,")
-_THREAD_CHARACTERS: Final = 256 * 1024
-"""Base64 with more characters than this is decoded in a thread."""
-
 Download = Callable[[str, int], Awaitable[bytes]]
 
 OP_NAME: Final = "weave.image_generation_create"
@@ -134,27 +131,27 @@ async def extract_image(
     key = next((key for key in IMAGE_KEYS if isinstance(entry, dict) and isinstance(entry.get(key), str)), None)
     if key is None or not entry[key]:
         raise ProviderError("the provider's response has neither b64_json nor url for it")
-    content = await _read_content(entry[key], key, min(max_bytes, MAX_BYTES), download)
-    media_type, image, metadata = await asyncio.to_thread(_make_files, content, index, key)
+    source = await _read_source(entry[key], key, min(max_bytes, MAX_BYTES), download)
+    media_type, image, metadata = await asyncio.to_thread(_make_files, source, index, key)
     row = {"name": image.name, "digest": image.digest, "content_type": media_type, "size_bytes": image.size_bytes}
     return [image, metadata], row, {**entry, key: value_of(image, metadata)}
 
 
-async def _read_content(text: str, key: str, max_bytes: int, download: Download) -> bytes:
+async def _read_source(text: str, key: str, max_bytes: int, download: Download) -> str | bytes:
+    """Return an image as Base64, or its content if the provider names a URL."""
     data_url = _DATA_URL.match(text)
     if key == "url" and not data_url:
         return await download(text, max_bytes)
     encoded = text[data_url.end() :] if data_url else text
     if len(encoded) * 3 // 4 - 2 > max_bytes:
         raise ProviderError(f"it is larger than {max_bytes:,} bytes; see LOOMQL_MAX_FILE_BYTES on the server")
-    is_large = len(encoded) > _THREAD_CHARACTERS
-    content = await asyncio.to_thread(strict_base64.decode, encoded) if is_large else strict_base64.decode(encoded)
+    return encoded
+
+
+def _make_files(source: str | bytes, index: int, key: str) -> tuple[str, NewFile, NewFile]:
+    content = strict_base64.decode(source) if isinstance(source, str) else source
     if content is None:
         raise ProviderError("the provider returned an image that is not valid Base64; retry or use another model")
-    return content
-
-
-def _make_files(content: bytes, index: int, key: str) -> tuple[str, NewFile, NewFile]:
     media_type = content_type(content[:SNIFFED_BYTES])
     extension = _EXTENSIONS.get(media_type)
     if extension is None:

@@ -6,16 +6,18 @@ every accepted value returns unchanged.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
 from stores.errors import BadInputError
+from stores.json import AnyJson
 from stores.json.paths import MAX_DEPTH, check_limits
 
-_CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True).encode
+_CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True)
+_COMPACT: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 _PIECE_SIZE: Final = 500
 """Members of a list that are encoded in one step."""
 
@@ -106,7 +108,7 @@ def encode(value: object) -> str:
     if (text := encode_plain(value)) is not None:
         return text
     check_limits(value)
-    return _encode_slow(value)
+    return _encode(value, _COMPACT)
 
 
 def encode_plain(value: object) -> str | None:
@@ -119,84 +121,67 @@ def encode_plain(value: object) -> str | None:
 
 def encode_part(part: object, whole: object) -> str:
     """Encode a list or object inside `whole` with the same text as in `encode(whole)`."""
-    return encode(part) if encode_plain(whole) is not None else _encode_slow(part)
+    return encode(part) if encode_plain(whole) is not None else _encode(part, _COMPACT)
 
 
 def canonical(value: object) -> str:
     """Encode a value independently of the order of its keys: Python's default format with sorted keys."""
-    try:
-        return _CANONICAL(value)
-    except RecursionError:
-        return _encode_deep(value, ", ", ": ", ensure_ascii=True, sort_keys=True)
+    return _encode(value, _CANONICAL)
 
 
 def canonical_incrementally(value: object) -> str:
     """Encode like `canonical`, but in pieces, so that a thread lets other threads run in between."""
+    return _encode_in_pieces(value, _CANONICAL)
+
+
+def _encode(value: object, encoder: json.JSONEncoder) -> str:
     try:
-        return "".join(_canonical_pieces(value))
+        return encoder.encode(value)
     except RecursionError:
-        return canonical(value)
+        return _encode_in_pieces(value, encoder)
 
 
-def _canonical_pieces(value: object) -> Iterator[str]:
-    if isinstance(value, dict) and not _is_small(value.values()):
-        yield "{"
-        for number, key in enumerate(sorted(value)):
-            yield f"{', ' if number else ''}{_CANONICAL(key)}: "
-            yield from _canonical_pieces(value[key])
-        yield "}"
-    elif isinstance(value, list) and not _is_small(value):
-        yield "["
-        for start in range(0, len(value), _PIECE_SIZE):
-            part = value[start : start + _PIECE_SIZE]
-            yield ", " if start else ""
-            if _is_small(part):
-                yield _CANONICAL(part)[1:-1]
-                continue
-            for number, inner in enumerate(part):
-                yield ", " if number else ""
-                yield from _canonical_pieces(inner)
-        yield "]"
-    else:
-        yield _CANONICAL(value)
-
-
-def _is_small(members: Collection[object]) -> bool:
-    """True if a list or object with these members is encoded in one step: few members, and no containers among them."""
-    return len(members) <= _PIECE_SIZE and not any(isinstance(member, dict | list) for member in members)
-
-
-def _encode_slow(value: object) -> str:
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except RecursionError:
-        return _encode_deep(value, ",", ":", ensure_ascii=False)
-
-
-class _Piece(str):
-    """Encoded JSON text on the stack of `_encode_deep`, as opposed to values that are not encoded yet."""
-
-    __slots__ = ()
-
-
-def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool, sort_keys: bool = False) -> str:
-    scalar = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False).encode
+def _encode_in_pieces(value: object, encoder: json.JSONEncoder) -> str:
+    """Encode a value without recursion; up to 500 members without lists and objects among them are one piece."""
     pieces: list[str] = []
-    stack: list[object] = [value]
+    stack = [_parts([value], encoder)]
     while stack:
-        match stack.pop():
-            case _Piece() as piece:
-                pieces.append(piece)
-            case dict() as members:
-                parts = [
-                    part
-                    for key, inner in (sorted(members.items(), key=itemgetter(0)) if sort_keys else members.items())
-                    for part in (_Piece(item), _Piece(scalar(key) + colon), inner)
-                ]
-                stack += [_Piece("}"), *reversed(parts[1:]), _Piece("{")]
-            case list() as entries:
-                parts = [part for inner in entries for part in (_Piece(item), inner)]
-                stack += [_Piece("]"), *reversed(parts[1:]), _Piece("[")]
-            case leaf:
-                pieces.append(scalar(leaf))
-    return "".join(pieces)
+        for part in stack[-1]:
+            if not isinstance(part, str):
+                stack.append(_parts(part, encoder))
+                break
+            pieces.append(part)
+        else:
+            stack.pop()
+    return "".join(pieces)[1:-1]
+
+
+def _parts(container: AnyJson, encoder: json.JSONEncoder) -> Iterator[str | list[Any] | dict[str, Any]]:
+    """Yield the parts of a list or object in order: pieces of its text, and members that need pieces of their own."""
+    is_object, encode, colon = isinstance(container, dict), encoder.encode, encoder.key_separator
+    yield "{" if is_object else "["
+    members = sorted(container) if is_object and encoder.sort_keys else list(container)
+    for start in range(0, len(members), _PIECE_SIZE):
+        comma = encoder.item_separator if start else ""
+        some = members[start : start + _PIECE_SIZE]
+        batch = {key: container[key] for key in some} if is_object else some
+        if len(members) > _PIECE_SIZE and _is_small(batch):
+            yield comma + encode(batch)[1:-1]
+            continue
+        for each in some:
+            head, inner = (f"{comma}{encode(each)}{colon}", container[each]) if is_object else (comma, each)
+            if _is_small(inner):
+                yield head + encode(inner)
+            else:
+                yield head
+                yield inner
+            comma = encoder.item_separator
+    yield "}" if is_object else "]"
+
+
+def _is_small(value: object) -> bool:
+    """True for a value that is encoded in one step: a scalar, or few members without lists and objects among them."""
+    if not isinstance(value, dict | list):
+        return True
+    members = value.values() if isinstance(value, dict) else value
+    return len(members) <= _PIECE_SIZE and not any(isinstance(member, dict | list) for member in members)

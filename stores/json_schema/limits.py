@@ -4,11 +4,10 @@ RE2 compiles the patterns, and a cache keeps them within a memory limit.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Lock
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import re2
@@ -62,9 +61,8 @@ _MAX_STEPS: Final = 50_000_000
 _MAX_MEMORY: Final = 512 * 1024
 """Bytes that RE2 may use for a pattern, including its cache of text states."""
 
-_CACHE_STATES: Final = 200_000
-_MIN_STATES: Final = 1_000
-"""Size of the cache in states. A small pattern counts as this many, because RE2 caches text states for it, too."""
+_MAX_CACHED: Final = 200
+"""Maximum compiled patterns of all schemas that are kept, in 100 MB at most: small patterns use `_MAX_MEMORY`, too."""
 
 _MAX_SHOWN: Final = 100
 
@@ -88,7 +86,7 @@ class Patterns:
         """
         if pattern not in self._sizes and len(self._sizes) >= MAX_PATTERNS:
             raise SchemaFaultError(f"has more than {MAX_PATTERNS} patterns; use fewer")
-        compiled = _cache.compiled(pattern)
+        compiled = compiled_pattern(pattern)
         if pattern not in self._sizes:
             states = sum(self._sizes.values()) + compiled.programsize
             if states > MAX_STATES:
@@ -118,48 +116,18 @@ def matches(pattern: str, text: str) -> bool:
     return compiled.search(text) is not None
 
 
-class PatternCache:
-    """An LRU cache of compiled patterns of all schemas, weighted by program size."""
+@lru_cache(_MAX_CACHED)
+def compiled_pattern(pattern: str) -> AnyPattern:
+    """Compile a pattern.
 
-    def __init__(self, limit: int = _CACHE_STATES) -> None:
-        self._limit = limit
-        self._compiled: OrderedDict[str, AnyPattern] = OrderedDict()
-        self._size = 0
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._compiled)
-
-    def compiled(self, pattern: str) -> AnyPattern:
-        """Return the compiled pattern, from the cache if possible."""
-        with self._lock:
-            if pattern in self._compiled:
-                self._compiled.move_to_end(pattern)
-                return self._compiled[pattern]
-        compiled = _compile(pattern)
-        check_time_limit()
-        with self._lock:
-            if pattern not in self._compiled:
-                self._compiled[pattern] = compiled
-                self._size += _weight(compiled)
-            while self._size > self._limit:
-                self._size -= _weight(self._compiled.popitem(last=False)[1])
-        return compiled
-
-
-_cache: Final = PatternCache()
-
-
-def _weight(compiled: AnyPattern) -> int:
-    return max(_MIN_STATES, int(compiled.programsize))
-
-
-def _compile(pattern: str) -> AnyPattern:
+    Raises:
+        SchemaFaultError: if RE2 does not support it, or the time limit expires.
+    """
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MAX_MEMORY
     try:
-        return re2.compile(pattern, options)
+        compiled = re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
         message = error.args[0] if error.args else error
         reason = message.decode(errors="replace") if isinstance(message, bytes) else str(error)
@@ -167,3 +135,5 @@ def _compile(pattern: str) -> AnyPattern:
             f"has the pattern {pattern[:_MAX_SHOWN]!r}, which RE2 does not support; avoid lookaround and "
             f"backreferences ({reason})"
         ) from None
+    check_time_limit()
+    return compiled

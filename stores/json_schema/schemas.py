@@ -191,29 +191,24 @@ def _check_draft(schema: object) -> tuple[type[Validator], dict[str, Any]]:
     if not isinstance(schema, dict):
         raise SchemaFaultError("is not a JSON Schema: it must be an object")
     draft = _draft_of(schema)
-    fault = _draft_error(draft, schema)
-    if fault:
-        raise SchemaFaultError(f"is not a JSON Schema{fault}")
+    _check_valid(draft, schema, "is not a JSON Schema")
     return draft, schema
 
 
-def _check_target(draft: type[Validator], target: object) -> None:
-    fault = _draft_error(draft, target)
-    if fault:
-        raise SchemaFaultError(f"has a $ref to a value that is not a JSON Schema{fault}")
+def _check_valid(draft: type[Validator], schema: AnyJson, problem: str) -> None:
+    """Check that a schema is valid in its draft.
 
-
-def _draft_error(draft: type[Validator], schema: AnyJson) -> str | None:
-    """Return the first error of a schema in its draft, with its path; None if it is valid."""
+    Raises:
+        SchemaFaultError: if it is not; the message has the problem and the first error with its path.
+    """
     with _using(Patterns()):
         try:
             error = next(draft(draft.META_SCHEMA, registry=Registry()).iter_errors(schema), None)
         except RecursionError:
-            return ": it nests too deeply"
-    if error is None:
-        return None
-    path = paths.join(map(str, error.absolute_path))
-    return f"{f' at {path[:_MAX_SHOWN]}' if path else ''}: {error.message[:_MAX_SHOWN]}"
+            raise SchemaFaultError(f"{problem}: it nests too deeply") from None
+    if error:
+        path = paths.join(map(str, error.absolute_path))
+        raise SchemaFaultError(f"{problem}{f' at {path[:_MAX_SHOWN]}' if path else ''}: {error.message[:_MAX_SHOWN]}")
 
 
 @contextmanager
@@ -303,7 +298,7 @@ def _reachable(draft: AnyValidator, schema: dict[str, Any]) -> Iterator[dict[str
         if not parts:
             target = _resolved(*refs.pop())
             if id(target.contents) not in seen:
-                _check_target(draft, target.contents)
+                _check_valid(draft, target.contents, "has a $ref to a value that is not a JSON Schema")
                 parts.append((target.contents, target.resolver))
             continue
         part, resolver = parts.pop()

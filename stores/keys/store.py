@@ -29,15 +29,10 @@ _MARK: Final = "keys"
 
 @dataclass(frozen=True, slots=True)
 class LiveKeys:
-    """The valid keys by id, as of a change number (`mark`)."""
+    """The valid keys by id, as of a number of changes; from the first change on, keys are required."""
 
     change_number: int = 0
     by_id: dict[str, Key] = field(default_factory=dict)
-
-    @property
-    def ever(self) -> bool:
-        """True if a key was ever created; from then on keys are required."""
-        return self.change_number > 0
 
 
 class KeysStore:
@@ -118,7 +113,7 @@ class KeysStore:
 
     @database_query
     async def live_keys(self, change_number: int) -> LiveKeys:
-        """Return all valid keys as of `mark` or later."""
+        """Return all valid keys, as of `change_number` or later."""
         rows = await self.database.control_client.find_all(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
         return LiveKeys(change_number, {document["_id"]: Key.from_document(document) for document in rows})
 

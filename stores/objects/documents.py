@@ -8,7 +8,7 @@ from bson import encode as bson_encode
 
 from stores import digests, ids, refs, times
 from stores.database import Document
-from stores.errors import ObjectDeletedError, PayloadTooLargeError, StoreError
+from stores.errors import ErrorsAt, ObjectDeletedError, PayloadTooLargeError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.objects.classes import OBJECT, OP, Kind
@@ -77,10 +77,8 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
         PayloadTooLargeError: the value is too large for a document.
         BadInputError: the value exceeds the JSON limits, or a string in it uses the reserved scheme of refs.
     """
-    try:
+    with ErrorsAt("val"):
         content = _content(version.val)
-    except StoreError as error:
-        raise error.prefixed("val") from None
     digest, project_id, object_id = content["digest"], version.project_id, version.object_id
     classes = version.classes
     return {

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from stores import refs
 from stores.database import Database, Document, content_store, database_query, database_write
-from stores.database.reads import find_all
+from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, NotFoundError
@@ -126,18 +126,10 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         unique_digests = list(dict.fromkeys(digests or ()))
         if digests and len(digests) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(digests):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
-        candidates = [kind] if kind else [OBJECT, OP]
-        kinds = [each for each in candidates if await self._ever_existed(project_id, each, object_id)]
-        deleted = await self._delete(project_id, kinds, object_id, unique_digests)
+        deleted = await self._delete(project_id, _kinds(kind), object_id, unique_digests)
         if not deleted:
             raise NotFoundError(f"{object_id[:128]} has no versions, or all are deleted", name_argument)
         return deleted
-
-    async def _ever_existed(self, project_id: str, kind: Kind, object_id: str) -> bool:
-        """Return True if any version of a name ever existed; heads survive deletion."""
-        name = documents.name_key(project_id, kind, object_id)
-        head = {"_id": documents.head_id(project_id, kind, object_id), **name}
-        return await self.database.object_heads.find_one(head, {"_id": 1}) is not None
 
     async def _delete(self, project_id: str, kinds: Sequence[Kind], object_id: str, digests: list[str]) -> int:
         """Delete versions of both kinds in one transaction; the audit log gets one line per kind."""
@@ -150,7 +142,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             for kind in kinds:
                 own = [row for row in rows if row["kind"] == kind]
                 doomed = [row for row in own if row["visible"] and (not digests or row["_id"] in ids)]
-                if digests and not doomed:
+                if not doomed and (digests or not own):
                     continue
                 writer = NameWriter(self.database, session, project_id, kind, object_id)
                 count = await writer.delete(own, doomed, is_whole=not digests)
@@ -187,15 +179,14 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             NotFoundError: it does not exist; the argument is `object_id` if the name has no versions at all.
         """
         check_project_id(project_id)
-        kinds = [kind] if kind else [OBJECT, OP]
-        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **documents.named(version)}
+        name = {"project_id": project_id, "kind": {"$in": _kinds(kind)}, "object_id": object_id}
         paths = [*self.paths_of(wanted), "visible", "deleted_at", "version_index"]
-        rows = await self._documents.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
+        found = self._documents.find(name | documents.named(version), {"_id": 0} | dict.fromkeys(paths, 1))
+        rows = await found.to_list(len(_kinds(kind)))
         noun = OP if kind == OP else OBJECT
         if rows:
             return documents.chosen(rows, object_id, noun)
-        is_known = any([await self._ever_existed(project_id, each, object_id) for each in kinds])
-        argument = "digest" if is_known else "object_id"
+        argument = "digest" if await self._documents.find_one(name, {"_id": 1}) else "object_id"
         raise NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)
 
     def clauses(self, list_filter: ObjectsFilter) -> list[Match]:
@@ -216,6 +207,10 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             rows = await find_all(self._documents, {"_id": {"$in": batch}, **visible}, projection, len(batch))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
+
+
+def _kinds(kind: Kind | None) -> list[Kind]:
+    return [kind] if kind else [OBJECT, OP]
 
 
 def _all_of(project_id: str, kind: Kind) -> dict[str, object]:

@@ -13,7 +13,7 @@ from stores import times
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.database.transactions import Session
-from stores.errors import BadInputError, NotFoundError, StoreError
+from stores.errors import BadInputError, ErrorsAt, NotFoundError
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.documents import NAMING, naming
@@ -60,10 +60,8 @@ async def group_by_name(batch: Sequence[RestoredVersion]) -> dict[Name, list[tup
     """
     names: dict[Name, list[tuple[RestoredVersion, Document]]] = {}
     async for position, restored in cooperative(enumerate(batch)):
-        try:
+        with ErrorsAt(f"batch.{position}"):
             document = restored.document()
-        except StoreError as error:
-            raise error.prefixed(f"batch.{position}") from None
         name = restored.version.project_id, document["kind"], restored.version.object_id
         names.setdefault(name, []).append((restored, document))
     return names

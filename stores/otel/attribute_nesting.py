@@ -83,7 +83,10 @@ class Attributes:
 
     def first(self, role: str) -> tuple[str, Any] | None:
         """Return the first key of a role with a truthy value, and the value."""
-        return next((found for found in self.found(role) if found[1]), None) if role in self.layout.found else None
+        for candidate in self.layout.found.get(role, ()):
+            if value := candidate.value(self.values):
+                return candidate.key, value
+        return None
 
     def pick(self, role: str) -> AnyJson:
         """Return the value of `first` alone."""
@@ -99,7 +102,7 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     """
     if len(keys) > MAX_KEYS:
         raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
-    is_small = len(keys) <= _MAX_LAYOUT_KEYS and sum(map(len, keys)) <= _MAX_LAYOUT_CHARACTERS
+    is_small = len(keys) <= _MAX_LAYOUT_KEYS and len("".join(keys)) <= _MAX_LAYOUT_CHARACTERS
     return _cached_layout(keys) if is_small else _compute_layout(keys)
 
 
@@ -165,7 +168,10 @@ def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tu
 
 
 def _nest(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
-    return {name: values[at] if type(at) is int else _nest(at, values) for name, at in places}
+    tree: dict[str, Any] = {}
+    for name, at in places:
+        tree[name] = values[at] if type(at) is int else _nest(at, values)
+    return tree
 
 
 def _nest_with_lists(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:

@@ -49,8 +49,9 @@ class _Attributes(Attributes):
             value = self.values[at]
             if isinstance(value, str) and value.startswith('"'):
                 self.values[at] = self._decode(value)
-        for at, value in enumerate(self.values):
-            self.values[at] = self.decoded(value)
+        self.values = [
+            self._decode(value) if isinstance(value, str) and value[:1] in _OPENING else value for value in self.values
+        ]
 
     def decoded(self, value: AnyJson) -> AnyJson:
         """Decode a string that starts like a JSON list or object; return any other value unchanged."""
@@ -78,7 +79,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[
     """
     read = _Attributes(span)
     inputs, output = _payload(span, read, "inputs"), _payload(span, read, "output")
-    noted = {role: value for role in conventions.NOTED if (value := read.pick(role))}
+    noted = {role: value for role in conventions.NOTED if role in read.layout.found and (value := read.pick(role))}
     usage = usage_of(read, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.nested()

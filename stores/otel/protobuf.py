@@ -166,7 +166,7 @@ def span_of(content: bytes) -> Span:
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
     """Convert attributes to JSON values by key; the last of equal keys wins."""
     # Most values are strings, and checking the kind takes as long as reading the value.
-    return {pair.key: pair.value.string_value or _value_of(pair.value) for pair in pairs}
+    return {pair.key: (value := pair.value).string_value or _value_of(value) for pair in pairs}
 
 
 def _value_of(value: AnyValue) -> object:

@@ -181,7 +181,7 @@ def span_of(message: AnyMessage, attributes_of: Callable[[Any], Attributes], hex
             }
             for link in message.links
         ],
-        other_fields=_without_empty(**{name: getattr(message, name) for name in OTHER_FIELDS}),
+        other_fields={name: number for name in OTHER_FIELDS if (number := getattr(message, name))},
     )
 
 

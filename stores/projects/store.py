@@ -8,13 +8,11 @@ from typing import Any, Final
 
 from stores import ids, paging, times
 from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
-from stores.database.reads import SNAPSHOT
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
-from stores.query.fields import Field, FieldTable, Kind
+from stores.query.fields import Field, FieldTable, Kind, starting_with
 from stores.query.sort import SortBy, compile_sort
-from stores.query.text_expressions import starting_with
-from stores.relations import count_each
+from stores.relations import count_each, sum_each
 
 PROJECT_FIELDS: Final = FieldTable(
     [
@@ -165,20 +163,8 @@ class ProjectsStore:
         return {one: {name: found[one] for name, found in zip(names, sums, strict=True)} for one in project_ids}
 
     async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
-        """Return one size per project from an index that starts with `project_id` and includes the summed path."""
         collection, match, path = self._sizes[name]
-        # Without a snapshot, an entry that moves within the index is counted twice or not at all.
-        snapshot = collection.with_options(read_concern=SNAPSHOT)
-
-        async def sums(batch: Sequence[str]) -> dict[str, int]:
-            stages: list[dict[str, object]] = [
-                {"$match": {"project_id": {"$in": list(batch)}, **match}},
-                {"$group": {"_id": "$project_id", "sum": {"$sum": f"${path}"}}},
-            ]
-            cursor = snapshot.aggregate(stages, batchSize=len(batch) + 1)
-            return dict.fromkeys(batch, 0) | {row["_id"]: row["sum"] async for row in cursor}
-
-        return await _in_batches(project_ids, sums)
+        return await _in_batches(project_ids, lambda batch: sum_each(collection, "project_id", batch, match, path))
 
     @database_write
     async def list_unlisted(self) -> int:

@@ -15,10 +15,10 @@ from typing import Final, Self
 from stores import ids, times
 from stores.database import Collection, Database, Document, database_query, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
-from stores.database.paced_steps import WorkSteps, deadline_in, is_past, key_range, run_paced
+from stores.database.paced_steps import WorkSteps, change_in_batches, deadline_in, is_past, key_range, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
-from stores.files.deletion import FIELDS, discard_removed, remove
+from stores.files.uploads import FIELDS, discard_removed, remove
 from stores.security import audit
 
 _BATCH_SIZE: Final = 250
@@ -92,20 +92,13 @@ async def start_purge(database: Database, project_id: str, created_at: int) -> b
     return await database.transaction(operation)
 
 
-class Purge:
-    """A running purge, leased to this process."""
+class Purge(Lease):
+    """The lease on a running purge, and its steps."""
 
-    def __init__(self, database: Database, project_id: str, lease: Lease) -> None:
-        self._database = database
+    def __init__(self, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        super().__init__(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
         self._project_id = project_id
-        self._started_at: int = lease.state["started_at"]
-        self.lease = lease
-
-    @classmethod
-    async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Self | None:
-        """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
-        lease = Lease(database, database.purges, {"_id": project_id, "is_done": False}, lease_seconds)
-        return cls(database, project_id, lease) if await lease.acquire() else None
+        self._of_project = {"_id": key_range(project_id), "project_id": project_id}
 
     async def steps(self, *, waits: bool = True) -> WorkSteps:
         """Delete everything in steps, and the registry entry last.
@@ -115,41 +108,41 @@ class Purge:
         Raises:
             LeaseLostError: if the purge is finished, or another process took it over.
         """
-        entry = await self._database.projects.find_one({"_id": self._project_id}) or {}
-        until = project_registry.settled_at(entry, self._started_at)
+        entry = await self.database.projects.find_one({"_id": self._project_id}) or {}
+        until = project_registry.settled_at(entry, self.state["started_at"])
         if until > times.now():
             with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():
                     yield
             while (remaining := (until - times.now()) / times.SECOND) > 0:
-                await self.lease.advance({"waits_until": until})
+                await self.advance({"waits_until": until})
                 if not waits:
                     return
                 yield
                 await asyncio.sleep(min(remaining, 1))
-            await self.lease.advance({"waits_until": None})
+            await self.advance({"waits_until": None})
         while True:
             async for _ in self._remove_all():
                 yield
-            if await self._database.transaction(self._finish):
+            if await self.database.transaction(self._finish):
                 return
 
     async def _remove_all(self) -> WorkSteps:
         """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
-            after = ""
-            while last := await self._database.transaction(
-                partial(self._remove_batch, name=name, collection=collection, after=after)
+            paths = FIELDS if name == "files" else ("_id",)
+            change = partial(self._remove, name=name, collection=collection)
+            async for _ in change_in_batches(
+                self.database, collection, self._of_project, _BATCH_SIZE, change, paths, (("_id", 1),)
             ):
-                after = last  # continue behind deleted keys, which MongoDB would skip one by one
                 yield
-        async for _ in discard_removed(self._database, self._project_id):
-            await self.lease.advance()
+        async for _ in discard_removed(self.database, self._project_id):
+            await self.advance()
             yield
 
     def _collections(self) -> list[tuple[str, Collection]]:
         """Return the project's collections and counter names; referring documents precede referenced ones."""
-        database = self._database
+        database = self.database
         return [
             ("evaluation_runs", database.evaluation_runs),
             ("feedback", database.feedback),
@@ -166,36 +159,24 @@ class Purge:
             ("search_words", database.search_words),
         ]
 
-    def _match(self, after: str = "") -> Document:
-        return {"_id": key_range(self._project_id, after), "project_id": self._project_id}
-
-    async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
-        """Delete the next documents after a key; return the last deleted key, None if there are no more."""
-        match = self._match(after)
-        paths = FIELDS if name == "files" else {"_id": 1}
-        cursor = collection.find(match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, session=session)
-        documents: list[Document] = await cursor.to_list(None)
-        if not documents:
-            return None
+    async def _remove(self, session: Session, documents: list[Document], name: str, collection: Collection) -> None:
         if name == "files":
-            await remove(self._database, session, documents)
+            await remove(self.database, session, documents)
         else:
             keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self._project_id}
             await collection.delete_many(keys, session=session)
-        await self.lease.advance(counts={name: len(documents)}, session=session)
-        last: str = documents[-1]["_id"]
-        return last
+        await self.advance(counts={name: len(documents)}, session=session)
 
     async def _finish(self, session: Session) -> bool:
         """Finish the purge if nothing is left; from then on the project can be created anew."""
         for _, collection in self._collections():
-            if await collection.find_one(self._match(), {"_id": 1}, session=session):
+            if await collection.find_one(self._of_project, {"_id": 1}, session=session):
                 return False
-        await self._database.retention.delete_one({"_id": self._project_id}, session=session)
-        await self._database.search_indexes.delete_one({"_id": self._project_id}, session=session)
-        entry = {"_id": self._project_id, project_registry.PURGING: self.lease.state["purge_id"]}
-        await self._database.projects.delete_one(entry, session=session)
-        await self.lease.advance({"is_done": True, "ended_at": times.now(), "waits_until": None}, session=session)
+        await self.database.retention.delete_one({"_id": self._project_id}, session=session)
+        await self.database.search_indexes.delete_one({"_id": self._project_id}, session=session)
+        entry = {"_id": self._project_id, project_registry.PURGING: self.state["purge_id"]}
+        await self.database.projects.delete_one(entry, session=session)
+        await self.advance({"is_done": True, "ended_at": times.now(), "waits_until": None}, session=session)
         return True
 
 
@@ -249,10 +230,11 @@ class PurgesStore:
         """
         deadline = deadline_in(seconds)
         while True:
-            if purge := await Purge.acquire(self.database, project_id):
+            purge = Purge(self.database, project_id)
+            if await purge.acquire():
                 with suppress(LeaseLostError):
                     is_over = await run_paced(self.database, purge.steps(waits=waits), PAUSE, deadline)
-                    is_released = await purge.lease.release()
+                    is_released = await purge.release()
                     done = await self.last(project_id) if is_over and not is_released else None
                     if done and done.is_done:
                         audit.record_action("project.purged", project_id, **asdict(done.removed))

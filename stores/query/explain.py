@@ -7,7 +7,7 @@ from typing import Any
 from bson import json_util
 
 from stores.database import Collection
-from stores.database.reads import as_find
+from stores.database.driver import as_find
 
 Pipeline = list[dict[str, Any]]
 

@@ -1,6 +1,7 @@
 """Field tables: the field names that clients may use per collection, and the stored path of each."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -18,6 +19,7 @@ MAX_PATH_KEYS: Final = 50
 _SUGGESTIONS: Final = 3
 _CACHE_SIZE: Final = 1_000
 _TOO_LONG_FOR_AN_INDEX: Final = 10
+_BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
 
 class Kind(Enum):
@@ -173,3 +175,13 @@ def camel(name: str) -> str:
     """Return the camelCase form of a snake_case name."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def starting_with(prefix: str) -> dict[str, str]:
+    """Build the match of texts with a prefix as a range: from the prefix up to the next text without it."""
+    shorter = prefix.rstrip(chr(sys.maxunicode))
+    if not shorter:
+        return {"$gte": prefix}
+    last = ord(shorter[-1])
+    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
+    return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}

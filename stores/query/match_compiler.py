@@ -12,7 +12,7 @@ from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
-from stores.query.fields import Access, CompiledMatch, Kind
+from stores.query.fields import Access, CompiledMatch, Kind, starting_with
 from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, Scalar, is_time
 from stores.query.value_expressions import (
     NUMERIC,
@@ -160,7 +160,7 @@ def _compare_field(operator: Operator, name: str, access: Access, scalar: Scalar
 def _condition(operator: Operator, scalar: Scalar) -> Match:
     """Build the match-language condition of a comparison with a scalar."""
     if operator is Operator.STARTS_WITH:
-        return text_expressions.starting_with(str(scalar))
+        return starting_with(str(scalar))
     return {f"${operator}": to_bson(scalar)}
 
 

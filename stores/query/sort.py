@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.errors import BadInputError, ErrorsAt
+from stores.errors import BadInputError
 from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.text_expressions import Expression, is_type, let_v, switch
@@ -63,10 +63,13 @@ def check_key_count(count: int, argument: str = "sort_by") -> None:
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:
     directions: dict[Access, bool] = {}
     for position, key in enumerate(sort_by):
-        with ErrorsAt(f"{argument}.{position}.field"):
+        at = f"{argument}.{position}.field"
+        try:
             access = table[key.field]
-            if any(access.stored_path == other.stored_path for other in directions):
-                raise BadInputError(f"{key.field} is named twice")
+        except BadInputError as error:
+            raise error.prefixed(at) from None
+        if any(access.stored_path == other.stored_path for other in directions):
+            raise BadInputError(f"{key.field} is named twice", at)
         directions[access] = key.descending
     return directions
 

@@ -34,8 +34,6 @@ MAX_FOLDED_LENGTH: Final = 1_000
 _MAX_REGEX_LENGTH: Final = 8_000
 """Characters of a text used as a regular expression; MongoDB limits their length."""
 
-_BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
-
 _NUMERALS: Final = re.compile(r"[-+.e0-9]*")
 _WORDS: Final = ("true", "false", "-infinity")
 
@@ -50,16 +48,6 @@ def is_only_in_strings(text: str) -> bool:
 def escaped(text: str) -> str:
     """Escape a text into the regular expression that matches exactly it."""
     return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)
-
-
-def starting_with(prefix: str) -> dict[str, str]:
-    """Build the match of texts with a prefix as a range: from the prefix up to the next text without it."""
-    shorter = prefix.rstrip(chr(sys.maxunicode))
-    if not shorter:
-        return {"$gte": prefix}
-    last = ord(shorter[-1])
-    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
-    return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}
 
 
 def let_v(value: Expression, body: Expression) -> Expression:

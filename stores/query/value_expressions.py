@@ -150,10 +150,10 @@ def _is_in(node: Operation, operand: Operand, members: Sequence[Operand]) -> Exp
         if any(map(is_time, pair)) and any(isinstance(each, Literal) for each in pair):
             times_equal.append(condition_expression(Operation(Operator.EQ, pair)))
         else:
-            others.append({"$eq": [_V, value_expression(member)]})
+            others.append(value_expression(member))
     required = required_texts(node)
     bound_value = _prefiltered_text(required) if required else value_expression(operand)
-    return {"$or": [*times_equal, _let_operands({"v": bound_value}, {"$or": others}, operand)]}
+    return {"$or": [*times_equal, _let_operands({"v": bound_value}, {"$in": [_V, others]}, operand)]}
 
 
 _BOTH_STRINGS: Final[Expression] = {"$and": [is_type("$$a", "string"), is_type("$$b", "string")]}

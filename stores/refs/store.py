@@ -1,15 +1,15 @@
 """Resolution of refs in batches: each hop reads the targets of all refs together, in a few commands."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 from stores import ids
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, Document, content_store, database_query
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import BadInputError, ErrorsAt, NotFoundError
 from stores.json import codec
 from stores.refs import NO_DIGESTS, SCHEME, Ref, inner_ref, is_ref, parse
 
@@ -68,57 +68,46 @@ class Budget:
             raise BadInputError(f"exceeds {MAX_CHARACTERS:,} characters of JSON; request fewer refs at once")
 
 
-class TargetReader:
-    """Reads ref targets from their collections."""
+async def read_targets(database: Database, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
+    """Return the content of the existing targets, in at most four commands per 5,000 targets.
 
-    def __init__(self, database: Database) -> None:
-        self._objects = database.objects
-        self._tables = database.tables
-        self._chunks = database.table_chunks
-        self._rows = database.table_rows
+    Raises:
+        BadInputError: if they exceed the budget.
+    """
+    versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
+    rows: dict[str, list[RowKey]] = {}
+    for row in await _members(database, [target for target in targets if isinstance(target, RowKey)]):
+        rows.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
+    contents: dict[Target, Content] = {}
+    projects = {target.project_id for target in targets}
+    async for document in _find(database.objects, versions, projects, {"visible": 1, "json.val": 1}):
+        text = document["json"]["val"] if document["visible"] else None
+        budget.count_read(text)
+        contents[versions[document["_id"]]] = Content(text)
+    async for document in _find(database.table_rows, rows, projects, {"json.val": 1}):
+        for row in rows[document["_id"]]:
+            budget.count_read(document["json"]["val"])
+            contents[row] = Content(document["json"]["val"])
+    return contents
 
-    async def read_targets(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
-        """Return the content of the existing targets, in at most four commands per 5,000 targets.
 
-        Raises:
-            BadInputError: if they exceed the budget.
-        """
-        versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
-        rows: dict[str, list[RowKey]] = {}
-        for row in await self._members([target for target in targets if isinstance(target, RowKey)]):
-            rows.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
-        contents: dict[Target, Content] = {}
-        projects = {target.project_id for target in targets}
-        async for document in _find(self._objects, versions, projects, {"visible": 1, "json.val": 1}):
-            text = document["json"]["val"] if document["visible"] else None
-            budget.count_read(text)
-            contents[versions[document["_id"]]] = Content(text)
-        async for document in _find(self._rows, rows, projects, {"json.val": 1}):
-            for row in rows[document["_id"]]:
-                budget.count_read(document["json"]["val"])
-                contents[row] = Content(document["json"]["val"])
-        return contents
-
-    async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
-        """Return the rows that belong to their tables."""
-        projects = {row.project_id for row in rows}
-        tables = {content_store.key(row.project_id, row.table) for row in rows}
-        chunks_of = {
-            table["_id"]: [content_store.key(table["project_id"], chunk) for chunk in table["chunks"]]
-            async for table in _find(self._tables, tables, projects, {"project_id": 1, "chunks": 1})
-        }
-        wanted = list({row.digest for row in rows})
-        chunks = {chunk for each in chunks_of.values() for chunk in each}
-        projection = {"row_digests": {"$setIntersection": ["$row_digests", {"$literal": wanted}]}}
-        digests_in = {
-            chunk["_id"]: chunk["row_digests"]
-            async for chunk in _find(self._chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
-        }
-        present = {
-            table: {digest for chunk in each for digest in digests_in.get(chunk, ())}
-            for table, each in chunks_of.items()
-        }
-        return [row for row in rows if row.digest in present.get(content_store.key(row.project_id, row.table), ())]
+async def _members(database: Database, rows: Sequence[RowKey]) -> list[RowKey]:
+    """Return the rows that belong to their tables."""
+    projects = {row.project_id for row in rows}
+    tables = {content_store.key(row.project_id, row.table) for row in rows}
+    chunks_of = {
+        table["_id"]: [content_store.key(table["project_id"], chunk) for chunk in table["chunks"]]
+        async for table in _find(database.tables, tables, projects, {"project_id": 1, "chunks": 1})
+    }
+    wanted = list({row.digest for row in rows})
+    chunks = {chunk for each in chunks_of.values() for chunk in each}
+    projection = {"row_digests": {"$setIntersection": ["$row_digests", {"$literal": wanted}]}}
+    found = _find(database.table_chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
+    digests_in = {chunk["_id"]: chunk["row_digests"] async for chunk in found}
+    present = {
+        (table, digest) for table, each in chunks_of.items() for chunk in each for digest in digests_in.get(chunk, ())
+    }
+    return [row for row in rows if (content_store.key(row.project_id, row.table), row.digest) in present]
 
 
 async def _find(
@@ -200,70 +189,59 @@ class Resolved:
     problem: str | None = None
 
 
-async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+async def resolve(database: Database, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
     """Resolve refs to objects and ops, in at most four commands per hop; all hops share one budget.
 
     Raises:
         BadInputError: if the texts that are read or returned exceed the budget.
     """
     budget = budget or Budget()
-    walks = {ref: _Walk(ref.project_id, replace(ref, steps=()), ref.steps) for ref in refs}
+    walks = {ref: _walk(ref) for ref in refs}
+    pending = {ref: next(walk) for ref, walk in walks.items()}
     known: dict[Target, Content] = {}
-    pending = list(walks.values())
+    results: dict[Ref, Resolved] = {}
     for _ in range(MAX_HOPS):
-        new = {walk.target for walk in pending if walk.target not in known}
-        known |= await reader.read_targets(new, budget) if new else {}
-        async for walk in cooperative(pending):
-            walk.advance(known.get(walk.target))
-            budget.count_returned(walk.result.text if walk.result else None)
-        pending = [walk for walk in pending if not walk.result]
+        new = set(pending.values()) - known.keys()
+        known |= await read_targets(database, new, budget) if new else {}
+        async for ref, target in cooperative(list(pending.items())):
+            try:
+                pending[ref] = walks[ref].send(known.get(target))
+            except StopIteration as end:
+                results[ref] = end.value
+                del pending[ref]
+                budget.count_returned(results[ref].text)
         if not pending:
             break
     too_many_hops = Resolved(problem=f"leads through more than {MAX_HOPS} refs, perhaps in a cycle")
-    return {ref: walk.result or too_many_hops for ref, walk in walks.items()}
+    return {ref: results.get(ref, too_many_hops) for ref in walks}
 
 
-@dataclass(slots=True)
-class _Walk:
-    """The progress of one ref: its next target, the remaining steps, and the result once known."""
-
-    project_id: str
-    target: Target
-    steps: tuple[Step, ...]
-    result: Resolved | None = field(default=None)
-
-    def advance(self, content: Content | None) -> None:
-        """Set the result, or the next target."""
-        if content is None:
-            self.result = Resolved(missing=self._target_ref)
-        elif content.text is None or not self.steps:
-            self.result = Resolved(content.text)
-        else:
-            try:
-                self._follow(*follow(content.value, self.steps))
-            except BadInputError as error:
-                self.result = Resolved(problem=error.message)
-
-    def _follow(self, value: object, remaining: tuple[Step, ...]) -> None:
-        if not remaining:
-            self.result = Resolved(None if value is None else codec.encode(value))
-            return
-        ref = parse(str(value))
-        if ref.project_id != self.project_id or ref.kind == "call":
-            self.result = Resolved()
-        elif ref.kind == "table":
-            (step, digest), *inner_steps = remaining
-            if step != "id":
-                raise BadInputError(f"{step} does not apply to a table; use id and the digest of a row")
-            self.target, self.steps = RowKey(self.project_id, ref.name, digest), tuple(inner_steps)
-        else:
-            self.target, self.steps = replace(ref, steps=()), (*ref.steps, *remaining)
-
-    @property
-    def _target_ref(self) -> str:
-        if isinstance(self.target, Ref):
-            return str(self.target)
-        return f"{Ref(self.target.project_id, 'table', self.target.table)}/id/{self.target.digest}"
+def _walk(ref: Ref) -> Generator[Target, Content | None, Resolved]:
+    """Yield the targets on the path of a ref, receive the content of each, and return the result."""
+    target: Target = replace(ref, steps=())
+    steps = ref.steps
+    try:
+        while content := (yield target):
+            if content.text is None or not steps:
+                return Resolved(content.text)
+            value, steps = follow(content.value, steps)
+            if not steps:
+                return Resolved(None if value is None else codec.encode(value))
+            inner = parse(str(value))
+            if inner.project_id != ref.project_id or inner.kind == "call":
+                return Resolved()
+            if inner.kind == "table":
+                (step, digest), *inner_steps = steps
+                if step != "id":
+                    return Resolved(problem=f"{step} does not apply to a table; use id and the digest of a row")
+                target, steps = RowKey(ref.project_id, inner.name, digest), tuple(inner_steps)
+            else:
+                target, steps = replace(inner, steps=()), (*inner.steps, *steps)
+    except BadInputError as error:
+        return Resolved(problem=error.message)
+    if isinstance(target, RowKey):
+        return Resolved(missing=f"{Ref(target.project_id, 'table', target.table)}/id/{target.digest}")
+    return Resolved(missing=str(target))
 
 
 class RefsStore:
@@ -271,7 +249,6 @@ class RefsStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._reader = TargetReader(database)
 
     @database_query
     async def values(self, refs: Sequence[str], *, allow_missing: bool = False) -> list[str | None]:
@@ -288,13 +265,11 @@ class RefsStore:
         if len(refs) > MAX_REFS:
             raise BadInputError(f"has {len(refs):,} refs; the limit is {MAX_REFS:,}", "refs")
         parsed_refs = [_parse_version_ref(text, f"refs.{position}") for position, text in enumerate(refs)]
-        try:
-            resolved = await resolve(self._reader, parsed_refs)
+        with ErrorsAt("refs"):
+            resolved = await resolve(self.database, parsed_refs)
             budget = Budget()
             for ref in parsed_refs:
                 budget.count_returned(resolved[ref].text)
-        except BadInputError as error:
-            raise error.prefixed("refs") from None
         _check_problems(resolved, parsed_refs)
         if not allow_missing:
             _check_missing(resolved)
@@ -307,7 +282,7 @@ class RefsStore:
         None for texts that are no ref to an object or op of the project, and for missing values.
         """
         refs = {key: ref async for key in cooperative(keys) if (ref := inner_ref(*key))}
-        resolved = await resolve(self._reader, refs.values())
+        resolved = await resolve(self.database, refs.values())
         return {key: resolved[refs[key]].text if key in refs else None for key in keys}
 
 

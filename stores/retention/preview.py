@@ -1,18 +1,17 @@
 """Preview of a sweep: counts what a rule would delete now, as far as requested."""
 
 from array import array
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 
 from stores import times
-from stores.calls.documents import key_fields
 from stores.database import Database, Document
 from stores.retention.rules import Counts, GracePeriods, Limits
-from stores.retention.tombstone_sweep import deleted_calls
-from stores.retention.unused_file_sweep import IsDoomed, next_files, remove_referenced
+from stores.retention.sweep import deleted_calls
+from stores.retention.unused_file_search import candidates_match, find_unused
 
 _BATCH_SIZE = 1_000
-_BUCKETS = 4_096
+_BUCKETS = 16_384
 _TRACE_COUNTS = {"traces", "calls", "trace_bytes"}
 _FILE_COUNTS = {"files", "file_bytes"}
 
@@ -21,35 +20,38 @@ class Preview:
     """The preview for one project."""
 
     def __init__(self, database: Database, project_id: str, limits: Limits | None, grace_periods: GracePeriods) -> None:
+        now = times.now()
         self._database = database
         self._project_id = project_id
         self._limits = limits
-        self._grace_periods = grace_periods
-        self._deleted_before = times.now() - grace_periods.deleted
-        self._deleted_calls = deleted_calls(project_id, self._deleted_before)
+        self._deleted_before = now - grace_periods.deleted
+        self._feedback_before = now - grace_periods.feedback
+        self._files_before = now - grace_periods.files
+        self._on_calls = {"project_id": project_id, "call_id": {"$exists": True}}
+        self._doomed_traces = _HashSet()
+        self._counts: Counter[str] = Counter()
 
     async def counts(self, wanted: Collection[str]) -> Counts:
         """Return the wanted counts; the others are 0."""
-        counts: dict[str, int] = {}
-        if not _TRACE_COUNTS.isdisjoint(wanted):
-            counts |= await self._traces()
+        candidates = candidates_match(self._project_id, self._files_before)
+        has_files = not _FILE_COUNTS.isdisjoint(wanted) and await self._database.files.find_one(candidates, {"_id": 1})
+        has_feedback = "feedback" in wanted and await self._database.feedback.find_one(self._on_calls, {"_id": 1})
+        deleted = deleted_calls(self._project_id, self._deleted_before)
         if "hidden_calls" in wanted:
-            counts["hidden_calls"] = await self._database.calls.count_documents(self._deleted_calls)
-        if "feedback" in wanted:
-            counts["feedback"] = await self._feedback()
-        if not _FILE_COUNTS.isdisjoint(wanted):
-            counts |= await self._files()
-        return Counts(**counts)
+            self._counts["hidden_calls"] = await self._database.calls.count_documents(deleted)
+        if has_feedback:
+            await self._count_feedback(deleted)
+        if has_files or has_feedback or not _TRACE_COUNTS.isdisjoint(wanted):
+            async for traces in self._read_doomed_traces():
+                self._count_traces(traces)
+                if has_feedback:
+                    of_traces = {"visible": True, "trace_id": {"$in": [trace["_id"] for trace in traces]}}
+                    await self._count_feedback(of_traces)
+        if has_files:
+            await self._count_files()
+        return Counts(**{name: count for name, count in self._counts.items() if name in wanted})
 
-    async def _traces(self) -> dict[str, int]:
-        counts = dict.fromkeys(sorted(_TRACE_COUNTS), 0)
-        async for traces in self._doomed_traces():
-            counts["traces"] += len(traces)
-            counts["calls"] += sum(trace["calls"] for trace in traces)
-            counts["trace_bytes"] += sum(trace["bytes"] for trace in traces)
-        return counts
-
-    async def _doomed_traces(self) -> AsyncIterator[list[Document]]:
+    async def _read_doomed_traces(self) -> AsyncIterator[list[Document]]:
         """Yield the traces that would be deleted, in batches."""
         if self._limits is None:
             return
@@ -59,99 +61,60 @@ class Preview:
         while traces := await cursor.to_list(_BATCH_SIZE):
             yield traces
 
-    async def _feedback(self) -> int:
-        """Count the feedback on calls that would be deleted."""
-        on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
-        if not await self._database.feedback.find_one(on_calls, {"_id": 1}):
-            return 0
-        count = await self._feedback_of(self._deleted_calls)
-        async for traces in self._doomed_traces():
-            count += await self._feedback_of({"visible": True, "trace_id": {"$in": [trace["_id"] for trace in traces]}})
-        return count
+    def _count_traces(self, traces: list[Document]) -> None:
+        for trace in traces:
+            self._counts.update(traces=1, calls=trace["calls"], trace_bytes=trace["bytes"])
+            self._doomed_traces.add(trace["_id"])
 
-    async def _feedback_of(self, match: Document) -> int:
-        count = 0
+    async def _count_feedback(self, match: Document) -> None:
+        """Count the feedback on the calls that match."""
         calls = self._database.calls.find({"project_id": self._project_id, **match}, {"_id": 0, "id": 1})
         while rows := await calls.to_list(_BATCH_SIZE):
             on_these_calls = {"project_id": self._project_id, "call_id": {"$in": [row["id"] for row in rows]}}
-            count += await self._database.feedback.count_documents(on_these_calls)
-        return count
+            self._counts["feedback"] += await self._database.feedback.count_documents(on_these_calls)
 
-    async def _files(self) -> dict[str, int]:
+    async def _count_files(self) -> None:
         """Count the files that nothing would reference any more."""
-        counts = dict.fromkeys(sorted(_FILE_COUNTS), 0)
-        last, before = "", times.now() - self._grace_periods.files
-        if not await next_files(self._database, self._project_id, before):
-            return counts
-        is_doomed = await self._doomed_test()
-        while candidates := await next_files(self._database, self._project_id, before, last):
-            last = max(candidates)
-            unused = {digest for digest, _ in candidates.values()}
-            async for _ in remove_referenced(self._database, self._project_id, unused, is_doomed):
-                continue
-            sizes = [size for digest, size in candidates.values() if digest in unused]
-            counts["files"] += len(sizes)
-            counts["file_bytes"] += sum(sizes)
-        return counts
+        feedback = await self._feedback_without_call()
 
-    async def _doomed_test(self) -> IsDoomed:
-        """Return a function that says if a call, version or feedback would be deleted."""
-        doomed = _HashSet()
-        async for traces in self._doomed_traces():
-            for trace in traces:
-                doomed.add(trace["_id"])
+        def is_doomed(found: Document) -> bool:
+            return found["_id"] in feedback if "call_id" in found else self._is_doomed(found)
 
-        def is_doomed_itself(document: Document) -> bool:
-            deleted_at = document.get("deleted_at")
-            is_deleted = deleted_at is not None and deleted_at < self._deleted_before
-            return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in doomed)
+        async for unused in find_unused(self._database, self._project_id, self._files_before, is_doomed):
+            self._counts.update(files=len(unused), file_bytes=sum(size for _, size in unused))
 
-        feedback = await self._feedback_without_call(is_doomed_itself)
-        return lambda found: found["_id"] in feedback if "call_id" in found else is_doomed_itself(found)
+    def _is_doomed(self, call: Document) -> bool:
+        """Return True if a call or version would be deleted."""
+        deleted_at = call.get("deleted_at")
+        is_deleted = deleted_at is not None and deleted_at < self._deleted_before
+        return is_deleted or (bool(call.get("visible")) and call.get("trace_id") in self._doomed_traces)
 
-    async def _feedback_without_call(self, is_doomed: IsDoomed) -> "_HashSet":
+    async def _feedback_without_call(self) -> "_HashSet":
         """Return the keys of feedback whose call would be deleted or has not arrived in time."""
         keys = _HashSet()
-        created_before = times.now() - self._grace_periods.feedback
-        on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
-        found = self._database.feedback.find(on_calls, {"call_id": 1, "created_at": 1})
+        found = self._database.feedback.find(self._on_calls, {"call_id": 1, "created_at": 1})
         while rows := await found.to_list(_BATCH_SIZE):
-            calls = await self._calls([row["call_id"] for row in rows])
+            ids = {f"{self._project_id}:{row['call_id']}" for row in rows}
+            match = {"_id": {"$in": list(ids)}, "project_id": self._project_id}
+            deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
+            found_calls = self._database.calls.find(match, deciding_fields, batch_size=_BATCH_SIZE + 1)
+            calls = {call["id"]: call async for call in found_calls}
             for row in rows:
                 call = calls.get(row["call_id"])
-                if row["created_at"] < created_before if call is None else is_doomed(call):
+                if row["created_at"] < self._feedback_before if call is None else self._is_doomed(call):
                     keys.add(row["_id"])
         return keys
-
-    async def _calls(self, call_ids: list[str]) -> dict[str, Document]:
-        """Return the existing calls by id, with the fields that decide if they would be deleted."""
-        keys = {"_id": {"$in": [key_fields(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
-        deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
-        calls = self._database.calls.find(
-            {**keys, "project_id": self._project_id}, deciding_fields, batch_size=_BATCH_SIZE + 1
-        )
-        return {call["id"]: call async for call in calls}
 
 
 class _HashSet:
     """A compact set of very many texts: stores a 64-bit hash of each."""
 
     def __init__(self) -> None:
-        self._hashes = [array("q") for _ in range(_BUCKETS)]
-        self._is_sorted = [False] * _BUCKETS
+        self._buckets = [array("q") for _ in range(_BUCKETS)]
 
     def add(self, text: str) -> None:
-        """Add a text; all must be added before the first lookup."""
-        hash_ = hash(text)
-        self._hashes[hash_ % _BUCKETS].append(hash_)
+        """Add a text."""
+        self._buckets[hash(text) % _BUCKETS].append(hash(text))
 
     def __contains__(self, text: object) -> bool:
-        hash_ = hash(text)
-        bucket = hash_ % _BUCKETS
-        if not self._is_sorted[bucket]:
-            # Sorted bucket by bucket on demand: sorting a million at once would block the event loop.
-            self._hashes[bucket] = array("q", sorted(self._hashes[bucket]))
-            self._is_sorted[bucket] = True
-        hashes = self._hashes[bucket]
-        index = bisect_left(hashes, hash_)
-        return index < len(hashes) and hashes[index] == hash_
+        return hash(text) in self._buckets[hash(text) % _BUCKETS]

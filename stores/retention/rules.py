@@ -123,12 +123,16 @@ async def limits_of(database: Database, project_id: str, rule: Rule, grace_perio
 
 
 class Outcome(StrEnum):
-    """The state of a sweep."""
+    """State of a sweep."""
 
     RUNNING = "running"
+    """Running, or interrupted and continued within a minute."""
     DONE = "done"
+    """Completed: everything beyond the rule was removed."""
     STOPPED = "stopped"
+    """Stopped: the rule was changed or removed during the sweep."""
     FAILED = "failed"
+    """Failed, as stated in error; the sweep is repeated."""
 
 
 @dataclass(frozen=True, slots=True)

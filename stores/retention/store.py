@@ -8,19 +8,16 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write, project_registry
+from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
-from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
+from stores.database.paced_steps import deadline_in, run_paced
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.ids import check_project_id
 from stores.retention.preview import Preview
 from stores.retention.rules import Counts, GracePeriods, Outcome, Report, Retention, Rule, limits_of
-from stores.retention.sweep_state import IS_RUNNING, SweepLease
-from stores.retention.tombstone_sweep import TombstoneSweep
-from stores.retention.trace_sweep import LARGE_TRACE, TracesSweep
-from stores.retention.unused_file_sweep import UnusedFilesSweep
+from stores.retention.sweep import IS_RUNNING, LARGE_TRACE, Sweep
 from stores.security import audit
 
 PAUSE: Final = 0.25
@@ -101,7 +98,7 @@ class RetentionStore:
             session=session,
         )
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def preview(self, project_id: str, rule: Rule, wanted: Collection[str]) -> Counts:
         """Count what a rule would delete now, as far as wanted; an empty rule stands for the project's own.
@@ -134,11 +131,11 @@ class RetentionStore:
         check_project_id(project_id)
         # Log the last sweep before this one replaces its report.
         await self.database.run(self._log_finished(project_id))
-        lease = SweepLease(self.database, project_id)
-        is_ours = await lease.start()
+        sweep = Sweep(self.database, project_id, self._grace_periods, self._large)
+        is_ours = await sweep.start()
         if is_ours:
             try:
-                await self._run(lease, seconds, pause)
+                await self._run(sweep, seconds, pause)
             finally:
                 await self.database.run(self._log_finished(project_id))
         retention = await self.one(project_id)
@@ -148,7 +145,7 @@ class RetentionStore:
             raise BadInputError(f"{project_id} has no rule; set one with retentionSet", "project_id")
         return retention.report
 
-    async def _run(self, lease: SweepLease, seconds: float | None, pause: float) -> None:
+    async def _run(self, sweep: Sweep, seconds: float | None, pause: float) -> None:
         """Sweep to the end, or for at most `seconds`; another process can then continue.
 
         It stops early if the rule changes or the project is purged.
@@ -157,29 +154,18 @@ class RetentionStore:
             UnavailableError: if the database is unreachable; a later sweep continues.
         """
         try:
-            is_done = await run_paced(self.database, self._steps(lease), pause, deadline_in(seconds))
-            await (lease.finish() if is_done else lease.release({"due_at": times.now()}))
+            is_done = await run_paced(self.database, sweep.steps(), pause, deadline_in(seconds))
+            await (sweep.finish() if is_done else sweep.release({"due_at": times.now()}))
         except LeaseLostError:
             return
         except UnavailableError:
             raise
         except StoreError as error:
-            await lease.finish(error.message)
+            await sweep.finish(error.message)
             raise
         except Exception:
-            await lease.finish("unexpected server error; see the server's log")
+            await sweep.finish("unexpected server error; see the server's log")
             raise
-
-    async def _steps(self, lease: SweepLease) -> WorkSteps:
-        grace_periods = self._grace_periods
-        limits = await limits_of(self.database, lease.project_id, Rule.from_document(lease.state), grace_periods)
-        for sweep in (
-            TracesSweep(lease, limits, self._large),
-            TombstoneSweep(lease, grace_periods),
-            UnusedFilesSweep(lease, grace_periods),
-        ):
-            async for _ in sweep.steps():
-                yield
 
     @database_query
     async def due(self) -> list[str]:

@@ -86,16 +86,14 @@ class Caller:
     grants: tuple[Grant, ...]
     everywhere: Role = field(init=False, compare=False)
     """The role that applies in every project."""
+    is_anonymous: bool = field(init=False, compare=False)
+    """True if the caller has no identity."""
 
     def __post_init__(self) -> None:
         """Compute once what each request checks first."""
         everywhere = _highest(grant.role for grant in self.grants if grant.projects == EVERY_PROJECT)
         object.__setattr__(self, "everywhere", everywhere)
-
-    @property
-    def is_anonymous(self) -> bool:
-        """True if the caller has no identity."""
-        return self.id == ANONYMOUS
+        object.__setattr__(self, "is_anonymous", self.id == ANONYMOUS)
 
     def role_in(self, project_id: str) -> Role:
         """Return the role in a project, which need not exist."""

@@ -1,4 +1,4 @@
-"""Documents of tables: the chunks in order, and the position of each chunk's first row.
+"""Documents of tables: the chunks in order, and the position of each chunk's first row; updates of tables.
 
 Chunks are content-defined pieces of a table's list of row digests, shared between tables. The digests themselves
 determine where a chunk ends. So chunk boundaries recur after a change, and tables with mostly equal rows share most
@@ -13,13 +13,19 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from stores import digests
+from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection, Database, Document, content_store
 from stores.database.transactions import Session
+from stores.errors import BadInputError
+from stores.tables.rows import RowContent
 
 MIN_ROWS: Final = 250
 MAX_ROWS: Final = 2_000
 _END_EVERY: Final = 750
 """One digest in this many ends a chunk with enough rows; chunks have about 900 rows."""
+
+_READ_BATCH: Final = 16
+_MAX_RANGE: Final = 4 * MAX_ROWS
 
 
 def _ends(row_digests: Sequence[str]) -> bool:
@@ -142,3 +148,134 @@ class Builder:
         self._chunks.append(chunk)
         self._starts.append(self._count)
         self._count += count
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append a row."""
+
+    row: object
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Insert a row before an index; an index equal to the length appends."""
+
+    index: int
+    row: object
+
+
+@dataclass(frozen=True, slots=True)
+class Pop:
+    """Remove the row at an index."""
+
+    index: int
+
+
+TableUpdate = Append | Insert | Pop
+
+
+@dataclass(slots=True)
+class _Range:
+    """A range of rows: a stored chunk (its digests may be unread), or changed digests without a chunk."""
+
+    count: int
+    chunk: str | None = None
+    row_digests: list[str] | None = None
+
+
+@dataclass(slots=True)
+class Edit:
+    """Edits a table: collects the new rows, and the digest of the row that each update adds or removes."""
+
+    database: Database
+    base: Layout
+    added: dict[str, RowContent] = field(default_factory=dict)
+    changes: list[tuple[str, int]] = field(default_factory=list)
+    """For each update, the digest of its row, and 1 if it adds the row or -1 if it removes it."""
+    _ranges: list[_Range] = field(default_factory=list)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """Start with the chunks of the base table."""
+        self._count = self.base.count
+        pairs = zip(self.base.counts(), self.base.chunks, strict=True)
+        self._ranges = [_Range(count, chunk) for count, chunk in pairs] or [_Range(0, None, [])]
+
+    async def apply(self, updates: Sequence[TableUpdate]) -> None:
+        """Apply the updates in order.
+
+        Raises:
+            BadInputError: an update is invalid; the argument is `updates.<position>`.
+            PayloadTooLargeError: a row is too large.
+        """
+        async for position, update in cooperative(enumerate(updates)):
+            match update:
+                case Append(row):
+                    await self._put(self._count, row, f"updates.{position}.append")
+                case Insert(index, row):
+                    self._check(index, self._count, f"updates.{position}.insert")
+                    await self._put(index, row, f"updates.{position}.insert")
+                case Pop(index):
+                    self._check(index, self._count - 1, f"updates.{position}.pop")
+                    await self._pop(index)
+
+    async def build(self) -> Builder:
+        """Build the new table; every chunk is read, because the table's digest covers all row digests."""
+        builder = Builder(self.base.project_id)
+        time_slice = TimeSlice()
+        for batch in content_store.batches(self._ranges, _READ_BATCH):
+            unread = [stretch.chunk for stretch in batch if stretch.chunk and stretch.row_digests is None]
+            chunks_read = await read_chunks(self.database, self.base.project_id, unread)
+            for stretch in batch:
+                row_digests = chunks_read[stretch.chunk or ""] if stretch.row_digests is None else stretch.row_digests
+                builder.add(row_digests, stretch.chunk)
+                if time_slice.is_used_up():
+                    await time_slice.yield_to_loop()
+        return builder
+
+    def _check(self, index: int, last: int, argument: str) -> None:
+        if not 0 <= index <= last:
+            allowed = f"the index must be 0 to {last}" if last >= 0 else "so there is no row to remove"
+            raise BadInputError(
+                f"{index} is out of range; the table then has {self._count:,} rows, {allowed}", f"{argument}.index"
+            )
+
+    async def _put(self, index: int, row: object, argument: str) -> None:
+        added = RowContent.of(row, f"{argument}.row")
+        digest = self.added.setdefault(added.digest, added).digest
+        row_digests, at = await self._editable(index)
+        row_digests.insert(at, digest)
+        self.changes.append((digest, 1))
+
+    async def _pop(self, index: int) -> None:
+        row_digests, at = await self._editable(index, grows_by=-1)
+        self.changes.append((row_digests.pop(at), -1))
+
+    async def _editable(self, index: int, grows_by: int = 1) -> tuple[list[str], int]:
+        """Return the editable digests around an index, and the index within them; at the end these are the last."""
+        number, at = self._locate(index)
+        stretch = self._ranges[number]
+        if stretch.row_digests is None and stretch.chunk:
+            chunks_read = await read_chunks(self.database, self.base.project_id, [stretch.chunk])
+            stretch.row_digests = chunks_read[stretch.chunk]
+        row_digests = stretch.row_digests or []
+        if len(row_digests) >= _MAX_RANGE:
+            # Split long ranges, because each change of a range costs time in proportion to its length.
+            half = len(row_digests) // 2
+            halves = row_digests[:half], row_digests[half:]
+            self._ranges[number : number + 1] = [_Range(len(part), None, part) for part in halves]
+            return await self._editable(index, grows_by)
+        stretch.chunk, stretch.row_digests = None, row_digests
+        stretch.count += grows_by
+        self._count += grows_by
+        return row_digests, at
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if index >= self._count - self._ranges[-1].count:
+            return len(self._ranges) - 1, index - (self._count - self._ranges[-1].count)
+        for number, stretch in enumerate(self._ranges):
+            if index < stretch.count:
+                return number, index
+            index -= stretch.count
+        raise IndexError(index)

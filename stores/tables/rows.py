@@ -1,6 +1,7 @@
-"""Rows: JSON objects stored as documents that tables share."""
+"""Rows: JSON objects stored as documents that tables share; their filter and sort keys."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -9,14 +10,20 @@ import bson
 from stores import digests, refs
 from stores.database import Database, Document, content_store
 from stores.database.transactions import Session
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.json import codec
+from stores.errors import BadInputError, ErrorsAt, PayloadTooLargeError
+from stores.json import codec, paths
 from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
+from stores.query.sort import SortBy
 
 MAX_BYTES: Final = 16_000_000
 """Limit on a row in BSON."""
+
+MAX_MEMBERS: Final = 10_000
+"""Limit on the digests of a filter, so that it fits into one command."""
+
+_DIGEST: Final = re.compile("[A-Za-z0-9]{43}")
 
 _MAX_GROWTH: Final = 14
 """Maximum size of text and BSON copy together, as a multiple of the text."""
@@ -55,12 +62,10 @@ class RowContent:
         """
         if not isinstance(row, dict):
             raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
-        try:
+        with ErrorsAt(argument):
             text = codec.encode(row)
             if refs.INTERNAL_SCHEME in text:
                 refs.collect(row)
-        except StoreError as error:
-            raise error.prefixed(argument) from None
         canonical = codec.canonical(row)
         content = cls(digests.text_digest(canonical), row, text, len(canonical))
         is_maybe_large = len(text) * _MAX_GROWTH > MAX_BYTES
@@ -91,3 +96,64 @@ async def sizes_of(
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
     documents = content_store.find_each(database.table_rows, project_id, row_digests, projection, session=session)
     return {row["digest"]: row["size_bytes"] async for row in documents}
+
+
+def total_size(changes: Iterable[tuple[str, int]], sizes: Mapping[str, int], start: int = 0) -> int | None:
+    """Add the sizes of rows, by digest and factor, to `start`; None if a size is unknown."""
+    try:
+        return start + sum(factor * sizes[digest] for digest, factor in changes)
+    except KeyError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Filter of rows by digest; an empty list or None matches every row."""
+
+    row_digests: list[str] | None = None
+
+    def members(self) -> frozenset[str] | None:
+        """Return the digests to match; None for all.
+
+        Raises:
+            BadInputError: there are more than `MAX_MEMBERS`.
+        """
+        if not self.row_digests:
+            return None
+        if len(self.row_digests) > MAX_MEMBERS:
+            raise BadInputError(
+                f"has {len(self.row_digests):,} members; the limit is {MAX_MEMBERS:,}", "filter.row_digests"
+            )
+        return frozenset(self.row_digests)
+
+
+def check_row_digest(digest: str, argument: str) -> None:
+    """Check the format of a row digest. With another format two lists of rows could have the same table digest.
+
+    Raises:
+        BadInputError: the format is wrong.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise BadInputError(
+            f"{digest[:64]!r} is not the digest of a row, which has 43 letters and digits; tableCreate returns them",
+            argument,
+        )
+
+
+def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
+    """Convert sort keys within rows to fields of `val`.
+
+    Raises:
+        BadInputError: a path is empty, or one of its steps is blank.
+    """
+    for position, key in enumerate(sort_by):
+        try:
+            steps = paths.split(key.field)
+        except BadInputError:
+            steps = []
+        if not steps or not all(step.strip() for step in steps):
+            raise BadInputError(
+                f"{key.field[:100]!r} is not a path into rows; use one such as question or usage.total_tokens",
+                f"sort_by.{position}.field",
+            )
+    return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]

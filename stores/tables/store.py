@@ -1,13 +1,11 @@
 """Store of tables; each operation is within one project."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Final
 
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
-from stores.database import Database, content_store, database_query, database_write
+from stores.database import Database, content_store, database_query, database_write, in_scan_slot
 from stores.database.paced_steps import run_paced
-from stores.database.transactions import Session
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id, group_by_project
@@ -15,11 +13,19 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
-from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
-from stores.tables.layout import Builder, read_layouts, table_match
+from stores.tables.layout import Builder, Edit, TableUpdate, read_layouts, table_match
 from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
-from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
-from stores.tables.updates import Edit
+from stores.tables.rows import (
+    INDEXED_ROW_FIELDS,
+    ROW_FIELDS,
+    RowContent,
+    RowFilter,
+    check_row_digest,
+    paths_of,
+    sizes_of,
+    sort_within_rows,
+    total_size,
+)
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
@@ -40,6 +46,8 @@ class TablesStore:
     Rows are dicts with `project_id`, `table_digest`, `digest`, `original_index` (position in the table, from 0) and, if
     selected, the JSON text of `val` under `json`.
     """
+
+    indexed = INDEXED_ROW_FIELDS
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -68,7 +76,7 @@ class TablesStore:
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
         size = 0
-        async with uploads.upload(self.database, project_id) as upload:
+        async with uploads.Upload(self.database, project_id) as upload:
             async for part in parts:
                 contents: dict[str, RowContent] = {}
                 async for position, row in cooperative(enumerate(part, len(row_digests))):
@@ -92,13 +100,8 @@ class TablesStore:
         async for position, digest in cooperative(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
         builder = await _build(project_id, row_digests)
-        async with uploads.upload(self.database, project_id) as upload:
-
-            async def measure(session: Session) -> int | None:
-                await upload.keep(row_digests, session)
-                return _sum(row_digests, await sizes_of(self.database, project_id, row_digests, session))
-
-            return await upload.publish(builder, None, measure)
+        async with uploads.Upload(self.database, project_id) as upload:
+            return await upload.publish(builder, 0, row_digests)
 
     @database_write
     async def update(self, project_id: str, base_digest: str, updates: Sequence[TableUpdate]) -> tuple[str, list[str]]:
@@ -121,9 +124,9 @@ class TablesStore:
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        async with uploads.upload(self.database, project_id, registered) as upload:
+        async with uploads.Upload(self.database, project_id, registered) as upload:
             await upload.add(edit.added.values())
-            return await upload.publish(await edit.build(), size), edit.updated
+            return await upload.publish(await edit.build(), size), [digest for digest, _ in edit.changes]
 
     async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
         """Discard abandoned uploads, silent for `silent_seconds`; return their number."""
@@ -133,7 +136,7 @@ class TablesStore:
             await run_paced(self.database, steps, PAUSE, deadline=None)
         return len(abandoned)
 
-    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def page(
         self,
@@ -185,7 +188,7 @@ class TablesStore:
                     result[project_id, row["table_digest"], row["original_index"]] = row
         return result
 
-    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
+    @in_scan_slot()
     @database_query
     async def count(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
@@ -249,11 +252,11 @@ class TablesStore:
     async def _size_after(self, edit: Edit) -> int | None:
         if edit.base.storage_size_bytes is None:
             return None
-        added = {digest: row.size_bytes for digest, row in edit.added.items()}
-        removed = [digest for digest in edit.went if digest not in added]
-        known = added | await sizes_of(self.database, edit.base.project_id, removed)
-        came, went = _sum(edit.came, known), _sum(edit.went, known)
-        return None if came is None or went is None else edit.base.storage_size_bytes + came - went
+        sizes = {digest: row.size_bytes for digest, row in edit.added.items()}
+        sizes |= await sizes_of(
+            self.database, edit.base.project_id, {digest for digest, _ in edit.changes} - sizes.keys()
+        )
+        return total_size(edit.changes, sizes, edit.base.storage_size_bytes)
 
 
 async def _build(project_id: str, row_digests: Sequence[str]) -> Builder:
@@ -261,14 +264,6 @@ async def _build(project_id: str, row_digests: Sequence[str]) -> Builder:
     async for batch in cooperative(content_store.batches(row_digests, content_store.BATCH)):
         builder.add(list(batch))
     return builder
-
-
-def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:
-    """Sum the sizes of rows; None if one is unknown."""
-    try:
-        return sum(sizes[digest] for digest in row_digests)
-    except KeyError:
-        return None
 
 
 def _table_not_found(digest: str, argument: str) -> NotFoundError:

@@ -7,65 +7,54 @@ owns it, is marked with the upload's id. If the process dies, nobody touches the
 then discards the upload and the content marked with no other id.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document, content_store
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, change_in_batches
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, UnavailableError
 from stores.tables.layout import Builder
-from stores.tables.rows import RowContent
+from stores.tables.rows import RowContent, sizes_of, total_size
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
-"""JSON size of new rows that fit into one transaction; they take far more in the database's cache."""
+"""Size of new rows and chunks that fit into one transaction; they take far more in the database's cache."""
 
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
 _DISCARD_BATCH: Final = 250
 
 
-@dataclass(slots=True)
-class _Buffer:
-    """Content buffered for one transaction."""
-
-    collection: Collection
-    contents: dict[str, content_store.Content] = field(default_factory=dict)
-    size_bytes: int = 0
-
-    def has_room_for(self, one: content_store.Content) -> bool:
-        """Return True if the content fits in; the first one always does."""
-        is_small = len(self.contents) < content_store.BATCH and self.size_bytes + one.size_bytes <= MAX_BYTES_WHOLE
-        return not self.contents or one.digest in self.contents or is_small
-
-    def put(self, one: content_store.Content) -> None:
-        """Add content unless it is already in the buffer."""
-        if one.digest not in self.contents:
-            self.contents[one.digest] = one
-            self.size_bytes += one.size_bytes
-
-    def empty(self) -> None:
-        """Drop all content."""
-        self.contents, self.size_bytes = {}, 0
-
-
 class Upload:
-    """One upload of a table; the project is registered before the first write."""
+    """One upload of a table, as a context manager: it is discarded if its block fails.
+
+    The project is registered before the first write.
+    """
 
     def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
         self._project_id = project_id
         self._registered = entered or {}
-        self._rows, self._chunks = _Buffer(database.table_rows), _Buffer(database.table_chunks)
+        self._rows: dict[str, content_store.Content] = {}
+        self._chunks: dict[str, content_store.Content] = {}
+        self._buffered_bytes = 0
         self.id: str | None = None
         """Id of the upload's document; None while everything fits into one transaction."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        # After a failure of the database pending writes may still reach it, so a sweep discards this upload later.
+        is_final = isinstance(error, Exception) and not isinstance(error, PyMongoError | UnavailableError)
+        if is_final and self.id:
+            async for _ in discard(self._database, self._project_id, self.id):
+                pass
 
     async def add(self, rows: Iterable[RowContent]) -> None:
         """Buffer rows, and write full buffers.
@@ -76,10 +65,10 @@ class Upload:
         for row in rows:
             await self._add(self._rows, row)
 
-    async def publish(
-        self, builder: Builder, size: int | None, measure: Callable[[Session], Awaitable[int | None]] | None = None
-    ) -> str:
-        """Write the rest and insert the table atomically; return its digest. `measure` computes the size, if set.
+    async def publish(self, builder: Builder, size: int | None, reused: Sequence[str] = ()) -> str:
+        """Write the rest and insert the table atomically; return its digest.
+
+        `reused` are all row digests of a table of rows that may already exist; its size is computed from them.
 
         Raises:
             ConflictError: the upload was discarded as abandoned.
@@ -90,7 +79,11 @@ class Upload:
 
         async def work(session: Session) -> None:
             await self._write(session)
-            measured = await measure(session) if measure else size
+            measured = size
+            if reused:
+                await self._keep(self._database.table_rows, reused, session)
+                sizes = await sizes_of(self._database, self._project_id, reused, session)
+                measured = total_size(((digest, 1) for digest in reused), sizes)
             await self._register()
             if self.id:
                 result = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
@@ -100,24 +93,19 @@ class Upload:
         await self._database.transaction(work)
         return layout.digest
 
-    async def keep(self, rows: Sequence[str], session: Session) -> None:
-        """Protect existing rows from the discard of other uploads."""
-        await self._keep(self._database.table_rows, rows, session)
-
-    async def discard(self) -> None:
-        """Delete everything written."""
-        if self.id:
-            async for _ in discard(self._database, self._project_id, self.id):
-                pass
-
-    async def _add(self, waiting: _Buffer, one: content_store.Content) -> None:
-        if not waiting.has_room_for(one):
+    async def _add(self, buffer: dict[str, content_store.Content], one: content_store.Content) -> None:
+        if one.digest in buffer:
+            return
+        is_full = len(buffer) >= content_store.BATCH or self._buffered_bytes + one.size_bytes > MAX_BYTES_WHOLE
+        if is_full and (self._rows or self._chunks):
             if self.id is None:
                 await self._create()
             await self._database.transaction(self._write_part)
-            self._rows.empty()
-            self._chunks.empty()
-        waiting.put(one)
+            self._rows.clear()
+            self._chunks.clear()
+            self._buffered_bytes = 0
+        buffer[one.digest] = one
+        self._buffered_bytes += one.size_bytes
 
     async def _create(self) -> None:
         """Insert the upload's document."""
@@ -135,13 +123,14 @@ class Upload:
 
     async def _write(self, session: Session) -> None:
         """Write the buffered content."""
-        for waiting in (self._rows, self._chunks):
-            if contents := waiting.contents:
+        for collection, buffer in (
+            (self._database.table_rows, self._rows),
+            (self._database.table_chunks, self._chunks),
+        ):
+            if buffer:
                 await self._register()
-                existing = await content_store.add_missing(
-                    waiting.collection, self._project_id, contents, session, self.id
-                )
-                await self._keep(waiting.collection, existing, session)
+                existing = await content_store.add_missing(collection, self._project_id, buffer, session, self.id)
+                await self._keep(collection, existing, session)
 
     async def _keep(self, collection: Collection, digests: Sequence[str], session: Session) -> None:
         # Content marked only by closed uploads belongs to a table, because a discard deletes content first.
@@ -162,21 +151,6 @@ class Upload:
         )
 
 
-@asynccontextmanager
-async def upload(
-    database: Database, project_id: str, entered: RegisteredProjects | None = None
-) -> AsyncIterator[Upload]:
-    """Context manager of an upload; it is discarded if the block fails."""
-    upload = Upload(database, project_id, entered)
-    try:
-        yield upload
-    except (PyMongoError, UnavailableError):
-        raise  # pending writes may still reach the database, so a sweep discards this upload later
-    except Exception:
-        await upload.discard()
-        raise
-
-
 async def under_way(database: Database, project_id: str, session: Session) -> list[str]:
     """Return the ids of the open uploads of a project."""
     own = {"_id": {"$gt": f"{project_id}:", "$lt": f"{project_id};"}}
@@ -195,18 +169,19 @@ async def discard(database: Database, project_id: str, upload_id: str) -> WorkSt
     if not marked.matched_count:
         return
     for collection in (database.table_chunks, database.table_rows):
-        while await database.transaction(partial(_discard_some, collection, project_id, upload_id)):
+        remove = partial(_remove_content, collection, project_id, upload_id)
+        async for _ in change_in_batches(
+            database, collection, {content_store.UPLOADS: upload_id}, _DISCARD_BATCH, remove
+        ):
             yield
     await database.table_uploads.delete_one({"_id": upload_id})
 
 
-async def _discard_some(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
-    """Discard some content of an upload; False if none is left."""
-    own = {content_store.UPLOADS: upload_id}
-    documents = await collection.find(own, {"_id": 1}, limit=_DISCARD_BATCH, session=session).to_list(None)
-    if not documents:
-        return False
+async def _remove_content(
+    collection: Collection, project_id: str, upload_id: str, session: Session, documents: list[Document]
+) -> None:
+    """Delete content of an upload, or only its mark if another upload needs the content."""
     match = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": project_id}
     await collection.delete_many({**match, content_store.UPLOADS: [upload_id]}, session=session)
+    own = {content_store.UPLOADS: upload_id}
     await collection.update_many({**match, **own}, {"$pull": own}, session=session)
-    return True

@@ -192,7 +192,7 @@ class Indexer:
         """Store the segment's id in its calls, except those written meanwhile."""
         unchanged = {"search_due": {"$in": list({call["search_due"] for call in calls})}}
         keys = {"_id": {"$in": [call["_id"] for call in calls]}, "project_id": self._project_id}
-        marks = {"$set": {"search_segment": segment.id}, "$unset": {"search_due": ""}}
+        marks = {"$set": {"search_segment": segment.head["segment"]}, "$unset": {"search_due": ""}}
         await self._calls.update_many({**keys, **unchanged}, marks)
 
     async def _remove_stale(self) -> WorkSteps:

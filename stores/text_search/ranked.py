@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Document
 from stores.database.content_store import batches
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.paging import PageRequest, Row
 from stores.text_search.conditions import PATHS, WEIGHTS, Term, Terms, matching, possibly_matching, words_by_field
 from stores.text_search.indexing import IS_MARKED
@@ -42,13 +42,10 @@ Bits = Mapping[int, int]
 """By number of a call in its segment: bits of the searched fields that contain a word."""
 
 
-async def ranked_page(text_query: TextQuery, generation: str, request: PageRequest) -> FoundPage:
-    """Return a page of the calls that match the words, best first, with sort keys and scores.
-
-    Raises:
-        BadInputError: if the cursor belongs to another search.
-    """
-    position = text_query.cursor_position(Method.INDEX, request)
+async def ranked_page(
+    text_query: TextQuery, generation: str, request: PageRequest, position: list[Any] | None
+) -> FoundPage:
+    """Return a page of the calls that match the words, best first from a position on, with sort keys and scores."""
     ranking = _Ranking(text_query, generation)
     # Unindexed calls first: a call indexed meanwhile is found twice rather than never.
     unindexed, has_all_unindexed = await ranking.unindexed()

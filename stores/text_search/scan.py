@@ -3,6 +3,7 @@
 A scan reads calls from the newest on, within a time limit, and checks their texts.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
@@ -11,7 +12,7 @@ from typing import Any, Final
 from stores import paging
 from stores.calls.list_query import ListQuery
 from stores.database import Database
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.errors import BadInputError
 from stores.paging import Order, Page, PageRequest, Row, SortKey
 from stores.text_search.conditions import Terms, hit, matching, score
@@ -21,10 +22,12 @@ SCORE: Final = "search_score"
 
 
 class Method(StrEnum):
-    """The search method."""
+    """Search method."""
 
     INDEX = "index"
+    """Index of the project: finds calls that contain the words; the best matches first, then the newest."""
     SCAN = "scan"
+    """Scan of the calls: finds calls that contain the texts, even inside words; the newest first."""
 
 
 ORDERS: Final = {
@@ -53,29 +56,18 @@ class TextQuery:
         parts = self.list_query.cursor_scope or (self.list_query.match,)
         return paging.scope_of("search", str(method), self.project_id, self.terms, *parts)
 
-    def method_of(self, request: PageRequest) -> Method | None:
-        """Return the method of the page's cursor; None for a first page.
+    def position(self, request: PageRequest) -> tuple[Method | None, list[Any] | None]:
+        """Return the method of the page's cursor, and the sort key values in it; None for a first page.
 
         Raises:
             BadInputError: if the cursor belongs to another search.
         """
         if request.cursor is None:
-            return None
-        for method in Method:
-            try:
-                self.cursor_position(method, request)
-            except BadInputError:
-                continue
-            return method
+            return None, None
+        for method, order in ORDERS.items():
+            with suppress(BadInputError):
+                return method, paging.decode_cursor(request, self.scope(method), len(order.keys))
         raise cursor_error(request, "not a cursor of this search; use one that the same search gave")
-
-    def cursor_position(self, method: Method, request: PageRequest) -> list[Any] | None:
-        """Return the sort key values in the page's cursor; None for a first page.
-
-        Raises:
-            BadInputError: if the cursor belongs to another search or method.
-        """
-        return paging.decode_cursor(request, self.scope(method), len(ORDERS[method].keys))
 
 
 @dataclass(slots=True)
@@ -135,13 +127,10 @@ _ORDER: Final = ORDERS[Method.SCAN]
 _KEYS: Final = ("started_at", "id")
 
 
-async def scanned_page(text_query: TextQuery, request: PageRequest, seconds: float = SECONDS) -> FoundPage:
-    """Return a page of the calls that contain the texts, newest first, with sort keys and scores.
-
-    Raises:
-        BadInputError: if the cursor belongs to another search.
-    """
-    position = text_query.cursor_position(Method.SCAN, request)
+async def scanned_page(
+    text_query: TextQuery, request: PageRequest, position: list[Any] | None, seconds: float = SECONDS
+) -> FoundPage:
+    """Return a page of the calls that contain the texts, newest first from a position on, with sort keys and scores."""
     deadline = monotonic() + seconds
     rows: list[Row] = []
     batch_size = _FIRST_BATCH

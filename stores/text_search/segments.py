@@ -10,6 +10,7 @@ enters a purged project.
 import asyncio
 import zlib
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,14 +38,10 @@ _BITS_MASK: Final = (1 << _BITS) - 1
 
 @dataclass(slots=True)
 class Segment:
-    """A segment: its calls, and per word the entries of calls."""
+    """A new segment: its head, and the documents of its words and calls."""
 
-    id: str
-    project_id: str
-    ids: list[str]
-    started: list[int]
-    entries: "dict[str, array[int]]"
-    cut: int
+    head: Document
+    documents: list[Document]
 
     @classmethod
     async def build(cls, project_id: str, generation: str, calls: Sequence[Document]) -> "Segment":
@@ -53,18 +50,35 @@ class Segment:
 
     @classmethod
     def _build(cls, project_id: str, generation: str, calls: Sequence[Document]) -> "Segment":
-        segment = cls(f"{generation}/{ids.new_id()}", project_id, [], [], {}, 0)
+        entries: defaultdict[str, array[int]] = defaultdict(lambda: array("H"))
+        cut = 0
         for number, call in enumerate(calls):
-            segment.ids.append(call["id"])
-            segment.started.append(call.get("started_at", 0))
             words, is_cut = words_by_field(call)
-            segment.cut += is_cut
+            cut += is_cut
             for word, bits in words.items():
-                entry = segment.entries.get(word)
-                if entry is None:
-                    entry = segment.entries[word] = array("H")
-                entry.append(number << _BITS | bits)
-        return segment
+                entries[word].append(number << _BITS | bits)
+        contents: defaultdict[int, Document] = defaultdict(lambda: {"words": {}})
+        for word, entry in entries.items():
+            contents[bucket_of(word)]["words"][word] = entry.tobytes()
+        for start in range(0, len(calls), CHUNK):
+            chunk = calls[start : start + CHUNK]
+            listed = {"ids": [call["id"] for call in chunk], "started": [call.get("started_at", 0) for call in chunk]}
+            contents[chunk_of(start)[0]] = listed
+        segment = f"{generation}/{ids.new_id()}"
+        key = {"project_id": project_id, "segment": segment}
+        documents = [
+            {"_id": document_id(project_id, segment, bucket), **key, "bucket": bucket, **content}
+            for bucket, content in contents.items()
+        ]
+        head = {
+            "_id": f"{project_id}:{segment}",
+            **key,
+            "calls": len(calls),
+            "cut": cut,
+            "size_bytes": sum(len(bson_encode(document)) for document in documents),
+            "checked_at": times.now(),
+        }
+        return cls(head, documents)
 
     async def store(self, database: Database, lease: Lease) -> None:
         """Write the segment in one transaction.
@@ -72,37 +86,13 @@ class Segment:
         Raises:
             LeaseLostError: if the worker's lease is lost.
         """
-        words, size = await asyncio.to_thread(self._documents)
-        head: Document = {
-            "_id": f"{self.project_id}:{self.id}",
-            "project_id": self.project_id,
-            "segment": self.id,
-            "calls": len(self.ids),
-            "cut": self.cut,
-            "size_bytes": size,
-            "checked_at": times.now(),
-        }
 
         async def write(session: Session) -> None:
             await lease.advance(session=session)
-            await database.search_segments.insert_one(head, session=session)
-            await database.search_words.insert_many(words, session=session)
+            await database.search_segments.insert_one(self.head, session=session)
+            await database.search_words.insert_many(self.documents, session=session)
 
         await database.transaction(write)
-
-    def _documents(self) -> tuple[list[Document], int]:
-        buckets: dict[int, dict[str, bytes]] = {}
-        for word, entry in self.entries.items():
-            buckets.setdefault(bucket_of(word), {})[word] = entry.tobytes()
-        documents = [self._document(bucket, words=words) for bucket, words in buckets.items()]
-        for start in range(0, len(self.ids), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            documents.append(self._document(chunk_of(start)[0], ids=self.ids[chunk], started=self.started[chunk]))
-        return documents, sum(len(bson_encode(document)) for document in documents)
-
-    def _document(self, bucket: int, **content: object) -> Document:
-        key = {"_id": document_id(self.project_id, self.id, bucket), "project_id": self.project_id}
-        return {**key, "segment": self.id, "bucket": bucket, **content}
 
 
 def document_id(project_id: str, segment: str, bucket: int) -> str:

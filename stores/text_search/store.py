@@ -6,11 +6,10 @@ from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
-from stores.calls.fields import paths_of
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CallsFilter, paths_of
 from stores.calls.list_query import CallsQuery
-from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
+from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
@@ -34,7 +33,7 @@ class TextSearchStore:
         self.database = database
         self._scan_seconds = scan_seconds
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def page(
         self,
@@ -62,16 +61,16 @@ class TextSearchStore:
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
-            cursor_method = text_query.method_of(request)
+            cursor_method, position = text_query.position(request)
             if cursor_method is Method.INDEX and not _is_ready(state):
                 raise cursor_error(
                     request, "the index of this search was switched off; start the search again without a cursor"
                 )
             generation = _generation(state, terms, cursor_method or method)
             if generation:
-                page = await ranked_page(text_query, generation, request)
+                page = await ranked_page(text_query, generation, request, position)
             else:
-                page = await scanned_page(text_query, request, self._scan_seconds)
+                page = await scanned_page(text_query, request, position, self._scan_seconds)
         read = set(wanted) | ({field.wanted for field in SEARCHED_FIELDS} if highlights is not None else set())
         if read:
             await self._fill(project_id, page.rows, read)
@@ -88,7 +87,7 @@ class TextSearchStore:
         rows[:] = [calls[row["id"]] | row for row in rows if row["id"] in calls]
         await add_computed_fields(self.database, project_id, rows, wanted)
 
-    @in_scan_slot()
+    @in_scan_slot(always)
     @database_query
     async def count(
         self,

@@ -1,19 +1,14 @@
 """Store of threads: all reads of threads within one project. Threads are derived from calls."""
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
 from stores import paging
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.filters import Match, calls_match
+from stores.calls.fields import CALL_FIELDS, Match, calls_match
 from stores.calls.list_query import calls_by
-from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, database_query
+from stores.database import Database, database_query, in_scan_slot
 from stores.ids import check_project_id
 from stores.paging import Order, Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
@@ -46,92 +41,18 @@ def _needs_scan(*arguments: object) -> bool:
     return not any(isinstance(each, ThreadsFilter) and each.thread_ids for each in arguments)
 
 
-@dataclass(frozen=True)
-class _ListQuery:
-    """Threads of a project in an order, with the selected fields.
-
-    Percentiles are computed for all threads if the order uses them, otherwise for the page only, like the last turns.
-
-    Args:
-        calls: name of the collection of calls.
-        project_id: the project.
-        threads_filter: selects threads and turns.
-        order: the compiled sort.
-        wanted: the selected fields.
-        collects_durations: use the fast percentiles, which fail if a thread has more than `MAX_COLLECTED` turns.
-    """
-
-    calls: str
-    project_id: str
-    threads_filter: ThreadsFilter
-    order: Order
-    wanted: AbstractSet[str]
-    collects_durations: bool = True
-
-    @cached_property
-    def _names(self) -> set[str]:
-        return {*self.wanted, *(key.path for key in self.order.keys)}
-
-    @cached_property
-    def _percentiles(self) -> list[str]:
-        return [name for name in PERCENTILES if name in self._names]
-
-    @cached_property
-    def _sorts_by_percentiles(self) -> bool:
-        return any(key.path in PERCENTILES for key in self.order.keys)
-
-    @property
-    def source(self) -> Stages:
-        """The stages that derive one document per thread; its `id` is the thread's id."""
-        collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in {*self._names, LAST_UPDATED}}
-        if self._percentiles:
-            collected |= (
-                percentiles.duration_accumulators() if self.collects_durations else percentiles.finished_accumulators()
-            )
-        by_time = bool(self.threads_filter.period.match()) and not self.threads_filter.thread_ids
-        return [
-            {"$match": self.threads_filter.turns(self.project_id)},
-            {"$sort": _BY_TIME if by_time else _BY_THREAD},
-            {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **collected}},
-            {"$match": _HAS_FINISHED_TURN},
-            *(self._percentile_stages if self._sorts_by_percentiles else ()),
-        ]
-
-    @property
-    def finishing(self) -> Stages:
-        """The stages that compute fields for the rows of one page only."""
-        return [
-            *(() if self._sorts_by_percentiles else self._percentile_stages),
-            *(self._last_turn_stages if LAST_TURN in self.wanted else ()),
-        ]
-
-    @property
-    def _percentile_stages(self) -> Stages:
-        if not self._percentiles:
-            return []
-        if self.collects_durations:
-            return percentiles.from_collected(self._percentiles)
-        return percentiles.from_sorted_turns(self._percentiles, self.calls, self._turns_of_one)
-
-    @property
-    def _last_turn_stages(self) -> Stages:
-        """Look up the turn that ended last; ties go to the highest id."""
-        # Turns arrive by start, so each is briefly the last one, which makes a sort with a limit slow.
-        pipeline: Stages = [
-            {"$match": self._turns_of_one},
-            {"$group": {"_id": None, "last": {"$max": {"ended_at": "$ended_at", "id": "$id"}}}},
-        ]
-        by_thread = {"from": self.calls, "localField": "id", "foreignField": "turn_of"}
-        return [
-            {"$lookup": {**by_thread, "pipeline": pipeline, "as": LAST_TURN}},
-            {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.last.id"}}},
-        ]
-
-    @property
-    def _turns_of_one(self) -> Match:
-        """The match of the finished turns that count, for lookups by thread."""
-        period = self.threads_filter.period.match()
-        return {"project_id": self.project_id, "visible": True, **period, "ended_at": {"$ne": None}}
+def _last_turn_stages(calls: str, turns_of_one: Match) -> Stages:
+    """Build the stages that look up the turn that ended last; ties go to the highest id."""
+    # Turns arrive by start, so each is briefly the last one, which makes a sort with a limit slow.
+    pipeline: Stages = [
+        {"$match": turns_of_one},
+        {"$group": {"_id": None, "last": {"$max": {"ended_at": "$ended_at", "id": "$id"}}}},
+    ]
+    by_thread = {"from": calls, "localField": "id", "foreignField": "turn_of"}
+    return [
+        {"$lookup": {**by_thread, "pipeline": pipeline, "as": LAST_TURN}},
+        {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.last.id"}}},
+    ]
 
 
 class ThreadsStore:
@@ -183,8 +104,7 @@ class ThreadsStore:
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         order = compile_sort(sort_by or _LATEST_FIRST, THREAD_FIELDS)
-        list_query = _ListQuery(self._calls.name, project_id, threads_filter, order, frozenset(wanted))
-        return await self._page(list_query, request)
+        return await self._page(project_id, threads_filter, order, request, frozenset(wanted))
 
     @database_query
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
@@ -193,37 +113,68 @@ class ThreadsStore:
         order = compile_sort(_BY_ID, THREAD_FIELDS)
         for (project_id, period), thread_ids in await by_scope(keys):
             threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
-            list_query = _ListQuery(self._calls.name, project_id, threads_filter, order, wanted)
-            page = await self._page(list_query, PageRequest(size=len(thread_ids)))
+            page = await self._page(project_id, threads_filter, order, PageRequest(size=len(thread_ids)), wanted)
             threads |= {(project_id, period, row["id"]): row for row in page.rows}
         return threads
 
-    async def _page(self, list_query: _ListQuery, request: PageRequest) -> Page:
-        try:
-            page = await self._read(list_query, request)
-        except OperationFailure as error:
-            if error.code != TOO_MANY:
-                raise
-            page = await self._read(replace(list_query, collects_durations=False), request)
-        for row in page.rows:
-            row |= {
-                "project_id": list_query.project_id,
-                "thread_id": row["id"],
-                "period": list_query.threads_filter.period,
-            }
-        return page
+    async def _page(
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        *,
+        collects_durations: bool = True,
+    ) -> Page:
+        """Read a page of threads with the keys to their calls.
 
-    async def _read(self, list_query: _ListQuery, request: PageRequest) -> Page:
-        return await paging.find_page(
-            self._calls,
-            _HAS_FINISHED_TURN,
-            list_query.order,
-            request,
-            [*list_query.wanted, *percentiles.COLLECTED_FIELDS],
-            list_query.source,
-            cursor_scope=("threads", list_query.project_id, list_query.threads_filter),
-            finishing=list_query.finishing,
-        )
+        `collects_durations` selects the fast percentiles. If a thread has more than `MAX_COLLECTED` turns they fail,
+        and the page is read again.
+        """
+        period = threads_filter.period.match()
+        # The finished turns that count, for lookups by thread.
+        turns_of_one: Match = {"project_id": project_id, "visible": True, **period, "ended_at": {"$ne": None}}
+        names = {*wanted, LAST_UPDATED, *(key.path for key in order.keys)}
+        collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in names}
+        finishing = _last_turn_stages(self._calls.name, turns_of_one) if LAST_TURN in wanted else []
+        computing: Stages = []
+        if shown := [name for name in PERCENTILES if name in names]:
+            if collects_durations:
+                collected |= percentiles.duration_accumulators()
+                computing = percentiles.from_collected(shown)
+            else:
+                collected |= percentiles.finished_accumulators()
+                computing = percentiles.from_sorted_turns(shown, self._calls.name, turns_of_one)
+        source: Stages = [
+            {"$match": threads_filter.turns(project_id)},
+            {"$sort": _BY_TIME if period and not threads_filter.thread_ids else _BY_THREAD},
+            {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **collected}},
+            {"$match": _HAS_FINISHED_TURN},
+        ]
+        # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
+        if any(key.path in PERCENTILES for key in order.keys):
+            source += computing
+        else:
+            finishing = [*computing, *finishing]
+        try:
+            page = await paging.find_page(
+                self._calls,
+                _HAS_FINISHED_TURN,
+                order,
+                request,
+                [*wanted, *percentiles.COLLECTED_FIELDS],
+                source,
+                cursor_scope=("threads", project_id, threads_filter),
+                finishing=finishing,
+            )
+        except OperationFailure as error:
+            if error.code != TOO_MANY or not collects_durations:
+                raise
+            return await self._page(project_id, threads_filter, order, request, wanted, collects_durations=False)
+        for row in page.rows:
+            row |= {"project_id": project_id, "thread_id": row["id"], "period": threads_filter.period}
+        return page
 
     @in_scan_slot(_needs_scan)
     @database_query

@@ -4,16 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, Node, in_tree_order, models_of, usage_of_trace
-from stores.calls.computed_fields import add_computed_fields
-from stores.calls.documents import key_fields
-from stores.calls.fields import paths_of
-from stores.calls.filters import calls_match
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, in_tree_order, models_of, usage_of_trace
+from stores.calls.computed_fields import calls_by_keys
+from stores.calls.fields import calls_match
 from stores.calls.list_query import calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
-from stores.database.reads import all_rows
+from stores.database.driver import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
@@ -117,17 +115,10 @@ class TracesStore:
         rows = [row for page in trace_pages for row in page.rows]
         for row in rows:
             row["project_id"] = project_id
-        paths = {*paths_of(wanted)} - {*TREE_FIELDS, "project_id"}
-        if paths:
-            match = calls_match(project_id) | {
-                "_id": {"$in": [key_fields(project_id, row["id"])["_id"] for row in rows]}
-            }
-            stages = [{"$match": match}, {"$project": {"_id": 0} | dict.fromkeys([*paths, "id"], 1)}]
-            fields_by_id = {row["id"]: row for row in await all_rows(self._calls, stages, len(rows) + 1)}
+        if not wanted <= {*TREE_FIELDS, "project_id"}:
+            selected = await calls_by_keys(self.database, [(project_id, row["id"]) for row in rows], wanted)
             for page in trace_pages:
-                page.rows[:] = [row | fields_by_id[row["id"]] for row in page.rows if row["id"] in fields_by_id]
-            rows = [row for page in trace_pages for row in page.rows]
-        await add_computed_fields(self.database, project_id, rows, {*wanted})
+                page.rows[:] = [row | fields for row in page.rows if (fields := selected[project_id, row["id"]])]
 
     @database_query
     async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
@@ -222,14 +213,23 @@ class Tree:
     async def from_calls(cls, project_id: str, trace_id: str, calls: Sequence[Row], max_depth: int | None) -> "Tree":
         """Build the tree of calls that are sorted by start."""
         nodes = await in_tree_order(calls)
-        counts = await _count_descendants(nodes)
-        visible_nodes = (node for node in nodes if max_depth is None or node.depth <= max_depth)
-        rows = [
-            row
-            async for row in cooperative(
-                _tree_row(position, node, counts) for position, node in enumerate(visible_nodes)
-            )
-        ]
+        num_descendants = dict.fromkeys(map(id, nodes), 0)
+        async for node in cooperative(reversed(nodes)):
+            if node.parent:
+                num_descendants[id(node.parent)] += num_descendants[id(node)] + 1
+        rows: list[Row] = []
+        async for node in cooperative(nodes):
+            if max_depth is None or node.depth <= max_depth:
+                rows.append(
+                    node.row
+                    | {
+                        "position": len(rows),
+                        "depth": node.depth,
+                        "num_children": len(node.children),
+                        "num_descendants": num_descendants[id(node)],
+                    }
+                    | ({"tree_parent_id": node.parent.row["id"]} if node.parent else {})
+                )
         return cls(rows, scope_of("tree", project_id, trace_id, max_depth))
 
     def page(self, request: PageRequest) -> Page:
@@ -253,23 +253,3 @@ class Tree:
             if row["id"] == call_id:
                 return row["position"], True
         return (min(max(former_position, 0), len(self.rows)) if isinstance(former_position, int) else 0), False
-
-
-def _tree_row(position: int, node: Node, counts: dict[int, int]) -> Row:
-    tree_fields: dict[str, Any] = {
-        "position": position,
-        "depth": node.depth,
-        "num_children": len(node.children),
-        "num_descendants": counts[id(node)],
-    }
-    tree_parent = {"tree_parent_id": node.parent.row["id"]} if node.parent else {}
-    return node.row | tree_fields | tree_parent
-
-
-async def _count_descendants(nodes: Sequence[Node]) -> dict[int, int]:
-    """Count the calls below each node; the keys are the `id()` of the nodes."""
-    counts = dict.fromkeys(map(id, nodes), 0)
-    async for node in cooperative(reversed(nodes)):
-        if node.parent:
-            counts[id(node.parent)] += counts[id(node)] + 1
-    return counts

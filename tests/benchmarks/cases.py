@@ -9,12 +9,11 @@ from typing import Any, Final
 
 from bson import Decimal128
 
-from stores.calls.fields import CALL_FIELDS, TOTAL_COST
-from stores.calls.filters import calls_match
-from stores.calls.op_names import compile_calls_query
+from stores.calls.fields import CALL_FIELDS, TOTAL_COST, calls_match
+from stores.calls.list_query import compile_calls_query
 from stores.costs import Price, Prices
 from stores.costs.defaults import all_models, shipped
-from stores.costs.inputs import USD
+from stores.costs.price_timeline import USD
 from stores.paging import PageRequest, page_pipeline
 from stores.query import Query
 from stores.query.match_compiler import compile_match

@@ -15,8 +15,7 @@ import orjson
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.costs.inputs import NewCost
-from stores.costs.store import CostsStore
+from stores.costs.store import CostsStore, NewCost
 from stores.database import Collection, Database, Document
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.objects import ObjectsStore, ObjectVersion

@@ -12,7 +12,7 @@ from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, 
 from app.settings import PREFIX, Settings, text
 from app.websocket import endpoint, protocol
 from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
-from stores.concurrency import scan_slots
+from stores.database import connection
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
 
@@ -95,8 +95,8 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
-            f"{scan_slots.MAX_SCANS}; {scan_slots.MAX_SCANS // 2} of one caller",
-            f"the others wait; 503 `UNAVAILABLE` after {scan_slots.WAIT_SECONDS:g} s",
+            f"{connection.MAX_SCANS}; {connection.MAX_SCANS // 2} of one caller",
+            f"the others wait; 503 `UNAVAILABLE` after {connection.SCAN_WAIT_SECONDS:g} s",
         ),
         ("Completions", "MAX_COMPLETIONS", "503 `UNAVAILABLE`"),
         ("Completions of one caller with a key or token", "half of MAX_COMPLETIONS", "429 `RATE_LIMITED`"),

@@ -18,9 +18,10 @@ from typing import Any, Final
 from graphql import GraphQLInputObjectType, build_schema
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from app.auth.permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
+from app.auth.permissions import GRPC, WEBSOCKET, RoutePermission
 from app.commands.dispatch import parser
 from app.observability.metrics import FAMILIES
+from app.server.application import PERMISSIONS
 from app.settings import markdown_table as settings
 from graphql_schema.permissions import FIELD_PERMISSIONS
 from graphql_schema.schema import sdl
@@ -116,7 +117,7 @@ def permissions() -> str:
 def _routes() -> Iterator[tuple[str, str, RoutePermission, list[str]]]:
     """Yield each path with its protocol, its permission, and the methods that have this permission."""
     methods: dict[tuple[str, str, RoutePermission], list[str]] = {}
-    for route, permission in ROUTE_PERMISSIONS.items():
+    for route, permission in PERMISSIONS.items():
         method, _, path = route.partition(" ")
         kind = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}.get(method, "HTTP")
         methods.setdefault((path, kind, permission), []).append(method)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from graphql_schema.context import Stores
-from stores.costs.inputs import NewCost
+from stores.costs.store import NewCost
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.feedback.builders import call_ref, note
 from tests.stores.objects.builders import version

@@ -13,7 +13,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.costs import CostsStore
-from stores.costs.inputs import NewCost
+from stores.costs.store import NewCost
 from stores.database import Database
 from tests.graphql_schema.conftest import Run, running
 from tests.live_server import live_server

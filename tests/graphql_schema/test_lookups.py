@@ -6,7 +6,7 @@ import pytest
 from graphql import is_non_null_type
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine.results import PartialFailure
+from graphql_schema.engine.operations import PartialFailure
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore

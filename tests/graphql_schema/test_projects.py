@@ -9,8 +9,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
-from stores.costs.inputs import NewCost
-from stores.costs.store import CostsStore
+from stores.costs.store import CostsStore, NewCost
 from stores.database import Database
 from stores.errors import StoreTimeoutError
 from stores.feedback import FeedbackStore

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.execution.executor import CompilingExecutor
-from graphql_schema.execution.rows import Rows
+from graphql_schema.execution.executor import CompilingExecutor, Rows
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database

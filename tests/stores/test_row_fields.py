@@ -8,7 +8,7 @@ from stores.calls.summaries import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.paths import MAX_DEPTH, MAX_DIGITS
-from stores.row_fields import JsonField, drop_parsed
+from stores.paging import JsonField, drop_parsed
 from stores.usage.counts import class_fields
 from tests.stores.json.test_codec import SCALARS, nested
 

@@ -16,8 +16,7 @@ from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.explain import explain
-from stores.tables import TablesStore
-from stores.tables.inputs import Append, Pop, TableUpdate
+from stores.tables import Append, Pop, TablesStore, TableUpdate
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.objects.builders import version

@@ -22,10 +22,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from stores.calls.feedback.conditions import Conditions, FeedbackAccess, FeedbackFieldTable
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.filters import CallsFilter
-from stores.calls.list_query import conjuncts, uses_cost
-from stores.calls.op_names import compile_calls_query
+from stores.calls.fields import CALL_FIELDS, CallsFilter
+from stores.calls.list_query import compile_calls_query, conjuncts, uses_cost
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -223,9 +221,9 @@ class EventFilter:
         self.key = scope_of(calls_filter, operation)
         self._filter_test = calls_filter.test(project_id) if calls_filter else None
         conditions = conjuncts(operation) if operation else ()
-        stored = tuple(condition for condition in conditions if not needs_lookup(condition))
+        stored = tuple(condition for condition in conditions if not uses_lookup(condition))
         self._query_test = compile_test(Operation(Operator.AND, stored)) if stored else None
-        self.needs_lookup = tuple(condition for condition in conditions if needs_lookup(condition))
+        self.needs_lookup = tuple(condition for condition in conditions if uses_lookup(condition))
         """The conditions that need a lookup, all of which must be true."""
         if self.needs_lookup:
             Conditions(Operation(Operator.AND, self.needs_lookup))  # validates their number
@@ -240,6 +238,6 @@ class EventFilter:
         return self._query_test is None or self._query_test(values)
 
 
-def needs_lookup(operation: Operand) -> bool:
+def uses_lookup(operation: Operand) -> bool:
     """Return True if an operation uses feedback or a cost, which the event alone cannot decide."""
     return uses_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in iter_gets(operation))

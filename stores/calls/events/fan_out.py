@@ -1,31 +1,42 @@
-"""One change stream over the calls for all subscribers: opened for the first, closed after the last.
+"""One change stream over the calls for all subscribers, and its recent events.
 
-The stream covers the projects with subscribers and is reopened at its position when projects are added. `EventLog`
-keeps its events for a while, so that clients that resume soon need no stream of their own.
+The stream is opened for the first subscriber and closed after the last. It covers the projects with subscribers and is
+reopened at its position when projects are added. `EventLog` keeps its events in order for a while, within fixed bounds,
+so that clients that resume soon need no stream of their own. A subscriber holds only a position, so a slow one costs no
+memory; it lags once its position is no longer kept.
 """
 
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from itertools import islice, takewhile
 from typing import Final
 
 from pymongo.errors import PyMongoError
 
 from stores.calls.events import change_stream
 from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
-from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog, Subscriber, SubscriptionEndedError
+from stores.concurrency.quotas import Limiter
 from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.slots import Limiter
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection
-from stores.duration_histogram import DurationHistogram
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues
+from stores.times import DurationHistogram
 
 MAX_SUBSCRIBERS: Final = 5_000
+
+MAX_EVENTS: Final = 50_000
+"""Events kept, regardless of size."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Approximate bytes of memory of all kept events."""
+_MAX_FILTERED_EVENTS: Final = 1_000
+"""Events that one filter may search at once on the event loop."""
+_MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of JSON text that one filter may search at once."""
 
 _MAX_NAMED_PROJECTS: Final = 100
 """Projects that the stream filters by name; with more, it covers all projects."""
@@ -35,6 +46,10 @@ _PAUSE_SECONDS: Final = 0.5
 _SLICE_SECONDS: Final = 0.01
 """Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""
 
+LAGGED_MESSAGE: Final = (
+    "the subscription lagged behind the events kept in memory (LOOMQL_MAX_EVENT_BYTES); subscribe again after this "
+    "error's extensions.after, and read faster or select fewer events"
+)
 _BROKEN_MESSAGE: Final = (
     "the database ended the stream of events; subscribe again after this error's extensions.after; if that is refused, "
     "get callEventsCursor and query what happened meanwhile"
@@ -43,6 +58,182 @@ STOPPED_MESSAGE: Final = "the server is stopping; subscribe again, at any server
 _FILTER_FAILED_MESSAGE: Final = "the filter or the query failed for a call; change it and subscribe again"
 
 logger = logging.getLogger("loomql")
+
+
+class Channel:
+    """The kept events that pass one filter, numbered in order; complete after its `start` token."""
+
+    def __init__(self, event_filter: EventFilter, start: str) -> None:
+        self.event_filter = event_filter
+        self.start = start
+        self.first = 0
+        self.news = asyncio.Event()
+        self.failure: str | None = None
+        self.seen = ""
+        """Token up to which there are no further events for the channel."""
+        self.subscribers = 0
+        self._events: deque[CallEvent] = deque()
+
+    @property
+    def end(self) -> int:
+        """Number that the next event will get."""
+        return self.first + len(self._events)
+
+    def at(self, number: int) -> CallEvent:
+        """Return the event with a number from `first` to `end` - 1."""
+        return self._events[number - self.first]
+
+    def number_after(self, token: str) -> int:
+        """Return the number of the first event after a token, which is not before `start`."""
+        number = self.end
+        while number > self.first and self.at(number - 1).token > token:
+            number -= 1
+        return number
+
+    def append(self, event: CallEvent) -> None:
+        """Append the newest event and wake the subscribers."""
+        self._events.append(event)
+        self.news.set()
+
+    def prepend(self, event: CallEvent) -> None:
+        """Prepend an event older than all others."""
+        self._events.appendleft(event)
+        self.first -= 1
+
+    def drop_first(self) -> None:
+        """Drop the oldest event."""
+        self._events.popleft()
+        self.first += 1
+
+    def fail(self, reason: str, seen: str) -> None:
+        """End the channel for a reason; all events up to the token `seen` were delivered."""
+        self.failure, self.seen = reason, seen
+        self.news.set()
+
+
+class EventLog:
+    """The kept events, all that were added since `start`, each with the channels that it is in.
+
+    `size` is the approximate number of bytes in memory, at most `max_bytes`.
+    """
+
+    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self.start = ""
+        self._max_events, self.max_bytes = max_events, max_bytes
+        self._entries: deque[tuple[CallEvent, list[Channel]]] = deque()
+        self.size = 0
+
+    @property
+    def count(self) -> int:
+        """Number of kept events."""
+        return len(self._entries)
+
+    def restart(self, token: str) -> None:
+        """Clear the log and restart it at a token; failed channels keep their unread events."""
+        for event, _ in self._entries:
+            event.on_grow = None
+        self._entries.clear()
+        self.size = 0
+        self.start = token
+
+    def add(self, event: CallEvent, channels: list[Channel]) -> None:
+        """Add the newest event to some channels; drop the oldest events beyond the limits."""
+        self._entries.append((event, channels))
+        self.size += event.size
+        event.on_grow = self._grow
+        for channel in channels:
+            channel.append(event)
+        while len(self._entries) > self._max_events or self.size > self.max_bytes:
+            self._drop_first()
+
+    def is_quick_to_filter(self, token: str) -> bool:
+        """Return True if few and small enough events follow a token to filter them at once on the event loop."""
+        if token < self.start:
+            return False
+        newest = (event for event, _ in islice(reversed(self._entries), _MAX_FILTERED_EVENTS))
+        newer = list(takewhile(lambda event: event.token > token, newest))
+        is_small = sum(event.json_bytes for event in newer) < _MAX_FILTERED_BYTES
+        return is_small and len(newer) < _MAX_FILTERED_EVENTS and not any(event.is_large for event in newer)
+
+    def extend_back(self, channel: Channel, token: str) -> None:
+        """Extend a channel back to an earlier token, with all kept events that pass its filter."""
+        project_id, matches = channel.event_filter.project_id, channel.event_filter.matches
+        for event, channels in reversed(self._entries):
+            if event.token <= token:
+                break
+            is_new = event.token <= channel.start and event.call["project_id"] == project_id
+            if is_new and matches(event.call, DocumentValues(event.call)):
+                channel.prepend(event)
+                channels.append(channel)
+        channel.start = token
+
+    def _grow(self, size: int) -> None:
+        self.size += size
+
+    def _drop_first(self) -> None:
+        event, channels = self._entries.popleft()
+        self.size -= event.size
+        event.on_grow = None
+        self.start = event.token
+        for channel in channels:
+            channel.drop_first()
+
+
+class SubscriptionEndedError(UnavailableError):
+    """The server ended a subscription; `after` is the cursor to resume at, if known."""
+
+    def __init__(self, message: str, after: str | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The resume cursor for the client, if known."""
+        return {"after": self.after} if self.after else {}
+
+
+class Subscriber:
+    """One reader of a channel; it holds a position, not events."""
+
+    def __init__(
+        self, channel: Channel, number: int, token: str, time_slices: SharedTimeSlices, cursors: Cursors
+    ) -> None:
+        self._channel = channel
+        self._time_slices = time_slices
+        self._cursors = cursors
+        self._slice_end = 0.0
+        self._number = number
+        self._token = token
+
+    async def next(self) -> CallEvent:
+        """Wait for the next event and return it.
+
+        Raises:
+            SubscriptionEndedError: if the subscriber lags, if the stream broke, or if the server stops.
+        """
+        channel = self._channel
+        while True:
+            if self._number < channel.end and time.monotonic() > self._slice_end:
+                self._slice_end = await self._time_slices.acquire()
+            if self._number < channel.first:
+                raise self._ended(LAGGED_MESSAGE)
+            if self._number < channel.end:
+                event = channel.at(self._number)
+                self._number += 1
+                if event.token > self._token:
+                    self._token = event.token
+                    return event
+            elif channel.failure is not None:
+                # Everything was read, so the resume cursor can skip the other calls' events up to `seen`.
+                self._token = max(self._token, channel.seen)
+                raise self._ended(channel.failure)
+            else:
+                channel.news.clear()
+                await channel.news.wait()
+
+    def _ended(self, reason: str) -> SubscriptionEndedError:
+        after = self._cursors.encode(self._channel.event_filter.project_id, self._token)
+        return SubscriptionEndedError(reason, after)
 
 
 def _too_many_subscriptions(limiter: Limiter, _caller: str | None) -> RateLimitedError:
@@ -153,11 +344,11 @@ class FanOut:
             self.log.extend_back(channel, token)
         number = channel.end if token is None else channel.number_after(token)
         start = max(self._seen_token, self._first_token) if token is None else token
-        subscriber = Subscriber(channel, number, start, self.time_slices, self._cursors)
+        channel.subscribers += 1
         try:
-            yield subscriber
+            yield Subscriber(channel, number, start, self.time_slices, self._cursors)
         finally:
-            subscriber.close()
+            channel.subscribers -= 1
             self._remove_if_unused(channel)
 
     async def close(self) -> None:

@@ -11,15 +11,15 @@ from typing import Any, Final
 from stores.calls import documents
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.events.change_stream import current_token, read_changes_after, to_event
-from stores.calls.events.event import CallEvent, Cursors, EventFilter, needs_lookup
-from stores.calls.events.event_log import SubscriptionEndedError
-from stores.calls.events.fan_out import FanOut
+from stores.calls.events.event import CallEvent, Cursors, EventFilter, uses_lookup
+from stores.calls.events.fan_out import FanOut, SubscriptionEndedError
 from stores.calls.feedback.conditions import Conditions
-from stores.calls.fields import COMPUTED_FIELDS
+from stores.calls.fields import COMPUTED_FIELDS, CallsFilter
 from stores.calls.list_query import cost_stages, uses_cost
 from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
+from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import compile_match
 from stores.query.syntax_tree import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
@@ -51,27 +51,23 @@ class CallEvents:
         await self._cursors.open()
         return self._cursors.encode(project_id, await self._database.query(current_token(self._database.calls)))
 
-    def events(
-        self, event_filter: EventFilter, wanted: frozenset[str], after: str | None, quota_key: str = ""
+    async def events(
+        self,
+        project_id: str,
+        wanted: frozenset[str],
+        calls_filter: CallsFilter | None,
+        query: Query | None,
+        after: str | None,
+        quota_key: str,
     ) -> AsyncGenerator[CallEvent, None]:
-        """Yield the events that pass a filter, once and in order, after a cursor or from now on.
-
-        The calls of the events have the selected fields. `quota_key` names the caller whose quota counts.
-
-        Raises:
-            BadInputError: if the cursor belongs to another project, or if it is older than the oplog.
-            RateLimitedError: if there are too many subscriptions.
-            UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
-        """
-        if event_filter.needs_lookup or not COMPUTED_FIELDS.isdisjoint(wanted):
-            return self._complete_events(event_filter, wanted, after, quota_key)
-        return self._stored_events(event_filter, after, quota_key)
-
-    async def _complete_events(
-        self, event_filter: EventFilter, wanted: frozenset[str], after: str | None, quota_key: str
-    ) -> AsyncGenerator[CallEvent, None]:
+        """Yield the events that pass a filter and a query, as `CallsStore.events`."""
+        event_filter = EventFilter(project_id, calls_filter, query)
+        needs_lookup = event_filter.needs_lookup or not COMPUTED_FIELDS.isdisjoint(wanted)
         async with aclosing(self._stored_events(event_filter, after, quota_key)) as events:
             async for event in events:
+                if not needs_lookup:
+                    yield event
+                    continue
                 completed = await self._complete(event, event_filter, wanted, after)
                 if completed:
                     yield completed
@@ -162,7 +158,7 @@ def _with_event_results(node: Operand, values: DocumentValues) -> Operand:
 
     MongoDB might find the call's payload too complex, or changed since the event.
     """
-    if not needs_lookup(node):
+    if not uses_lookup(node):
         return Literal(compile_test(node)(values))
     is_junction = node.operator in JUNCTIONS
     return map_operands(node, lambda term: _with_event_results(term, values)) if is_junction else node

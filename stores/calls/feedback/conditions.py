@@ -24,6 +24,7 @@ from stores.errors import BadInputError
 from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.input_checks import MAX_NAME
 from stores.query import text_expressions
+from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import ANY_TEXT, compile_match
 from stores.query.syntax_tree import (
@@ -56,7 +57,8 @@ MAX_CONDITIONS: Final = 10
 """Conditions on feedback per query."""
 
 _RESULT_FIELD: Final = Field("known", "known", Kind.JSON)
-_UNKNOWN: Final = object()
+_FALSE_FOR_NULL: Final = ({*COMPARISONS} - {Operator.EQ}) | {Operator.CONTAINS}
+"""Operators that are false if an operand is null."""
 
 PREFIX: Final = "feedback."
 _ANY_TYPE: Final = "*"
@@ -267,11 +269,11 @@ class Conditions:
             raise BadInputError(f"compares {first} with {second}; a comparison may use only one feedback type", "query")
         [feedback_type] = types
         result = self._condition(feedback_type, node, is_inner=is_inner)
-        if _fails_for_nulls(node):
+        without = _without_feedback(node)
+        if not _may_hold(without):
             return result
         has_none = Operation(Operator.NOT, (self._any(feedback_type, is_inner=is_inner),))
-        is_true_without = Operation(Operator.AND, (has_none, _without_feedback(node)))
-        return Operation(Operator.OR, (result, is_true_without))
+        return Operation(Operator.OR, (result, Operation(Operator.AND, (has_none, without))))
 
     def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
         key = feedback_type, is_inner
@@ -324,41 +326,21 @@ def _with_empty(node: Operand) -> Operand:
             return node
 
 
-def _fails_for_nulls(node: Operand) -> bool:
-    """Return True if a comparison is certainly false when all its feedback fields are null."""
-    match node:
-        case Operation(Operator.EQ | Operator.IN, (operand, *members)):
-            value = _value_for_nulls(operand)
-            return all(_differ(value, _value_for_nulls(member)) for member in members)
-        case Operation(operator, operands) if operator in (*COMPARISONS, Operator.CONTAINS):
-            return None in map(_value_for_nulls, operands)
-        case _:
-            return _value_for_nulls(node) is not _UNKNOWN
-
-
-def _differ(first: object, second: object) -> bool:
-    """Return True if both values are known and differ."""
-    return _UNKNOWN not in (first, second) and first != second
-
-
-def _value_for_nulls(node: Operand) -> object:
-    """Evaluate an operand with null feedback fields; only nulls, false and literals are known."""
-    match node:
-        case Literal(value):
-            return value
-        case Get(_, access):
-            return None if isinstance(access, FeedbackAccess) else _UNKNOWN
-        case Operation(operator, (operand,)) if operator in TARGETS and _value_for_nulls(operand) is None:
-            return False if operator is Operator.EXISTS else None
-        case _:
-            return _UNKNOWN
-
-
 def _without_feedback(node: Operand) -> Operand:
-    """Replace all feedback fields with null."""
+    """Replace all feedback fields with null, and conversions of null with their result."""
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
-    return map_operands(node, _without_feedback)
+    replaced = map_operands(node, _without_feedback)
+    if replaced.operator in TARGETS and replaced.operands == (Literal(None),):
+        return Literal(False if replaced.operator is Operator.EXISTS else None)
+    return replaced
+
+
+def _may_hold(node: Operand) -> bool:
+    """Return False if a comparison is certainly false, whatever the fields of the call."""
+    if node.operator in _FALSE_FOR_NULL and Literal(None) in node.operands:
+        return False
+    return any(True for _ in iter_gets(node)) or compile_test(node)(DocumentValues({}))
 
 
 def feedback_lookup(

@@ -12,10 +12,10 @@ from typing import Any, Final
 from stores import paging
 from stores.calls.feedback import conditions
 from stores.calls.feedback.conditions import Condition, FeedbackAccess, FoundCalls, Pipeline, PrequeryResults
-from stores.calls.filters import Match
+from stores.calls.fields import Match
 from stores.calls.ref_expansion import paths_projection
 from stores.database import Database
-from stores.database.reads import json_characters
+from stores.database.driver import json_characters
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 from stores.query.fields import Access, FieldTable, Kind

@@ -47,42 +47,14 @@ class RowError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Placeholder:
-    """A placeholder for a value, or for a value inside it selected by keys and indexes."""
-
-    name: str
-    steps: tuple[str, ...] = ()
-
-    def text(self, values: Mapping[str, Any]) -> str:
-        """Return the value's text: a string unchanged, any other value as JSON.
-
-        Raises:
-            RowError: the value is missing.
-        """
-        if self.name not in values:
-            known = ", ".join(list(values)[:_MAX_LISTED]) or "none"
-            raise RowError(f"There is no value for the placeholder {self}; the row has {known}")
-        value = values[self.name]
-        for step in self.steps:
-            value = self._inner(value, step)
-        return value if isinstance(value, str) else codec.encode(value)
-
-    def _inner(self, value: object, step: str) -> object:
-        if isinstance(value, dict) and step in value:
-            return value[step]
-        if isinstance(value, list) and step.isdecimal() and len(step) < _MAX_LISTED and int(step) < len(value):
-            return value[int(step)]
-        raise RowError(f"There is no value for the placeholder {self}: nothing is at {step[:_MAX_SHOWN_STEP]!r}")
-
-    def __str__(self) -> str:
-        return "{" + "".join([self.name, *(f"[{step}]" for step in self.steps)])[: 2 * _MAX_SHOWN_STEP] + "}"
-
-
-@dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed text with placeholders."""
+    """A parsed text with placeholders.
 
-    pieces: tuple[str | Placeholder, ...]
+    A piece is a text, or the path of a placeholder: the name of a value, then the keys and indexes that select a value
+    inside it.
+    """
+
+    pieces: tuple[str | tuple[str, ...], ...]
 
     @classmethod
     def parse(cls, text: str) -> "Template":
@@ -91,7 +63,7 @@ class Template:
         Raises:
             BadInputError: a brace is neither part of a placeholder nor doubled, or there are too many pieces.
         """
-        pieces: list[str | Placeholder] = []
+        pieces: list[str | tuple[str, ...]] = []
         position = 0
         while position < len(text):
             match = _PIECE.match(text, position)
@@ -102,12 +74,16 @@ class Template:
                 )
             if len(pieces) == MAX_PIECES:
                 raise BadInputError(f"it has more than {MAX_PIECES:,} placeholders, braces and texts between them")
-            pieces.append(_piece(match))
+            if match["name"]:
+                steps = (key or index for key, index in _STEP.findall(match["steps"]))
+                pieces.append((match["name"], *steps))
+            else:
+                pieces.append(match["text"] or match["brace"][0])
             position = match.end()
         return cls(tuple(pieces))
 
     def fill(self, values: Mapping[str, Any]) -> str:
-        """Return the text with the placeholders replaced by values.
+        """Return the text with the placeholders replaced by values: a string unchanged, any other value as JSON.
 
         Raises:
             RowError: a value is missing, or the text is longer than `MAX_CHARACTERS`.
@@ -115,7 +91,8 @@ class Template:
         texts: list[str] = []
         remaining = MAX_CHARACTERS
         for piece in self.pieces:
-            text = piece if isinstance(piece, str) else piece.text(values)
+            value = piece if isinstance(piece, str) else _value_at(values, *piece)
+            text = value if isinstance(value, str) else codec.encode(value)
             remaining -= len(text)
             if remaining < 0:
                 raise RowError(f"The filled-in message is longer than {MAX_CHARACTERS:,} characters")
@@ -123,13 +100,23 @@ class Template:
         return "".join(texts)
 
 
-def _piece(found: re.Match[str]) -> str | Placeholder:
-    if found["text"]:
-        return found["text"]
-    if found["brace"]:
-        return found["brace"][0]
-    steps = (key or index for key, index in _STEP.findall(found["steps"]))
-    return Placeholder(found["name"], tuple(steps))
+def _value_at(values: Mapping[str, Any], name: str, *steps: str) -> AnyJson:
+    if name not in values:
+        raise _no_value(name, *steps, reason=f"; the row has {', '.join(list(values)[:_MAX_LISTED]) or 'none'}")
+    value = values[name]
+    for step in steps:
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and len(step) < _MAX_LISTED and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            raise _no_value(name, *steps, reason=f": nothing is at {step[:_MAX_SHOWN_STEP]!r}")
+    return value
+
+
+def _no_value(name: str, *steps: str, reason: str) -> RowError:
+    path = "".join([name, *(f"[{step}]" for step in steps)])[: 2 * _MAX_SHOWN_STEP]
+    return RowError(f"There is no value for the placeholder {{{path}}}{reason}")
 
 
 @dataclass(frozen=True, slots=True)

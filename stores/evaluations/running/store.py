@@ -73,22 +73,33 @@ class EvaluationRunsStore:
         definition = await Definitions(self.database, project_id).read(evaluation_ref, model_ref)
         await self._check_models(project_id, definition)
         await ensure_server_ops(self.database, project_id)
-        order = _order(project_id, definition, wb_user_id or LOCAL_USER)
+        call_id = ids.new_id()
+        name = definition.name or f"eval-{datetime.now(UTC):%Y-%m-%d}-{call_id[-6:]}"
+        order = RunOrder(
+            project_id,
+            call_id,
+            trace_id=ids.new_id(),
+            wb_user_id=wb_user_id or LOCAL_USER,
+            evaluation_ref=definition.evaluation_ref,
+            model_ref=definition.model.ref,
+            display_name=name[:MAX_DISPLAY_NAME],
+            created_at=times.now(),
+            rows=definition.rows,
+            ordered_by=audit.CALLER.get(),
+        )
         await self.database.run(self.database.ensure_projects_listed([project_id]))
-        lease = RunLease(self.database, project_id, order.call_id)
+        lease = RunLease(self.database, project_id, call_id)
         await lease.add(order)
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
-        await sources.calls.write(
-            [order.root(definition.ops[EVALUATE], inputs, order.created_at, order.display_name).start()]
-        )
+        await sources.calls.write([order.start(definition.ops[EVALUATE], inputs)])
         if not await lease.release():
             # Another worker dropped the run before its call was stored.
             failed = {"status_counts": {"success": 0, "error": 1}}
-            end = CallEnd(project_id, order.call_id, times.now(), failed, "The run could not start")
+            end = CallEnd(project_id, call_id, times.now(), failed, "The run could not start")
             await sources.calls.write([end])
             raise UnavailableError("the database was too slow to start the run; retry")
         self._wake.set()
-        return order.call_id
+        return call_id
 
     async def _check_models(self, project_id: str, definition: Definition) -> None:
         """Check that each model is known and its API key is set, before ordering a run whose rows would all fail."""
@@ -114,13 +125,13 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, Running):
             return False
-        if not await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER)):
-            new_status = await self._evaluations.status(project_id, call_id)
-            if isinstance(new_status, Running):
-                raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
-            return _is_canceled(new_status)
-        await self._wait_for_end(project_id, call_id)
-        return _is_canceled(await self._evaluations.status(project_id, call_id))
+        is_queued = await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER))
+        if is_queued:
+            await self._wait_for_end(project_id, call_id)
+        status = await self._evaluations.status(project_id, call_id)
+        if isinstance(status, Running) and not is_queued:
+            raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
+        return isinstance(status, Failed) and status.error.startswith(CANCELED)
 
     async def _request_cancel(self, project_id: str, call_id: str, wb_user_id: str) -> bool:
         change = {"$set": {"canceled_by": wb_user_id}}
@@ -187,14 +198,9 @@ class EvaluationRunsStore:
             if not isinstance(status, Running):
                 return
             last_status = status
-            await self._pause(max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._closed.wait(), seconds)
-        except TimeoutError:
-            return
-        raise UnavailableError(_SHUTTING_DOWN)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
+                raise UnavailableError(_SHUTTING_DOWN)
 
     async def _status(self, project_id: str, call_id: str) -> Status:
         """Return a run's status; for a run in the queue, without counting its calls."""
@@ -206,27 +212,6 @@ class EvaluationRunsStore:
         """Return the progress of a run in the queue; None if it is not there."""
         run = await self._runs.find_one(run_key(project_id, call_id), {"completed": 1, "rows": 1})
         return Running(run["completed"], run["rows"]) if run else None
-
-
-def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
-    call_id = ids.new_id()
-    name = definition.name or f"eval-{datetime.now(UTC):%Y-%m-%d}-{call_id[-6:]}"
-    return RunOrder(
-        project_id,
-        call_id,
-        trace_id=ids.new_id(),
-        wb_user_id=wb_user_id,
-        evaluation_ref=definition.evaluation_ref,
-        model_ref=definition.model.ref,
-        display_name=name[:MAX_DISPLAY_NAME],
-        created_at=times.now(),
-        rows=definition.rows,
-        ordered_by=audit.CALLER.get(),
-    )
-
-
-def _is_canceled(status: Status) -> bool:
-    return isinstance(status, Failed) and status.error.startswith(CANCELED)
 
 
 async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:

@@ -6,7 +6,7 @@ order in which rows are done does not matter.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
@@ -18,26 +18,6 @@ MAX_KEYS: Final = 5_000
 MAX_DEPTH: Final = 64
 """Limit on nested objects; deeper values are left out."""
 
-_OUTPUT: Final = "output"
-_LATENCY: Final = "model_latency"
-_SCORES: Final = "scores"
-
-
-@dataclass(slots=True)
-class KeyBudget:
-    """Remaining number of keys, and number of values left out because of limits."""
-
-    keys: int = MAX_KEYS
-    left_out: int = 0
-
-    def reserve(self) -> bool:
-        """Reserve one more key; False if none remain."""
-        if self.keys <= 0:
-            self.left_out += 1
-            return False
-        self.keys -= 1
-        return True
-
 
 @dataclass(slots=True)
 class Column:
@@ -48,24 +28,6 @@ class Column:
     booleans: int = 0
     trues: int = 0
     columns: "dict[str, Column]" = field(default_factory=dict)
-
-    def add(self, value: object, budget: KeyBudget, depth: int = 0) -> None:
-        """Add a value; `depth` is its nesting level."""
-        match value:
-            case bool():
-                self.booleans += 1
-                self.trues += value
-            case int() | float() if _is_finite(value):
-                self.numbers += 1
-                self.total += Fraction(value)
-            case dict() if depth < MAX_DEPTH:
-                for key, inner in value.items():
-                    if inner is not None and (key in self.columns or budget.reserve()):
-                        self.columns.setdefault(key, Column()).add(inner, budget, depth + 1)
-            case dict():
-                budget.left_out += 1
-            case _:
-                pass
 
     def summary(self) -> JsonObject | None:
         """Return the summary; None if the path has no numbers or booleans."""
@@ -80,32 +42,53 @@ class Column:
 
 
 class RunSummary:
-    """Summary of a run, with an entry for each scorer; null if the scorer produced no numbers or booleans."""
+    """Summary of a run, with an entry for each scorer; null if the scorer produced no numbers or booleans.
 
-    def __init__(self, scorers: list[str]) -> None:
+    `rows` counts the rows, and `left_out` the values that exceeded a limit.
+    """
+
+    def __init__(self, scorers: Sequence[str]) -> None:
         self._scores = {name: Column() for name in scorers}
-        self._columns = {_OUTPUT: Column(), _LATENCY: Column()}
-        self.key_budget = KeyBudget()
-        self.rows = 0
+        self._columns = {name: Column() for name in ("output", "model_latency")}
+        self._keys = 0
+        self.rows = self.left_out = 0
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Add a row by the output of its call."""
         self.rows += 1
-        for name, column in self._columns.items():
-            column.add(result.get(name), self.key_budget)
-        scores = result.get(_SCORES)
-        if isinstance(scores, dict):
-            for name, column in self._scores.items():
-                column.add(scores.get(name), self.key_budget)
+        scores = result.get("scores")
+        for values, columns in ((result, self._columns), (scores, self._scores)):
+            if isinstance(values, Mapping):
+                for name, column in columns.items():
+                    self._add(column, values.get(name), 0)
+
+    def _add(self, column: Column, value: object, depth: int) -> None:
+        match value:
+            case bool():
+                column.booleans += 1
+                column.trues += value
+            case int() | float() if _is_finite(value):
+                column.numbers += 1
+                column.total += Fraction(value)
+            case dict() if depth < MAX_DEPTH:
+                for key, inner in value.items():
+                    if inner is not None and (key in column.columns or self._has_key_left()):
+                        self._add(column.columns.setdefault(key, Column()), inner, depth + 1)
+            case dict():
+                self.left_out += 1
+
+    def _has_key_left(self) -> bool:
+        """Count a new key; return False if there are too many."""
+        has_left = self._keys < MAX_KEYS
+        self._keys += has_left
+        self.left_out += not has_left
+        return has_left
 
     def summary(self) -> JsonObject:
         """Return the summary of the rows added so far."""
-        result: JsonObject = {name: column.summary() for name, column in self._scores.items()}
-        for name, column in self._columns.items():
-            summary = column.summary()
-            if summary is not None and name not in result:
-                result[name] = summary
-        return result
+        scores = {name: column.summary() for name, column in self._scores.items()}
+        of_rows = {name: summary for name, column in self._columns.items() if (summary := column.summary())}
+        return scores | {name: summary for name, summary in of_rows.items() if name not in scores}
 
 
 def _is_finite(number: float) -> bool:

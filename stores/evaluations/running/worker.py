@@ -16,10 +16,13 @@ repeat their requests. The queue has a document per run from its order until its
 import asyncio
 import logging
 import random
+import uuid
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from itertools import accumulate, count, repeat
 from time import monotonic
 from typing import Any, Final, Self, TypeVar
 
@@ -28,14 +31,15 @@ from pymongo.errors import PyMongoError
 from stores import errors, ids, refs, times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.completions import CompletionsStore, tracking
+from stores.completions import CompletionsStore
+from stores.completions.store import OP_NAME, retried
 from stores.costs import defaults
+from stores.costs.pricing import exact, plus
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import StoreError, UnavailableError
 from stores.evaluations.logged_runs import EVALUATE
-from stores.evaluations.running.call_tree import RunCalls, Step, Tally, without_content
 from stores.evaluations.running.completion_models import RowError, output_of
 from stores.evaluations.running.definitions import (
     PREDICT,
@@ -54,8 +58,20 @@ from stores.paging import PageRequest, Row
 from stores.providers import JsonObject, ProviderError
 from stores.security.access import ANONYMOUS
 from stores.tables import TablesStore
+from stores.usage.counts import added
+from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stated_entry
+from stores.usage.rules import MOST, STATED_COST
 
 logger = logging.getLogger("loomql")
+
+ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": True}}
+"""Attributes that mark calls of server-side runs, as Weave's server does."""
+
+_COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
+_LARGEST: Final = 2**53
+"""Largest accepted count of calls; larger stored values are invalid."""
+_REFS: Final = ("self", "model", "example")
+"""Inputs that are refs, so always short."""
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """Fields to read of calls that are already stored."""
@@ -93,9 +109,13 @@ _CALL_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class RunOrder(RunCalls):
-    """An order: the objects to run, and the fields that all calls of the run share."""
+class RunOrder:
+    """An order: the objects to run, and the fields that all calls of the run share; `call_id` is the run's own call."""
 
+    project_id: str
+    call_id: str
+    trace_id: str
+    wb_user_id: str | None
     evaluation_ref: str
     model_ref: str
     display_name: str
@@ -108,6 +128,106 @@ class RunOrder(RunCalls):
         """Read the order from a run's document."""
         return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
 
+    def start(self, op_name: str = EVALUATE, inputs: JsonObject | None = None) -> CallStart:
+        """Build the start of the run's own call."""
+        return CallStart(
+            self.project_id,
+            op_name,
+            self.created_at,
+            ATTRIBUTES,
+            inputs or {},
+            id=self.call_id,
+            trace_id=self.trace_id,
+            display_name=self.display_name,
+            wb_user_id=self.wb_user_id,
+            is_large=True,
+        )
+
+
+def id_in_run(run_id: str, name: str) -> str:
+    """Derive a call's id from its name, so that a worker that resumes a run writes the same calls again."""
+    return str(uuid.uuid5(uuid.UUID(run_id), name))
+
+
+class Tally:
+    """Status counts and model usage of a subtree of calls."""
+
+    def __init__(self, summary: object = None) -> None:
+        """Read the tally from a call's summary; invalid values count as zero."""
+        counts = summary.get("status_counts") if isinstance(summary, dict) else None
+        known = counts if isinstance(counts, dict) else {}
+        self.statuses = Counter({name: _count(known.get(name)) for name in ("success", "error")})
+        self.usage = {model: kept_entry(model, sent) for model, sent in by_model(summary).items()}
+
+    def add(self, other: "Tally") -> None:
+        """Add the tally of another subtree."""
+        self.statuses.update(other.statuses)
+        for model, entry in other.usage.items():
+            self.usage[model] = _sum(self.usage[model], entry) if model in self.usage else entry
+
+    def count_as_error(self) -> None:
+        """Count the call at the root of the subtree as an error instead of a success."""
+        self.statuses.update(success=-1, error=1)
+
+    def summary(self) -> JsonObject:
+        """Return the summary to store in the call at the root of the subtree."""
+        usage = {model: stated_entry(entry) for model, entry in self.usage.items()}
+        return {"status_counts": dict(self.statuses)} | ({"usage": usage} if usage else {})
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value <= _LARGEST else 0
+
+
+def _sum(some: Usage, more: Usage) -> Usage:
+    """Add two usage entries of one model."""
+    entry: Usage = {"model": some["model"]} | {name: min(some[name] + more[name], MOST) for name in _COUNTS}
+    if some.get(TOTAL_IS_SUM) and more.get(TOTAL_IS_SUM):
+        entry[TOTAL_IS_SUM] = True
+    if classes := added(some.get("classes") or {}, more.get("classes") or {}):
+        entry["classes"] = dict(classes)
+    costs = [exact(each[STATED_COST]) for each in (some, more) if STATED_COST in each]
+    if costs:
+        entry[STATED_COST] = float(reduce(plus, costs))
+    return entry
+
+
+class Step:
+    """One call of the run, and the tally of its subtree."""
+
+    def __init__(self, run_id: str, call_id: str, start: CallStart) -> None:
+        self.id = call_id
+        self.start = start
+        self.tally = Tally()
+        self._run_id = run_id
+
+    def step(self, name: str, op_name: str, inputs: JsonObject) -> "Step":
+        """Create a child call; `name` must be unique in the run, because the id derives from it."""
+        child_id = id_in_run(self._run_id, name)
+        fields: dict[str, Any] = {"id": child_id, "parent_id": self.id, "op_name": op_name, "inputs": inputs}
+        return Step(self._run_id, child_id, replace(self.start, started_at=times.now(), display_name=None, **fields))
+
+    def end(self, output: object = None, exception: str | None = None, usage: JsonObject | None = None) -> CallEnd:
+        """Build the end of the call with the current time; `usage` replaces that of the tally in its summary."""
+        self.tally.statuses["error" if exception else "success"] += 1
+        summary = self.tally.summary() | ({"usage": usage} if usage else {})
+        return CallEnd(self.start.project_id, self.id, times.now(), summary, exception, output, is_large=True)
+
+
+def without_content(part: CallStart | CallEnd, problem: str) -> None:
+    """Strip the content that made a start or end impossible to store; an end gets `problem` as its exception.
+
+    The summary of an end keeps only usage counts, which costs depend on.
+    """
+    if isinstance(part, CallStart):
+        inputs: JsonObject = part.inputs if isinstance(part.inputs, dict) else {}
+        part.inputs = {name: inputs[name] for name in _REFS if name in inputs}
+    else:
+        tally = Tally(part.summary)
+        if part.exception is None:
+            tally.count_as_error()
+        part.output, part.exception, part.summary = None, problem, tally.summary()
+
 
 def run_key(project_id: str, call_id: str) -> Document:
     """Build the MongoDB filter of a run."""
@@ -119,11 +239,6 @@ class RunLease(Lease):
 
     def __init__(self, database: Database, project_id: str, call_id: str) -> None:
         super().__init__(database, database.evaluation_runs, run_key(project_id, call_id))
-
-    @property
-    def order(self) -> RunOrder:
-        """The order in the run's document."""
-        return RunOrder.from_document(self.state)
 
     async def add(self, order: RunOrder) -> None:
         """Insert a run with its lease acquired, so that no other worker starts before `release`."""
@@ -174,86 +289,39 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """Result of a call that has ended: output or exception, seconds, and the tally of its subtree."""
+    """Result of a call that has ended: output or exception, the tally of its subtree, and seconds."""
 
     output: Any
-    exception: str | None = None
+    exception: str | None
+    tally: Tally
     seconds: float = 0.0
-    tally: Tally = field(default_factory=Tally)
 
     @classmethod
     def from_row(cls, row: Row | None) -> "CallResult | None":
         """Read the result of a stored call; None if it is missing or has not ended."""
         if row is None or "ended_at" not in row:
             return None
-        texts = row["json"]
-        output = codec.loads(texts["output"].encode())
-        tally = Tally.from_summary(codec.loads(texts["summary"].encode()))
-        return cls(output, row.get("exception"), (row["ended_at"] - row["started_at"]) / times.SECOND, tally)
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """Stores and settings that all rows of one run share."""
-
-    sources: Sources
-    run: RunCalls
-    definition: Definition
-    is_resumed: bool
-    billed_as: Mapping[str, str]
-    """Requested model name to the name under which its usage is counted."""
-
-    async def stored_results(self, names: Iterable[str]) -> dict[str, CallResult]:
-        """Return the stored results of the calls that have ended, by name; empty for a run that was not resumed."""
-        if not self.is_resumed:
-            return {}
-        keys = {name: (self.run.project_id, self.run.id_of(name)) for name in names}
-        results: dict[str, CallResult] = {}
-        for batch in batches(list(keys.items()), _READ_BATCH):
-            rows = await self.sources.calls.by_keys([key for _, key in batch], FIELDS)
-            found = await asyncio.to_thread(list, map(CallResult.from_row, [rows[key] for _, key in batch]))
-            results |= {name: ended for (name, _), ended in zip(batch, found, strict=True) if ended}
-        return results
-
-    async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
-        """Store starts and ends; strip and store again those that are rejected.
-
-        Returns the problem of each rejected item by position.
-        """
-        rejected = await self.retry(lambda: self.sources.calls.write_partly(items))
-        problems = {position: f"The value cannot be stored: {error.message}" for position, error in rejected.items()}
-        if problems:
-            stripped = [without_content(items[position], problem) for position, problem in problems.items()]
-            await self.retry(lambda: self.sources.calls.write(stripped))
-        return problems
-
-    async def retry(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Await `write`, retrying while the database is unavailable, because the model's answers are paid for."""
-        for _ in range(_WRITE_ATTEMPTS - 1):
-            try:
-                return await write()
-            except UnavailableError:
-                await asyncio.sleep(_RETRY_SECONDS)
-        return await write()
+        output, summary = (codec.loads(row["json"][name].encode()) for name in ("output", "summary"))
+        return cls(output, row.get("exception"), Tally(summary), (row["ended_at"] - row["started_at"]) / times.SECOND)
 
 
 class RowWorker:
     """Works on one row."""
 
-    def __init__(self, context: RunContext, root: Step, example: Example) -> None:
-        self._context = context
+    def __init__(self, run: "RunWorker", example: Example) -> None:
+        self._run = run
         self._example = example
-        definition = context.definition
+        definition = run.definition
         inputs = {"self": definition.evaluation_ref, "model": definition.model.ref, "example": example.ref}
-        self._call = root.step(example.name, definition.ops[PREDICT_AND_SCORE], inputs)
+        self._call = run.root.step(example.name, definition.ops[PREDICT_AND_SCORE], inputs)
         self._stored: Mapping[str, CallResult] = {}
 
     async def run(self) -> CallResult:
         """Run the prediction and its scorers; return the result of the row's call."""
-        judges = self._context.definition.judges
+        run, judges = self._run, self._run.definition.judges
         names = [self._name("predict"), *(self._name("score", judge.name) for judge in judges)]
-        self._stored = await self._context.stored_results(names)
-        await self._context.write(self._call.start())
+        self._stored = await run.stored_results(names)
+        await run.write(self._call.start)
         prediction = await self._predict()
         scores: JsonObject = {}
         if prediction.exception is None:
@@ -261,22 +329,21 @@ class RowWorker:
                 async with task_group() as group:
                     tasks = {judge.name: group.create_task(self._score(judge, prediction.output)) for judge in batch}
                 scores |= {name: task.result().output for name, task in tasks.items()}
-        output = {"output": prediction.output, "scores": scores, "model_latency": prediction.seconds}
-        problem = (await self._context.write(self._call.end(output))).get(0)
-        return CallResult(None if problem else output, problem or prediction.exception, tally=self._call.tally)
+        end = self._call.end({"output": prediction.output, "scores": scores, "model_latency": prediction.seconds})
+        problem = (await run.write(end)).get(0)
+        return CallResult(end.output, problem or prediction.exception, self._call.tally)
 
     def _name(self, *steps: str) -> str:
         return "/".join([self._example.name, *steps])
 
     async def _predict(self) -> CallResult:
-        definition = self._context.definition
-        model = definition.model
-        inputs = {**self._example.columns, "self": model.ref}
+        definition = self._run.definition
+        inputs = {**self._example.columns, "self": definition.model.ref}
         return await self._stored_or_new(
             self._name("predict"),
             definition.ops[PREDICT],
             inputs,
-            lambda: model.request_for_row(self._example.value),
+            lambda: definition.model.request_for_row(self._example.value),
         )
 
     async def _score(self, judge: Judge, output: object) -> CallResult:
@@ -284,12 +351,12 @@ class RowWorker:
         values = {"inputs": columns, **columns, "output": output}
         values |= {name: columns[column] for name, column in judge.columns.items() if column in columns}
         inputs = {**columns, "self": judge.ref, "output": output}
-        name, context = self._name("score", judge.name), self._context
+        name = self._name("score", judge.name)
         ended = await self._stored_or_new(
             name, judge.op, inputs, lambda: judge.model.request_for_text(judge.prompt.fill(values))
         )
         if ended.exception is None:
-            await context.retry(lambda: self._store_score(judge, name, ended.output))
+            await _retried(lambda: self._store_score(judge, name, ended.output))
         return ended
 
     async def _store_score(self, judge: Judge, name: str, output: object) -> None:
@@ -298,32 +365,32 @@ class RowWorker:
         It stores nothing if the scorer is inside the evaluation object, because feedback needs an object name. A score
         too large for feedback is only in its call.
         """
-        scorer, run = refs.parse(judge.ref), self._context.run
+        scorer, order = refs.parse(judge.ref), self._run.order
         if scorer.steps:
             return
-        score = NewFeedback(
-            run.project_id,
-            str(refs.Ref(run.project_id, "call", run.id_of(self._name("predict")))),
+        predict, score, feedback = (
+            id_in_run(order.call_id, each) for each in (self._name("predict"), name, f"{name}/feedback")
+        )
+        row = NewFeedback(
+            order.project_id,
+            refs.call_ref({"project_id": order.project_id, "id": predict}),
             f"{RUNNABLE}.{scorer.name}",
             {"output": output},
-            id=run.id_of(f"{name}/feedback"),
+            id=feedback,
             runnable_ref=judge.ref,
-            call_ref=str(refs.Ref(run.project_id, "call", run.id_of(name))),
-            wb_user_id=run.wb_user_id,
+            call_ref=refs.call_ref({"project_id": order.project_id, "id": score}),
+            wb_user_id=order.wb_user_id,
         )
         try:
-            await self._context.sources.feedback.create_one(score)
+            await self._run.sources.feedback.create_one(row)
         except (errors.BadInputError, errors.PayloadTooLargeError) as error:
-            logger.info("a score of run %s is not stored as feedback, only in its call: %s", run.call_id, error)
+            logger.info("a score of run %s is not stored as feedback, only in its call: %s", order.call_id, error)
 
     async def _stored_or_new(
         self, name: str, op_name: str, inputs: JsonObject, make_request: Callable[[], JsonObject]
     ) -> CallResult:
         """Return the result of a call to a model: the stored one, or that of a new request."""
-        ended = self._stored.get(name)
-        if ended is None:
-            call = self._call.step(name, op_name, inputs)
-            ended = await self._call_model(call, make_request)
+        ended = self._stored.get(name) or await self._call_model(self._call.step(name, op_name, inputs), make_request)
         self._call.tally.add(ended.tally)
         return ended
 
@@ -332,36 +399,47 @@ class RowWorker:
         try:
             request = await asyncio.to_thread(make_request)  # may be slow: rows and answers can be long
         except RowError as error:
-            return await self._end_call(call, started, None, str(error), call.start())
-        completion = call.step(f"{call.id}/completion", tracking.OP_NAME, request)
-        problems = await self._context.write(call.start(), completion.start())
+            return await self._end_call(call, started, None, str(error), call.start)
+        completion = call.step(f"{call.id}/completion", OP_NAME, request)
+        output: object = None
+        problems = await self._run.write(call.start, completion.start)
         if problems:
-            problem = problems[min(problems)]
-            return await self._end_call(call, started, None, problem, completion.end(None, problem, call.tally))
-        try:
-            response = await complete_with_retry(self._context.sources.models, self._context.run.project_id, request)
-        except RowError as error:
-            end = completion.end({"error": str(error)}, _truncated(str(error)), call.tally)
-            return await self._end_call(call, started, None, str(error), end)
-        model = self._context.billed_as[request["model"]]
-        end = _completion_end(completion, model, response, call.tally)
-        try:
-            output, failure = await asyncio.to_thread(output_of, request, response), None
-        except RowError as error:
-            output, failure = None, str(error)
+            failure: str | None = problems[min(problems)]
+            end = completion.end(None, failure)
+        else:
+            end, output, failure = await self._complete(completion, request)
+        call.tally.add(Tally(end.summary))
         return await self._end_call(call, started, output, failure, end)
 
+    async def _complete(self, completion: Step, request: JsonObject) -> tuple[CallEnd, object, str | None]:
+        """Send a request; return the end of its completion, the output, and why there is none."""
+        run = self._run
+        try:
+            response = await complete_with_retry(run.sources.models, run.order.project_id, request)
+        except RowError as error:
+            return completion.end({"error": str(error)}, _truncated(str(error))), None, str(error)
+        usage = response.get("usage")
+        counts = {"requests": 1, **(usage if isinstance(usage, dict) else {})}
+        end = completion.end(response, usage={run.billed_as[request["model"]]: counts})
+        try:
+            return end, await asyncio.to_thread(output_of, request, response), None
+        except RowError as error:
+            return end, None, str(error)
+
     async def _end_call(
-        self, call: Step, started: float, output: object, failure: str | None, *parts: CallStart | CallEnd
+        self, call: Step, started: float, output: object, failure: str | None, part: CallStart | CallEnd
     ) -> CallResult:
-        """Store the end of a call after `parts` of other calls; return its result."""
+        """Store the end of a call after a part that precedes it; return the call's result."""
         seconds = round(monotonic() - started, 6)
-        problems = await self._context.write(*parts, call.end(output, _truncated(failure)))
-        problem = problems.get(len(parts))
+        end = call.end(output, _truncated(failure))
+        problem = (await self._run.write(part, end)).get(1)
         if problem and not failure:
-            call.tally.statuses.update(success=-1, error=1)
-        failure = failure or problem
-        return CallResult(None if failure else output, failure, seconds, call.tally)
+            call.tally.count_as_error()
+        return CallResult(end.output, failure or problem, call.tally, seconds)
+
+
+async def _retried(write: Callable[[], Awaitable[_Result]]) -> _Result:
+    return await retried(write, repeat(_RETRY_SECONDS, _WRITE_ATTEMPTS - 1))
 
 
 @asynccontextmanager
@@ -381,17 +459,15 @@ async def complete_with_retry(models: CompletionsStore, project_id: str, request
         RowError: the provider rejected the request or stayed overloaded.
         UnavailableError, StoreTimeoutError, ConflictError: the database is unreachable or overloaded.
     """
-    for attempt in range(ATTEMPTS):
+    for attempt in count():
         try:
             return await models.complete(project_id, request)
-        except ProviderError as error:
-            wait = _wait(error, attempt)
-            if wait is None:
-                raise RowError(error.message) from None
         except _DATABASE_ERRORS:
             raise
         except StoreError as error:
-            raise RowError(error.message) from None
+            wait = _wait(error, attempt)
+            if wait is None:
+                raise RowError(error.message) from None
         await asyncio.sleep(wait)
     raise AssertionError("unreachable")
 
@@ -408,24 +484,14 @@ async def billed_as(models: CompletionsStore, project_id: str, model: str) -> st
     return defaults.priced_name(model, endpoint.model)
 
 
-def _wait(error: ProviderError, attempt: int) -> float | None:
+def _wait(error: StoreError, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt; None if there is none."""
-    if error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
+    if not isinstance(error, ProviderError) or error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
         return None
     wait_seconds = error.retry_after_seconds
     if wait_seconds is None:
         return float(2**attempt) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
     return wait_seconds + random.uniform(0, 0.25) if wait_seconds <= MAX_WAIT_SECONDS else None  # noqa: S311 -- as above
-
-
-def _completion_end(completion: Step, model: str, response: JsonObject, above: Tally) -> CallEnd:
-    """Build the end of a completion; its summary keeps all usage fields of the provider."""
-    usage = response.get("usage")
-    counts = {"requests": 1, **(usage if isinstance(usage, dict) else {})}
-    completion.tally.add_usage(model, counts)
-    end = completion.end(response, None, above)
-    end.summary = {**completion.tally.summary(), "usage": {model: counts}}
-    return end
 
 
 def _truncated(exception: str | None) -> str | None:
@@ -446,12 +512,16 @@ class RunWorker:
     `rows` bounds the rows that all runs of the process execute concurrently.
     """
 
+    definition: Definition
+    billed_as: Mapping[str, str]
+    """Requested model name to the name under which its usage is counted."""
+
     def __init__(self, sources: Sources, lease: RunLease, rows: asyncio.Semaphore) -> None:
-        self._sources = sources
+        self.sources = sources
+        self.order = RunOrder.from_document(lease.state)
+        self.root = Step(self.order.call_id, self.order.call_id, self.order.start())
         self._lease = lease
         self._rows = rows
-        self._order = order = lease.order
-        self._root = order.root(EVALUATE, {}, order.created_at, order.display_name)
         self._summary = RunSummary([])
         self._succeeded = 0
         self._failure: str | None = None
@@ -482,7 +552,7 @@ class RunWorker:
             await self._lease.hand_over()
 
     async def _run_and_end(self) -> None:
-        lease, order = self._lease, self._order
+        lease, order = self._lease, self.order
         end: Coroutine[Any, Any, object]
         try:
             await lease.run(self._work(), self._check_run, _RENEW_SECONDS, self._wake)
@@ -516,11 +586,11 @@ class RunWorker:
             _FailedError: a user cancelled the run.
             _DeletedError: the run's call was deleted.
         """
-        database = self._sources.database
+        database = self.sources.database
         await self._lease.store_progress(self._summary.rows)
         self._check_not_canceled()
         # A purge waits for listed projects, so that nothing is written after it.
-        await database.run(database.ensure_projects_listed([self._order.project_id]))
+        await database.run(database.ensure_projects_listed([self.order.project_id]))
         if await self._root_call() is None:
             raise _DeletedError
 
@@ -534,56 +604,73 @@ class RunWorker:
         Raises:
             _FailedError, StoreError: the run cannot be completed.
         """
-        sources, order, state = self._sources, self._order, self._lease.state
+        sources, order, state = self.sources, self.order, self._lease.state
         self._check_not_canceled()
         root = await self._root_call()
         if root is None or "ended_at" in root:  # another worker died before it deleted the document
             return
         if state["vain_takes"] > MAX_TAKES_WITHOUT_PROGRESS:
             raise _FailedError("The run was interrupted repeatedly without completing another row")
-        definitions = Definitions(sources.database, order.project_id)
-        definition = await definitions.read(order.evaluation_ref, order.model_ref)
-        names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
-        context = RunContext(
-            sources,
-            order,
-            definition,
-            is_resumed=state["takes"] > 1,
-            billed_as={name: await billed_as(sources.models, order.project_id, name) for name in names},
+        self.definition = await Definitions(sources.database, order.project_id).read(
+            order.evaluation_ref, order.model_ref
         )
-        self._summary = RunSummary([judge.name for judge in definition.judges])
-        await self._run_rows(context)
-        await self._store_summary(context)
-
-    async def _run_rows(self, context: RunContext) -> None:
-        """Execute every row that is not done, as many concurrently as `_rows` allows."""
+        judges = self.definition.judges
+        names = {model.llm_model_id for model in (self.definition.model, *(judge.model for judge in judges))}
+        self.billed_as = {name: await billed_as(sources.models, order.project_id, name) for name in names}
+        self._summary = RunSummary([judge.name for judge in judges])
         async with task_group() as group:
-            async for examples in self._pages(context.definition):
-                done = await context.stored_results(example.name for example in examples)
+            async for examples in self._pages():
+                done = await self.stored_results(example.name for example in examples)
                 for example in examples:
                     if example.name in done:
-                        self._count(done[example.name])
+                        self._add(done[example.name])
                         continue
                     await self._rows.acquire()
-                    row = group.create_task(self._run_row(context, example))
+                    row = group.create_task(self._run_row(example))
                     row.add_done_callback(lambda _: self._rows.release())
+        await self._store_summary()
 
-    async def _run_row(self, context: RunContext, example: Example) -> None:
-        self._count(await RowWorker(context, self._root, example).run())
+    async def _run_row(self, example: Example) -> None:
+        self._add(await RowWorker(self, example).run())
 
-    def _count(self, row: CallResult) -> None:
+    def _add(self, row: CallResult) -> None:
+        """Add the result of a row to those of the run."""
         output: dict[str, Any] = row.output if isinstance(row.output, dict) else {}
         self._summary.add(output)
-        self._root.tally.add(row.tally)
+        self.root.tally.add(row.tally)
         if row.exception is None and output.get("output") is not None:
             self._succeeded += 1
         else:
             self._failure = self._failure or row.exception
 
-    async def _pages(self, definition: Definition) -> AsyncIterator[list[Example]]:
+    async def stored_results(self, names: Iterable[str]) -> dict[str, CallResult]:
+        """Return the stored results of the calls that have ended, by name; empty for a run that was not resumed."""
+        results: dict[str, CallResult] = {}
+        if self._lease.state["takes"] > 1:
+            keys = {name: (self.order.project_id, id_in_run(self.order.call_id, name)) for name in names}
+            for batch in batches(list(keys), _READ_BATCH):
+                rows = await self.sources.calls.by_keys([keys[name] for name in batch], FIELDS)
+                found = await asyncio.to_thread(list, map(CallResult.from_row, [rows[keys[name]] for name in batch]))
+                results |= {name: ended for name, ended in zip(batch, found, strict=True) if ended}
+        return results
+
+    async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
+        """Store starts and ends; strip and store again those that are rejected.
+
+        Returns the problem of each rejected item by position.
+        """
+        rejected = await _retried(lambda: self.sources.calls.write_partly(items))
+        problems = {position: f"The value cannot be stored: {error.message}" for position, error in rejected.items()}
+        for position, problem in problems.items():
+            without_content(items[position], problem)
+        if problems:
+            await _retried(lambda: self.sources.calls.write([items[position] for position in problems]))
+        return problems
+
+    async def _pages(self) -> AsyncIterator[list[Example]]:
         """Yield pages of the dataset, trial by trial; a page of long rows has fewer rows."""
-        dataset, project_id, tables = definition.dataset, self._order.project_id, self._sources.tables
-        for trial in range(definition.trials):
+        dataset, project_id, tables = self.definition.dataset, self.order.project_id, self.sources.tables
+        for trial in range(self.definition.trials):
             cursor, has_next = None, True
             while has_next:
                 sizes = await tables.page(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
@@ -593,25 +680,26 @@ class RunWorker:
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
 
-    async def _store_summary(self, context: RunContext) -> None:
+    async def _store_summary(self) -> None:
         """Store the summary, and the end of the run."""
         summary = self._summary
         if not summary.rows:
             raise _FailedError("The dataset has no rows left")
-        output, left_out = summary.summary(), summary.key_budget.left_out
-        inputs = {"self": context.definition.evaluation_ref, "rows": summary.rows}
-        step = self._root.step(
-            "summarize", context.definition.ops[SUMMARIZE], inputs | ({"left_out": left_out} if left_out else {})
-        )
+        output = summary.summary()
+        inputs = {"self": self.definition.evaluation_ref, "rows": summary.rows}
+        inputs |= {"left_out": summary.left_out} if summary.left_out else {}
+        step = self.root.step("summarize", self.definition.ops[SUMMARIZE], inputs)
+        end = step.end(output)
+        self.root.tally.add(step.tally)
         failure = None
         if not self._succeeded:
             reason = f"; the first: {self._failure}" if self._failure else ""
             failure = f"All rows failed, {summary.rows:,} of them{reason}"
-        await context.write(step.start(), step.end(output, above=self._root.tally), self._root.end(output, failure))
+        await self.write(step.start, end, self.root.end(output, failure))
 
     async def _end_all(self, exception: str) -> None:
         """End the run, and all its running calls, with an exception."""
-        order, calls = self._order, self._sources.calls
+        order, calls = self.order, self.sources.calls
         await self._lease.store_progress(self._summary.rows)
         summary = {"status_counts": {"success": 0, "error": 1}}
         while call_ids := await self._find_call_ids({"status": "running", "id": {"$ne": order.call_id}}):
@@ -622,7 +710,7 @@ class RunWorker:
 
     async def _close(self) -> None:
         """Remove the run from the queue; if its call was deleted, delete the calls written below it since."""
-        order, calls = self._order, self._sources.calls
+        order, calls = self.order, self.sources.calls
         if await self._root_call() is None:
             while call_ids := await self._find_call_ids({}):
                 await calls.delete(order.project_id, call_ids, order.wb_user_id)
@@ -630,10 +718,10 @@ class RunWorker:
 
     async def _root_call(self) -> Row | None:
         """Return the run's call; None if it was deleted."""
-        return await self._sources.calls.one(self._order.project_id, self._order.call_id, ["ended_at"])
+        return await self.sources.calls.one(self.order.project_id, self.order.call_id, ["ended_at"])
 
     async def _find_call_ids(self, match: Document) -> list[str]:
-        order, database = self._order, self._sources.database
+        order, database = self.order, self.sources.database
         criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
         return [call["id"] for call in await database.query(_read_all(cursor))]

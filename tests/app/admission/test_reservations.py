@@ -18,8 +18,8 @@ from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
 from tests.live_server import live_server
 from tests.waiting import until
@@ -169,7 +169,9 @@ async def test_large_sse_subscription_request_is_refused(request_budget: Request
 
 
 async def test_websocket_reservations_end_with_the_result(request_budget: RequestBudget) -> None:
-    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
+    endpoint = GraphQLWebSocket(
+        GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, admission=Admission(request_budget))
+    )
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]
         async with connect(f"ws://{host}/graphql", subprotocols=protocols, compression=None) as socket:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
-from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
+from stores.database.connection import MAX_SCANS
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.graphql_http.test_cancellation import PROJECT, slowed

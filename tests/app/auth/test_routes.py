@@ -24,7 +24,6 @@ from websockets.typing import Subprotocol
 from app.auth.permissions import (
     EVERYWHERE,
     OPEN,
-    ROUTE_PERMISSIONS,
     RoutePermission,
     guard_routes,
     permission_for,
@@ -32,10 +31,10 @@ from app.auth.permissions import (
 from app.auth.sessions import Session
 from app.http.connections import CALLER, SESSION
 from app.otlp.grpc_server import GrpcAddress, GrpcTraces
-from app.server.application import create_app
+from app.server.application import PERMISSIONS, create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.byte_budget import RequestBudget
+from stores.concurrency.quotas import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
@@ -54,7 +53,7 @@ BODY: Final[dict[str, Any]] = {
     "query": '{ project(name: "chat", entityName: "acme") { id } }',
 }
 QUERY: Final = '{ callsStats(projectId: "acme/chat") { count } }'
-OVER_GRPC: Final = [endpoint for endpoint in ROUTE_PERMISSIONS if endpoint.startswith("GRPC ")]
+OVER_GRPC: Final = [endpoint for endpoint in PERMISSIONS if endpoint.startswith("GRPC ")]
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 OUTCOMES: Final = {
@@ -81,7 +80,7 @@ def endpoints_of(app: Any, prefix: str = "") -> set[str]:
 
 def permission_of(endpoint: str) -> RoutePermission:
     """Return the permission of an endpoint; HEAD has the permission of GET."""
-    return ROUTE_PERMISSIONS[endpoint.replace("HEAD ", "GET ")]
+    return PERMISSIONS[endpoint.replace("HEAD ", "GET ")]
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +228,7 @@ async def test_grpc_method_without_permission_is_not_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A deletion from the mapping itself would change its order, and so the pages generated in the same process.
-    others = {name: permission for name, permission in ROUTE_PERMISSIONS.items() if name != OVER_GRPC[0]}
+    others = {name: permission for name, permission in PERMISSIONS.items() if name != OVER_GRPC[0]}
     monkeypatch.setattr("app.otlp.grpc_server.permission_for", partial(permission_for, permissions=others))
 
     with pytest.raises(TypeError, match=f"{OVER_GRPC[0]} has no permission"):
@@ -248,7 +247,7 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
 
 
 def test_permissions_and_routes_match_one_to_one(endpoints: set[str]) -> None:
-    permitted = {endpoint for endpoint in ROUTE_PERMISSIONS if endpoint not in OVER_GRPC}
+    permitted = {endpoint for endpoint in PERMISSIONS if endpoint not in OVER_GRPC}
 
     assert {endpoint for endpoint in endpoints if not endpoint.startswith("HEAD ")} == permitted
 
@@ -281,7 +280,7 @@ def test_route_without_permission_fails_startup(route: BaseRoute, endpoint: str)
 
 
 async def test_each_method_of_a_route_has_its_own_permission() -> None:
-    path, reader = "/things/{entity}/{project}", ROUTE_PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
+    path, reader = "/things/{entity}/{project}", PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
     rulings = {
         f"GET {path}": reader,
         f"DELETE {path}": replace(reader, role=Role.ADMIN),

@@ -23,8 +23,9 @@ from stores.feedback import FeedbackStore
 from stores.files import FilesStore
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
-from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
+from stores.retention import Outcome, Report, RetentionStore, Rule
 from stores.retention.rules import DAY
+from stores.retention.sweep import Sweep
 from stores.text_search import Method, TextSearchStore, segments
 from tests.app import command
 from tests.commands import Commands
@@ -217,7 +218,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(trace_sweep, "remove_calls", block)
+        patch.setattr(Sweep, "remove_calls", block)
         work = MaintenanceJobs(database, Stores(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
@@ -244,7 +245,7 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
         within.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(trace_sweep, "remove_calls", block)
+    monkeypatch.setattr(Sweep, "remove_calls", block)
     upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)

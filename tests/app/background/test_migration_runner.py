@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background import migration_runner
-from app.background.migration_runner import MigrationRunner
+from app.background import jobs
+from app.background.jobs import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -111,7 +111,7 @@ async def test_refused_migration_is_retried_and_logged_once(
         return await advance(self)
 
     monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
-    monkeypatch.setattr(migration_runner, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(jobs, "_BACKFILL_RETRY_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
 

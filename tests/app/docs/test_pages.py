@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.docs.pages import Heading, Page, read_pages
+from app.docs.site import Heading, Page, read_pages
 
 
 @pytest.fixture

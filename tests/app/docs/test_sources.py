@@ -6,7 +6,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from app.docs.endpoint import FOLDER
-from app.docs.pages import INDEX, addresses, read_pages
+from app.docs.site import INDEX, addresses, read_pages
 
 ROOT = Path(__file__).parents[3]
 PAGES = {page.source: page for page in read_pages(FOLDER)}

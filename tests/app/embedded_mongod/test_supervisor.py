@@ -22,7 +22,7 @@ from app.embedded_mongod import (
     EmbeddedMongodError,
     embedded_mongod,
     find_mongod,
-    replica_set,
+    supervisor,
 )
 from app.embedded_mongod.log_file import LogFile
 from tests.app.command import eventually, is_alive, mongod_pid
@@ -339,7 +339,7 @@ def test_mongod_log_lists_slow_and_failed_commands_without_values(data_dir: Path
 
 def test_mongod_log_size_is_bounded_over_restarts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 60_000
-    monkeypatch.setattr(replica_set, "LogFile", partial(LogFile, max_bytes=most))
+    monkeypatch.setattr(supervisor, "LogFile", partial(LogFile, max_bytes=most))
     for _ in range(2):
         with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
             client.kept.command("profile", 0, slowms=-1)

@@ -67,12 +67,12 @@ async def test_export_started_during_shutdown_ends_at_a_resumable_point(mongodb_
     processes = ExportProcessPool(2)
     given = Export("calls", RowSelection(PROJECT))
     job = Job(given, "ndjson", with_cursors=False, uri=mongodb_uri, database=database_name, **TIMEOUTS)
-    before = processes.start()  # it has no job yet when the server stops
+    before = processes.start(job)  # it has not read its job yet when the server stops
 
     processes.stop()
 
-    for process in (before, processes.start()):
-        written = b"".join([part async for part in process.output(job)])
+    for process in (before, processes.start(job)):
+        written = b"".join([part async for part in process.output()])
         process.end()
         *rows, last = map(json.loads, written.splitlines())
         ended = last["loomql_export"]

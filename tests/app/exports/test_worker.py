@@ -30,11 +30,9 @@ JOB = Job(
 
 
 async def leave(processes: ExportProcessPool, passes: int) -> None:
-    """Cancel an export before its first output, that many event loop turns after its job was sent."""
-    process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
-    process._send = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
-    reading = asyncio.ensure_future(anext(process.output(JOB)))
-    await given.wait()
+    """Cancel an export before its first output, that many event loop turns after it was requested."""
+    process = processes.start(JOB)
+    reading = asyncio.ensure_future(anext(process.output()))
     for _ in range(passes):
         await asyncio.sleep(0)
     reading.cancel()
@@ -85,7 +83,7 @@ async def test_export_whose_process_cannot_start_releases_its_slot(monkeypatch: 
         patch.setattr("app.exports.worker.subprocess.Popen", fail)
         for _ in range(3):
             with pytest.raises(BlockingIOError):
-                processes.start("caller")
+                processes.start(JOB, "caller")
 
     assert processes.limiter.in_use == 0
-    processes.start("caller").end()
+    processes.start(JOB, "caller").end()

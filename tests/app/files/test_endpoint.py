@@ -397,7 +397,7 @@ async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, dat
 async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.concurrency.byte_budget._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -425,7 +425,7 @@ async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
 async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.concurrency.byte_budget._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:

@@ -13,7 +13,7 @@ from app.admission import Admission
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from tests.app.example_api import Mutation, Query, Subscription, agent_of, client_of, schema
 
 ROOM = 4_000_000

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from strawberry import scalars
 
 from app.graphql_http import GraphQLHTTP
-from app.graphql_http.responses import next_event
+from app.graphql_http.endpoint import next_event
 from app.http import connections
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

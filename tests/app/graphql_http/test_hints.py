@@ -26,7 +26,7 @@ from graphql_schema.engine.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
-from stores.calls.filters import CallsFilter
+from stores.calls.fields import CallsFilter
 from stores.database import Database
 from stores.hints import CallsCondition, HintsStore, sample
 from stores.hints import store as hints_store

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.http.connections import is_for_this_machine
-from app.http.media_types import media_type_of, negotiate, prefers_events, prefers_html
+from app.http.connections import is_for_this_machine, media_type_of, negotiate, prefers_events, prefers_html
 from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 
 

@@ -14,7 +14,7 @@ import pytest
 from app.http.request_body import Pace, TimeLeft
 from app.server.application import create_app
 from app.settings import Settings
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role

@@ -26,12 +26,10 @@ def test_rejects_after_the_last_progress_are_discarded(
     cut_off.add(1, b"{a\n", "no JSON")
     kept = cut_off.size()
     cut_off.add(2, b"{b\n", "no JSON")
-    cut_off.close()
     meanwhile(cut_off.path)
 
     again = Rejects(source, tmp_path, kept)
     again.add(3, b"{c\n", "no JSON")
-    again.close()
 
     found = again.path.read_bytes()
     assert [json.loads(line)["line"] for line in found.splitlines()] == lines

@@ -24,7 +24,7 @@ from app.http.request_body import Decompression
 from app.otlp import endpoint
 from app.server.application import create_app
 from app.settings import Settings
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
@@ -301,7 +301,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_sender_over_the_limit_gets_retry_after(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.concurrency.byte_budget._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

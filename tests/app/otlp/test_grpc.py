@@ -19,8 +19,8 @@ from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
 from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver

@@ -11,7 +11,7 @@ import httpcore2
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from app.providers import EnvironmentProviders, client, transport
+from app.providers import EnvironmentProviders, client
 from app.providers.client import headers_of
 from app.providers.environment import MAX_ANSWER_BYTES
 from app.providers.secrets import parse_hosts
@@ -326,7 +326,7 @@ async def test_checked_address_is_the_connected_address(
         connected.append(host)
         return await real(backend, "127.0.0.1", *rest, **options)
 
-    monkeypatch.setattr(transport, "is_public", lambda address: address == "203.0.113.5")
+    monkeypatch.setattr(client, "is_public", lambda address: address == "203.0.113.5")
     monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect_tcp)
     port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
 

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from app.server.application import create_app
 from app.settings import Settings
-from stores.concurrency.byte_budget import FREE_BYTES
+from stores.concurrency.quotas import FREE_BYTES
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import EVENTS, all_of, results_of, streaming

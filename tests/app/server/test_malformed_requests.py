@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.app.command import eventually
 from tests.live_server import live_server
 
 MALFORMED = [
@@ -108,6 +109,7 @@ def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette
         client.sendall(b"no number\r\n")
         client.recv(65_536)
 
+    assert eventually(lambda: hasattr(app.state, "left"))
     assert app.state.left == {"type": "http.disconnect"}
 
 

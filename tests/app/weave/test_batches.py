@@ -10,13 +10,13 @@ import pytest
 
 from app.auth.permissions import RouteAccess
 from app.http.errors import reason, weave_status
-from app.weave import batches, call_writes, feedback
+from app.weave import batches
 from app.weave.request_body import Body, InvalidRequestError, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.concurrency.byte_budget import RequestBudget, Reservation
+from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.database import Database, transactions
 from stores.database.error_translation import RETRY_LATER
 from stores.errors import RateLimitedError, StoreError, UnavailableError
@@ -77,7 +77,7 @@ def test_invalid_item_does_not_lose_the_others(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(call_writes, "_MAX_VALUES", 50_000)
+    monkeypatch.setattr(batches, "_MAX_VALUES", 50_000)
     item, reason = bad_items(project)[name]
     first, last = start(project), start(project)
 
@@ -358,7 +358,7 @@ async def test_batch_of_many_invalid_items_blocks_no_other_request(
         RouteAccess(ANONYMOUS_WRITER, Role.WRITER),
         RequestBudget().reservation(),
     )
-    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    create = batches.upsert_calls if path == BATCH else batches.create_feedback
     turns = Turns()
 
     async with another_task(turns):
@@ -387,7 +387,7 @@ async def test_batch_without_memory_for_an_item_is_refused_whole(
     body = Body(
         bytearray(b'{"batch": [0, %b]}' % item), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), Full(RequestBudget())
     )
-    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    create = batches.upsert_calls if path == BATCH else batches.create_feedback
 
     with pytest.raises(type(error)):
         await create(Stores(database), body)
@@ -411,8 +411,8 @@ def test_dense_batch_is_refused_before_any_item_is_read(weave_api: httpx.Client,
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Store each large item of a batch separately."""
-    for module in (call_writes, feedback):
-        monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
+    for name in ("_CALL_BYTES_AT_ONCE", "_FEEDBACK_BYTES_AT_ONCE"):
+        monkeypatch.setattr(batches, name, 100_000)
 
 
 def dense_batch(project: str, path: str, reservation: Reservation) -> Body:
@@ -438,7 +438,7 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
             taken.append(self.size)
 
     reservation = Noting(RequestBudget())
-    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    create = batches.upsert_calls if path == BATCH else batches.create_feedback
 
     answer = await create(Stores(database), dense_batch(project, path, reservation))
 
@@ -464,7 +464,7 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
 async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
     database: Database, project: str, path: str, error: StoreError, cause: str
 ) -> None:
-    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    create = batches.upsert_calls if path == BATCH else batches.create_feedback
     stored: list[int] = []
 
     class Filling(Reservation):

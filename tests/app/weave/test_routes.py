@@ -14,7 +14,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from tests.app.weave.asking import end, posted, refused, start, started, streamed
 from tests.live_server import live_server

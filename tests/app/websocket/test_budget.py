@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from app.admission import Admission
 from app.admission.limits import websocket_limiter
+from app.graphql_http import GraphQLHTTP
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
@@ -27,8 +28,8 @@ from app.websocket import GraphQLWebSocket, protocol
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget, Reservation
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -88,7 +89,9 @@ async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
 @pytest.fixture
 def address(request_budget: RequestBudget) -> Iterator[str]:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 2 * BUDGET, admission=Admission(request_budget, websockets=websocket_limiter(40))
+        GraphQLHTTP(
+            schema, lambda _: None, 2 * BUDGET, admission=Admission(request_budget, websockets=websocket_limiter(40))
+        )
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
@@ -284,7 +287,9 @@ async def test_message_has_a_deadline_at_any_rate(
 
 async def test_message_refused_for_its_size_is_released(request_budget: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 100_000, admission=Admission(request_budget, websockets=websocket_limiter(40))
+        GraphQLHTTP(
+            schema, lambda _: None, 100_000, admission=Admission(request_budget, websockets=websocket_limiter(40))
+        )
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=WebSocketProtocol, ws_max_size=BUDGET) as host:
@@ -376,7 +381,7 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
 
 async def test_one_caller_may_use_half_of_the_connections() -> None:
     websockets = websocket_limiter(4)
-    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, admission=Admission(websockets=websockets))
+    endpoint = GraphQLWebSocket(GraphQLHTTP(schema, lambda _: None, BUDGET, admission=Admission(websockets=websockets)))
     with live_server(
         FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WebSocketProtocol
     ) as host:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.graphql_http import GraphQLHTTP
 from app.http import connections
 from app.websocket import GraphQLWebSocket
 from app.websocket.endpoint import flaw_of
@@ -112,7 +113,9 @@ class Contexts:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=3, init_timeout_seconds=0.5)
+    endpoint = GraphQLWebSocket(
+        GraphQLHTTP(schema, Contexts(), MAX_MESSAGE_BYTES), max_operations=3, init_timeout_seconds=0.5
+    )
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         yield f"ws://{host}/graphql"
 
@@ -467,7 +470,7 @@ async def test_server_close_ends_subscriptions_without_errors(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
     monkeypatch.setattr("app.websocket.protocol._CLOSE_SECONDS", 0.2)
-    endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
+    endpoint = GraphQLWebSocket(GraphQLHTTP(schema, Contexts(), MAX_MESSAGE_BYTES), max_operations=30)
     options = {"ws": WebSocketProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
         async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:

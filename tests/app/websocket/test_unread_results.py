@@ -13,6 +13,7 @@ from strawberry.types import ExecutionResult
 
 from app.admission import Admission
 from app.admission.limits import OperationLimiter
+from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from app.websocket.endpoint import MAX_RUNNING
 from app.websocket.protocol import WebSocketProtocol
@@ -54,7 +55,7 @@ def address(operation_limiter: OperationLimiter) -> Iterator[str]:
     Made.count = 0
     schema = LoomSchema(Query, limits=Limits())
     endpoint = GraphQLWebSocket(
-        schema, lambda _connection: None, 4000, admission=Admission(operations=operation_limiter)
+        GraphQLHTTP(schema, lambda _connection: None, 4000, admission=Admission(operations=operation_limiter))
     )
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WebSocketProtocol) as host:
         yield f"ws://{host}/graphql"

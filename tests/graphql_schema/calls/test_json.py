@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
 from stores.concurrency import time_slices
 from stores.json import codec
-from stores.row_fields import JsonField
+from stores.paging import JsonField
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.json.test_codec import nested

@@ -15,8 +15,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.operations import LimitedSchema, OnResult
-from graphql_schema.engine.results import PartialFailure
+from graphql_schema.engine.operations import LimitedSchema, OnResult, PartialFailure
 from graphql_schema.limits import Limits
 
 

@@ -27,7 +27,7 @@ from graphql_schema.fields import json_field, resolved_field
 from graphql_schema.fields.connections import Connection, ConnectionNames, Listing
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from stores.row_fields import JsonField
+from stores.paging import JsonField
 
 CALLS: Final[ContextVar[list[tuple[Any, ...]]]] = ContextVar("CALLS")
 """Calls of resolvers in this execution, each with its arguments, in order."""

@@ -15,7 +15,7 @@ from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution import CompilingExecutor
-from graphql_schema.execution.rows import Rows
+from graphql_schema.execution.executor import Rows
 from graphql_schema.schema import LoomSchema
 from tests.chance import SEED, cases
 from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, minimal_difference, random_cases

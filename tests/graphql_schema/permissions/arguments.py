@@ -12,7 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.calls.types import type_of_values
 from stores.calls import CallsFilter
-from stores.calls.filters import FILTER_FIELDS, Texts
+from stores.calls.fields import FILTER_FIELDS, Texts
 
 GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
 ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"

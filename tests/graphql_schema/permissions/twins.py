@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
-from stores.costs.inputs import NewCost
 from stores.costs.price_timeline import RATE_FIELDS
+from stores.costs.store import NewCost
 from stores.feedback import NewFeedback
 from stores.objects import ObjectVersion
 from stores.retention import Rule

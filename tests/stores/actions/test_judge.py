@@ -11,7 +11,8 @@ from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
-from stores.actions import ActionsStore, judge
+from stores.actions import ActionsStore
+from stores.actions import store as actions_store
 from stores.actions.store import CONCURRENT_JUDGEMENTS
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
@@ -159,7 +160,7 @@ async def test_running_call_is_judged_without_an_output(
         ),
         ({"role": "assistant", "content": ["text"]}, "PROVIDER_ERROR", "the model's response has no text"),
         (
-            json.dumps({"score": 1, "why": "x" * judge.MAX_RESPONSE_CHARACTERS}),
+            json.dumps({"score": 1, "why": "x" * actions_store.MAX_RESPONSE_CHARACTERS}),
             "PAYLOAD_TOO_LARGE",
             "the model's response has 65,559 characters; the limit is 65,536",
         ),

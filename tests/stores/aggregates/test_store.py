@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, own_usage
-from stores.aggregates.metrics import NAMES, Wanted
+from stores.aggregates.metrics import NAMES
 from stores.aggregates.own_usage import Unclear
 from stores.aggregates.pipelines import Rows
 from stores.aggregates.store import MAX_GROUPS
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.calls.filters import calls_match
+from stores.calls.fields import calls_match
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
@@ -220,7 +220,7 @@ async def test_covered_aggregate_reads_only_the_index(
     calls: CallsStore, database: Database, grouping: Grouping, wanted: list[str], index: str
 ) -> None:
     await write_threads(calls, 10)
-    rows = Rows(grouping, Wanted.of(wanted))
+    rows = Rows(grouping, wanted)
     match = {"$match": calls_match(PROJECT)}
 
     plan = await explain(database.calls, [*rows.facts([match], "calls", PROJECT, None), *rows.groups(in_memory=True)])
@@ -237,7 +237,7 @@ async def test_only_calls_of_unclear_usage_scope_are_compared_with_children(
     unclear = {"usage": {"loom": {"prompt_tokens": 1}}}
     await calls.write([start(101), end(101, summary=unclear)])
     await calls.write([start(102, parent_id=call_id(101), trace_id=trace_id(101)), end(102, summary=unclear)])
-    rows = Rows(Grouping(), Wanted.of(["total_tokens"]))
+    rows = Rows(Grouping(), ["total_tokens"])
 
     stages = rows.facts([{"$match": calls_match(PROJECT)}], "calls", PROJECT, None, Unclear())
     [union] = [stage["$unionWith"]["pipeline"] for stage in stages if "$unionWith" in stage]

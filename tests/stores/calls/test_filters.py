@@ -7,7 +7,7 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
-from stores.calls.filters import FILTER_FIELDS
+from stores.calls.fields import FILTER_FIELDS
 from stores.database import Database
 from stores.database.indexes import INDEXES
 from stores.errors import BadInputError
@@ -112,9 +112,9 @@ async def test_each_field_matches_its_case_in_lists_and_events(
     documents = await database.calls.find({"project_id": PROJECT}).to_list(None)
     passing = [each["id"] for each in documents if event_filter.matches(each, DocumentValues(each))]
 
-    assert await found(calls, calls_filter) == numbers, f"see the match of {name} in stores/calls/filters.py"
+    assert await found(calls, calls_filter) == numbers, f"see the match of {name} in stores/calls/fields.py"
     assert sorted(passing) == [call_id(number) for number in numbers], (
-        f"see the test of {name} in stores/calls/filters.py, which subscriptions use"
+        f"see the test of {name} in stores/calls/fields.py, which subscriptions use"
     )
 
 

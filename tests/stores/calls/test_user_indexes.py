@@ -7,7 +7,7 @@ from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query

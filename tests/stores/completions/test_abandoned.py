@@ -9,8 +9,8 @@ import pytest
 from app.background.jobs import MaintenanceJobs
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore, store, tracking
-from stores.completions.tracking import TrackedCall
+from stores.completions import CompletionsStore, store
+from stores.completions.store import TrackedCall
 from stores.database import Database
 from stores.database.leases import Lease
 from stores.errors import BadInputError, UnavailableError
@@ -94,8 +94,8 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     stand_in.is_released = True
     completion = await creating
 
-    assert (ended["status"], ended["exception"]) == ("error", tracking.SERVER_STOPPED)
-    assert ended["output"] == {"error": tracking.SERVER_STOPPED}
+    assert (ended["status"], ended["exception"]) == ("error", store.SERVER_STOPPED)
+    assert ended["output"] == {"error": store.SERVER_STOPPED}
     assert ended["inputs"] == INPUTS
     assert await has_no_lease(database)
     late = await kept(calls, call_id)
@@ -125,7 +125,7 @@ async def test_call_whose_end_was_not_stored_is_ended_by_others(
 
     assert "choices" in completion.response
     assert before["status"] == "running"
-    assert (await kept(calls, completion.call_id))["exception"] == tracking.SERVER_STOPPED
+    assert (await kept(calls, completion.call_id))["exception"] == store.SERVER_STOPPED
 
 
 async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsStore, database: Database) -> None:

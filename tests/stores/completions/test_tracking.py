@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.database import Database, project_registry
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.json import codec

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.concurrency.slots import Limiter, quota_refusal
+from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.errors import RateLimitedError, UnavailableError
 from tests.waiting import until
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from stores.calls import CallsStore
-from stores.concurrency import byte_budget as intake_module
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency import quotas as intake_module
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, start

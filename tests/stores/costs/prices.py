@@ -3,8 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from stores.costs.inputs import USD
-from stores.costs.price_timeline import Price
+from stores.costs.price_timeline import USD, Price
 
 PROJECT = "acme/chat"
 

@@ -10,7 +10,7 @@ from pymongo.errors import BulkWriteError
 from stores import digests, times
 from stores.calls import CallsStore
 from stores.costs import CostsStore
-from stores.costs.inputs import NewCost
+from stores.costs.store import NewCost
 from stores.database import Database, Document, project_registry
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore, NewFeedback

@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.predictions import Predictions, PredictionSelection
+from stores.evaluations.result_rows import Predictions, PredictionSelection
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start

@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.predictions import PredictionSelection
+from stores.evaluations.result_rows import PredictionSelection
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import explain

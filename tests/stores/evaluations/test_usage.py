@@ -6,7 +6,7 @@ from stores.calls import CallsStore
 from stores.costs import Prices
 from stores.costs.defaults import of_model
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.running.call_tree import Tally
+from stores.evaluations.running.worker import Tally
 from tests.stores.calls.builders import PROJECT
 from tests.stores.evaluations.builders import Json, graded, run_id, whole_run
 
@@ -42,6 +42,6 @@ async def test_run_that_sums_usage_costs_as_much_as_its_requests(
 def test_run_of_100_short_requests_costs_100_times_one() -> None:
     tally = Tally()
     for _ in range(100):
-        tally.add(Tally.from_summary({"usage": tokens(5_000)}))
+        tally.add(Tally({"usage": tokens(5_000)}))
 
     assert Prices(of_model(TIERED)).total_cost([tally.usage[TIERED]], 0) == 0.725

@@ -1,31 +1,30 @@
 """Tests of the fields of imported rows: their types, and the rewriting of refs for another project."""
 
-from collections.abc import Callable
-
 import pytest
 
 from stores.errors import BadInputError
+from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
 from stores.exports.row_reader import ImportedRow
 
 
 @pytest.mark.parametrize(
-    ("read", "name"),
+    ("columns", "name", "value"),
     [
-        (lambda fields: fields.text("number"), "number"),
-        (lambda fields: fields.required_text("nothing"), "nothing"),
-        (lambda fields: fields.integer("flag"), "flag"),
-        (lambda fields: fields.integer("huge"), "huge"),
-        (lambda fields: fields.required_index("minus"), "minus"),
-        (lambda fields: fields.time("text"), "text"),
-        (lambda fields: fields.required_time("nothing"), "nothing"),
-        (lambda fields: fields.own_ref("number", optional=True), "number"),
+        (CALL_COLUMNS, "display_name", 1),
+        (CALL_COLUMNS, "op_name", None),
+        (CALL_COLUMNS, "op_name", 1),
+        (CALL_COLUMNS, "wb_run_step", True),
+        (CALL_COLUMNS, "wb_run_step", 1 << 63),
+        (OBJECT_COLUMNS, "version_index", -1),
+        (OBJECT_COLUMNS, "version_index", None),
+        (CALL_COLUMNS, "ended_at", "noon"),
+        (CALL_COLUMNS, "started_at", None),
+        (FEEDBACK_COLUMNS, "call_ref", 1),
     ],
 )
-def test_field_of_the_wrong_type_is_named(read: Callable[[ImportedRow], object], name: str) -> None:
-    row = {"number": 1, "flag": True, "huge": 1 << 63, "minus": -1, "text": "noon", "nothing": None}
-
+def test_field_of_the_wrong_type_is_named(columns: Columns, name: str, value: object) -> None:
     with pytest.raises(BadInputError) as refused:
-        read(ImportedRow(row))
+        ImportedRow({name: value}, columns).values(name)
 
     assert refused.value.argument == name
 
@@ -33,12 +32,12 @@ def test_field_of_the_wrong_type_is_named(read: Callable[[ImportedRow], object],
 def test_refs_into_the_source_project_are_rewritten() -> None:
     row = {
         "project_id": "a/b",
-        "own": "weave:///a/b/call/1",
-        "near": "weave:///a/bc/call/1",
-        "plain": "a/b",
+        "call_ref": "weave:///a/b/call/1",
+        "trigger_ref": "weave:///a/bc/call/1",
+        "weave_ref": "a/b",
+        "creator": "weave:///a/b/call/1",
     }
-    fields, moved = ImportedRow(row), ImportedRow(row, "c/d")
 
-    assert [fields.own_ref(name) for name in ("own", "near", "plain")] == [row["own"], row["near"], row["plain"]]
-    assert [moved.own_ref(name) for name in ("own", "near", "plain")] == ["weave:///c/d/call/1", row["near"], "a/b"]
-    assert (fields.text("project_id"), moved.text("project_id")) == ("a/b", "c/d")
+    assert ImportedRow(row, FEEDBACK_COLUMNS).values(" ".join(row)) == row
+    moved = row | {"project_id": "c/d", "call_ref": "weave:///c/d/call/1"}
+    assert ImportedRow(row, FEEDBACK_COLUMNS, "c/d").values(" ".join(row)) == moved

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 from pymongo.errors import OperationFailure
 
-import stores.feedback.store as feedback_store
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
@@ -114,10 +113,10 @@ async def test_batch_too_large_for_a_small_server_is_refused_by_name(
     write: Callable[[FeedbackStore], Awaitable[object]],
     argument: str,
 ) -> None:
-    async def refuse(*_: object) -> None:
+    async def refuse(*_: object, **_named: object) -> None:
         raise OperationFailure("transaction is too large and will not fit in the storage engine cache", 388)
 
-    monkeypatch.setattr(feedback_store, "_write", refuse)
+    monkeypatch.setattr(FeedbackStore, "_store", refuse)
 
     with pytest.raises(PayloadTooLargeError) as caught:
         await write(store)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores.concurrency.byte_budget import FREE_BYTES, RequestBudget
+from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.json import codec, incremental, memory_estimate
 from tests.chance import cases

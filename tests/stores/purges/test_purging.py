@@ -102,8 +102,8 @@ async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Data
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
     await start_purge(database, PROJECT, entry["created_at"])
-    slow = await Purge.acquire(database, PROJECT, lease_seconds=0)
-    assert slow
+    slow = Purge(database, PROJECT, lease_seconds=0)
+    assert await slow.acquire()
     steps = slow.steps()
     await anext(steps)
     await database.purges.update_one({"_id": PROJECT}, {"$unset": {"held_until": ""}})

@@ -7,7 +7,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import compile_calls_query
+from stores.calls.list_query import compile_calls_query
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query, in_python

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
-from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
-from stores.calls.filters import calls_match
-from stores.calls.op_names import compile_calls_query
+from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS, calls_match
+from stores.calls.list_query import compile_calls_query
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.query import Query

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import compile_calls_query
+from stores.calls.list_query import compile_calls_query
 from stores.json.bson_copy import escape_key
 from stores.query import Query
 from stores.query.fields import Kind

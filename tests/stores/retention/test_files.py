@@ -12,13 +12,12 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
-from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.uploads import CHUNK_BYTES, TOUCHED_SECONDS
+from stores.files.uploads import CHUNK_BYTES, FIELDS, TOUCHED_SECONDS, discard_removed, remove
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import DAY
-from stores.retention.unused_file_sweep import digests_in
+from stores.retention.unused_file_search import digests_in
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback

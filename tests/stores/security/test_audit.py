@@ -17,9 +17,9 @@ from stores.errors import StoreError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from stores.purges import PurgesStore
-from stores.retention import Outcome, RetentionStore, Rule, sweep_state
+from stores.retention import Outcome, RetentionStore, Rule
 from stores.retention.rules import DAY
-from stores.retention.tombstone_sweep import TombstoneSweep
+from stores.retention.sweep import Sweep
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.feedback.test_purging import by_id
@@ -138,7 +138,7 @@ async def test_failed_sweep_logs_what_it_deleted(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(TombstoneSweep, "steps", failing_steps)
+        patched.setattr(Sweep, "remove_tombstones", failing_steps)
         with pytest.raises(StoreError, match="told by a test"):
             await swept.sweep(PROJECT, pause=0)
     assert sweeps(caplog) == [("failed", 1)]
@@ -149,14 +149,14 @@ async def test_failed_sweep_logs_what_it_deleted(
     assert sweeps(caplog) == []
 
 
-async def failing_steps(_: TombstoneSweep) -> WorkSteps:
+async def failing_steps(_: Sweep) -> WorkSteps:
     raise StoreError("told by a test")
     yield
 
 
-async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
+async def cut_off(swept: RetentionStore) -> Sweep:
     """Return the lease of a sweep that has deleted seven calls and stops there."""
-    hold = sweep_state.SweepLease(swept.database, PROJECT)
+    hold = Sweep(swept.database, PROJECT)
     assert await hold.start()
     await hold.advance(counts={"sweep.calls": 7})
     return hold

@@ -7,9 +7,8 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
-from stores.calls.fields import CALL_FIELDS
-from stores.calls.filters import FILTER_FIELDS, calls_match
-from stores.calls.op_names import compile_calls_query
+from stores.calls.fields import CALL_FIELDS, FILTER_FIELDS, calls_match
+from stores.calls.list_query import compile_calls_query
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query

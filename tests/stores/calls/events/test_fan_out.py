@@ -15,7 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter, FanOut, fan_out
-from stores.calls.events.event_log import Subscriber, SubscriptionEndedError
+from stores.calls.events.fan_out import Subscriber, SubscriptionEndedError
 from stores.database import Database, Document
 from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands

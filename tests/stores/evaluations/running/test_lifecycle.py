@@ -19,9 +19,8 @@ from stores.evaluations.logged_runs import Complete, Failed, NotFound, Status
 from stores.evaluations.logged_runs import Running as StillRunning
 from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import worker as run_module
-from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.store import cancel_ordered_by
-from stores.evaluations.running.worker import MAX_TAKES_WITHOUT_PROGRESS, RowWorker
+from stores.evaluations.running.worker import MAX_TAKES_WITHOUT_PROGRESS, RowWorker, id_in_run
 from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import GracePeriods
@@ -239,7 +238,7 @@ async def test_external_writes_to_a_runs_calls_do_not_end_it(
     call_id = await order(stores, MANY[:2])
     root = await stores.calls.one(PROJECT, call_id, ["trace_id"])
     assert root
-    known = RunCalls(PROJECT, call_id, root["trace_id"], None).id_of("0/0/predict")
+    known = id_in_run(call_id, "0/0/predict")
     started = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
     await stores.calls.write([started, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
     await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # the interruption came at this moment

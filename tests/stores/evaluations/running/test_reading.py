@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores.database import Database
-from stores.evaluations.predictions import PredictionSelection
+from stores.evaluations.result_rows import PredictionSelection
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
 from tests.stand_in_provider import USAGE, StandIn

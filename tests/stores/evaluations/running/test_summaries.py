@@ -71,7 +71,7 @@ def test_number_of_distinct_keys_is_bounded() -> None:
         summary.add({"scores": {"judge": {f"key {number}": number}}})
 
     assert len(summary.summary()["judge"]) == summaries.MAX_KEYS
-    assert summary.key_budget.left_out == 100
+    assert summary.left_out == 100
 
 
 def test_too_deep_values_are_omitted() -> None:
@@ -83,4 +83,4 @@ def test_too_deep_values_are_omitted() -> None:
     summary.add({"scores": {"judge": deep}})
 
     assert summary.summary() == {"judge": None}
-    assert summary.key_budget.left_out == 1
+    assert summary.left_out == 1

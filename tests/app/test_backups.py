@@ -12,10 +12,8 @@ import bson
 import pytest
 from pymongo import MongoClient
 
-from app.backups import restore as backups_restore
-from app.backups.archive import FORMAT, BackupError, BackupWriter, DocumentCount, records, verified
-from app.backups.dump import write_backup
-from app.backups.restore import restore
+from app import backups
+from app.backups import FORMAT, BackupError, BackupWriter, DocumentCount, records, restore, verified, write_backup
 from app.cli import main
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
@@ -243,13 +241,13 @@ async def test_losing_concurrent_restore_names_the_conflict(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = backups_restore._prepare
+    begin = backups._prepare
 
     def begin_beside_another(stored: Any) -> None:
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(backups_restore, "_prepare", begin_beside_another)
+    monkeypatch.setattr(backups, "_prepare", begin_beside_another)
 
     with pytest.raises(BackupError, match="another process writes to the database"):
         restore(client, empty, tmp_path / "backup")

@@ -7,9 +7,9 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.scan_slots import MAX_SCANS, scan_limiter
-from stores.concurrency.slots import Limiter
+from stores.concurrency.quotas import Limiter
 from stores.database import Database
+from stores.database.connection import MAX_SCANS, scan_limiter
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query

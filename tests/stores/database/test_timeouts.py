@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.concurrency.timeouts import OperationTimeout
+from stores.database.connection import OperationTimeout
 
 SECONDS = 0.01
 
