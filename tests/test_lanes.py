@@ -30,20 +30,32 @@ def test_address(mongodb_uri, number):
     unfinished = folder / f"unfinished-{os.getpid()}"
     unfinished.write_text(mongodb_uri)
     unfinished.rename(folder / f"uri-{os.getpid()}")
-    while len(list(folder.glob("uri-*"))) < 2 or (folder / "wait").exists():
+    while len(list(folder.glob("uri-*"))) < int(os.environ["WORKERS"]) or (folder / "wait").exists():
         time.sleep(0.05)
 """
 
 
 @contextmanager
-def run_of_two_workers(folder: Path, tests: str = PROBE) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run tests in two workers. Those of PROBE write the URI of their server into the folder."""
+def run_of_workers(folder: Path, workers: int, tests: str = PROBE) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run tests in so many workers, or without any. Those of PROBE write the URI of their server into the folder."""
     (folder / "test_probe.py").write_text(tests)
-    options = ["-n", "2", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml", "--rootdir", "."]
+    options = [
+        "-n",
+        str(workers),
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.conftest",
+        "-c",
+        "pyproject.toml",
+        "--rootdir",
+        ".",
+    ]
+    inherited = {key: value for key, value in os.environ.items() if key != GIVEN and not key.startswith("PYTEST_")}
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", *options, str(folder / "test_probe.py")],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != GIVEN and not name.startswith("PYTEST_")},
+        env={**inherited, "WORKERS": str(workers)},
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     ) as run:
@@ -65,7 +77,7 @@ def folder_of(uri: str) -> Path:
 
 def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
-    with run_of_two_workers(tmp_path) as run:
+    with run_of_workers(tmp_path, 2) as run:
         assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
         mongod = mongod_pid(folder_of(uris(tmp_path)[0]))
         was_alive = is_alive(mongod)
@@ -80,8 +92,8 @@ def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "wait").touch()
-    with run_of_two_workers(tmp_path) as run:
-        assert eventually(lambda: len(uris(tmp_path)) == 2 or run.poll() is not None)
+    with run_of_workers(tmp_path, 1) as run:
+        assert eventually(lambda: len(uris(tmp_path)) == 1 or run.poll() is not None)
         folder = folder_of(uris(tmp_path)[0])
         mongod = mongod_pid(folder)
         os.killpg(run.pid, number) if number is signal.SIGINT else run.send_signal(number)
@@ -91,7 +103,7 @@ def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.S
     if number is signal.SIGKILL:
         assert folder.exists()
         os.utime(folder, (0, 0))  # as if the run had been killed an hour ago
-        with run_of_two_workers(tmp_path, "def test_nothing(): pass") as run:
+        with run_of_workers(tmp_path, 0, "def test_nothing(): pass") as run:
             assert run.wait(TIMEOUT_SECONDS) == 0
     assert eventually(lambda: not folder.exists())
 

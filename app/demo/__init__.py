@@ -18,7 +18,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 
 PROJECT_ID: Final = "demo/assistant"
-_THREADS: Final = 145
+THREADS: Final = 145
 _LIVE_THREADS: Final = 4
 _BATCH: Final = 500
 
@@ -97,7 +97,7 @@ class _DemoData:
         self.now = now
         world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
         examples = evaluation.examples(world)
-        self.turns = [turn for _ in range(_THREADS) for turn in assistant.thread(world)]
+        self.turns = [turn for _ in range(THREADS) for turn in assistant.thread(world)]
         self.turns += [turn for _ in range(_LIVE_THREADS) for turn in assistant.live_thread(world)]
         self.nights = [nightly.night(world, days_ago) for days_ago in range(DAYS)]
         before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)

@@ -1,18 +1,15 @@
 """Fixtures: a Chromium that reaches only this machine, and a server with the demo data."""
 
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
+from tests.app.command import serving
 from tests.browser.graphiql_page import GraphiqlPage
 from tests.requirements import go_without
 
@@ -77,30 +74,9 @@ async def _graphiql(chromium: "Browser", url: str) -> AsyncIterator[GraphiqlPage
 @pytest.fixture(scope="package")
 def demo_server_url() -> Iterator[str]:
     """Run `loomql serve --demo` and yield its address once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
     # pytest's tmp_path is often too long for the paths of mongod's sockets.
-    with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
-        command = [sys.executable, "-m", "app.cli", "serve", "--demo", "--port", str(port), "--data-dir", folder]
-        server = subprocess.Popen(command)
-        try:
-            wait_until_ready(url, server)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(timeout=60)
-
-
-def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            pytest.fail(f"the server ended with {server.returncode} before it was ready")
-        try:
-            if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail("the server was not ready within two minutes")
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        serving(Path(folder) / "output", "--demo", "--data-dir", f"{folder}/data") as server,
+    ):
+        yield server.url.removesuffix("/graphql")

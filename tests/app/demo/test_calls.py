@@ -54,9 +54,10 @@ async def test_loading_twice_changes_nothing(fresh: Stores) -> None:
     assert await rows_of(fresh.calls) == before
 
 
-async def test_loading_later_moves_the_same_calls_to_the_present(fresh: Stores, rows: dict[str, Row]) -> None:
+async def test_loading_later_moves_the_same_calls_to_the_present(fresh: Stores) -> None:
     later = NOW + 3 * DAY + 7 * HOUR
     await demo.load(fresh, PROJECT, ignore, now=NOW)
+    rows = await rows_of(fresh.calls)
 
     await demo.load(fresh, PROJECT, ignore, now=later)
 
