@@ -105,7 +105,11 @@ def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
 def _ended(start: Document, end: Document) -> Document:
     latency = (end["ended_at"] - start["started_at"]) // 1000
     size = start["start_size_bytes"] + end["end_size_bytes"]
-    own = {name: value for name, value in end.items() if name not in (*KEY_FIELDS, "json")}
+    own = {
+        name: value
+        for name, value in end.items()
+        if name not in (*KEY_FIELDS, "json") and (value is not None or name in end["json"])
+    }
     texts = {f"json.{name}": text for name, text in end["json"].items()}
     return own | texts | {"latency_ms": latency, "storage_size_bytes": size}
 
