@@ -69,6 +69,9 @@ class Query:
         """First word of the text.
 
         It is never empty.
+
+        Raises:
+            NotFoundError: if there is no text.
         """
         return Word(position=0, length=11, size=Size.LONG)
 
@@ -83,6 +86,9 @@ class Query:
                 from the end: 0
                 for the last.
             starts_with: Prefix of the word: any text.
+
+        Raises:
+            KeyError: if no size has this name.
         """
         return Word(position=number, length=before, size=Size[starts_with])
 
