@@ -90,7 +90,11 @@ def _below_attributes(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def describe(schema: GraphQLSchema) -> None:
-    """Describe the types of a schema, their fields, arguments and enum values by docstrings."""
+    """Describe the types of a schema, their fields, arguments and enum values by docstrings.
+
+    Raises:
+        ValueError: if a docstring describes an argument that its field does not have.
+    """
     for kind in schema.type_map.values():
         definition = kind.extensions.get(_DEFINITION)
         documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
@@ -115,4 +119,9 @@ def _describe_field(field: GraphQLField | GraphQLInputField, docstrings: Mapping
         descriptions = _arguments_in(docstring) or _arguments_in(resolver)
         for argument in field.args.values():
             name = argument.extensions[_DEFINITION].python_name
-            argument.description = descriptions.get(name, argument.description)
+            argument.description = descriptions.pop(name, argument.description)
+        if descriptions:
+            raise ValueError(
+                f"the docstring of {declared.python_name} describes arguments that the field does not have: "
+                f"{', '.join(descriptions)}"
+            )

@@ -145,6 +145,23 @@ def test_section_of_a_docstring_describes_the_arguments() -> None:
     }
 
 
+def test_description_of_a_missing_argument_is_refused() -> None:
+    @strawberry.type
+    class Stale:
+        @resolved_field()
+        def word(self, number: int) -> str:
+            """Word of the text.
+
+            Args:
+                number: Number of words to skip.
+                prefix: Prefix of the word.
+            """
+            return str(number)
+
+    with pytest.raises(ValueError, match=r"the docstring of word describes arguments .* not have: prefix"):
+        LoomSchema(Stale, limits=Limits())
+
+
 def test_docstring_below_a_member_describes_the_value_of_an_enum() -> None:
     kind = LoomSchema(Query, limits=Limits())._schema.type_map["Size"]
     assert isinstance(kind, GraphQLEnumType)
