@@ -59,6 +59,17 @@ The root field of a rejection is "".
 
 _NO_OBSERVER: Final[AbstractContextManager[OnResult]] = nullcontext(lambda _result: None)
 
+Execute = Callable[[object], AwaitableOrValue[ExecutionResult]]
+"""Executes an operation for an event. It returns the result itself if nothing must be awaited: a task costs more than
+most results.
+"""
+
+_END: Final = object()
+"""Marks the end of the events."""
+
+_COPIES: Final = 3
+"""Number of copies of a result in memory: objects, bytes and text, each of about the same size."""
+
 
 class PartialFailure(ExecutionResult):
     """The result of a mutation that had errors but may have changed data."""
@@ -335,13 +346,6 @@ async def _single(result: ExecutionResult) -> StreamResult:
     yield result
 
 
-_END: Final = object()
-"""Marks the end of the events."""
-
-_COPIES: Final = 3
-"""Number of copies of a result in memory: objects, bytes and text, each of about the same size."""
-
-
 class SharedEvent(Protocol):
     """An event for several subscribers; it caches results made from it, and counts their size."""
 
@@ -368,12 +372,6 @@ class SharedResult(ExecutionResult):
     def text(self) -> str:
         """Return the response as JSON text."""
         return self.encoded.decode()
-
-
-Execute = Callable[[object], AwaitableOrValue[ExecutionResult]]
-"""Executes an operation for an event. It returns the result itself if nothing must be awaited: a task costs more than
-most results.
-"""
 
 
 def _share(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:

@@ -52,7 +52,6 @@ Info = GraphQLResolveInfo[Any]
 IS_ROW: Final = "IS_ROW"
 """Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
 
-
 Data = dict[str, Any]
 Location = Path | tuple[Any, str | int, str | None] | None
 """Location of an object: a path, or a tuple of the parent location, key and type name, from which few paths are built.
@@ -62,6 +61,9 @@ None is the root.
 
 MAX_CONCURRENT_ROOT_FIELDS: Final = 4
 """Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
+
+_ROOT: Final = 0, 0
+"""Key of the root's rows, which no type and selection have."""
 
 
 class _Owner(Coroutine[Any, Any, Any]):
@@ -167,10 +169,6 @@ class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -- any function
         async with self.root_slots or nullcontext():
             return await asyncio.to_thread(function, *arguments)
-
-
-_ROOT: Final = 0, 0
-"""Key of the root's rows, which no type and selection have."""
 
 
 class CompilingExecutor(LimitedRootsExecutor):

@@ -328,7 +328,7 @@ def _enum(kind: GraphQLEnumType) -> Leaf | None:
 
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
-"""Takes four functions of `rows.Rows`, and the arguments of calls by position.
+"""Takes four functions of `executor.Rows`, and the arguments of calls by position.
 
 Returns the row function.
 """

@@ -39,6 +39,15 @@ _Type = TypeVar("_Type", bound=type)
 FieldDefinition = Any
 """A field of a type or an input. In the class it has the type of its annotation, which its factory cannot know."""
 
+RawInfo = Any
+"""Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
+
+TYPENAME: Final = "__typename"
+"""Key of a row with the name of its GraphQL type, for fields of several types."""
+
+_SIGNATURE: Final = "__signature__"
+_NUMBER: Final = re.compile("(?<=[a-z]{2})(?=[0-9])")
+
 
 def argument(description: str) -> object:
     """Annotation of an argument with its description."""
@@ -59,7 +68,7 @@ JsonPath = Annotated[
 
 
 def plain_field(description: str | None = None, **cost: Unpack[Cost]) -> FieldDefinition:
-    """Plain field whose cost or description is not the default; the docstring below an attribute describes it."""
+    """Plain field with a cost, or with a description that no docstring below it can have, such as a shared one."""
     return strawberry.field(description=description, metadata=declared(cost))
 
 
@@ -94,7 +103,10 @@ def subscription_field(*, of: object) -> Callable[[_Resolver], _Resolver]:
 def computed_field(
     of: Callable[[Any], object], returns: object = None, description: str | None = None, **cost: Unpack[Cost]
 ) -> FieldDefinition:
-    """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None."""
+    """Field whose value is `of(source)`, of the GraphQL type `returns`; of the annotated type if that is None.
+
+    The docstring below the field describes it, or else `description`.
+    """
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- Strawberry replaces it by the field's type
         return of(parent)
@@ -149,9 +161,6 @@ def with_class_counts(cls: _Type) -> _Type:
     return cls
 
 
-_SIGNATURE: Final = "__signature__"
-
-
 def parameters(optional: Mapping[str, object], required: Mapping[str, object] | None = None) -> list[Parameter]:
     """Return keyword parameters by name and annotation; the optional ones follow, with the default None."""
     kind = Parameter.KEYWORD_ONLY
@@ -185,13 +194,6 @@ def grouped_arguments(
         return resolve
 
     return spread
-
-
-RawInfo = Any
-"""Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
-
-
-_NUMBER: Final = re.compile("(?<=[a-z]{2})(?=[0-9])")
 
 
 @lru_cache(2_000)  # bounded: fields outside the schema are rejected before
@@ -247,10 +249,6 @@ def _is_of(fragment: InlineFragmentNode | FragmentDefinitionNode, types: Sequenc
     """Return True if a fragment applies to a value of `types`; without `types` it applies to any value."""
     condition = fragment.type_condition
     return not types or condition is None or condition.name.value in types
-
-
-TYPENAME: Final = "__typename"
-"""Key of a row with the name of its GraphQL type, for fields of several types."""
 
 
 @strawberry.interface

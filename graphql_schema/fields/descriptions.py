@@ -26,7 +26,7 @@ _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 _TYPE: Final = "__strawberry_definition__"
 """Attribute of the classes of types and enums."""
 
-_SECTION: Final = "\nArgs:\n"
+_SECTION: Final = re.compile(r"\n(Args|Raises|Returns|Yields):\n((?: {4}.*(?:\n|$))*)")
 _ARGUMENT: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
@@ -36,13 +36,14 @@ def description_of(documented: object) -> str:
 
 
 def description_in(docstring: str) -> str:
-    """Return the description in a docstring: its text in one line, without the section `Args:`."""
-    return _in_one_line(docstring.partition(_SECTION)[0])
+    """Return the description in a docstring: its text in one line, without sections such as `Args:`."""
+    return _in_one_line(_SECTION.sub("", docstring))
 
 
 def _arguments_in(docstring: str) -> dict[str, str]:
     """Return the descriptions of arguments in the section `Args:` of a docstring, by name."""
-    return {name: _in_one_line(text) for name, text in _ARGUMENT.findall(docstring.partition(_SECTION)[2])}
+    sections = "".join(text for title, text in _SECTION.findall(docstring) if title == "Args")
+    return {name: _in_one_line(text) for name, text in _ARGUMENT.findall(sections)}
 
 
 def _in_one_line(text: str) -> str:
@@ -89,7 +90,11 @@ def _below_attributes(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def describe(schema: GraphQLSchema) -> None:
-    """Describe the types of a schema, their fields, arguments and enum values by docstrings."""
+    """Describe the types of a schema, their fields, arguments and enum values by docstrings.
+
+    Raises:
+        ValueError: if a docstring describes an argument that its field does not have.
+    """
     for kind in schema.type_map.values():
         definition = kind.extensions.get(_DEFINITION)
         documented = getattr(definition, "origin", None) or getattr(definition, "wrapped_cls", None)
@@ -114,4 +119,9 @@ def _describe_field(field: GraphQLField | GraphQLInputField, docstrings: Mapping
         descriptions = _arguments_in(docstring) or _arguments_in(resolver)
         for argument in field.args.values():
             name = argument.extensions[_DEFINITION].python_name
-            argument.description = descriptions.get(name, argument.description)
+            argument.description = descriptions.pop(name, argument.description)
+        if descriptions:
+            raise ValueError(
+                f"the docstring of {declared.python_name} describes arguments that the field does not have: "
+                f"{', '.join(descriptions)}"
+            )

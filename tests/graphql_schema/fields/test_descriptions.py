@@ -69,6 +69,9 @@ class Query:
         """First word of the text.
 
         It is never empty.
+
+        Raises:
+            NotFoundError: if there is no text.
         """
         return Word(position=0, length=11, size=Size.LONG)
 
@@ -83,6 +86,9 @@ class Query:
                 from the end: 0
                 for the last.
             starts_with: Prefix of the word: any text.
+
+        Raises:
+            KeyError: if no size has this name.
         """
         return Word(position=number, length=before, size=Size[starts_with])
 
@@ -137,6 +143,23 @@ def test_section_of_a_docstring_describes_the_arguments() -> None:
         "before": "End.",
         "startsWith": "Prefix of the word: any text.",
     }
+
+
+def test_description_of_a_missing_argument_is_refused() -> None:
+    @strawberry.type
+    class Stale:
+        @resolved_field()
+        def word(self, number: int) -> str:
+            """Word of the text.
+
+            Args:
+                number: Number of words to skip.
+                prefix: Prefix of the word.
+            """
+            return str(number)
+
+    with pytest.raises(ValueError, match=r"the docstring of word describes arguments .* not have: prefix"):
+        LoomSchema(Stale, limits=Limits())
 
 
 def test_docstring_below_a_member_describes_the_value_of_an_enum() -> None:
