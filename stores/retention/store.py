@@ -114,7 +114,7 @@ class RetentionStore:
             document = await self.database.retention.find_one({"_id": project_id})
             rule = Retention.from_document(project_id, document).rule
         if not rule:
-            raise BadInputError(f"{project_id} has no rule; send keep_days or keep_calls", "keep_days")
+            raise BadInputError(f"{project_id} has no rule; state how many days or calls to keep", "keep_days")
         limits = await limits_of(self.database, project_id, rule, self._grace_periods)
         return await Preview(self.database, project_id, limits, self._grace_periods).counts(wanted)
 

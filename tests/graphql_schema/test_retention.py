@@ -125,7 +125,7 @@ async def test_non_admin_error_says_how_to_get_access(run: Run) -> None:
         (SET, {"calls": -7}, "BAD_USER_INPUT", "keepCalls: -7 calls is out of range; send 1 to 2,000,000,000"),
         (SET, {"days": 1, "project": "acme/typo"}, "NOT_FOUND", "projectId: project acme/typo does not exist"),
         (SET, {"days": 1, "project": "acme"}, "BAD_USER_INPUT", "projectId: 'acme' is not a project id"),
-        (PREVIEW, {}, "BAD_USER_INPUT", "keepDays: acme/chat has no rule; send keep_days"),
+        (PREVIEW, {}, "BAD_USER_INPUT", "keepDays: acme/chat has no rule; state how many days"),
         (PREVIEW, {"days": 99999999}, "BAD_USER_INPUT", "keepDays: 99,999,999 days is out of range"),
         (SWEEP, {}, "BAD_USER_INPUT", "projectId: acme/chat has no rule; set one with retentionSet"),
         (SWEEP, {"project": "acme/typo"}, "NOT_FOUND", "projectId: project acme/typo does not exist"),

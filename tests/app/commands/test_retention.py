@@ -129,7 +129,7 @@ def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkey
         (("retention", "set", PROJECT), 2, "set --keep-days, --keep-calls or both"),
         (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; send 1 to"),
         (("retention", "set", PROJECT, "--keep-days", "x"), 2, "invalid int value"),
-        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; send keep_days"),
+        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; state how many days"),
         (("retention", "sweep", "acme/typo"), 1, "project acme/typo does not exist"),
         (("retention", "show", "acme/typo"), 1, "project acme/typo does not exist"),
         (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "project acme/typo does not exist"),
