@@ -155,7 +155,10 @@ def permission_for(route_name: str, permissions: Mapping[str, RoutePermission] =
         TypeError: the route has none.
     """
     if route_name not in permissions:
-        raise TypeError(f"{route_name} has no permission: add the role that it requires to app/auth/permissions.py")
+        raise TypeError(
+            f"{route_name} has no permission: add the role that it requires to app/auth/permissions.py, or to "
+            "app/weave/routes.py for a route of the Weave SDK"
+        )
     return permissions[route_name]
 
 

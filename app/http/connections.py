@@ -27,6 +27,26 @@ SESSION: Final = "session"
 REQUEST_RECORD: Final = "request_record"
 """The record of the request, an `app.observability.requests.RequestRecord`."""
 
+BEAT_SECONDS: Final = 12
+"""Interval in seconds between keepalive messages, short enough for proxies."""
+
+TIMEOUT_SECONDS: Final = 60
+"""Time in seconds after which a client that reads or answers nothing is disconnected."""
+
+LOOK_SECONDS: Final = 0.5
+"""Delay before the server checks for a disconnect; most responses are ready earlier."""
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
+FORM: Final = "multipart/form-data"
+
+_EXACT, _SAME_KIND, _ANY = 2, 1, 0
+
+_EVERY: Final = "*"
+
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     """Return the value of the first ASGI header with a name; None if there is none."""
@@ -34,15 +54,6 @@ def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes
         if name == wanted:
             return value
     return None
-
-
-BEAT_SECONDS: Final = 12
-"""Interval in seconds between keepalive messages, short enough for proxies."""
-
-TIMEOUT_SECONDS: Final = 60
-"""Time in seconds after which a client that reads or answers nothing is disconnected."""
-
-_EVERY: Final = "*"
 
 
 @lru_cache(1024)
@@ -96,16 +107,6 @@ def check_host(scope: Scope, allowed_names: frozenset[str]) -> None:
             f"this server has no API keys, so it accepts only known host names, and {header[:200]!r} is not one of "
             "them; add it to LOOMQL_ALLOWED_HOSTS on the server, or create a key"
         )
-
-
-JSON: Final = "application/json"
-PROTOBUF: Final = "application/x-protobuf"
-GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
-HTML: Final = "text/html"
-EVENT_STREAM: Final = "text/event-stream"
-FORM: Final = "multipart/form-data"
-
-_EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
 
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
@@ -170,10 +171,6 @@ async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client disconnects; drops what it still sends."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-LOOK_SECONDS: Final = 0.5
-"""Delay before the server checks for a disconnect; most responses are ready earlier."""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The import of one file."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -34,14 +35,15 @@ class Importing:
             UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; the next run resumes here.
             ConflictError: concurrent writes conflicted repeatedly; the next run resumes here.
         """
-        on_progress(self.progress)
-        for line in lines_of(self._source, self.progress.offset, self.progress.line):
-            await self._read_line(line)
-            if self._batches.is_full:
-                await self._store(line)
-                on_progress(self.progress)
-        await self._store()
-        on_progress(self.progress)
+        with closing(self.rejects):
+            on_progress(self.progress)
+            for line in lines_of(self._source, self.progress.offset, self.progress.line):
+                await self._read_line(line)
+                if self._batches.is_full:
+                    await self._store(line)
+                    on_progress(self.progress)
+            await self._store()
+            on_progress(self.progress)
         self._finish()
         return self.progress
 

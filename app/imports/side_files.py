@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from stores.errors import StoreError
 from stores.json import codec
@@ -80,6 +80,7 @@ class Rejects:
 
     def __init__(self, source: Path, folder: Path, kept: int) -> None:
         self.path = folder / f"{source.name}{_REJECTS_SUFFIX}"
+        self._file: BinaryIO | None = None
         if kept and self.path.exists():
             # The user may have shortened the file meanwhile.
             os.truncate(self.path, min(kept, self.size()))
@@ -94,9 +95,17 @@ class Rejects:
         else:
             entry["error"] = error
         entry["content"] = content.decode("utf-8", "backslashreplace").rstrip("\n")
-        with self.path.open("ab") as file:
-            file.write(codec.dumps(entry) + b"\n")
+        if self._file is None:
+            self._file = self.path.open("ab")  # once: an open for each line takes more time than the line
+        self._file.write(codec.dumps(entry) + b"\n")
 
     def size(self) -> int:
-        """Return the size of the file in bytes; 0 if there is none."""
+        """Flush the file and return its size in bytes; 0 if there is none."""
+        if self._file:
+            self._file.flush()
         return self.path.stat().st_size if self.path.exists() else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()

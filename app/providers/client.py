@@ -28,24 +28,17 @@ from stores.providers import Endpoint, JsonObject, ProviderError
 _CONNECTIONS: Final = httpx2.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=15)
 
 _MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
-
 _STALL_SECONDS: Final = 5.0
 """Time in seconds after which a download fails that makes no progress."""
 
 _MAX_ATTEMPTS: Final = 3
-
 _PAUSE_SECONDS: Final = 0.5
-
 _MAX_PAUSE_SECONDS: Final = 20.0
-
 _MAX_MESSAGE_LENGTH: Final = 500
-
 _RETRIED: Final = frozenset({429, 503})
-
 _LONGEST_RETRY_AFTER: Final = 86_400.0
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, a token
-
 _VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
 
 _RESERVED: Final = re.compile(
@@ -61,6 +54,10 @@ _HARMLESS: Final = re.compile("anthropic-(beta|version)|http-referer|openai-(bet
 """Headers of the known providers' own APIs; they do not affect routing."""
 
 _OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, known in KNOWN_PROVIDERS.items())
+
+# At level DEBUG these libraries log requests, whose content must not be in logs.
+for _name in ("httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):
@@ -169,11 +166,6 @@ class _BoundedStream(httpx2.AsyncByteStream):
 def too_large(max_bytes: int) -> ProviderError:
     """Return the error for a response above the limit."""
     return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the limit. Ask for less.")
-
-
-# At level DEBUG these libraries log requests, whose content must not be in logs.
-for _name in ("httpx2", "httpcore2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class ProviderClient:

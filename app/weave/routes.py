@@ -88,7 +88,6 @@ WEAVE_PERMISSIONS: Final = {
 
 _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 
-
 _QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
 _CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
 

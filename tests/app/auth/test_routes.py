@@ -276,7 +276,7 @@ async def _watch(*_given: object) -> None:
 )
 def test_route_without_permission_fails_startup(route: BaseRoute, endpoint: str) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape(endpoint)}.* has no permission"):
-        guard_routes([route])
+        guard_routes([route], PERMISSIONS)
 
 
 async def test_each_method_of_a_route_has_its_own_permission() -> None:

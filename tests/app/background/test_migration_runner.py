@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -119,6 +120,30 @@ async def test_refused_migration_is_retried_and_logged_once(
         "the backfill of older calls failed; it is tried again: away"
     ]
     assert await old.calls.count_documents({"turn_of": "talk", "total_tokens": 1_000_000}) == 3
+
+
+async def test_pauses_double_up_to_a_limit_until_the_migration_advances(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, anothers = (Progress(looked_at=1, changed=0, total=3, is_ours=is_ours) for is_ours in (True, False))
+    steps = [*[UnavailableError("away")] * 11, ours, UnavailableError("away"), *[anothers] * 7, None]
+    pauses: list[float] = []
+
+    async def advance(_self: CallsBackfill) -> Progress | None:
+        step = steps.pop(0)
+        if isinstance(step, UnavailableError):
+            raise step
+        return step
+
+    async def pause(seconds: float) -> None:
+        pauses.append(round(seconds, 2))
+
+    monkeypatch.setattr(CallsBackfill, "advance", advance)
+    monkeypatch.setattr("app.background.jobs.asyncio", SimpleNamespace(sleep=pause))
+    await MigrationRunner(database).finish()
+
+    doubled = [0.02 * 2**number for number in range(9)]
+    assert pauses == [*doubled, 10, 10, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1]
 
 
 async def test_unexpected_error_stops_neither_the_migration_nor_the_server(

@@ -1,10 +1,11 @@
 """Tests that the Accept header chooses the media type of an answer."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
+from app.http import connections
 from app.http.connections import is_for_this_machine, media_type_of, negotiate, prefers_events, prefers_html
 from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 
@@ -29,6 +30,9 @@ from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
         ("text/html", None),
         ("image/*", None),
         ("application/json;q=0", None),
+        ("application/json, application/json;q=0", None),
+        ("application/json;q=0, application/json", "application/json"),
+        (f"application/json, {GRAPHQL_RESPONSE};q=0, application/json;q=0, application/json", "application/json"),
     ],
 )
 def test_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
@@ -42,6 +46,19 @@ def test_long_headers_are_not_kept() -> None:
             is_for_this_machine(f"host-{number}." + "x" * 60_000)
 
     assert kept_bytes(read_headers) < 1_000_000
+
+
+def test_equal_items_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def parse(item: str) -> tuple[str, Mapping[str, str]]:
+        parsed.append(item)
+        return media_type_of(item)
+
+    monkeypatch.setattr(connections, "media_type_of", parse)
+
+    assert negotiate("a/b," * 60_000 + "application/json") == "application/json"
+    assert parsed == ["application/json", "a/b"]
 
 
 def kept_bytes(act: Callable[[], object]) -> int:
