@@ -26,7 +26,6 @@ DEFAULT_SIZE: Final = 100
 _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
-
 _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
 _PARSED: Final = "parsed"

@@ -15,6 +15,9 @@ FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """Bounds of the years 1 to 9999, which `datetime` can format, in microseconds since the epoch."""
 
+DURATION_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the buckets of a `DurationHistogram` in seconds, inclusive."""
+
 
 def now() -> int:
     """Return the current time in microseconds since the epoch."""
@@ -70,10 +73,6 @@ _MINUTES: Final = _Minutes()
 _SECONDS: Final = [f"{number:02}." for number in range(60)]
 _THOUSANDTHS: Final = [f"{number:03}" for number in range(1000)]
 _MILLIONTHS: Final = [f"{number:03}Z" for number in range(1000)]
-
-
-DURATION_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the buckets in seconds, inclusive."""
 
 
 class DurationHistogram:

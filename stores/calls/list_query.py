@@ -224,7 +224,7 @@ class CallsQuery:
             yield session, prices
 
     async def _find_new_versions(self) -> bool:
-        """Read the op names by which a page was read again; return True if there are others."""
+        """Read the op names again after a page; return True if the page was read without some of them."""
         used = self._versions
         if used is None:
             return False

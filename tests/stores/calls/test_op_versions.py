@@ -116,6 +116,20 @@ async def test_page_reads_versions_at_first_and_for_new_ones(calls: CallsStore, 
     ]
 
 
+async def test_page_is_not_repeated_if_a_version_disappears(calls: CallsStore, commands: Commands) -> None:
+    # given
+    await calls.write([start(30, op_name=f"{ANSWER}:v3")])
+    before = await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=NEWEST, **named("answer"))
+    await calls.delete(PROJECT, [call_id(30)])
+    commands.sent.clear()
+    # when
+    after = await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=NEWEST, **named("answer"))
+    # then
+    assert numbers(before) == [30, 18, 17, 15, 13]
+    assert numbers(after) == [18, 17, 15, 13, 12]
+    assert reads(commands) == ["find", "aggregate"]
+
+
 async def test_page_and_name_check_read_with_majority_concern(calls: CallsStore, commands: Commands) -> None:
     await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
     commands.sent.clear()
