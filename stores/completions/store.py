@@ -349,7 +349,7 @@ class CompletionsStore:
         objects: store of the custom providers.
         calls: store of the completions' calls.
         providers: client of the providers' APIs.
-        max_at_once: limit on concurrent completions of clients.
+        max_concurrent: limit on concurrent completions of clients.
     """
 
     def __init__(

@@ -64,7 +64,6 @@ _KINDS: Final = {
 }
 """Kinds of values by MongoDB's type names; null and missing values have none."""
 
-
 _LITERAL_KINDS: Final[dict[type, str]] = {bool: "booleans", int: "numbers", float: "numbers", str: "strings"}
 
 

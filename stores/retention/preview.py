@@ -62,8 +62,9 @@ class Preview:
             yield traces
 
     def _count_traces(self, traces: list[Document]) -> None:
+        calls, trace_bytes = (sum(trace[name] for trace in traces) for name in ("calls", "bytes"))
+        self._counts.update(traces=len(traces), calls=calls, trace_bytes=trace_bytes)
         for trace in traces:
-            self._counts.update(traces=1, calls=trace["calls"], trace_bytes=trace["bytes"])
             self._doomed_traces.add(trace["_id"])
 
     async def _count_feedback(self, match: Document) -> None:
