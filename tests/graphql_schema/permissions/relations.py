@@ -1,13 +1,17 @@
 """The list of all edges of the graph below the roots, with a reviewed ruling on whose rows each may reach.
 
-An edge is a field that has a resolver, takes arguments, or returns other objects.
+An edge is a field that has a resolver, takes arguments, or returns other objects. A plain attribute of its source, by
+any path, is none.
 """
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Final
 
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema, get_named_type, is_composite_type
 from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from graphql_schema.execution.plans import BARE
 
 OWN: Final = "made of the row that is there"
 SAME_PROJECT: Final = "looked up in the project of the row, which is part of each key"
@@ -127,4 +131,5 @@ def _objects(schema: GraphQLSchema) -> Iterator[GraphQLObjectType]:
 
 def _is_relation(field: GraphQLField) -> bool:
     of = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
-    return bool(of.base_resolver or field.args or is_composite_type(get_named_type(field.type)))
+    is_resolved = of.base_resolver and not isinstance(getattr(of.base_resolver.wrapped_func, BARE, None), attrgetter)
+    return bool(is_resolved or field.args or is_composite_type(get_named_type(field.type)))
