@@ -351,7 +351,7 @@ async def test_invalid_rules_are_refused(retention: RetentionStore, calls: Calls
             with pytest.raises(BadInputError, match="is out of range; send 1 to") as caught:
                 await operation
             assert caught.value.argument == argument
-    with pytest.raises(BadInputError, match="no rule; send keep_days"):
+    with pytest.raises(BadInputError, match="no rule; state how many days"):
         await retention.preview(PROJECT, Rule(), {"calls"})
     with pytest.raises(BadInputError, match="has no rule; set one with retentionSet"):
         await retention.sweep(PROJECT)
