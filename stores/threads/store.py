@@ -1,6 +1,6 @@
 """Store of threads: all reads of threads within one project. Threads are derived from calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
@@ -53,6 +53,21 @@ def _last_turn_stages(calls: str, turns_of_one: Match) -> Stages:
         {"$lookup": {**by_thread, "pipeline": pipeline, "as": LAST_TURN}},
         {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.last.id"}}},
     ]
+
+
+def _percentiles(
+    names: Collection[str], calls: str, turns_of_one: Match, *, collects_durations: bool
+) -> tuple[dict[str, Any], Stages]:
+    """Return the accumulators and the stages after them that compute the percentiles among some fields.
+
+    `collects_durations` selects the fast method, which fails if a thread has more than `MAX_COLLECTED` turns.
+    """
+    shown = [name for name in PERCENTILES if name in names]
+    if not shown:
+        return {}, []
+    if collects_durations:
+        return percentiles.duration_accumulators(), percentiles.from_collected(shown)
+    return percentiles.finished_accumulators(), percentiles.from_sorted_turns(shown, calls, turns_of_one)
 
 
 class ThreadsStore:
@@ -124,28 +139,43 @@ class ThreadsStore:
         order: Order,
         request: PageRequest,
         wanted: frozenset[str],
-        *,
-        collects_durations: bool = True,
     ) -> Page:
-        """Read a page of threads with the keys to their calls.
+        """Read a page of threads with the keys to their calls."""
+        arguments = project_id, threads_filter, order, request, wanted
+        try:
+            page = await self._read(*arguments, collects_durations=True)
+        except OperationFailure as error:
+            if error.code != TOO_MANY:
+                raise
+            page = await self._read(*arguments, collects_durations=False)
+        for row in page.rows:
+            row |= {"project_id": project_id, "thread_id": row["id"], "period": threads_filter.period}
+        return page
 
-        `collects_durations` selects the fast percentiles. If a thread has more than `MAX_COLLECTED` turns they fail,
-        and the page is read again.
+    async def _read(
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        *,
+        collects_durations: bool,
+    ) -> Page:
+        """Read a page of threads by one of the two methods of `_percentiles`.
+
+        Raises:
+            OperationFailure: with the code `TOO_MANY` if the fast method fails.
         """
         period = threads_filter.period.match()
         # The finished turns that count, for lookups by thread.
         turns_of_one: Match = {"project_id": project_id, "visible": True, **period, "ended_at": {"$ne": None}}
         names = {*wanted, LAST_UPDATED, *(key.path for key in order.keys)}
-        collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in names}
+        durations, computing = _percentiles(
+            names, self._calls.name, turns_of_one, collects_durations=collects_durations
+        )
+        collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in names} | durations
         finishing = _last_turn_stages(self._calls.name, turns_of_one) if LAST_TURN in wanted else []
-        computing: Stages = []
-        if shown := [name for name in PERCENTILES if name in names]:
-            if collects_durations:
-                collected |= percentiles.duration_accumulators()
-                computing = percentiles.from_collected(shown)
-            else:
-                collected |= percentiles.finished_accumulators()
-                computing = percentiles.from_sorted_turns(shown, self._calls.name, turns_of_one)
         source: Stages = [
             {"$match": threads_filter.turns(project_id)},
             {"$sort": _BY_TIME if period and not threads_filter.thread_ids else _BY_THREAD},
@@ -157,24 +187,16 @@ class ThreadsStore:
             source += computing
         else:
             finishing = [*computing, *finishing]
-        try:
-            page = await paging.find_page(
-                self._calls,
-                _HAS_FINISHED_TURN,
-                order,
-                request,
-                [*wanted, *percentiles.COLLECTED_FIELDS],
-                source,
-                cursor_scope=("threads", project_id, threads_filter),
-                finishing=finishing,
-            )
-        except OperationFailure as error:
-            if error.code != TOO_MANY or not collects_durations:
-                raise
-            return await self._page(project_id, threads_filter, order, request, wanted, collects_durations=False)
-        for row in page.rows:
-            row |= {"project_id": project_id, "thread_id": row["id"], "period": threads_filter.period}
-        return page
+        return await paging.find_page(
+            self._calls,
+            _HAS_FINISHED_TURN,
+            order,
+            request,
+            [*wanted, *percentiles.COLLECTED_FIELDS],
+            source,
+            cursor_scope=("threads", project_id, threads_filter),
+            finishing=finishing,
+        )
 
     @in_scan_slot(_needs_scan)
     @database_query
