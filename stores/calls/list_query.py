@@ -273,10 +273,14 @@ class CallsQuery:
         return list(dict.fromkeys([*op_names(self._project_id, names).prefixes, *by_query]))
 
     @property
+    def _prequeries_of_query(self) -> Sequence[Condition]:
+        """The feedback prequeries of the query, without those of the sort."""
+        return self._conditions.prequeries if self._conditions else ()
+
+    @property
     def _prequeries(self) -> list[Condition]:
         """All feedback prequeries of the list query."""
-        by_query = self._conditions.prequeries if self._conditions else ()
-        return [*by_query, *(self._newest.prequeries if self._newest else ())]
+        return [*self._prequeries_of_query, *(self._newest.prequeries if self._newest else ())]
 
     async def _compile(
         self, session: Session | None, prices: Prices | None, limit: int = conditions.MAX_FEEDBACK
@@ -286,16 +290,7 @@ class CallsQuery:
         Without a session, all conditions on feedback are looked up.
         """
         database, project_id = self._database, self._project_id
-        results: PrequeryResults = {}
-        if session:
-            # A sort by feedback reads the newest feedback itself.
-            by_query = self._conditions.prequeries if self._conditions else []
-            prequeries = by_query if self._feedback_sort else self._prequeries
-            # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-            max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
-            results = await conditions.run_prequeries(
-                database.feedback, project_id, prequeries, max_bytes, session, limit
-            )
+        results = await self._run_prequeries(session, limit) if session else {}
         stored: list[Match] = []
         looked_up: list[Match] = []
         lookups = [*cost_stages(prices), *self._behind_refs]
@@ -326,6 +321,15 @@ class CallsQuery:
             session=session,
             calls_by_feedback=by_feedback,
             is_complete=None not in results.values(),
+        )
+
+    async def _run_prequeries(self, session: Session, limit: int) -> PrequeryResults:
+        # A sort by feedback reads the newest feedback itself.
+        prequeries = self._prequeries_of_query if self._feedback_sort else self._prequeries
+        # Each result occurs twice in the pipeline, or more in a low-cardinality order.
+        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+        return await conditions.run_prequeries(
+            self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
         )
 
     @property
