@@ -8,7 +8,7 @@ from collections import abc
 from collections.abc import Sequence
 from typing import Any
 
-from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, paths_of
+from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, calls_match, paths_of
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
 from stores.database.driver import SNAPSHOT
@@ -39,8 +39,7 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
     traces = list({row["trace_id"] for row in roots})
     if not traces:
         return
-    match = {"project_id": project_id, "visible": True}
-    sizes = await sum_each(calls, "trace_id", traces, match, "storage_size_bytes")
+    sizes = await sum_each(calls, "trace_id", traces, calls_match(project_id), "storage_size_bytes")
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes[row["trace_id"]]
 
@@ -65,7 +64,7 @@ async def total_size(
                 "localField": "_id",
                 "foreignField": "trace_id",
                 "pipeline": [
-                    {"$match": {"project_id": project_id, "visible": True}},
+                    {"$match": calls_match(project_id)},
                     {"$group": {"_id": None, "size": {"$sum": "$storage_size_bytes"}}},
                 ],
                 "as": "trace",

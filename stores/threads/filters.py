@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stores.calls.fields import Match, calls_match
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.query.fields import Field, FieldTable, Kind
@@ -30,9 +31,6 @@ ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     LAST_UPDATED: {"$max": "$ended_at"},
 }
 """Accumulators of a thread's fields; they expect its turns sorted by start, then id."""
-
-
-Match = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class ThreadsFilter:
     def turns(self, project_id: str) -> Match:
         """Return the match of the turns that count: visible calls that are turns of a selected thread."""
         thread = {"$in": self.thread_ids} if self.thread_ids else {"$gt": ""}
-        return {"project_id": project_id, "visible": True, "turn_of": thread, **self.period.match()}
+        return calls_match(project_id) | {"turn_of": thread} | self.period.match()
 
     def check(self) -> None:
         """Check the filter's limits.

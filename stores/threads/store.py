@@ -15,9 +15,7 @@ from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
 from stores.threads import percentiles
 from stores.threads.filters import ACCUMULATORS, LAST_TURN, LAST_UPDATED, THREAD_FIELDS, Period, ThreadsFilter
-from stores.threads.percentiles import PERCENTILES, TOO_MANY
-
-Stages = list[dict[str, Any]]
+from stores.threads.percentiles import PERCENTILES, TOO_MANY, Stages
 
 ThreadKey = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread id."""
@@ -169,7 +167,7 @@ class ThreadsStore:
         """
         period = threads_filter.period.match()
         # The finished turns that count, for lookups by thread.
-        turns_of_one: Match = {"project_id": project_id, "visible": True, **period, "ended_at": {"$ne": None}}
+        turns_of_one: Match = calls_match(project_id) | period | {"ended_at": {"$ne": None}}
         names = {*wanted, LAST_UPDATED, *(key.path for key in order.keys)}
         durations, computing = _percentiles(
             names, self._calls.name, turns_of_one, collects_durations=collects_durations
