@@ -18,6 +18,11 @@ LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 DURATION_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets of a `DurationHistogram` in seconds, inclusive."""
 
+_MAX_CACHED_MINUTES: Final = 4096
+_SECONDS: Final = [f"{number:02}." for number in range(60)]
+_THOUSANDTHS: Final = [f"{number:03}" for number in range(1000)]
+_MILLIONTHS: Final = [f"{number:03}Z" for number in range(1000)]
+
 
 def now() -> int:
     """Return the current time in microseconds since the epoch."""
@@ -68,11 +73,7 @@ class _Minutes(dict[int, str]):
         return text
 
 
-_MAX_CACHED_MINUTES: Final = 4096
 _MINUTES: Final = _Minutes()
-_SECONDS: Final = [f"{number:02}." for number in range(60)]
-_THOUSANDTHS: Final = [f"{number:03}" for number in range(1000)]
-_MILLIONTHS: Final = [f"{number:03}Z" for number in range(1000)]
 
 
 class DurationHistogram:
