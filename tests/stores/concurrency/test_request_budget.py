@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from stores.calls import CallsStore
-from stores.concurrency import quotas as intake_module
+from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
@@ -105,7 +105,7 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
 
 
 async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
     request_budget = RequestBudget(ROOM)
     held = [request_budget.reservation("key a") for _ in range(3)]
     for reservation in held[:2]:
@@ -153,7 +153,7 @@ async def test_caller_over_half_waits_for_its_own_requests() -> None:
 
 
 async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
     request_budget = RequestBudget(ROOM)
     with (
         request_budget.reservation("key b") as small,
@@ -201,7 +201,7 @@ async def test_request_may_reserve_four_budgets_at_most(large_slots: int) -> Non
 
 
 async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.01)
     request_budget = RequestBudget(ROOM, large_slots=1)
     with (
         request_budget.reservation("key a") as large,
@@ -220,7 +220,7 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
     request_budget = RequestBudget(ROOM)
     with request_budget.reservation() as first, request_budget.reservation() as second:
         first.reserve_now(FREE_BYTES + ROOM)
