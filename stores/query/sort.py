@@ -29,16 +29,16 @@ class SortBy:
     descending: bool = False
 
 
-def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "sort_by") -> Order:
+def compile_sort(sort_by: Sequence[SortBy], table: FieldTable) -> Order:
     """Compile a client's sort over a table of fields.
 
     Raises:
         BadInputError: if a field is unknown or named twice, or if there are more than `MAX_KEYS` keys.
     """
-    check_key_count(len(sort_by), argument)
+    check_key_count(len(sort_by))
     computed: dict[str, Any] = {}
     keys: dict[str, SortKey] = {}
-    directions = _resolve(sort_by, table, argument)
+    directions = _resolve(sort_by, table)
     for access, descending in directions.items():
         for key, expression in _keys(access, len(keys), descending=descending):
             keys[key.path] = key
@@ -50,20 +50,20 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "
     return Order(computed, tuple(keys.values()), is_low_cardinality)
 
 
-def check_key_count(count: int, argument: str = "sort_by") -> None:
+def check_key_count(count: int) -> None:
     """Check the number of a sort's keys.
 
     Raises:
         BadInputError: if there are more than `MAX_KEYS`.
     """
     if count > MAX_KEYS:
-        raise BadInputError(f"has {count:,} keys; the limit is {MAX_KEYS}", argument)
+        raise BadInputError(f"has {count:,} keys; the limit is {MAX_KEYS}", "sort_by")
 
 
-def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:
+def _resolve(sort_by: Sequence[SortBy], table: FieldTable) -> dict[Access, bool]:
     directions: dict[Access, bool] = {}
     for position, key in enumerate(sort_by):
-        at = f"{argument}.{position}.field"
+        at = f"sort_by.{position}.field"
         try:
             access = table[key.field]
         except BadInputError as error:
