@@ -38,7 +38,7 @@ _NOT_VISITED: Final = -1
 Row = dict[str, Any]
 
 Counts = Mapping[str, int]
-"""Counts of a usage entry, with those of its classes beside them; classes may be missing."""
+"""Counts of a usage entry by name: those in `COUNTS`, and one per token class that the entry states."""
 
 
 @dataclass(slots=True)

@@ -252,11 +252,7 @@ class TrackedCall:
 
     async def _store_end(self, response: JsonObject) -> None:
         try:
-            try:
-                await self._start_write
-            except (BadInputError, PayloadTooLargeError):
-                pass  # there is no call
-            else:
+            if await self._is_started():
                 await self._write_end_or_reason(response, _message(response))
         except StoreError:
             # The end may not be stored; another process ends the call when the lease expires.
@@ -267,6 +263,14 @@ class TrackedCall:
         finally:
             if self._lease_keeper:
                 self._lease_keeper.cancel()
+
+    async def _is_started(self) -> bool:
+        """Wait until the start is stored; False if it was rejected, so there is no call to end."""
+        try:
+            await self._start_write
+        except (BadInputError, PayloadTooLargeError):
+            return False
+        return True
 
     async def _remove_lease(self) -> None:
         """Delete the lease; if that fails, another process deletes it later."""

@@ -59,6 +59,7 @@ class Prices:
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
+        self._charges: dict[int, _Charges | None] = {}
         self._unpriced: list[str] = []
         self._fails_on_others = False
         self._expressions: dict[tuple[object, ...], Expression] = {}
@@ -93,8 +94,15 @@ class Prices:
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """Return the cost in US dollars of a usage entry; None if it has no price in dollars."""
         price = self.at(entry["model"], started_at)
-        charges = _Charges.of(price) if price else None
+        charges = self._charges_of(price) if price else None
         return charges.cost(entry) if charges else None
+
+    def _charges_of(self, price: Price) -> "_Charges | None":
+        # `_Charges.of` hashes all fields of a price. The timelines keep the price alive, so its id is unique.
+        key = id(price)
+        if key not in self._charges:
+            self._charges[key] = _Charges.of(price)
+        return self._charges[key]
 
     def total_cost(self, usage: Iterable[Usage], started_at: int) -> float | None:
         """Return the cost in US dollars of a call's usage; None if nothing has a price in dollars."""

@@ -102,7 +102,7 @@ EXAMPLE: Final = "example"
 EXAMPLE_FIELDS: Final = frozenset({EXAMPLE, "example_ref"})
 """Fields of a row that `add_examples` adds."""
 
-_Key = tuple[str, str]
+_ExampleKey = tuple[str, str]
 """Run id and example digest. The run id is empty if all runs share one example per digest."""
 
 
@@ -368,7 +368,7 @@ async def add_examples(
 
 async def _find_first(
     database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], *, per_run: bool
-) -> dict[_Key, dict[str, Any]]:
+) -> dict[_ExampleKey, dict[str, Any]]:
     """Return the earliest prediction of each example: its `ref`, or the `key` of the call whose inputs have it."""
     group_key = {"digest": "$example_digest"} | ({"run": "$parent_id"} if per_run else {})
     stages = [
@@ -380,7 +380,9 @@ async def _find_first(
     return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in cooperative_async(cursor)}
 
 
-async def _values(database: Database, project_id: str, examples: dict[_Key, dict[str, Any]]) -> dict[_Key, str]:
+async def _values(
+    database: Database, project_id: str, examples: dict[_ExampleKey, dict[str, Any]]
+) -> dict[_ExampleKey, str]:
     """Return the JSON text of each example that can be read."""
     budget = Budget()
     prefix = f"{refs.SCHEME}{project_id}/"
@@ -410,7 +412,9 @@ async def _read_table_rows(
     return texts
 
 
-async def _read_inputs(database: Database, project_id: str, keys: dict[str, _Key], budget: Budget) -> dict[_Key, str]:
+async def _read_inputs(
+    database: Database, project_id: str, keys: dict[str, _ExampleKey], budget: Budget
+) -> dict[_ExampleKey, str]:
     """Read the examples that are values in the inputs of calls; `keys` maps call `_id`s to example keys."""
     if not keys:
         return {}
@@ -443,11 +447,7 @@ def row_stages(
         BadInputError: the sort or the query is invalid.
     """
     numbers = _sort_numbers(sort_by or ())
-    first, last = run_ids[0], run_ids[-1]
-    means = {path: _mean_in(first, access) for path, access in numbers.values()}
-    if first != last:
-        means |= {f"{path}_last": _mean_in(last, access) for path, access in numbers.values()}
-    changes = {path: {"$subtract": [f"${path}_last", f"${path}"]} for path, _ in numbers.values()}
+    means, changes = _means_and_changes(numbers, run_ids[0], run_ids[-1])
     reads_output = query or any(access.field is OUTPUT for _, access in numbers.values())
     stages: Stages = [
         {"$sort": BY_EXAMPLE},
@@ -466,10 +466,20 @@ def row_stages(
             }
         },
         *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
-        *([{"$set": changes}] if changes and first != last else ()),
+        *([{"$set": changes}] if changes else ()),
     ]
     fields = (Field(name, path, Kind.NUMBER) for name, (path, _) in numbers.items())
     return stages, compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *fields]))
+
+
+def _means_and_changes(numbers: Numbers, first: str, last: str) -> tuple[Document, Document]:
+    """Return the means to group by in each of two runs, and the changes to the last run; a single run has none."""
+    accesses = dict(numbers.values())
+    means = {path: _mean_in(first, access) for path, access in accesses.items()}
+    if first == last:
+        return means, {}
+    means |= {f"{path}_last": _mean_in(last, access) for path, access in accesses.items()}
+    return means, {path: {"$subtract": [f"${path}_last", f"${path}"]} for path in accesses}
 
 
 def _mean_in(run_id: str, access: Access) -> Expression:

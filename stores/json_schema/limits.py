@@ -17,6 +17,26 @@ from stores.errors import BadInputError
 MAX_SECONDS: Final = 2.0
 """CPU seconds for all checks of one operation."""
 
+MAX_PATTERNS: Final = 100
+"""Maximum different patterns in a schema."""
+
+MAX_STATES: Final = 50_000
+"""Maximum total size of a schema's patterns, as RE2 program sizes."""
+
+_MAX_STEPS: Final = 50_000_000
+"""Maximum program size times bytes of text: about half a second if RE2 tries all states."""
+
+_MAX_MEMORY: Final = 512 * 1024
+"""Bytes that RE2 may use for a pattern, including its cache of text states."""
+
+_MAX_CACHED: Final = 200
+"""Maximum compiled patterns of all schemas that are kept, in 100 MB at most: small patterns use `_MAX_MEMORY`, too."""
+
+_MAX_SHOWN: Final = 100
+
+AnyPattern: TypeAlias = Any
+"""A pattern compiled by RE2, which has no types."""
+
 _deadline: ContextVar[float] = ContextVar("thread time of the deadline")
 
 
@@ -47,28 +67,6 @@ def check_time_limit() -> None:
         raise SchemaFaultError(
             f"takes more than {MAX_SECONDS:g} seconds to check; simplify the schema, or send less per request"
         )
-
-
-MAX_PATTERNS: Final = 100
-"""Maximum different patterns in a schema."""
-
-MAX_STATES: Final = 50_000
-"""Maximum total size of a schema's patterns, as RE2 program sizes."""
-
-_MAX_STEPS: Final = 50_000_000
-"""Maximum program size times bytes of text: about half a second if RE2 tries all states."""
-
-_MAX_MEMORY: Final = 512 * 1024
-"""Bytes that RE2 may use for a pattern, including its cache of text states."""
-
-_MAX_CACHED: Final = 200
-"""Maximum compiled patterns of all schemas that are kept, in 100 MB at most: small patterns use `_MAX_MEMORY`, too."""
-
-_MAX_SHOWN: Final = 100
-
-
-AnyPattern: TypeAlias = Any
-"""A pattern compiled by RE2, which has no types."""
 
 
 class Patterns:

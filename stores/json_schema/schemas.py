@@ -20,6 +20,9 @@ from stores.errors import BadInputError
 from stores.json import AnyJson, paths
 from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns, matches
 
+_MAX_SHOWN: Final = 300
+_REFS: Final = ("$ref", "$dynamicRef")
+_MAX_REF_SHOWN: Final = 200
 _MAX_VALUE_SHOWN: Final = 100
 
 AnyValidator: TypeAlias = Any
@@ -125,11 +128,6 @@ _KEYWORDS: Final[dict[str, Keyword]] = {
     "multipleOf": _multiple_of,
     "uniqueItems": _unique_items,
 }
-
-
-_MAX_SHOWN: Final = 300
-_REFS: Final = ("$ref", "$dynamicRef")
-_MAX_REF_SHOWN: Final = 200
 
 
 class JsonSchema:

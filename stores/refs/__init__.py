@@ -41,6 +41,12 @@ _REF: Final = re.compile(SCHEME + "([^/]+/[^/]+)/([^/]+)/([^/]+)((?:/.*)?)", re.
 _ARTIFACT: Final = re.compile(ARTIFACT_SCHEME + "[^/]+/[^/]+/[^/]+")
 _INDEX: Final = re.compile("0|-?[1-9][0-9]*")
 _NAME: Final = re.compile(r"[^/:]+")
+_QUOTED: Final = ("thread", "feedback", "cost", "file")
+NO_DIGESTS: Final = ("latest", "*")
+_VERSION: Final = re.compile(r"[^/:]+:[^/:]+")
+_TABLE: Final = re.compile(r"([^/]+)(?:/index/(0|[1-9][0-9]{0,17}))?")
+_MICROS: Final = "(0|-?[1-9][0-9]{0,17})"
+_THREAD: Final = re.compile(rf"([^/]+)(?:/after/{_MICROS})?(?:/before/{_MICROS})?")
 
 Kind = Literal["object", "op", "table", "call"]
 
@@ -172,13 +178,6 @@ def check_external(text: str, argument: str | None = None) -> None:
 EntityKind = Literal["project", "call", "object", "op", "table", "row", "trace", "thread", "feedback", "cost", "file"]
 Bound = int | None
 Row = Mapping[str, Any]
-
-_QUOTED: Final = ("thread", "feedback", "cost", "file")
-NO_DIGESTS: Final = ("latest", "*")
-_VERSION: Final = re.compile(r"[^/:]+:[^/:]+")
-_TABLE: Final = re.compile(r"([^/]+)(?:/index/(0|[1-9][0-9]{0,17}))?")
-_MICROS: Final = "(0|-?[1-9][0-9]{0,17})"
-_THREAD: Final = re.compile(rf"([^/]+)(?:/after/{_MICROS})?(?:/before/{_MICROS})?")
 
 
 @dataclass(frozen=True, slots=True)

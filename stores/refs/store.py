@@ -16,7 +16,20 @@ from stores.refs import NO_DIGESTS, SCHEME, Ref, inner_ref, is_ref, parse
 MAX_CHARACTERS: Final = 100_000_000
 """Maximum characters of JSON that one request may read, or return, through refs."""
 
+MAX_HOPS: Final = 32
+"""Maximum refs on the path from a ref to its value, itself included."""
+
+MAX_REFS: Final = 1000
+
 _BATCH_SIZE: Final = 5_000
+_MAX_INDEX_LENGTH: Final = 12
+_MAX_LISTED: Final = 20
+
+Step = tuple[str, str]
+"""A step's name and value."""
+
+Key = tuple[str, str]
+"""A project id and a ref."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +135,6 @@ async def _find(
         by_key = {"_id": {"$in": batch}, "project_id": {"$in": list(projects)}} | (match or {})
         async for document in collection.find(by_key, projection, batch_size=len(batch) + 1):
             yield document
-
-
-Step = tuple[str, str]
-"""A step's name and value."""
-
-_MAX_INDEX_LENGTH: Final = 12
-
-MAX_HOPS: Final = 32
-"""Maximum refs on the path from a ref to its value, itself included."""
-
-MAX_REFS: Final = 1000
-
-Key = tuple[str, str]
-"""A project id and a ref."""
-
-_MAX_LISTED: Final = 20
 
 
 def follow(value: object, steps: tuple[Step, ...]) -> tuple[object, tuple[Step, ...]]:

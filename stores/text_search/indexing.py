@@ -19,6 +19,18 @@ from stores.text_search import segments
 from stores.text_search.conditions import PATHS
 from stores.text_search.segments import MAX_CALLS, Segment
 
+SEGMENT_BYTES: Final = 2_000_000
+"""Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
+
+CHECK_INTERVAL: Final = 3_600_000_000
+"""Microseconds after which a segment is checked again for deleted and changed calls."""
+
+_BATCH_SIZE: Final = 1_000
+_SEGMENTS_PER_STEP: Final = 10
+
+IS_MARKED: Final = {"$gt": ""}
+"""Match for marked calls, which are not indexed yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchIndex:
@@ -86,19 +98,6 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 def index_lease(database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> Lease:
     """Create the lease on the work on one project's index."""
     return Lease(database, database.search_indexes, {"_id": project_id, "is_done": False}, lease_seconds)
-
-
-SEGMENT_BYTES: Final = 2_000_000
-"""Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
-
-CHECK_INTERVAL: Final = 3_600_000_000
-"""Microseconds after which a segment is checked again for deleted and changed calls."""
-
-_BATCH_SIZE: Final = 1_000
-_SEGMENTS_PER_STEP: Final = 10
-
-IS_MARKED: Final = {"$gt": ""}
-"""Match for marked calls, which are not indexed yet."""
 
 
 class Indexer:

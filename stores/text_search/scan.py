@@ -20,6 +20,14 @@ from stores.text_search.conditions import Terms, hit, matching, score
 SCORE: Final = "search_score"
 """Row key of the score."""
 
+SECONDS: Final = 5.0
+"""Time limit of a page, which then ends with the rows found so far."""
+
+_FIRST_BATCH: Final = 250
+_MAX_BATCH: Final = 16_000
+_QUICK_SECONDS: Final = 0.15
+"""Target duration of one batch; batches grow while they are faster."""
+
 
 class Method(StrEnum):
     """Search method."""
@@ -114,14 +122,6 @@ def build_page(
     common = page.rows, has_next, has_previous, page.order, page.scope
     return FoundPage(*common, method, is_complete, request.backward, stopped_at)
 
-
-SECONDS: Final = 5.0
-"""Time limit of a page, which then ends with the rows found so far."""
-
-_FIRST_BATCH: Final = 250
-_MAX_BATCH: Final = 16_000
-_QUICK_SECONDS: Final = 0.15
-"""Target duration of one batch; batches grow while they are faster."""
 
 _ORDER: Final = ORDERS[Method.SCAN]
 _KEYS: Final = ("started_at", "id")

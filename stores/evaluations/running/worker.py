@@ -18,7 +18,7 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -67,45 +67,44 @@ logger = logging.getLogger("loomql")
 ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": True}}
 """Attributes that mark calls of server-side runs, as Weave's server does."""
 
+CANCELED: Final = "The run was canceled by"
+"""Prefix of the exception of a cancelled run."""
+
+MAX_TAKES_WITHOUT_PROGRESS: Final = 5
+"""Maximum acquisitions of a run without progress; then it fails, because it probably kills its workers."""
+
+FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
+"""Fields to read of calls that are already stored."""
+
+ATTEMPTS: Final = 4
+"""Maximum attempts, each of several requests if the provider asks for a short wait."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""Longest wait that a provider may ask for; after a longer one, the request fails."""
+_TOO_BUSY: Final = (429, 503)
+
+_DATABASE_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError)
+"""Errors of the database, not of the request."""
+_WRITE_ATTEMPTS: Final = 10
+_RETRY_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 5.0
+"""Pause before a run is resumed that stopped because of the database or a purge."""
+_RENEW_SECONDS: Final = 1.0
+
+_CONCURRENT_JUDGES: Final = 4
+"""Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
+_READ_BATCH: Final = 10
+"""Calls read together. Each may be as large as a document can be."""
+_CALL_BATCH: Final = 1_000
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+_PAGE_ROWS: Final = 100
+
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _LARGEST: Final = 2**53
 """Largest accepted count of calls; larger stored values are invalid."""
 _REFS: Final = ("self", "model", "example")
 """Inputs that are refs, so always short."""
 
-FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
-"""Fields to read of calls that are already stored."""
-
-_WRITE_ATTEMPTS: Final = 10
-_CONCURRENT_JUDGES: Final = 4
-"""Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
-_READ_BATCH: Final = 10
-"""Calls read together. Each may be as large as a document can be."""
-_RETRY_SECONDS: Final = 1.0
-
-ATTEMPTS: Final = 4
-"""Maximum attempts, each of several requests if the provider asks for a short wait."""
-MAX_WAIT_SECONDS: Final = 60.0
-"""Longest wait that a provider may ask for; after a longer one, the request fails."""
-
-_TOO_BUSY: Final = (429, 503)
-_DATABASE_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError)
-"""Errors of the database, not of the request."""
-
 _Result = TypeVar("_Result")
-
-MAX_TAKES_WITHOUT_PROGRESS: Final = 5
-"""Maximum acquisitions of a run without progress; then it fails, because it probably kills its workers."""
-
-CANCELED: Final = "The run was canceled by"
-"""Prefix of the exception of a cancelled run."""
-
-_PAUSE_SECONDS: Final = 5.0
-"""Pause before a run is resumed that stopped because of the database or a purge."""
-_RENEW_SECONDS: Final = 1.0
-_PAGE_BYTES: Final = 4 * 1024 * 1024
-_PAGE_ROWS: Final = 100
-_CALL_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,66 +437,6 @@ class RowWorker:
         return CallResult(end.output, failure or problem, call.tally, seconds)
 
 
-async def _retried(write: Callable[[], Awaitable[_Result]]) -> _Result:
-    return await retried(write, repeat(_RETRY_SECONDS, _WRITE_ATTEMPTS - 1))
-
-
-@asynccontextmanager
-async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """Context manager of a task group that raises the first error of its tasks instead of an exception group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except ExceptionGroup as group_error:
-        raise group_error.exceptions[0] from None
-
-
-async def complete_with_retry(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
-    """Send a completion request and return the response.
-
-    Raises:
-        RowError: the provider rejected the request or stayed overloaded.
-        UnavailableError, StoreTimeoutError, ConflictError: the database is unreachable or overloaded.
-    """
-    for attempt in count():
-        try:
-            return await models.complete(project_id, request)
-        except _DATABASE_ERRORS:
-            raise
-        except StoreError as error:
-            wait = _wait(error, attempt)
-            if wait is None:
-                raise RowError(error.message) from None
-        await asyncio.sleep(wait)
-    raise AssertionError("unreachable")
-
-
-async def billed_as(models: CompletionsStore, project_id: str, model: str) -> str:
-    """Return the model name under which usage is counted: as requested, or the provider's if only that is priced.
-
-    Completions use the same rule.
-    """
-    try:
-        endpoint = await models.endpoints.resolve(project_id, model)
-    except ProviderError:
-        return model
-    return defaults.priced_name(model, endpoint.model)
-
-
-def _wait(error: StoreError, attempt: int) -> float | None:
-    """Return the seconds to wait before the next attempt; None if there is none."""
-    if not isinstance(error, ProviderError) or error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
-        return None
-    wait_seconds = error.retry_after_seconds
-    if wait_seconds is None:
-        return float(2**attempt) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
-    return wait_seconds + random.uniform(0, 0.25) if wait_seconds <= MAX_WAIT_SECONDS else None  # noqa: S311 -- as above
-
-
-def _truncated(exception: str | None) -> str | None:
-    return exception and exception[:MAX_EXCEPTION]
-
-
 class _FailedError(Exception):
     """The run failed or was cancelled; the message is for the user who ordered it."""
 
@@ -724,11 +663,67 @@ class RunWorker:
         order, database = self.order, self.sources.database
         criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
-        return [call["id"] for call in await database.query(_read_all(cursor))]
+        return [call["id"] for call in await database.query(cursor.to_list(None))]
 
 
-async def _read_all(cursor: AsyncIterable[Document]) -> list[Document]:
-    return [one async for one in cursor]
+async def _retried(write: Callable[[], Awaitable[_Result]]) -> _Result:
+    return await retried(write, repeat(_RETRY_SECONDS, _WRITE_ATTEMPTS - 1))
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Context manager of a task group that raises the first error of its tasks instead of an exception group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None
+
+
+async def complete_with_retry(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
+    """Send a completion request and return the response.
+
+    Raises:
+        RowError: the provider rejected the request or stayed overloaded.
+        UnavailableError, StoreTimeoutError, ConflictError: the database is unreachable or overloaded.
+    """
+    for attempt in count():
+        try:
+            return await models.complete(project_id, request)
+        except _DATABASE_ERRORS:
+            raise
+        except StoreError as error:
+            wait = _wait(error, attempt)
+            if wait is None:
+                raise RowError(error.message) from None
+        await asyncio.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+async def billed_as(models: CompletionsStore, project_id: str, model: str) -> str:
+    """Return the model name under which usage is counted: as requested, or the provider's if only that is priced.
+
+    Completions use the same rule.
+    """
+    try:
+        endpoint = await models.endpoints.resolve(project_id, model)
+    except ProviderError:
+        return model
+    return defaults.priced_name(model, endpoint.model)
+
+
+def _wait(error: StoreError, attempt: int) -> float | None:
+    """Return the seconds to wait before the next attempt; None if there is none."""
+    if not isinstance(error, ProviderError) or error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
+        return None
+    wait_seconds = error.retry_after_seconds
+    if wait_seconds is None:
+        return float(2**attempt) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
+    return wait_seconds + random.uniform(0, 0.25) if wait_seconds <= MAX_WAIT_SECONDS else None  # noqa: S311 -- as above
+
+
+def _truncated(exception: str | None) -> str | None:
+    return exception and exception[:MAX_EXCEPTION]
 
 
 def _count_fitting(sizes: Iterable[int]) -> int:
