@@ -2,6 +2,9 @@
 
 A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
 list, and all rows nested in them, defer such fields to `BatchedFields`, which resolves each for all rows at once.
+
+The parts, in their order: `LimitedRootsExecutor` limits the root fields; `CompilingExecutor` executes an operation by
+the other three. `Rows` completes objects by a plan, `BatchedFields` their deferred fields, and `RowList` a list.
 """
 
 import asyncio
@@ -58,6 +61,9 @@ Location = Path | tuple[Any, str | int, str | None] | None
 
 None is the root.
 """
+
+Deferred = list[tuple[Any, Location, Data]]
+"""Sources, the locations of their rows, and the rows."""
 
 MAX_CONCURRENT_ROOT_FIELDS: Final = 4
 """Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
@@ -534,10 +540,6 @@ def _close_unstarted(awaitable: object) -> None:
             _close_unstarted(each)
 
 
-Deferred = list[tuple[Any, Location, Data]]
-"""Sources, the locations of their rows, and the rows."""
-
-
 class BatchedFields:
     """Deferred fields of the rows of one list; if it does not gather, each row resolves its own fields."""
 
@@ -741,7 +743,7 @@ class RowList:
     def _next_path(self) -> Path:
         return Path(path_of(self._path), len(self._completed), None)
 
-    def _find_rows(self, item: object) -> "Rows | None":
+    def _find_rows(self, item: object) -> Rows | None:
         """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
         is_dict = type(item) is dict
         kind = plain_object(self._kind) if is_dict else type_by_class(self._kind, item, self._executor.schema)
