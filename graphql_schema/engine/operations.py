@@ -397,7 +397,7 @@ async def _share_awaited(key: bytes, event: SharedEvent, result: Awaitable[Execu
 class EventResults:
     """Produces the results of a schema's subscriptions."""
 
-    def __init__(self, schema: "LimitedSchema") -> None:
+    def __init__(self, schema: LimitedSchema) -> None:
         self._schema = schema
         self._subscribed: Counter[bytes] = Counter()
         self._time_slices = SharedTimeSlices()
@@ -504,7 +504,7 @@ class _FirstEvent:
         await asyncio.wait((self._hints, self._first), return_when=asyncio.FIRST_COMPLETED)
         return [] if self._first.done() else self._hints.result()
 
-    def first(self) -> "asyncio.Future[object] | None":
+    def first(self) -> asyncio.Future[object] | None:
         """Return the future of the first event on the first call; None after that."""
         first, self._first = self._first, None
         return first
