@@ -101,9 +101,7 @@ EvaluationStatus = Annotated[
 ]
 
 
-def status_of(
-    status: stored.Status,
-) -> EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete:
+def status_of(status: stored.Status) -> EvaluationStatus:
     """Convert a state of `stores.evaluations` to its GraphQL type."""
     match status:
         case stored.NotFound():
