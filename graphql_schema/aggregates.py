@@ -24,6 +24,7 @@ from stores.concurrency.time_slices import ReleasedItems
 from stores.paging import Row, drop_parsed
 
 _UNPRICED = "Number of tokens of models without a price in US dollars, which cost does not include."
+_USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
 
 @strawberry.type
@@ -180,8 +181,6 @@ class UsageTreeNode:
 strawberry.enum(GroupBy, name="CallsGroupBy")
 strawberry.enum(Bucket, name="TimeBucket")
 strawberry.enum(UsageOf, name="UsageCounting")
-
-_USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
 
 @strawberry.type

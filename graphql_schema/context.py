@@ -40,6 +40,13 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Args = TypeVarTuple("Args")
 
+FAILURE_SECONDS: Final = 5.0
+"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
+"""
+
+MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
+"""Maximum size of the file content in one response, in bytes before Base64."""
+
 
 class _Batch:
     """Keys collected for one lookup, and its result."""
@@ -73,11 +80,6 @@ def _now() -> float:
 
 async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     return await found
-
-
-FAILURE_SECONDS: Final = 5.0
-"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
-"""
 
 
 class Loaders:
@@ -140,9 +142,6 @@ class Loaders:
         """Remove a batch, so that later keys start a new one."""
         if self._open.get(lookup) is batch:
             del self._open[lookup]
-
-
-MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
 
 class Stores:

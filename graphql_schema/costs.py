@@ -33,7 +33,7 @@ _NAMES: Final = {INPUT: "prompt_token_cost", OUTPUT: "completion_token_cost"} | 
 }
 
 
-def with_rate_inputs(cls: _Type) -> _Type:
+def _with_rate_inputs(cls: _Type) -> _Type:
     """Class decorator, applied below `strawberry.input`: add an optional field for each rate."""
     for name, each in RATE_FIELDS.items():
         cls.__annotations__[name] = float | None
@@ -41,7 +41,7 @@ def with_rate_inputs(cls: _Type) -> _Type:
     return cls
 
 
-def with_rates(cls: _Type) -> _Type:
+def _with_rates(cls: _Type) -> _Type:
     """Class decorator, applied below `strawberry.type`: add a field for each rate."""
     for name, each in RATE_FIELDS.items():
         cls.__annotations__[name] = float | None
@@ -58,7 +58,7 @@ def _fallback(each: TokenClass) -> str:
 
 
 @strawberry.type
-@with_rates
+@_with_rates
 class CostQueryOutput(Node):
     """Price of a model's tokens from a date on, set by the project."""
 
@@ -174,7 +174,7 @@ class LLMCostSchema:
 
 
 @strawberry.input
-@with_rate_inputs
+@_with_rate_inputs
 class CostCreateInput:
     """Price of a model's tokens from a date on.
 

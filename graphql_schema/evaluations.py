@@ -101,9 +101,7 @@ EvaluationStatus = Annotated[
 ]
 
 
-def status_of(
-    status: stored.Status,
-) -> EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete:
+def status_of(status: stored.Status) -> EvaluationStatus:
     """Convert a state of `stores.evaluations` to its GraphQL type."""
     match status:
         case stored.NotFound():
@@ -172,18 +170,17 @@ class EvaluationPrediction:
     """Call of the model, with its latency, usage and costs; null if it is missing."""
 
 
-def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
-    """Return the fields selected at a path below a connection's nodes."""
-    return frozenset(selected_fields(info, *(".".join((nodes, *path)) for nodes in ("nodes", "edges.node"))))
-
-
 def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
     """Return the fields selected of the predictions at a path below a connection's nodes, and of their calls."""
+
+    def selected(*below: str) -> frozenset[str]:
+        return frozenset(connections.selected_node_fields(info, *path, *below))
+
     return PredictionSelection(
-        fields=selected_below_nodes(info, *path),
-        of_call=selected_below_nodes(info, *path, "call"),
-        of_model_call=selected_below_nodes(info, *path, "modelCall"),
-        of_scorer_calls=selected_below_nodes(info, *path, "scores", "call"),
+        fields=selected(),
+        of_call=selected("call"),
+        of_model_call=selected("modelCall"),
+        of_scorer_calls=selected("scores", "call"),
     )
 
 
@@ -426,7 +423,7 @@ class EvaluationComparison:
             sort_keys(sort_by),
             wanted_of_predictions(info, "runs", "predictions"),
             only_common=only_common,
-            with_metrics="metrics" in selected_below_nodes(info, "runs"),
+            with_metrics="metrics" in connections.selected_node_fields(info, "runs"),
         )
         return Listing(page, partial(store.count_joined_rows, *key, only_common=only_common))
 

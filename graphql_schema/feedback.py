@@ -33,6 +33,7 @@ from stores.paging import JsonField, Row
 from stores.refs import feedback_ref, inner_entity
 
 PAYLOAD = JsonField("payload")
+OUTPUT = JsonField("output")
 
 
 async def _subjects(info: Info, parents: Sequence[Row]) -> list[Row | None]:
@@ -293,9 +294,6 @@ class FeedbackMutations:
         """
         purged = await info.context.stores.feedback.purge(project_id, query.to_store())
         return FeedbackPurgeRes(num_purged=purged)
-
-
-OUTPUT = JsonField("output")
 
 
 @strawberry.type

@@ -45,6 +45,9 @@ Name = Annotated[
     ),
 ]
 
+WAIT_SECONDS: Final = 60
+"""Time in seconds that the mutation waits for a purge; the purge continues after that."""
+
 
 @strawberry.input
 class ProjectsFilter:
@@ -212,10 +215,6 @@ class ProjectMutations:
         """
         found = await info.context.stores.projects.ensure(entity, project)
         return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))
-
-
-WAIT_SECONDS: Final = 60
-"""Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
 
 @strawberry.type

@@ -20,6 +20,8 @@ from stores.threads import Period
 MAX_NODES: Final = 1_000
 """Maximum number of refs in one request."""
 
+_VALUE = JsonField("value")
+
 Ref = Annotated[strawberry.ID, argument("Ref of an entity, as its field ref returns it.")]
 Refs = Annotated[
     list[strawberry.ID], argument(f"Refs of entities, as their field ref returns them; at most {MAX_NODES:,}.")
@@ -108,9 +110,6 @@ def _parsed(text: str, argument: str) -> EntityRef:
         return parse_entity(text)
     except BadInputError as error:
         raise error.prefixed(argument) from None
-
-
-_VALUE = JsonField("value")
 
 
 async def _values(info: Info, parents: Sequence[Row], path: str | None = None) -> list[str | None]:

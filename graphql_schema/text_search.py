@@ -10,8 +10,17 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import ProjectId, computed_field, resolved_field, selected_fields, to_store
-from graphql_schema.fields.connections import After, Before, Connection, First, Last, Listing, page_request
+from graphql_schema.fields import ProjectId, computed_field, resolved_field, to_store
+from graphql_schema.fields.connections import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    Listing,
+    page_request,
+    selected_node_fields,
+)
 from graphql_schema.limits.cost_weights import SCAN
 from stores.text_search import Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
@@ -145,13 +154,13 @@ class SearchQueries:
         store = info.context.stores.text_search
         store_filter, condition = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
-        is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
+        is_highlighted = "highlights" in selected_node_fields(info)
         limit = DEFAULT if max_highlights is None else max_highlights
         page = await store.page(
             project_id,
             text,
             request,
-            selected_fields(info, "nodes.call", "edges.node.call"),
+            selected_node_fields(info, "call"),
             store_filter,
             condition,
             method,

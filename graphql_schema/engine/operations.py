@@ -102,7 +102,7 @@ def is_unanswered(result: ExecutionResult) -> bool:
     )
 
 
-def empty_fields(result: ExecutionResult) -> dict[str, object]:
+def _empty_fields(result: ExecutionResult) -> dict[str, object]:
     """Return the root fields without an error that may have returned no rows."""
     failed = {error.path[0] for error in result.errors or () if error.path}
     return {name: value for name, value in (result.data or {}).items() if name not in failed and _is_empty(value)}
@@ -127,7 +127,7 @@ def _is_empty(value: object) -> bool | None:
     return None if isinstance(value, bool) else value is None or value == 0
 
 
-def may_have_changed(result: ExecutionResult) -> bool:
+def _may_have_changed(result: ExecutionResult) -> bool:
     """Return True if a mutation with errors may have changed data: not every root field has its own error."""
     failed = {tuple(error.path or ()) for error in result.errors or ()}
     return result.data is None or failed != {(name,) for name in result.data}
@@ -254,7 +254,7 @@ class LimitedSchema(strawberry.Schema):
             )
             return self.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
-        empty = empty_fields(result) if executor else None
+        empty = _empty_fields(result) if executor else None
         return await with_hints(result, executor, empty) if executor and empty else result
 
     async def _execute(
@@ -272,7 +272,7 @@ class LimitedSchema(strawberry.Schema):
             return self.format_rejection(errors_of(error)), None
         formatted = self.format(result, cost)
         is_mutation = operation.kind is OperationType.MUTATION
-        if is_mutation and formatted.errors and may_have_changed(formatted):
+        if is_mutation and formatted.errors and _may_have_changed(formatted):
             return PartialFailure(formatted.data, formatted.errors, cost), executor
         return formatted, executor
 
@@ -397,7 +397,7 @@ async def _share_awaited(key: bytes, event: SharedEvent, result: Awaitable[Execu
 class EventResults:
     """Produces the results of a schema's subscriptions."""
 
-    def __init__(self, schema: "LimitedSchema") -> None:
+    def __init__(self, schema: LimitedSchema) -> None:
         self._schema = schema
         self._subscribed: Counter[bytes] = Counter()
         self._time_slices = SharedTimeSlices()
@@ -504,7 +504,7 @@ class _FirstEvent:
         await asyncio.wait((self._hints, self._first), return_when=asyncio.FIRST_COMPLETED)
         return [] if self._first.done() else self._hints.result()
 
-    def first(self) -> "asyncio.Future[object] | None":
+    def first(self) -> asyncio.Future[object] | None:
         """Return the future of the first event on the first call; None after that."""
         first, self._first = self._first, None
         return first

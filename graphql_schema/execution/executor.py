@@ -2,6 +2,9 @@
 
 A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
 list, and all rows nested in them, defer such fields to `BatchedFields`, which resolves each for all rows at once.
+
+The parts, in their order: `LimitedRootsExecutor` limits the root fields; `CompilingExecutor` executes an operation by
+the other three. `Rows` completes objects by a plan, `BatchedFields` their deferred fields, and `RowList` a list.
 """
 
 import asyncio
@@ -58,6 +61,9 @@ Location = Path | tuple[Any, str | int, str | None] | None
 
 None is the root.
 """
+
+Deferred = list[tuple[Any, Location, Data]]
+"""Sources, the locations of their rows, and the rows."""
 
 MAX_CONCURRENT_ROOT_FIELDS: Final = 4
 """Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
@@ -302,7 +308,7 @@ class CompilingExecutor(LimitedRootsExecutor):
         kind = field.item_type
         if kind is None:
             raise TypeError("only a field of a list type has items")
-        rows = RowList(self, kind, field.details, at, lambda: self.info(field, path_of(at)))
+        rows = RowList(self, kind, field.details, at, lambda: self.info(field, _path_of(at)))
         return self._completed(field, at, lambda: rows.complete(items))
 
     def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
@@ -352,10 +358,10 @@ class CompilingExecutor(LimitedRootsExecutor):
         try:
             completed: object = complete()
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
-            self.handle_field_error(error, field.type, field.details, path_of(at))
+            self.handle_field_error(error, field.type, field.details, _path_of(at))
             return None
         if self.is_awaitable(completed):
-            return self.guarded(completed, field.type, field.details, path_of(at))
+            return self.guarded(completed, field.type, field.details, _path_of(at))
         return completed
 
     async def guarded(
@@ -444,7 +450,7 @@ class Rows:
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
-        return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
+        return self._pend(field, self._executor.complete_field(field, _path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Location) -> object:
         """Complete an object, or a list of objects, inside the row."""
@@ -460,16 +466,16 @@ class Rows:
         try:
             data = rows.complete(value, (at, field.name, field.parent.name))
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
-            executor.handle_field_error(error, field.type, field.details, path_at(at, field))
+            executor.handle_field_error(error, field.type, field.details, _path_at(at, field))
             return None
         if isinstance(data, dict):
             return data
-        return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
+        return self._pend(field, executor.guarded(data, field.type, field.details, _path_at(at, field)))
 
     def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
-        return self._pend(field, self._executor.execute_planned(field, source, path_at(at, field)))
+        return self._pend(field, self._executor.execute_planned(field, source, _path_at(at, field)))
 
     def _pend(self, field: Field, completed: object) -> object:
         if self._executor.is_awaitable(completed):
@@ -477,17 +483,17 @@ class Rows:
         return completed
 
 
-def path_at(at: Location, field: Field) -> Path:
+def _path_at(at: Location, field: Field) -> Path:
     """Return the path of a field of an object."""
-    return Path(at and path_of(at), field.name, field.parent.name)
+    return Path(at and _path_of(at), field.name, field.parent.name)
 
 
-def path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
+def _path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
     """Return the path of a location."""
     if isinstance(at, Path):
         return at
     around, key, typename = at
-    return Path(around and path_of(around), key, typename)
+    return Path(around and _path_of(around), key, typename)
 
 
 def _closed_row(*_given: object) -> Data:
@@ -532,10 +538,6 @@ def _close_unstarted(awaitable: object) -> None:
     for argument in arguments:
         for each in argument.values() if isinstance(argument, dict) else (argument,):
             _close_unstarted(each)
-
-
-Deferred = list[tuple[Any, Location, Data]]
-"""Sources, the locations of their rows, and the rows."""
 
 
 class BatchedFields:
@@ -584,7 +586,7 @@ class BatchedFields:
         resolve, plain_field = field.batch_resolver, field.plain_field
         if resolve is None or plain_field is None:
             raise TypeError("only fields with a batch resolver are resolved for all rows at once")
-        raw_info = executor.info(field, path_at(deferred[0][1], field))
+        raw_info = executor.info(field, _path_at(deferred[0][1], field))
         info: strawberry.Info[Any, Any] = strawberry.Info(_raw_info=raw_info, _field=plain_field)
         return await resolve(info, [source for source, _, _ in deferred], **field.arguments(executor.variable_values))
 
@@ -616,7 +618,7 @@ async def _put_awaited(data: Data, name: str, awaitable: Awaitable[Any]) -> None
     data[name] = await awaitable
 
 
-def type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
+def _type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
     """Return the object type of a value if its class alone determines it; None if graphql-core must resolve it."""
     definition = getattr(type(item), "__strawberry_definition__", None)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
@@ -739,12 +741,12 @@ class RowList:
         self._completed.append(self._executor.guarded(data, self._kind, self._details, path))
 
     def _next_path(self) -> Path:
-        return Path(path_of(self._path), len(self._completed), None)
+        return Path(_path_of(self._path), len(self._completed), None)
 
-    def _find_rows(self, item: object) -> "Rows | None":
+    def _find_rows(self, item: object) -> Rows | None:
         """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
         is_dict = type(item) is dict
-        kind = plain_object(self._kind) if is_dict else type_by_class(self._kind, item, self._executor.schema)
+        kind = plain_object(self._kind) if is_dict else _type_by_class(self._kind, item, self._executor.schema)
         if kind is None:
             return None
         # The first row of a new selection is completed by graphql-core, and registers the selection.

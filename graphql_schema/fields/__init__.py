@@ -259,6 +259,7 @@ class Node:
     Client keyFields: ["ref"].
     """
 
+    # A docstring below would describe the field of every entity type as well.
     ref: strawberry.ID = plain_field(
         "Global id of the entity: node finds it again, and client caches use it as the key."
     )

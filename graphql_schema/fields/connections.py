@@ -232,9 +232,9 @@ def _is_in_list(info: Info) -> bool:
     return False
 
 
-def selected_node_fields(info: Info) -> set[str]:
-    """Return the fields selected of a connection's nodes, through `nodes` and through `edges`."""
-    return selected_fields(info, *_NODES)
+def selected_node_fields(info: Info, *path: str) -> set[str]:
+    """Return the fields selected of a connection's nodes or at a path below, through `nodes` and through `edges`."""
+    return selected_fields(info, *(".".join((nodes, *path)) for nodes in _NODES))
 
 
 def connection_of(of: object) -> object:
