@@ -26,9 +26,11 @@ print(json.dumps(state, default=dict))
 def started(folder: Path, module: str, *arguments: str, **environment: str) -> Iterator[forking.ForkedProcess]:
     with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
         process = forking.start(module, arguments, environment, output, errors)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_module_gets_its_arguments_and_its_output_and_exit_code_are_returned(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class KeyCache:
         Raises:
             StoreError: the keys cannot be read.
         """
-        known = self.cached() or await self._read_now()
+        known = await self.read()
         key = known.by_id.get(key_id_of(text) or "")
         is_match = compare_digest(digest(text), key.hash if key else _NO_HASH)
         return key if key and is_match and key.is_live(times.now()) else None

@@ -176,7 +176,7 @@ class Authenticator:
         """
         if self._free:
             return self._free
-        known = key_cache.cached() or await key_cache.read()
+        known = await key_cache.read()
         if not (self._is_required or known.change_number) and is_loopback(address):
             return Session(self._anonymous, key_cache)
         secret = secret_of(authorization) if authorization else None

@@ -97,7 +97,8 @@ class ExportProcess:
         self._output = cast("IO[bytes]", self._process.stdout)
         self._slot = slot.pop_all()
         with suppress(BrokenPipeError):  # the process died, which `output` reports
-            self._input.write(content)  # it fits into the pipe
+            # The write does not block: a request head has at most 64 KiB, so its job fits into a pipe of `_PIPE_BYTES`.
+            self._input.write(content)
             self._input.flush()
 
     async def output(self) -> AsyncGenerator[bytes, None]:

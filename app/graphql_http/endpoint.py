@@ -151,7 +151,7 @@ class GraphQLHTTP:
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, reservation)
         prepared = await self._prepare(request, operation, reservation)
-        return result_response(await self._execute(request, operation, prepared), media_type)
+        return _result_response(await self._execute(request, operation, prepared), media_type)
 
     async def _respond_to_form(self, request: Request, media_type: str, reservation: Reservation) -> Response:
         if media_type == EVENT_STREAM:
@@ -167,7 +167,7 @@ class GraphQLHTTP:
             prepared = await self._prepare(request, operation, reservation)
             if isinstance(prepared, PreparedOperation):
                 form.check_types(prepared.variable_types)
-            return result_response(await self._execute(request, operation, prepared), media_type)
+            return _result_response(await self._execute(request, operation, prepared), media_type)
 
     async def _body_parameters(self, request: Request, reservation: Reservation) -> dict[str, Any]:
         """Return the parameters of a JSON body, whose memory the reservation holds."""
@@ -344,9 +344,9 @@ def _require_plain_json(request: Request) -> None:
         raise RequestError("Send the body without Content-Encoding; it is not decompressed.", 415)
 
 
-def result_response(result: ExecutionResult, media_type: str) -> Response:
+def _result_response(result: ExecutionResult, media_type: str) -> Response:
     """Return the response to an execution result."""
-    body, status = body_of(result), 200
+    body, status = _body_of(result), 200
     headers = {"Vary": "Accept", "Cache-Control": "no-store"}
     extensions = [error.extensions or {} for error in result.errors or ()]
     if extensions and "data" not in body:
@@ -365,7 +365,7 @@ def result_response(result: ExecutionResult, media_type: str) -> Response:
     return Response(text, status, headers, f"{media_type}; charset=utf-8")
 
 
-def body_of(result: ExecutionResult) -> dict[str, Any]:
+def _body_of(result: ExecutionResult) -> dict[str, Any]:
     """Return the members of a GraphQL response; without `data` if the operation failed before any field ran."""
     body: dict[str, Any] = {}
     if result.errors:
@@ -476,7 +476,7 @@ def _result_event(result: object) -> bytes:
     current_record().finish_with(result.errors)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
         return _error_event(GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"}))
-    return next_event(codec.dumps(body_of(result)))
+    return next_event(codec.dumps(_body_of(result)))
 
 
 async def _send_keepalives(send: Send) -> None:

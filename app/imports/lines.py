@@ -38,6 +38,15 @@ _THREAD: Final = {"thread_id", "turn_count"}
 _COMPUTED: Final = {CURSOR, "deleted_at", "storage_size_bytes", "total_storage_size_bytes", "size_bytes"}
 """Fields of rows that are not stored, because they are computed anew."""
 
+_Convert = Callable[[ImportedRow], RestoredVersion | NewFeedback | RestoredCall]
+
+_ROWS: Final[tuple[tuple[set[str], Columns, _Convert], ...]] = (
+    ({"object_id", "digest"}, OBJECT_COLUMNS, to_restored_version),
+    ({"feedback_type", "weave_ref"}, FEEDBACK_COLUMNS, to_new_feedback),
+    ({"op_name", "trace_id"}, CALL_COLUMNS, to_restored_call),
+)
+"""By kind of row: the fields that distinguish it, its columns and its conversion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spans:
@@ -80,16 +89,6 @@ def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
     if any(name in row for name in _SPANS):
         return Spans(row), []
     return _row(row, project_id)
-
-
-_Convert = Callable[[ImportedRow], RestoredVersion | NewFeedback | RestoredCall]
-
-_ROWS: Final[tuple[tuple[set[str], Columns, _Convert], ...]] = (
-    ({"object_id", "digest"}, OBJECT_COLUMNS, to_restored_version),
-    ({"feedback_type", "weave_ref"}, FEEDBACK_COLUMNS, to_new_feedback),
-    ({"op_name", "trace_id"}, CALL_COLUMNS, to_restored_call),
-)
-"""By kind of row: the fields that distinguish it, its columns and its conversion."""
 
 
 def _row(row: Mapping[str, Any], project_id: str | None) -> tuple[Item, list[str]]:

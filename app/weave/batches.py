@@ -50,6 +50,10 @@ _BATCH: Final = "batch"
 _LOGGED: Final = 3
 _SERVERS_FAULT: Final = 500
 
+_Part = TypeVar("_Part")
+Waiting = list[tuple[int, _Part]]
+"""Parts to store together, each with the position of its item."""
+
 _log: Final = logging.getLogger("loomql")
 
 
@@ -126,11 +130,6 @@ class Outcome:
         _log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
         if self._first and count == total:
             raise self._first[1]
-
-
-_Part = TypeVar("_Part")
-Waiting = list[tuple[int, _Part]]
-"""Parts to store together, each with the position of its item."""
 
 
 async def upsert_calls(stores: Stores, body: Body) -> Response:
