@@ -32,13 +32,14 @@ from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import masked_error
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 PERMISSIONS: Final = ROUTE_PERMISSIONS | WEAVE_PERMISSIONS
 """Permission by route, of all routes."""
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """Create the ASGI application over the configured database.
+def create_app(settings: Settings | None = None, timings: Timings = DEFAULT_TIMINGS) -> Starlette:
+    """Create the ASGI application over the configured database; all its parts wait as `timings` say.
 
     It starts without the database: requests that need it fail until it answers, and `/readyz` gives the reason.
 
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if uri is None:
         raise ValueError("No database is configured: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
-    process = ServerProcess(settings, uri)
+    process = ServerProcess(settings, uri, timings)
     return Starlette(
         routes=_routes(process),
         middleware=_middleware(process),

@@ -33,6 +33,7 @@ from stores.calls import CallsStore
 from stores.concurrency.quotas import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
+from stores.timings import Timings
 
 logger = logging.getLogger("loomql")
 
@@ -40,8 +41,9 @@ logger = logging.getLogger("loomql")
 class ServerProcess:
     """The components of one server process that exist before there is a database, and their lifespan."""
 
-    def __init__(self, settings: Settings, uri: str) -> None:
+    def __init__(self, settings: Settings, uri: str, timings: Timings) -> None:
         self.settings = settings
+        self._timings = timings
         self.admission = Admission.from_settings(settings)
         self.counters = RequestCounters() if settings.metrics else None
         self.exports = ExportProcessPool(settings.max_exports)
@@ -60,7 +62,8 @@ class ServerProcess:
         settings, max_subscriptions = self.settings, self.settings.max_subscriptions
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        database = Database.open(self._uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
+        bounds = *timeouts, self.admission.memory, listeners, self._timings
+        database = Database.open(self._uri, settings.mongodb_database, *bounds)
         providers = EnvironmentProviders(
             grants=parse_grants(settings.provider_secrets),
             timeout_seconds=settings.completion_timeout_seconds,

@@ -77,7 +77,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         change = {"$set": {project_registry.SEARCH: generation}} if is_on else {"$unset": {project_registry.SEARCH: ""}}
         new: Document = {
             "set_at": now,
-            "settled_at": project_registry.settled_at(entry, now),
+            "settled_at": project_registry.settled_at(entry, now, database.timings),
             "looked_at": 0,
             "total": total,
             "is_done": False,

@@ -469,11 +469,10 @@ async def test_run_deleted_by_retention_stops_and_leaves_nothing(stores: Stores,
     assert await stores.calls.count(PROJECT) == 1
 
 
+@pytest.mark.timings(registry_lag_seconds=1, write_margin_seconds=1)
 async def test_purged_project_deletes_its_runs(
     stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
-    monkeypatch.setattr("stores.database.project_registry.MARGIN_SECONDS", 1)
     monkeypatch.setattr("stores.evaluations.running.worker._RETRY_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
