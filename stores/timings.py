@@ -16,6 +16,39 @@ class Timings:
     """Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction. A purge waits
     for writes that have begun."""
 
+    upload_touch_seconds: float = 30
+    """Interval in which an upload is marked as alive; the sweep discards one without a mark for five minutes."""
+
+    segment_check_seconds: float = 3_600
+    """Age from which a segment of a text index is checked again for deleted and changed calls."""
+
+    scan_seconds: float = 5
+    """Time limit of a page of a text search without an index, which then ends with the rows found so far."""
+
+    scan_batch_seconds: float = 0.15
+    """Target duration of one batch of such a search; batches grow while they are faster."""
+
+    highlight_seconds: float = 2
+    """Time limit for the highlights of a page, of which one call may take an eighth."""
+
+    sample_read_seconds: float = 0.25
+    """Time limit for reading a sample of calls for hints, and again for its paths."""
+
+    sample_cache_seconds: float = 10
+    """Time for which a sample is reused, so that a client that polls does not pay each time."""
+
+    hints_seconds: float = 1
+    """Timeout for all hints of a result; hints found until then are returned."""
+
+    unwatched_seconds: float = 60
+    """Time for which the stream of events still covers projects without subscribers, many of which return."""
+
+    run_renew_seconds: float = 1
+    """Interval in which a worker of an evaluation run renews its lease and learns of a cancellation."""
+
+    run_retry_seconds: float = 1
+    """Pause before an evaluation run's write is tried again that the database refused."""
+
 
 DEFAULT_TIMINGS: Final = Timings()
 """The timings of a server."""

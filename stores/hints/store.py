@@ -36,7 +36,6 @@ MAX_HINTS: Final = 10
 COMPARE_SECONDS: Final = 0.1
 """CPU time for comparing names in a thread; hints after it have no suggestion."""
 
-_READ_MS: Final = round(samples.READ_SECONDS * 1_000)
 _MAX_PATHS: Final = 20
 _MAX_PROJECTS: Final = 1_000
 _MAX_ENTITIES: Final = 3
@@ -324,6 +323,7 @@ class HintsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._samples = SampleReader(database)
+        self._read_ms = round(database.timings.sample_read_seconds * 1_000)
         self._thread = asyncio.Lock()
 
     async def hints_for(
@@ -344,7 +344,7 @@ class HintsStore:
     async def _hints_for(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
     ) -> list[list[Hint]]:
-        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, max_time_ms=_READ_MS) is None:
+        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, max_time_ms=self._read_ms) is None:
             hints = await self._missing_project_hints(project_id, readable)
             return [hints for _ in conditions]
         checks = await self._in_thread(
@@ -372,7 +372,7 @@ class HintsStore:
         projects: dict[str, list[str]] = {}
         for match in ({"_id": starting_with(f"{entity}/")}, {}):
             condition = {"$and": [match, among]}
-            rows = self.database.projects.find(condition, {"_id": 1}, limit=_MAX_PROJECTS, max_time_ms=_READ_MS)
+            rows = self.database.projects.find(condition, {"_id": 1}, limit=_MAX_PROJECTS, max_time_ms=self._read_ms)
             for row in await rows.to_list(None):
                 other_entity, _, other_name = row["_id"].partition("/")
                 projects.setdefault(other_entity, []).append(other_name)
@@ -401,6 +401,6 @@ class HintsStore:
             prefixed = [{"op_name": starting_with(prefix)} for prefix in match_names.prefixes]
             branches = [{"op_name": {"$in": list(match_names.exact)}}, *prefixed]
             match = {"project_id": project_id, "visible": True, "$or": branches}
-            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
+            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=self._read_ms) is None:
                 unknown.append(wanted)
         return unknown

@@ -22,9 +22,6 @@ from stores.text_search.segments import MAX_CALLS, Segment
 SEGMENT_BYTES: Final = 2_000_000
 """Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
 
-CHECK_INTERVAL: Final = 3_600_000_000
-"""Microseconds after which a segment is checked again for deleted and changed calls."""
-
 _BATCH_SIZE: Final = 1_000
 _SEGMENTS_PER_STEP: Final = 10
 
@@ -198,7 +195,7 @@ class Indexer:
 
         With a deleted call its words must disappear, too.
         """
-        for head in await self._heads(_unchecked(self._project_id)):
+        for head in await self._heads(_unchecked(self._database, self._project_id)):
             call_ids = await segments.call_ids_of(self._database, self._project_id, head["segment"])
             keys = [f"{self._project_id}:{call_id}" for call_id in call_ids]
             calls_match = {"_id": {"$in": keys}, "project_id": self._project_id}
@@ -240,9 +237,10 @@ async def has_work(database: Database, state: Document) -> bool:
         return True
     if "ready_at" not in state:
         return needs_scan(state, times.now())
-    return await database.search_segments.find_one(_unchecked(state["_id"]), {}) is not None
+    return await database.search_segments.find_one(_unchecked(database, state["_id"]), {}) is not None
 
 
-def _unchecked(project_id: str) -> Document:
+def _unchecked(database: Database, project_id: str) -> Document:
     """Return the match for segments that must be checked again."""
-    return {"project_id": project_id, "checked_at": {"$lt": times.now() - CHECK_INTERVAL}}
+    due_before = times.now() - int(database.timings.segment_check_seconds * times.SECOND)
+    return {"project_id": project_id, "checked_at": {"$lt": due_before}}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -258,7 +259,7 @@ async def test_segments_without_calls_are_deleted(
 ) -> None:
     await store_some(calls)
     await index()
-    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
+    database.timings = replace(database.timings, segment_check_seconds=0)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1_000_000)
     await database.calls.delete_one({"id": call_id(1)})
     await store_some(calls, 2, 2)
@@ -302,7 +303,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
         await database.search_segments.count_documents({}) == await database.search_words.count_documents(secret) == 1
     )
 
-    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
+    database.timings = replace(database.timings, segment_check_seconds=0)
     await store.work(PROJECT, pause=0)
     kept = await database.search_words.count_documents(secret)
     await database.calls.delete_one({"id": call_id(1)})
