@@ -32,7 +32,7 @@ from tests.app import command
 from tests.commands import Commands
 from tests.docs.pages import page
 from tests.live_server import live_server
-from tests.stores.calls.builders import PROJECT, SECOND, end, start
+from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
 from tests.waiting import until, until_found
 
@@ -159,10 +159,15 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-    process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
-    await until_found(lambda: database.search_segments.find_one({}))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    async with await database._client.start_session() as session:
+        # The build waits for this transaction when it marks the call, so it cannot end before the kill.
+        session.start_transaction()
+        await database.calls.update_one({"id": call_id(count - 500)}, {"$set": {"op_name": "held"}}, session=session)
+        process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
+        await until_found(lambda: database.search_segments.find_one({}))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        await session.abort_transaction()
 
     search = TextSearchStore(database)
     killed = await search.index(PROJECT)
