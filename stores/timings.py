@@ -40,6 +40,21 @@ class Timings:
     hints_seconds: float = 1
     """Timeout for all hints of a result; hints found until then are returned."""
 
+    budget_wait_seconds: float = 2
+    """Total time that a request waits for others to release memory."""
+
+    slot_wait_seconds: float = 5
+    """Time that an operation, or a long document, waits for a slot."""
+
+    beat_seconds: float = 12
+    """Interval between keepalive messages to a client, short enough for proxies."""
+
+    client_timeout_seconds: float = 60
+    """Time after which a client that reads or answers nothing is disconnected."""
+
+    close_seconds: float = 1
+    """Time for such a client to take a close frame."""
+
     unwatched_seconds: float = 60
     """Time for which the stream of events still covers projects without subscribers, many of which return."""
 

@@ -43,8 +43,7 @@ class ServerProcess:
 
     def __init__(self, settings: Settings, uri: str, timings: Timings) -> None:
         self.settings = settings
-        self._timings = timings
-        self.admission = Admission.from_settings(settings)
+        self.admission = Admission.from_settings(settings, timings)
         self.counters = RequestCounters() if settings.metrics else None
         self.exports = ExportProcessPool(settings.max_exports)
         self.shutdown = Shutdown()
@@ -62,7 +61,7 @@ class ServerProcess:
         settings, max_subscriptions = self.settings, self.settings.max_subscriptions
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        bounds = *timeouts, self.admission.memory, listeners, self._timings
+        bounds = *timeouts, self.admission.memory, listeners, self.admission.timings
         database = Database.open(self._uri, settings.mongodb_database, *bounds)
         providers = EnvironmentProviders(
             grants=parse_grants(settings.provider_secrets),

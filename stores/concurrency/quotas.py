@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from stores import THREADS
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 FREE_BYTES: Final = 16 * 1024
@@ -21,8 +22,6 @@ FREE_BYTES: Final = 16 * 1024
 
 _MAX_WRITERS: Final = THREADS // 2
 """Maximum writes in flight at once; the other threads serve reads."""
-_WAIT_SECONDS: Final = 2.0
-"""Total time that a request waits for others to release bytes."""
 
 _LARGE_FRACTION: Final = 0.25
 """Fraction of the budget above which a request gets a large slot, so that it does not fill the budget."""
@@ -256,6 +255,7 @@ class ByteBudget:
         free_bytes: bytes of each request that do not count.
         large_slots: number of large requests in flight at once, in addition to the budget; a caller may have one.
         max_request_bytes: maximum bytes of one request, in a large slot or alone; None without a maximum.
+        wait_seconds: total time that a request waits for others to release bytes.
     """
 
     def __init__(
@@ -267,9 +267,11 @@ class ByteBudget:
         free_bytes: int = 0,
         large_slots: int = 0,
         max_request_bytes: int | None = None,
+        wait_seconds: float = DEFAULT_TIMINGS.budget_wait_seconds,
     ) -> None:
         self.max_bytes: Final = max_bytes
         self.free_bytes: Final = free_bytes
+        self.wait_seconds: Final = wait_seconds
         self._setting = setting
         self._use = use
         self._large_slots = large_slots
@@ -390,9 +392,12 @@ class RequestBudget(ByteBudget):
     Args:
         max_bytes: the budget of all requests.
         large_slots: number of large requests in flight at once.
+        timings: have the time that a request waits for memory.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS) -> None:
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS, timings: Timings = DEFAULT_TIMINGS
+    ) -> None:
         super().__init__(
             max_bytes,
             _SETTING,
@@ -400,6 +405,7 @@ class RequestBudget(ByteBudget):
             free_bytes=FREE_BYTES,
             large_slots=large_slots,
             max_request_bytes=_REQUEST_BUDGETS * max_bytes,
+            wait_seconds=timings.budget_wait_seconds,
         )
         max_writes = max(1, max_bytes // FREE_BYTES)
         writers = min(_MAX_WRITERS, max_writes)
@@ -434,7 +440,7 @@ class Reservation:
         self.is_large = False
         """True if the request occupies a large slot."""
         self._counted = 0
-        self._wait_seconds = _WAIT_SECONDS
+        self._wait_seconds = budget.wait_seconds
 
     def __enter__(self) -> Self:
         return self

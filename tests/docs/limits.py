@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
+from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES
 from app.graphql_http.multipart import MAX_FILES
-from app.http import connections
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
 from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
 from app.settings import PREFIX, Settings, text
@@ -15,9 +14,10 @@ from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from stores.database import connection
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
+from stores.timings import DEFAULT_TIMINGS
 
-_BUSY: Final = f"503 `UNAVAILABLE` after {WAIT_SECONDS:g} s"
-_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {WAIT_SECONDS:g} s"
+_BUSY: Final = f"503 `UNAVAILABLE` after {DEFAULT_TIMINGS.slot_wait_seconds:g} s"
+_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {DEFAULT_TIMINGS.slot_wait_seconds:g} s"
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -44,7 +44,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{WRITE_SECONDS:g} s; {connections.TIMEOUT_SECONDS} s for event streams and WebSockets",
+            f"{WRITE_SECONDS:g} s; {DEFAULT_TIMINGS.client_timeout_seconds:g} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),

@@ -19,10 +19,10 @@ from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
 from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import quotas as intake_module
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
+from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
@@ -216,8 +216,8 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
 
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
-    address, request_budget, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
+    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
+    request_budget = RequestBudget(100_000, timings=Timings(budget_wait_seconds=60))
     async with (
         GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
