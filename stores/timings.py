@@ -44,7 +44,10 @@ class Timings:
     """Total time that a request waits for others to release memory."""
 
     slot_wait_seconds: float = 5
-    """Time that an operation, or a long document, waits for a slot."""
+    """Time that an operation, a long document or a message over gRPC waits for a slot."""
+
+    message_seconds: float = 60
+    """Time for receiving a message over gRPC, which occupies a slot."""
 
     beat_seconds: float = 12
     """Interval between keepalive messages to a client, short enough for proxies."""
@@ -54,6 +57,16 @@ class Timings:
 
     close_seconds: float = 1
     """Time for such a client to take a close frame."""
+
+    key_fresh_seconds: float = 0.25
+    """Age of the cached API keys from which a request starts a new read in the background."""
+
+    key_trusted_seconds: float = 1
+    """Time for which a process may use the API keys it has read, counted from before the read. A change of keys waits
+    as long before it returns: by then no process uses the old keys."""
+
+    backfill_retry_seconds: float = 10
+    """Longest pause after a failed attempt of the backfill, which may have read a whole batch of calls."""
 
     unwatched_seconds: float = 60
     """Time for which the stream of events still covers projects without subscribers, many of which return."""

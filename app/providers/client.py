@@ -28,9 +28,6 @@ from stores.providers import Endpoint, JsonObject, ProviderError
 _CONNECTIONS: Final = httpx2.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=15)
 
 _MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
-_STALL_SECONDS: Final = 5.0
-"""Time in seconds after which a download fails that makes no progress."""
-
 _MAX_ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 20.0
@@ -175,11 +172,18 @@ class ProviderClient:
         timeout_seconds: the limit for one response; an endpoint can set a shorter timeout.
         allow_private: True if custom providers, and the URLs they return, may be in the server's own network.
         gateways: origins that may receive any header together with a key of the server.
+        stall_seconds: time after which a download fails that makes no progress.
     """
 
     def __init__(
-        self, timeout_seconds: float, *, allow_private: bool, gateways: frozenset[Origin] = frozenset()
+        self,
+        timeout_seconds: float,
+        *,
+        allow_private: bool,
+        gateways: frozenset[Origin] = frozenset(),
+        stall_seconds: float,
     ) -> None:
+        self._stall_seconds = stall_seconds
         self._gateways = gateways
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
@@ -249,7 +253,7 @@ class ProviderClient:
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                client.stream("GET", url, timeout=_STALL_SECONDS) as response,
+                client.stream("GET", url, timeout=self._stall_seconds) as response,
             ):
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")

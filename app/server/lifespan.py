@@ -134,8 +134,8 @@ class ServerProcess:
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
-        stopping_tasks = self.shutdown, settings.shutdown_seconds
-        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks)
+        rest = self.shutdown, settings.shutdown_seconds, self.admission.timings
+        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *rest)
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""
