@@ -289,8 +289,7 @@ class GraphQLHTTP:
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> "EventStream":
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         prepared = await self.prepare(request, operation, reservation, allowed)
-        started = await self.start(request, operation, prepared, reservation)
-        stream = EventStream(*started, self.admission.timings)
+        stream = EventStream(*await self.start(request, operation, prepared, reservation), self.admission.timings)
         current_record().endpoint = EVENTS
         return stream
 

@@ -172,18 +172,14 @@ class ProviderClient:
         timeout_seconds: the limit for one response; an endpoint can set a shorter timeout.
         allow_private: True if custom providers, and the URLs they return, may be in the server's own network.
         gateways: origins that may receive any header together with a key of the server.
-        stall_seconds: time after which a download fails that makes no progress.
     """
 
+    stall_seconds = 5.0
+    """Time after which a download fails that makes no progress."""
+
     def __init__(
-        self,
-        timeout_seconds: float,
-        *,
-        allow_private: bool,
-        gateways: frozenset[Origin] = frozenset(),
-        stall_seconds: float,
+        self, timeout_seconds: float, *, allow_private: bool, gateways: frozenset[Origin] = frozenset()
     ) -> None:
-        self._stall_seconds = stall_seconds
         self._gateways = gateways
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
@@ -253,7 +249,7 @@ class ProviderClient:
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                client.stream("GET", url, timeout=self._stall_seconds) as response,
+                client.stream("GET", url, timeout=self.stall_seconds) as response,
             ):
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")

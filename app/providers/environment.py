@@ -39,7 +39,6 @@ class EnvironmentProviders(Providers):
         timeout_seconds: the limit for one response.
         allow_private: True if custom providers, and the URLs they return, may be in the server's own network.
         gateways: origins that may receive any header together with a key of the server.
-        stall_seconds: time after which a download fails that makes no progress.
     """
 
     def __init__(
@@ -50,16 +49,10 @@ class EnvironmentProviders(Providers):
         *,
         allow_private: bool = False,
         gateways: frozenset[Origin] = frozenset(),
-        stall_seconds: float = 5.0,
     ) -> None:
         self._environment = os.environ if environment is None else environment
         self._grants = grants
-        self._options = {
-            "timeout_seconds": timeout_seconds,
-            "allow_private": allow_private,
-            "gateways": gateways,
-            "stall_seconds": stall_seconds,
-        }
+        self._options = {"timeout_seconds": timeout_seconds, "allow_private": allow_private, "gateways": gateways}
         self._client: ProviderClient | None = None
 
     def secret(self, name: str) -> str | None:

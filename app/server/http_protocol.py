@@ -28,14 +28,12 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 """Maximum size of a head, and of the bytes between two chunks of a body or after it."""
 
 MAX_HEADERS: Final = 100
-HEAD_SECONDS: Final = 30.0
-WRITE_SECONDS: Final = 120.0
+
 _WRITE_CHECKS: Final = 10
 """Number of checks within that time."""
 
 _INVALID: Final = "Invalid HTTP request received."
 _TOO_LARGE: Final = (431, f"The head of a request is limited to {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers.")
-_LATE: Final = (408, f"The head of a request must arrive within {HEAD_SECONDS:g} seconds.")
 _SECURITY_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
@@ -46,10 +44,10 @@ class _TooLargeError(Exception):
 class HTTPProtocol(HttpToolsProtocol):
     """One connection: `data_received` feeds the parser, which calls the `on_...` methods."""
 
-    head_seconds = HEAD_SECONDS
+    head_seconds = 30.0
     """Time for a connection's first head since the connection opened, and for each later head."""
 
-    write_seconds = WRITE_SECONDS
+    write_seconds = 120.0
     """Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
 
     linger_seconds = 1.0
@@ -220,7 +218,7 @@ class HTTPProtocol(HttpToolsProtocol):
             # The server reads nothing until it has answered the earlier requests.
             self._start_timer("head", self.head_seconds, self._on_late_head)
         elif self._in_head:
-            self._refuse(*_LATE)
+            self._refuse(408, f"The head of a request must arrive within {HTTPProtocol.head_seconds:g} seconds.")
         else:
             self.transport.close()
 

@@ -366,13 +366,14 @@ async def test_failed_image_download_is_reported(
         await providers.download(endpoint(stand_in.base_url), url.format(stand_in.base_url), max_bytes)
 
 
-async def test_download_that_makes_no_progress_fails_before_the_timeout(stand_in: StandIn) -> None:
-    providers = EnvironmentProviders({}, stall_seconds=0.2)
+async def test_download_that_makes_no_progress_fails_before_the_timeout(
+    providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.ProviderClient, "stall_seconds", 0.2)
 
     with pytest.raises(ProviderError, match="cannot be downloaded"):
         async with asyncio.timeout(10):
             await providers.download(endpoint(stand_in.base_url), f"{stand_in.base_url}/stalled", 1000)
-    await providers.close()
 
 
 async def test_error_as_deeply_nested_json_is_reported_as_text(

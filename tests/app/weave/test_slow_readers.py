@@ -33,7 +33,9 @@ async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
 
     source = events()
     first = await anext(source)
-    answering = asyncio.create_task(_Lines(first, source, 0.05)({"type": "http", "method": "POST"}, receive, send))
+    lines = _Lines(first, source)
+    lines.timeout_seconds = 0.05
+    answering = asyncio.create_task(lines({"type": "http", "method": "POST"}, receive, send))
 
     await until(answering.done)
     with pytest.raises(TimeoutError):
