@@ -26,8 +26,14 @@ from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ActionSpec, ContainsWordsActionConfig, LlmJudgeActionConfig, without_type_marks
-from stores.objects.classes import OBJECT, classes_of
+from stores.objects.classes import (
+    OBJECT,
+    ActionSpec,
+    ContainsWordsActionConfig,
+    LlmJudgeActionConfig,
+    classes_of,
+    without_type_marks,
+)
 from stores.objects.documents import named
 from stores.paging import JsonField, Row
 from stores.providers import JsonObject, ProviderError

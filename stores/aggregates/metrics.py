@@ -13,8 +13,7 @@ from bson import Int64
 
 from stores.json.bson_copy import INT64
 from stores.query.text_expressions import Expression, let_v
-from stores.usage.classes import INPUT, Side
-from stores.usage.counts import FIELDS, PARTS, STORED
+from stores.usage.classes import FIELDS, INPUT, PARTS, STORED, Side
 
 Pipeline = list[dict[str, Any]]
 

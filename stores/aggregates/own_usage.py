@@ -21,8 +21,7 @@ from stores.calls.documents import key_fields
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.text_expressions import Expression
-from stores.usage.classes import Side
-from stores.usage.counts import PARTS, REQUESTS, STORED
+from stores.usage.classes import PARTS, REQUESTS, STORED, Side
 from stores.usage.entries import SUM, UNCLEAR
 
 Pipeline = list[dict[str, Any]]

@@ -11,7 +11,7 @@ from stores.costs import Prices
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.usage.counts import FIELDS, STORED
+from stores.usage.classes import FIELDS, STORED
 
 Pipeline = list[dict[str, Any]]
 

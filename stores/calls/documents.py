@@ -13,10 +13,10 @@ from typing import Any, Final
 from bson import encode as bson_encode
 
 from stores import digests, refs
-from stores.calls.data_urls import extract_data_urls, may_hold_data_urls
 from stores.calls.inputs import CallEnd, CallStart, CallWrite, op_trace_name
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
+from stores.files.data_urls import extract_data_urls, may_hold_data_urls
 from stores.json import codec
 from stores.json.bson_copy import to_bson, traits_of
 from stores.usage.entries import SUM, kept_usage, usage_scope

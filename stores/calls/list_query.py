@@ -47,9 +47,8 @@ from stores.query.explain import Plan, explain
 from stores.query.fields import FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
-from stores.query.parser import MAX_FIELD_ACCESSES
+from stores.query.parser import MAX_FIELD_ACCESSES, Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)

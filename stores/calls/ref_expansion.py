@@ -19,7 +19,7 @@ from stores.errors import BadInputError
 from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access, Field, FieldTable, Kind, is_index
-from stores.query.syntax_tree import Operand, iter_gets, iter_text_gets
+from stores.query.parser import Operand, iter_gets, iter_text_gets
 from stores.query.text_expressions import Expression, let_v
 from stores.refs import SCHEME, Ref, inner_ref
 from stores.refs.store import MAX_CHARACTERS, Budget, resolve

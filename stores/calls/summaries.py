@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores.json import codec
 from stores.paging import JsonField, Row
-from stores.usage.counts import class_fields
+from stores.usage.classes import class_fields
 from stores.usage.entries import by_model, sent_counts
 
 _SENT: Final = JsonField("summary")

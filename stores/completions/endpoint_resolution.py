@@ -13,9 +13,8 @@ from pydantic import BaseModel, ValidationError
 from stores import refs
 from stores.errors import NotFoundError, ObjectDeletedError
 from stores.objects import ObjectsStore
-from stores.objects.builtin import Provider, ProviderModel, without_type_marks
-from stores.objects.documents import LATEST
-from stores.objects.inputs import MAX_OBJECT_ID
+from stores.objects.classes import Provider, ProviderModel, without_type_marks
+from stores.objects.documents import LATEST, MAX_OBJECT_ID
 from stores.paging import JsonField
 from stores.providers import Endpoint, ProviderError, Providers
 

@@ -26,8 +26,7 @@ from stores.costs.price_timeline import USD, Price, tier_tokens, timelines
 from stores.database.content_store import batches
 from stores.paging import Row
 from stores.query.text_expressions import Expression, let_v
-from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
-from stores.usage.counts import STORED, by_class, class_fields
+from stores.usage.classes import BY_NAME, INPUT, OUTPUT, STORED, Side, by_class, class_fields
 from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_requests
 from stores.usage.rules import STATED_COST
 

@@ -29,7 +29,7 @@ from stores.json import codec
 from stores.paging import Row
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
-from stores.usage.counts import FIELDS, STORED
+from stores.usage.classes import FIELDS, STORED
 from stores.usage.entries import SUM
 
 EVALUATE: Final = "Evaluation.evaluate"

@@ -20,16 +20,17 @@ from stores.calls.summaries import SUMMARY
 from stores.database import Database
 from stores.database.driver import json_characters
 from stores.feedback import FeedbackStore
-from stores.feedback.fields import FEEDBACK_FIELDS
+from stores.feedback.inputs import FEEDBACK_FIELDS
 from stores.json.bson_copy import INT64
 from stores.objects import ObjectsStore
-from stores.objects.filters import OBJECT_FIELDS
+from stores.objects.store import OBJECT_FIELDS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy
 from stores.threads import ThreadsStore
-from stores.threads.filters import P50, P99, THREAD_FIELDS
+from stores.threads.percentiles import P50, P99
+from stores.threads.store import THREAD_FIELDS
 
 CURSOR: Final = "_cursor"
 """Key of a row's cursor, if cursors are requested."""

@@ -1,4 +1,4 @@
-"""Inputs for creating feedback, with the rules of four types: reactions, notes, annotations and runnables.
+"""Fields of feedback, and inputs for creating it, with the rules of reactions, notes, annotations and runnables.
 
 An annotation follows the JSON Schema of its spec, an object of the project.
 """
@@ -15,14 +15,34 @@ import emoji
 from stores import ids, refs
 from stores.database import Database
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError
-from stores.feedback.fields import REFS
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
-from stores.objects.builtin import AnnotationSpec
-from stores.objects.classes import classes_of
+from stores.objects.classes import AnnotationSpec, classes_of
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 from stores.refs.store import Budget, Content, read_targets
+
+REFS: Final = ("annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
+"""The optional refs of feedback."""
+
+FEEDBACK_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("weave_ref", "weave_ref", optional=False),
+        Field("creator", "creator"),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("feedback_type", "feedback_type", optional=False, low_cardinality=True),
+        Field("payload", "payload", Kind.JSON, text_path="json.payload"),
+        *(Field(name, name) for name in REFS),
+        Field("wb_user_id", "wb_user_id", optional=False),
+    ]
+)
+
+INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
+
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""

@@ -15,8 +15,7 @@ from stores.database.error_translation import translate_driver_errors
 from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, ErrorsAt, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
-from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
-from stores.feedback.inputs import NewFeedback, check_annotations, check_id
+from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, NewFeedback, check_annotations, check_id
 from stores.input_checks import MAX_MEMBERS
 from stores.json.bson_copy import to_bson
 from stores.paging import Row

@@ -28,7 +28,7 @@ from stores.paging import starting_with
 from stores.projects import ProjectsFilter
 from stores.query import Query
 from stores.query.fields import Access, is_index
-from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
+from stores.query.parser import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
 
 MAX_HINTS: Final = 10
 """Maximum hints of one result."""

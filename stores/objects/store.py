@@ -1,8 +1,9 @@
-"""Store of objects and ops; each operation is within one project."""
+"""Store of objects and ops, with their fields and filter; each operation is within one project."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import ClassVar, Final
 from weakref import WeakValueDictionary
@@ -14,16 +15,90 @@ from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
+from stores.input_checks import MAX_MEMBERS
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.filters import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, ObjectsFilter
-from stores.objects.inputs import ObjectVersion
+from stores.objects.documents import ObjectVersion
 from stores.objects.writes import Name, NameWriter, RestoredVersion, doomed_rows, group_by_name, versions_of
 from stores.paging import Row
+from stores.query.fields import Field, FieldTable
+from stores.query.fields import Kind as FieldKind
+from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 from stores.security import audit
+
+OBJECT_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("object_id", "object_id", optional=False),
+        Field("digest", "digest", optional=False),
+        Field("kind", "kind", optional=False, low_cardinality=True, values=("object", "op")),
+        Field("version_index", "version_index", FieldKind.NUMBER, optional=False),
+        Field("is_latest", "is_latest", FieldKind.NUMBER, optional=False),
+        Field("created_at", "created_at", FieldKind.TIME, optional=False),
+        Field("deleted_at", "deleted_at", FieldKind.TIME),
+        Field("base_object_class", "base_object_class", low_cardinality=True),
+        Field("leaf_object_class", "leaf_object_class"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+        Field("size_bytes", "size_bytes", FieldKind.NUMBER, optional=False),
+        Field("val", "val", FieldKind.JSON, text_path="json.val"),
+        Field("refs", "refs", FieldKind.JSON),
+    ]
+)
+
+INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
+
+_MEMBERSHIP: Final = {
+    "object_ids": "object_id",
+    "base_object_classes": "base_object_class",
+    "leaf_object_classes": "leaf_object_class",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsFilter:
+    """Conditions on versions; an empty list or None is no condition.
+
+    Excluding base classes also excludes values without a class.
+    """
+
+    base_object_classes: list[str] | None = None
+    exclude_base_object_classes: list[str] | None = None
+    leaf_object_classes: list[str] | None = None
+    object_ids: list[str] | None = None
+    is_op: bool | None = None
+    latest_only: bool | None = None
+    ids_argument: str = "object_ids"
+    """The caller's argument name for `object_ids`, used in errors."""
+
+    def clauses(self, at: str) -> list[Match]:
+        """Return the MongoDB conditions; `at` is the argument name.
+
+        Raises:
+            BadInputError: a list has more than `MAX_MEMBERS` members.
+        """
+        self._check(at)
+        clauses: list[Match] = [
+            {path: {"$in": members}} for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))
+        ]
+        if self.exclude_base_object_classes:
+            clauses.append({"base_object_class": {"$nin": [*self.exclude_base_object_classes, None]}})
+        if self.is_op is not None:
+            clauses.append({"kind": OP if self.is_op else OBJECT})
+        if self.latest_only:
+            clauses.append({"is_latest": 1})
+        return clauses
+
+    def _check(self, at: str) -> None:
+        for field in fields(self):
+            members = getattr(self, field.name)
+            if isinstance(members, list) and len(members) > MAX_MEMBERS:
+                argument = self.ids_argument if field.name == "object_ids" else field.name
+                raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{argument}")
+
 
 MAX_DELETED_AT_ONCE: Final = 100
 

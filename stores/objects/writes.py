@@ -16,8 +16,7 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt, NotFoundError
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.documents import NAMING, naming
-from stores.objects.inputs import ObjectVersion
+from stores.objects.documents import NAMING, ObjectVersion, naming
 
 Name = tuple[str, Kind, str]
 """Project id, kind and object name."""

@@ -13,8 +13,7 @@ from stores.errors import ForbiddenError, StoreError
 from stores.input_checks import MAX_NAME, check_length
 from stores.otel import otlp_json, protobuf
 from stores.otel.mapping import call_of
-from stores.otel.project_routing import Projects
-from stores.otel.spans import Span, Undecoded, undecoded_spans
+from stores.otel.spans import Projects, Span, Undecoded, undecoded_spans
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024

@@ -17,7 +17,7 @@ from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import Match, compile_match
-from stores.query.syntax_tree import JUNCTIONS, Get, Operand, Operator, iter_gets, iter_text_gets, map_operands
+from stores.query.parser import JUNCTIONS, Get, Operand, Operator, iter_gets, iter_text_gets, map_operands
 from stores.query.text_expressions import Expression
 from stores.query.value_expressions import condition_expression, is_inside_payload, path_expression, required_texts
 

@@ -9,9 +9,8 @@ from stores.json import AnyJson
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
-from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
+from stores.query.parser import COMPARISONS, MAX_DEPTH, MAX_NODES, SIGIL, Operator
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import COMPARISONS, Operator
 
 UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """Members of filters that no index serves."""

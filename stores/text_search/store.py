@@ -19,8 +19,17 @@ from stores.query import Query
 from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
 from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch
-from stores.text_search.ranked import ranked_count, ranked_page
-from stores.text_search.scan import SECONDS, FoundPage, Method, TextQuery, cursor_error, scanned_count, scanned_page
+from stores.text_search.pages import (
+    SECONDS,
+    FoundPage,
+    Method,
+    TextQuery,
+    cursor_error,
+    ranked_count,
+    ranked_page,
+    scanned_count,
+    scanned_page,
+)
 
 _PROGRESS: Final = ("set_at", "ready_at", "looked_at", "total", "has_passed")
 """Fields of a state that a `SearchIndex` has by the same name."""

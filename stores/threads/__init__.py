@@ -1,6 +1,5 @@
 """Threads: conversations, each derived from the calls that are its turns."""
 
-from stores.threads.filters import Period, ThreadsFilter
-from stores.threads.store import ThreadsStore
+from stores.threads.store import Period, ThreadsFilter, ThreadsStore
 
 __all__ = ["Period", "ThreadsFilter", "ThreadsStore"]

@@ -8,11 +8,11 @@ several times as long; other threads still use their collected durations.
 from collections.abc import Iterable
 from typing import Any, Final
 
-from stores.threads.filters import P50, P99
-
 Stages = list[dict[str, Any]]
 Expression = Any
 
+P50: Final = "p50_turn_duration_ms"
+P99: Final = "p99_turn_duration_ms"
 PERCENTILES: Final = {P50: 50, P99: 99}
 
 MAX_COLLECTED: Final = 400_000

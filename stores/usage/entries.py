@@ -29,7 +29,7 @@ import math
 from typing import Any, Final, TypeGuard
 
 from stores.json.bson_copy import INT64
-from stores.usage.counts import by_class
+from stores.usage.classes import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]

@@ -30,7 +30,7 @@ from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
 from stores.query.evaluator import LARGE_JSON_BYTES, DocumentValues, compile_test
-from stores.query.syntax_tree import Operand, Operation, Operator, iter_gets
+from stores.query.parser import Operand, Operation, Operator, iter_gets
 from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12

@@ -20,8 +20,7 @@ from pymongo.errors import PyMongoError
 from stores.calls.events import change_stream
 from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
 from stores.concurrency.quotas import Limiter
-from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.time_slices import cooperative
+from stores.concurrency.time_slices import SharedTimeSlices, cooperative
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues

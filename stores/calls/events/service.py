@@ -22,7 +22,7 @@ from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
+from stores.query.parser import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
 
 MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""

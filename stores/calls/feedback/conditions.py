@@ -21,13 +21,13 @@ from bson.raw_bson import RawBSONDocument
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.feedback.fields import FEEDBACK_FIELDS
+from stores.feedback.inputs import FEEDBACK_FIELDS
 from stores.input_checks import MAX_NAME
 from stores.query import text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import ANY_TEXT, compile_match
-from stores.query.syntax_tree import (
+from stores.query.parser import (
     COMPARISONS,
     JUNCTIONS,
     TARGETS,

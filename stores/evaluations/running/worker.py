@@ -58,7 +58,7 @@ from stores.paging import PageRequest, Row
 from stores.providers import JsonObject, ProviderError
 from stores.security.access import ANONYMOUS
 from stores.tables import TablesStore
-from stores.usage.counts import added
+from stores.usage.classes import added
 from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stated_entry
 from stores.usage.rules import MOST, STATED_COST
 

@@ -15,7 +15,7 @@ from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ContainsWordsActionConfig
+from stores.objects.classes import ContainsWordsActionConfig
 from tests.commands import Commands
 from tests.stores.actions.specs import action, looking_for
 from tests.stores.calls.builders import PROJECT, call_id, end, start

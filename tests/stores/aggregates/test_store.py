@@ -17,7 +17,7 @@ from stores.objects import ObjectsStore
 from stores.query import Query
 from stores.query.explain import explain
 from stores.query.sort import SortBy
-from stores.usage.counts import FIELDS
+from stores.usage.classes import FIELDS
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.objects.builders import version

@@ -10,7 +10,7 @@ from stores.paging import PageRequest
 from stores.query.explain import Plan, explain
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
-from stores.threads.filters import Period
+from stores.threads.store import Period
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.threads.builders import at, turn

@@ -13,7 +13,7 @@ from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore, percentiles
-from stores.threads.filters import Period
+from stores.threads.store import Period
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.threads.builders import at, turn
