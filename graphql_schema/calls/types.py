@@ -32,7 +32,7 @@ from stores.costs import bill
 from stores.paging import JsonField, Row
 from stores.refs import call_ref
 from stores.threads import Period
-from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
+from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST
 
 Types = Annotated[list[str] | None, argument("Types of feedback, at most 1,000; all types if omitted or empty.")]
 

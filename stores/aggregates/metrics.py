@@ -102,8 +102,6 @@ COSTS: Final = "costs"
 UNPRICED: Final = "unpriced"
 """Name of the computed number of tokens without a price."""
 
-_MAX_INT64: Final = Int64(INT64 - 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -147,7 +145,7 @@ class Metric:
 
 
 def _bounded(number: Expression) -> Expression:
-    return {"$toLong": {"$min": [number, _MAX_INT64]}}
+    return {"$toLong": {"$min": [number, Int64(INT64 - 1)]}}
 
 
 def _mean(total: str, number: str) -> Metric:

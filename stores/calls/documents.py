@@ -57,7 +57,6 @@ PREDICTION_OPS: Final = r"(^|[.-])predict(_and_s|AndS)core$"
 
 _IS_PREDICTION: Final = re.compile(PREDICTION_OPS)
 _ROW: Final = re.compile(r"/id/([0-9A-Za-z]{43})$")
-_COMMON_TO_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 TURN_OF: Final[Document] = {
@@ -209,7 +208,7 @@ class _Payload:
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)
         # Few texts have the common part, which is faster to search for than all schemes.
-        may_hold_refs = _COMMON_TO_SCHEMES in text and any(scheme in text for scheme in _SCHEMES)
+        may_hold_refs = ":///" in text and any(scheme in text for scheme in _SCHEMES)
         self.refs[name] = refs.collect(value) if may_hold_refs else []
         self.size_bytes += traits.default_length(value, text)
 

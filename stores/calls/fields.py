@@ -34,7 +34,6 @@ Number = int | None
 
 _COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
 
-_ANY_VERSION: Final = ":*"
 _NEVER_IN_OP_NAMES: Final = frozenset("/:")
 """Characters that never occur in the name of a versioned op."""
 
@@ -204,7 +203,7 @@ def op_names(project_id: str, names: Iterable[str]) -> OpNames:
     exact: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for name in names:
-        plain = name.removesuffix(_ANY_VERSION)
+        plain = name.removesuffix(":*")
         if plain != name and not SCHEME.startswith(f"{plain}:"):
             prefixes[f"{plain}:"] = None
         if name.startswith(SCHEME):

@@ -31,8 +31,6 @@ MAX_CONDITIONS: Final = 10
 """Fields behind refs per query."""
 
 _ARGUMENT: Final = "expand_columns"
-_KINDS: Final = ("object", "op")
-_TO_ROW: Final = "/attr/rows/id/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +311,10 @@ def _split_ref(project_id: str, origin: Access) -> Expression:
     Any other value has no version, or a row digest that matches nothing.
     """
     start = f"{SCHEME}{project_id}/"
-    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in _KINDS]
+    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in ("object", "op")]
     inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
     kind_and_name = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
-    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, _TO_ROW]}
+    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, "/attr/rows/id/"]}
     found = let_v(_text(_object_path(origin)), {"$cond": [{"$or": starts}, parts, []]})
     row = {"$cond": [{"$gt": [{"$size": "$$v"}, 2]}, "", {"$arrayElemAt": ["$$v", 1]}]}
     return let_v(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})

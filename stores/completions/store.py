@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.writes import end_if_running
+from stores.calls.store import end_if_running
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.concurrency.quotas import Limiter, quota_refusal
@@ -57,7 +57,6 @@ _TYPES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "tool_choice": ((str, dict), 'a string such as "auto", or a JSON object'),
     "extra_headers": (dict, "a JSON object from names to strings"),
 }
-_OF_OBJECTS: Final = ("messages", "tools", "functions")
 _MAX_HEADERS: Final = 50
 _VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 MAX_SECONDS: Final = 3600
@@ -72,7 +71,6 @@ SERVER_STOPPED: Final = "The server stopped before the response was complete. Re
 
 _LEASE_PREFIX: Final = "completions:"
 
-_MAX_FOUND: Final = 1000
 
 _PAUSES_SECONDS: Final = (0.5, 1, 1.5)
 
@@ -131,7 +129,7 @@ def _check(name: str, value: object) -> None:
     expected = _TYPES.get(name)
     if expected and not isinstance(value, expected[0]):
         raise BadInputError(f"must be {expected[1]}", f"inputs.{name}")
-    if name in _OF_OBJECTS and isinstance(value, list):
+    if name in ("messages", "tools", "functions") and isinstance(value, list):
         for position, member in enumerate(value):
             if not isinstance(member, dict):
                 raise BadInputError("must be a JSON object", f"inputs.{name}.{position}")
@@ -380,7 +378,7 @@ class CompletionsStore:
     async def find_abandoned(self) -> list[str]:
         """Return the ids of expired leases: their server died, or could not store the end of the call."""
         match = {"_id": {"$regex": f"^{_LEASE_PREFIX}"}, **EXPIRED}
-        return [lease["_id"] async for lease in self.database.leases.find(match, {"_id": 1}, limit=_MAX_FOUND)]
+        return [lease["_id"] async for lease in self.database.leases.find(match, {"_id": 1}, limit=1000)]
 
     @database_write
     async def end_abandoned(self, lease_id: str) -> None:

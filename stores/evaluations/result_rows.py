@@ -70,7 +70,6 @@ _BY_AGE: Final = itemgetter("started_at", "id")
 """Sort key of calls, oldest first. Sorting in MongoDB would make it choose an index that reads too many calls."""
 _MAX_JOINED_ON_LOOP: Final = 1_000
 """Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
-_OUTPUTS: Final = ("output", "model_output")
 
 Stages = list[dict[str, Any]]
 
@@ -85,7 +84,6 @@ MAX_RUNS: Final = 10
 BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 """The order of an index that groups the predictions of each example, oldest first."""
 
-_OLDEST_FIRST: Final = (SortBy("started_at"),)
 
 _STARTED_AT: Final = "started_at"
 
@@ -293,7 +291,7 @@ async def _read_output(row: Row) -> None:
     text = row.pop("json", {}).get("output") or "null"
     found = await incremental.loads(text.encode())
     output = found if isinstance(found, dict) else {}
-    first_output = next((output[name] for name in _OUTPUTS if name in output), None)
+    first_output = next((output[name] for name in ("output", "model_output") if name in output), None)
     row["json"] = {} if first_output is None else {"output": codec.encode(first_output)}
     row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
@@ -469,7 +467,7 @@ def row_stages(
         *([{"$set": changes}] if changes else ()),
     ]
     fields = (Field(name, path, Kind.NUMBER) for name, (path, _) in numbers.items())
-    return stages, compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *fields]))
+    return stages, compile_sort(sort_by or (SortBy("started_at"),), FieldTable([*_PLAIN, *fields]))
 
 
 def _means_and_changes(numbers: Numbers, first: str, last: str) -> tuple[Document, Document]:

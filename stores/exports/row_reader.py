@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ErrorsAt
 from stores.exports.lists import Columns
 from stores.feedback import NewFeedback

@@ -47,7 +47,6 @@ INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""
 
-_SCHEMES: Final = ":///"
 
 MAX_REACTION: Final = 1024
 _SKIN_TONES: Final = re.compile("[\U0001f3fb-\U0001f3ff]")
@@ -56,8 +55,6 @@ NOTE: Final = "wandb.note.1"
 ANNOTATION: Final = "wandb.annotation"
 RUNNABLE: Final = "wandb.runnable"
 MAX_NOTE: Final = 1024
-_NOT_DIGESTS: Final = ("latest", "*")
-_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
 
 _REF_KINDS: Final = {
     "annotation_ref": ("object",),
@@ -69,7 +66,6 @@ _REF_KINDS: Final = {
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""
 
-_MAX_CACHED: Final = 64
 _SPEC: Final = AnnotationSpec.__name__
 
 Payload = dict[str, Any]
@@ -177,7 +173,7 @@ def _text(payload: Payload) -> str:
     """
     with ErrorsAt("payload"):
         text = codec.encode(payload)
-        if _SCHEMES in text:
+        if ":///" in text:
             refs.collect(payload)
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
@@ -230,7 +226,7 @@ def _checked_payload(project_id: str, feedback_type: str, payload: Payload, give
     if feedback_type.startswith(RUNNABLE):
         _check_runnable(feedback_type, payload, parsed)
         return payload
-    for argument in _RUNNABLE_REFS:
+    for argument in ("runnable_ref", "call_ref", "trigger_ref"):
         if argument in given:
             raise BadInputError(f"is not allowed for feedback of type {feedback_type[:100]!r}; leave it out", argument)
     return payload
@@ -257,7 +253,7 @@ def _check_annotation(project_id: str, feedback_type: str, payload: Payload, par
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use a spec of the annotation's project, {project_id}"
         raise BadInputError(message, "annotation_ref")
-    if ref.steps or ref.version in _NOT_DIGESTS:
+    if ref.steps or ref.version in ("latest", "*"):
         raise BadInputError("must identify a version by its digest, without a path after it", "annotation_ref")
     _check_name(ref, name, feedback_type, "annotation_ref")
     if "value" not in payload:
@@ -342,7 +338,7 @@ def _check_value(new: NewFeedback, spec: Content | None) -> None:
         raise _fault(error).prefixed("annotation_ref") from None
 
 
-@lru_cache(_MAX_CACHED)
+@lru_cache(64)
 def _schema(spec: str) -> JsonSchema:
     if len(spec) > MAX_SPEC:
         raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")

@@ -26,7 +26,6 @@ _CHUNK_BATCH: Final = 8
 _FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})
 _DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Characters that change the direction of text, so that photo.exe can look like another type of file."""
-_MAX_SHOWN: Final = 64
 
 
 _STORED: Final = ("project_id", "digest", "length", "content_type", "created_at", "filename", "_id", "chunkSize")
@@ -121,7 +120,7 @@ class FilesStore:
         check_project_id(project_id)
         document = await self.database.files.find_one({"project_id": project_id, "digest": digest})
         if document is None:
-            raise NotFoundError(f"there is no file {digest[:_MAX_SHOWN]!r} in {project_id}", "digest")
+            raise NotFoundError(f"there is no file {digest[:64]!r} in {project_id}", "digest")
         return StoredFile.of(document)
 
     @database_query

@@ -99,7 +99,6 @@ REMOVAL_FIELDS: Final = ("project_id", "length", "chunkSize")
 
 _REMOVED_CHUNKS: Final = 40
 """Chunks deleted in one step, about 10 MiB."""
-_REMOVED_FILES: Final = 200
 
 Content = AsyncIterable[bytes]
 
@@ -364,7 +363,7 @@ async def remove(database: Database, session: Session, files: Sequence[Document]
 async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
     """Delete the content of removed files, of one project or of all, in steps."""
     match = {} if project_id is None else {"_id": key_range(project_id)}
-    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_REMOVED_FILES).to_list(None):
+    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=200).to_list(None):
         for files in weighted_batches(removed, "chunks", _REMOVED_CHUNKS):
             keys = {"$in": [file["_id"] for file in files]}
             for last in range(_REMOVED_CHUNKS, files[0]["chunks"], _REMOVED_CHUNKS):

@@ -21,7 +21,6 @@ from stores.json import AnyJson, paths
 from stores.json_schema.limits import Patterns, SchemaFaultError, check_time_limit, current_patterns, matches
 
 _MAX_SHOWN: Final = 300
-_REFS: Final = ("$ref", "$dynamicRef")
 _MAX_REF_SHOWN: Final = 200
 _MAX_VALUE_SHOWN: Final = 100
 
@@ -299,7 +298,7 @@ def _reachable(draft: AnyValidator, schema: dict[str, Any]) -> Iterator[dict[str
             continue
         seen.add(id(part))
         yield part
-        refs += [(resolver, part[name]) for name in _REFS if isinstance(part.get(name), str)]
+        refs += [(resolver, part[name]) for name in ("$ref", "$dynamicRef") if isinstance(part.get(name), str)]
         inner = (each for each in specification.subresources_of(part) if isinstance(each, dict))
         parts.extend((each, _in_subresource(resolver, specification.create_resource(each))) for each in inner)
 

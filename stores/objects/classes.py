@@ -55,7 +55,6 @@ def classes_of(value: object) -> Classes | None:
 
 JsonObject = dict[str, JsonValue]
 _LISTED: Final = 5
-_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
 _LONGEST_PATH: Final = 200
 
 
@@ -380,7 +379,7 @@ def without_type_marks(value: AnyJson) -> AnyJson:
     """Return an object without the keys that Weave's client adds to a value's fields; any other value unchanged."""
     if not isinstance(value, dict):
         return value
-    return {name: inner for name, inner in value.items() if name not in _TYPE_MARKS}
+    return {name: inner for name, inner in value.items() if name not in ("_type", "_class_name", "_bases")}
 
 
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:

@@ -105,8 +105,6 @@ MAX_DELETED_AT_ONCE: Final = 100
 Key = tuple[str, str]
 """Project id and ref."""
 
-_BY_INDEX = (SortBy("version_index"),)
-
 
 class ObjectsStore(DocumentList[ObjectsFilter]):
     """Reads and writes objects and ops in MongoDB.
@@ -124,7 +122,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         super().__init__(database, database.objects)
         # Writers of one name queue here in the process, so that their transactions do not conflict in the database.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
+        by_index = compile_sort((SortBy("version_index"),), OBJECT_FIELDS)
         self.versions = OneToMany(database, self._documents, "object_id", by_index, _all_of, self.paths_of)
         """Relation from a project, a kind and a name to the undeleted versions, by index."""
 

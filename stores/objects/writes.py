@@ -22,7 +22,6 @@ Name = tuple[str, Kind, str]
 """Project id, kind and object name."""
 
 _POSITION = ("kind", "digest", "version_index", "is_latest", "visible")
-_RECENT_FIRST = [("write_index", -1)]
 
 
 @dataclass(slots=True)
@@ -161,7 +160,7 @@ class NameWriter:
     async def _set_latest(self, *, visible: bool) -> None:
         match = {**self._name, "visible": visible}
         await self._objects.find_one_and_update(
-            match, {"$set": {"is_latest": 1}}, sort=_RECENT_FIRST, projection={"_id": 1}, session=self._session
+            match, {"$set": {"is_latest": 1}}, sort=[("write_index", -1)], projection={"_id": 1}, session=self._session
         )
 
 

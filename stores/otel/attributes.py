@@ -21,11 +21,8 @@ _TABLES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     (files("stores.otel") / "conventions.toml").read_text("utf-8")
 )
 
-Roles = dict[str, tuple[str, ...]]
-"""Keys by role, in order of precedence."""
 
-
-def _roles(table: str) -> Roles:
+def _roles(table: str) -> dict[str, tuple[str, ...]]:
     return {role: tuple(keys) for role, keys in _TABLES[table].items()}
 
 

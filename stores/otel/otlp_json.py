@@ -15,8 +15,6 @@ _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
 _MAX_DEPTH: Final = 100
-_UINT64: Final = range(1 << 64)
-_INT64: Final = range(-(1 << 63), 1 << 63)
 _MAX_DIGITS: Final = 20
 """Characters of a 64-bit integer."""
 _HEX: Final = frozenset("0123456789abcdef")
@@ -160,7 +158,7 @@ def _bytes(value: object, kind: str) -> str:
 _SCALARS: Final[dict[str, Callable[[object, str], object]]] = {
     "stringValue": _string,
     "boolValue": _boolean,
-    "intValue": lambda value, kind: _integer_in(_INT64, value, kind),
+    "intValue": lambda value, kind: _integer_in(range(-(1 << 63), 1 << 63), value, kind),
     "doubleValue": _double,
     "bytesValue": _bytes,
 }
@@ -204,7 +202,7 @@ def _hexadecimal(holder: dict[str, Any], name: str) -> str:
 
 def _integer(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
-    return 0 if value is None else _integer_in(_UINT64, value, name)
+    return 0 if value is None else _integer_in(range(1 << 64), value, name)
 
 
 def _integer_in(allowed: range, value: object, name: str) -> int:

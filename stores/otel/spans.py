@@ -22,8 +22,6 @@ ENTITY: Final = "otel"
 """Entity of projects that only a resource's name determines."""
 
 _NAMES: Final = ("openinference.project.name", "service.name")
-_NO_NAME: Final = "default"
-_REPLACEMENT: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Projects:
             check_project_id(project_id, "wandb.entity and wandb.project")
             return project_id
         return self.given or self._from_name(
-            next((str(name) for key in _NAMES if (name := resource.get(key))), _NO_NAME)
+            next((str(name) for key in _NAMES if (name := resource.get(key))), "default")
         )
 
     def _from_name(self, name: str) -> str:
@@ -81,7 +79,7 @@ class Projects:
         entity, slash, rest = name.partition("/")
         if slash and is_project_part(entity) and is_project_part(rest):
             return name
-        part = "".join(sign if can_start_project_part(sign) else _REPLACEMENT for sign in name[:MAX_PROJECT_PART])
+        part = "".join(sign if can_start_project_part(sign) else "-" for sign in name[:MAX_PROJECT_PART])
         if not is_project_part(part):
             raise BadInputError(f"the project name {name[:64]!r} of its resource is invalid; use {PROJECT_PART_RULE}")
         return f"{self.entity}/{part}"

@@ -23,8 +23,6 @@ from stores.security import audit
 
 _BATCH_SIZE = 1_000
 _BUCKETS = 16_384
-_TRACE_COUNTS = {"traces", "calls", "trace_bytes"}
-_FILE_COUNTS = {"files", "file_bytes"}
 
 
 class Preview:
@@ -45,14 +43,16 @@ class Preview:
     async def counts(self, wanted: Collection[str]) -> Counts:
         """Return the wanted counts; the others are 0."""
         candidates = candidates_match(self._project_id, self._files_before)
-        has_files = not _FILE_COUNTS.isdisjoint(wanted) and await self._database.files.find_one(candidates, {"_id": 1})
+        has_files = not {"files", "file_bytes"}.isdisjoint(wanted) and await self._database.files.find_one(
+            candidates, {"_id": 1}
+        )
         has_feedback = "feedback" in wanted and await self._database.feedback.find_one(self._on_calls, {"_id": 1})
         deleted = deleted_calls(self._project_id, self._deleted_before)
         if "hidden_calls" in wanted:
             self._counts["hidden_calls"] = await self._database.calls.count_documents(deleted)
         if has_feedback:
             await self._count_feedback(deleted)
-        if has_files or has_feedback or not _TRACE_COUNTS.isdisjoint(wanted):
+        if has_files or has_feedback or not {"traces", "calls", "trace_bytes"}.isdisjoint(wanted):
             async for traces in self._read_doomed_traces():
                 self._count_traces(traces)
                 if has_feedback:
@@ -134,8 +134,6 @@ class _HashSet:
 
 PAUSE: Final = 0.25
 """Pause of a sweep after each step, as a multiple of the step's duration."""
-
-_MAX_DUE = 1_000
 
 
 class RetentionStore:
@@ -283,7 +281,7 @@ class RetentionStore:
     async def due(self) -> list[str]:
         """Return the projects whose sweep is due or was interrupted, the longest waiting first."""
         match = {"due_at": {"$lte": times.now()}}
-        cursor = self.database.retention.find(match, {"_id": 1}, sort=[("due_at", 1)], limit=_MAX_DUE)
+        cursor = self.database.retention.find(match, {"_id": 1}, sort=[("due_at", 1)], limit=1_000)
         return [document["_id"] async for document in cursor]
 
     async def _log_finished(self, project_id: str) -> None:

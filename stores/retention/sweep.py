@@ -139,9 +139,7 @@ _BY_TRACE: Final = "trace_id_started_at_id_storage_size_bytes"
 _MAX_REMEMBERED: Final = 10_000
 
 _HIDDEN_PER_BATCH: Final = 500
-_OBJECTS_PER_BATCH: Final = 50
 
-_REMOVE_BATCH: Final = 200
 
 _SHORT_MICROS: Final = times.SECOND
 """Duration below which a scan runs in every sweep, in microseconds."""
@@ -367,7 +365,7 @@ class Sweep(Lease):
                 self.database,
                 self.database.objects,
                 {**of_project, "visible": False, "deleted_at": long_ago, "json.val": {"$ne": EMPTY["json"]["val"]}},
-                _OBJECTS_PER_BATCH,
+                50,
                 self._empty,
             ),
         ):
@@ -434,7 +432,7 @@ class Sweep(Lease):
         async for unused in find_unused(self.database, self._project_id, before):
             await self.advance()
             yield
-            for files in batches(unused, _REMOVE_BATCH):
+            for files in batches(unused, 200):
                 await self.database.transaction(partial(remove_unless_used, keys=[key for key, _ in files]))
                 yield
                 async for _ in discard_removed(self.database, self._project_id):

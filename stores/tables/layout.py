@@ -24,7 +24,6 @@ MAX_ROWS: Final = 2_000
 _END_EVERY: Final = 750
 """One digest in this many ends a chunk with enough rows; chunks have about 900 rows."""
 
-_READ_BATCH: Final = 16
 _MAX_RANGE: Final = 4 * MAX_ROWS
 
 
@@ -224,7 +223,7 @@ class Edit:
         """Build the new table; every chunk is read, because the table's digest covers all row digests."""
         builder = Builder(self.base.project_id)
         time_slice = TimeSlice()
-        for batch in content_store.batches(self._ranges, _READ_BATCH):
+        for batch in content_store.batches(self._ranges, 16):
             unread = [stretch.chunk for stretch in batch if stretch.chunk and stretch.row_digests is None]
             chunks_read = await read_chunks(self.database, self.base.project_id, unread)
             for stretch in batch:

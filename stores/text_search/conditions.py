@@ -26,7 +26,6 @@ MAX_WORDS: Final = 2_000
 _SLICE_LENGTH: Final = 20_000
 """Characters tokenized in one step; a longer step would block other threads."""
 
-_CACHE_SIZE: Final = 50_000
 _ESCAPE_OR_WORD: Final = re.compile(r"\\u[0-9a-f]{4}|\\.|(\w+)")
 _WORD: Final = re.compile(r"\w+")
 _BETWEEN_PARTS: Final = re.compile(r"_+|(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -72,7 +71,7 @@ def _slices(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-@lru_cache(_CACHE_SIZE)  # programs repeat their words
+@lru_cache(50_000)  # programs repeat their words
 def _forms(word: str) -> tuple[str, ...]:
     """Return the indexed forms of a word; none for JSON escapes."""
     if not word.isascii() and _UNSPACED.search(word):

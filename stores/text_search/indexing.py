@@ -150,7 +150,6 @@ CHECK_INTERVAL: Final = 3_600_000_000
 """Microseconds after which a segment is checked again for deleted and changed calls."""
 
 _BATCH_SIZE: Final = 1_000
-_SEGMENTS_PER_STEP: Final = 10
 
 IS_MARKED: Final = {"$gt": ""}
 """Match for marked calls, which are not indexed yet."""
@@ -315,7 +314,7 @@ class Indexer:
 
     async def _heads(self, match: Document) -> list[Document]:
         """Return the heads of the next segments that match."""
-        return await self._database.search_segments.find(match, {"segment": 1}, limit=_SEGMENTS_PER_STEP).to_list(None)
+        return await self._database.search_segments.find(match, {"segment": 1}, limit=10).to_list(None)
 
     async def _check_segments(self) -> WorkSteps:
         """Delete segments if a call is gone, or half of the calls changed; the remaining calls are indexed anew.

@@ -140,7 +140,6 @@ def build_page(
     return FoundPage(*common, method, is_complete, request.backward, stopped_at)
 
 
-_ORDER: Final = ORDERS[Method.SCAN]
 _KEYS: Final = ("started_at", "id")
 
 
@@ -172,7 +171,7 @@ async def _read_batch(
     list_query = text_query.list_query
     score_or_none = {"$cond": [hit(text_query.terms), score_expression(text_query.terms), None]}
     stages: list[dict[str, Any]] = [
-        *_ORDER.stages(list_query.match, position, backward=backward),
+        *ORDERS[Method.SCAN].stages(list_query.match, position, backward=backward),
         {"$limit": batch_size},
     ]
     projection = {"_id": 0} | dict.fromkeys(_KEYS, 1)
@@ -207,7 +206,6 @@ MAX_CANDIDATES: Final = 20_000
 MAX_UNINDEXED: Final = 5_000
 """Maximum unindexed calls that a search reads."""
 
-_WORD_BATCH: Final = 500
 _CHUNKS: Final = 1_000
 _MIN_BATCH: Final = 100
 _MAX_CHECKED: Final = 2_000
@@ -344,7 +342,7 @@ class _Ranking:
         order = [("segment", -1), ("bucket", 1)]
         time_slice = TimeSlice()
         segment, bits_by_word = "", dict[str, Bits]()
-        async for row in self._database.search_words.find(match, projection, sort=order, batch_size=_WORD_BATCH):
+        async for row in self._database.search_words.find(match, projection, sort=order, batch_size=500):
             if row["segment"] != segment:
                 if bits_by_word:
                     yield segment, bits_by_word

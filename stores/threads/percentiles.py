@@ -31,7 +31,6 @@ COLLECTED_FIELDS: Final = (_FINISHED, _DURATIONS)
 """Fields in which documents keep the collected values until the percentiles are computed."""
 
 _DURATION: Final = {"$subtract": ["$ended_at", "$started_at"]}
-_MICROSECONDS: Final = 1000
 
 
 def duration_accumulators() -> dict[str, Any]:
@@ -122,4 +121,4 @@ def _percentile_at(lower: Expression, position: Expression) -> Expression:
 def _interpolate(lower: Expression, upper: Expression, fraction: Expression) -> Expression:
     """Build the value at a fraction of the distance between two durations, in milliseconds."""
     difference = {"$multiply": [{"$subtract": [upper, lower]}, fraction]}
-    return {"$divide": [{"$add": [lower, difference]}, _MICROSECONDS]}
+    return {"$divide": [{"$add": [lower, difference]}, 1000]}

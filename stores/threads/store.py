@@ -95,8 +95,6 @@ ThreadKey = tuple[str, Period, str]
 _TRACES: Final = [
     {"$group": {"_id": "$trace_id", "id": {"$first": "$trace_id"}, "started_at": {"$min": "$started_at"}}}
 ]
-_BY_ID: Final = (SortBy("thread_id"),)
-_LATEST_FIRST: Final = (SortBy(LAST_UPDATED, descending=True),)
 
 _HAS_FINISHED_TURN: Final[Match] = {LAST_UPDATED: {"$ne": None}}
 """Matches derived threads with a finished turn; others are not listed."""
@@ -188,14 +186,14 @@ class ThreadsStore:
         check_project_id(project_id)
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
-        order = compile_sort(sort_by or _LATEST_FIRST, THREAD_FIELDS)
+        order = compile_sort(sort_by or (SortBy(LAST_UPDATED, descending=True),), THREAD_FIELDS)
         return await self._page(project_id, threads_filter, order, request, frozenset(wanted))
 
     @database_query
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
         """Return each thread's selected fields; None if no turn of the period has ended."""
         threads: dict[ThreadKey, Row | None] = dict.fromkeys(keys)
-        order = compile_sort(_BY_ID, THREAD_FIELDS)
+        order = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
         for (project_id, period), thread_ids in await by_scope(keys):
             threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
             page = await self._page(project_id, threads_filter, order, PageRequest(size=len(thread_ids)), wanted)

@@ -32,7 +32,7 @@ from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
 from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
 from stores.objects.store import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS
-from stores.projects.store import PROJECT_FIELDS
+from stores.projects import PROJECT_FIELDS
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields

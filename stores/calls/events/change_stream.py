@@ -27,7 +27,6 @@ POLL_SECONDS: Final = 0.2
 """Wait of one read for a change, which delays the reaction to changed subscriptions by at most as much."""
 _CHECK_SECONDS: Final = 0.01
 """Wait of a read that only checks for changes."""
-_BATCH: Final = 500
 
 _TOKEN_LOST: Final = (286, 280)
 """ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
@@ -146,7 +145,7 @@ def _open(
         start_after={"_data": token} if token and not timestamp else None,
         start_at_operation_time=timestamp,
         max_await_time_ms=int(poll_seconds * 1000),
-        batch_size=_BATCH,
+        batch_size=500,
     )
 
 

@@ -54,7 +54,6 @@ _BROKEN_MESSAGE: Final = (
     "get callEventsCursor and query what happened meanwhile"
 )
 STOPPED_MESSAGE: Final = "the server is stopping; subscribe again, at any server, after this error's extensions.after"
-_FILTER_FAILED_MESSAGE: Final = "the filter or the query failed for a call; change it and subscribe again"
 
 logger = logging.getLogger("loomql")
 
@@ -480,7 +479,7 @@ class FanOut:
                 results[channel] = _matches_or_none(channel.event_filter, event, values)
         for channel, passes in results.items():
             if passes is None:
-                channel.fail(_FILTER_FAILED_MESSAGE, event.token)
+                channel.fail("the filter or the query failed for a call; change it and subscribe again", event.token)
         return [channel for channel, passes in results.items() if passes]
 
 

@@ -56,12 +56,10 @@ _BYTES_PER_CALL: Final = 60
 MAX_CONDITIONS: Final = 10
 """Conditions on feedback per query."""
 
-_RESULT_FIELD: Final = Field("known", "known", Kind.JSON)
 _FALSE_FOR_NULL: Final = ({*COMPARISONS} - {Operator.EQ}) | {Operator.CONTAINS}
 """Operators that are false if an operand is null."""
 
 PREFIX: Final = "feedback."
-_ANY_TYPE: Final = "*"
 _MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH_LENGTH
 """Characters of a field name: a type with every character escaped, plus a path."""
 
@@ -113,7 +111,7 @@ def _feedback_access(name: str) -> FeedbackAccess:
     if not parsed:
         raise BadInputError(f"there is no field {name[:100]!r}; {_FORM}")
     type_text, field = parsed.groups()
-    feedback_type = None if type_text == _ANY_TYPE else _ESCAPED.sub(r"\1", type_text)
+    feedback_type = None if type_text == "*" else _ESCAPED.sub(r"\1", type_text)
     try:
         access = FEEDBACK_FIELDS["payload" if field is None else field]
     except BadInputError as error:
@@ -302,7 +300,7 @@ class Conditions:
             return node
         # Every index ends in the id, so matching by id reads none of these calls.
         match = calls.by_id if is_negated else calls.by_key(project_id)
-        return Get(node.name, CompiledMatch(_RESULT_FIELD, match=match))
+        return Get(node.name, CompiledMatch(Field("known", "known", Kind.JSON), match=match))
 
 
 def _with_empty(node: Operand) -> Operand:

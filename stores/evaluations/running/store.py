@@ -39,7 +39,6 @@ _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
 _PAUSE_FACTOR: Final = 4
 """Pause after a poll as a multiple of the poll's duration, because counting many calls is slow."""
-_SHUTTING_DOWN: Final = "the server is shutting down; subscribe again later"
 
 
 class EvaluationRunsStore:
@@ -200,7 +199,7 @@ class EvaluationRunsStore:
             last_status = status
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
-                raise UnavailableError(_SHUTTING_DOWN)
+                raise UnavailableError("the server is shutting down; subscribe again later")
 
     async def _status(self, project_id: str, call_id: str) -> Status:
         """Return a run's status; for a run in the queue, without counting its calls."""

@@ -80,7 +80,6 @@ ATTEMPTS: Final = 4
 """Maximum attempts, each of several requests if the provider asks for a short wait."""
 MAX_WAIT_SECONDS: Final = 60.0
 """Longest wait that a provider may ask for; after a longer one, the request fails."""
-_TOO_BUSY: Final = (429, 503)
 
 _DATABASE_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError)
 """Errors of the database, not of the request."""
@@ -94,9 +93,7 @@ _CONCURRENT_JUDGES: Final = 4
 """Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
 _READ_BATCH: Final = 10
 """Calls read together. Each may be as large as a document can be."""
-_CALL_BATCH: Final = 1_000
 _PAGE_BYTES: Final = 4 * 1024 * 1024
-_PAGE_ROWS: Final = 100
 
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _LARGEST: Final = 2**53
@@ -612,7 +609,7 @@ class RunWorker:
         for trial in range(self.definition.trials):
             cursor, has_next = None, True
             while has_next:
-                sizes = await tables.page(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
+                sizes = await tables.page(project_id, dataset.table, PageRequest(100, cursor), ["size_bytes"])
                 request = PageRequest(_count_fitting(row["size_bytes"] for row in sizes.rows), cursor)
                 page = await tables.page(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
@@ -662,7 +659,7 @@ class RunWorker:
     async def _find_call_ids(self, match: Document) -> list[str]:
         order, database = self.order, self.sources.database
         criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
-        cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
+        cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=1_000)
         return [call["id"] for call in await database.query(cursor.to_list(None))]
 
 
@@ -714,7 +711,7 @@ async def billed_as(models: CompletionsStore, project_id: str, model: str) -> st
 
 def _wait(error: StoreError, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt; None if there is none."""
-    if not isinstance(error, ProviderError) or error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
+    if not isinstance(error, ProviderError) or error.status not in (429, 503) or attempt == ATTEMPTS - 1:
         return None
     wait_seconds = error.retry_after_seconds
     if wait_seconds is None:

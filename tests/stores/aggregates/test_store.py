@@ -7,8 +7,7 @@ import pytest
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, own_usage
 from stores.aggregates.metrics import NAMES
 from stores.aggregates.own_usage import Unclear
-from stores.aggregates.pipelines import Rows
-from stores.aggregates.store import MAX_GROUPS
+from stores.aggregates.store import MAX_GROUPS, Rows
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
 from stores.database import Database

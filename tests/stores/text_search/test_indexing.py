@@ -9,7 +9,7 @@ import pytest
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.database import Database, project_registry
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import NotFoundError

@@ -1,4 +1,4 @@
-"""The store of projects: lists, counts and sizes."""
+"""The projects of a database: lists, counts and sizes."""
 
 import asyncio
 import unicodedata
@@ -24,7 +24,6 @@ PROJECT_FIELDS: Final = FieldTable(
     ]
 )
 
-_BY_ID = (SortBy("id"),)
 _BATCH_SIZE: Final = 1_000
 
 _PROJECTS_PER_COMMAND: Final = 25
@@ -119,7 +118,7 @@ class ProjectsStore:
         Raises:
             BadInputError: if the filter, the sort or the cursor is invalid.
         """
-        order = compile_sort(sort_by or _BY_ID, PROJECT_FIELDS)
+        order = compile_sort(sort_by or (SortBy("id"),), PROJECT_FIELDS)
         return await paging.find_page(self._projects, _match(projects_filter), order, request, _paths(wanted))
 
     @database_query

@@ -42,7 +42,6 @@ MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""
 
 _CLASS: Final = ActionSpec.__name__
-_VAL: Final = JsonField("val")
 _REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
 MAX_CALL_CHARACTERS: Final = 1024 * 1024
@@ -54,9 +53,6 @@ MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
 _WRAPPER_KEY: Final = "response"
 """Key that wraps a response that is not an object, because providers only accept object schemas."""
 
-_NAME: Final = "response_format"
-
-_DEFINITIONS: Final = ("$defs", "definitions")
 
 _MAX_SHOWN: Final = 100
 
@@ -73,7 +69,6 @@ MAX_CALLS: Final = 10_000
 CONCURRENT_JUDGEMENTS: Final = 8
 """Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
 
-_SEARCH_BATCH: Final = 200
 
 _SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
 """JSON bytes read and searched together; a larger call is processed alone."""
@@ -104,7 +99,7 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
         raise error.relative_to(error.argument or "").prefixed("action_ref") from None
-    return Action(ref, name, _spec(_VAL.text(row) or ""))
+    return Action(ref, name, _spec(JsonField("val").text(row) or ""))
 
 
 def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
@@ -196,7 +191,7 @@ class Judge:
             ],
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": _NAME, "schema": self._request_schema()},
+                "json_schema": {"name": "response_format", "schema": self._request_schema()},
             },
         }
 
@@ -205,7 +200,7 @@ class Judge:
         if not self._is_wrapped:
             return schema
         # References to definitions start at the root of the schema.
-        definitions: JsonObject = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
+        definitions: JsonObject = {name: schema.pop(name) for name in ("$defs", "definitions") if name in schema}
         return {
             "type": "object",
             "properties": {_WRAPPER_KEY: schema},
@@ -416,7 +411,7 @@ class ActionsStore:
 
     async def _groups(self, run: ActionRun, call_ids: list[str]) -> AsyncIterator[list[str]]:
         """Yield groups of existing calls that fit into memory together."""
-        for batch in batches(call_ids, _SEARCH_BATCH):
+        for batch in batches(call_ids, 200):
             rows: Mapping[tuple[str, str], Row | None] = {}
             with run.recording_errors(batch):
                 keys = [(run.project_id, call_id) for call_id in batch]

@@ -28,7 +28,6 @@ MAX_IMAGES: Final = 10
 MAX_PROMPT: Final = 100_000
 """Limit on the characters of a prompt. Providers accept fewer; OpenAI at most 32,000."""
 
-_DALL_E_3: Final = "dall-e-3"
 _SIZE: Final = "1024x1024"
 
 _DESCRIPTIONS: Final = {
@@ -105,7 +104,7 @@ class ImageInputs:
             BadInputError: the model does not make that many images.
         """
         body: JsonObject = {"model": model, "prompt": self.prompt, "n": self.n or 1}
-        if model == _DALL_E_3:
+        if model == "dall-e-3":
             if body["n"] > 1:
                 raise BadInputError(f"{model} makes one image per request; leave out n", "inputs.n")
             return body | {"quality": "standard", "style": "natural", "size": _SIZE, "response_format": "b64_json"}
