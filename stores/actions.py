@@ -21,7 +21,7 @@ from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLarg
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.feedback.inputs import RUNNABLE
 from stores.ids import check_call_id, check_project_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
@@ -31,18 +31,12 @@ from stores.objects.classes import (
     ActionSpec,
     ContainsWordsActionConfig,
     LlmJudgeActionConfig,
-    classes_of,
+    read_spec,
     without_type_marks,
 )
 from stores.objects.documents import named
 from stores.paging import JsonField, Row
 from stores.providers import JsonObject, ProviderError
-
-MAX_SPEC: Final = 256 * 1024
-"""Limit on the characters of a spec's JSON text."""
-
-_CLASS: Final = ActionSpec.__name__
-_REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
 MAX_CALL_CHARACTERS: Final = 1024 * 1024
 """Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
@@ -108,7 +102,8 @@ def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
         refs.check_external(text)
         ref = refs.parse(text)
     if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
-        raise BadInputError(f"must be the ref of one version of an object, such as {_REF_EXAMPLE}", "action_ref")
+        example = f"{refs.SCHEME}entity/project/object/name:digest"
+        raise BadInputError(f"must be the ref of one version of an object, such as {example}", "action_ref")
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"
         raise BadInputError(message, "action_ref")
@@ -116,21 +111,15 @@ def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
 
 
 def _spec(text: str) -> ActionSpec:
-    if len(text) > MAX_SPEC:
-        message = f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}"
-        raise BadInputError(message, "action_ref")
-    value = codec.loads(text.encode())
-    if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
-        message = f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass"
-        raise BadInputError(message, "action_ref")
+    with ErrorsAt("action_ref"):
+        value = read_spec(text, ActionSpec.__name__)
     try:
         return ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(map(str, fault["loc"]))[:200]
         reason = fault["msg"].removeprefix("Value error, ")[:300]
-        message = f"leads to an invalid {_CLASS}, at {path}: {reason}"
-        raise BadInputError(message, "action_ref") from None
+        raise BadInputError(f"leads to an invalid ActionSpec, at {path}: {reason}", "action_ref") from None
 
 
 def _fields(value: AnyJson) -> AnyJson:
@@ -387,8 +376,7 @@ class ActionsStore:
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(call_ids) > MAX_CALLS:
-            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_CALLS:,}", "call_ids")
+        check_count(len(call_ids), MAX_CALLS, "ids", "call_ids")
         async for position, call_id in cooperative(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
         action = await read_action(self._objects, project_id, action_ref)

@@ -5,6 +5,7 @@ from typing import Final
 from stores.errors import BadInputError
 
 MAX_NAME: Final = 1024
+MAX_MEMBERS: Final = 1000
 
 
 def check_object(value: object, argument: str) -> None:
@@ -23,8 +24,15 @@ def check_length(text: str | None, limit: int, argument: str) -> None:
     Raises:
         BadInputError: if the text is longer than `limit`.
     """
-    if text is not None and len(text) > limit:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)
+    if text is not None:
+        check_count(len(text), limit, "characters", argument)
 
 
-MAX_MEMBERS: Final = 1000
+def check_count(count: int, limit: int, noun: str, argument: str) -> None:
+    """Check a number of items, which `noun` names.
+
+    Raises:
+        BadInputError: if there are more than `limit`.
+    """
+    if count > limit:
+        raise BadInputError(f"has {count:,} {noun}; the limit is {limit:,}", argument)

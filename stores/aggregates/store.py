@@ -17,6 +17,7 @@ from stores.aggregates.metrics import ACCUMULATORS, COSTS, COUNTS, METRICS, NAME
 from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
+from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
@@ -261,7 +262,7 @@ class AggregatesStore:
     @database_query
     async def _trace(self, project_id: str, trace_id: str, wanted: set[str]) -> list[Row]:
         """Read the calls of a trace, oldest first."""
-        match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
+        match = calls_match(project_id) | {"trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
         snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)

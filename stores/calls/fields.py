@@ -16,8 +16,7 @@ from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
 from stores.calls.summaries import SUMMARY
-from stores.errors import BadInputError
-from stores.input_checks import MAX_MEMBERS
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
@@ -377,7 +376,10 @@ class CallsFilter:
         for name, row in FILTER_FIELDS.items():
             value = getattr(self, name)
             if isinstance(value, list):
-                _check_members(value, f"filter.{name}")
+                check_count(len(value), MAX_MEMBERS, "members", f"filter.{name}")
+                for position, member in enumerate(value):
+                    if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
+                        check_external(member, f"filter.{name}.{position}")
             if value is not None and value is not False and value != []:
                 conditions.append((row, value))
         return conditions
@@ -387,14 +389,6 @@ FILTER_FIELDS: Final[Mapping[str, FilterField]] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(CallsFilter, include_extras=True).items()
 }
 """The declarations of the filter's fields."""
-
-
-def _check_members(members: list[str], argument: str) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", argument)
-    for position, member in enumerate(members):
-        if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
-            check_external(member, f"{argument}.{position}")
 
 
 def calls_match(

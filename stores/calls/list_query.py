@@ -40,7 +40,7 @@ from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
-from stores.input_checks import MAX_NAME
+from stores.input_checks import MAX_NAME, check_count
 from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
@@ -136,9 +136,8 @@ class CallsQuery:
         self._can_look_up_in_order = not (self._newest or sorts_behind_refs or sorts_by_cost)
         """True if calls can be looked up in order, one by one, until a page is full."""
         self._operation = compile_calls_query(query, FeedbackFieldTable(fields), project_id) if query else None
-        count = self._refs.count(self._operation) if self._refs and self._operation else 0
-        if count > MAX_CONDITIONS:
-            raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
+        if self._refs and self._operation:
+            check_count(self._refs.count(self._operation), MAX_CONDITIONS, "fields behind refs", "query")
         self._needs_cost = sorts_by_cost or bool(self._operation and uses_cost(self._operation))
         self._operation_after_python = self._operation
         self._scope_without_python: Sequence[object] = ()

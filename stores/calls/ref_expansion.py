@@ -16,6 +16,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database
 from stores.errors import BadInputError
+from stores.input_checks import check_count
 from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access, Field, FieldTable, Kind, is_index
@@ -60,8 +61,7 @@ class Expansion:
         Raises:
             BadInputError: if a name is no path into the JSON of calls, or if there are more than `MAX_COLUMNS`.
         """
-        if len(self.names) > MAX_COLUMNS:
-            raise BadInputError(f"has {len(self.names):,} columns; the limit is {MAX_COLUMNS}", _ARGUMENT)
+        check_count(len(self.names), MAX_COLUMNS, "columns", _ARGUMENT)
         columns = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
         return tuple(sorted(dict.fromkeys(columns), key=lambda column: len(column.keys)))
 

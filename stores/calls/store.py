@@ -29,7 +29,7 @@ from stores.document_list import Key
 from stores.errors import BadInputError, ConflictError, ErrorsAt, PayloadTooLargeError, StoreError
 from stores.files import NewFile, write_files
 from stores.ids import LOCAL_USER, check_call_id, check_project_id, group_by_project, new_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.paging import Row
 from stores.query import Query
 from stores.security import audit
@@ -436,8 +436,7 @@ class CallsStore(CallLists):
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(call_ids) > MAX_DELETED_IDS:
-            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_IDS:,}", "call_ids")
+        check_count(len(call_ids), MAX_DELETED_IDS, "ids", "call_ids")
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
         await self.database.ensure_not_purging(project_id)

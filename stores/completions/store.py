@@ -32,7 +32,7 @@ from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseExpiredEr
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import check_project_id, new_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit
@@ -57,7 +57,6 @@ _TYPES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "tool_choice": ((str, dict), 'a string such as "auto", or a JSON object'),
     "extra_headers": (dict, "a JSON object from names to strings"),
 }
-_MAX_HEADERS: Final = 50
 _VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 MAX_SECONDS: Final = 3600
 """Longest timeout a request may set. The server's own limit may be shorter and then applies."""
@@ -138,8 +137,7 @@ def _check(name: str, value: object) -> None:
             "must be a version of at most 64 letters, digits, dots and dashes, such as 2026-01-01", "inputs.api_version"
         )
     if name == "extra_headers" and isinstance(value, dict):
-        if len(value) > _MAX_HEADERS:
-            raise BadInputError(f"has {len(value):,} headers; the limit is {_MAX_HEADERS}", f"inputs.{name}")
+        check_count(len(value), 50, "headers", "inputs.extra_headers")
         if not all(isinstance(header, str) for header in value.values()):
             raise BadInputError(f"must be {_TYPES[name][1]}", f"inputs.{name}")
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from stores import refs
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import row_digest
-from stores.calls.fields import paths_of
+from stores.calls.fields import calls_match, paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document, content_store, database_query
 from stores.errors import BadInputError
@@ -237,7 +237,7 @@ class Predictions:
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         count = 0
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
-        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
+        match = calls_match(project_id) | {"parent_id": {"$in": list(calls)}}
         paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "started_at", "status", "exception")
         stages: list[dict[str, Any]] = [
             {"$match": match},
@@ -575,4 +575,4 @@ def _key(project_id: str, row: Row) -> tuple[str, str, str]:
 
 def _predictions_of(project_id: str) -> dict[str, Any]:
     """Build the MongoDB filter of a project's predictions."""
-    return {"project_id": project_id, "visible": True, "example_digest": {"$gt": ""}}
+    return calls_match(project_id) | {"example_digest": {"$gt": ""}}

@@ -19,7 +19,7 @@ from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
-from stores.objects.classes import AnnotationSpec, classes_of
+from stores.objects.classes import AnnotationSpec, read_spec
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.refs.store import Budget, Content, read_targets
@@ -62,9 +62,6 @@ _REF_KINDS: Final = {
     "call_ref": ("call",),
     "trigger_ref": ("object", "op", "table", "call"),
 }
-
-MAX_SPEC: Final = 256 * 1024
-"""Limit on the characters of a spec's JSON text."""
 
 _SPEC: Final = AnnotationSpec.__name__
 
@@ -196,8 +193,7 @@ def _completed_reaction(payload: Payload) -> Payload:
     text = payload.get("emoji")
     if not isinstance(text, str):
         raise BadInputError("is required: a string with one emoji", "payload.$.emoji")
-    if len(text) > MAX_REACTION:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {MAX_REACTION:,}", "payload.$.emoji")
+    check_length(text, MAX_REACTION, "payload.$.emoji")
     count = sum(1 for _ in emoji.analyze(text, join_emoji=True))
     if count != 1:
         raise BadInputError(f"has {count} emoji; send exactly one", "payload.$.emoji")
@@ -241,8 +237,7 @@ def _check_note(payload: Payload) -> None:
     note = payload.get("note")
     if not isinstance(note, str) or not note:
         raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
-    if len(note) > MAX_NOTE:
-        raise BadInputError(f"has {len(note):,} characters; the limit is {MAX_NOTE:,}", "payload.$.note")
+    check_length(note, MAX_NOTE, "payload.$.note")
 
 
 def _check_annotation(project_id: str, feedback_type: str, payload: Payload, parsed: _Parsed) -> None:
@@ -340,11 +335,7 @@ def _check_value(new: NewFeedback, spec: Content | None) -> None:
 
 @lru_cache(64)
 def _schema(spec: str) -> JsonSchema:
-    if len(spec) > MAX_SPEC:
-        raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
-    value = codec.loads(spec.encode())
-    if not isinstance(value, dict) or _SPEC not in (classes_of(value) or ()):
-        raise BadInputError(f"leads to an object that is not an {_SPEC}; create it with that builtinObjectClass")
+    value = read_spec(spec, _SPEC)
     try:
         return JsonSchema(value.get("field_schema", {}))
     except SchemaFaultError as error:

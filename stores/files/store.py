@@ -13,8 +13,8 @@ from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
+from stores.input_checks import MAX_NAME, check_length
 
-MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """Limit on a file that is read whole into a response; larger files are streamed."""
 
@@ -201,8 +201,7 @@ def check_name(name: str | None) -> None:
     """
     if name is None:
         return
-    if len(name) > MAX_NAME:
-        raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
+    check_length(name, MAX_NAME, "name")
     has_forbidden = any(
         unicodedata.category(sign) in _FORBIDDEN_CATEGORIES or sign in _DIRECTION_CHANGES for sign in name
     )

@@ -16,7 +16,7 @@ from time import thread_time
 from typing import Final, NamedTuple, TypeVar
 
 from stores.calls.feedback.conditions import FeedbackFieldTable
-from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, op_names
+from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, calls_match, op_names
 from stores.calls.inputs import op_trace_name
 from stores.database import Database
 from stores.errors import StoreError
@@ -396,7 +396,7 @@ class HintsStore:
         for wanted, match_names in (await self._in_thread(not_sampled)).items():
             prefixed = [{"op_name": starting_with(prefix)} for prefix in match_names.prefixes]
             branches = [{"op_name": {"$in": list(match_names.exact)}}, *prefixed]
-            match = {"project_id": project_id, "visible": True, "$or": branches}
+            match = calls_match(project_id) | {"$or": branches}
             if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
                 unknown.append(wanted)
         return unknown

@@ -5,13 +5,13 @@ its client and UI are valid.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator
 
 from stores import json_schema
 from stores.errors import BadInputError
-from stores.json import AnyJson, paths
+from stores.json import AnyJson, codec, paths
 
 Kind = Literal["object", "op"]
 
@@ -55,6 +55,10 @@ def classes_of(value: object) -> Classes | None:
 
 JsonObject = dict[str, JsonValue]
 _LISTED: Final = 5
+
+MAX_SPEC: Final = 256 * 1024
+"""Limit on the characters of a spec's JSON text."""
+
 _LONGEST_PATH: Final = 200
 
 
@@ -373,6 +377,20 @@ def _dump(value: object) -> object:
             return [_dump(inner) for inner in value]
         case _:
             return value
+
+
+def read_spec(text: str, name: str) -> dict[str, Any]:
+    """Return the value of an object of a builtin class, from its JSON text; errors are those of a ref that leads to it.
+
+    Raises:
+        BadInputError: the text is too long, or the object has another class.
+    """
+    if len(text) > MAX_SPEC:
+        raise BadInputError(f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}")
+    value = codec.loads(text.encode())
+    if not isinstance(value, dict) or name not in (classes_of(value) or ()):
+        raise BadInputError(f"leads to an object that is not an {name}; create it with that builtinObjectClass")
+    return value
 
 
 def without_type_marks(value: AnyJson) -> AnyJson:

@@ -13,9 +13,9 @@ from stores.database import Database, Document, content_store, database_query, d
 from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import NotFoundError
 from stores.ids import check_project_id
-from stores.input_checks import MAX_MEMBERS
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.documents import ObjectVersion
@@ -80,7 +80,10 @@ class ObjectsFilter:
         Raises:
             BadInputError: a list has more than `MAX_MEMBERS` members.
         """
-        self._check(at)
+        for field in fields(self):
+            members = getattr(self, field.name)
+            argument = self.ids_argument if field.name == "object_ids" else field.name
+            check_count(len(members) if isinstance(members, list) else 0, MAX_MEMBERS, "members", f"{at}.{argument}")
         clauses: list[Match] = [
             {path: {"$in": members}} for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))
         ]
@@ -91,13 +94,6 @@ class ObjectsFilter:
         if self.latest_only:
             clauses.append({"is_latest": 1})
         return clauses
-
-    def _check(self, at: str) -> None:
-        for field in fields(self):
-            members = getattr(self, field.name)
-            if isinstance(members, list) and len(members) > MAX_MEMBERS:
-                argument = self.ids_argument if field.name == "object_ids" else field.name
-                raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{argument}")
 
 
 MAX_DELETED_AT_ONCE: Final = 100
@@ -197,8 +193,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         """
         check_project_id(project_id)
         unique_digests = list(dict.fromkeys(digests or ()))
-        if digests and len(digests) > MAX_DELETED_AT_ONCE:
-            raise BadInputError(f"has {len(digests):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
+        check_count(len(digests or ()), MAX_DELETED_AT_ONCE, "digests", "digests")
         deleted = await self._delete(project_id, _kinds(kind), object_id, unique_digests)
         if not deleted:
             raise NotFoundError(f"{object_id[:128]} has no versions, or all are deleted", name_argument)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
+from stores.input_checks import check_count
 from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.text_expressions import Expression, is_type, let_v, switch
@@ -56,8 +57,7 @@ def check_key_count(count: int) -> None:
     Raises:
         BadInputError: if there are more than `MAX_KEYS`.
     """
-    if count > MAX_KEYS:
-        raise BadInputError(f"has {count:,} keys; the limit is {MAX_KEYS}", "sort_by")
+    check_count(count, MAX_KEYS, "keys", "sort_by")
 
 
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable) -> dict[Access, bool]:

@@ -10,6 +10,7 @@ from typing import Final
 from pymongo import ReturnDocument
 
 from stores import ids, times
+from stores.calls.fields import calls_match
 from stores.database import Database, Document, database_query, database_write, project_registry
 from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
@@ -66,8 +67,7 @@ class Preview:
         """Yield the traces that would be deleted, in batches."""
         if self._limits is None:
             return
-        visible = {"project_id": self._project_id, "visible": True}
-        stages = [{"$match": visible}, *self._limits.doomed_traces()]
+        stages = [{"$match": calls_match(self._project_id)}, *self._limits.doomed_traces()]
         cursor = self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE)
         while traces := await cursor.to_list(_BATCH_SIZE):
             yield traces

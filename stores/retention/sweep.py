@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 import re2
 
 from stores import times
+from stores.calls.fields import calls_match
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
 from stores.database.content_store import batches
@@ -170,7 +171,7 @@ class Sweep(Lease):
         self._grace_periods = grace_periods or GracePeriods()
         self._large = large
         self._calls = database.calls
-        self._visible = {"project_id": project_id, "visible": True}
+        self._visible = calls_match(project_id)
         self._now = times.now()
         self._before = 0
         self._doomed_stages: list[Document] = []

@@ -11,6 +11,7 @@ from stores import digests, refs
 from stores.database import Database, Document, content_store
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt, PayloadTooLargeError
+from stores.input_checks import check_count
 from stores.json import codec, paths
 from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind
@@ -120,10 +121,7 @@ class RowFilter:
         """
         if not self.row_digests:
             return None
-        if len(self.row_digests) > MAX_MEMBERS:
-            raise BadInputError(
-                f"has {len(self.row_digests):,} members; the limit is {MAX_MEMBERS:,}", "filter.row_digests"
-            )
+        check_count(len(self.row_digests), MAX_MEMBERS, "members", "filter.row_digests")
         return frozenset(self.row_digests)
 
 

@@ -7,8 +7,9 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Database, content_store, database_query, database_write, in_scan_slot
 from stores.database.paced_steps import run_paced
 from stores.database.uploads import LEASE_SECONDS
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import NotFoundError
 from stores.ids import check_project_id, group_by_project
+from stores.input_checks import check_count
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -217,8 +218,7 @@ class TablesStore:
             BadInputError: there are more than `MAX_TABLES_AT_ONCE` digests.
         """
         check_project_id(project_id)
-        if len(table_digests) > MAX_TABLES_AT_ONCE:
-            raise BadInputError(f"has {len(table_digests):,} digests; the limit is {MAX_TABLES_AT_ONCE:,}", "digests")
+        check_count(len(table_digests), MAX_TABLES_AT_ONCE, "digests", "digests")
         return await self._stats(project_id, table_digests, wanted)
 
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from stores.database import Document
 from stores.errors import BadInputError
+from stores.input_checks import check_length
 from stores.json import codec
 from stores.query import text_expressions
 
@@ -167,8 +168,7 @@ def parse(text: str) -> Terms:
     Raises:
         BadInputError: if no term is wanted, a limit is exceeded, or the text contains a lone surrogate.
     """
-    if len(text) > MAX_TEXT:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {MAX_TEXT:,}", "text")
+    check_length(text, MAX_TEXT, "text")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadInputError("contains a lone surrogate, which no stored text has; remove it", "text")
     terms_found = [Term(phrase or word, bool(minus)) for minus, phrase, word in _TERM.findall(text)]
@@ -191,10 +191,6 @@ def parse(text: str) -> Terms:
             "text",
         )
     return terms
-
-
-Match = Document
-Expression = Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,32 +245,32 @@ _CASE_EQUIVALENTS: Final = {"k": "\N{KELVIN SIGN}", "s": "\N{LATIN SMALL LETTER 
 """Non-ASCII characters that equal an ASCII letter when letter case is ignored."""
 
 
-def matching(terms: Terms, *, by_words: bool) -> list[Match]:
+def matching(terms: Terms, *, by_words: bool) -> list[Document]:
     """Return the conditions for calls; with `by_words`, only those that the index has not checked."""
     conditions = [_contains(terms, term) for term in terms.wanted if not (by_words and term.is_word)]
     unwanted = [_contains(terms, term) for term in terms.unwanted if not (by_words and term.is_word)]
     return [*conditions, *([{"$nor": unwanted}] if unwanted else [])]
 
 
-def possibly_matching(terms: Terms) -> list[Match]:
+def possibly_matching(terms: Terms) -> list[Document]:
     """Return the conditions for calls that may contain the words, before these are compared."""
     return matching(Terms(terms.wanted, tuple(term for term in terms.unwanted if not term.is_word)), by_words=False)
 
 
-def _contains(terms: Terms, term: Term) -> Match:
+def _contains(terms: Terms, term: Term) -> Document:
     if term in terms.substrings:
         return {"$expr": _contains_expression(terms, term)}
     return {"$or": [{field.path: {"$regex": field.pattern(term), "$options": "i"}} for field in SEARCHED_FIELDS]}
 
 
-def hit(terms: Terms) -> Expression:
+def hit(terms: Terms) -> Document:
     """Return the expression that is true for calls with all wanted and no unwanted terms."""
     wanted = [_contains_expression(terms, term) for term in terms.wanted]
     unwanted = [{"$not": [_contains_expression(terms, term)]} for term in terms.unwanted]
     return {"$and": [*wanted, *unwanted]}
 
 
-def score_expression(terms: Terms) -> Expression:
+def score_expression(terms: Terms) -> Document:
     """Return the expression of the score, by the fields that contain each term."""
     return {
         "$add": [
@@ -285,17 +281,17 @@ def score_expression(terms: Terms) -> Expression:
     }
 
 
-def _contains_expression(terms: Terms, term: Term) -> Expression:
+def _contains_expression(terms: Terms, term: Term) -> Document:
     return {"$or": [_is_in_field(field, terms, term) for field in SEARCHED_FIELDS]}
 
 
-def _is_in_field(field: SearchedField, terms: Terms, term: Term) -> Expression:
+def _is_in_field(field: SearchedField, terms: Terms, term: Term) -> Document:
     if term in terms.substrings:
         return _contains_lowered(f"${field.path}", field.as_written(term).lower())
     return {"$regexMatch": {"input": f"${field.path}", "regex": field.pattern(term), "options": "i"}}
 
 
-def _contains_lowered(text: Expression | str, lowered: str) -> Expression:
+def _contains_lowered(text: Document | str, lowered: str) -> Document:
     """Return the expression that a text contains an ASCII text in lower case, ignoring letter case."""
     for letter, equivalent in _CASE_EQUIVALENTS.items():
         if letter in lowered:

@@ -23,6 +23,7 @@ from bson import encode as bson_encode
 from pymongo import ReturnDocument
 
 from stores import ids, times
+from stores.calls.fields import calls_match
 from stores.database import Database, Document, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, key_range
@@ -187,7 +188,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 
     Returns the state document, or None if the project is not listed or is being purged.
     """
-    total = await database.calls.count_documents({"project_id": project_id, "visible": True})
+    total = await database.calls.count_documents(calls_match(project_id))
 
     async def operation(session: Session) -> Document | None:
         entry = await database.projects.find_one({"_id": project_id, project_registry.PURGING: None}, session=session)

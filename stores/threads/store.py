@@ -10,9 +10,8 @@ from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
 from stores.calls.list_query import calls_by
 from stores.database import Database, database_query, in_scan_slot
-from stores.errors import BadInputError
 from stores.ids import check_project_id
-from stores.input_checks import MAX_MEMBERS
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.paging import Order, Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
@@ -84,9 +83,7 @@ class ThreadsFilter:
         Raises:
             BadInputError: if a list has more than `MAX_MEMBERS` members.
         """
-        count = len(self.thread_ids or ())
-        if count > MAX_MEMBERS:
-            raise BadInputError(f"has {count:,} members; the limit is {MAX_MEMBERS:,}", "filter.thread_ids")
+        check_count(len(self.thread_ids or ()), MAX_MEMBERS, "members", "filter.thread_ids")
 
 
 ThreadKey = tuple[str, Period, str]

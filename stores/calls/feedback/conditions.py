@@ -22,7 +22,7 @@ from stores.database import Collection
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.feedback.inputs import FEEDBACK_FIELDS
-from stores.input_checks import MAX_NAME
+from stores.input_checks import MAX_NAME, check_count
 from stores.query import text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
@@ -221,8 +221,7 @@ class Conditions:
         self._any_conditions: dict[tuple[str | None, bool], Get] = {}
         self._operation = self._term(operation, is_inner=False)
         count = sum(condition.operation is not None for condition in self._conditions.values())
-        if count > MAX_CONDITIONS:
-            raise BadInputError(f"has {count:,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query")
+        check_count(count, MAX_CONDITIONS, "conditions on feedback", "query")
 
     @property
     def prequeries(self) -> list[Condition]:

@@ -30,6 +30,7 @@ from pymongo.errors import PyMongoError
 
 from stores import errors, ids, refs, times
 from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.fields import calls_match
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
 from stores.completions.store import OP_NAME, retried
@@ -658,7 +659,7 @@ class RunWorker:
 
     async def _find_call_ids(self, match: Document) -> list[str]:
         order, database = self.order, self.sources.database
-        criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
+        criteria = calls_match(order.project_id) | {"trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=1_000)
         return [call["id"] for call in await database.query(cursor.to_list(None))]
 
