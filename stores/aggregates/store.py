@@ -61,11 +61,7 @@ class Rows:
     """
 
     def __init__(
-        self,
-        grouping: Grouping,
-        wanted: Iterable[str],
-        usage_of: UsageOf = UsageOf.OWN,
-        sort_by: Sequence[SortBy] = (),
+        self, grouping: Grouping, wanted: Iterable[str], usage_of: UsageOf = UsageOf.OWN, sort_by: Sequence[SortBy] = ()
     ) -> None:
         for position, key in enumerate(sort_by):
             grouping.check_sort(key.field, f"sort_by.{position}.field")
@@ -181,11 +177,7 @@ class AggregatesStore:
     """Computes aggregates of the calls in MongoDB."""
 
     def __init__(
-        self,
-        database: Database,
-        max_groups: int = MAX_GROUPS,
-        max_rows: int = MAX_ROWS,
-        max_calls: int = MAX_CALLS,
+        self, database: Database, max_groups: int = MAX_GROUPS, max_rows: int = MAX_ROWS, max_calls: int = MAX_CALLS
     ) -> None:
         self.database = database
         self._costs = CostsStore(database)
@@ -278,13 +270,7 @@ class AggregatesStore:
         return rows
 
     async def _rows(
-        self,
-        project_id: str,
-        search: Pipeline,
-        rows: Rows,
-        prices: Prices | None,
-        limit: int | None,
-        session: Session,
+        self, project_id: str, search: Pipeline, rows: Rows, prices: Prices | None, limit: int | None, session: Session
     ) -> list[Row]:
         max_rows = self._max_rows if limit is None else limit
         unclear = await find_unclear(self._calls, project_id, search, session) if rows.counts_own else None

@@ -606,12 +606,4 @@ def conjuncts(operation: Operand) -> tuple[Operand, ...]:
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:
     """Build the relation to the visible calls that have a value in a field, or in a member of a list field."""
-    return OneToMany(
-        database,
-        database.calls,
-        field,
-        _OLDEST_FIRST,
-        match,
-        paths_of,
-        finish=add_computed_fields,
-    )
+    return OneToMany(database, database.calls, field, _OLDEST_FIRST, match, paths_of, finish=add_computed_fields)

@@ -129,11 +129,7 @@ async def prices_of(database: Database, project_id: str) -> Prices:
 
 @asynccontextmanager
 async def pricing_of_found(
-    database: Database,
-    project_id: str,
-    found: Sequence[Document],
-    session: Session,
-    encode: Callable[[Prices], object],
+    database: Database, project_id: str, found: Sequence[Document], session: Session, encode: Callable[[Prices], object]
 ) -> AsyncIterator[Prices]:
     """Provide the prices of the models in the calls that `found` returns, for a pipeline that the block runs.
 

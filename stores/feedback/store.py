@@ -144,12 +144,7 @@ class FeedbackStore(DocumentList[None]):
         return list(documents.values())
 
     async def _store(
-        self,
-        documents: Sequence[Document],
-        named: dict[str, Document],
-        freed: Document | None,
-        *,
-        keeps_stored: bool,
+        self, documents: Sequence[Document], named: dict[str, Document], freed: Document | None, *, keeps_stored: bool
     ) -> None:
         """Store documents in one transaction, after deleting `freed`.
 

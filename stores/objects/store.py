@@ -231,12 +231,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
 
     @database_query
     async def one(
-        self,
-        project_id: str,
-        object_id: str,
-        version: str,
-        wanted: Iterable[str],
-        kind: Kind | None = None,
+        self, project_id: str, object_id: str, version: str, wanted: Iterable[str], kind: Kind | None = None
     ) -> Row:
         """Return the selected fields of one version, of `kind` if set, else of either kind.
 

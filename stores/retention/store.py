@@ -201,11 +201,7 @@ class RetentionStore:
         if not listed.matched_count:
             return None
         return await self.database.retention.find_one_and_update(
-            {"_id": project_id},
-            [{"$set": changes}],
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-            session=session,
+            {"_id": project_id}, [{"$set": changes}], upsert=True, return_document=ReturnDocument.AFTER, session=session
         )
 
     @in_scan_slot(always)

@@ -209,11 +209,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         }
         await database.projects.update_one({"_id": project_id}, change, session=session)
         return await database.search_indexes.find_one_and_replace(
-            {"_id": project_id},
-            new,
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-            session=session,
+            {"_id": project_id}, new, upsert=True, return_document=ReturnDocument.AFTER, session=session
         )
 
     return await database.transaction(operation)

@@ -194,9 +194,7 @@ async def scanned_count(text_query: TextQuery) -> int:
     """Count the calls that contain the texts; reads all calls, within the query time limit."""
     stages = [{"$match": {"$and": matching(text_query.terms, by_words=False)}}]
     return await paging.count(
-        text_query.database.calls,
-        [*text_query.list_query.stages, *stages],
-        session=text_query.list_query.session,
+        text_query.database.calls, [*text_query.list_query.stages, *stages], session=text_query.list_query.session
     )
 
 

@@ -141,10 +141,7 @@ class TextSearchStore:
         document = await switch(self.database, project_id, is_on=is_on)
         if document is None:
             await self.database.ensure_not_purging(project_id)
-            raise NotFoundError(
-                f"project {project_id} does not exist: nothing was ever stored in it",
-                "project_id",
-            )
+            raise NotFoundError(f"project {project_id} does not exist: nothing was ever stored in it", "project_id")
         return await self._with_counts(project_id, document)
 
     async def work(self, project_id: str, seconds: float | None = None, pause: float = PAUSE) -> None:

@@ -198,12 +198,7 @@ class ThreadsStore:
         return threads
 
     async def _page(
-        self,
-        project_id: str,
-        threads_filter: ThreadsFilter,
-        order: Order,
-        request: PageRequest,
-        wanted: frozenset[str],
+        self, project_id: str, threads_filter: ThreadsFilter, order: Order, request: PageRequest, wanted: frozenset[str]
     ) -> Page:
         """Read a page of threads with the keys to their calls."""
         arguments = project_id, threads_filter, order, request, wanted

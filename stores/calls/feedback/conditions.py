@@ -309,8 +309,7 @@ def _with_empty(node: Operand) -> Operand:
     """
     match node:
         case Operation(
-            Operator.EQ,
-            (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get),
+            Operator.EQ, (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get)
         ):
             return Operation(Operator.IN, (get, Literal(""), Literal(None)))
         case Operation(Operator.IN, (Get(_, FeedbackAccess()), *members) as operands) if Literal("") in members:
