@@ -20,8 +20,7 @@ from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.feedback.inputs import RUNNABLE
-from stores.ids import check_call_id, check_project_id
-from stores.input_checks import MAX_NAME, check_count, check_length
+from stores.ids import MAX_NAME, check_call_id, check_count, check_length, check_project_id
 from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
@@ -93,7 +92,16 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
         raise error.relative_to(error.argument or "").prefixed("action_ref") from None
-    return Action(ref, name, _spec(JsonField("val").text(row) or ""))
+    with ErrorsAt("action_ref"):
+        value = read_spec(JsonField("val").text(row) or "", ActionSpec.__name__)
+    try:
+        spec = ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(map(str, fault["loc"]))[:200]
+        reason = fault["msg"].removeprefix("Value error, ")[:300]
+        raise BadInputError(f"leads to an invalid ActionSpec, at {path}: {reason}", "action_ref") from None
+    return Action(ref, name, spec)
 
 
 def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
@@ -108,18 +116,6 @@ def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
         message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"
         raise BadInputError(message, "action_ref")
     return ref.name, str(ref.version)
-
-
-def _spec(text: str) -> ActionSpec:
-    with ErrorsAt("action_ref"):
-        value = read_spec(text, ActionSpec.__name__)
-    try:
-        return ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(map(str, fault["loc"]))[:200]
-        reason = fault["msg"].removeprefix("Value error, ")[:300]
-        raise BadInputError(f"leads to an invalid ActionSpec, at {path}: {reason}", "action_ref") from None
 
 
 def _fields(value: AnyJson) -> AnyJson:

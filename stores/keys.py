@@ -33,11 +33,6 @@ def new_id() -> str:
     return secrets.token_hex(_ID_BYTES)
 
 
-def new_key(key_id: str) -> str:
-    """Create the text of a key with a new secret."""
-    return f"{PREFIX}{key_id}_{secrets.token_hex(_SECRET_BYTES)}"
-
-
 def key_id_of(text: str) -> str | None:
     """Return the public id in the text of a key; None if the text is not a key."""
     match = _KEY.fullmatch(text)
@@ -223,7 +218,7 @@ class KeysStore:
         return BadInputError(f"the key was already replaced by {new['_id']}; rotate that one", "id")
 
     async def _insert(self, key: Key, old: Key | None = None) -> MadeKey:
-        text = new_key(key.id)
+        text = f"{PREFIX}{key.id}_{secrets.token_hex(_SECRET_BYTES)}"
         if not await self._write(old, replace(key, hash=digest(text))):
             raise await self._rotation_error(key.replaces)  # another request rotated it after it was read
         return MadeKey(key, text)

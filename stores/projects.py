@@ -57,7 +57,11 @@ class ProjectsFilter:
                 f"no project name starts with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}",
                 "filter.name_prefix",
             )
-        among = {} if self.among is None else _match_listed(self.among)
+        among: dict[str, Any] = {}
+        if self.among is not None:
+            entities = [projects.removesuffix("*") for projects in self.among if projects.endswith("/*")]
+            of_entities = [{"_id": starting_with(entity)} for entity in entities]
+            among = {"$or": [{"_id": {"$in": list(self.among)}}, *of_entities]}
         if self.entity:
             return {"id": starting_with(f"{self.entity}/{self.name_prefix or ''}")} | among
         return ({"name": starting_with(self.name_prefix)} if self.name_prefix else {}) | among
@@ -238,12 +242,6 @@ async def _in_batches(
 
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
     return projects_filter.match() if projects_filter else {}
-
-
-def _match_listed(projects: tuple[str, ...]) -> dict[str, Any]:
-    """Return the match of the listed projects and entities."""
-    entities = [projects.removesuffix("*") for projects in projects if projects.endswith("/*")]
-    return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": starting_with(entity)} for entity in entities)]}
 
 
 def _paths(wanted: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_
 from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 
 MAX_LINE: Final = 64 * 1024 * 1024
 MAX_DOCUMENT: Final = 256 * 1024 * 1024

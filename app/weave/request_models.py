@@ -23,7 +23,7 @@ from stores.query.sort import SortBy, check_key_count
 from stores.refs import is_ref, parse
 from stores.refs.store import MAX_REFS
 from stores.tables import Append, Insert, Pop, RowFilter, TableUpdate
-from stores.threads.store import ThreadsFilter
+from stores.threads import ThreadsFilter
 
 _log: Final = logging.getLogger("loomql")
 

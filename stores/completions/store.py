@@ -31,8 +31,7 @@ from stores.database import Database, database_query, database_write
 from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseExpiredError, LeaseLostError
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
-from stores.ids import check_project_id, new_id
-from stores.input_checks import MAX_NAME, check_count, check_length
+from stores.ids import MAX_NAME, check_count, check_length, check_project_id, new_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit
@@ -249,7 +248,8 @@ class TrackedCall:
     async def _store_end(self, response: JsonObject) -> None:
         try:
             if await self._is_started():
-                await self._write_end_or_reason(response, _message(response))
+                error: Any = response.get("error")
+                await self._write_end_or_reason(response, error if isinstance(error, str) else None)
         except StoreError:
             # The end may not be stored; another process ends the call when the lease expires.
             message = "could not store the end of call %s of project %s; another process ends it later"
@@ -279,7 +279,10 @@ class TrackedCall:
             await self._write_with_retry(self._end(response, message))
         except (BadInputError, PayloadTooLargeError) as error:
             message = message or f"The response cannot be stored: {error.message}"
-            await self._write_with_retry(self._end({"error": message, "usage": _usage_counts(response)}, message))
+            usage: Any = response.get("usage")
+            # Valid counts and a cost always fit.
+            counts = stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None
+            await self._write_with_retry(self._end({"error": message, "usage": counts}, message))
 
     def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
         usage = response.get("usage")
@@ -297,17 +300,6 @@ class TrackedCall:
     async def _check_not_purging(self) -> RegisteredProjects:
         database = self._calls.database
         return await database.query(database.ensure_not_purging(self._project_id))
-
-
-def _message(response: JsonObject) -> str | None:
-    error: Any = response.get("error")
-    return error if isinstance(error, str) else None
-
-
-def _usage_counts(response: JsonObject) -> JsonObject | None:
-    """Reduce the usage of a response to valid counts and a cost."""
-    usage: Any = response.get("usage")
-    return stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

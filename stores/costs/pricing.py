@@ -329,9 +329,10 @@ def _costs_at(entry: Usage, price: Price) -> Row:
         side = BY_NAME[name].side
         by_side[side] = plus(by_side[side], cost)
         total = plus(total, cost)
+    has_one_currency = price.prompt_token_cost_unit.upper() == price.completion_token_cost_unit.upper()
     return price.fields | {
         "components": components,
-        "total_cost": float(total) if price.has_one_currency else None,
+        "total_cost": float(total) if has_one_currency else None,
         "prompt_tokens_total_cost": float(by_side[Side.INPUT]),
         "completion_tokens_total_cost": float(by_side[Side.OUTPUT]),
         "prompt_token_cost": rates[INPUT],

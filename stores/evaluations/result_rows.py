@@ -253,13 +253,9 @@ class Predictions:
                 await asyncio.to_thread(_join_calls, row, row_calls)
             else:
                 _join_calls(row, row_calls)
-        await self._add_missing_values(
-            project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
-        )
-
-    async def _add_missing_values(self, project_id: str, scores: Sequence[Row]) -> None:
-        """Read score values from the scorers' calls, for predictions that failed or are still running."""
-        by_id = {score["call_id"]: score for score in scores if score["status"] != "error"}
+        # Predictions that failed or are still running lack scores, whose values are in the scorers' calls.
+        lost = [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
+        by_id = {score["call_id"]: score for score in lost if score["status"] != "error"}
         async for call in find_calls(self._database, project_id, list(by_id), ["id", "json.output"]):
             if text := call["json"].get("output"):
                 by_id[call["id"]]["json"] = {"value": text}

@@ -15,8 +15,7 @@ import orjson
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.fields import CALL_FIELDS, total_cost
-from stores.calls.summaries import SUMMARY
+from stores.calls.fields import CALL_FIELDS, SUMMARY, total_cost
 from stores.database import Database
 from stores.database.driver import json_characters
 from stores.feedback import FeedbackStore
@@ -28,9 +27,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy
-from stores.threads import ThreadsStore
-from stores.threads.percentiles import P50, P99
-from stores.threads.store import THREAD_FIELDS
+from stores.threads import P50, P99, THREAD_FIELDS, ThreadsStore
 
 CURSOR: Final = "_cursor"
 """Key of a row's cursor, if cursors are requested."""

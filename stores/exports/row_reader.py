@@ -13,7 +13,7 @@ from stores.json import AnyJson
 from stores.json.bson_copy import INT64
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.query.fields import Kind
 from stores.refs import SCHEME
 

@@ -15,8 +15,7 @@ import emoji
 from stores import ids, refs
 from stores.database import Database
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError
-from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length, check_object
+from stores.ids import LOCAL_USER, MAX_NAME, check_length, check_object
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.classes import AnnotationSpec, read_spec
@@ -212,7 +211,10 @@ def _checked_payload(project_id: str, feedback_type: str, payload: Payload, give
     if feedback_type == REACTION:
         payload = _completed_reaction(payload)
     elif feedback_type == NOTE:
-        _check_note(payload)
+        note = payload.get("note")
+        if not isinstance(note, str) or not note:
+            raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
+        check_length(note, MAX_NOTE, "payload.$.note")
     parsed = _parsed(given)
     if is_annotation(feedback_type):
         _check_annotation(project_id, feedback_type, payload, parsed)
@@ -231,13 +233,6 @@ def _checked_payload(project_id: str, feedback_type: str, payload: Payload, give
 def is_annotation(feedback_type: str) -> bool:
     """Return True if feedback of this type is checked against an annotation spec."""
     return feedback_type.startswith(ANNOTATION)
-
-
-def _check_note(payload: Payload) -> None:
-    note = payload.get("note")
-    if not isinstance(note, str) or not note:
-        raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
-    check_length(note, MAX_NOTE, "payload.$.note")
 
 
 def _check_annotation(project_id: str, feedback_type: str, payload: Payload, parsed: _Parsed) -> None:

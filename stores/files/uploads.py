@@ -23,10 +23,10 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
+from stores.database.content_store import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.database.error_translation import duplicate_writes
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
-from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 
 UNKNOWN: Final = "application/octet-stream"
@@ -115,15 +115,10 @@ async def touch_existing(database: Database, project_id: str, digests: Iterable[
     stale_since = now - TOUCHED_SECONDS * times.SECOND
     # One read: a file deleted between two reads would count as existing and fresh.
     files = await database.files.find(match, _FIELDS).to_list(None)
-    if all(_last_stored(file) >= stale_since for file in files):
+    if all(max(int(file["created_at"]), int(file.get("touched_at") or 0)) >= stale_since for file in files):
         return {file["digest"] for file in files}
     await database.files.update_many({**match, **stored_before(stale_since)}, {"$set": {"touched_at": now}})
     return set(await database.files.distinct("digest", match))
-
-
-def _last_stored(file: Document) -> int:
-    """Return when a file was last stored or touched."""
-    return max(int(file["created_at"]), int(file.get("touched_at") or 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from bson import encode as bson_encode
 from stores import digests, ids, refs, times
 from stores.database import Document
 from stores.errors import BadInputError, ErrorsAt, ObjectDeletedError, PayloadTooLargeError
-from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import LOCAL_USER, MAX_NAME, check_length
 from stores.json import codec
-from stores.json.bson_copy import to_bson
+from stores.json.bson_copy import to_bson, unescape_key
 from stores.objects import classes
 from stores.objects.classes import OBJECT, OP, Classes, Kind, classes_of, kind_of
 from stores.paging import Row
@@ -100,8 +99,6 @@ CONTENT: Final = ("json", "val", "refs", "size_bytes")
 """Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
 
 EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
-
-_CODE: Final = re.compile("%([0-9A-F]{2})")
 
 
 def naming(version: str) -> tuple[str, object]:
@@ -204,7 +201,7 @@ def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
     if not isinstance(files, dict):
         return []
     return [
-        {"project_id": row["project_id"], "name": _unescaped(name), "digest": digest}
+        {"project_id": row["project_id"], "name": unescape_key(name), "digest": digest}
         for name, digest in files.items()
         if isinstance(digest, str)
     ]
@@ -213,8 +210,3 @@ def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
 def _member(row: Mapping[str, Any], name: str) -> object:
     value = row.get("val")
     return value.get(name) if isinstance(value, dict) else None
-
-
-def _unescaped(key: str) -> str:
-    """Return a key as sent by the client, from its BSON copy (`stores.json.bson_copy`)."""
-    return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

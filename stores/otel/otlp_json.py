@@ -95,14 +95,6 @@ def _camel_case(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _attributes(holder: dict[str, Any], name: str) -> dict[str, object]:
-    return _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH)
-
-
-def _messages(holder: dict[str, Any], name: str) -> list[_Message]:
-    return [_Message(one) for one in _objects(holder, name, "a span")]
-
-
 def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
     return {_text(pair, "key"): _value(pair.get("value"), depth) for pair in pairs}
 
@@ -220,8 +212,8 @@ def _integer_in(allowed: range, value: object, name: str) -> int:
 _READERS: Final[dict[str, Callable[[dict[str, Any], str], object]]] = {
     **dict.fromkeys(("name", "version", "trace_state", "message"), _text),
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id"), _hexadecimal),
-    **dict.fromkeys(("events", "links"), _messages),
-    "attributes": _attributes,
+    **dict.fromkeys(("events", "links"), lambda holder, name: list(map(_Message, _objects(holder, name, "a span")))),
+    "attributes": lambda holder, name: _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH),
     "status": lambda holder, name: _Message(_member(holder, name)),
 }
 """Readers of fields that are not non-negative integers."""

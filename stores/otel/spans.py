@@ -106,8 +106,6 @@ MAX_ORIGIN_BYTES: Final = 64 * 1024
 OTHER_FIELDS: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 """Further fields of a span, stored if not 0."""
 
-_ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGTH, "trace_id": TRACE_ID_LENGTH}
-
 _Message = TypeVar("_Message")
 
 
@@ -221,12 +219,12 @@ def span_of(message: AnyMessage, attributes_of: Callable[[Any], Attributes], hex
     Raises:
         BadInputError: ids are invalid, or attributes are too many or too deep.
     """
-    status = message.status
+    status, parent_id = message.status, hex_of(message.parent_span_id)
     return Span(
         name=message.name,
         trace_id=_check_id(hex_of(message.trace_id), "trace_id"),
         span_id=_check_id(hex_of(message.span_id), "span_id"),
-        parent_id=_parent_id(hex_of(message.parent_span_id)),
+        parent_id=_check_id(parent_id, "parent_span_id") if parent_id.strip("0") else None,
         trace_state=message.trace_state,
         kind=message.kind,
         started_at=message.start_time_unix_nano,
@@ -282,21 +280,12 @@ def _check_id(text: str, name: str) -> str:
     Raises:
         BadInputError: it is invalid.
     """
-    length = _ID_LENGTHS[name]
+    length = TRACE_ID_LENGTH if name == "trace_id" else SPAN_ID_LENGTH
     if len(text) != length:
         raise BadInputError(f"{name} has {len(text) / 2:g} bytes; it must have {length // 2}")
     if not text.strip("0"):
         raise BadInputError(f"{name} is all zeros, which is not a valid id")
     return text
-
-
-def _parent_id(text: str) -> str | None:
-    """Return a parent id; None if it is empty or all zeros.
-
-    Raises:
-        BadInputError: its length is not that of span ids.
-    """
-    return _check_id(text, "parent_span_id") if text.strip("0") else None
 
 
 def json_number(value: float) -> float | str:

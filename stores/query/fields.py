@@ -136,14 +136,12 @@ class FieldTable:
             return Access(field)
         field = self._field_named(name.partition(".")[0])
         if field and field.kind is Kind.JSON:
-            return self._check_not_absent(Access(field, _steps(name)))
+            access = Access(field, _steps(name))
+            for path, hint in self._absent_paths.items():
+                if access.stored_path[: len(path)] == path:
+                    raise BadInputError(f"there is no field {'.'.join(access.stored_path)[:100]!r}; {hint}")
+            return access
         raise BadInputError(f"there is no field {name[:100]!r}; {self._suggest(name)}")
-
-    def _check_not_absent(self, access: Access) -> Access:
-        for path, hint in self._absent_paths.items():
-            if access.stored_path[: len(path)] == path:
-                raise BadInputError(f"there is no field {'.'.join(access.stored_path)[:100]!r}; {hint}")
-        return access
 
     def _field_named(self, name: str) -> Field | None:
         return self._by_name.get(name) or self._by_camel.get(name)

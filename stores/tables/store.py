@@ -5,28 +5,31 @@ from typing import Final
 
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, content_store, database_query, database_write, in_scan_slot
+from stores.database.content_store import LEASE_SECONDS
 from stores.database.paced_steps import run_paced
-from stores.database.uploads import LEASE_SECONDS
 from stores.errors import NotFoundError
-from stores.ids import check_project_id, group_by_project
-from stores.input_checks import check_count
+from stores.ids import check_count, check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
-from stores.tables.layout import Builder, Edit, TableUpdate, read_layouts, table_match
-from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
-from stores.tables.rows import (
+from stores.tables.documents import (
     INDEXED_ROW_FIELDS,
     ROW_FIELDS,
+    Builder,
+    Edit,
     RowContent,
     RowFilter,
+    TableUpdate,
     check_row_digest,
     paths_of,
+    read_layouts,
     sizes_of,
     sort_within_rows,
+    table_match,
     total_size,
 )
+from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5

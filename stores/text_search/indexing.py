@@ -124,13 +124,6 @@ def unpack(entry: bytes) -> dict[int, int]:
     return {number >> _BITS: number & _BITS_MASK for number in numbers}
 
 
-async def call_ids_of(database: Database, project_id: str, segment: str) -> list[str]:
-    """Return the ids of a segment's calls."""
-    match = {"project_id": project_id, "segment": segment, "bucket": {"$gte": BUCKETS}}
-    chunks = database.search_words.find(match, {"ids": 1}, sort=[("bucket", 1)])
-    return [call_id async for chunk in chunks for call_id in chunk["ids"]]
-
-
 def of_generation(generation: str) -> Document:
     """Return the match for segment ids of an index."""
     return {"$gte": f"{generation}/", "$lt": f"{generation}0"}
@@ -289,15 +282,12 @@ class Indexer:
             calls = [call async for call in cursor]
             segment = await Segment.build(self._project_id, self._generation, calls)
             await segment.store(self._database, self._lease)
-            await self._store_segment_id(segment, calls)
+            # Calls that were written meanwhile keep their marks.
+            unchanged = {"search_due": {"$in": list({call["search_due"] for call in calls})}}
+            keys = {"_id": {"$in": [call["_id"] for call in calls]}, "project_id": self._project_id}
+            marks = {"$set": {"search_segment": segment.head["segment"]}, "$unset": {"search_due": ""}}
+            await self._calls.update_many({**keys, **unchanged}, marks)
             yield
-
-    async def _store_segment_id(self, segment: Segment, calls: list[Document]) -> None:
-        """Store the segment's id in its calls, except those written meanwhile."""
-        unchanged = {"search_due": {"$in": list({call["search_due"] for call in calls})}}
-        keys = {"_id": {"$in": [call["_id"] for call in calls]}, "project_id": self._project_id}
-        marks = {"$set": {"search_segment": segment.head["segment"]}, "$unset": {"search_due": ""}}
-        await self._calls.update_many({**keys, **unchanged}, marks)
 
     async def _remove_stale(self) -> WorkSteps:
         """Delete the segments of earlier indexes."""
@@ -319,12 +309,13 @@ class Indexer:
         With a deleted call its words must disappear, too.
         """
         for head in await self._heads(_unchecked(self._project_id)):
-            call_ids = await call_ids_of(self._database, self._project_id, head["segment"])
-            keys = [f"{self._project_id}:{call_id}" for call_id in call_ids]
-            calls_match = {"_id": {"$in": keys}, "project_id": self._project_id}
-            current = {**calls_match, "search_segment": head["segment"]}
-            all_exist = await self._calls.count_documents(calls_match) == len(call_ids)
-            mostly_current = 2 * await self._calls.count_documents(current) > len(call_ids)
+            listed = {"project_id": self._project_id, "segment": head["segment"], "bucket": {"$gte": BUCKETS}}
+            chunks = self._database.search_words.find(listed, {"ids": 1}, sort=[("bucket", 1)])
+            keys = [f"{self._project_id}:{call_id}" async for chunk in chunks for call_id in chunk["ids"]]
+            of_segment = {"_id": {"$in": keys}, "project_id": self._project_id}
+            current = {**of_segment, "search_segment": head["segment"]}
+            all_exist = await self._calls.count_documents(of_segment) == len(keys)
+            mostly_current = 2 * await self._calls.count_documents(current) > len(keys)
             await self._lease.advance()
             if all_exist and mostly_current:
                 checked = {"$set": {"checked_at": times.now()}}

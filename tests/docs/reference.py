@@ -37,8 +37,8 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.security.access import Role
-from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS
-from stores.threads.store import THREAD_FIELDS
+from stores.tables.documents import INDEXED_ROW_FIELDS, ROW_FIELDS
+from stores.threads import THREAD_FIELDS
 from tests.docs.error_codes import error_codes
 from tests.docs.limits import limits
 from tests.docs.usage_rules import sender_rules

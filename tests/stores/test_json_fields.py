@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.calls.summaries import SUMMARY, usage
+from stores.calls.fields import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.paths import MAX_DEPTH, MAX_DIGITS

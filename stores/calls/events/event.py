@@ -197,10 +197,6 @@ class CallEvent:
         result: _Result = await asyncio.shield(self.cache[key])
         return result
 
-    def with_call(self, call: Row) -> "CallEvent":
-        """Copy the event with another call row; its cached values count towards this event."""
-        return CallEvent(self.type, call, self.token, self.cursors, on_grow=self.grow)
-
 
 class EventFilter:
     """Selects the events of a project's calls by a filter and a query.

@@ -456,15 +456,14 @@ class FanOut:
 
     async def _deliver(self, change: change_stream.Change) -> None:
         event, token = change_stream.to_event(change, self._cursors), change_stream.token_of(change)
-        if event is not None and not self._was_delivered(event.call["project_id"], token):
-            self.log.add(event, await self._matching_channels(event))
-            self.lag.observe(change_stream.age_seconds(change))
+        if event is not None:
+            # Events at the timestamp of a reopened stream may be delivered already.
+            delivered = self._delivered.get(event.call["project_id"]) or self._delivered.get(None) or ""
+            if token > delivered:
+                self.log.add(event, await self._matching_channels(event))
+                self.lag.observe(change_stream.age_seconds(change))
         # Not earlier: a subscriber that joins during the evaluation must receive this event.
         self._token = max(self._token or "", token)
-
-    def _was_delivered(self, project_id: str, token: str) -> bool:
-        """Return True if an event was delivered before the stream was reopened at its timestamp."""
-        return token <= (self._delivered.get(project_id) or self._delivered.get(None) or "")
 
     async def _matching_channels(self, event: CallEvent) -> list[Channel]:
         """Return the channels whose filters the event passes; fail the channels whose filters raise."""

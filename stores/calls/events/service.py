@@ -129,7 +129,8 @@ class CallEvents:
         row = dict(event.call)
         async with self._lookup_slots:
             await self._database.query(add_computed_fields(self._database, row["project_id"], [row], wanted))
-        return event.with_call(row)
+        # Its cached values count towards the event for all subscribers.
+        return CallEvent(event.type, row, event.token, event.cursors, on_grow=event.grow)
 
 
 async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:

@@ -611,7 +611,8 @@ class RunWorker:
             cursor, has_next = None, True
             while has_next:
                 sizes = await tables.page(project_id, dataset.table, PageRequest(100, cursor), ["size_bytes"])
-                request = PageRequest(_count_fitting(row["size_bytes"] for row in sizes.rows), cursor)
+                totals = accumulate(row["size_bytes"] for row in sizes.rows)
+                request = PageRequest(max(1, sum(total <= _PAGE_BYTES for total in totals)), cursor)
                 page = await tables.page(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
@@ -722,11 +723,6 @@ def _wait(error: StoreError, attempt: int) -> float | None:
 
 def _truncated(exception: str | None) -> str | None:
     return exception and exception[:MAX_EXCEPTION]
-
-
-def _count_fitting(sizes: Iterable[int]) -> int:
-    """Return the number of leading rows that fit into a page; at least 1."""
-    return max(1, sum(total <= _PAGE_BYTES for total in accumulate(sizes)))
 
 
 def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example]:

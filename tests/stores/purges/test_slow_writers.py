@@ -16,7 +16,7 @@ from stores.files import FilesStore, NewFile, uploads
 from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.objects.documents import head_id
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, start_purge
 from stores.retention import RetentionStore, Rule
