@@ -10,7 +10,7 @@ from app.demo.company import COMPANY, TOPICS, Json, draw_case
 from graphql_schema.context import Stores
 from stores import digests
 from stores.files import NewFile
-from stores.objects import ObjectVersion, builtin
+from stores.objects import ObjectVersion, classes
 from stores.objects.classes import kind_of
 from stores.refs import Ref
 
@@ -115,7 +115,7 @@ class Library:
     def _add_review_forms(self) -> None:
         ops = list(self._refs["assistant.answer"].values())
         for name, form in COMPANY["forms"].items():
-            spec = builtin.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
+            spec = classes.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
             self._add(name, _RELEASE, cast("Json", spec))
 
 

@@ -11,7 +11,7 @@ import orjson
 from app.demo.company import COMPANY, TOPICS, Json, draw_case
 from app.demo.simulation import HOUR, Span, Trace, World, chat
 from stores.files import NewFile
-from stores.files.weave_content import METADATA_NAME, value_of
+from stores.files.data_urls import METADATA_NAME, value_of
 
 _WIDTH, _HEIGHT, _BAR, _GAP = 320, 120, 24, 12
 _COLOURS: Final = bytes.fromhex("ffffff 6b4eff 00a38d f2a541 e4572e 3d5a80 9c89b8 7a9e7e b56576 4f6d7a")

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from app.imports.lines import Item, Line, Spans
 from graphql_schema.context import Stores
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.otel import Projects
 
 _MAX_LINES: Final = 500

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.exports.export import TRAILER
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import BadInputError
 from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
 from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 
 MAX_LINE: Final = 64 * 1024 * 1024
 MAX_DOCUMENT: Final = 256 * 1024 * 1024
