@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from contextlib import AbstractContextManager
 
-    from app.admission.limits import RateLimiter
+    from app.admission import RateLimiter
 
 KEY_CACHE: Final = "key_cache"
 _AUTHENTICATOR: Final = "authenticator"

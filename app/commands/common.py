@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from app.mongodb import shared_mongodb
-from app.observability.audit_log import check_audit_log, command_line_audit
+from app.observability.logs import check_audit_log, command_line_audit
 from app.settings import Settings, variable
 from graphql_schema.context import Stores
 from stores.database import Database

@@ -19,7 +19,7 @@ from rich.console import Console
 from app import graphiql
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
-from app.commands.server_process import LONE_SERVER, ServeError, bind
+from app.commands.server import LONE_SERVER, ServeError, bind
 from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
 from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable

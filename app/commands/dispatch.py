@@ -13,11 +13,11 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from app.auth.oidc import OidcError
 from app.commands import backups, diagnostics, exports, health, imports, indexes, keys, prices, projects, server
 from app.commands.common import Command, adder, flags_of
-from app.commands.server_process import ServeError
+from app.commands.exports import ExportError
+from app.commands.server import ServeError
 from app.embedded_mongod import EmbeddedMongodError
-from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_message
-from app.observability.audit_log import AuditLogError
+from app.observability.logs import AuditLogError
 from app.observability.metrics import installed_version
 from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from app.auth.sessions import FIRST_KEY, key_policy_for
 from app.commands.common import Add, actions_of, data_folder, on_database, opened, say, settings_of
-from app.observability.audit_log import command_line_audit
+from app.observability.logs import command_line_audit
 from app.settings import Settings
 from stores import times
 from stores.errors import BadInputError

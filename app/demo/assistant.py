@@ -6,8 +6,7 @@ from typing import Final
 
 import orjson
 
-from app.demo.company import CHANCES, COMPANY, FOREIGN_TOPICS, TOPICS, Json, draw_case
-from app.demo.library import ASSISTANT, PROMPT
+from app.demo.library import ASSISTANT, CHANCES, COMPANY, FOREIGN_TOPICS, PROMPT, TOPICS, Json, draw_case
 from app.demo.simulation import Span, StepError, StillRunning, Trace, World, chat, message
 from stores.digests import text_digest
 from stores.times import SECOND

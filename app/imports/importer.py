@@ -1,14 +1,222 @@
 """The import of one file."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
-from app.imports.batches import Batches, Target
 from app.imports.lines import MAX_LINE, Item, Line, Spans, Thread, Trailer, item_of, lines_of
-from app.imports.side_files import Progress, ProgressFile, Rejects
-from stores.errors import BadInputError, StoreError
+from graphql_schema.context import Stores
+from stores.calls.writes import RestoredCall
+from stores.errors import BadInputError, ConflictError, StoreError, StoreTimeoutError, UnavailableError
+from stores.feedback import NewFeedback
+from stores.json import codec
+from stores.objects.writes import RestoredVersion
+from stores.otel import Projects
+
+_PROGRESS_SUFFIX: Final = ".loomql-import"
+_REJECTS_SUFFIX: Final = ".rejects.ndjson"
+
+logger = logging.getLogger("loomql")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Progress up to byte `offset`, which is the end of line `line`; `stored` counts rows by kind.
+
+    `rows` counts the rows since the last trailer, and `complaints` lists problems of the file.
+    """
+
+    offset: int = 0
+    line: int = 0
+    rejected: int = 0
+    rejects_bytes: int = 0
+    rows: int = 0
+    is_ours: bool = False
+    has_ended: bool = False
+    stored: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
+
+
+class ProgressFile:
+    """The saved progress of one file; `target` identifies the destination."""
+
+    def __init__(self, source: Path, folder: Path, target: str) -> None:
+        self._path = folder / f"{source.name}{_PROGRESS_SUFFIX}"
+        status = source.stat()
+        self.source_size = status.st_size
+        self._identity = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, target)).encode()).hexdigest()
+        self._has_warned = False
+
+    def read(self) -> Progress:
+        """Return the saved progress; a new one if it is missing, or of another file or target."""
+        try:
+            saved = json.loads(self._path.read_bytes())
+            if saved.pop("of") != self._identity:
+                return Progress()
+            stored, left_out = (Counter[str](saved.pop(name)) for name in ("stored", "left_out"))
+            return Progress(**saved, stored=stored, left_out=left_out)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return Progress()
+
+    def keep(self, progress: Progress) -> None:
+        """Save the progress; without it the next run starts from the beginning, which does no harm."""
+        new = self._path.with_name(f"{self._path.name}.new")
+        try:
+            saved = {name.name: getattr(progress, name.name) for name in fields(progress)}
+            new.write_text(json.dumps({"of": self._identity, **saved}))
+            os.replace(new, self._path)  # noqa: PTH105 -- both paths are there
+        except OSError as error:
+            if not self._has_warned:
+                logger.warning("the import progress cannot be saved (%s): an interrupted import will restart", error)
+            self._has_warned = True
+
+    def delete(self) -> None:
+        """Delete the progress of a fully imported file."""
+        self._path.unlink(missing_ok=True)
+
+
+class Rejects:
+    """The file of rejects, created with the first one; on resuming, everything after `kept` bytes is removed."""
+
+    def __init__(self, source: Path, folder: Path, kept: int) -> None:
+        self.path = folder / f"{source.name}{_REJECTS_SUFFIX}"
+        self._file: BinaryIO | None = None
+        if kept and self.path.exists():
+            # The user may have shortened the file meanwhile.
+            os.truncate(self.path, min(kept, self.size()))
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, number: int, content: bytes, error: StoreError | str) -> None:
+        """Append a rejected line."""
+        entry: dict[str, object] = {"line": number}
+        if isinstance(error, StoreError):
+            entry |= {"error": error.message, "argument": error.argument, "code": error.code}
+        else:
+            entry["error"] = error
+        entry["content"] = content.decode("utf-8", "backslashreplace").rstrip("\n")
+        if self._file is None:
+            self._file = self.path.open("ab")  # once: an open for each line takes more time than the line
+        self._file.write(codec.dumps(entry) + b"\n")
+
+    def size(self) -> int:
+        """Flush the file and return its size in bytes; 0 if there is none."""
+        if self._file:
+            self._file.flush()
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+
+_MAX_LINES: Final = 500
+_MAX_BYTES: Final = 8 * 1024 * 1024
+
+Reject = Callable[[Line, StoreError | str], object]
+"""Called with a line, and the reason why it was rejected."""
+
+_Write = Callable[[Sequence[Any]], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target project of an import, None for that of each row; spans without one go to `otlp_entity`."""
+
+    stores: Stores
+    project_id: str | None
+    otlp_entity: str
+
+
+class Batches:
+    """The lines to store next, of each kind."""
+
+    def __init__(self, target: Target, reject: Reject) -> None:
+        self._target = target
+        self._reject = reject
+        stores = target.stores
+        self._writes: dict[str, tuple[type, _Write]] = {
+            "objects": (RestoredVersion, stores.objects.restore),
+            "calls": (RestoredCall, stores.calls.restore),
+            "feedback": (NewFeedback, stores.feedback.restore),
+        }
+        self._lines: list[tuple[Line, Item]] = []
+        self._count = self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True if the batches should be stored."""
+        return self._count >= _MAX_LINES or self._bytes >= _MAX_BYTES
+
+    async def add(self, line: Line, item: Item) -> dict[str, int]:
+        """Add a line; return counts of what was stored immediately, by kind."""
+        self._count += 1
+        self._bytes += len(line.content)
+        if isinstance(item, Spans):
+            return await self._store_spans(line, item)
+        self._lines.append((line, item))
+        return {}
+
+    async def store(self) -> dict[str, int]:
+        """Store the batches and return the number of stored rows by kind.
+
+        Raises:
+            UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; some rows may be stored.
+            ConflictError: concurrent writes conflicted repeatedly; some rows may be stored.
+        """
+        lines, self._lines, self._count, self._bytes = self._lines, [], 0, 0
+        return {
+            name: await self._store(write, [each for each in lines if isinstance(each[1], kind)])
+            for name, (kind, write) in self._writes.items()
+        }
+
+    async def _store(self, write: _Write, lines: list[tuple[Line, Item]]) -> int:
+        """Store lines together, or one by one if one of them is rejected; return the number of stored lines."""
+        if not lines:
+            return 0
+        try:
+            await write([item for _, item in lines])
+        except StoreError as error:
+            if _is_temporary(error):
+                raise
+            if len(lines) > 1:
+                return sum([await self._store(write, [each]) for each in lines])
+            self._reject(lines[0][0], error.relative_to("batch.0"))
+            return 0
+        return len(lines)
+
+    async def _store_spans(self, line: Line, spans: Spans) -> dict[str, int]:
+        target = self._target
+        try:
+            projects = Projects(target.project_id, fixed=target.project_id is not None, entity=target.otlp_entity)
+            exported = await target.stores.otel.export_json(spans.request, projects)
+        except StoreError as error:
+            if _is_temporary(error):
+                raise
+            self._reject(line, error)
+            return {}
+        if exported.rejected_spans:
+            reason = f"{exported.rejected_spans:,} of its spans were rejected: {exported.error_message}"
+            self._reject(line, reason)
+        return {"requests of spans": 1}
+
+
+def _is_temporary(error: StoreError) -> bool:
+    """Return True if a failure is not caused by the line, which may be stored later."""
+    # A permanent conflict names its argument.
+    return isinstance(error, UnavailableError | StoreTimeoutError) or (
+        isinstance(error, ConflictError) and error.argument is None
+    )
+
 
 _OWN_ROW_PREFIX: Final = b'{"project_id":'
 """Start of the rows of LoomQL's own exports, which end with a trailer; Weave's exports have none."""

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admission import Admission
-from app.background.jobs import BackgroundTasks
+from app.background import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.quotas import Limiter

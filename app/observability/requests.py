@@ -21,7 +21,7 @@ from stores.errors import UnavailableError
 from stores.times import DurationHistogram
 
 if TYPE_CHECKING:
-    from app.runtime.shutdown import Shutdown
+    from app.runtime import Shutdown
 
 INTERNAL: Final = "INTERNAL"
 HEADER: Final = b"x-request-id"

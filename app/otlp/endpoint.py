@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.admission.limits import quota_key_of
+from app.admission import quota_key_of
 from app.auth.permissions import access_of
 from app.http.connections import JSON, PROTOBUF, media_type_of
 from app.http.errors import OTLP_PATHS, RequestError, error_boundary, otlp_error

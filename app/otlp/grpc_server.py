@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.limits import quota_key_for
+from app.admission import quota_key_for
 from app.auth.permissions import GRPC, RouteAccess, permission_for
 from app.http.connections import CALLER, PROTOBUF
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
@@ -30,9 +30,9 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.limits import RateLimiter
+    from app.admission import RateLimiter
     from app.observability.requests import RequestCounters
-    from app.runtime.shutdown import Shutdown
+    from app.runtime import Shutdown
 
     _Context = grpc.aio.ServicerContext[Any, Any]
 

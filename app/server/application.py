@@ -12,10 +12,10 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from app import graphiql
 from app.auth.middleware import CallerMiddleware
 from app.auth.permissions import API_WITHOUT_PAGE, ROUTE_PERMISSIONS, guard_routes
-from app.browser_security.middleware import Origins, SecurityHeadersMiddleware
-from app.docs.endpoint import Documentation
+from app.browser_security import Origins, SecurityHeadersMiddleware
+from app.docs import Documentation
 from app.exports.endpoint import ExportEndpoint
-from app.files.endpoint import FileEndpoints
+from app.files import FileEndpoints
 from app.graphql_http import GraphQLHTTP, request_context
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.connections import allowed_hosts

@@ -10,7 +10,7 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.background.jobs import JobStats, MigrationRunner
+from app.background import JobStats, MigrationRunner
 from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError

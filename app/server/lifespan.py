@@ -12,11 +12,10 @@ from typing import Any
 from starlette.applications import Starlette
 
 from app.admission import Admission
-from app.auth.key_cache import KeyCache
 from app.auth.middleware import KEY_CACHE
 from app.auth.oidc import OidcTokens, parse_claim_grants
-from app.auth.sessions import Authenticator, key_policy_for
-from app.background.jobs import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
+from app.auth.sessions import Authenticator, KeyCache, key_policy_for
+from app.background import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.exports.worker import ExportProcessPool
 from app.observability.metrics import METRICS, MetricsCollector, WorkerMetrics
 from app.observability.requests import RequestCounters
@@ -24,8 +23,7 @@ from app.observability.tracing import TracedCommands, Tracing
 from app.otlp.grpc_server import GrpcAddress, GrpcTraces
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
-from app.runtime.heap_trimming import trim_periodically
-from app.runtime.shutdown import Shutdown, shutdown_on_signals
+from app.runtime import Shutdown, shutdown_on_signals, trim_periodically
 from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores

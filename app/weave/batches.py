@@ -16,10 +16,9 @@ from typing import Any, Final, TypeVar
 from starlette.responses import Response
 
 from app.http.errors import reason, weave_status
-from app.weave import calls, feedback
-from app.weave.request_body import LARGE, Body, Items
+from app.weave import calls
+from app.weave.messages import LARGE, Body, Items, answer
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, FeedbackCreateReq, Start
-from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative
@@ -207,12 +206,12 @@ async def create_feedback(stores: Stores, body: Body) -> Response:
                 raise
         else:
             for (position, _), row in zip(waiting, rows, strict=True):
-                outcome.results[position] = feedback.answered(row)
+                outcome.results[position] = calls.feedback_answer(row)
             outcome.is_partly_stored = True
             return
         for position, req in waiting:
             try:
-                outcome.results[position] = feedback.answered(await stores.feedback.create_one(req.to_store()))
+                outcome.results[position] = calls.feedback_answer(await stores.feedback.create_one(req.to_store()))
                 outcome.is_partly_stored = True
             except StoreError as error:
                 outcome.refuse_for_good(position, error.prefixed(outcome.items.at(position)))

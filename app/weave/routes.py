@@ -15,13 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from app import runtime
 from app.admission import Admission, quota_key_of
 from app.auth.permissions import IN_PATH, OPEN, RoutePermission
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
-from app.runtime import heap_trimming
-from app.weave import batches, calls, completions, feedback, files, objects, projects, tables, wandb_graphql
-from app.weave.request_body import Body, read_sdk_body
-from app.weave.responses import answer
+from app.weave import batches, calls, completions, files, objects, projects, wandb_graphql
+from app.weave.messages import Body, answer, read_sdk_body
 from graphql_schema.context import Stores
 from stores.security.access import Role
 
@@ -53,20 +52,20 @@ _POSTS: Final[dict[str, tuple[_Endpoint, RoutePermission]]] = {
     "/obj/delete": (objects.delete, _WRITER),
     "/objs/query": (objects.query, _READER),
     "/refs/read_batch": (objects.read_refs, _READER),
-    "/table/create": (tables.create, _WRITER),
-    "/table/create_from_digests": (tables.create_from_digests, _WRITER),
-    "/table/update": (tables.update, _WRITER),
-    "/table/query": (tables.query, _READER),
-    "/table/query_stats": (tables.query_stats, _READER),
-    "/table/query_stats_batch": (tables.query_stats_batch, _READER),
+    "/table/create": (objects.create_table, _WRITER),
+    "/table/create_from_digests": (objects.create_table_from_digests, _WRITER),
+    "/table/update": (objects.update_table, _WRITER),
+    "/table/query": (objects.query_table, _READER),
+    "/table/query_stats": (objects.table_stats, _READER),
+    "/table/query_stats_batch": (objects.tables_stats, _READER),
     "/files/content": (files.content, _READER),
     "/file/content": (files.content, _READER),
     "/files/stats": (projects.files_stats, _READER),
-    "/feedback/create": (feedback.create, _WRITER),
+    "/feedback/create": (calls.create_feedback, _WRITER),
     "/feedback/batch/create": (batches.create_feedback, _WRITER),
-    "/feedback/query": (feedback.query, _READER),
-    "/feedback/purge": (feedback.purge, _WRITER),
-    "/feedback/replace": (feedback.replace, _WRITER),
+    "/feedback/query": (calls.query_feedback, _READER),
+    "/feedback/purge": (calls.purge_feedback, _WRITER),
+    "/feedback/replace": (calls.replace_feedback, _WRITER),
     "/cost/create": (projects.create_costs, _WRITER),
     "/cost/query": (projects.costs, _READER),
     "/cost/purge": (projects.purge_costs, _WRITER),
@@ -170,9 +169,9 @@ class WeaveDoor:
                     content = await endpoint(request.state["stores"], argument)
                     return content if isinstance(content, Response) else answer(content)
             finally:
-                if len(body.text) > heap_trimming.LARGE:
+                if len(body.text) > runtime.TRIM_AFTER_BYTES:
                     del body
-                    await asyncio.to_thread(heap_trimming.trim_heap)
+                    await asyncio.to_thread(runtime.trim_heap)
 
     async def _create_file(self, request: Request) -> Response:
         with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:

@@ -10,7 +10,7 @@ import graphql
 from graphql import ExecutionResult, GraphQLError
 
 from app.http.errors import reason
-from app.weave.request_body import Body
+from app.weave.messages import Body
 from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error

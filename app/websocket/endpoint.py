@@ -17,17 +17,16 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from app.admission import quota_key_of
-from app.admission.limits import TokenBuckets
+from app.admission import TokenBuckets, quota_key_of
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.auth.sessions import unauthenticated_error
-from app.browser_security.middleware import Origins
+from app.browser_security import Origins
 from app.graphql_http.endpoint import GraphQLHTTP, Operation
 from app.graphql_http.trusted_documents import asks_for_none
 from app.http import connections
 from app.http.errors import plain_error
 from app.observability.requests import INTERNAL, RequestRecord, current_record
-from app.runtime.shutdown import Shutdown
+from app.runtime import Shutdown
 from app.websocket import protocol
 from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import Prepared, SharedResult

@@ -9,7 +9,7 @@ import pytest
 
 from app.cli import main
 from app.imports import importer
-from app.imports.batches import Batches
+from app.imports.importer import Batches
 from app.imports.lines import Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore

@@ -11,7 +11,7 @@ import pytest
 from app.auth.permissions import RouteAccess
 from app.http.errors import reason, weave_status
 from app.weave import batches
-from app.weave.request_body import Body, InvalidRequestError, Items
+from app.weave.messages import Body, InvalidRequestError, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes

@@ -18,8 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.admission import Admission
-from app.admission.limits import websocket_limiter
+from app.admission import Admission, websocket_limiter
 from app.graphql_http import GraphQLHTTP
 from app.http.request_body import Pace
 from app.server.application import create_app

@@ -11,8 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.admission import Admission
-from app.admission.limits import OperationLimiter
+from app.admission import Admission, OperationLimiter
 from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from app.websocket.endpoint import MAX_RUNNING
