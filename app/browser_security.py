@@ -1,6 +1,7 @@
 """Protection of a browser's user against pages of other sites: allowed origins, security headers and CORS."""
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -133,6 +134,7 @@ def page_headers(more_sources: Mapping[str, str] | None = None) -> dict[str, str
     }
 
 
+@dataclass(frozen=True, slots=True)
 class SecurityHeadersMiddleware:
     """ASGI middleware that refuses pages of other sites and adds security and CORS headers.
 
@@ -140,9 +142,8 @@ class SecurityHeadersMiddleware:
     cookies.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        self.app = app
-        self.origins = origins
+    app: ASGIApp
+    origins: Origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse a request of another site's page, or pass it on."""
@@ -158,7 +159,12 @@ class SecurityHeadersMiddleware:
             if self.origins and is_preflight:
                 handler = self._preflight(origin)
             elif self.origins.refuses(scope.get("method"), headers):
-                handler = error_response(scope, _origin_error(origin))
+                refusal = ForbiddenError(
+                    f"pages of {(origin or 'another site')[:200]} may not send requests to this server; to allow them, "
+                    "add their origin to LOOMQL_CORS_ORIGINS on the server. Programs that send neither Origin nor "
+                    "Sec-Fetch-Site are allowed"
+                )
+                handler = error_response(scope, refusal)
         if scope["type"] == "websocket":
             return handler(scope, receive, send)
         more = self._cors(origin)
@@ -197,10 +203,3 @@ class SecurityHeadersMiddleware:
             (b"access-control-allow-origin", named),
             (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),
         )
-
-
-def _origin_error(origin: str | None) -> ForbiddenError:
-    return ForbiddenError(
-        f"pages of {(origin or 'another site')[:200]} may not send requests to this server; to allow them, add their "
-        "origin to LOOMQL_CORS_ORIGINS on the server. Programs that send neither Origin nor Sec-Fetch-Site are allowed"
-    )

@@ -7,6 +7,7 @@ and run no scripts.
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -36,12 +37,12 @@ _CONTENT_HEADERS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class FileEndpoints:
     """File endpoints with a size limit per file; `request_budget` bounds the memory of uploads."""
 
-    def __init__(self, max_file_bytes: int, request_budget: RequestBudget) -> None:
-        self.max_file_bytes = max_file_bytes
-        self.request_budget = request_budget
+    max_file_bytes: int
+    request_budget: RequestBudget
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -51,7 +52,10 @@ class FileEndpoints:
         ]
 
     async def put(self, request: Request) -> Response:
-        """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed."""
+        """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed.
+
+        Its name is that in the URL (`?name=`), else in the Content-Disposition header.
+        """
         project_id = _project_id(request)
         if is_encoded(request.headers):
             raise RequestError("Send the file without Content-Encoding; it is not decompressed.", 415)
@@ -62,9 +66,11 @@ class FileEndpoints:
             memory = FileMemory(reservation)
             await memory.expect(largest)
             async with aclosing(_content(request, memory)) as content:
-                name = _requested_name(request)
+                name = request.query_params.get("name")
+                if name is None and "content-disposition" in request.headers:
+                    name = _file_name(request.headers["content-disposition"])
                 files: FilesStore = request.state["stores"].files
-                digest, size, is_new = await files.create(project_id, content, name, self.max_file_bytes)
+                digest, size, is_new = await files.create(project_id, content, name or None, self.max_file_bytes)
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
@@ -99,14 +105,6 @@ async def _content(request: Request, memory: FileMemory) -> AsyncGenerator[bytes
 
 def _project_id(request: Request) -> str:
     return f"{request.path_params['entity']}/{request.path_params['project']}"
-
-
-def _requested_name(request: Request) -> str | None:
-    """Return the name in the URL (`?name=`), else in the Content-Disposition header."""
-    name = request.query_params.get("name")
-    if name is None and "content-disposition" in request.headers:
-        name = _file_name(request.headers["content-disposition"])
-    return name or None
 
 
 def _file_name(disposition: str) -> str | None:
@@ -165,7 +163,11 @@ def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, i
         return None
     first, last = match.groups()
     if not first:
-        return _suffix(last, size)
+        if not last:
+            return None
+        if int(last) == 0 or size == 0:
+            raise UnsatisfiableError
+        return max(0, size - int(last)), size
     start = int(first)
     stop = int(last) + 1 if last else size
     if stop <= start < size:
@@ -173,14 +175,6 @@ def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, i
     if start >= size:
         raise UnsatisfiableError
     return start, min(stop, size)
-
-
-def _suffix(length: str, size: int) -> tuple[int, int] | None:
-    if not length:
-        return None
-    if int(length) == 0 or size == 0:
-        raise UnsatisfiableError
-    return max(0, size - int(length)), size
 
 
 def names(header: str, etag: str) -> bool:

@@ -22,7 +22,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -41,7 +40,6 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
 _LEEWAY_SECONDS: Final = 30
-_REQUIRED: Final = ["exp", "iss", "aud", "sub"]
 
 _MAX_CACHED_SECONDS: Final = 300.0
 _MAX_CACHED_TOKENS: Final = 4_096
@@ -120,8 +118,6 @@ def _parse_entry(text: str) -> ClaimGrant:
         raise ValueError(error.message) from None
 
 
-_Connect = Callable[..., http.client.HTTPConnection]
-
 _MAX_BYTES: Final = 1024 * 1024
 
 
@@ -149,7 +145,10 @@ def fetch_json(url: str, deadline: float) -> dict[str, Any]:
         IssuerError: the fetch failed or timed out, or the document is no JSON object or too large.
     """
     try:
-        with _opener(deadline).open(check_url(url)) as response:
+        handlers = (_Http(), _Https())
+        for handler in handlers:
+            handler.deadline = deadline
+        with urllib.request.build_opener(*handlers).open(check_url(url)) as response:
             text = response.read(_MAX_BYTES)
             if response.length:
                 raise IssuerError(f"{url[:200]} is truncated or larger than {_MAX_BYTES:,} bytes")
@@ -164,13 +163,6 @@ def fetch_json(url: str, deadline: float) -> dict[str, Any]:
     return document
 
 
-def _opener(deadline: float) -> urllib.request.OpenerDirector:
-    handlers = (_Http(), _Https())
-    for handler in handlers:
-        handler.deadline = deadline
-    return urllib.request.build_opener(*handlers)
-
-
 def _seconds_left(deadline: float) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
@@ -183,11 +175,19 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
 
     deadline = 0.0
 
-    def do_open(self, http_class: _Connect, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:
+    def do_open(
+        self, http_class: Callable[..., http.client.HTTPConnection], req: urllib.request.Request, **options: Any
+    ) -> http.client.HTTPResponse:
         """Send a request; every redirect must lead to a safe URL, too."""
         check_url(req.full_url)
         req.timeout = _seconds_left(self.deadline)
-        return super().do_open(partial(_connection, http_class, self.deadline), req, **options)
+
+        def connection(host: str, **options: Any) -> http.client.HTTPConnection:
+            opened = http_class(host, **options)
+            opened.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, self.deadline))
+            return opened
+
+        return super().do_open(connection, req, **options)
 
 
 class _Http(_DeadlineHandler, urllib.request.HTTPHandler):
@@ -196,12 +196,6 @@ class _Http(_DeadlineHandler, urllib.request.HTTPHandler):
 
 class _Https(_DeadlineHandler, urllib.request.HTTPSHandler):
     pass
-
-
-def _connection(http_class: _Connect, deadline: float, host: str, **options: Any) -> http.client.HTTPConnection:
-    connection = http_class(host, **options)
-    connection.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, deadline))
-    return connection
 
 
 class _Response(http.client.HTTPResponse):
@@ -352,7 +346,12 @@ class OidcTokens:
     """Verifies tokens of one issuer for one audience, and derives grants from their claims."""
 
     def __init__(self, issuer: str, audience: str, grants: Sequence[ClaimGrant], keys: Issuer | None = None) -> None:
-        self._jwt = _library()
+        try:
+            self._jwt = importlib.import_module("jwt")
+        except ImportError as error:
+            raise OidcError(
+                "LOOMQL_OIDC_ISSUER is set, but PyJWT is not installed: pip install 'loomql[oidc]'"
+            ) from error
         self._issuer = issuer
         self._audience = audience
         self._grants = grants
@@ -387,29 +386,19 @@ class OidcTokens:
             key = await self._keys.key(header.get("kid"))
             if key is None or key.get("kty") not in _KEY_TYPES:
                 return None
-            return self._claims(token, key)
+            claims: dict[str, Any] = self._jwt.decode(
+                token,
+                self._jwt.PyJWK(key),
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=_LEEWAY_SECONDS,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:
             _logger.debug("rejected a token: %s", type(error).__name__)
             return None
-
-    def _claims(self, token: str, key: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._jwt.decode(
-            token,
-            self._jwt.PyJWK(key),
-            algorithms=ALGORITHMS,
-            audience=self._audience,
-            issuer=self._issuer,
-            leeway=_LEEWAY_SECONDS,
-            options={"require": _REQUIRED},
-        )
-        return found
-
-
-def _library() -> ModuleType:
-    try:
-        return importlib.import_module("jwt")
-    except ImportError as error:
-        raise OidcError("LOOMQL_OIDC_ISSUER is set, but PyJWT is not installed: pip install 'loomql[oidc]'") from error
+        return claims
 
 
 class TokenCache:

@@ -166,6 +166,7 @@ def _read_as_get(method: str) -> str:
     return "GET" if method == "HEAD" else method
 
 
+@dataclass(frozen=True, slots=True)
 class Guard:
     """The guard of one route: it checks the caller's role before the endpoint reads the request.
 
@@ -174,9 +175,8 @@ class Guard:
         permissions: the permission of each method.
     """
 
-    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission]) -> None:
-        self.app = app
-        self.permissions = permissions
+    app: ASGIApp
+    permissions: Mapping[str, RoutePermission]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse the request or pass it on; close a WebSocket at a mounted application, which has no permission."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 KeyPolicy = Literal["auto", "required", "off"]
 """Policy for API keys. `auto`: required once a key exists, and always beyond the loopback. `off`: never required."""
 
-_HEADER: Final = b"authorization"
 MAX_CHARACTERS: Final = 16_384
 _MESSAGE_MEMBERS: Final = ("authorization", "apikey")
 """Members of a WebSocket's first message that may hold credentials, in any letter case."""
@@ -46,14 +45,9 @@ def unauthenticated_error() -> UnauthenticatedError:
     )
 
 
-def no_keys_error() -> UnauthenticatedError:
-    """Return the error of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
-    return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
-
-
 def authorization_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the value of the first Authorization header; None if there is none."""
-    header = first_header(headers, _HEADER)
+    header = first_header(headers, b"authorization")
     return None if header is None else header.decode("latin-1")
 
 
@@ -100,8 +94,6 @@ logger = logging.getLogger("loomql")
 
 FRESH_SECONDS: Final = 0.25
 """Age in seconds from which a request starts a new read in the background."""
-
-_NO_HASH: Final = digest("")
 
 
 def complete(ended: asyncio.Future[None]) -> None:
@@ -151,7 +143,7 @@ class KeyCache:
         """
         known = await self.read()
         key = known.by_id.get(key_id_of(text) or "")
-        is_match = compare_digest(digest(text), key.hash if key else _NO_HASH)
+        is_match = compare_digest(digest(text), key.hash if key else digest(""))
         return key if key and is_match and key.is_live(times.now()) else None
 
     def is_ended(self, key: Key | None) -> bool:
@@ -341,7 +333,10 @@ class Authenticator:
                 return Session(key.caller, key_cache, key)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise unauthenticated_error() if known.change_number or self._tokens else no_keys_error()
+        if known.change_number or self._tokens:
+            raise unauthenticated_error()
+        # Short, because a WebSocket's close frame holds 123 bytes.
+        raise UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
 
 
 def key_policy_for(setting: KeyPolicy, host: str) -> KeyPolicy:

@@ -96,7 +96,7 @@ def print_settings(options: Namespace) -> int:
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the findings as the checks run; `flags` are the settings that came from the command line."""
-    yield _python()
+    yield _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
     yield from _configuration(settings, flags)
     if settings.mongodb_uri is None:
         yield from _embedded(settings)
@@ -116,10 +116,6 @@ def _warning(subject: str, message: str) -> Finding:
 
 def _problem(subject: str, message: str) -> Finding:
     return Finding(Level.PROBLEM, subject, message)
-
-
-def _python() -> Finding:
-    return _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
 
 
 def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:

@@ -261,7 +261,9 @@ class _LinesFile:
             with self._file.open("r+b" if self._state.cursor else "wb") as output:
                 self._write(_split(content), output, on_progress)
         finally:
-            self._remove_if_empty()
+            if self._file.exists() and not self._file.stat().st_size:
+                self._file.unlink()
+                self._resume_file.delete()
         self._resume_file.delete()
         return self._state.count
 
@@ -276,11 +278,6 @@ class _LinesFile:
             self._save(output)
         output.write(codec.dumps({TRAILER: end | {"count": self._state.count, "resumed": False}}) + b"\n")
 
-    def _remove_if_empty(self) -> None:
-        if self._file.exists() and not self._file.stat().st_size:
-            self._file.unlink()
-            self._resume_file.delete()
-
     def _write_rows(
         self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]
     ) -> dict[str, Any]:
@@ -289,7 +286,11 @@ class _LinesFile:
         for line in lines:
             if line.startswith(_END):
                 on_progress(state.count)
-                return _checked(json.loads(line)[TRAILER], state.count)
+                trailer: dict[str, Any] = json.loads(line)[TRAILER]
+                if not trailer["complete"]:
+                    reason = trailer["error"]["message"]
+                    raise ExportError(f"the export failed after {state.count:,} rows ({reason}); {_RESUME}")
+                return trailer
             at = line.rindex(_CURSOR)
             state.size += output.write(line[:at] + b"}\n")
             state.cursor = line[at + len(_CURSOR) :].rstrip(b'"}\n').decode()
@@ -302,12 +303,6 @@ class _LinesFile:
     def _save(self, output: BinaryIO) -> None:
         output.flush()
         self._resume_file.keep(self._state)
-
-
-def _checked(trailer: dict[str, Any], count: int) -> dict[str, Any]:
-    if not trailer["complete"]:
-        raise ExportError(f"the export failed after {count:,} rows ({trailer['error']['message']}); {_RESUME}")
-    return trailer
 
 
 def _split(content: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,5 @@
 """`loomql serve` and `loomql demo`."""
 
-import asyncio
 import gc
 import inspect
 import math
@@ -25,7 +24,7 @@ from uvicorn import Config, Server
 
 from app import demo
 from app.auth.sessions import key_policy_for
-from app.commands.common import Add, data_folder, listening, opened, say, settings_of
+from app.commands.common import Add, data_folder, listening, on_database_at, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask, url_of
 from app.commands.keys import first_key, has_keys
 from app.demo import PROJECT_ID
@@ -39,6 +38,7 @@ from app.server.http_protocol import HTTPProtocol
 from app.settings import Settings, variable
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Stores
+from stores.database import Database
 from stores.ids import check_project_id
 from stores.migrations import schema_version
 
@@ -90,11 +90,8 @@ def load_demo(
     Loading twice leaves one copy, because ids are fixed and the rest is addressed by content. With `only_if_missing`,
     existing calls are kept, and only data that an earlier version did not have is added.
     """
-    return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
 
-
-async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
-    async with opened(settings, uri) as database:
+    async def load(database: Database) -> bool:
         await database.ensure_indexes()
         stores = Stores(database)
         if only_if_missing and await demo.is_loaded(stores.calls, project_id):
@@ -105,6 +102,8 @@ async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missin
             task = bar.add_task(f"Demo calls into {project_id}", total=None)
             await demo.load(stores, project_id, lambda done, total: bar.update(task, completed=done, total=total))
         return True
+
+    return on_database_at(uri, settings, load)
 
 
 # On a busy machine a worker needs long for its imports; killing it would only restart them.

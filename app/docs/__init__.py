@@ -44,7 +44,10 @@ class Documentation:
             return RedirectResponse("../docs")
         address = "docs" if path is None else f"docs/{path}"
         if self._site is None:
-            self._site = await asyncio.to_thread(self._render)
+            # Most servers start, and all commands run, without the Markdown parser and the highlighter.
+            module = await asyncio.to_thread(importlib.import_module, "app.docs.site")
+            rendered: Site = await asyncio.to_thread(module.Site, self._folder, has_graphiql=self._has_graphiql)
+            self._site = rendered
         file = self._site.files.get(address)
         if file is None:
             missing = self._site.not_found(address)
@@ -53,8 +56,3 @@ class Documentation:
         if names(request.headers.get("if-none-match", ""), file.etag):
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers, media_type=file.media_type)
-
-    def _render(self) -> "Site":
-        # Most servers start, and all commands run, without the Markdown parser and the highlighter.
-        site: Site = importlib.import_module("app.docs.site").Site(self._folder, has_graphiql=self._has_graphiql)
-        return site

@@ -11,13 +11,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-MAX_BYTES = 8 * 1024 * 1024
-TAIL_LINES = 200
-SHOWN_LINES = 3
-SHOWN_SIGNS = 200
-ERRORS = frozenset({"E", "F"})
-WARNING = "W"
-ABOUT_THE_MACHINE = "startupWarnings"
+MAX_BYTES: Final = 8 * 1024 * 1024
+TAIL_LINES: Final = 200
+SHOWN_LINES: Final = 3
+SHOWN_SIGNS: Final = 200
+ERRORS: Final = frozenset({"E", "F"})
 
 _WITHOUT_DATA: Final = frozenset({"ACCESS", "CONTROL", "ELECTION", "FTDC", "NETWORK"})
 """Components of mongod whose entries contain no client data."""
@@ -27,30 +25,13 @@ _CODE_NAME: Final = re.compile(r"[A-Z][A-Za-z]+[0-9]*(?=: )")
 
 _KEPT_ATTRIBUTES: Final = frozenset(
     {
-        *(
-            "type",
-            "ns",
-            "namespace",
-            "remote",
-            "planSummary",
-            "queryHash",
-            "planCacheKey",
-            "queryFramework",
-            "cursorid",
-        ),
-        *("planningTimeMicros", "cpuNanos", "workingMillis", "durationMillis", "duration", "errCode", "errName"),
-        *(
-            "keysExamined",
-            "docsExamined",
-            "hasSortStage",
-            "usedDisk",
-            "fromMultiPlanner",
-            "replanned",
-            "cursorExhausted",
-        ),
-        *("nreturned", "nMatched", "nModified", "nUpserted", "ninserted", "ndeleted", "keysInserted", "keysDeleted"),
-        *("numYields", "writeConflicts", "reslen", "locks", "flowControl", "readConcern", "writeConcern", "storage"),
-        *("collectionUUID", "buildUUID", "message", "code", "codeName", "file"),
+        *("type", "ns", "namespace", "remote", "planSummary", "queryHash", "planCacheKey", "queryFramework"),
+        *("cursorid", "planningTimeMicros", "cpuNanos", "workingMillis", "durationMillis", "duration", "errCode"),
+        *("errName", "keysExamined", "docsExamined", "hasSortStage", "usedDisk", "fromMultiPlanner", "replanned"),
+        *("cursorExhausted", "nreturned", "nMatched", "nModified", "nUpserted", "ninserted", "ndeleted"),
+        *("keysInserted", "keysDeleted", "numYields", "writeConflicts", "reslen", "locks", "flowControl"),
+        *("readConcern", "writeConcern", "storage", "collectionUUID", "buildUUID", "message", "code", "codeName"),
+        "file",
     }
 )
 """Attributes kept in entries with data: names, numbers and messages of the storage engine."""
@@ -87,9 +68,14 @@ class LogFile:
 
     def gist(self) -> str:
         """Summarize a failed mongod's log on one line: its first errors, else its last warnings."""
-        lines = [line for line in self._lines if line.strip()]
-        errors = dict.fromkeys(_plain(line) for line in lines if _severity(line) in ERRORS)
-        warnings = dict.fromkeys(_plain(line) for line in lines if _warns(line))
+        errors, warnings = dict[str, None](), dict[str, None]()
+        for line in filter(bytes.strip, self._lines):
+            entry = _entry(line)
+            # A line without JSON is an error of a loader or shell. Warnings at each start are about the machine.
+            if str(entry.get("s", "E")) in ERRORS:
+                errors[_plain(line, entry)] = None
+            elif entry.get("s") == "W" and "startupWarnings" not in entry.get("tags", ()):
+                warnings[_plain(line, entry)] = None
         return "; ".join(list(errors)[:SHOWN_LINES] or list(warnings)[-SHOWN_LINES:])
 
     def close(self) -> None:
@@ -144,20 +130,8 @@ def _entry(line: bytes) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _severity(line: bytes) -> str:
-    """Return mongod's severity letter; a line without JSON counts as an error of a loader or shell."""
-    return str(_entry(line).get("s", "E"))
-
-
-def _warns(line: bytes) -> bool:
-    """Return True for a warning about an event; warnings at each start are about the machine."""
-    entry = _entry(line)
-    return entry.get("s") == WARNING and ABOUT_THE_MACHINE not in entry.get("tags", ())
-
-
-def _plain(line: bytes) -> str:
+def _plain(line: bytes, entry: dict[str, Any]) -> str:
     """Format a line for people: its message and attributes, at most `SHOWN_SIGNS` characters."""
-    entry = _entry(line)
     attributes = entry.get("attr", {})
     cause = attributes.get("message", attributes)
     about = f"{cause['msg']}: {cause['error_str']}" if {"msg", "error_str"} <= set(cause) else json.dumps(cause)

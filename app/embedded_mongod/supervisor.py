@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
@@ -21,16 +22,16 @@ from app.embedded_mongod.log_file import LogFile
 
 Client = MongoClient[dict[str, object]]
 
-NAME = "loomql"
-OPLOG_MB = 990
+NAME: Final = "loomql"
+OPLOG_MB: Final = 990
 # Journal recovery after a crash on a slow disk takes longest.
-READY_SECONDS = 120.0
-POLL_SECONDS = 0.02
-NOT_YET_INITIALIZED = 94
-STOP_SECONDS = 30.0
+READY_SECONDS: Final = 120.0
+POLL_SECONDS: Final = 0.02
+NOT_YET_INITIALIZED: Final = 94
+STOP_SECONDS: Final = 30.0
 # A mongod that ran for this time has recovered; an earlier end doubles the pause before the restart.
-HEALTHY_SECONDS = 60.0
-LONGEST_PAUSE_SECONDS = 30.0
+HEALTHY_SECONDS: Final = 60.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
 
 logger = logging.getLogger(__name__)
 

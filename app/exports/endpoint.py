@@ -42,11 +42,10 @@ class StallTimeoutResponse(StreamingResponse):
     def __init__(
         self,
         content: AsyncGenerator[bytes, None],
-        headers: Mapping[str, str],
         media_type: str,
         on_end: Callable[[], object],
     ) -> None:
-        super().__init__(content, headers=headers, media_type=media_type)
+        super().__init__(content, headers=_HEADERS, media_type=media_type)
         self._content = content
         self._on_end = on_end
 
@@ -132,7 +131,7 @@ class ExportEndpoint:
                 async for chunk in output:
                     yield chunk
 
-        return StallTimeoutResponse(content(), _HEADERS, _FORMATS[job.format], process.end)
+        return StallTimeoutResponse(content(), _FORMATS[job.format], process.end)
 
 
 def _check_pyarrow(form: str) -> None:

@@ -20,9 +20,6 @@ from stores.json import codec
 from stores.objects.writes import RestoredVersion
 from stores.otel import Projects
 
-_PROGRESS_SUFFIX: Final = ".loomql-import"
-_REJECTS_SUFFIX: Final = ".rejects.ndjson"
-
 logger = logging.getLogger("loomql")
 
 
@@ -49,7 +46,7 @@ class ProgressFile:
     """The saved progress of one file; `target` identifies the destination."""
 
     def __init__(self, source: Path, folder: Path, target: str) -> None:
-        self._path = folder / f"{source.name}{_PROGRESS_SUFFIX}"
+        self._path = folder / f"{source.name}.loomql-import"
         status = source.stat()
         self.source_size = status.st_size
         self._identity = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, target)).encode()).hexdigest()
@@ -87,7 +84,7 @@ class Rejects:
     """The file of rejects, created with the first one; on resuming, everything after `kept` bytes is removed."""
 
     def __init__(self, source: Path, folder: Path, kept: int) -> None:
-        self.path = folder / f"{source.name}{_REJECTS_SUFFIX}"
+        self.path = folder / f"{source.name}.rejects.ndjson"
         self._file: BinaryIO | None = None
         if kept and self.path.exists():
             # The user may have shortened the file meanwhile.
@@ -122,9 +119,6 @@ class Rejects:
 _MAX_LINES: Final = 500
 _MAX_BYTES: Final = 8 * 1024 * 1024
 
-Reject = Callable[[Line, StoreError | str], object]
-"""Called with a line, and the reason why it was rejected."""
-
 _Write = Callable[[Sequence[Any]], Awaitable[object]]
 
 
@@ -138,9 +132,9 @@ class Target:
 
 
 class Batches:
-    """The lines to store next, of each kind."""
+    """The lines to store next, of each kind; `reject` gets a line, and the reason why it was rejected."""
 
-    def __init__(self, target: Target, reject: Reject) -> None:
+    def __init__(self, target: Target, reject: Callable[[Line, StoreError | str], object]) -> None:
         self._target = target
         self._reject = reject
         stores = target.stores
@@ -221,8 +215,6 @@ def _is_temporary(error: StoreError) -> bool:
 _OWN_ROW_PREFIX: Final = b'{"project_id":'
 """Start of the rows of LoomQL's own exports, which end with a trailer; Weave's exports have none."""
 
-_TRUNCATED: Final = "the file ends in the middle of this line: it is truncated, and later rows are missing"
-
 
 class Importing:
     """Imports one file from where an earlier run stopped; `on_progress` is called after each stored batch."""
@@ -282,7 +274,9 @@ class Importing:
         except BadInputError as error:
             if line.is_cut and error.argument is None:
                 self.progress.complaints.append("it is truncated in the middle of its last line")
-                raise BadInputError(_TRUNCATED) from error
+                raise BadInputError(
+                    "the file ends in the middle of this line: it is truncated, and later rows are missing"
+                ) from error
             raise
 
     def _reject(self, line: Line, error: StoreError | str) -> None:

@@ -285,28 +285,20 @@ class AuditFile(logging.Handler):
         entry = self.format(record)
         try:
             with self._open() as file:
-                _append(file, entry.encode())
+                # End a line that a full disk truncated. Write the rest at once, because other processes write, too.
+                line = b"\n" * _ends_without_newline(file) + entry.encode() + b"\n"
+                while line:
+                    line = line[file.write(line) :]
         except OSError as error:
             sys.stderr.write(f"{entry}\nloomql: the audit log {self.path}: {error.strerror}\n")
 
     def _open(self) -> FileIO:
-        with suppress(FileExistsError):
-            self._create()
-        return FileIO(self.path, "a+")
-
-    def _create(self) -> None:
-        with FileIO(self.path, "x") as file:
+        with suppress(FileExistsError), FileIO(self.path, "x") as file:
             folder = self.path.absolute().parent.stat()
             if folder.st_uid != os.getuid():
                 with suppress(PermissionError):  # only root may change a file's owner
                     os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
-
-
-def _append(file: FileIO, entry: bytes) -> None:
-    """Write a line at once, because other processes write, too; end a line that a full disk truncated."""
-    line = b"\n" * _ends_without_newline(file) + entry + b"\n"
-    while line:
-        line = line[file.write(line) :]
+        return FileIO(self.path, "a+")
 
 
 def _ends_without_newline(file: FileIO) -> bool:

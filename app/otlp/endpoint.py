@@ -72,7 +72,13 @@ class TracesEndpoint:
                 exported = await store.export_protobuf(await body, projects)
             else:
                 exported = await store.export_json(await _read(await body, reservation), projects)
-        return _success(exported, media_type)
+        if media_type == JSON:
+            rejected = exported.rejected_spans
+            partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
+            content = codec.dumps({"partialSuccess": partial} if rejected else {})
+        else:
+            content = response_of(exported).SerializeToString()
+        return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
 
 async def _unstored(request: Request) -> Response:
@@ -99,17 +105,6 @@ async def _read(text: bytearray, reservation: Reservation) -> object:
 def project_of(header: str | None) -> str | None:
     """Return the project in a header, percent-decoded; None without the header."""
     return unquote(header).strip() if header else None
-
-
-def _success(exported: Exported, media_type: str) -> Response:
-    """Return the response to a request whose valid spans are all stored."""
-    if media_type == JSON:
-        rejected = exported.rejected_spans
-        partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
-        content = codec.dumps({"partialSuccess": partial} if rejected else {})
-    else:
-        content = response_of(exported).SerializeToString()
-    return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
 
 def response_of(exported: Exported) -> ExportTraceServiceResponse:

@@ -37,11 +37,7 @@ if TYPE_CHECKING:
     _Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
-_AUTHORIZATION: Final = "authorization"
 _REQUEST_ID: Final = HEADER.decode()
-
-Admit = Callable[[str | None], Awaitable[Caller]]
-"""Returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are invalid."""
 
 _COMING_AT_ONCE: Final = 4
 """Limit of messages received concurrently; a caller may have half. Their size is known and reserved only at the end."""
@@ -110,7 +106,8 @@ class GrpcTraces:
         max_body_bytes: the limit of a message.
         entity: the entity of projects that only a program's resource names.
         request_budget: the budget of memory for request bodies.
-        admit: authenticates a call.
+        admit: returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are
+            invalid.
         rates: limits the requests of a caller; None without a limit.
         counters: counts the requests.
         shutdown: the shutdown of the process.
@@ -122,7 +119,7 @@ class GrpcTraces:
     max_body_bytes: int
     entity: str
     request_budget: RequestBudget
-    admit: Admit
+    admit: Callable[[str | None], Awaitable[Caller]]
     rates: "RateLimiter | None" = None
     counters: "RequestCounters | None" = None
     shutdown: "Shutdown | None" = None
@@ -195,7 +192,7 @@ class GrpcTraces:
     async def _export(
         self, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
     ) -> Exported:
-        authorization = _header(context, _AUTHORIZATION)
+        authorization = _header(context, "authorization")
         caller = call.state[CALLER] = await self.admit(authorization)
         account = quota_key_for(caller, _address(context.peer()))
         if self.rates:

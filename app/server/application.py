@@ -16,18 +16,18 @@ from app.browser_security import Origins, SecurityHeadersMiddleware
 from app.docs import Documentation
 from app.exports.endpoint import ExportEndpoint
 from app.files import FileEndpoints
-from app.graphql_http import GraphQLHTTP, request_context
+from app.graphql_http.endpoint import GraphQLHTTP, request_context
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.connections import allowed_hosts
 from app.observability.metrics import metrics
 from app.observability.requests import RequestTrackingMiddleware
 from app.observability.tracing import TracedRequests, trace_operations
-from app.otlp import TracesEndpoint
+from app.otlp.endpoint import TracesEndpoint
 from app.server.health import healthz, readyz
 from app.server.lifespan import ServerProcess
 from app.settings import Settings
-from app.weave import WEAVE_PERMISSIONS, WeaveDoor
-from app.websocket import GraphQLWebSocket
+from app.weave.routes import WEAVE_PERMISSIONS, WeaveDoor
+from app.websocket.endpoint import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import masked_error
 from graphql_schema.limits import Limits

@@ -97,7 +97,9 @@ class Outcome:
             return
         self.refused[position] = reason(error) if len(self.refused) < _MOST_REASONS else _NO_REASON
         if self._first is None or position < self._first[0]:
-            self._first = position, _without_traceback(error)
+            # Its traceback and causes would keep the whole body in memory.
+            error.__context__ = error.__cause__ = None
+            self._first = position, error.with_traceback(None)
 
     def refuse_for_good(self, position: int, error: StoreError) -> None:
         """Record why an item is not stored, unless it may be stored when the client sends it again.
@@ -270,9 +272,3 @@ async def _store(
         await write_waiting()
     outcome.check()
     return answer({"res": [outcome.result(position) async for position in cooperative(range(len(items)))]})
-
-
-def _without_traceback(error: StoreError) -> StoreError:
-    """Return the error without its traceback and causes, which would keep the whole body in memory."""
-    error.__context__ = error.__cause__ = None
-    return error.with_traceback(None)

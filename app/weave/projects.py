@@ -1,4 +1,4 @@
-"""Endpoints of the Weave SDK for the server, projects, threads and prices."""
+"""Endpoints of the Weave SDK for projects, threads and prices."""
 
 from typing import Any, Final
 
@@ -9,9 +9,6 @@ from app.weave.request_models import CostCreateReq, FieldsQueryReq, OfProject, P
 from graphql_schema.context import Stores
 from stores.paging import Page
 from stores.query import Query
-
-SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
-"""Versions that accept every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
 
 _SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
 _THREAD: Final = (

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -85,8 +86,6 @@ WEAVE_PERMISSIONS: Final = {
 }
 """Permission by route."""
 
-_UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
-
 _QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
 _CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
 
@@ -116,6 +115,7 @@ def query_of_link(path: str) -> str | None:
     return urlencode({"query": query, "variables": json.dumps(variables, indent=2)}, quote_via=quote)
 
 
+@dataclass(eq=False)
 class WeaveDoor:
     """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
@@ -123,33 +123,26 @@ class WeaveDoor:
     `introspection` allows schema introspection in W&B lookups.
     """
 
-    def __init__(
-        self,
-        max_body_bytes: int,
-        max_file_bytes: int,
-        admission: Admission,
-        *,
-        introspection: bool = True,
-    ) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._max_file_bytes = max_file_bytes
-        self._admission = admission
+    max_body_bytes: int
+    max_file_bytes: int
+    admission: Admission
+    _: KW_ONLY
+    introspection: bool = True
+
+    def __post_init__(self) -> None:
         self._posts: dict[str, _Endpoint] = {
             **{path: endpoint for path, (endpoint, _) in _POSTS.items()},
-            "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
-            "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
+            "/graphql": partial(wandb_graphql.look_up, introspection=self.introspection),
+            "/image/create": partial(completions.create_images, max_bytes=self.max_file_bytes),
         }
 
     def mount(self) -> Mount:
         """Return the routes under the prefix, with a JSON 404 for unknown paths."""
-        routes: list[BaseRoute] = [
-            Route(
-                path,
-                error_boundary(partial(self._post, endpoint, _request_model(endpoint)), weave_error),
-                methods=["POST"],
-            )
-            for path, endpoint in self._posts.items()
-        ]
+        routes: list[BaseRoute] = []
+        for path, endpoint in self._posts.items():
+            _, argument, *_ = inspect.signature(endpoint).parameters.values()
+            post = error_boundary(partial(self._post, endpoint, argument.annotation), weave_error)
+            routes.append(Route(path, post, methods=["POST"]))
         create_file = error_boundary(self._create_file, weave_error)
         routes += [Route(path, create_file, methods=["POST"]) for path in _FILES]
         routes += [
@@ -159,10 +152,10 @@ class WeaveDoor:
         return Mount(WEAVE_PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, model: type[Any], request: Request) -> Response:
-        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            body = await read_sdk_body(request, self._max_body_bytes, reservation)
-            is_counted = endpoint not in _UNCOUNTED
-            slot = self._admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
+        with self.admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            body = await read_sdk_body(request, self.max_body_bytes, reservation)
+            is_counted = endpoint not in (completions.create, completions.create_stream)
+            slot = self.admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
             try:
                 async with slot:
                     argument = body if model is Body else await body.read(model)
@@ -174,8 +167,8 @@ class WeaveDoor:
                     await asyncio.to_thread(runtime.trim_heap)
 
     async def _create_file(self, request: Request) -> Response:
-        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            return await files.create(request.state["stores"], request, reservation, self._max_file_bytes)
+        with self.admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            return await files.create(request.state["stores"], request, reservation, self.max_file_bytes)
 
     async def _unknown(self, request: Request) -> Response:
         """Redirect a link that the SDK prints to GraphiQL; answer anything else with 404.
@@ -192,12 +185,6 @@ class WeaveDoor:
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, 404)
 
 
-def _request_model(endpoint: _Endpoint) -> type[Any]:
-    """Return the type that an endpoint takes besides the stores."""
-    _, argument, *_ = inspect.signature(endpoint).parameters.values()
-    model: type[Any] = argument.annotation
-    return model
-
-
 async def _server_info(_request: Request) -> Response:
-    return answer(projects.SERVER_INFO)
+    """Return versions that accept every version of the SDK, which in turn requires a minimum version of the server."""
+    return answer({"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"})

@@ -6,6 +6,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md describes the me
 import asyncio
 from collections.abc import Coroutine, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, nullcontext, suppress
+from dataclasses import KW_ONLY, dataclass, field
 from types import NoneType
 from typing import Any, Final
 
@@ -93,6 +94,7 @@ def _wrong_member(members: Mapping[str, object], expected: _Members) -> str | No
     return next((name for name, types in expected.items() if not isinstance(members.get(name), types)), None)
 
 
+@dataclass(eq=False)
 class GraphQLWebSocket:
     """ASGI application for GraphQL over WebSocket; pages of other origins are refused.
 
@@ -105,22 +107,15 @@ class GraphQLWebSocket:
         patience_seconds: time limit of running operations at a shutdown.
     """
 
-    def __init__(
-        self,
-        http: GraphQLHTTP,
-        *,
-        max_operations: int = 100,
-        init_timeout_seconds: float = 10,
-        origins: Origins | None = None,
-        shutdown: Shutdown | None = None,
-        patience_seconds: float = 8.0,
-    ) -> None:
-        self.http = http
-        self.max_operations = max_operations
-        self.init_timeout_seconds = init_timeout_seconds
-        self.shutdown = shutdown or Shutdown()
-        self.patience_seconds = patience_seconds
-        self._origins = origins or Origins()
+    http: GraphQLHTTP
+    _: KW_ONLY
+    max_operations: int = 100
+    init_timeout_seconds: float = 10
+    origins: Origins = field(default_factory=Origins)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    patience_seconds: float = 8.0
+
+    def __post_init__(self) -> None:
         self._connections: set[Connection] = set()
         self.shutdown.on_start(self._close_all)
 
@@ -133,7 +128,7 @@ class GraphQLWebSocket:
             except StoreError as error:
                 await plain_error(scope, error)(scope, receive, send)
                 return
-            if self._origins.refuses(None, socket.headers):
+            if self.origins.refuses(None, socket.headers):
                 await socket.close(WS_1008_POLICY_VIOLATION)  # before the connection is accepted: status 403
             elif GRAPHQL_TRANSPORT_WS_PROTOCOL not in scope["subprotocols"]:
                 await socket.accept()
