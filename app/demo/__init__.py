@@ -144,7 +144,9 @@ _GOOD: Final = 4
 def _on_turn(turn: Span) -> Iterator[NewFeedback]:
     """Yield feedback of the customer and the team on an ended turn, which seeds a random generator of its own."""
     rng = Random(turn.id)  # noqa: S311 -- demo data, not a secret
-    trouble = _trouble(turn)
+    calls = [turn, *turn.children]
+    failures = [call.exception for call in calls if call.exception]
+    trouble = " ".join([*failures, *("ask_colleague" for call in calls if call.op_name == "tools.ask_colleague")])
     is_slow = turn.clock - turn.started_at > _SLOW
     author, reviewer = rng.sample(COMPANY["developers"], 2)
     dislike_rate = CHANCES["failure_displeases"] if trouble or is_slow else turn.trace.release["dislikes"]
@@ -170,13 +172,6 @@ def _on_evaluation(run: Span) -> Iterator[NewFeedback]:
                 kind = f"wandb.runnable.{refs.parse(runnable).name}"
                 said = _new(answer, kind, {"output": scorer.output}, run.trace.ids["wb_user_id"])
                 yield replace(said, runnable_ref=runnable, call_ref=scorer.ref, trigger_ref=run.ref)
-
-
-def _trouble(turn: Span) -> str:
-    """Return the failures of a turn as text; empty if there are none."""
-    calls = [turn, *turn.children]
-    waited = ["ask_colleague" for call in calls if call.op_name == "tools.ask_colleague"]
-    return " ".join([*(call.exception for call in calls if call.exception), *waited])
 
 
 def _emoji(customer: str, rng: Random, *, displeasing: bool) -> str:

@@ -84,7 +84,12 @@ class ExportEndpoint:
             request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS)
         )
         form = _one_of(parameters, "format", _FORMATS)
-        _check_pyarrow(form)
+        if form == "parquet" and find_spec("pyarrow") is None:  # without importing it, because it is large
+            raise BadInputError(
+                "this server cannot write Parquet because pyarrow is missing: install loomql[parquet] on it, or omit "
+                "format for NDJSON",
+                "format",
+            )
         after = parameters.get("after")
         export = Export(
             concept.name, parse_arguments(self._schema, concept, parameters), after, is_resumed=after is not None
@@ -103,7 +108,12 @@ class ExportEndpoint:
         database: Database = request.state["stores"].calls.database
         caller = caller_of(request)
         caller_id = None if caller.is_anonymous else caller.id
-        return await (self._parquet if form == "parquet" else self._ndjson)(job, database, caller_id)
+        if form == "ndjson":
+            return await self._ndjson(job, database, caller_id)
+        # Read the first page for its errors only; a separate process writes the file.
+        async with aclosing(replace(export).pages(database)) as pages:
+            await anext(pages)
+        return self._streamed(job, caller_id)
 
     async def _ndjson(self, job: Job, database: Database, caller_id: str | None) -> Response:
         """Read the first rows here, and the rest in a separate process if there are many."""
@@ -114,12 +124,6 @@ class ExportEndpoint:
                 if page.has_next and (job.export.count >= _SMALL_ROWS or len(first_rows) >= _SMALL_BYTES):
                     return self._streamed(job, caller_id, first_rows)
         return Response(first_rows + trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
-
-    async def _parquet(self, job: Job, database: Database, caller_id: str | None) -> Response:
-        """Read the first page for its errors only, then write the file in a separate process."""
-        async with aclosing(replace(job.export).pages(database)) as pages:
-            await anext(pages)
-        return self._streamed(job, caller_id)
 
     def _streamed(self, job: Job, caller_id: str | None, first_rows: bytes = b"") -> Response:
         process = self._processes.start(job, caller_id)
@@ -132,20 +136,6 @@ class ExportEndpoint:
                     yield chunk
 
         return StallTimeoutResponse(content(), _FORMATS[job.format], process.end)
-
-
-def _check_pyarrow(form: str) -> None:
-    """Check that the server can write a format, without importing pyarrow, which is large.
-
-    Raises:
-        BadInputError: pyarrow is not installed.
-    """
-    if form == "parquet" and find_spec("pyarrow") is None:
-        raise BadInputError(
-            "this server cannot write Parquet because pyarrow is missing: install loomql[parquet] on it, or omit "
-            "format for NDJSON",
-            "format",
-        )
 
 
 def _one_of(parameters: Mapping[str, str], name: str, allowed: Iterable[str]) -> str:

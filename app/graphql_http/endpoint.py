@@ -71,7 +71,6 @@ _LARGE: Final = 16 * 1024
 
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
-_ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."
 
 
 class Operation(NamedTuple):
@@ -236,7 +235,12 @@ class GraphQLHTTP:
         if isinstance(prepared, PreExecutionError) and isinstance(
             cause := cause_of(prepared), InvalidOperationTypeError
         ):
-            raise _not_here(cause.operation_type)
+            if cause.operation_type is OperationType.MUTATION:
+                raise RequestError("Send a mutation by POST; GET only reads.", 405, {"Allow": "POST"})
+            raise RequestError(
+                f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the "
+                "protocol graphql-transport-ws."
+            )
         return prepared
 
     async def prepare(
@@ -322,16 +326,6 @@ async def _run_in_slot(slot: Slot, results: StreamResult) -> StreamResult:
         return
     for result in collected:
         yield result
-
-
-def _not_here(operation_type: OperationType) -> RequestError:
-    """Return the error for an operation type that this request cannot run."""
-    if operation_type is OperationType.MUTATION:
-        return RequestError("Send a mutation by POST; GET only reads.", 405, {"Allow": "POST"})
-    return RequestError(
-        f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the protocol "
-        "graphql-transport-ws."
-    )
 
 
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
@@ -460,7 +454,8 @@ def _result_event(result: object) -> bytes:
         raise TypeError("the schema does not support incremental delivery")
     current_record().finish_with(result.errors)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
-        return _error_event(GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"}))
+        refusal = "Send a mutation by POST; GET only reads and subscribes."
+        return _error_event(GraphQLError(refusal, extensions={"code": "BAD_USER_INPUT"}))
     return next_event(codec.dumps(_body_of(result)))
 
 

@@ -69,7 +69,11 @@ def log_config(settings: Settings) -> dict[str, Any]:
     for name, formatter in zip(("default", "access"), _FORMATTERS[settings.log_format], strict=True):
         config["formatters"][name]["()"] = f"{__name__}.{formatter}"
     config["formatters"]["audit"] = {"format": FORM}
-    config["handlers"]["audit"] = audit_handler(settings.audit_log)
+    config["handlers"]["audit"] = (
+        {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
+        if settings.audit_log is None
+        else {"class": f"{__name__}.{AuditFile.__name__}", "formatter": "audit", "path": settings.audit_log}
+    )
     config["root"] = {"handlers": ["default"], "level": "INFO" if settings.log_level == "debug" else level}
     config["loggers"]["loomql"] = {"level": level}
     config["loggers"]["loomql.audit"] = {"handlers": ["audit"], "level": "INFO", "propagate": False}
@@ -306,13 +310,6 @@ def _ends_without_newline(file: FileIO) -> bool:
         return False
     file.seek(size - 1)
     return file.read(1) != b"\n"
-
-
-def audit_handler(path: Path | None) -> dict[str, Any]:
-    """Return the log handler's configuration for `logging.config`: a file, or standard error if `path` is None."""
-    if path is None:
-        return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
-    return {"class": f"{__name__}.{AuditFile.__name__}", "formatter": "audit", "path": path}
 
 
 @contextmanager

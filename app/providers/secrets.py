@@ -83,7 +83,16 @@ def parse_grants(text: str) -> frozenset[Grant]:
     Raises:
         ValueError: an item is not a grant; the message describes the format.
     """
-    return frozenset(_grant(item.strip()) for item in text.split(",") if item.strip())
+    grants = set()
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, _, host = item.partition("@")
+        origin = _origin_of_host(host)
+        if origin is None or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000"
+            )
+        grants.add(Grant(name, origin))
+    return frozenset(grants)
 
 
 def parse_hosts(text: str) -> frozenset[Origin]:
@@ -92,14 +101,13 @@ def parse_hosts(text: str) -> frozenset[Origin]:
     Raises:
         ValueError: an item is not a host; the message describes the format.
     """
-    return frozenset(_host(item.strip()) for item in text.split(",") if item.strip())
-
-
-def _host(item: str) -> Origin:
-    origin = _origin_of_host(item)
-    if origin is None:
-        raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
-    return origin
+    hosts = set()
+    for item in filter(None, map(str.strip, text.split(","))):
+        origin = _origin_of_host(item)
+        if origin is None:
+            raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
+        hosts.add(origin)
+    return frozenset(hosts)
 
 
 def _origin_of_host(host: str) -> Origin | None:
@@ -107,14 +115,6 @@ def _origin_of_host(host: str) -> Origin | None:
         return origin_of_base_url(host if "://" in host else f"https://{host}", "it")
     except ProviderError:
         return None
-
-
-def _grant(item: str) -> Grant:
-    name, _, host = item.partition("@")
-    origin = _origin_of_host(host)
-    if origin is None or not _NAME.fullmatch(name):
-        raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
-    return Grant(name, origin)
 
 
 def secrets_of(endpoint: Endpoint) -> list[str]:

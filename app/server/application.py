@@ -51,24 +51,19 @@ def create_app(settings: Settings | None = None) -> Starlette:
         raise ValueError("No database is configured: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
     process = ServerProcess(settings, uri)
-    return Starlette(
-        routes=_routes(process),
-        middleware=_middleware(process),
-        lifespan=process.lifespan,
-        exception_handlers={404: not_found, 500: failed},
-    )
-
-
-def _middleware(process: ServerProcess) -> list[Middleware]:
-    """Return the middleware, outermost first."""
-    settings = process.settings
     names = allowed_hosts(settings.host, settings.allowed_hosts)
-    return [
+    outermost_first = [
         Middleware(RequestTrackingMiddleware, process.counters, process.shutdown),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
         Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins)),
         Middleware(CallerMiddleware, process.authenticator, names, process.admission.rates),
     ]
+    return Starlette(
+        routes=_routes(process),
+        middleware=outermost_first,
+        lifespan=process.lifespan,
+        exception_handlers={404: not_found, 500: failed},
+    )
 
 
 def _routes(process: ServerProcess) -> list[BaseRoute]:
