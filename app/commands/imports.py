@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 
 from app.commands.common import Add, data_folder, on_database, say, settings_of
-from app.imports.importer import Importing, Progress, ProgressFile, Target
+from app.imports import Importing, Progress, ProgressFile, Target
 from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
