@@ -8,7 +8,6 @@ whole, so that the program's log shows the reason. The server logs one line for 
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -41,9 +40,6 @@ _MAX_VALUES: Final = 800_000
 
 _MOST_REASONS: Final = 1_000
 _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
-
-_NOTHING_STORED: Final = re.compile("; (assume )?nothing was stored")
-"""Start of the claim in the errors of stores that no item is stored."""
 
 _BATCH: Final = "batch"
 _LOGGED: Final = 3
@@ -82,12 +78,11 @@ class Outcome:
 
     def passing(self, error: StoreError, position: int) -> StoreError:
         """Return the error for the whole batch if the server cannot store the item now and the client should retry."""
-        claim = _NOTHING_STORED.search(error.message)
-        if not claim or not self.is_partly_stored:
+        if error.cause_if_unstored is None or not self.is_partly_stored:
             return error
         # The error comes from code that does not know about earlier items of the batch.
         return error.reworded(
-            f"{error.message[: claim.start()]}; items before {self.items.at(position)} may be stored, send the whole "
+            f"{error.cause_if_unstored}; items before {self.items.at(position)} may be stored, send the whole "
             "batch again a little later"
         )
 
