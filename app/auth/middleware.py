@@ -1,24 +1,21 @@
 """The middleware that finds the caller of each connection, and refuses what no caller may do."""
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.admission import RateLimiter
 from app.auth.sessions import Authenticator, Session, authorization_header, authorization_in_message
 from app.http.connections import CALLER, SESSION, check_host
 from app.http.errors import closing, error_response
 from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
 from stores.security.audit import CALLER as ACTING
-
-if TYPE_CHECKING:
-    import asyncio
-    from contextlib import AbstractContextManager
-
-    from app.admission import RateLimiter
 
 KEY_CACHE: Final = "key_cache"
 _AUTHENTICATOR: Final = "authenticator"
@@ -29,7 +26,7 @@ HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Paths without authentication: a health check must not wait for the keys if the database hangs."""
 
 
-def on_session_end(scope: Scope) -> "AbstractContextManager[asyncio.Future[None]]":
+def on_session_end(scope: Scope) -> AbstractContextManager[asyncio.Future[None]]:
     """Yield a future that completes when the connection's session ends; it is cancelled at the end of the block."""
     session: Session = scope.get("state", {}).get(SESSION, _UNAUTHENTICATED)
     return session.on_end()
@@ -84,7 +81,7 @@ class CallerMiddleware:
     app: ASGIApp
     authenticator: Authenticator
     host_names: frozenset[str] | None = None
-    rates: "RateLimiter | None" = None
+    rates: RateLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate the connection and pass it on."""

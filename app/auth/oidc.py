@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from app.auth.sessions import Session
 from app.http.connections import is_for_this_machine
 from stores import times
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.security.access import Caller, Grant, Role
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
     return [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]
 
 
-class OidcError(Exception):
+class OidcError(StoreError):
     """OpenID Connect cannot be used; the message says what to change."""
 
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.common import Add, say, settings_of
 from app.commands.health import url_of
 from app.exports.export import TRAILER
+from stores.errors import StoreError
 from stores.exports.lists import CURSOR
 from stores.json import AnyJson, codec
 
@@ -37,7 +38,7 @@ EXPORTS: Final = tuple(_TYPES)
 SUFFIX: Final = ".loomql-export"
 
 
-class ExportError(Exception):
+class ExportError(StoreError):
     """An export failed; the message says why and what to do."""
 
 

@@ -39,6 +39,7 @@ from app.settings import Settings, variable
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Stores
 from stores.database import Database
+from stores.errors import StoreError
 from stores.ids import check_project_id
 from stores.migrations import schema_version
 
@@ -51,7 +52,7 @@ LONE_SERVER = (
 )
 
 
-class ServeError(Exception):
+class ServeError(StoreError):
     """The server cannot start; the message says what to change."""
 
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from stores.errors import StoreError
+
 ALTERNATIVES: Final = (
     "Either set LOOMQL_MONGODB_URI to a MongoDB server (6 or later) that you run or rent, or install mongod "
     "so that it is on the PATH, or set LOOMQL_MONGOD to a mongod binary."
@@ -78,7 +80,7 @@ HINTS: Final = (
 )
 
 
-class EmbeddedMongodError(Exception):
+class EmbeddedMongodError(StoreError):
     """The embedded mongod cannot run; the message says what to change and contains no secret."""
 
 

@@ -258,7 +258,7 @@ def _safe_message(error: BaseException) -> str:
 FORM: Final = "%(message)s"
 
 
-class AuditLogError(Exception):
+class AuditLogError(StoreError):
     """The audit log cannot be written; the message says why."""
 
 

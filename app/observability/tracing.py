@@ -16,6 +16,7 @@ from strawberry.types import ExecutionResult
 
 from app.observability.requests import CURRENT, endpoint_of
 from graphql_schema.engine.operations import LimitedSchema, OnResult
+from stores.errors import StoreError
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as OtelContext
@@ -29,7 +30,7 @@ _FAILED: Final = 500
 _UNTRACED: Final = frozenset({"hello", "ping", "endSessions", "killCursors"})
 
 
-class TracingError(Exception):
+class TracingError(StoreError):
     """The server cannot trace itself; the message says what to change."""
 
 

@@ -4,7 +4,7 @@ A request succeeds once its spans are stored. An error that an exporter should r
 other errors get another status.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -20,10 +20,7 @@ from app.http.request_body import BodyRules, read_body
 from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.json import codec, incremental
-from stores.otel import Exported, Projects
-
-if TYPE_CHECKING:
-    from stores.otel import OtelStore
+from stores.otel import Exported, OtelStore, Projects
 
 PROJECT_HEADER: Final = "project_id"
 COPIES: Final = {PROTOBUF: 2, JSON: 4}

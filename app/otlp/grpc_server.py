@@ -15,12 +15,12 @@ from urllib.parse import unquote
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission import quota_key_for
+from app.admission import RateLimiter, quota_key_for
 from app.auth.permissions import GRPC, RouteAccess, permission_for
 from app.http.connections import CALLER, PROTOBUF
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
 from app.observability.requests import GRPC as GRPC_ENDPOINT
-from app.observability.requests import HEADER, RequestRecord, new_ids, valid_id
+from app.observability.requests import HEADER, RequestCounters, RequestRecord, new_ids, valid_id
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
 from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
@@ -30,8 +30,6 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission import RateLimiter
-    from app.observability.requests import RequestCounters
     from app.runtime import Shutdown
 
     _Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,7 +49,7 @@ _SLOT_SECONDS: Final = 5.0
 _log = logging.getLogger("loomql")
 
 
-class GrpcError(Exception):
+class GrpcError(StoreError):
     """OTLP over gRPC cannot be served; the message says what to change."""
 
 
@@ -120,8 +118,8 @@ class GrpcTraces:
     entity: str
     request_budget: RequestBudget
     admit: Callable[[str | None], Awaitable[Caller]]
-    rates: "RateLimiter | None" = None
-    counters: "RequestCounters | None" = None
+    rates: RateLimiter | None = None
+    counters: RequestCounters | None = None
     shutdown: "Shutdown | None" = None
     grace_seconds: float = 5.0
 
