@@ -7,7 +7,7 @@ from operator import itemgetter
 from random import Random
 from typing import Final
 
-from app.demo import assistant, jobs
+from app.demo import traces
 from app.demo.library import CHANCES, COMPANY, Json, Library
 from app.demo.simulation import DAY, DAYS, HOUR, Span, World
 from graphql_schema.context import Stores
@@ -98,12 +98,12 @@ class _DemoData:
         self.library = Library(project_id)
         self.now = now
         world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
-        examples = jobs.examples(world)
-        self.turns = [turn for _ in range(THREADS) for turn in assistant.thread(world)]
-        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in assistant.live_thread(world)]
-        self.nights = [jobs.night(world, days_ago) for days_ago in range(DAYS)]
+        examples = traces.examples(world)
+        self.turns = [turn for _ in range(THREADS) for turn in traces.thread(world)]
+        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in traces.live_thread(world)]
+        self.nights = [traces.night(world, days_ago) for days_ago in range(DAYS)]
         before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
-        self.evaluations = [jobs.evaluate(world, examples, timestamp) for timestamp in (before, after)]
+        self.evaluations = [traces.evaluate(world, examples, timestamp) for timestamp in (before, after)]
 
     def parts(self) -> list[CallStart | CallEnd]:
         """Return all starts and ends, sorted by time."""
