@@ -13,7 +13,6 @@ from app.http.errors import error_response
 from stores.errors import ForbiddenError
 
 EVERY: Final = "*"
-_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -45,7 +44,7 @@ class Origins(frozenset[str]):
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None:
             return False
-        if site in _OWN_SITES or self.allows(origin):
+        if site in {"same-origin", "none"} or self.allows(origin):
             return False
         if site is None:
             return not is_same(str(origin), headers.get("host", ""))
@@ -97,7 +96,6 @@ HEADERS: Final = (
 PREFLIGHT_SECONDS: Final = 7200
 """Time in seconds for which browsers may cache a preflight response; Chromium's maximum."""
 
-_METHODS: Final = "GET, HEAD, POST, PUT"
 _ALLOWED_HEADERS: Final = (
     "Accept, Apollo-Require-Preflight, Authorization, Content-Type, GraphQL-Require-Preflight, If-Match, "
     "If-None-Match, If-Range, Range, X-Request-ID, project_id"
@@ -185,7 +183,7 @@ class SecurityHeadersMiddleware:
         return Response(
             status_code=204,
             headers={
-                "Access-Control-Allow-Methods": _METHODS,
+                "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT",
                 "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
                 "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
             },

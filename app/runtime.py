@@ -20,7 +20,6 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HURRY_SECONDS: Final = 3.0
 """Maximum time in seconds of a forced shutdown: commands that MongoDB does not answer block threads."""
 
@@ -68,7 +67,8 @@ def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    original_handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    original_handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     is_worker = multiprocessing.parent_process() is not None
     received: set[int] = set()
 
@@ -177,7 +177,6 @@ TRIM_THRESHOLD_BYTES: Final = 32 * 1024 * 1024
 """Free bytes at the heap's end that wait for the next trim; with the default of 128 KiB each page moves the end."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt, in the header malloc.h of glibc
-_ARENAS: Final = 2
 
 
 def trim_heap() -> None:
@@ -203,7 +202,7 @@ def keep_little() -> None:
     if mallopt := _allocator_function("mallopt"):
         mallopt(_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
         mallopt(_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
-        mallopt(_ARENA_MAX, _ARENAS)
+        mallopt(_ARENA_MAX, 2)
 
 
 def _allocator_function(name: str) -> "ctypes._NamedFuncPointer | None":

@@ -39,7 +39,6 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 """Asymmetric signatures only. `none` and HMAC are excluded: a public key could pass as an HMAC secret."""
 
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
-_LEEWAY_SECONDS: Final = 30
 
 _MAX_CACHED_SECONDS: Final = 300.0
 _MAX_CACHED_TOKENS: Final = 4_096
@@ -57,7 +56,6 @@ TIMEOUT_SECONDS: Final = 5.0
 _MAX_AGE_SECONDS: Final = 86_400.0
 """Time in seconds for which cached keys stay valid while the issuer is unreachable."""
 
-_DISCOVERY: Final = "/.well-known/openid-configuration"
 _UNREACHABLE: Final = "the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER)"
 
 _ANY_VALUE: Final = "*"
@@ -329,7 +327,7 @@ def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
     Raises:
         IssuerError: the issuer is unreachable, or a document is not valid.
     """
-    discovery = fetch_json(url.rstrip("/") + _DISCOVERY, deadline)
+    discovery = fetch_json(f"{url.rstrip('/')}/.well-known/openid-configuration", deadline)
     if discovery.get("issuer") != url:
         raise IssuerError(f"the discovery document names another issuer: {discovery.get('issuer')!r}")
     keys = fetch_json(str(discovery.get("jwks_uri")), deadline).get("keys")
@@ -392,7 +390,7 @@ class OidcTokens:
                 algorithms=ALGORITHMS,
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_LEEWAY_SECONDS,
+                leeway=30,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:

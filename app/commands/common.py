@@ -24,7 +24,6 @@ Add = Callable[..., ArgumentParser]
 """Adds a subcommand by its name, its `Command` and keyword arguments of `ArgumentParser`; returns its parser."""
 
 _DATA_FOLDER: Final = "folder of the embedded MongoDB (LOOMQL_DATA_DIR)"
-_SETTINGS: Final = ("host", "port", "data_dir", "workers")
 _NO_TIME_LIMIT: Final = 86_400.0
 """Timeout of commands without a time limit, in seconds: the user can interrupt a command at any time."""
 
@@ -71,7 +70,8 @@ def actions_of(add: Add, name: str, text: str) -> Add:
 
 def flags_of(options: Namespace) -> dict[str, str]:
     """Return the settings that flags set, as text."""
-    return {name: str(value) for name in _SETTINGS if (value := getattr(options, name, None)) is not None}
+    names = ("host", "port", "data_dir", "workers")
+    return {name: str(value) for name in names if (value := getattr(options, name, None)) is not None}
 
 
 def settings_of(options: Namespace) -> Settings:

@@ -21,7 +21,6 @@ from stores.times import SECOND
 
 PROJECT_ID: Final = "demo/assistant"
 THREADS: Final = 145
-_LIVE_THREADS: Final = 4
 _BATCH: Final = 500
 
 
@@ -100,7 +99,7 @@ class _DemoData:
         world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
         examples = traces.examples(world)
         self.turns = [turn for _ in range(THREADS) for turn in traces.thread(world)]
-        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in traces.live_thread(world)]
+        self.turns += [turn for _ in range(4) for turn in traces.live_thread(world)]
         self.nights = [traces.night(world, days_ago) for days_ago in range(DAYS)]
         before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
         self.evaluations = [traces.evaluate(world, examples, timestamp) for timestamp in (before, after)]

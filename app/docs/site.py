@@ -27,7 +27,6 @@ from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
 _ASSETS: Final = Path(__file__).parent / "assets"
-_ICON: Final = Path(__file__).parents[1] / "graphiql" / "favicon.svg"
 INDEX: Final = "index.md"
 IMAGES: Final = {".png": "image/png", ".svg": "image/svg+xml"}
 """Media type by suffix of the files in `images/`."""
@@ -245,7 +244,7 @@ class Site:
         self.files = {page.address: self._page(page) for page in pages.values()} | {
             "docs/style.css": File((_ASSETS / "style.css").read_bytes(), "text/css"),
             "docs/docs.js": File((_ASSETS / "docs.js").read_bytes(), "text/javascript"),
-            "docs/favicon.svg": File(_ICON.read_bytes(), IMAGES[".svg"]),
+            "docs/favicon.svg": File((_ASSETS.parents[1] / "graphiql" / "favicon.svg").read_bytes(), IMAGES[".svg"]),
             "docs/search.json": File(self._search_index(), "application/json"),
         }
         for source, address in addresses(folder).items():

@@ -157,7 +157,6 @@ def _plain(line: bytes, entry: dict[str, Any]) -> str:
 
 
 NAME: Final = "loomql"
-OPLOG_MB: Final = 990
 # Journal recovery after a crash on a slow disk takes longest.
 READY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.02
@@ -281,7 +280,7 @@ def command(mongod: Path, folder: DataFolder, cache_gb: float) -> list[str]:
         str(mongod), "--dbpath", str(folder.database), "--quiet",
         "--bind_ip", str(folder.socket), "--unixSocketPrefix", str(folder.socket.parent),
         "--filePermissions", "0600", "--networkMessageCompressors", "disabled",
-        "--replSet", NAME, "--oplogSize", str(OPLOG_MB), "--wiredTigerCacheSizeGB", str(cache_gb),
+        "--replSet", NAME, "--oplogSize", "990", "--wiredTigerCacheSizeGB", str(cache_gb),
         "--setParameter", "diagnosticDataCollectionEnabled=false",
         # A killed client's open transaction blocks conflicting writes; MongoDB's default is 60 seconds.
         "--setParameter", "transactionLifetimeLimitSeconds=20",

@@ -26,7 +26,6 @@ from stores.errors import BadInputError
 STALLED_SECONDS: Final = 120.0
 logger = logging.getLogger("loomql")
 _FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
-_OWN_PARAMETERS: Final = ("after", "cursors", "format")
 _BOOLEANS: Final = {"false": False, "true": True}
 _SMALL_ROWS: Final = 500
 _SMALL_BYTES: Final = 500_000
@@ -81,7 +80,7 @@ class ExportEndpoint:
         """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])
         parameters = unique_parameters(
-            request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS)
+            request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, "after", "cursors", "format")
         )
         form = _one_of(parameters, "format", _FORMATS)
         if form == "parquet" and find_spec("pyarrow") is None:  # without importing it, because it is large

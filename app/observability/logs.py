@@ -53,8 +53,6 @@ _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGN
 _NOT_SECRET: Final = frozenset(variable(name) for name, field in Settings.model_fields.items() if field.repr)
 """LoomQL settings that are not secret, although names such as LOOMQL_KEYS suggest it."""
 
-_FORMATTERS: Final = {"text": ("TextLine", "AccessLine"), "json": ("JsonLine", "JsonLine")}
-
 
 def log_config(settings: Settings) -> dict[str, Any]:
     """Return uvicorn's logging configuration, extended to all of LoomQL, with redaction.
@@ -66,8 +64,8 @@ def log_config(settings: Settings) -> dict[str, Any]:
     config["filters"] = {"redaction": {"()": Redaction}}
     for handler in config["handlers"].values():
         handler["filters"] = ["redaction"]
-    for name, formatter in zip(("default", "access"), _FORMATTERS[settings.log_format], strict=True):
-        config["formatters"][name]["()"] = f"{__name__}.{formatter}"
+    for name, formatter in (("default", "TextLine"), ("access", "AccessLine")):
+        config["formatters"][name]["()"] = f"{__name__}.{formatter if settings.log_format == 'text' else 'JsonLine'}"
     config["formatters"]["audit"] = {"format": FORM}
     config["handlers"]["audit"] = (
         {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}

@@ -27,8 +27,6 @@ LARGE: Final = 4 * incremental.SMALL
 _SHOWN: Final = 5
 """Number of invalid fields that one error names."""
 
-_RETRY_ID: Final = "x-weave-retry-id"
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -187,7 +185,7 @@ async def read_sdk_body(request: Request, max_bytes: int, reservation: Reservati
         raise InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
     # The SDK reads an error only after it sent the whole body.
     text = await read_body(request, BodyRules(max_bytes, "send less at once", discards=4), reservation)
-    return Body(text, access_of(request), reservation, request.path_params, request.headers.get(_RETRY_ID))
+    return Body(text, access_of(request), reservation, request.path_params, request.headers.get("x-weave-retry-id"))
 
 
 Rows = AsyncGenerator[bytes, None]
