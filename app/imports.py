@@ -208,7 +208,6 @@ class ProgressFile:
     def __init__(self, source: Path, folder: Path, target: str) -> None:
         self._path = folder / f"{source.name}.loomql-import"
         status = source.stat()
-        self.source_size = status.st_size
         self._identity = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, target)).encode()).hexdigest()
         self._has_warned = False
 
@@ -377,14 +376,15 @@ _OWN_ROW_PREFIX: Final = b'{"project_id":'
 
 
 class Importing:
-    """Imports one file from where an earlier run stopped; `on_progress` is called after each stored batch."""
+    """Imports one file from where an earlier run to the target with this id stopped."""
 
-    def __init__(self, source: Path, target: Target, progress_file: ProgressFile, folder: Path) -> None:
-        self.progress = progress_file.read()
+    def __init__(self, source: Path, target: Target, target_id: str, folder: Path) -> None:
+        self._progress_file = ProgressFile(source, folder, target_id)
+        self.progress = self._progress_file.read()
         self.rejects = Rejects(source, folder, self.progress.rejects_bytes)
         self._source = source
+        self.source_size = source.stat().st_size
         self._project_id = target.project_id
-        self._progress_file = progress_file
         self._batches = Batches(target, self._reject)
 
     async def run(self, on_progress: Callable[[Progress], object]) -> Progress:

@@ -129,36 +129,6 @@ class ResumeState:
     cursor: str | None = None
 
 
-class ResumeFile:
-    """The saved state of one file; `request` identifies the list and its arguments."""
-
-    def __init__(self, file: Path, request: str) -> None:
-        self.path = file.with_name(f"{file.name}{SUFFIX}")
-        self._file = file
-        self._of = hashlib.sha256(request.encode()).hexdigest()
-
-    def read(self) -> ResumeState | None:
-        """Return the state; None if it is missing, belongs to another export, or the file is shorter."""
-        try:
-            saved = json.loads(self.path.read_bytes())
-            if saved.pop("of") != self._of:
-                return None
-            state = ResumeState(**saved)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return state if self._file.stat().st_size >= state.size else None
-
-    def keep(self, state: ResumeState) -> None:
-        """Save the state; its bytes must already be in the file."""
-        new = self.path.with_name(f"{self.path.name}.new")
-        new.write_text(json.dumps({"of": self._of, **asdict(state)}))
-        new.replace(self.path)
-
-    def delete(self) -> None:
-        """Delete the state of a complete file."""
-        self.path.unlink(missing_ok=True)
-
-
 _SAVE_INTERVAL_ROWS: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
 _RESUME: Final = "run the same command again to resume"
@@ -242,17 +212,30 @@ def _check_new(file: Path) -> None:
 
 
 class _LinesFile:
-    """An NDJSON file, valid up to its last complete line."""
+    """An NDJSON file, valid up to its last complete line; a file next to it has the state from which to resume."""
 
     def __init__(self, file: Path, concept: str, parameters_sent: Mapping[str, str]) -> None:
         self._concept = concept
         self._parameters = parameters_sent
         self._file = file
-        self._resume_file = ResumeFile(file, json.dumps([concept, parameters_sent], sort_keys=True))
-        found = self._resume_file.read() if file.exists() else ResumeState()
+        self._state_file = file.with_name(f"{file.name}{SUFFIX}")
+        request = json.dumps([concept, parameters_sent], sort_keys=True)
+        self._request_digest = hashlib.sha256(request.encode()).hexdigest()
+        found = self._saved_state() if file.exists() else ResumeState()
         if found is None:
             _check_new(file)
         self._state = found or ResumeState()
+
+    def _saved_state(self) -> ResumeState | None:
+        """Return the state; None if it is missing, belongs to another export, or the file is shorter."""
+        try:
+            saved = json.loads(self._state_file.read_bytes())
+            if saved.pop("of") != self._request_digest:
+                return None
+            state = ResumeState(**saved)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return state if self._file.stat().st_size >= state.size else None
 
     def write(self, client: ExportClient, on_progress: Callable[[int], object]) -> int:
         """Append the missing rows and the trailer; return the number of rows."""
@@ -264,8 +247,8 @@ class _LinesFile:
         finally:
             if self._file.exists() and not self._file.stat().st_size:
                 self._file.unlink()
-                self._resume_file.delete()
-        self._resume_file.delete()
+                self._state_file.unlink(missing_ok=True)
+        self._state_file.unlink(missing_ok=True)
         return self._state.count
 
     def _write(self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]) -> None:
@@ -302,8 +285,11 @@ class _LinesFile:
         raise ExportError(f"the connection broke after {state.count:,} rows; {_RESUME}")
 
     def _save(self, output: BinaryIO) -> None:
+        """Save the state, once its bytes are in the file."""
         output.flush()
-        self._resume_file.keep(self._state)
+        new = self._state_file.with_name(f"{self._state_file.name}.new")
+        new.write_text(json.dumps({"of": self._request_digest, **asdict(self._state)}))
+        new.replace(self._state_file)
 
 
 def _split(content: Iterator[bytes]) -> Iterator[bytes]:

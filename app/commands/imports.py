@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 
 from app.commands.common import Add, data_folder, on_database, say, settings_of
-from app.imports import Importing, Progress, ProgressFile, Target
+from app.imports import Importing, Progress, Target
 from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -106,9 +106,8 @@ def run_import(
 
 async def _import(source: Path, target: Target, name: str, folder: Path | None, bars: Bars) -> Outcome:
     output_folder = folder or source.parent
-    progress_file = ProgressFile(source, output_folder, hashlib.sha256(name.encode()).hexdigest())
-    importing = Importing(source, target, progress_file, output_folder)
-    bar = bars.add_task(source.name, total=progress_file.source_size)
+    importing = Importing(source, target, hashlib.sha256(name.encode()).hexdigest(), output_folder)
+    bar = bars.add_task(source.name, total=importing.source_size)
 
     def show(progress: Progress) -> None:
         bars.update(bar, completed=progress.offset, description=f"{source.name}: {_listed(progress)}")
