@@ -18,9 +18,9 @@ from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.admission.limits import TokenBuckets
+from app.admission import TokenBuckets
 from app.auth.sessions import MAX_CHARACTERS
-from app.browser_security.middleware import HEADERS
+from app.browser_security import HEADERS
 from app.http.request_body import PACE, TimeLeft
 from stores.concurrency.quotas import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.background.jobs import Job, JobStats, MaintenanceJobs, sweep_uploads
+from app.background import Job, JobStats, MaintenanceJobs, sweep_uploads
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores

@@ -18,17 +18,17 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.admission import Admission
-from app.admission.limits import websocket_limiter
-from app.graphql_http import GraphQLHTTP
+from app.admission import Admission, websocket_limiter
+from app.graphql_http.endpoint import GraphQLHTTP
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket import GraphQLWebSocket, protocol
+from app.websocket import protocol
+from app.websocket.endpoint import GraphQLWebSocket
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import quotas as intake_module
+from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
@@ -82,7 +82,7 @@ class QueueWatch(WebSocketProtocol):
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """Return an intake without large slots, with a short wait."""
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
 
@@ -231,7 +231,7 @@ async def test_memory_of_a_dense_message_is_reserved(address: str, request_budge
 async def test_reading_waits_for_released_memory(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
         with request_budget.reservation() as others:
             others.reserve_now(BUDGET)

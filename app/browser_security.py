@@ -1,6 +1,7 @@
 """Protection of a browser's user against pages of other sites: allowed origins, security headers and CORS."""
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,7 +13,6 @@ from app.http.errors import error_response
 from stores.errors import ForbiddenError
 
 EVERY: Final = "*"
-_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -44,7 +44,7 @@ class Origins(frozenset[str]):
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None:
             return False
-        if site in _OWN_SITES or self.allows(origin):
+        if site in {"same-origin", "none"} or self.allows(origin):
             return False
         if site is None:
             return not is_same(str(origin), headers.get("host", ""))
@@ -96,7 +96,6 @@ HEADERS: Final = (
 PREFLIGHT_SECONDS: Final = 7200
 """Time in seconds for which browsers may cache a preflight response; Chromium's maximum."""
 
-_METHODS: Final = "GET, HEAD, POST, PUT"
 _ALLOWED_HEADERS: Final = (
     "Accept, Apollo-Require-Preflight, Authorization, Content-Type, GraphQL-Require-Preflight, If-Match, "
     "If-None-Match, If-Range, Range, X-Request-ID, project_id"
@@ -133,6 +132,7 @@ def page_headers(more_sources: Mapping[str, str] | None = None) -> dict[str, str
     }
 
 
+@dataclass(frozen=True, slots=True)
 class SecurityHeadersMiddleware:
     """ASGI middleware that refuses pages of other sites and adds security and CORS headers.
 
@@ -140,9 +140,8 @@ class SecurityHeadersMiddleware:
     cookies.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        self.app = app
-        self.origins = origins
+    app: ASGIApp
+    origins: Origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse a request of another site's page, or pass it on."""
@@ -158,7 +157,12 @@ class SecurityHeadersMiddleware:
             if self.origins and is_preflight:
                 handler = self._preflight(origin)
             elif self.origins.refuses(scope.get("method"), headers):
-                handler = error_response(scope, _origin_error(origin))
+                refusal = ForbiddenError(
+                    f"pages of {(origin or 'another site')[:200]} may not send requests to this server; to allow them, "
+                    "add their origin to LOOMQL_CORS_ORIGINS on the server. Programs that send neither Origin nor "
+                    "Sec-Fetch-Site are allowed"
+                )
+                handler = error_response(scope, refusal)
         if scope["type"] == "websocket":
             return handler(scope, receive, send)
         more = self._cors(origin)
@@ -179,7 +183,7 @@ class SecurityHeadersMiddleware:
         return Response(
             status_code=204,
             headers={
-                "Access-Control-Allow-Methods": _METHODS,
+                "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT",
                 "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
                 "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
             },
@@ -197,10 +201,3 @@ class SecurityHeadersMiddleware:
             (b"access-control-allow-origin", named),
             (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),
         )
-
-
-def _origin_error(origin: str | None) -> ForbiddenError:
-    return ForbiddenError(
-        f"pages of {(origin or 'another site')[:200]} may not send requests to this server; to allow them, add their "
-        "origin to LOOMQL_CORS_ORIGINS on the server. Programs that send neither Origin nor Sec-Fetch-Site are allowed"
-    )

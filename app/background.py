@@ -130,6 +130,7 @@ class FailureLog:
             self._failures.add(failure)
 
 
+@dataclass
 class Job(Generic[_Item]):
     """A periodic job, which processes all items that are due, one after the other.
 
@@ -141,20 +142,14 @@ class Job(Generic[_Item]):
         lease: makes one process run the job at a time; None if each item has a lease of its own.
     """
 
-    def __init__(
-        self,
-        name: str,
-        find_due: Callable[[], Awaitable[Sequence[_Item]]],
-        process: Callable[[_Item], Awaitable[None]],
-        stats: JobStats,
-        lease: Lease | None = None,
-    ) -> None:
-        self._name = name
-        self._find_due = find_due
-        self._process = process
-        self._stats = stats
-        self._lease = lease
-        self._failures = FailureLog(stats)
+    name: str
+    find_due: Callable[[], Awaitable[Sequence[_Item]]]
+    process: Callable[[_Item], Awaitable[None]]
+    stats: JobStats
+    lease: Lease | None = None
+
+    def __post_init__(self) -> None:
+        self._failures = FailureLog(self.stats)
 
     async def run(self, pause: Callable[[], Awaitable[object]]) -> None:
         """Run the job with pauses until cancelled; retry what failed."""
@@ -165,18 +160,18 @@ class Job(Generic[_Item]):
     async def run_due(self) -> None:
         """Process all that is due, unless another process does; one failure does not stop the rest."""
         self._failures.start_round()
-        with self._failures.catching(self._name):
+        with self._failures.catching(self.name):
             try:
                 # Without due work no lease is written.
-                if self._lease is None:
+                if self.lease is None:
                     await self._process_due()
-                elif await self._find_due():
-                    await self._process_leased(self._lease)
+                elif await self.find_due():
+                    await self._process_leased(self.lease)
             except LeaseLostError:
-                logger.info("%s lost its lease; it continues here or in another process", self._name)
+                logger.info("%s lost its lease; it continues here or in another process", self.name)
                 return
             if not self._failures.has_failures:
-                self._stats.success()
+                self.stats.success()
 
     async def _process_leased(self, lease: Lease) -> None:
         if not (await lease.acquire() or await lease.insert({})):
@@ -189,9 +184,9 @@ class Job(Generic[_Item]):
 
     async def _process_due(self) -> None:
         # Another process may have finished the work before this one had the lease.
-        for item in await self._find_due():
-            with self._failures.catching(f"{self._name} {item}"):
-                await self._process(item)
+        for item in await self.find_due():
+            with self._failures.catching(f"{self.name} {item}"):
+                await self.process(item)
 
 
 class MaintenanceJobs:

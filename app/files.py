@@ -5,8 +5,9 @@ and run no scripts.
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.admission import quota_key_of
-from app.files.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.errors import RequestError, error_boundary, plain_error
 from app.http.request_body import FileMemory, announced_bytes, is_encoded, iter_chunks, never
 from graphql_schema.files import file_url
@@ -37,12 +37,12 @@ _CONTENT_HEADERS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class FileEndpoints:
     """File endpoints with a size limit per file; `request_budget` bounds the memory of uploads."""
 
-    def __init__(self, max_file_bytes: int, request_budget: RequestBudget) -> None:
-        self.max_file_bytes = max_file_bytes
-        self.request_budget = request_budget
+    max_file_bytes: int
+    request_budget: RequestBudget
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -52,7 +52,10 @@ class FileEndpoints:
         ]
 
     async def put(self, request: Request) -> Response:
-        """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed."""
+        """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed.
+
+        Its name is that in the URL (`?name=`), else in the Content-Disposition header.
+        """
         project_id = _project_id(request)
         if is_encoded(request.headers):
             raise RequestError("Send the file without Content-Encoding; it is not decompressed.", 415)
@@ -63,9 +66,11 @@ class FileEndpoints:
             memory = FileMemory(reservation)
             await memory.expect(largest)
             async with aclosing(_content(request, memory)) as content:
-                name = _requested_name(request)
+                name = request.query_params.get("name")
+                if name is None and "content-disposition" in request.headers:
+                    name = _file_name(request.headers["content-disposition"])
                 files: FilesStore = request.state["stores"].files
-                digest, size, is_new = await files.create(project_id, content, name, self.max_file_bytes)
+                digest, size, is_new = await files.create(project_id, content, name or None, self.max_file_bytes)
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
@@ -102,14 +107,6 @@ def _project_id(request: Request) -> str:
     return f"{request.path_params['entity']}/{request.path_params['project']}"
 
 
-def _requested_name(request: Request) -> str | None:
-    """Return the name in the URL (`?name=`), else in the Content-Disposition header."""
-    name = request.query_params.get("name")
-    if name is None and "content-disposition" in request.headers:
-        name = _file_name(request.headers["content-disposition"])
-    return name or None
-
-
 def _file_name(disposition: str) -> str | None:
     """Return the file name in a Content-Disposition header; `filename*` goes before `filename` (RFC 6266).
 
@@ -144,3 +141,43 @@ def _disposition(file: StoredFile) -> str:
     plain = _UNSAFE_IN_NAMES.sub("_", name)
     extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
     return f'{kind}; filename="{plain}"{extended}'
+
+
+_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IGNORECASE)
+
+
+class UnsatisfiableError(Exception):
+    """The requested range starts beyond the end."""
+
+
+def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, int] | None:
+    """Return the requested range as first position and position after the last; None for the whole content.
+
+    Several ranges, other units and malformed headers count as no range, as RFC 9110 allows.
+
+    Raises:
+        UnsatisfiableError: the range contains no byte.
+    """
+    match = _ONE_RANGE.fullmatch(headers.get("range", "").strip())
+    if match is None or headers.get("if-range", etag) != etag:
+        return None
+    first, last = match.groups()
+    if not first:
+        if not last:
+            return None
+        if int(last) == 0 or size == 0:
+            raise UnsatisfiableError
+        return max(0, size - int(last)), size
+    start = int(first)
+    stop = int(last) + 1 if last else size
+    if stop <= start < size:
+        return None
+    if start >= size:
+        raise UnsatisfiableError
+    return start, min(stop, size)
+
+
+def names(header: str, etag: str) -> bool:
+    """Return True if an If-None-Match or If-Match header names an entity tag; weak tags match, too."""
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return bool(tags & {"*", etag})
