@@ -283,7 +283,7 @@ class FilterField:
     """One field of the filter: the only declaration of its meaning.
 
     Attributes:
-        column: the column with whose values clients compare; it gives the field its type in GraphQL.
+        column: the column that the field compares; it gives the field its type in GraphQL, unless that is a flag.
         description: description in GraphQL.
         match: returns the match in MongoDB of a value, a project and the known op names (see `CallsFilter.clauses`).
         test: returns the test in Python of a value and a project, for events.
@@ -305,9 +305,11 @@ def _any_of(path: str, description: str) -> FilterField:
     )
 
 
-def _flag(match: Match, test: Test, description: str) -> FilterField:
-    """Condition that holds if the value is true."""
-    return FilterField("", description, lambda _value, _project, _names: match, lambda _value, _project: test)
+def _flag(column: str, condition: object, test: Test, description: str) -> FilterField:
+    """Condition on a column that clients turn on by true."""
+    return FilterField(
+        column, description, lambda _value, _project, _names: {column: condition}, lambda _value, _project: test
+    )
 
 
 def _bound(column: str, comparison: str, description: str) -> FilterField:
@@ -395,7 +397,8 @@ class CallsFilter:
     trace_roots_only: Annotated[
         Flag,
         _flag(
-            {"parent_id": None},
+            "parent_id",
+            None,
             lambda call: call.get("parent_id") is None,
             "True if only calls without a parent match.",
         ),
@@ -409,7 +412,8 @@ class CallsFilter:
     errors_only: Annotated[
         Flag,
         _flag(
-            {"status": "error"},
+            "status",
+            "error",
             lambda call: call["status"] == "error",
             "True if only calls with the status ERROR match: those that ended with an exception.",
         ),
