@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES
+from app.admission import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES
 from app.graphql_http.multipart import MAX_FILES
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, HTTPProtocol

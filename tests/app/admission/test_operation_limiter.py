@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from app.admission.limits import MAX_QUERIES, OperationLimiter
+from app.admission import MAX_QUERIES, OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from stores.timings import Timings
 from tests.app.endpoints import TYPENAME, Server, answered, serving
@@ -127,7 +127,7 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 1)
+    monkeypatch.setattr("app.admission.MAX_QUERIES", 1)
     operation_limiter = OperationLimiter(3, wait_seconds=0.01)
     async with operation_limiter.operation("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server already runs 1 queries; this operation did not start"):
@@ -141,7 +141,7 @@ async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 4)
+    monkeypatch.setattr("app.admission.MAX_QUERIES", 4)
     operation_limiter = OperationLimiter(10, wait_seconds=0.01)
     async with (
         operation_limiter.operation("a", is_query=True),

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.admission import Admission
-from app.graphql_http import GraphQLHTTP
-from app.websocket import GraphQLWebSocket
+from app.graphql_http.endpoint import GraphQLHTTP
+from app.websocket.endpoint import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget

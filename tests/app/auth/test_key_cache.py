@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.auth.key_cache import KeyCache
+from app.auth.sessions import KeyCache
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background.jobs import MigrationRunner
+from app.background import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -138,7 +138,7 @@ async def test_pauses_double_up_to_a_limit_until_the_migration_advances(
         pauses.append(round(seconds, 2))
 
     monkeypatch.setattr(CallsBackfill, "advance", advance)
-    monkeypatch.setattr("app.background.jobs.asyncio", SimpleNamespace(sleep=pause))
+    monkeypatch.setattr("app.background.asyncio", SimpleNamespace(sleep=pause))
     await MigrationRunner(database).finish()
 
     doubled = [0.02 * 2**number for number in range(9)]

@@ -44,7 +44,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
                 gone.set()
             await asyncio.Event().wait()
 
-    made = StallTimeoutResponse(content.parts(), {}, "text/plain", lambda: ended.append("ended"))
+    made = StallTimeoutResponse(content.parts(), "text/plain", lambda: ended.append("ended"))
     made.stalled_seconds = 30 if is_gone else 0.01
     await made(SCOPE, receive, send)
     return ended

@@ -16,8 +16,7 @@ from starlette.routing import Route
 from strawberry import scalars
 
 from app.admission import Admission
-from app.graphql_http import GraphQLHTTP
-from app.graphql_http.endpoint import next_event
+from app.graphql_http.endpoint import GraphQLHTTP, next_event
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.json import codec

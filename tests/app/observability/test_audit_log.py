@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.observability.audit_log import AuditFile
+from app.observability.logs import AuditFile
 from stores.calls import CallsStore
 from stores.security import audit
 from stores.timings import Timings

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.observability.requests import RequestCounters
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
-from app.runtime.shutdown import Shutdown
+from app.runtime import Shutdown
 from stores.calls import CallsStore
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore

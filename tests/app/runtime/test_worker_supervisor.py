@@ -10,7 +10,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
-from app.runtime.worker_supervisor import WorkerSupervisor
+from app.runtime import WorkerSupervisor
 
 SPAWN = multiprocessing.get_context("spawn")
 

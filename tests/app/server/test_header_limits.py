@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.browser_security.middleware import HEADERS
+from app.browser_security import HEADERS
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, HTTPProtocol
 from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server

@@ -17,9 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from app.admission import Admission
-from app.graphql_http import GraphQLHTTP
-from app.websocket import GraphQLWebSocket
-from app.websocket.endpoint import flaw_of
+from app.graphql_http.endpoint import GraphQLHTTP
+from app.websocket.endpoint import GraphQLWebSocket, flaw_of
 from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

@@ -7,7 +7,7 @@ import pytest
 
 from stores.database import Database
 from stores.paging import PageRequest
-from stores.text_search import FoundPage, Method, TextSearchStore, segments
+from stores.text_search import FoundPage, Method, TextSearchStore, indexing
 from stores.text_search import indexing as work
 from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT
@@ -34,7 +34,7 @@ def store(database: Database) -> TextSearchStore:
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Return a function that builds a project's index completely."""
     monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
-    monkeypatch.setattr(segments, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "CHUNK", 2)
 
     async def index(project_id: str = PROJECT) -> None:
         await store.set_index(project_id, is_on=True)
