@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, in_tree_order, models_of, usage_of_trace
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, check_depth, in_tree_order, models_of, usage_of_trace
 from stores.calls.computed_fields import calls_by_keys
 from stores.calls.fields import calls_match
 from stores.calls.list_query import calls_by
@@ -98,7 +98,7 @@ class TracesStore:
             BadInputError: if the depth is negative, if the cursor belongs to another tree, or if the traces have more
                 than `MAX_CALLS` calls.
         """
-        _check_depth(max_depth)
+        check_depth(max_depth)
         pages: dict[TraceKey, Page] = {}
         for project_id, trace_ids in group_by_project(keys):
             rows = await self._read(project_id, trace_ids, TREE_FIELDS)
@@ -124,7 +124,7 @@ class TracesStore:
     @database_query
     async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
         """Count the calls of each trace's tree down to a depth."""
-        _check_depth(max_depth)
+        check_depth(max_depth)
         if max_depth is None:
             return await self.calls.count(keys)
         pages = await self.trees(keys, frozenset(), PageRequest(size=self._max_calls), max_depth)
@@ -179,11 +179,6 @@ class TracesStore:
 
 def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
     return calls_match(project_id) | {"trace_id": {"$in": list(trace_ids)}}
-
-
-def _check_depth(max_depth: int | None) -> None:
-    if max_depth is not None and max_depth < 0:
-        raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
 
 
 def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:

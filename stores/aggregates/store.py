@@ -15,7 +15,7 @@ from stores.aggregates import metrics
 from stores.aggregates.grouping import Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import ACCUMULATORS, COSTS, COUNTS, METRICS, NAMES, PERCENTILES, UNPRICED
 from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
@@ -241,8 +241,7 @@ class AggregatesStore:
         """
         check_project_id(project_id)
         check_trace_id(trace_id, "trace_id")
-        if max_depth is not None and max_depth < 0:
-            raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+        check_depth(max_depth)
         wanted = set(wanted)
         rows = await self._trace(project_id, trace_id, wanted)
         prices = None
