@@ -53,10 +53,9 @@ class TracesStore:
     Rows are dicts with `project_id` and `trace_id`, the key to the trace's calls.
     """
 
-    def __init__(self, database: Database, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
-        self._max_calls = max_calls
         self.calls = calls_by(database, "trace_id")
         """From `TraceKey` to the calls of the trace."""
         self._parentless = calls_by(
@@ -127,7 +126,7 @@ class TracesStore:
         check_depth(max_depth)
         if max_depth is None:
             return await self.calls.count(keys)
-        pages = await self.trees(keys, frozenset(), PageRequest(size=self._max_calls), max_depth)
+        pages = await self.trees(keys, frozenset(), PageRequest(size=MAX_CALLS), max_depth)
         return {each: len(page.rows) for each, page in pages.items()}
 
     @database_query
@@ -162,13 +161,13 @@ class TracesStore:
         stages: list[dict[str, Any]] = [
             {"$match": _traces_match(project_id, trace_ids)},
             {"$sort": {"trace_id": 1, **_OLDEST_FIRST}},
-            {"$limit": self._max_calls + 1},
+            {"$limit": MAX_CALLS + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        rows = await all_rows(self._calls, stages, self._max_calls + 2)
-        if len(rows) > self._max_calls:
+        rows = await all_rows(self._calls, stages, MAX_CALLS + 2)
+        if len(rows) > MAX_CALLS:
             raise BadInputError(
-                f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "
+                f"the traces have more than {MAX_CALLS:,} calls together, the limit for trees and usage; request "
                 "fewer traces, or page through the calls of one trace"
             )
         calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
