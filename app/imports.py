@@ -14,13 +14,13 @@ from typing import Any, BinaryIO, Final
 
 from app.exports.export import TRAILER
 from graphql_schema.context import Stores
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
 from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.otel import Projects
 
 MAX_LINE: Final = 64 * 1024 * 1024

@@ -23,7 +23,7 @@ from stores.concurrency.quotas import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
-from stores.otel.project_routing import ENTITY
+from stores.otel.spans import ENTITY
 
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from graphql_schema.context import Stores
 from stores import digests
 from stores.files import NewFile
-from stores.objects import ObjectVersion, builtin
+from stores.objects import ObjectVersion, classes
 from stores.objects.classes import kind_of
 from stores.refs import Ref
 
@@ -159,7 +159,7 @@ class Library:
     def _add_review_forms(self) -> None:
         ops = list(self._refs["assistant.answer"].values())
         for name, form in COMPANY["forms"].items():
-            spec = builtin.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
+            spec = classes.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
             self._add(name, _RELEASE, cast("Json", spec))
 
 

@@ -31,7 +31,7 @@ from app.demo.library import (
 from app.demo.simulation import HOUR, Span, StepError, StillRunning, Trace, World, chat, message
 from stores.digests import text_digest
 from stores.files import NewFile
-from stores.files.weave_content import METADATA_NAME, value_of
+from stores.files.data_urls import METADATA_NAME, value_of
 from stores.times import SECOND
 
 Exchange = Sequence[str]

@@ -26,8 +26,7 @@ from app.weave.request_models import (
 )
 from graphql_schema.context import Stores
 from stores.calls import Expansion
-from stores.calls.fields import PRICES
-from stores.calls.summaries import SUMMARY
+from stores.calls.fields import PRICES, SUMMARY
 from stores.costs import bill
 from stores.database.paced_steps import weighted_batches
 from stores.feedback import NewFeedback

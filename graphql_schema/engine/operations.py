@@ -38,8 +38,7 @@ from graphql_schema.execution.input_values import MAX_INLINE_VALUES, SETTING, ar
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Extensions, TooCostlyError
 from graphql_schema.limits.document_rules import hide_names, patch_graphql_core
-from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.time_slices import BATCH_SIZE
+from stores.concurrency.time_slices import BATCH_SIZE, SharedTimeSlices
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import codec, incremental
 

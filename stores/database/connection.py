@@ -131,7 +131,7 @@ class Database(Collections):
     ) -> RegisteredProjects:
         """Register projects before storing anything in them; every store calls this before it writes.
 
-        A purge waits only for writers that registered recently (`stores.purges.store`). A writer that writes more than
+        A purge waits only for writers that registered recently (`stores.purges`). A writer that writes more than
         once, waits or retries therefore registers again before each write; within 10 seconds that costs nothing. A
         writer whose write depends on an earlier read passes that read's result as `before`.
 

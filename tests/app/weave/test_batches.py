@@ -14,7 +14,7 @@ from app.weave import batches
 from app.weave.messages import Body, InvalidRequestError, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
-from stores.calls import writes
+from stores.calls import store
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.database import Database, transactions
@@ -326,7 +326,7 @@ def test_write_conflict_is_returned_as_retryable(
     }[name]
 
     with monkeypatch.context() as patch:
-        for module in (writes, transactions, uploads):
+        for module in (store, transactions, uploads):
             patch.setattr(module, "_ATTEMPTS", 0)
         answer = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
 

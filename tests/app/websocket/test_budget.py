@@ -379,6 +379,36 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
     assert (client.close_code, client.close_reason) == (1009, "the messages before connection_ack are too large")
 
 
+@pytest.mark.parametrize(
+    ("opcode", "length", "code"),
+    [(0x81, 5_000_000, 1009), (0x83, 5_000_000, 1002), (0x01, 5_000_000, 1009)],
+    ids=["too large", "unknown opcode", "too large fragment"],
+)
+async def test_client_that_still_sends_reads_the_reason_of_the_close(
+    address: str, opcode: int, length: int, code: int
+) -> None:
+    host, port = address.removeprefix("ws://").removesuffix("/graphql").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    handshake = (
+        "GET /graphql HTTP/1.1\r\nHost: loomql\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Caller: 192.0.2.1\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n"
+    )
+    writer.write(handshake.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    # Without a single read until all is written, as a client does that sends from one thread.
+    writer.write(bytes([opcode, 0x80 | 127]) + length.to_bytes(8, "big") + bytes(4))
+    async with asyncio.timeout(TIMEOUT):
+        for _ in range(0, length, 100_000):
+            writer.write(bytes(100_000))
+            await writer.drain()
+        answer = await reader.read()
+    writer.close()
+
+    assert answer[0] == 0x88
+    assert int.from_bytes(answer[2:4], "big") == code
+
+
 async def test_one_caller_may_use_half_of_the_connections() -> None:
     websockets = websocket_limiter(4)
     endpoint = GraphQLWebSocket(GraphQLHTTP(schema, lambda _: None, BUDGET, admission=Admission(websockets=websockets)))

@@ -72,7 +72,7 @@ async def test_column_alone_has_its_value(run: Run, column: Column) -> None:
 
     assert values == list(case_of(column)), (
         f"compare the row of {column.name} in stores/calls/columns.toml, which names the paths that it reads, with its "
-        "case in tests/stores/calls/cases.py"
+        "case in tests/stores/calls/cases.py; if the value is computed, see _VALUES in stores/calls/fields.py"
     )
 
 

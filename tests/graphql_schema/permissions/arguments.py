@@ -4,15 +4,20 @@
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, get_type_hints
+from enum import Enum
+from types import NoneType
+from typing import Final, get_args, get_type_hints
 
 import strawberry
 from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.calls.types import type_of_values
-from stores.calls import CallsFilter
-from stores.calls.fields import FILTER_FIELDS, Texts
+from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.execution.scalars import BigInt, DateTime
+from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
+from graphql_schema.projects import ProjectsFilter
+from graphql_schema.tables import TableRowFilter
+from graphql_schema.threads import ThreadsQueryFilter
 
 GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
 ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"
@@ -34,16 +39,27 @@ _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SA
 _COMPLETION: Final = {SAID: "wbUserId", SHAPE: "trackLlmCall"}
 _CONDITION: Final = "and or not eq ne gt gte lt lte startsWith isNull exists in contains convert"
 
-_TEXTS: Final = {
-    name
-    for name, hint in get_type_hints(CallsFilter).items()
-    if hint == Texts and type_of_values(FILTER_FIELDS[name].column) in {str, strawberry.ID}
-}
-_CALLS_FILTER: Final = {
-    NAMES: " ".join(to_camel_case(name) for name in FILTER_FIELDS if name in _TEXTS),
-    ROWS: " ".join(to_camel_case(name) for name in FILTER_FIELDS if name not in _TEXTS),
-}  # fmt: skip
-"""A field of texts may name something, so each is probed; times, flags and enums name nothing."""
+
+def _filter(cls: type) -> Mapping[str, str]:
+    """Rule on the fields of a filter by their types.
+
+    A field of texts may name something, so each is probed; times, flags and enums name nothing. Other types need a
+    reviewed ruling.
+    """
+    types = {
+        name: {kind for each in get_args(hint) for kind in get_args(each) or [each]}
+        for name, hint in get_type_hints(cls).items()
+    }
+    return {
+        NAMES: " ".join(to_camel_case(name) for name, kinds in types.items() if kinds & {str, strawberry.ID}),
+        ROWS: " ".join(to_camel_case(name) for name, kinds in types.items() if all(map(_names_nothing, kinds))),
+    }
+
+
+def _names_nothing(kind: object) -> bool:
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    return is_enum or kind in {bool, int, float, BigInt, DateTime, NoneType}
+
 
 RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
@@ -113,7 +129,7 @@ RULED: Final[_Ruled] = {
     "Project.threads": _SORTED | {NAMES: "filter"},
     "Trace.tree": _LIST | {SHAPE: "maxDepth"},
     "CallBatchMode": {GATED: "start end"},
-    "CallsFilter": _CALLS_FILTER,
+    "CallsFilter": _filter(CallsFilter),
     "CompletedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id traceId parentId threadId turnId opName inputs output",
         SAID: "startedAt attributes displayName wbUserId wbRunId wbRunStep endedAt summary exception wbRunStepEnd",
@@ -143,13 +159,11 @@ RULED: Final[_Ruled] = {
     "ObjSchemaForInsert": {
         GATED: "projectId", NAMES: "objectId val", SAID: "builtinObjectClass setBaseObjectClass wbUserId",
     },
-    "ObjectVersionFilter": {
-        NAMES: "objectIds baseObjectClasses excludeBaseObjectClasses leafObjectClasses", ROWS: "isOp latestOnly",
-    },
-    "OpVersionFilter": {NAMES: "opNames", ROWS: "latestOnly"},
+    "ObjectVersionFilter": _filter(ObjectVersionFilter),
+    "OpVersionFilter": _filter(OpVersionFilter),
     "Operand": {ROWS: f"{_CONDITION} literal nullLiteral getField"},
     "Operation": {ROWS: _CONDITION},
-    "ProjectsFilter": {NAMES: "entity namePrefix"},
+    "ProjectsFilter": _filter(ProjectsFilter),
     "QueryInput": {ROWS: "expr json"},
     "SortBy": {ROWS: "field direction"},
     "StartedCallSchemaForInsert": {
@@ -159,10 +173,10 @@ RULED: Final[_Ruled] = {
     "TableAppendSpecPayload": {SAID: "row"},
     "TableInsertSpecPayload": {ROWS: "index", SAID: "row"},
     "TablePopSpecPayload": {ROWS: "index"},
-    "TableRowFilter": {NAMES: "rowDigests"},
+    "TableRowFilter": _filter(TableRowFilter),
     "TableSchemaForInsert": {GATED: "projectId", SAID: "rows"},
     "TableUpdateSpec": {ROWS: "append pop insert"},
-    "ThreadsQueryFilter": {NAMES: "threadIds", ROWS: "afterDatetime beforeDatetime"},
+    "ThreadsQueryFilter": _filter(ThreadsQueryFilter),
 }  # fmt: skip
 """Names of arguments, by field or input type and by ruling. A new argument needs a reviewed ruling."""
 

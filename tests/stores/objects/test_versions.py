@@ -1,16 +1,21 @@
 """Tests of object versions: the result of each write, and the version that each form of name finds."""
 
+from dataclasses import fields
+from typing import Any, Final
+
 import pytest
 
 from stores import digests
 from stores.database import Database
+from stores.database.indexes import INDEXES
 from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
 from stores.json import codec
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.objects.classes import OBJECT
-from stores.objects.writes import doomed_rows
+from stores.objects.store import doomed_rows
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.index_use import UNINDEXED_FILTERS
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
@@ -320,17 +325,48 @@ MODEL = {"_class_name": "GPT", "_bases": ["Model", "Object", "BaseModel"]}
 PROMPT = {"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}
 
 
+FILTER_CASES: Final[dict[str, tuple[Any, str]]] = {
+    "base_object_classes": (["Model", "Other"], "model"),
+    "exclude_base_object_classes": (["Model"], "prompt"),
+    "leaf_object_classes": (["GPT", "Prompt"], "model prompt"),
+    "object_ids": (["plain", "run"], "plain plain run"),
+    "is_op": (True, "run"),
+    "latest_only": (True, "model plain prompt run"),
+}
+"""A value of each field of the filter, and the names of the versions that it matches."""
+
+FILTER_FIELDS: Final = [field.name for field in fields(ObjectsFilter) if field.name != "ids_argument"]
+
+
+@pytest.mark.parametrize("name", FILTER_FIELDS)
+def test_each_field_of_the_filter_has_a_case(name: str) -> None:
+    assert name in FILTER_CASES, f"add a value of {name} to FILTER_CASES in tests/stores/objects/test_versions.py"
+
+
+def test_fields_without_an_index_count_as_scans() -> None:
+    """Check that the cost limit knows each field whose column leads no index of objects, or that excludes values."""
+    columns = {
+        next(path for path, _ in index.keys if path not in {"project_id", "visible"})
+        for index in INDEXES
+        if index.collection == "objects" and len(index.keys) > 2
+    }
+    clauses = {name: ObjectsFilter(**{name: value}).clauses("filter") for name, (value, _names) in FILTER_CASES.items()}
+    unindexed = {
+        name for name, each in clauses.items() if not each or "$nin" in repr(each) or not columns & each[0].keys()
+    }
+
+    assert unindexed == {name for name in UNINDEXED_FILTERS if name in FILTER_FIELDS}, (
+        "name these filters in UNINDEXED_FILTERS of stores/query/index_use.py, or add an index to "
+        "stores/database/indexes.py"
+    )
+
+
 @pytest.mark.parametrize(
     ("objects_filter", "names"),
     [
+        *[(ObjectsFilter(**{name: value}), names) for name, (value, names) in FILTER_CASES.items()],
         (ObjectsFilter(), "model plain plain prompt run"),
-        (ObjectsFilter(object_ids=["plain", "run"]), "plain plain run"),
-        (ObjectsFilter(is_op=True), "run"),
         (ObjectsFilter(is_op=False), "model plain plain prompt"),
-        (ObjectsFilter(latest_only=True), "model plain prompt run"),
-        (ObjectsFilter(base_object_classes=["Model", "Other"]), "model"),
-        (ObjectsFilter(leaf_object_classes=["GPT", "Prompt"]), "model prompt"),
-        (ObjectsFilter(exclude_base_object_classes=["Model"]), "prompt"),
         (ObjectsFilter(object_ids=[], base_object_classes=[]), "model plain plain prompt run"),
         (ObjectsFilter(object_ids=["plain"], is_op=True), ""),
     ],
@@ -345,7 +381,7 @@ async def test_filter_returns_the_matching_versions(
 
     page = await objects.page(PROJECT, PageRequest(), set(), objects_filter, [SortBy("object_id")])
 
-    assert " ".join(row["object_id"] for row in page.rows) == names
+    assert " ".join(row["object_id"] for row in page.rows) == names, "see the clauses in stores/objects/filters.py"
     assert await objects.count(PROJECT, objects_filter) == len(page.rows)
 
 

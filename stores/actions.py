@@ -20,24 +20,22 @@ from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.feedback.inputs import RUNNABLE
-from stores.ids import check_call_id, check_project_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import MAX_NAME, check_call_id, check_count, check_length, check_project_id
 from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ActionSpec, ContainsWordsActionConfig, LlmJudgeActionConfig, without_type_marks
-from stores.objects.classes import OBJECT, classes_of
+from stores.objects.classes import (
+    OBJECT,
+    ActionSpec,
+    ContainsWordsActionConfig,
+    LlmJudgeActionConfig,
+    read_spec,
+    without_type_marks,
+)
 from stores.objects.documents import named
 from stores.paging import JsonField, Row
 from stores.providers import JsonObject, ProviderError
-
-MAX_SPEC: Final = 256 * 1024
-"""Limit on the characters of a spec's JSON text."""
-
-_CLASS: Final = ActionSpec.__name__
-_VAL: Final = JsonField("val")
-_REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
 MAX_CALL_CHARACTERS: Final = 1024 * 1024
 """Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
@@ -48,9 +46,6 @@ MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
 _WRAPPER_KEY: Final = "response"
 """Key that wraps a response that is not an object, because providers only accept object schemas."""
 
-_NAME: Final = "response_format"
-
-_DEFINITIONS: Final = ("$defs", "definitions")
 
 _MAX_SHOWN: Final = 100
 
@@ -67,7 +62,6 @@ MAX_CALLS: Final = 10_000
 CONCURRENT_JUDGEMENTS: Final = 8
 """Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
 
-_SEARCH_BATCH: Final = 200
 
 _SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
 """JSON bytes read and searched together; a larger call is processed alone."""
@@ -98,7 +92,16 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
         raise error.relative_to(error.argument or "").prefixed("action_ref") from None
-    return Action(ref, name, _spec(_VAL.text(row) or ""))
+    with ErrorsAt("action_ref"):
+        value = read_spec(JsonField("val").text(row) or "", ActionSpec.__name__)
+    try:
+        spec = ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(map(str, fault["loc"]))[:200]
+        reason = fault["msg"].removeprefix("Value error, ")[:300]
+        raise BadInputError(f"leads to an invalid ActionSpec, at {path}: {reason}", "action_ref") from None
+    return Action(ref, name, spec)
 
 
 def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
@@ -107,29 +110,12 @@ def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
         refs.check_external(text)
         ref = refs.parse(text)
     if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
-        raise BadInputError(f"must be the ref of one version of an object, such as {_REF_EXAMPLE}", "action_ref")
+        example = f"{refs.SCHEME}entity/project/object/name:digest"
+        raise BadInputError(f"must be the ref of one version of an object, such as {example}", "action_ref")
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"
         raise BadInputError(message, "action_ref")
     return ref.name, str(ref.version)
-
-
-def _spec(text: str) -> ActionSpec:
-    if len(text) > MAX_SPEC:
-        message = f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}"
-        raise BadInputError(message, "action_ref")
-    value = codec.loads(text.encode())
-    if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
-        message = f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass"
-        raise BadInputError(message, "action_ref")
-    try:
-        return ActionSpec.model_validate(_fields(value) | {"config": _fields(value.get("config"))})
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(map(str, fault["loc"]))[:200]
-        reason = fault["msg"].removeprefix("Value error, ")[:300]
-        message = f"leads to an invalid {_CLASS}, at {path}: {reason}"
-        raise BadInputError(message, "action_ref") from None
 
 
 def _fields(value: AnyJson) -> AnyJson:
@@ -190,7 +176,7 @@ class Judge:
             ],
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": _NAME, "schema": self._request_schema()},
+                "json_schema": {"name": "response_format", "schema": self._request_schema()},
             },
         }
 
@@ -199,7 +185,7 @@ class Judge:
         if not self._is_wrapped:
             return schema
         # References to definitions start at the root of the schema.
-        definitions: JsonObject = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
+        definitions: JsonObject = {name: schema.pop(name) for name in ("$defs", "definitions") if name in schema}
         return {
             "type": "object",
             "properties": {_WRAPPER_KEY: schema},
@@ -386,8 +372,7 @@ class ActionsStore:
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(call_ids) > MAX_CALLS:
-            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_CALLS:,}", "call_ids")
+        check_count(len(call_ids), MAX_CALLS, "ids", "call_ids")
         async for position, call_id in cooperative(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
         action = await read_action(self._objects, project_id, action_ref)
@@ -410,7 +395,7 @@ class ActionsStore:
 
     async def _groups(self, run: ActionRun, call_ids: list[str]) -> AsyncIterator[list[str]]:
         """Yield groups of existing calls that fit into memory together."""
-        for batch in batches(call_ids, _SEARCH_BATCH):
+        for batch in batches(call_ids, 200):
             rows: Mapping[tuple[str, str], Row | None] = {}
             with run.recording_errors(batch):
                 keys = [(run.project_id, call_id) for call_id in batch]

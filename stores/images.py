@@ -13,11 +13,10 @@ from stores.completions.endpoint_resolution import EndpointResolver
 from stores.costs import defaults
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.files import MAX_FILE_BYTES, FilesStore, NewFile, strict_base64
-from stores.files.content_types import SNIFFED_BYTES, content_type
-from stores.files.weave_content import WeaveContent, value_of
-from stores.ids import check_project_id, new_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.files import MAX_FILE_BYTES, FilesStore, NewFile, data_urls
+from stores.files.data_urls import WeaveContent, value_of
+from stores.files.uploads import SNIFFED_BYTES, content_type
+from stores.ids import MAX_NAME, check_length, check_project_id, new_id
 from stores.json import AnyJson
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
@@ -28,7 +27,6 @@ MAX_IMAGES: Final = 10
 MAX_PROMPT: Final = 100_000
 """Limit on the characters of a prompt. Providers accept fewer; OpenAI at most 32,000."""
 
-_DALL_E_3: Final = "dall-e-3"
 _SIZE: Final = "1024x1024"
 
 _DESCRIPTIONS: Final = {
@@ -105,7 +103,7 @@ class ImageInputs:
             BadInputError: the model does not make that many images.
         """
         body: JsonObject = {"model": model, "prompt": self.prompt, "n": self.n or 1}
-        if model == _DALL_E_3:
+        if model == "dall-e-3":
             if body["n"] > 1:
                 raise BadInputError(f"{model} makes one image per request; leave out n", "inputs.n")
             return body | {"quality": "standard", "style": "natural", "size": _SIZE, "response_format": "b64_json"}
@@ -149,7 +147,7 @@ async def _read_source(text: str, key: str, max_bytes: int, download: Download) 
 
 
 def _make_files(source: str | bytes, index: int, key: str) -> tuple[str, NewFile, NewFile]:
-    content = strict_base64.decode(source) if isinstance(source, str) else source
+    content = data_urls.decode_base64(source) if isinstance(source, str) else source
     if content is None:
         raise ProviderError("the provider returned an image that is not valid Base64; retry or use another model")
     media_type = content_type(content[:SNIFFED_BYTES])

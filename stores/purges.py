@@ -209,16 +209,13 @@ class PurgesStore:
         if confirm != project_id:
             raise BadInputError(f"must repeat the project id {project_id} to confirm the deletion", "confirm")
         database = self.database
-        entry = await database.query(self._find_entry(project_id))
+        entry = await database.query(database.projects.find_one({"_id": project_id}, {"created_at": 1}))
         if entry is not None:
             # Logged first: the purge may start although the response is lost.
             audit.record_action("project.purge", project_id)
         if entry is None or not await database.run(start_purge(database, project_id, entry["created_at"])):
             raise NotFoundError(f"project {project_id} does not exist (any more)", "project_id")
         return await self.run(project_id, seconds, waits=waits)
-
-    async def _find_entry(self, project_id: str) -> Document | None:
-        return await self.database.projects.find_one({"_id": project_id}, {"created_at": 1})
 
     async def run(self, project_id: str, seconds: float | None = None, *, waits: bool = True) -> PurgeReport:
         """Run the purge of a project, or wait for the process that does, up to `seconds`.

@@ -23,7 +23,6 @@ TraceKey = tuple[str, str]
 """A project and a trace id."""
 
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
-_ROOTS: Final = {"parent_id": None}
 
 USAGE: Final = "usage"
 COST: Final = frozenset({"cost", "unpriced_tokens"})
@@ -60,7 +59,9 @@ class TracesStore:
         self._max_calls = max_calls
         self.calls = calls_by(database, "trace_id")
         """From `TraceKey` to the calls of the trace."""
-        self._parentless = calls_by(database, "trace_id", lambda project_id: calls_match(project_id) | _ROOTS)
+        self._parentless = calls_by(
+            database, "trace_id", lambda project_id: calls_match(project_id) | {"parent_id": None}
+        )
 
     async def one(self, project_id: str, trace_id: str) -> Row | None:
         """Return a trace, or None if it has no visible call.

@@ -1,20 +1,76 @@
-"""Nesting of flat attribute keys: `{"llm.model_name": "m"}` becomes `{"llm": {"model_name": "m"}}`.
+"""Attributes of spans: their nesting, and the conventions by which `conventions.toml` gives them roles.
 
-If a prefix of a key is a key itself, the rest keeps its dots: `{"a.b": 1, "a.b.c.d": 2}` becomes `{"a": {"b": 1,
-"b.c.d": 2}}`.
+`{"llm.model_name": "m"}` becomes `{"llm": {"model_name": "m"}}`. If a prefix of a key is a key itself, the rest keeps
+its dots: `{"a.b": 1, "a.b.c.d": 2}` becomes `{"a": {"b": 1, "b.c.d": 2}}`.
 
 Programs send the same few sets of keys repeatedly, so the layout of a set is computed once and cached: how values nest,
-and which keys `stores.otel.conventions` assigns a role.
+and which keys have a role.
 """
 
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
 from stores.json import AnyJson
-from stores.otel.conventions import JSON_PREFIXES, ROLES
+
+_TABLES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
+    (files("stores.otel") / "conventions.toml").read_text("utf-8")
+)
+
+
+def _roles(table: str) -> dict[str, tuple[str, ...]]:
+    return {role: tuple(keys) for role, keys in _TABLES[table].items()}
+
+
+NOTED: Final = _roles("noted")
+"""Attributes of the call besides `otel_span`, by their names there."""
+
+COUNTS: Final = _roles("counts")
+"""Usage counts of the call's model, by name."""
+
+PARTS: Final = _roles("parts")
+"""Parts of those counts, by their names in `stores.usage.rules`."""
+
+OTHER_USAGE: Final = _roles("other_usage")
+"""Langfuse's whole usage object, and costs in US dollars that the sender states."""
+
+ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE
+"""Keys of every role."""
+
+EVENT_ATTRIBUTES: Final[dict[str, dict[str, str]]] = _TABLES["event_attributes"]
+"""By role, events with an attribute for it, and the attribute's key."""
+
+EVENT_MESSAGES: Final[dict[str, dict[str, str]]] = _TABLES["event_messages"]
+"""By role, events that are one message each, and the message's default role."""
+
+SUMMING_PREFIX: Final = "ai."
+SPEAKING_MARK: Final = ".do"
+"""Vercel's operations report the usage of their inner operations, which have names such as
+`ai.generateText.doGenerate`.
+"""
+
+GATEWAY: Final = "gateway"
+"""Provider name in Vercel's AI SDK for models behind Vercel's gateway."""
+
+AGENT_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow"})
+"""Operations that report the usage of the models they call, unless those run in another program."""
+
+UNNESTED: Final = frozenset({"input", "inputs", "output", "outputs"})
+"""Keys without meaning beyond the role, so the value is stored without the key."""
+
+MESSAGES: Final = {"inputs": "gen_ai.input.messages", "output": "gen_ai.output.messages"}
+"""By role, the key of messages."""
+
+SENT_WITH_INPUT_MESSAGES: Final = ("system_instructions", "tool_definitions")
+"""Roles of a model's inputs besides messages, ignored if there are no messages."""
+
+JSON_PREFIXES: Final = ("mlflow.",)
+"""Prefixes of keys whose string values are all JSON, including quoted strings."""
+
 
 MAX_LEVELS: Final = 64
 """Limit on the nesting levels from the dots of one key."""

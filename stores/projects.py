@@ -1,4 +1,4 @@
-"""The store of projects: lists, counts and sizes."""
+"""The projects of a database: lists, counts and sizes."""
 
 import asyncio
 import unicodedata
@@ -24,7 +24,6 @@ PROJECT_FIELDS: Final = FieldTable(
     ]
 )
 
-_BY_ID = (SortBy("id"),)
 _BATCH_SIZE: Final = 1_000
 
 _PROJECTS_PER_COMMAND: Final = 25
@@ -58,7 +57,11 @@ class ProjectsFilter:
                 f"no project name starts with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}",
                 "filter.name_prefix",
             )
-        among = {} if self.among is None else _match_listed(self.among)
+        among: dict[str, Any] = {}
+        if self.among is not None:
+            entities = [projects.removesuffix("*") for projects in self.among if projects.endswith("/*")]
+            of_entities = [{"_id": starting_with(entity)} for entity in entities]
+            among = {"$or": [{"_id": {"$in": list(self.among)}}, *of_entities]}
         if self.entity:
             return {"id": starting_with(f"{self.entity}/{self.name_prefix or ''}")} | among
         return ({"name": starting_with(self.name_prefix)} if self.name_prefix else {}) | among
@@ -119,7 +122,7 @@ class ProjectsStore:
         Raises:
             BadInputError: if the filter, the sort or the cursor is invalid.
         """
-        order = compile_sort(sort_by or _BY_ID, PROJECT_FIELDS)
+        order = compile_sort(sort_by or (SortBy("id"),), PROJECT_FIELDS)
         return await paging.find_page(self._projects, _match(projects_filter), order, request, _paths(wanted))
 
     @database_query
@@ -239,12 +242,6 @@ async def _in_batches(
 
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
     return projects_filter.match() if projects_filter else {}
-
-
-def _match_listed(projects: tuple[str, ...]) -> dict[str, Any]:
-    """Return the match of the listed projects and entities."""
-    entities = [projects.removesuffix("*") for projects in projects if projects.endswith("/*")]
-    return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": starting_with(entity)} for entity in entities)]}
 
 
 def _paths(wanted: Iterable[str]) -> list[str]:
