@@ -49,11 +49,9 @@ _DURABLE: Final = WriteConcern(w="majority", j=True)
 _SNAPSHOT_TOO_OLD: Final = 239
 _SNAPSHOT_UNAVAILABLE: Final = 246
 """MongoDB's error codes for a snapshot that is no longer available, and for one older than a collection's schema."""
-_NAMESPACE_EXISTS: Final = 48
-_ALREADY_EXISTS: Final = frozenset({_NAMESPACE_EXISTS, DUPLICATE_KEY})
+_ALREADY_EXISTS: Final = frozenset({48, DUPLICATE_KEY})
 """MongoDB's error codes for a collection or document that already exists."""
 _WINDOW: Final = "minSnapshotHistoryWindowInSeconds"
-_EMBEDDED_SECONDS: Final = 6 * 3600
 
 Client = MongoClient[dict[str, Any]]
 Record = tuple[bytes, bytes]
@@ -182,9 +180,11 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
         raise BackupError(f"{path} already exists; choose another file or move it away", "file")
     schema_version.check_upgrades(client[database]["upgrades"])
     part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
     try:
         with (
-            _new_file(part) as file,
+            # Only its owner may read it. The rest of an interrupted backup is replaced.
+            os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
             _extended_snapshot_history(client, is_own=is_own),
             client.start_session(snapshot=True) as session,
         ):
@@ -197,12 +197,6 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
     finally:
         part.unlink(missing_ok=True)
     return counts
-
-
-def _new_file(path: Path) -> IO[bytes]:
-    """Create a file that only its owner may read; replace the rest of an interrupted backup."""
-    path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _explained(error: OperationFailure) -> Exception:
@@ -246,7 +240,7 @@ def _extended_snapshot_history(client: Client, *, is_own: bool) -> Iterator[None
         yield
         return
     before = client.admin.command({"getParameter": 1, _WINDOW: 1})[_WINDOW]
-    client.admin.command({"setParameter": 1, _WINDOW: max(before, _EMBEDDED_SECONDS)})
+    client.admin.command({"setParameter": 1, _WINDOW: max(before, 6 * 3600)})
     try:
         yield
     finally:
@@ -333,17 +327,13 @@ def _insert_all(stored: Database[dict[str, Any]], path: Path) -> None:
         if kind == b"C":
             header = bson.decode(document)
             name = header["name"]
-            _create_collection(stored, name, header["indexes"])
+            if name not in stored.list_collection_names():
+                stored.create_collection(name)
+            if header["indexes"]:
+                stored[name].create_indexes([_index(index) for index in header["indexes"]])
         elif kind == b"D":
             batch.append(RawBSONDocument(document))
             size += len(document)
-
-
-def _create_collection(stored: Database[dict[str, Any]], name: str, indexes: list[dict[str, Any]]) -> None:
-    if name not in stored.list_collection_names():
-        stored.create_collection(name)
-    if indexes:
-        stored[name].create_indexes([_index(index) for index in indexes])
 
 
 def _index(description: dict[str, Any]) -> IndexModel:

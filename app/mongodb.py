@@ -9,6 +9,7 @@ from pymongo.errors import PyMongoError
 
 from app.embedded_mongod import DataFolder, embedded_mongod
 from app.settings import Settings, masked, variable
+from stores.errors import StoreError
 
 Client = MongoClient[dict[str, object]]
 
@@ -16,7 +17,7 @@ _USERINFO = re.compile(r"(?<=://).*@")
 _DETAILS = re.compile(r",? (full error|Timeout|Hint): .*", re.DOTALL)
 
 
-class MongodbUriError(Exception):
+class MongodbUriError(StoreError):
     """The configured MongoDB URI is invalid; the message says what to change and contains no password."""
 
 

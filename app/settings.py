@@ -12,10 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.admission.limits import MAX_OPERATIONS, MAX_SPOOLED_BYTES, MAX_WEBSOCKETS
-from app.auth.json_fetch import check_url
-from app.auth.oidc import parse_claim_grants
-from app.browser_security.middleware import Origins
+from app.admission import MAX_OPERATIONS, MAX_SPOOLED_BYTES, MAX_WEBSOCKETS
+from app.auth.oidc import check_url, parse_claim_grants
+from app.browser_security import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
@@ -24,7 +23,7 @@ from stores.concurrency.quotas import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
-from stores.otel.project_routing import ENTITY
+from stores.otel.spans import ENTITY
 
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"

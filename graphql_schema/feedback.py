@@ -29,7 +29,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import load_nodes
 from stores.feedback import FeedbackStats, NewFeedback
-from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
+from stores.feedback.inputs import INDEXED_FEEDBACK_FIELDS
 from stores.feedback.store import check_number
 from stores.paging import JsonField, Row
 from stores.refs import feedback_ref, inner_entity

@@ -24,9 +24,8 @@ from graphql_schema.refs import ResolvedRef, refs_of
 from stores import objects as store
 from stores.errors import BadInputError, StoreError
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.documents import files_of, table_key
-from stores.objects.filters import INDEXED_OBJECT_FIELDS
-from stores.objects.inputs import check_object_id
+from stores.objects.documents import check_object_id, files_of, table_key
+from stores.objects.store import INDEXED_OBJECT_FIELDS
 from stores.paging import JsonField, Row
 from stores.refs import object_ref
 

@@ -22,7 +22,7 @@ from stores import tables as store
 from stores.concurrency.time_slices import cooperative_batches
 from stores.paging import JsonField, Row
 from stores.refs import table_ref, table_row_ref
-from stores.tables.rows import INDEXED_ROW_FIELDS
+from stores.tables.documents import INDEXED_ROW_FIELDS
 
 
 @strawberry.type

@@ -24,7 +24,7 @@ from graphql_schema.fields.connections import (
 from graphql_schema.limits.cost_weights import SCAN
 from stores.text_search import Method, SearchIndex
 from stores.text_search.highlights import DEFAULT
-from stores.text_search.scan import SCORE
+from stores.text_search.pages import SCORE
 
 strawberry.enum(Method, name="CallSearchMethod")
 

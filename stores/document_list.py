@@ -1,6 +1,9 @@
-"""The documents of one collection as a list per project: pages, counts and purges."""
+"""The documents of one collection as a list per project: pages, counts and purges.
 
-from collections.abc import Iterable, Mapping, Sequence
+A purge takes only queries of explicit ids, so that a mistaken condition deletes nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar, Final, Generic, TypeVar
@@ -10,15 +13,58 @@ from stores.database import Collection, Database, Document, database_query
 from stores.database.connection import IN_PYTHON, in_scan_slot
 from stores.database.driver import find_all
 from stores.database.transactions import Session
-from stores.ids import check_project_id
+from stores.errors import BadInputError
+from stores.ids import MAX_ID, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.id_queries import named_ids
+from stores.query.fields import FieldTable
 from stores.query.in_python import python_assisted_match
 from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import Match
+from stores.query.parser import Get, Literal, Operand, Operation, Operator
 from stores.query.sort import SortBy, compile_sort
 from stores.security import audit
+
+_EQUAL_FORM: Final = '{"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such'
+_IN_FORM: Final = ', or {"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}'
+
+
+def named_ids(query: Query, fields: FieldTable, *, allow_in: bool) -> list[str]:
+    """Return the distinct ids that a query names by `$eq`, an `$or` of `$eq`, or `$in` if `allow_in`.
+
+    Ids longer than `MAX_ID` are dropped, since none is stored.
+
+    Raises:
+        BadInputError: if the query has any other form.
+    """
+    ids = _id_operands(query.operation(fields), allow_in=allow_in)
+    return list(dict.fromkeys(id_ for id_ in ids if len(id_) <= MAX_ID))
+
+
+def _id_operands(operation: Operation, *, allow_in: bool) -> Iterator[str]:
+    members: Sequence[Operand]
+    match operation:
+        case Operation(Operator.IN, (Get("id"), *members)) if allow_in:
+            pass
+        case Operation(Operator.OR, terms):
+            members = [_compared_with_id(term) for term in terms]
+        case _:
+            members = [_compared_with_id(operation)]
+    for member in members:
+        if not isinstance(member, Literal) or not isinstance(member.value, str):
+            forms = f"{_EQUAL_FORM}{_IN_FORM if allow_in else ''}"
+            raise BadInputError(f"must name ids: {forms}; otherwise query the ids first", "query")
+        yield member.value
+
+
+def _compared_with_id(term: Operand) -> Operand:
+    """Return the operand that a term compares the id with; the term itself if it is no such comparison."""
+    match term:
+        case Operation(Operator.EQ, (Get("id"), member)):
+            return member
+        case _:
+            return term
+
 
 OLDEST_FIRST: Final = (SortBy("created_at"),)
 """Order of a list if the client names none."""

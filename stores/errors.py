@@ -8,15 +8,17 @@ class StoreError(Exception):
     """A failure whose message is safe to show to a client.
 
     `argument` names the input at fault in snake_case, as a dotted path with list positions (`batch.3.start.id`). It is
-    None if no single input is at fault.
+    None if no single input is at fault. `unstored` ends the message: the claim that nothing was stored, with advice.
     """
 
     code: ClassVar[str] = "INTERNAL"
 
-    def __init__(self, message: str, argument: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, cause: str, argument: str | None = None, *, unstored: str | None = None) -> None:
+        self.message = f"{cause}; {unstored}" if unstored else cause
+        self.cause_if_unstored = cause if unstored else None
+        """The message without its claim that nothing was stored; None if it makes no such claim."""
         self.argument = argument
+        super().__init__(self.message)
 
     def prefixed(self, parent: str) -> "StoreError":
         """Return a copy with `parent` before its argument: `id` becomes `start.id` for the parent `start`."""
@@ -139,8 +141,15 @@ class RateLimitedError(StoreError):
 
     code = "RATE_LIMITED"
 
-    def __init__(self, message: str, argument: str | None = None, retry_after_seconds: int | None = None) -> None:
-        super().__init__(message, argument)
+    def __init__(
+        self,
+        cause: str,
+        argument: str | None = None,
+        retry_after_seconds: int | None = None,
+        *,
+        unstored: str | None = None,
+    ) -> None:
+        super().__init__(cause, argument, unstored=unstored)
         self.retry_after_seconds = retry_after_seconds
 
 

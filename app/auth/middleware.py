@@ -1,23 +1,21 @@
 """The middleware that finds the caller of each connection, and refuses what no caller may do."""
 
+import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.admission import RateLimiter
 from app.auth.sessions import Authenticator, Session, authorization_header, authorization_in_message
 from app.http.connections import CALLER, SESSION, check_host
 from app.http.errors import closing, error_response
 from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
 from stores.security.audit import CALLER as ACTING
-
-if TYPE_CHECKING:
-    import asyncio
-    from contextlib import AbstractContextManager
-
-    from app.admission.limits import RateLimiter
 
 KEY_CACHE: Final = "key_cache"
 _AUTHENTICATOR: Final = "authenticator"
@@ -28,7 +26,7 @@ HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Paths without authentication: a health check must not wait for the keys if the database hangs."""
 
 
-def on_session_end(scope: Scope) -> "AbstractContextManager[asyncio.Future[None]]":
+def on_session_end(scope: Scope) -> AbstractContextManager[asyncio.Future[None]]:
     """Yield a future that completes when the connection's session ends; it is cancelled at the end of the block."""
     session: Session = scope.get("state", {}).get(SESSION, _UNAUTHENTICATED)
     return session.on_end()
@@ -67,6 +65,7 @@ class SessionEndedError(OSError):
     """A session ended while its response was streamed; response classes handle it like a client disconnect."""
 
 
+@dataclass(frozen=True, slots=True)
 class CallerMiddleware:
     """ASGI middleware that sets the session and caller of each connection; the guards of the routes check the role.
 
@@ -79,22 +78,15 @@ class CallerMiddleware:
         rates: the limit of each caller's requests; None without a limit.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        authenticator: Authenticator,
-        host_names: frozenset[str] | None = None,
-        rates: "RateLimiter | None" = None,
-    ) -> None:
-        self._app = app
-        self._authenticator = authenticator
-        self._host_names = host_names
-        self._rates = rates
+    app: ASGIApp
+    authenticator: Authenticator
+    host_names: frozenset[str] | None = None
+    rates: RateLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate the connection and pass it on."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         session = state[SESSION] = await self._session_or_error(scope, state)
@@ -102,15 +94,15 @@ class CallerMiddleware:
         ACTING.set(caller.id)
         try:
             # A caller without grants may use any name: a health probe, whose answer reveals next to nothing.
-            if self._host_names is not None and caller.is_anonymous and caller.grants:
-                check_host(scope, self._host_names)
-            if self._rates:
-                self._rates.check_connection(scope)
+            if self.host_names is not None and caller.is_anonymous and caller.grants:
+                check_host(scope, self.host_names)
+            if self.rates:
+                self.rates.check_connection(scope)
         except StoreError as error:
             await error_response(scope, error)(scope, receive, send)
             return
         if scope["type"] != "http" or isinstance(session, StoreError) or session.is_endless:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         else:
             await self._run_in_session(session, scope, receive, send)
 
@@ -118,11 +110,11 @@ class CallerMiddleware:
         if scope["path"] in HEALTH:
             return _UNAUTHENTICATED
         try:
-            return await self._authenticator.authenticate(
+            return await self.authenticator.authenticate(
                 authorization_header(scope["headers"]), state[KEY_CACHE], _address(scope)
             )
         except StoreError as error:
-            state[_AUTHENTICATOR] = self._authenticator
+            state[_AUTHENTICATOR] = self.authenticator
             return error.with_traceback(None)
 
     async def _run_in_session(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,7 +145,7 @@ class CallerMiddleware:
                 await send(message)
 
         try:
-            await self._app(scope, receive_in_session, send_in_session)
+            await self.app(scope, receive_in_session, send_in_session)
         except (SessionEndedError, ClientDisconnect):
             return  # the response was being streamed, so no error can be sent
         if refusal and not has_started:

@@ -6,32 +6,39 @@ and fetched again for an unknown key id. Verified tokens are cached, so that a r
 """
 
 import asyncio
+import http.client
 import importlib
+import io
 import json
 import logging
 import math
+import socket
 import threading
 import time
+import urllib.request
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
-from app.auth.json_fetch import IssuerError, fetch_json
 from app.auth.sessions import Session
+from app.http.connections import is_for_this_machine
 from stores import times
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.security.access import Caller, Grant, Role
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Asymmetric signatures only. `none` and HMAC are excluded: a public key could pass as an HMAC secret."""
 
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
-_LEEWAY_SECONDS: Final = 30
-_REQUIRED: Final = ["exp", "iss", "aud", "sub"]
 
 _MAX_CACHED_SECONDS: Final = 300.0
 _MAX_CACHED_TOKENS: Final = 4_096
@@ -49,7 +56,6 @@ TIMEOUT_SECONDS: Final = 5.0
 _MAX_AGE_SECONDS: Final = 86_400.0
 """Time in seconds for which cached keys stay valid while the issuer is unreachable."""
 
-_DISCOVERY: Final = "/.well-known/openid-configuration"
 _UNREACHABLE: Final = "the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER)"
 
 _ANY_VALUE: Final = "*"
@@ -108,6 +114,119 @@ def _parse_entry(text: str) -> ClaimGrant:
         return ClaimGrant(claim, value, Grant.parse(parts[2], Role.parse(parts[1])))
     except BadInputError as error:
         raise ValueError(error.message) from None
+
+
+_MAX_BYTES: Final = 1024 * 1024
+
+
+class IssuerError(Exception):
+    """A document of the issuer cannot be fetched or is not valid."""
+
+
+def check_url(url: str) -> str:
+    """Check that a URL uses https, or http on this machine, and return it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    parts = urlsplit(url)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_for_this_machine(parts.hostname or ""))
+    if not is_safe or not parts.hostname:
+        raise ValueError("must be an https:// URL")
+    return url
+
+
+def fetch_json(url: str, deadline: float) -> dict[str, Any]:
+    """Fetch the JSON object at a URL; `deadline` is a time of `time.monotonic`.
+
+    Raises:
+        IssuerError: the fetch failed or timed out, or the document is no JSON object or too large.
+    """
+    try:
+        handlers = (_Http(), _Https())
+        for handler in handlers:
+            handler.deadline = deadline
+        with urllib.request.build_opener(*handlers).open(check_url(url)) as response:
+            text = response.read(_MAX_BYTES)
+            if response.length:
+                raise IssuerError(f"{url[:200]} is truncated or larger than {_MAX_BYTES:,} bytes")
+            document = json.loads(text)
+    except HTTPError as error:
+        error.close()
+        raise IssuerError(f"{url[:200]}: HTTP status {error.code}") from None
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        raise IssuerError(f"{url[:200]}: {error}") from error
+    if not isinstance(document, dict):
+        raise IssuerError(f"{url[:200]}: the document is not a JSON object")
+    return document
+
+
+def _seconds_left(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
+
+
+class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
+    """Opens connections with the time left until the deadline, also after redirects."""
+
+    deadline = 0.0
+
+    def do_open(
+        self, http_class: Callable[..., http.client.HTTPConnection], req: urllib.request.Request, **options: Any
+    ) -> http.client.HTTPResponse:
+        """Send a request; every redirect must lead to a safe URL, too."""
+        check_url(req.full_url)
+        req.timeout = _seconds_left(self.deadline)
+
+        def connection(host: str, **options: Any) -> http.client.HTTPConnection:
+            opened = http_class(host, **options)
+            opened.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, self.deadline))
+            return opened
+
+        return super().do_open(connection, req, **options)
+
+
+class _Http(_DeadlineHandler, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_DeadlineHandler, urllib.request.HTTPSHandler):
+    pass
+
+
+class _Response(http.client.HTTPResponse):
+    """A response whose head and body are read before the deadline."""
+
+    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """A socket reader that waits no longer than until the deadline."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._raw = raw
+        self._socket = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        """Read available bytes; wait for them until the deadline."""
+        self._socket.settimeout(_seconds_left(self._deadline))
+        count: int | None = self._raw.readinto(buffer)  # its type is unknown to typeshed
+        return count
+
+    def close(self) -> None:
+        """Close the wrapped reader, too."""
+        self._raw.close()
+        super().close()
 
 
 class Issuer:
@@ -208,7 +327,7 @@ def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
     Raises:
         IssuerError: the issuer is unreachable, or a document is not valid.
     """
-    discovery = fetch_json(url.rstrip("/") + _DISCOVERY, deadline)
+    discovery = fetch_json(f"{url.rstrip('/')}/.well-known/openid-configuration", deadline)
     if discovery.get("issuer") != url:
         raise IssuerError(f"the discovery document names another issuer: {discovery.get('issuer')!r}")
     keys = fetch_json(str(discovery.get("jwks_uri")), deadline).get("keys")
@@ -217,7 +336,7 @@ def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
     return [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]
 
 
-class OidcError(Exception):
+class OidcError(StoreError):
     """OpenID Connect cannot be used; the message says what to change."""
 
 
@@ -225,7 +344,12 @@ class OidcTokens:
     """Verifies tokens of one issuer for one audience, and derives grants from their claims."""
 
     def __init__(self, issuer: str, audience: str, grants: Sequence[ClaimGrant], keys: Issuer | None = None) -> None:
-        self._jwt = _library()
+        try:
+            self._jwt = importlib.import_module("jwt")
+        except ImportError as error:
+            raise OidcError(
+                "LOOMQL_OIDC_ISSUER is set, but PyJWT is not installed: pip install 'loomql[oidc]'"
+            ) from error
         self._issuer = issuer
         self._audience = audience
         self._grants = grants
@@ -260,29 +384,19 @@ class OidcTokens:
             key = await self._keys.key(header.get("kid"))
             if key is None or key.get("kty") not in _KEY_TYPES:
                 return None
-            return self._claims(token, key)
+            claims: dict[str, Any] = self._jwt.decode(
+                token,
+                self._jwt.PyJWK(key),
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=30,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:
             _logger.debug("rejected a token: %s", type(error).__name__)
             return None
-
-    def _claims(self, token: str, key: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._jwt.decode(
-            token,
-            self._jwt.PyJWK(key),
-            algorithms=ALGORITHMS,
-            audience=self._audience,
-            issuer=self._issuer,
-            leeway=_LEEWAY_SECONDS,
-            options={"require": _REQUIRED},
-        )
-        return found
-
-
-def _library() -> ModuleType:
-    try:
-        return importlib.import_module("jwt")
-    except ImportError as error:
-        raise OidcError("LOOMQL_OIDC_ISSUER is set, but PyJWT is not installed: pip install 'loomql[oidc]'") from error
+        return claims
 
 
 class TokenCache:

@@ -64,10 +64,6 @@ class RoutePermission:
     is_open: Callable[[Scope], bool] | None = None
 
 
-def _project_in_path(connection: HTTPConnection) -> Iterable[str]:
-    return [f"{connection.path_params['entity']}/{connection.path_params['project']}"]
-
-
 def _is_page(scope: Scope) -> bool:
     """Return True if a browser requests GraphiQL's page, which holds no data."""
     accept = first_header(scope["headers"], b"accept") or b""
@@ -95,7 +91,11 @@ EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", lambda _connect
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
 _TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
 
-IN_PATH: Final = RoutePermission(Role.WRITER, "project in the path", _project_in_path)
+IN_PATH: Final = RoutePermission(
+    Role.WRITER,
+    "project in the path",
+    lambda connection: ["{entity}/{project}".format_map(connection.path_params)],
+)
 """Permission of routes that write to the project in their path."""
 
 ROUTE_PERMISSIONS: Final = {
@@ -166,6 +166,7 @@ def _read_as_get(method: str) -> str:
     return "GET" if method == "HEAD" else method
 
 
+@dataclass(frozen=True, slots=True)
 class Guard:
     """The guard of one route: it checks the caller's role before the endpoint reads the request.
 
@@ -174,9 +175,8 @@ class Guard:
         permissions: the permission of each method.
     """
 
-    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission]) -> None:
-        self.app = app
-        self.permissions = permissions
+    app: ASGIApp
+    permissions: Mapping[str, RoutePermission]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse the request or pass it on; close a WebSocket at a mounted application, which has no permission."""

@@ -6,15 +6,21 @@ Credentials are a key or token in the Authorization header or in a WebSocket's f
 import asyncio
 import base64
 import binascii
+import logging
+import math
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from app.auth.key_cache import KeyCache, complete
+from pymongo.errors import PyMongoError
+
 from app.http.connections import first_header, is_for_this_machine, is_loopback
 from stores import times
-from stores.errors import UnauthenticatedError
-from stores.keys import PREFIX, Key
+from stores.errors import StoreError, UnauthenticatedError
+from stores.keys import PREFIX, TRUSTED_SECONDS, Key, KeysStore, LiveKeys, digest, key_id_of
 from stores.security.access import Caller
 
 if TYPE_CHECKING:
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
 KeyPolicy = Literal["auto", "required", "off"]
 """Policy for API keys. `auto`: required once a key exists, and always beyond the loopback. `off`: never required."""
 
-_HEADER: Final = b"authorization"
 MAX_CHARACTERS: Final = 16_384
 _MESSAGE_MEMBERS: Final = ("authorization", "apikey")
 """Members of a WebSocket's first message that may hold credentials, in any letter case."""
@@ -40,14 +45,9 @@ def unauthenticated_error() -> UnauthenticatedError:
     )
 
 
-def no_keys_error() -> UnauthenticatedError:
-    """Return the error of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
-    return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
-
-
 def authorization_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the value of the first Authorization header; None if there is none."""
-    header = first_header(headers, _HEADER)
+    header = first_header(headers, b"authorization")
     return None if header is None else header.decode("latin-1")
 
 
@@ -88,6 +88,154 @@ def _password(encoded: str) -> str | None:
         return None
     user, _, password = text.partition(":")
     return password or user or None
+
+
+logger = logging.getLogger("loomql")
+
+FRESH_SECONDS: Final = 0.25
+"""Age in seconds from which a request starts a new read in the background."""
+
+
+def complete(ended: asyncio.Future[None]) -> None:
+    """Complete a future that its waiter may have cancelled."""
+    if not ended.done():
+        ended.set_result(None)
+
+
+class KeyCache:
+    """The cached keys of a database.
+
+    A request costs no database command. While requests arrive, a background task reads a version mark every
+    `FRESH_SECONDS` and the keys only if the mark changed. A request waits only if the last read is older than
+    `TRUSTED_SECONDS`.
+    """
+
+    def __init__(self, keys: KeysStore) -> None:
+        self._keys = keys
+        self._known = LiveKeys()
+        self._read_started_at = -math.inf
+        self._reading: asyncio.Task[None] | None = None
+        self._futures: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
+        self._watcher: asyncio.Task[None] | None = None
+
+    def cached(self) -> LiveKeys | None:
+        """Return the cached keys, or None if they are too old to be trusted; refresh them in the background."""
+        age = time.monotonic() - self._read_started_at
+        if age >= FRESH_SECONDS:
+            if age >= TRUSTED_SECONDS:
+                return None
+            self._read()
+        return self._known
+
+    async def read(self) -> LiveKeys:
+        """Return keys that may be trusted; read them if the cached ones are too old.
+
+        Raises:
+            StoreError: the keys cannot be read.
+        """
+        return self.cached() or await self._read_now()
+
+    async def find(self, text: str) -> Key | None:
+        """Return the live key that a text is, or None if it is none.
+
+        Raises:
+            StoreError: the keys cannot be read.
+        """
+        known = await self.read()
+        key = known.by_id.get(key_id_of(text) or "")
+        is_match = compare_digest(digest(text), key.hash if key else digest(""))
+        return key if key and is_match and key.is_live(times.now()) else None
+
+    def is_ended(self, key: Key | None) -> bool:
+        """Return True if a key has been revoked or has expired; for None, if any key exists.
+
+        Answers from the last read, whatever its age, and refreshes it in the background.
+        """
+        known = self.cached()
+        if known is None:
+            self._read()
+            known = self._known
+        return _is_ended(key, known)
+
+    @contextmanager
+    def on_end(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
+        """Yield a future that completes when `is_ended(key)` becomes true, or is cancelled at the end of the block."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures[key].add(ended)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            yield ended
+        finally:
+            self._futures[key].discard(ended)
+            if not self._futures[key]:
+                del self._futures[key]
+            ended.cancel()
+
+    async def close(self) -> None:
+        """Cancel the background tasks."""
+        for task in (self._reading, self._watcher):
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError, StoreError, PyMongoError):
+                    await task
+
+    async def _read_now(self) -> LiveKeys:
+        """Return keys from a read that started no earlier than `TRUSTED_SECONDS` before this call."""
+        oldest = time.monotonic() - TRUSTED_SECONDS
+        await asyncio.shield(self._read())
+        if self._read_started_at < oldest:
+            # The read in flight started too early: it may have missed a change that was acknowledged before this call.
+            await asyncio.shield(self._read())
+        return self._known
+
+    def _read(self) -> asyncio.Task[None]:
+        """Return the read in flight; start one if there is none."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._refresh())
+            self._reading.add_done_callback(_retrieve_exception)
+        return self._reading
+
+    async def _refresh(self) -> None:
+        started_at = time.monotonic()
+        number = await self._keys.change_number()
+        if number != self._known.change_number:
+            self._known = await self._keys.live_keys(number)
+        self._read_started_at = started_at
+
+    async def _watch(self) -> None:
+        """Complete the futures of ended keys, for as long as any future waits."""
+        is_logged = False
+        while self._futures:
+            try:
+                await self._read_now()
+                is_logged = False
+            except StoreError:
+                # While the keys cannot be read, no key can be revoked either.
+                logger.debug("API keys cannot be read; the next attempt follows", exc_info=True)
+            except PyMongoError:
+                # Keep polling after an unexpected error: a later read may find a key revoked.
+                if not is_logged:
+                    logger.exception("API keys cannot be read; the next attempt follows")
+                is_logged = True
+            for key, futures in self._futures.items():
+                if _is_ended(key, self._known):
+                    for ended in futures:
+                        complete(ended)
+            await asyncio.sleep(FRESH_SECONDS)
+
+
+def _is_ended(key: Key | None, known: LiveKeys) -> bool:
+    if key is None:
+        return known.change_number > 0
+    now = known.by_id.get(key.id)  # it may have been revoked since `key` was read
+    return now is None or not now.is_live(times.now())
+
+
+def _retrieve_exception(reading: asyncio.Task[None]) -> None:
+    """Mark the exception as retrieved: callers that await the read get it, and otherwise the next caller retries."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class Session(NamedTuple):
@@ -185,7 +333,10 @@ class Authenticator:
                 return Session(key.caller, key_cache, key)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise unauthenticated_error() if known.change_number or self._tokens else no_keys_error()
+        if known.change_number or self._tokens:
+            raise unauthenticated_error()
+        # Short, because a WebSocket's close frame holds 123 bytes.
+        raise UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
 
 
 def key_policy_for(setting: KeyPolicy, host: str) -> KeyPolicy:

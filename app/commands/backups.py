@@ -10,8 +10,10 @@ from app.mongodb import Client, data_location, mongodb, shared_mongodb
 
 def add_commands(add: Add) -> None:
     """Add `backup` and `restore`."""
-    add("backup", take_backup, parents=[_flags()], help="write a snapshot of the whole database into a file")
-    add("restore", restore_backup, parents=[_flags()], help="load a backup into an empty database")
+    flags = ArgumentParser(add_help=False, parents=[data_folder()])
+    flags.add_argument("file", type=Path, metavar="FILE", help="backup file")
+    add("backup", take_backup, parents=[flags], help="write a snapshot of the whole database into a file")
+    add("restore", restore_backup, parents=[flags], help="load a backup into an empty database")
 
 
 def take_backup(options: Namespace) -> int:
@@ -28,9 +30,3 @@ def restore_backup(options: Namespace) -> int:
     with mongodb(settings) as uri, Client(uri) as client:
         counts = restore(client, settings.mongodb_database, options.file)
     return say(f"Restored all {sum(counts.values()):,} documents of {options.file} to {data_location(settings)}.")
-
-
-def _flags() -> ArgumentParser:
-    flags = ArgumentParser(add_help=False, parents=[data_folder()])
-    flags.add_argument("file", type=Path, metavar="FILE", help="backup file")
-    return flags

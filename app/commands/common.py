@@ -4,13 +4,12 @@ import asyncio
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from app.mongodb import shared_mongodb
-from app.observability.audit_log import check_audit_log, command_line_audit
+from app.observability.logs import check_audit_log, command_line_audit
 from app.settings import Settings, variable
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -25,7 +24,6 @@ Add = Callable[..., ArgumentParser]
 """Adds a subcommand by its name, its `Command` and keyword arguments of `ArgumentParser`; returns its parser."""
 
 _DATA_FOLDER: Final = "folder of the embedded MongoDB (LOOMQL_DATA_DIR)"
-_SETTINGS: Final = ("host", "port", "data_dir", "workers")
 _NO_TIME_LIMIT: Final = 86_400.0
 """Timeout of commands without a time limit, in seconds: the user can interrupt a command at any time."""
 
@@ -72,7 +70,8 @@ def actions_of(add: Add, name: str, text: str) -> Add:
 
 def flags_of(options: Namespace) -> dict[str, str]:
     """Return the settings that flags set, as text."""
-    return {name: str(value) for name in _SETTINGS if (value := getattr(options, name, None)) is not None}
+    names = ("host", "port", "data_dir", "workers")
+    return {name: str(value) for name in names if (value := getattr(options, name, None)) is not None}
 
 
 def settings_of(options: Namespace) -> Settings:
@@ -93,39 +92,41 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-@asynccontextmanager
-async def opened(settings: Settings, uri: str, query_timeout_seconds: float | None = None) -> AsyncIterator[Database]:
-    """Open the database for the block; queries have the time limit of the settings, or the given one.
+def on_database_at(
+    uri: str,
+    settings: Settings,
+    operation: Callable[[Database], Awaitable[_R]],
+    query_timeout_seconds: float | None = None,
+) -> _R:
+    """Run an operation on the database at a URI and return its result.
+
+    Queries have the time limit of the settings, or the given one.
 
     Raises:
         WrongDatabaseError: its data version does not fit this program.
         UnavailableError: MongoDB is unreachable.
+        AuditLogError: the audit log, to which the operation must be recorded, cannot be written.
     """
     limit_seconds = query_timeout_seconds or settings.query_timeout_seconds
-    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, limit_seconds)
-    try:
-        await schema_version.number_of(database)  # checks that the database is for this program
-        yield database
-    finally:
-        database.close()
+
+    async def run() -> _R:
+        database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, limit_seconds)
+        try:
+            await schema_version.number_of(database)  # checks that the database is for this program
+            check_audit_log()
+            return await operation(database)
+        finally:
+            database.close()
+
+    return asyncio.run(run())
 
 
 def on_database(
     settings: Settings, operation: Callable[[Database], Awaitable[_R]], query_timeout_seconds: float | None = None
 ) -> _R:
-    """Run an operation on the configured database and return its result.
-
-    Raises:
-        AuditLogError: the audit log, to which the operation must be recorded, cannot be written.
-    """
-
-    async def run(uri: str) -> _R:
-        async with opened(settings, uri, query_timeout_seconds) as database:
-            check_audit_log()
-            return await operation(database)
-
+    """Run an operation on the configured database and return its result; raises as `on_database_at`."""
     with shared_mongodb(settings) as uri:
-        return asyncio.run(run(uri))
+        return on_database_at(uri, settings, operation, query_timeout_seconds)
 
 
 def on_stores(settings: Settings, operation: Callable[[Stores], Awaitable[_R]]) -> _R:

@@ -19,7 +19,7 @@ from rich.console import Console
 from app import graphiql
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
-from app.commands.server_process import LONE_SERVER, ServeError, bind
+from app.commands.server import LONE_SERVER, ServeError, bind
 from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
 from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable
@@ -96,7 +96,7 @@ def print_settings(options: Namespace) -> int:
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the findings as the checks run; `flags` are the settings that came from the command line."""
-    yield _python()
+    yield _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
     yield from _configuration(settings, flags)
     if settings.mongodb_uri is None:
         yield from _embedded(settings)
@@ -116,10 +116,6 @@ def _warning(subject: str, message: str) -> Finding:
 
 def _problem(subject: str, message: str) -> Finding:
     return Finding(Level.PROBLEM, subject, message)
-
-
-def _python() -> Finding:
-    return _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
 
 
 def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:

@@ -10,17 +10,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
-from app.auth.oidc import OidcError
 from app.commands import backups, diagnostics, exports, health, imports, indexes, keys, prices, projects, server
 from app.commands.common import Command, adder, flags_of
-from app.commands.server_process import ServeError
-from app.embedded_mongod import EmbeddedMongodError
-from app.exports.client import ExportError
-from app.mongodb import MongodbUriError, driver_message
-from app.observability.audit_log import AuditLogError
+from app.mongodb import driver_message
 from app.observability.metrics import installed_version
-from app.observability.tracing import TracingError
-from app.otlp.grpc_server import GrpcError
 from app.settings import variable
 from stores.errors import StoreError, UnavailableError
 
@@ -35,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of the output closed the pipe; without a valid stdout, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except EXPECTED as error:
+    except (StoreError, SettingsError, ValidationError, PyMongoError, OSError) as error:
         sys.stderr.write(f"loomql: {plainly(error, flags_of(options))}\n")
         return 1
     except KeyboardInterrupt:
@@ -51,23 +44,6 @@ def parser() -> argparse.ArgumentParser:
     for module in (server, exports, imports, backups, health, indexes, projects, keys, prices, diagnostics):
         module.add_commands(add)
     return top
-
-
-EXPECTED = (
-    AuditLogError,
-    EmbeddedMongodError,
-    ExportError,
-    GrpcError,
-    MongodbUriError,
-    OidcError,
-    ServeError,
-    StoreError,
-    TracingError,
-    SettingsError,
-    ValidationError,
-    PyMongoError,
-    OSError,
-)
 
 
 def plainly(error: Exception, flags: Mapping[str, str]) -> str:

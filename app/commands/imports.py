@@ -12,9 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 
 from app.commands.common import Add, data_folder, on_database, say, settings_of
-from app.imports.batches import Target
-from app.imports.importer import Importing
-from app.imports.side_files import Progress, ProgressFile
+from app.imports import Importing, Progress, Target
 from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -22,10 +20,6 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 
-SOME_LEFT: Final = 3
-"""Exit code if lines were rejected or a file is incomplete."""
-
-_NOTHING: Final = "nothing"
 _SINGULAR: Final = {"calls": "call", "objects": "object", "threads": "thread", "requests of spans": "request of spans"}
 
 
@@ -48,7 +42,7 @@ def import_files(options: Namespace) -> int:
     console = Console(stderr=True)
     outcomes = run_import(settings_of(options), options.files, options.project, options.beside, console)
     say(*(line for outcome in outcomes for line in outcome.lines()))
-    return 0 if all(outcome.is_whole for outcome in outcomes) else SOME_LEFT
+    return 0 if all(outcome.is_whole for outcome in outcomes) else 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,9 @@ def run_import(
     """
     if project_id is not None:
         check_project_id(project_id)
-    _check_names(sources, folder)
+    paths = [(folder or source.parent) / source.name for source in sources]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise BadInputError(f"two files would write their rejected lines to {twice}; import them in separate commands")
     for source in sources:
         source.open("rb").close()
     name = f"{data_location(settings)} {project_id} {settings.otlp_entity}"
@@ -110,9 +106,8 @@ def run_import(
 
 async def _import(source: Path, target: Target, name: str, folder: Path | None, bars: Bars) -> Outcome:
     output_folder = folder or source.parent
-    progress_file = ProgressFile(source, output_folder, hashlib.sha256(name.encode()).hexdigest())
-    importing = Importing(source, target, progress_file, output_folder)
-    bar = bars.add_task(source.name, total=progress_file.source_size)
+    importing = Importing(source, target, hashlib.sha256(name.encode()).hexdigest(), output_folder)
+    bar = bars.add_task(source.name, total=importing.source_size)
 
     def show(progress: Progress) -> None:
         bars.update(bar, completed=progress.offset, description=f"{source.name}: {_listed(progress)}")
@@ -122,18 +117,9 @@ async def _import(source: Path, target: Target, name: str, folder: Path | None, 
     return Outcome(source, progress, importing.rejects.path)
 
 
-def _check_names(sources: Sequence[Path], folder: Path | None) -> None:
-    paths = [(folder or source.parent) / source.name for source in sources]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise BadInputError(
-                f"two files would write their rejected lines to {path}; import them in separate commands"
-            )
-
-
 def _listed(progress: Progress) -> str:
     counts = [_number(count, kind) for kind, count in progress.stored.items() if count and kind != "threads"]
-    return ", ".join(counts) or _NOTHING
+    return ", ".join(counts) or "nothing"
 
 
 def _number(count: int, kind: str) -> str:

@@ -1,6 +1,5 @@
 """`loomql key`: API keys, managed also while a server runs."""
 
-import asyncio
 import re
 import shlex
 import sys
@@ -12,10 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from app.auth.sessions import FIRST_KEY, key_policy_for
-from app.commands.common import Add, actions_of, data_folder, on_database, opened, say, settings_of
-from app.observability.audit_log import command_line_audit
+from app.commands.common import Add, actions_of, data_folder, on_database, on_database_at, say, settings_of
+from app.observability.logs import command_line_audit
 from app.settings import Settings
 from stores import times
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations.running.store import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
@@ -52,7 +52,7 @@ def create(options: Namespace) -> int:
     """Create a key and print it to stdout."""
     settings = settings_of(options)
     grants = [Grant.parse(each, Role.parse(options.role)) for each in options.project]
-    expires_at = None if options.expires is None else end_of(options.expires, "expires")
+    expires_at = None if options.expires is None else end_of(options.expires)
 
     async def operation(keys: KeysStore) -> tuple[MadeKey, bool]:
         is_first = not await keys.change_number()
@@ -66,7 +66,7 @@ def rotate(options: Namespace) -> int:
     """Create a key that replaces another one."""
     settings, grace = settings_of(options), options.grace
     seconds = 0 if grace is None else seconds_of(grace, "grace")
-    expires_at = None if options.expires is None else end_of(options.expires, "expires")
+    expires_at = None if options.expires is None else end_of(options.expires)
     made = _on_keys(settings, "Creating a key …", lambda keys: keys.rotate(options.id, seconds, expires_at))
     until = f"stays valid for another {grace}" if seconds else "is no longer valid"
     return _show(made, [*_explanations(settings, made), f"It replaces the key {options.id}, which {until}."])
@@ -103,13 +103,12 @@ def first_key(settings: Settings) -> str:
 def has_keys(settings: Settings, uri: str) -> bool:
     """Return True if a live key exists."""
 
-    async def read() -> bool:
-        async with opened(settings, uri) as database:
-            keys = KeysStore(database)
-            known = await keys.live_keys(await keys.change_number())
+    async def read(database: Database) -> bool:
+        keys = KeysStore(database)
+        known = await keys.live_keys(await keys.change_number())
         return any(key.is_live(times.now()) for key in known.by_id.values())
 
-    return asyncio.run(read())
+    return on_database_at(uri, settings, read)
 
 
 def _line(key: Key, now: int) -> str:
@@ -167,16 +166,16 @@ def seconds_of(text: str, argument: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def end_of(text: str, argument: str) -> int:
+def end_of(text: str) -> int:
     """Return a future time in microseconds since the epoch, from a duration such as `90d` or a time in ISO 8601.
 
     Raises:
         BadInputError: the text is neither.
     """
     if _DURATION.fullmatch(text):
-        return times.now() + seconds_of(text, argument) * times.SECOND
+        return times.now() + seconds_of(text, "expires") * times.SECOND
     try:
         return times.parse(text)
     except BadInputError as error:
         message = f"{text[:64]!r} is neither a duration such as 90d nor a time such as 2030-01-31T12:00:00Z"
-        raise BadInputError(message, argument) from error
+        raise BadInputError(message, "expires") from error

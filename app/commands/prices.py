@@ -3,7 +3,6 @@
 from argparse import Namespace
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Final
 
 from app.commands.common import Add, aligned, data_folder, on_stores, say, settings_of
 from graphql_schema.context import Stores
@@ -14,9 +13,6 @@ from stores.costs.model_names import spellings, why_unpriced
 from stores.costs.price_timeline import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
-
-_MILLION: Final = 1_000_000
-_NEAR_NAMES: Final = 5
 
 
 def add_commands(add: Add) -> None:
@@ -48,7 +44,7 @@ def price(options: Namespace) -> int:
         say(f"{model} has no price under any of these names:", *(f"  {spelling}" for spelling in spellings(model)))
         if reason := why_unpriced(model):
             say(reason)
-        if near := get_close_matches(min(spellings(model), key=len), shipped(), _NEAR_NAMES):
+        if near := get_close_matches(min(spellings(model), key=len), shipped(), 5):
             head = "Default prices exist for these similar names, which may be other models:"
             say(head, *(f"  {name}" for name in near))
         return 1
@@ -88,7 +84,7 @@ def _rates(found: Price) -> list[str]:
 
 
 def _amount(rate: float, each: TokenClass) -> str:
-    exact = Decimal(repr(rate)) * (1 if each.side is Side.REQUEST else _MILLION)
+    exact = Decimal(repr(rate)) * (1 if each.side is Side.REQUEST else 1_000_000)
     return f"{exact.normalize():f}"
 
 

@@ -1,25 +1,26 @@
 """Realistic demo data: two weeks of a support agent's traces with objects, prices and feedback."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from operator import itemgetter
 from random import Random
 from typing import Final
 
-from app.demo import assistant, evaluation, feedback, nightly
-from app.demo.company import COMPANY
-from app.demo.library import Library
-from app.demo.simulation import DAY, DAYS, HOUR, World
+from app.demo import traces
+from app.demo.library import CHANCES, COMPANY, Json, Library
+from app.demo.simulation import DAY, DAYS, HOUR, Span, World
 from graphql_schema.context import Stores
-from stores import times
+from stores import refs, times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.costs import CostsStore, NewCost
 from stores.feedback import NewFeedback
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.times import SECOND
 
 PROJECT_ID: Final = "demo/assistant"
 THREADS: Final = 145
-_LIVE_THREADS: Final = 4
 _BATCH: Final = 500
 
 
@@ -96,12 +97,12 @@ class _DemoData:
         self.library = Library(project_id)
         self.now = now
         world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
-        examples = evaluation.examples(world)
-        self.turns = [turn for _ in range(THREADS) for turn in assistant.thread(world)]
-        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in assistant.live_thread(world)]
-        self.nights = [nightly.night(world, days_ago) for days_ago in range(DAYS)]
+        examples = traces.examples(world)
+        self.turns = [turn for _ in range(THREADS) for turn in traces.thread(world)]
+        self.turns += [turn for _ in range(4) for turn in traces.live_thread(world)]
+        self.nights = [traces.night(world, days_ago) for days_ago in range(DAYS)]
         before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
-        self.evaluations = [evaluation.evaluate(world, examples, timestamp) for timestamp in (before, after)]
+        self.evaluations = [traces.evaluate(world, examples, timestamp) for timestamp in (before, after)]
 
     def parts(self) -> list[CallStart | CallEnd]:
         """Return all starts and ends, sorted by time."""
@@ -115,9 +116,9 @@ class _DemoData:
         """Yield the feedback on all traces."""
         for turn in self.turns:
             if turn.ended_at is not None:
-                yield from feedback.on_turn(turn)
+                yield from _on_turn(turn)
         for run in self.evaluations:
-            yield from feedback.on_evaluation(run)
+            yield from _on_evaluation(run)
 
     async def write_prices(self, costs: CostsStore) -> None:
         """Set the prices of models that have none in the project; existing prices do not change."""
@@ -132,3 +133,76 @@ class _DemoData:
             if model["name"] not in there
         ]
         await costs.create(self.library.project_id, prices, COMPANY["developers"][1])
+
+
+_SLOW: Final = 25 * SECOND
+_GOOD: Final = 4
+"""Lowest rating of an answer without a problem."""
+
+
+def _on_turn(turn: Span) -> Iterator[NewFeedback]:
+    """Yield feedback of the customer and the team on an ended turn, which seeds a random generator of its own."""
+    rng = Random(turn.id)  # noqa: S311 -- demo data, not a secret
+    calls = [turn, *turn.children]
+    failures = [call.exception for call in calls if call.exception]
+    trouble = " ".join([*failures, *("ask_colleague" for call in calls if call.op_name == "tools.ask_colleague")])
+    is_slow = turn.clock - turn.started_at > _SLOW
+    author, reviewer = rng.sample(COMPANY["developers"], 2)
+    dislike_rate = CHANCES["failure_displeases"] if trouble or is_slow else turn.trace.release["dislikes"]
+    displeasing = rng.random() < dislike_rate
+    if rng.random() < CHANCES["customer_reacts"]:
+        customer = turn.trace.attributes["customer"]["name"]
+        reaction = {"emoji": _emoji(customer, rng, displeasing=displeasing)}
+        yield _new(turn, "wandb.reaction.1", reaction, turn.trace.ids["wb_user_id"], customer)
+    if note := _note(trouble, rng, displeasing=displeasing):
+        yield _new(turn, "wandb.note.1", {"note": note}, author)
+    if rng.random() < (CHANCES["bad_answer_is_reviewed" if displeasing else "good_answer_is_reviewed"]):
+        for form, value in _review(rng, displeasing=displeasing).items():
+            said = _new(turn, f"wandb.annotation.{form}", {"value": value}, reviewer)
+            yield replace(said, annotation_ref=turn.trace.ref(form))
+
+
+def _on_evaluation(run: Span) -> Iterator[NewFeedback]:
+    """Yield the scores of an evaluation as feedback on the scored calls."""
+    for answer, *scorers in (call.children for call in run.children if call.children):
+        for scorer in scorers:
+            if scorer.output is not None:
+                runnable = scorer.inputs.get("self", scorer.op_name)
+                kind = f"wandb.runnable.{refs.parse(runnable).name}"
+                said = _new(answer, kind, {"output": scorer.output}, run.trace.ids["wb_user_id"])
+                yield replace(said, runnable_ref=runnable, call_ref=scorer.ref, trigger_ref=run.ref)
+
+
+def _emoji(customer: str, rng: Random, *, displeasing: bool) -> str:
+    """Return a reaction with the customer's skin tone, if it has one."""
+    reactions = COMPANY["reactions"]
+    emoji: str = reactions["displeased"] if displeasing else rng.choice(reactions["pleased"])
+    tone = COMPANY["customers"].index(customer) % len(reactions["tones"])
+    return emoji if emoji in reactions["toneless"] else emoji + reactions["tones"][tone]
+
+
+def _note(trouble: str, rng: Random, *, displeasing: bool) -> str | None:
+    notes = COMPANY["notes"]
+    known: str | None = next((text for sign, text in notes["on_trouble"].items() if sign in trouble), None)
+    if known:
+        return known if rng.random() < CHANCES["problem_is_noted"] else None
+    if displeasing:
+        return rng.choice(notes["displeasing"]) if rng.random() < CHANCES["problem_is_noted"] else None
+    return rng.choice(notes["pleasing"]) if rng.random() < CHANCES["praise_is_noted"] else None
+
+
+def _review(rng: Random, *, displeasing: bool) -> Json:
+    """Return a reviewer's annotations of an answer, by form name."""
+    rating = rng.choice((1, 1, 2, 2, 3) if displeasing else (3, 4, 4, 5, 5))
+    no_problem, *problems = COMPANY["forms"]["answer-problem"]["field_schema"]["enum"]
+    problem = no_problem if rating >= _GOOD else rng.choice(problems)
+    needs_follow_up = rating == 1 or (displeasing and rng.random() < CHANCES["bad_answer_needs_follow_up"])
+    return {"answer-rating": rating, "answer-problem": problem, "needs-follow-up": needs_follow_up}
+
+
+def _new(about: Span, feedback_type: str, payload: Json, by: str, creator: str | None = None) -> NewFeedback:
+    """Return feedback with a deterministic id, so that writing it again replaces it."""
+    feedback_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{about.ref} {feedback_type} {by}"))
+    names = feedback_id, creator or by
+    project_id = about.trace.world.library.project_id
+    return NewFeedback(project_id, about.ref, feedback_type, payload, *names, wb_user_id=by)

@@ -3,16 +3,60 @@
 Digests depend on content only, so refs are known before anything is written.
 """
 
+import tomllib
+from pathlib import Path
 from random import Random
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from app.demo.company import COMPANY, TOPICS, Json, draw_case
 from graphql_schema.context import Stores
 from stores import digests
 from stores.files import NewFile
-from stores.objects import ObjectVersion, builtin
+from stores.objects import ObjectVersion, classes
 from stores.objects.classes import kind_of
 from stores.refs import Ref
+
+Json = dict[str, Any]
+
+
+def _read(name: str) -> Json:
+    return tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))
+
+
+COMPANY: Final = _read("company.toml")
+CHANCES: Final[dict[str, float]] = COMPANY["chances"]
+
+_CONVERSATIONS: Final = _read("conversations.toml")
+TOPICS: Final[list[Json]] = [{**_CONVERSATIONS["english"], **topic} for topic in _CONVERSATIONS["topics"]]
+FOREIGN_TOPICS: Final[list[Json]] = [
+    {**_CONVERSATIONS["foreign"], "follow_ups": topic["exchanges"], **topic}
+    for topic in _CONVERSATIONS["foreign_topics"]
+]
+
+
+def draw_case(rng: Random) -> Json:
+    """Draw a customer's case: facts that fill the placeholders of texts.
+
+    `amount` is in euros; `days` is small enough to be used as months or pieces too.
+    """
+    customer = rng.choice(COMPANY["customers"])
+    city, country = rng.choice(COMPANY["cities"])
+    product, other_product = rng.sample(COMPANY["products"], 2)
+    return {
+        "customer": customer,
+        "first_name": customer.split()[0],
+        "tier": rng.choice(COMPANY["tiers"]),
+        "city": city,
+        "country": country,
+        "order": f"LQ-{rng.randint(100_000, 999_999)}",
+        "case_number": f"C-{rng.randint(10_000, 99_999)}",
+        "product": product,
+        "other_product": other_product,
+        "carrier": rng.choice(COMPANY["carriers"]),
+        "reason": rng.choice(COMPANY["reasons"]),
+        "days": rng.randint(2, 9),
+        "amount": rng.randint(790, 28_900) / 100,
+    }
+
 
 ASSISTANT: Final = "support-assistant"
 PROMPT: Final = "support-prompt"
@@ -115,7 +159,7 @@ class Library:
     def _add_review_forms(self) -> None:
         ops = list(self._refs["assistant.answer"].values())
         for name, form in COMPANY["forms"].items():
-            spec = builtin.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
+            spec = classes.completed({"name": name, **form, "op_scope": ops}, "AnnotationSpec", "val")
             self._add(name, _RELEASE, cast("Json", spec))
 
 

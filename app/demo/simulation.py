@@ -9,8 +9,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
 
-from app.demo.company import CHANCES, COMPANY, Json
-from app.demo.library import Library
+from app.demo.library import CHANCES, COMPANY, Json, Library
 from stores.calls import CallEnd, CallStart
 from stores.refs import Ref
 from stores.times import SECOND

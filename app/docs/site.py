@@ -27,7 +27,6 @@ from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
 _ASSETS: Final = Path(__file__).parent / "assets"
-_ICON: Final = Path(__file__).parents[1] / "graphiql" / "favicon.svg"
 INDEX: Final = "index.md"
 IMAGES: Final = {".png": "image/png", ".svg": "image/svg+xml"}
 """Media type by suffix of the files in `images/`."""
@@ -215,18 +214,13 @@ def _markdown() -> MarkdownIt:
 _MARKDOWN: Final = _markdown()
 
 
-@dataclass(frozen=True, slots=True)
 class File:
-    """A file and its media type; the entity tag has its quotes."""
+    """A file and its media type; `etag` is a digest of its content, with the quotes of an entity tag."""
 
-    content: bytes
-    media_type: str
-    etag: str
-
-
-def make_file(content: bytes, media_type: str) -> File:
-    """Return a file with a digest of its content as its entity tag."""
-    return File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self.content = content
+        self.media_type = media_type
+        self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 class Site:
@@ -248,15 +242,15 @@ class Site:
         self._layout = Template((_ASSETS / "layout.html").read_text("utf-8"))
         self._has_graphiql = has_graphiql
         self.files = {page.address: self._page(page) for page in pages.values()} | {
-            "docs/style.css": make_file((_ASSETS / "style.css").read_bytes(), "text/css"),
-            "docs/docs.js": make_file((_ASSETS / "docs.js").read_bytes(), "text/javascript"),
-            "docs/favicon.svg": make_file(_ICON.read_bytes(), IMAGES[".svg"]),
-            "docs/search.json": make_file(self._search_index(), "application/json"),
+            "docs/style.css": File((_ASSETS / "style.css").read_bytes(), "text/css"),
+            "docs/docs.js": File((_ASSETS / "docs.js").read_bytes(), "text/javascript"),
+            "docs/favicon.svg": File((_ASSETS.parents[1] / "graphiql" / "favicon.svg").read_bytes(), IMAGES[".svg"]),
+            "docs/search.json": File(self._search_index(), "application/json"),
         }
         for source, address in addresses(folder).items():
             path = folder / source
             if path.suffix in IMAGES:
-                self.files[address] = make_file(path.read_bytes(), IMAGES[path.suffix])
+                self.files[address] = File(path.read_bytes(), IMAGES[path.suffix])
 
     def not_found(self, address: str) -> File:
         """Return the page for an address without a file."""
@@ -274,7 +268,11 @@ class Site:
             summary=page.summary,
             body=page.html(),
             group=next((title for title, pages in self.groups.items() if page in pages and len(pages) > 1), ""),
-            contents="\n".join(_contents(page.headings)),
+            contents="\n".join(
+                f'<li class="level-{each.level}"><a href="#{each.anchor}">{escape(each.text)}</a></li>'
+                for each in page.headings
+                if each.level in {2, 3}
+            ),
             neighbours="\n".join(self._neighbours(page)),
         )
 
@@ -288,7 +286,7 @@ class Site:
             navigation="\n".join(self._navigation(address)),
             graphiql=f'<a href="{up(address)}graphql">GraphiQL</a>' if self._has_graphiql else "",
         )
-        return make_file(html.encode(), "text/html")
+        return File(html.encode(), "text/html")
 
     def _navigation(self, current: str) -> Iterator[str]:
         """Yield the lines of the list of pages; a group of one page has no heading."""
@@ -319,9 +317,3 @@ class Site:
             ],
             ensure_ascii=False,
         ).encode()
-
-
-def _contents(headings: Sequence[Heading]) -> Iterator[str]:
-    for heading in headings:
-        if heading.level in {2, 3}:
-            yield f'<li class="level-{heading.level}"><a href="#{heading.anchor}">{escape(heading.text)}</a></li>'

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
-ALTERNATIVES = (
+from stores.errors import StoreError
+
+ALTERNATIVES: Final = (
     "Either set LOOMQL_MONGODB_URI to a MongoDB server (6 or later) that you run or rent, or install mongod "
     "so that it is on the PATH, or set LOOMQL_MONGOD to a mongod binary."
 )
-VERSION_PREFIX = "db version v"
+VERSION_PREFIX: Final = "db version v"
 
 
 def find_mongod(configured: Path | None = None) -> Path:
@@ -64,7 +67,7 @@ def _packaged() -> Path | None:
     return binary if binary.is_file() else None
 
 
-HINTS = (
+HINTS: Final = (
     ("GLIBC_", "This system's C library is older than the binary needs."),
     ("Exec format error", "The binary is for another kind of machine."),
     ("No space left on device", "The disk is full: free some space."),
@@ -77,7 +80,7 @@ HINTS = (
 )
 
 
-class EmbeddedMongodError(Exception):
+class EmbeddedMongodError(StoreError):
     """The embedded mongod cannot run; the message says what to change and contains no secret."""
 
 

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from app.embedded_mongod.binary import EmbeddedMongodError
@@ -20,16 +21,15 @@ from app.embedded_mongod.binary import EmbeddedMongodError
 if sys.platform != "win32":
     import fcntl
 
-ANOTHER_FOLDER = "choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
-SOCKET_NAME = "m.sock"
+ANOTHER_FOLDER: Final = "choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
 # mongod creates a second socket with this name next to the requested one; the longer path counts.
-LONGEST_SOCKET_NAME = "mongodb-27017.sock"
-LONGEST_SOCKET_PATH = 106
+LONGEST_SOCKET_NAME: Final = "mongodb-27017.sock"
+LONGEST_SOCKET_PATH: Final = 106
 # A predecessor that was just killed may need a moment to release its lock.
-LOCK_PATIENCE_SECONDS = 1.0
+LOCK_PATIENCE_SECONDS: Final = 1.0
 # Time in which an orphaned mongod must stop by itself; then it is killed.
-ORPHAN_PATIENCE_SECONDS = 20.0
-_UNKNOWN_PID = 0
+ORPHAN_PATIENCE_SECONDS: Final = 20.0
+_UNKNOWN_PID: Final = 0
 
 
 class DataFolder:
@@ -43,8 +43,12 @@ class DataFolder:
 
     @property
     def socket(self) -> Path:
-        """The socket that mongod listens on."""
-        return socket_folder(self.path) / SOCKET_NAME
+        """The socket that mongod listens on; in a short private folder if its path in this folder is too long."""
+        folder = self.path
+        if len(os.fsencode(folder / LONGEST_SOCKET_NAME)) > LONGEST_SOCKET_PATH:
+            digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+            folder = Path(tempfile.gettempdir()) / f"loomql-{os.getuid()}-{digest}"
+        return folder / "m.sock"
 
     @property
     def uri(self) -> str:
@@ -80,15 +84,11 @@ class DataFolder:
             try:
                 yield self
             finally:
-                self._remove_socket_folder()
+                folder = self.socket.parent
+                if folder != self.path:  # it may have sockets that a killed mongod left
+                    shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
-
-    def _remove_socket_folder(self) -> None:
-        """Remove the socket's separate folder, if any, with sockets that a killed mongod left."""
-        folder = self.socket.parent
-        if folder != self.path:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _acquire(self, lock: int) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
@@ -112,14 +112,6 @@ def _try_lock(file: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def socket_folder(data_dir: Path) -> Path:
-    """Return the data folder, or a short private folder if a socket path in the data folder is too long."""
-    if len(os.fsencode(data_dir / LONGEST_SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
-        return data_dir
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"loomql-{os.getuid()}-{digest}"
 
 
 def _make_private(folder: Path) -> None:
@@ -163,8 +155,13 @@ def stop_orphan(database: Path) -> None:
     while (holder := _holder(lock_file)) is not None:
         is_late = time.monotonic() > deadline
         if is_late or holder not in {signalled, _UNKNOWN_PID}:
-            _check_ours(holder, database)
-            _send(holder, signal.SIGKILL if is_late else signal.SIGTERM)
+            if f" --dbpath {database} " not in _command_line(holder):
+                raise EmbeddedMongodError(
+                    f"Process {holder}, which LoomQL did not start, has the database in {database} open. "
+                    f"Stop it, or {ANOTHER_FOLDER}"
+                )
+            with suppress(ProcessLookupError):
+                os.kill(holder, signal.SIGKILL if is_late else signal.SIGTERM)
             signalled = holder
         time.sleep(0.05)
 
@@ -182,14 +179,6 @@ def _holder(lock_file: Path) -> int | None:
     return None
 
 
-def _check_ours(pid: int, database: Path) -> None:
-    if f" --dbpath {database} " not in _command_line(pid):
-        raise EmbeddedMongodError(
-            f"Process {pid}, which LoomQL did not start, has the database in {database} open. "
-            f"Stop it, or {ANOTHER_FOLDER}"
-        )
-
-
 def _command_line(pid: int) -> str:
     if sys.platform == "linux":
         try:
@@ -201,10 +190,3 @@ def _command_line(pid: int) -> str:
         ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return process.stdout
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return

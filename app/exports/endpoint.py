@@ -26,7 +26,6 @@ from stores.errors import BadInputError
 STALLED_SECONDS: Final = 120.0
 logger = logging.getLogger("loomql")
 _FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
-_OWN_PARAMETERS: Final = ("after", "cursors", "format")
 _BOOLEANS: Final = {"false": False, "true": True}
 _SMALL_ROWS: Final = 500
 _SMALL_BYTES: Final = 500_000
@@ -42,11 +41,10 @@ class StallTimeoutResponse(StreamingResponse):
     def __init__(
         self,
         content: AsyncGenerator[bytes, None],
-        headers: Mapping[str, str],
         media_type: str,
         on_end: Callable[[], object],
     ) -> None:
-        super().__init__(content, headers=headers, media_type=media_type)
+        super().__init__(content, headers=_HEADERS, media_type=media_type)
         self._content = content
         self._on_end = on_end
 
@@ -82,10 +80,15 @@ class ExportEndpoint:
         """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])
         parameters = unique_parameters(
-            request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS)
+            request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, "after", "cursors", "format")
         )
         form = _one_of(parameters, "format", _FORMATS)
-        _check_pyarrow(form)
+        if form == "parquet" and find_spec("pyarrow") is None:  # without importing it, because it is large
+            raise BadInputError(
+                "this server cannot write Parquet because pyarrow is missing: install loomql[parquet] on it, or omit "
+                "format for NDJSON",
+                "format",
+            )
         after = parameters.get("after")
         export = Export(
             concept.name, parse_arguments(self._schema, concept, parameters), after, is_resumed=after is not None
@@ -104,7 +107,12 @@ class ExportEndpoint:
         database: Database = request.state["stores"].calls.database
         caller = caller_of(request)
         caller_id = None if caller.is_anonymous else caller.id
-        return await (self._parquet if form == "parquet" else self._ndjson)(job, database, caller_id)
+        if form == "ndjson":
+            return await self._ndjson(job, database, caller_id)
+        # Read the first page for its errors only; a separate process writes the file.
+        async with aclosing(replace(export).pages(database)) as pages:
+            await anext(pages)
+        return self._streamed(job, caller_id)
 
     async def _ndjson(self, job: Job, database: Database, caller_id: str | None) -> Response:
         """Read the first rows here, and the rest in a separate process if there are many."""
@@ -116,12 +124,6 @@ class ExportEndpoint:
                     return self._streamed(job, caller_id, first_rows)
         return Response(first_rows + trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
-    async def _parquet(self, job: Job, database: Database, caller_id: str | None) -> Response:
-        """Read the first page for its errors only, then write the file in a separate process."""
-        async with aclosing(replace(job.export).pages(database)) as pages:
-            await anext(pages)
-        return self._streamed(job, caller_id)
-
     def _streamed(self, job: Job, caller_id: str | None, first_rows: bytes = b"") -> Response:
         process = self._processes.start(job, caller_id)
 
@@ -132,21 +134,7 @@ class ExportEndpoint:
                 async for chunk in output:
                     yield chunk
 
-        return StallTimeoutResponse(content(), _HEADERS, _FORMATS[job.format], process.end)
-
-
-def _check_pyarrow(form: str) -> None:
-    """Check that the server can write a format, without importing pyarrow, which is large.
-
-    Raises:
-        BadInputError: pyarrow is not installed.
-    """
-    if form == "parquet" and find_spec("pyarrow") is None:
-        raise BadInputError(
-            "this server cannot write Parquet because pyarrow is missing: install loomql[parquet] on it, or omit "
-            "format for NDJSON",
-            "format",
-        )
+        return StallTimeoutResponse(content(), _FORMATS[job.format], process.end)
 
 
 def _one_of(parameters: Mapping[str, str], name: str, allowed: Iterable[str]) -> str:

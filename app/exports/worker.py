@@ -20,7 +20,6 @@ from app.exports.export import Export, ndjson
 from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.database import Database
 
-_NICENESS: Final = 3
 _BUFFER_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
@@ -172,7 +171,7 @@ def _stop_at_end_of(source: BinaryIO, export: Export) -> None:
 def main() -> int:
     """Run one job; return 1 if nothing reads the output."""
     with suppress(PermissionError):  # a sandbox may forbid setting the priority
-        os.nice(_NICENESS)
+        os.nice(3)
     gc.freeze()
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- sent by the parent server process
     try:

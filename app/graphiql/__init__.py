@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from app.browser_security.middleware import page_headers
+from app.browser_security import page_headers
 
 DIST = Path(__file__).parent / "dist"
 

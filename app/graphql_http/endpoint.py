@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
 from functools import partial
 from types import NoneType
 from typing import Any, Final, NamedTuple
@@ -70,7 +71,6 @@ _LARGE: Final = 16 * 1024
 
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
-_ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."
 
 
 class Operation(NamedTuple):
@@ -88,6 +88,7 @@ def request_context(connection: HTTPConnection, max_page_size: int, max_file_byt
     return Context(connection.scope["state"]["stores"], max_page_size, max_file_bytes, caller=caller, payer=payer)
 
 
+@dataclass(eq=False)
 class GraphQLHTTP:
     """ASGI application for GraphQL over HTTP; the WebSocket endpoint runs its operations with it, too.
 
@@ -101,25 +102,17 @@ class GraphQLHTTP:
         trusted: documents that clients may request by hash; none by default.
     """
 
-    def __init__(
-        self,
-        schema: LimitedSchema,
-        make_context: Callable[[HTTPConnection], object],
-        max_body_bytes: int,
-        page: Callable[[], Response] | None = None,
-        admission: Admission | None = None,
-        max_file_bytes: int = MAX_FILE_BYTES,
-        trusted: TrustedDocuments | None = None,
-    ) -> None:
-        self.admission = admission or Admission()
-        self.trusted = trusted or TrustedDocuments()
-        self.max_file_bytes = max_file_bytes
-        self.schema = schema
-        self.make_context = make_context
-        self.max_body_bytes = max_body_bytes
-        self._body_rules = BodyRules(max_body_bytes, "send less", subject="The body")
+    schema: LimitedSchema
+    make_context: Callable[[HTTPConnection], object]
+    max_body_bytes: int
+    page: Callable[[], Response] | None = None
+    admission: Admission = field(default_factory=Admission)
+    max_file_bytes: int = MAX_FILE_BYTES
+    trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
+
+    def __post_init__(self) -> None:
+        self._body_rules = BodyRules(self.max_body_bytes, "send less", subject="The body")
         self._respond_or_refuse = error_boundary(self._respond, graphql_error)
-        self.page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; errors, too, become GraphQL responses."""
@@ -171,7 +164,13 @@ class GraphQLHTTP:
 
     async def _body_parameters(self, request: Request, reservation: Reservation) -> dict[str, Any]:
         """Return the parameters of a JSON body, whose memory the reservation holds."""
-        _require_plain_json(request)
+        media_type, type_parameters = media_type_of(request.headers.get("content-type", ""))
+        if media_type != JSON:
+            raise RequestError(f"Send the body as {JSON}, with that Content-Type.", 415)
+        if type_parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+            raise RequestError("Send the body in UTF-8; JSON has no other charset.", 415)
+        if is_encoded(request.headers):
+            raise RequestError("Send the body without Content-Encoding; it is not decompressed.", 415)
         body = await read_body(request, self._body_rules, reservation)
         parameters = await self._parse_json("The body", body, reservation)
         if not isinstance(parameters, dict):
@@ -236,7 +235,12 @@ class GraphQLHTTP:
         if isinstance(prepared, PreExecutionError) and isinstance(
             cause := cause_of(prepared), InvalidOperationTypeError
         ):
-            raise _not_here(cause.operation_type)
+            if cause.operation_type is OperationType.MUTATION:
+                raise RequestError("Send a mutation by POST; GET only reads.", 405, {"Allow": "POST"})
+            raise RequestError(
+                f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the "
+                "protocol graphql-transport-ws."
+            )
         return prepared
 
     async def prepare(
@@ -322,26 +326,6 @@ async def _run_in_slot(slot: Slot, results: StreamResult) -> StreamResult:
         return
     for result in collected:
         yield result
-
-
-def _not_here(operation_type: OperationType) -> RequestError:
-    """Return the error for an operation type that this request cannot run."""
-    if operation_type is OperationType.MUTATION:
-        return RequestError("Send a mutation by POST; GET only reads.", 405, {"Allow": "POST"})
-    return RequestError(
-        f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the protocol "
-        "graphql-transport-ws."
-    )
-
-
-def _require_plain_json(request: Request) -> None:
-    media_type, parameters = media_type_of(request.headers.get("content-type", ""))
-    if media_type != JSON:
-        raise RequestError(f"Send the body as {JSON}, with that Content-Type.", 415)
-    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise RequestError("Send the body in UTF-8; JSON has no other charset.", 415)
-    if is_encoded(request.headers):
-        raise RequestError("Send the body without Content-Encoding; it is not decompressed.", 415)
 
 
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
@@ -441,7 +425,10 @@ class EventStream(Response):
                     if self.reservation:
                         self.reservation.release()
                     if isinstance(result, SharedResult):
-                        yield _shared_event(result)
+                        # Encoded once for all its subscribers.
+                        if EVENT_STREAM not in result.forms:
+                            result.forms[EVENT_STREAM] = next_event(result.encoded)
+                        yield result.forms[EVENT_STREAM]
                     elif isinstance(result, StreamHints):
                         # A comment: clients of the protocol fail on unknown event types.
                         yield b": %b\n\n" % codec.dumps({"hints": result.hints})
@@ -458,14 +445,6 @@ def next_event(text: bytes) -> bytes:
     return b"".join((b"event: next\n", *(b"data: %b\n" % line for line in text.splitlines()), b"\n"))
 
 
-def _shared_event(result: SharedResult) -> bytes:
-    """Return the event of a result that many subscribers share, encoded once."""
-    event = result.forms.get(EVENT_STREAM)
-    if event is None:
-        event = result.forms[EVENT_STREAM] = next_event(result.encoded)
-    return event
-
-
 def _error_event(error: GraphQLError) -> bytes:
     return next_event(codec.dumps({"errors": [error.formatted]}))
 
@@ -475,7 +454,8 @@ def _result_event(result: object) -> bytes:
         raise TypeError("the schema does not support incremental delivery")
     current_record().finish_with(result.errors)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
-        return _error_event(GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"}))
+        refusal = "Send a mutation by POST; GET only reads and subscribes."
+        return _error_event(GraphQLError(refusal, extensions={"code": "BAD_USER_INPUT"}))
     return next_event(codec.dumps(_body_of(result)))
 
 

@@ -13,8 +13,7 @@ from tempfile import TemporaryFile
 from typing import Any, Final
 
 from app.http.connections import media_type_of
-from app.http.multipart_parser import FormReader, Spool
-from app.http.request_body import announced_bytes, is_encoded
+from app.http.request_body import FormReader, Spool, announced_bytes, is_encoded
 from graphql_schema.execution.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size

@@ -12,7 +12,6 @@ from typing import Any, Final
 from stores.errors import BadInputError, StoreError
 from stores.json import codec
 
-_SHA256: Final = "sha256:"
 _APOLLO: Final = "apollo-persisted-query-manifest"
 
 
@@ -80,7 +79,7 @@ class TrustedDocuments:
                     "query",
                 )
             return None
-        text = self._documents.get(requested.removeprefix(_SHA256))
+        text = self._documents.get(requested.removeprefix("sha256:"))
         if text is None and own is not None and not self.is_strict:
             return None  # Apollo clients send both to register the document
         if text is None:

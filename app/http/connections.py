@@ -45,8 +45,6 @@ FORM: Final = "multipart/form-data"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
-_EVERY: Final = "*"
-
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     """Return the value of the first ASGI header with a name; None if there is none."""
@@ -84,7 +82,7 @@ def allowed_hosts(host: str, allowed: str) -> frozenset[str] | None:
     allows all, because the names of its network are unknown here.
     """
     names = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
-    if _EVERY in names:
+    if "*" in names:
         return None
     return names if names or is_for_this_machine(host.strip("[]").lower()) else None
 

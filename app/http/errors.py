@@ -64,13 +64,12 @@ STATUSES: Final = {
     "INTERNAL": Statuses(500, 500, 500, 500, Code.INTERNAL),
 }
 
-_OTHER: Final = Statuses(400, 500, 500, 500, Code.INTERNAL)
 _UNAVAILABLE: Final = 503
 
 
 def statuses_of(code: str) -> Statuses:
     """Return the statuses of an error code."""
-    return STATUSES.get(code, _OTHER)
+    return STATUSES.get(code) or Statuses(400, 500, 500, 500, Code.INTERNAL)
 
 
 class HttpError(StoreError):

@@ -11,10 +11,14 @@ import json
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
 from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,10 +26,11 @@ from pymongo.errors import OperationFailure
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter, DefaultFormatter
 
-from app.observability.audit_log import FORM, audit_handler
 from app.observability.requests import CURRENT
 from app.settings import Settings, masked, variable
 from stores.errors import StoreError
+from stores.security.audit import CALLER as ACTING
+from stores.security.audit import COMMAND_LINE, logger
 
 HIDDEN: Final = "***"
 MIN_SECRET_CHARACTERS: Final = 8
@@ -48,8 +53,6 @@ _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGN
 _NOT_SECRET: Final = frozenset(variable(name) for name, field in Settings.model_fields.items() if field.repr)
 """LoomQL settings that are not secret, although names such as LOOMQL_KEYS suggest it."""
 
-_FORMATTERS: Final = {"text": ("TextLine", "AccessLine"), "json": ("JsonLine", "JsonLine")}
-
 
 def log_config(settings: Settings) -> dict[str, Any]:
     """Return uvicorn's logging configuration, extended to all of LoomQL, with redaction.
@@ -61,10 +64,14 @@ def log_config(settings: Settings) -> dict[str, Any]:
     config["filters"] = {"redaction": {"()": Redaction}}
     for handler in config["handlers"].values():
         handler["filters"] = ["redaction"]
-    for name, formatter in zip(("default", "access"), _FORMATTERS[settings.log_format], strict=True):
-        config["formatters"][name]["()"] = f"{__name__}.{formatter}"
+    for name, formatter in (("default", "TextLine"), ("access", "AccessLine")):
+        config["formatters"][name]["()"] = f"{__name__}.{formatter if settings.log_format == 'text' else 'JsonLine'}"
     config["formatters"]["audit"] = {"format": FORM}
-    config["handlers"]["audit"] = audit_handler(settings.audit_log)
+    config["handlers"]["audit"] = (
+        {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
+        if settings.audit_log is None
+        else {"class": f"{__name__}.{AuditFile.__name__}", "formatter": "audit", "path": settings.audit_log}
+    )
     config["root"] = {"handlers": ["default"], "level": "INFO" if settings.log_level == "debug" else level}
     config["loggers"]["loomql"] = {"level": level}
     config["loggers"]["loomql.audit"] = {"handlers": ["audit"], "level": "INFO", "propagate": False}
@@ -244,3 +251,85 @@ def _safe_message(error: BaseException) -> str:
         return error.strerror
     plain = _UNCLOSED.sub(HIDDEN, _QUOTED.sub(HIDDEN, str(error)))
     return plain[:_MAX_MESSAGE_CHARACTERS]
+
+
+FORM: Final = "%(message)s"
+
+
+class AuditLogError(StoreError):
+    """The audit log cannot be written; the message says why."""
+
+
+class AuditFile(logging.Handler):
+    """Log handler that opens its file for each entry, so that other programs can rotate it.
+
+    The action has already happened, so an entry that cannot be written goes to standard error. A new file gets the
+    owner of its folder, so that a server can write to it although root created it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def check(self) -> None:
+        """Check that entries can be written, before the first one.
+
+        Raises:
+            AuditLogError: they cannot.
+        """
+        try:
+            self._open().close()
+        except OSError as error:
+            raise AuditLogError(f"the audit log {self.path} is not writable: {error.strerror}") from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append an entry."""
+        entry = self.format(record)
+        try:
+            with self._open() as file:
+                # End a line that a full disk truncated. Write the rest at once, because other processes write, too.
+                line = b"\n" * _ends_without_newline(file) + entry.encode() + b"\n"
+                while line:
+                    line = line[file.write(line) :]
+        except OSError as error:
+            sys.stderr.write(f"{entry}\nloomql: the audit log {self.path}: {error.strerror}\n")
+
+    def _open(self) -> FileIO:
+        with suppress(FileExistsError), FileIO(self.path, "x") as file:
+            folder = self.path.absolute().parent.stat()
+            if folder.st_uid != os.getuid():
+                with suppress(PermissionError):  # only root may change a file's owner
+                    os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
+        return FileIO(self.path, "a+")
+
+
+def _ends_without_newline(file: FileIO) -> bool:
+    if not file.seekable() or not (size := file.seek(0, os.SEEK_END)):
+        return False
+    file.seek(size - 1)
+    return file.read(1) != b"\n"
+
+
+@contextmanager
+def command_line_audit(path: Path | None) -> Iterator[None]:
+    """Record the actions of the block as the command line's, in the file or on standard error."""
+    handler = logging.StreamHandler() if path is None else AuditFile(path)
+    handler.setFormatter(logging.Formatter(FORM))
+    caller, handlers, propagates = ACTING.set(COMMAND_LINE), logger.handlers[:], logger.propagate
+    logger.handlers[:], logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagates
+        ACTING.reset(caller)
+
+
+def check_audit_log() -> None:
+    """Check that the audit file of this process, if any, can be written.
+
+    Raises:
+        AuditLogError: it cannot.
+    """
+    for handler in logger.handlers:
+        if isinstance(handler, AuditFile):
+            handler.check()

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admission import Admission
-from app.background.jobs import BackgroundTasks
+from app.background import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.quotas import Limiter
@@ -269,20 +270,10 @@ def _merged(families_by_worker: dict[str, list[Any] | None]) -> list[Metric]:
     return list(merged.values())
 
 
-class _CollectedMetrics:
-    """A registry that contains already collected metrics."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics."""
-        yield from self._families
-
-
 async def metrics(request: Request) -> Response:
     """Return the metrics of all worker processes."""
     worker_metrics: WorkerMetrics = request.state[METRICS]
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = encode(_CollectedMetrics(await worker_metrics.collect_all()))
+    collected = await worker_metrics.collect_all()
+    body = encode(SimpleNamespace(collect=lambda: collected))  # the encoder collects from a registry
     return Response(body, headers={"Cache-Control": "no-store", "Content-Type": media_type})

@@ -21,7 +21,7 @@ from stores.errors import UnavailableError
 from stores.times import DurationHistogram
 
 if TYPE_CHECKING:
-    from app.runtime.shutdown import Shutdown
+    from app.runtime import Shutdown
 
 INTERNAL: Final = "INTERNAL"
 HEADER: Final = b"x-request-id"
@@ -160,12 +160,11 @@ _CLIENT_CLOSED: Final = 499
 """Status of a request whose client disconnected, as nginx logs it."""
 _FAILED: Final = 500
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-_CLOSING: Final = "websocket.close"
 _SWITCHED: Final = 101
 _REFUSED: Final = 403
-_CUT_OFF: Final = "the server stops, and the request may or may not have been executed; retry it"
 
 
+@dataclass(frozen=True, slots=True)
 class RequestTrackingMiddleware:
     """ASGI middleware that sets `request_id` in the state of each connection, and X-Request-ID in each response.
 
@@ -173,28 +172,20 @@ class RequestTrackingMiddleware:
     cuts off at a shutdown gets an error that asks for a retry.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        counters: RequestCounters | None = None,
-        shutdown: "Shutdown | None" = None,
-    ) -> None:
-        self._app = app
-        self._counters = counters
-        self._shutdown = shutdown
-        self._new_ids = new_ids()
+    app: ASGIApp
+    counters: RequestCounters | None = None
+    shutdown: "Shutdown | None" = None
+    new_ids: Iterator[str] = field(default_factory=new_ids)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on, with its id and record."""
         kind = scope["type"]
         if kind == "lifespan":
-            return self._app(scope, receive, send)
+            return self.app(scope, receive, send)
         state = scope.setdefault("state", {})
-        request_id = state["request_id"] = valid_id(first_header(scope["headers"], HEADER) or b"") or next(
-            self._new_ids
-        )
+        request_id = state["request_id"] = valid_id(first_header(scope["headers"], HEADER) or b"") or next(self.new_ids)
         endpoint = WEBSOCKET if kind == "websocket" else endpoint_of(scope["path"])
-        record = state[REQUEST_RECORD] = RequestRecord(request_id, endpoint, state, self._counters)
+        record = state[REQUEST_RECORD] = RequestRecord(request_id, endpoint, state, self.counters)
         record.make_current()
         return self._pass_on(record, scope, receive, send)
 
@@ -207,18 +198,24 @@ class RequestTrackingMiddleware:
             if message["type"] in _STARTS:
                 status = message.get("status", _SWITCHED)
                 message["headers"] = [*message.get("headers", ()), header]
-            elif status == _CLIENT_CLOSED and message["type"] == _CLOSING:
+            elif status == _CLIENT_CLOSED and message["type"] == "websocket.close":
                 status = _REFUSED
             return send(message)
 
-        in_flight = self._counters.in_flight if self._counters else Counter()
+        in_flight = self.counters.in_flight if self.counters else Counter()
         endpoint = record.endpoint
         in_flight[endpoint] += 1
         try:
-            await self._app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         except BaseException as error:
-            if status == _CLIENT_CLOSED and scope["type"] == "http" and self._is_cut_off(error):
-                await error_response(scope, UnavailableError(_CUT_OFF))(scope, receive, send_with_id)
+            is_stopping = self.shutdown is not None and self.shutdown.has_started
+            is_cut_off = is_stopping and isinstance(error, asyncio.CancelledError)
+            if status == _CLIENT_CLOSED and scope["type"] == "http" and is_cut_off:
+                # The time limit of the shutdown is over.
+                refusal = UnavailableError(
+                    "the server stops, and the request may or may not have been executed; retry it"
+                )
+                await error_response(scope, refusal)(scope, receive, send_with_id)
                 return
             status = _FAILED if status == _CLIENT_CLOSED else status
             raise
@@ -229,8 +226,3 @@ class RequestTrackingMiddleware:
                 record.finish(str(status))
             # Break the reference cycle, which only the garbage collector would free.
             record.state.pop(REQUEST_RECORD, None)
-
-    def _is_cut_off(self, error: BaseException) -> bool:
-        """Return True if the server cancelled the request, because the time limit of the shutdown is over."""
-        is_stopping = self._shutdown is not None and self._shutdown.has_started
-        return is_stopping and isinstance(error, asyncio.CancelledError)

@@ -7,6 +7,7 @@ deliver a LoomQL's own spans are not traced, because a server that traces itself
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -15,6 +16,7 @@ from strawberry.types import ExecutionResult
 
 from app.observability.requests import CURRENT, endpoint_of
 from graphql_schema.engine.operations import LimitedSchema, OnResult
+from stores.errors import StoreError
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as OtelContext
@@ -28,7 +30,7 @@ _FAILED: Final = 500
 _UNTRACED: Final = frozenset({"hello", "ping", "endSessions", "killCursors"})
 
 
-class TracingError(Exception):
+class TracingError(StoreError):
     """The server cannot trace itself; the message says what to change."""
 
 
@@ -99,34 +101,34 @@ def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
     schema.observer = traced
 
 
+@dataclass(frozen=True, slots=True)
 class TracedRequests:
     """ASGI middleware that traces requests; the span of a WebSocket lasts as long as the connection."""
 
-    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
-        self._app = app
-        self._tracing = tracing
+    app: ASGIApp
+    tracing: Tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on in a span."""
         if scope["type"] == "lifespan" or any(name == OWN.encode() for name, _value in scope["headers"]):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         endpoint = endpoint_of(scope["path"])
         method = scope.get("method", "WEBSOCKET")
         attributes = {"http.request.method": method, "loomql.endpoint": endpoint}
-        with self._tracing.span(f"{method} {endpoint}", "SERVER", attributes, self._tracing.sent(scope)) as span:
+        with self.tracing.span(f"{method} {endpoint}", "SERVER", attributes, self.tracing.sent(scope)) as span:
 
             async def send_with_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= _FAILED:
-                        self._tracing.failed(span, str(message["status"]))
+                        self.tracing.failed(span, str(message["status"]))
                 await send(message)
 
             current = CURRENT.get()
             if current is not None:
                 span.set_attribute("loomql.request_id", current.request_id)
-            await self._app(scope, receive, send_with_status)
+            await self.app(scope, receive, send_with_status)
             if current is not None and current.operation:
                 span.set_attribute("graphql.operation.root", current.operation)
             if current is not None and current.caller_id:

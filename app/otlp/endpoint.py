@@ -4,7 +4,7 @@ A request succeeds once its spans are stored. An error that an exporter should r
 other errors get another status.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.admission.limits import quota_key_of
+from app.admission import quota_key_of
 from app.auth.permissions import access_of
 from app.http.connections import JSON, PROTOBUF, media_type_of
 from app.http.errors import OTLP_PATHS, RequestError, error_boundary, otlp_error
@@ -20,10 +20,7 @@ from app.http.request_body import BodyRules, read_body
 from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.json import codec, incremental
-from stores.otel import Exported, Projects
-
-if TYPE_CHECKING:
-    from stores.otel import OtelStore
+from stores.otel import Exported, OtelStore, Projects
 
 PROJECT_HEADER: Final = "project_id"
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
@@ -72,7 +69,13 @@ class TracesEndpoint:
                 exported = await store.export_protobuf(await body, projects)
             else:
                 exported = await store.export_json(await _read(await body, reservation), projects)
-        return _success(exported, media_type)
+        if media_type == JSON:
+            rejected = exported.rejected_spans
+            partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
+            content = codec.dumps({"partialSuccess": partial} if rejected else {})
+        else:
+            content = response_of(exported).SerializeToString()
+        return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
 
 async def _unstored(request: Request) -> Response:
@@ -99,17 +102,6 @@ async def _read(text: bytearray, reservation: Reservation) -> object:
 def project_of(header: str | None) -> str | None:
     """Return the project in a header, percent-decoded; None without the header."""
     return unquote(header).strip() if header else None
-
-
-def _success(exported: Exported, media_type: str) -> Response:
-    """Return the response to a request whose valid spans are all stored."""
-    if media_type == JSON:
-        rejected = exported.rejected_spans
-        partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
-        content = codec.dumps({"partialSuccess": partial} if rejected else {})
-    else:
-        content = response_of(exported).SerializeToString()
-    return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
 
 def response_of(exported: Exported) -> ExportTraceServiceResponse:

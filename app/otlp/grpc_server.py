@@ -15,12 +15,12 @@ from urllib.parse import unquote
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.limits import quota_key_for
+from app.admission import RateLimiter, quota_key_for
 from app.auth.permissions import GRPC, RouteAccess, permission_for
 from app.http.connections import CALLER, PROTOBUF
 from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
 from app.observability.requests import GRPC as GRPC_ENDPOINT
-from app.observability.requests import HEADER, RequestRecord, new_ids, valid_id
+from app.observability.requests import HEADER, RequestCounters, RequestRecord, new_ids, valid_id
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
 from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
@@ -30,18 +30,12 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.limits import RateLimiter
-    from app.observability.requests import RequestCounters
-    from app.runtime.shutdown import Shutdown
+    from app.runtime import Shutdown
 
     _Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
-_AUTHORIZATION: Final = "authorization"
 _REQUEST_ID: Final = HEADER.decode()
-
-Admit = Callable[[str | None], Awaitable[Caller]]
-"""Returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are invalid."""
 
 _COMING_AT_ONCE: Final = 4
 """Limit of messages received concurrently; a caller may have half. Their size is known and reserved only at the end."""
@@ -55,7 +49,7 @@ _SLOT_SECONDS: Final = 5.0
 _log = logging.getLogger("loomql")
 
 
-class GrpcError(Exception):
+class GrpcError(StoreError):
     """OTLP over gRPC cannot be served; the message says what to change."""
 
 
@@ -110,7 +104,8 @@ class GrpcTraces:
         max_body_bytes: the limit of a message.
         entity: the entity of projects that only a program's resource names.
         request_budget: the budget of memory for request bodies.
-        admit: authenticates a call.
+        admit: returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are
+            invalid.
         rates: limits the requests of a caller; None without a limit.
         counters: counts the requests.
         shutdown: the shutdown of the process.
@@ -122,9 +117,9 @@ class GrpcTraces:
     max_body_bytes: int
     entity: str
     request_budget: RequestBudget
-    admit: Admit
-    rates: "RateLimiter | None" = None
-    counters: "RequestCounters | None" = None
+    admit: Callable[[str | None], Awaitable[Caller]]
+    rates: RateLimiter | None = None
+    counters: RequestCounters | None = None
     shutdown: "Shutdown | None" = None
     grace_seconds: float = 5.0
 
@@ -195,7 +190,7 @@ class GrpcTraces:
     async def _export(
         self, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
     ) -> Exported:
-        authorization = _header(context, _AUTHORIZATION)
+        authorization = _header(context, "authorization")
         caller = call.state[CALLER] = await self.admit(authorization)
         account = quota_key_for(caller, _address(context.peer()))
         if self.rates:

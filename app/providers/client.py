@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import Any, Final, Self
 
 import httpcore2
 import httpx2
 
-from app.providers.addresses import Origin, is_public, origin_of, origin_of_base_url
-from app.providers.secrets import error_of, hidden
+from app.providers.secrets import Origin, error_of, hidden, origin_of, origin_of_base_url
 from stores.completions.endpoint_resolution import KNOWN_PROVIDERS
 from stores.json import AnyJson, codec
 from stores.providers import Endpoint, JsonObject, ProviderError
@@ -58,6 +58,63 @@ _OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, 
 # At level DEBUG these libraries log requests, whose content must not be in logs.
 for _name in ("httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+# The blocks of IANA's special-purpose registries that are not globally reachable. The standard library's `is_global`
+# differs between Python versions.
+_INTERNAL_V4: Final = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # carrier-grade NAT
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's metadata and secrets for virtual machines; not in the registry
+            "169.254.0.0/16",  # link-local, where clouds serve credentials
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # IETF protocols
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays, deprecated
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+_GLOBAL_UNICAST_V6: Final = IPv6Network("2000::/3")
+"""The only block from which IANA assigns public addresses."""
+
+_INTERNAL_V6: Final = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # IETF protocols; Teredo, which embeds IPv4 addresses
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which embeds IPv4 addresses, deprecated
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""IPv6-only networks reach IPv4 addresses here, embedded in the last 32 bits (RFC 6052)."""
+
+
+def is_public(text: str) -> bool:
+    """True if an address from the resolver is public, and so is the IPv4 address embedded in it."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped
+        if embedded is None:
+            return address in _GLOBAL_UNICAST_V6 and not any(address in network for network in _INTERNAL_V6)
+        address = embedded
+    return not any(address in network for network in _INTERNAL_V4)
 
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):

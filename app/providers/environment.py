@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from app.providers.addresses import Origin, origin_of_base_url
-from app.providers.secrets import Grant, StreamedSecrets, error_of, parsed, secrets_of
+from app.providers.secrets import Grant, Origin, StreamedSecrets, error_of, origin_of_base_url, parsed, secrets_of
 from stores.errors import BadInputError
 from stores.providers import Endpoint, JsonObject, ProviderError, Providers
 

@@ -1,12 +1,21 @@
-"""Secrets of providers: environment variables, the destinations to which each may be sent, and their redaction."""
+"""Secrets of providers: environment variables, the origins to which each may be sent, and their redaction.
+
+URLs are limited to a form that all URL parsers read alike.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from app.providers.addresses import Origin, origin_of_base_url
 from stores.json import codec
 from stores.providers import Endpoint, JsonObject, ProviderError
+
+_HOST: Final = r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?"
+_BASE_URL: Final = re.compile(rf"{_HOST}(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?")
+_ANY_URL: Final = re.compile(rf"{_HOST}(?:[/?][\x21\x24-\x5b\x5d-\x7e]*)?")
+_PORTS: Final = {"http": 80, "https": 443}
+_LAST_PORT: Final = 65535
+_MAX_LENGTH: Final = 8192
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|pass|credential|session|signature", re.IGNORECASE)
@@ -18,6 +27,47 @@ HIDDEN: Final = "***"
 _Path = tuple[str | int, ...]
 _MAX_DEPTH: Final = 8
 _MAX_PATHS: Final = 10_000
+
+
+class Origin(NamedTuple):
+    """Origin of a URL: scheme, lower-case host and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return `https://host`, with the port if it is not the scheme's default."""
+        return f"{self.scheme}://{self.host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
+
+
+def origin_of_base_url(url: str, owner: str) -> Origin:
+    """Return the origin of a base URL; `owner` is its owner's name in the error.
+
+    Raises:
+        ProviderError: the base URL has a form that LoomQL does not accept.
+    """
+    found = _origin(_BASE_URL, url)
+    if found is None:
+        raise ProviderError(
+            f"The base URL of {owner} cannot be used: it must be https:// or http://, a host, perhaps a port and a "
+            "path, such as https://llm.example.com/v1; without a user, a query or a fragment."
+        )
+    return found
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return the origin of any URL, None if LoomQL does not accept its form."""
+    return _origin(_ANY_URL, url)
+
+
+def _origin(form: re.Pattern[str], url: str) -> Origin | None:
+    match = form.fullmatch(url) if len(url) <= _MAX_LENGTH else None
+    if match is None:
+        return None
+    scheme, host, digits = match.groups()
+    port = int(digits or _PORTS[scheme])
+    return Origin(scheme, host.lower(), port) if 0 < port <= _LAST_PORT else None
 
 
 class Grant(NamedTuple):
@@ -33,7 +83,16 @@ def parse_grants(text: str) -> frozenset[Grant]:
     Raises:
         ValueError: an item is not a grant; the message describes the format.
     """
-    return frozenset(_grant(item.strip()) for item in text.split(",") if item.strip())
+    grants = set()
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, _, host = item.partition("@")
+        origin = _origin_of_host(host)
+        if origin is None or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000"
+            )
+        grants.add(Grant(name, origin))
+    return frozenset(grants)
 
 
 def parse_hosts(text: str) -> frozenset[Origin]:
@@ -42,29 +101,20 @@ def parse_hosts(text: str) -> frozenset[Origin]:
     Raises:
         ValueError: an item is not a host; the message describes the format.
     """
-    return frozenset(_host(item.strip()) for item in text.split(",") if item.strip())
+    hosts = set()
+    for item in filter(None, map(str.strip, text.split(","))):
+        origin = _origin_of_host(item)
+        if origin is None:
+            raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
+        hosts.add(origin)
+    return frozenset(hosts)
 
 
-def _host(item: str) -> Origin:
-    origin = _origin(item)
-    if origin is None:
-        raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
-    return origin
-
-
-def _origin(host: str) -> Origin | None:
+def _origin_of_host(host: str) -> Origin | None:
     try:
         return origin_of_base_url(host if "://" in host else f"https://{host}", "it")
     except ProviderError:
         return None
-
-
-def _grant(item: str) -> Grant:
-    name, _, host = item.partition("@")
-    origin = _origin(host)
-    if origin is None or not _NAME.fullmatch(name):
-        raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
-    return Grant(name, origin)
 
 
 def secrets_of(endpoint: Endpoint) -> list[str]:

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.background.jobs import JobStats, MigrationRunner
+from app.background import JobStats, MigrationRunner
 from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -25,21 +26,18 @@ _POLL_SECONDS: Final = 5.0
 _SEE_LOG: Final = "see the server's log"
 
 
+@dataclass
 class Readiness:
     """Readiness of one database: whether its indexes and data are prepared, and whether it answers."""
 
-    def __init__(
-        self,
-        database: Database,
-        timeout_seconds: float,
-        poll_seconds: float = _POLL_SECONDS,
-        stats: JobStats | None = None,
-    ) -> None:
-        self.database = database
-        self._poll_seconds = poll_seconds
-        self.timeout_seconds = timeout_seconds
+    database: Database
+    timeout_seconds: float
+    poll_seconds: float = _POLL_SECONDS
+    stats: JobStats | None = None
+
+    def __post_init__(self) -> None:
         self.not_ready_reason: str | None = "the indexes do not exist yet"
-        self.upgrading = MigrationRunner(database, stats)
+        self.upgrading = MigrationRunner(self.database, self.stats)
         self._logged = ""
 
     async def prepare(self) -> None:
@@ -58,7 +56,7 @@ class Readiness:
         The database is then not used, and prepared again when its version fits.
         """
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(self.poll_seconds)
             if self.not_ready_reason is None:
                 with suppress(UnavailableError, PyMongoError):
                     await self._check_version()

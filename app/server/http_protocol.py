@@ -19,7 +19,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.browser_security.middleware import HEADERS
+from app.browser_security import HEADERS
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

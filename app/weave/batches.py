@@ -8,7 +8,6 @@ whole, so that the program's log shows the reason. The server logs one line for 
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -16,10 +15,9 @@ from typing import Any, Final, TypeVar
 from starlette.responses import Response
 
 from app.http.errors import reason, weave_status
-from app.weave import calls, feedback
-from app.weave.request_body import LARGE, Body, Items
+from app.weave import calls
+from app.weave.messages import LARGE, Body, Items, answer
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, FeedbackCreateReq, Start
-from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative
@@ -42,9 +40,6 @@ _MAX_VALUES: Final = 800_000
 
 _MOST_REASONS: Final = 1_000
 _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
-
-_NOTHING_STORED: Final = re.compile("; (assume )?nothing was stored")
-"""Start of the claim in the errors of stores that no item is stored."""
 
 _BATCH: Final = "batch"
 _LOGGED: Final = 3
@@ -83,12 +78,11 @@ class Outcome:
 
     def passing(self, error: StoreError, position: int) -> StoreError:
         """Return the error for the whole batch if the server cannot store the item now and the client should retry."""
-        claim = _NOTHING_STORED.search(error.message)
-        if not claim or not self.is_partly_stored:
+        if error.cause_if_unstored is None or not self.is_partly_stored:
             return error
         # The error comes from code that does not know about earlier items of the batch.
         return error.reworded(
-            f"{error.message[: claim.start()]}; items before {self.items.at(position)} may be stored, send the whole "
+            f"{error.cause_if_unstored}; items before {self.items.at(position)} may be stored, send the whole "
             "batch again a little later"
         )
 
@@ -98,7 +92,9 @@ class Outcome:
             return
         self.refused[position] = reason(error) if len(self.refused) < _MOST_REASONS else _NO_REASON
         if self._first is None or position < self._first[0]:
-            self._first = position, _without_traceback(error)
+            # Its traceback and causes would keep the whole body in memory.
+            error.__context__ = error.__cause__ = None
+            self._first = position, error.with_traceback(None)
 
     def refuse_for_good(self, position: int, error: StoreError) -> None:
         """Record why an item is not stored, unless it may be stored when the client sends it again.
@@ -207,12 +203,12 @@ async def create_feedback(stores: Stores, body: Body) -> Response:
                 raise
         else:
             for (position, _), row in zip(waiting, rows, strict=True):
-                outcome.results[position] = feedback.answered(row)
+                outcome.results[position] = calls.feedback_answer(row)
             outcome.is_partly_stored = True
             return
         for position, req in waiting:
             try:
-                outcome.results[position] = feedback.answered(await stores.feedback.create_one(req.to_store()))
+                outcome.results[position] = calls.feedback_answer(await stores.feedback.create_one(req.to_store()))
                 outcome.is_partly_stored = True
             except StoreError as error:
                 outcome.refuse_for_good(position, error.prefixed(outcome.items.at(position)))
@@ -271,9 +267,3 @@ async def _store(
         await write_waiting()
     outcome.check()
     return answer({"res": [outcome.result(position) async for position in cooperative(range(len(items)))]})
-
-
-def _without_traceback(error: StoreError) -> StoreError:
-    """Return the error without its traceback and causes, which would keep the whole body in memory."""
-    error.__context__ = error.__cause__ = None
-    return error.with_traceback(None)

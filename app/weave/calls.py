@@ -1,17 +1,17 @@
-"""Endpoints of the Weave SDK for calls, without their batches.
+"""Endpoints of the Weave SDK for calls and feedback, without their batches.
 
 A call is the reference's CallSchema as JSON, built from stored JSON texts without parsing them.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
 
-from app.weave import feedback, responses
-from app.weave.request_body import Body, InvalidRequestError
+from app.weave import messages
+from app.weave.messages import Body, InvalidRequestError
 from app.weave.request_models import (
     CallEndReq,
     CallReadReq,
@@ -19,15 +19,20 @@ from app.weave.request_models import (
     CallsQueryReq,
     CallStartReq,
     CallUpdateReq,
+    FeedbackCreateReq,
+    FeedbackReplaceReq,
+    FieldsQueryReq,
+    PurgeReq,
 )
 from graphql_schema.context import Stores
 from stores.calls import Expansion
-from stores.calls.fields import PRICES
-from stores.calls.summaries import SUMMARY
+from stores.calls.fields import PRICES, SUMMARY
 from stores.costs import bill
 from stores.database.paced_steps import weighted_batches
-from stores.json import codec
-from stores.paging import Page, PageRequest, Row
+from stores.feedback import NewFeedback
+from stores.json import codec, paths
+from stores.paging import JsonField, Page, PageRequest, Row
+from stores.query import Query
 
 _Key = tuple[str, str]
 """Project id and id of a call."""
@@ -86,12 +91,12 @@ async def read(stores: Stores, req: CallReadReq) -> object:
 
 async def stream_query(stores: Stores, req: CallsQueryReq) -> Response:
     """Return matching calls as JSON lines."""
-    return await responses.lines(_row_chunks(stores, req))
+    return await messages.lines(_row_chunks(stores, req))
 
 
 async def query(stores: Stores, req: CallsQueryReq) -> Response:
     """Return matching calls as one JSON list."""
-    return await responses.listed("calls", _row_chunks(stores, req))
+    return await messages.listed("calls", _row_chunks(stores, req))
 
 
 async def _row_chunks(stores: Stores, req: CallsQueryReq) -> AsyncGenerator[bytes, None]:
@@ -104,10 +109,10 @@ async def _row_chunks(stores: Stores, req: CallsQueryReq) -> AsyncGenerator[byte
     expansion = None
     if req.expand_columns:
         expansion = Expansion(req.expand_columns, req.return_expanded_column_values is not False)
-    at_once = _EXPANDED_AT_ONCE if expansion else responses.READ_AT_ONCE
+    at_once = _EXPANDED_AT_ONCE if expansion else messages.READ_AT_ONCE
     read_page = partial(stores.calls.page, expansion=expansion)
-    async for page in responses.pages(read_page, req, {"id", _SIZE}, req.filter):
-        for part in weighted_batches(page.rows, _SIZE, responses.BYTES_AT_ONCE, at_once):
+    async for page in messages.pages(read_page, req, {"id", _SIZE}, req.filter):
+        for part in weighted_batches(page.rows, _SIZE, messages.BYTES_AT_ONCE, at_once):
             found = await stores.calls.by_keys([(req.project_id, row["id"]) for row in part], wanted, expansion)
             # Leave out calls that were deleted since their ids were found.
             rows = [row for row in found.values() if row]
@@ -162,7 +167,7 @@ async def _call_json(
     counts = await stores.feedback.of_calls.count([_key(row) for row in rows], frozenset())
     for row in rows:
         row[_COUNT] = counts[_key(row)]
-    for part in weighted_batches(rows, _COUNT, _FEW, responses.READ_AT_ONCE):
+    for part in weighted_batches(rows, _COUNT, _FEW, messages.READ_AT_ONCE):
         keys = [_key(row) for row in part if row[_COUNT]]
         pages = await _feedback_pages(stores, keys, PageRequest(_FEW)) if keys else {}
         for row in part:
@@ -178,14 +183,14 @@ async def _feedback_json(stores: Stores, key: _Key, page: Page | None) -> AsyncG
     comma = b""
     while page and page.rows:
         for row in page.rows:
-            yield comma + codec.dumps(feedback.fields_of(row, feedback.ON_CALLS))
+            yield comma + codec.dumps(_feedback_fields(row, _FEEDBACK_ON_CALLS))
             comma = b","
         request = PageRequest(_FEW, page.cursor(page.rows[-1]))
         page = (await _feedback_pages(stores, [key], request))[key] if page.has_next else None
 
 
 async def _feedback_pages(stores: Stores, keys: Sequence[_Key], request: PageRequest) -> dict[_Key, Page]:
-    return await stores.feedback.of_calls.pages(keys, frozenset(feedback.ON_CALLS), request, frozenset())
+    return await stores.feedback.of_calls.pages(keys, frozenset(_FEEDBACK_ON_CALLS), request, frozenset())
 
 
 def _parts(row: Row, wanted: frozenset[str]) -> tuple[bytes, bytes]:
@@ -193,7 +198,7 @@ def _parts(row: Row, wanted: frozenset[str]) -> tuple[bytes, bytes]:
 
     Without a summary the first chunk is the whole call.
     """
-    fields = responses.plain(row, [name for name in (*_ALWAYS, *_PLAIN) if name in wanted])
+    fields = messages.plain(row, [name for name in (*_ALWAYS, *_PLAIN) if name in wanted])
     texts = row.get("json", {})
     fields |= _REQUIRED_OBJECTS
     fields |= {name: orjson.Fragment(texts[name]) for name in _JSON if name in wanted and name in texts}
@@ -220,7 +225,7 @@ def _costs(row: Row) -> dict[str, Any]:
     """Return the cost of the call's usage by model."""
     used = row.get("usage")
     lines = bill(used, row["started_at"], row[PRICES]) if used else []
-    return {line["model"]: responses.plain(line, [name for name in _COST_KEYS if name in line]) for line in lines}
+    return {line["model"]: messages.plain(line, [name for name in _COST_KEYS if name in line]) for line in lines}
 
 
 _COST_KEYS: Final[tuple[str, ...]] = (
@@ -234,3 +239,79 @@ _COST_KEYS: Final[tuple[str, ...]] = (
 
 def _key(row: Row) -> _Key:
     return row["project_id"], row["id"]
+
+
+_READ_AT_ONCE: Final = 32
+"""Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
+
+_NUMBER: Final = "count(*)"
+_PAYLOAD: Final = "payload"
+_FEEDBACK_ON_CALLS: Final = (
+    *("id", "feedback_type", "weave_ref", "creator", "created_at", "wb_user_id"),
+    *("runnable_ref", "call_ref", "trigger_ref", "annotation_ref", _PAYLOAD),
+)
+"""Fields of feedback that is part of a call's summary."""
+
+_FEEDBACK_FIELDS: Final = ("project_id", *_FEEDBACK_ON_CALLS)
+
+
+async def create_feedback(stores: Stores, body: Body) -> object:
+    """Store one feedback item; a retry of the same request stores no second item."""
+    new = _new_feedback(body, await body.read(FeedbackCreateReq))
+    return feedback_answer(await stores.feedback.create_one(new))
+
+
+async def replace_feedback(stores: Stores, body: Body) -> object:
+    """Replace a feedback item by a new one."""
+    req = await body.read(FeedbackReplaceReq)
+    return feedback_answer(await stores.feedback.replace(req.feedback_id, _new_feedback(body, req)))
+
+
+def _new_feedback(body: Body, req: FeedbackCreateReq) -> NewFeedback:
+    new = req.to_store()
+    new.id = new.id if new.id is not None else body.retry_id
+    return new
+
+
+def feedback_answer(row: Row) -> dict[str, Any]:
+    """Return the fields of a new feedback item that its writer gets."""
+    return _feedback_fields(row, ("id", "created_at", "wb_user_id", _PAYLOAD))
+
+
+async def purge_feedback(stores: Stores, req: PurgeReq) -> object:
+    """Delete the feedback that matches a query; return how many items were deleted."""
+    return {"num_purged": await stores.feedback.purge(req.project_id, Query(req.query))}
+
+
+async def query_feedback(stores: Stores, req: FieldsQueryReq) -> object:
+    """Return the feedback that matches a query, or its number if only `count(*)` is requested."""
+    if req.fields == [_NUMBER]:
+        return {"result": [{_NUMBER: await stores.feedback.count(req.project_id, query=req.where)}]}
+    names = messages.selected(req.fields, _FEEDBACK_FIELDS, _PAYLOAD)
+    wanted = {name.partition(".")[0] for name in names}
+    found = messages.pages(stores.feedback.page, req, wanted, size=_READ_AT_ONCE)
+    return await messages.listed("result", messages.encoded(found, lambda row: _selection(row, names)))
+
+
+def _selection(row: Row, names: Iterable[str]) -> dict[str, Any]:
+    """Return the named fields.
+
+    A path into the payload yields text, as in the reference, and empty text if the path is missing.
+    """
+    plain = _feedback_fields(row, [name for name in names if "." not in name])
+    return {name: plain[name] if name in plain else _text(row, name) for name in names}
+
+
+def _text(row: Row, name: str) -> str:
+    value = paths.follow(JsonField(_PAYLOAD).value(row), paths.split(name)[1:])
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else codec.encode(value)
+
+
+def _feedback_fields(row: Row, names: Iterable[str]) -> dict[str, Any]:
+    """Return the named fields of a row, with the payload as its stored JSON text."""
+    fields = messages.plain(row, names)
+    if _PAYLOAD in fields:
+        fields[_PAYLOAD] = orjson.Fragment(row["json"][_PAYLOAD])
+    return fields

@@ -13,11 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from app.auth.permissions import access_of
 from app.http.connections import FORM, media_type_of
 from app.http.errors import BodyTimeoutError
-from app.http.multipart_parser import FormReader
-from app.http.request_body import FileMemory, announced_bytes, iter_chunks, never
-from app.weave.request_body import InvalidRequestError
+from app.http.request_body import FileMemory, FormReader, announced_bytes, iter_chunks, never
+from app.weave.messages import InvalidRequestError, answer
 from app.weave.request_models import DigestReq
-from app.weave.responses import answer
 from graphql_schema.context import Stores
 from stores.concurrency.quotas import Reservation
 from stores.errors import StoreError

@@ -1,17 +1,14 @@
-"""Endpoints of the Weave SDK for the server, projects, threads and prices."""
+"""Endpoints of the Weave SDK for projects, threads and prices."""
 
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import responses
+from app.weave import messages
 from app.weave.request_models import CostCreateReq, FieldsQueryReq, OfProject, PurgeReq, ThreadsQueryReq
 from graphql_schema.context import Stores
 from stores.paging import Page
 from stores.query import Query
-
-SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
-"""Versions that accept every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
 
 _SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
 _THREAD: Final = (
@@ -40,8 +37,8 @@ async def threads(stores: Stores, req: ThreadsQueryReq) -> Response:
     async def read(*arguments: Any) -> Page:
         return await stores.threads.page(*arguments[:-1])
 
-    found = responses.pages(read, req, _THREAD, req.filter)
-    return await responses.lines(responses.encoded(found, lambda row: responses.plain(row, _THREAD)))
+    found = messages.pages(read, req, _THREAD, req.filter)
+    return await messages.lines(messages.encoded(found, lambda row: messages.plain(row, _THREAD)))
 
 
 async def create_costs(stores: Stores, req: CostCreateReq) -> object:
@@ -53,9 +50,9 @@ async def create_costs(stores: Stores, req: CostCreateReq) -> object:
 
 async def costs(stores: Stores, req: FieldsQueryReq) -> Response:
     """Return the prices that match a query."""
-    names = responses.selected(req.fields, _COST)
-    found = responses.pages(stores.costs.page, req, names)
-    return await responses.listed("results", responses.encoded(found, lambda row: responses.plain(row, names)))
+    names = messages.selected(req.fields, _COST)
+    found = messages.pages(stores.costs.page, req, names)
+    return await messages.listed("results", messages.encoded(found, lambda row: messages.plain(row, names)))
 
 
 async def purge_costs(stores: Stores, req: PurgeReq) -> object:

@@ -17,13 +17,13 @@ from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.images import ImageInputs
 from stores.json import AnyJson
-from stores.objects import ObjectsFilter, ObjectVersion, builtin
+from stores.objects import ObjectsFilter, ObjectVersion, classes
 from stores.query import Query
 from stores.query.sort import SortBy, check_key_count
 from stores.refs import is_ref, parse
 from stores.refs.store import MAX_REFS
 from stores.tables import Append, Insert, Pop, RowFilter, TableUpdate
-from stores.threads.filters import ThreadsFilter
+from stores.threads import ThreadsFilter
 
 _log: Final = logging.getLogger("loomql")
 
@@ -175,11 +175,11 @@ class CallReadReq(OfProject):
     include_total_storage_size: bool | None = None
 
 
-class Sort(builtin.SortBy, extra="ignore"):
+class Sort(classes.SortBy, extra="ignore"):
     """One sort key."""
 
 
-class Filter(builtin.CallsFilter, extra="ignore"):
+class Filter(classes.CallsFilter, extra="ignore"):
     """Filter of calls."""
 
     def to_store(self) -> CallsFilter:

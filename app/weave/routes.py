@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +16,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from app import runtime
 from app.admission import Admission, quota_key_of
 from app.auth.permissions import IN_PATH, OPEN, RoutePermission
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
-from app.runtime import heap_trimming
-from app.weave import batches, calls, completions, feedback, files, objects, projects, tables, wandb_graphql
-from app.weave.request_body import Body, read_sdk_body
-from app.weave.responses import answer
+from app.weave import batches, calls, completions, files, objects, projects, wandb_graphql
+from app.weave.messages import Body, answer, read_sdk_body
 from graphql_schema.context import Stores
 from stores.security.access import Role
 
@@ -53,20 +53,20 @@ _POSTS: Final[dict[str, tuple[_Endpoint, RoutePermission]]] = {
     "/obj/delete": (objects.delete, _WRITER),
     "/objs/query": (objects.query, _READER),
     "/refs/read_batch": (objects.read_refs, _READER),
-    "/table/create": (tables.create, _WRITER),
-    "/table/create_from_digests": (tables.create_from_digests, _WRITER),
-    "/table/update": (tables.update, _WRITER),
-    "/table/query": (tables.query, _READER),
-    "/table/query_stats": (tables.query_stats, _READER),
-    "/table/query_stats_batch": (tables.query_stats_batch, _READER),
+    "/table/create": (objects.create_table, _WRITER),
+    "/table/create_from_digests": (objects.create_table_from_digests, _WRITER),
+    "/table/update": (objects.update_table, _WRITER),
+    "/table/query": (objects.query_table, _READER),
+    "/table/query_stats": (objects.table_stats, _READER),
+    "/table/query_stats_batch": (objects.tables_stats, _READER),
     "/files/content": (files.content, _READER),
     "/file/content": (files.content, _READER),
     "/files/stats": (projects.files_stats, _READER),
-    "/feedback/create": (feedback.create, _WRITER),
+    "/feedback/create": (calls.create_feedback, _WRITER),
     "/feedback/batch/create": (batches.create_feedback, _WRITER),
-    "/feedback/query": (feedback.query, _READER),
-    "/feedback/purge": (feedback.purge, _WRITER),
-    "/feedback/replace": (feedback.replace, _WRITER),
+    "/feedback/query": (calls.query_feedback, _READER),
+    "/feedback/purge": (calls.purge_feedback, _WRITER),
+    "/feedback/replace": (calls.replace_feedback, _WRITER),
     "/cost/create": (projects.create_costs, _WRITER),
     "/cost/query": (projects.costs, _READER),
     "/cost/purge": (projects.purge_costs, _WRITER),
@@ -85,8 +85,6 @@ WEAVE_PERMISSIONS: Final = {
     **{f"{method} {WEAVE_PREFIX}/{{path:path}}": OPEN for method in sorted(_METHODS) if method != "HEAD"},
 }
 """Permission by route."""
-
-_UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 
 _QUERIES: Final = Path(__file__).with_name("links.graphql").read_text().split("\n\n")
 _CALL, _VERSION, _PROJECT = (f"{query.strip()}\n" for query in _QUERIES)
@@ -117,6 +115,7 @@ def query_of_link(path: str) -> str | None:
     return urlencode({"query": query, "variables": json.dumps(variables, indent=2)}, quote_via=quote)
 
 
+@dataclass(eq=False)
 class WeaveDoor:
     """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
@@ -124,33 +123,26 @@ class WeaveDoor:
     `introspection` allows schema introspection in W&B lookups.
     """
 
-    def __init__(
-        self,
-        max_body_bytes: int,
-        max_file_bytes: int,
-        admission: Admission,
-        *,
-        introspection: bool = True,
-    ) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._max_file_bytes = max_file_bytes
-        self._admission = admission
+    max_body_bytes: int
+    max_file_bytes: int
+    admission: Admission
+    _: KW_ONLY
+    introspection: bool = True
+
+    def __post_init__(self) -> None:
         self._posts: dict[str, _Endpoint] = {
             **{path: endpoint for path, (endpoint, _) in _POSTS.items()},
-            "/graphql": partial(wandb_graphql.look_up, introspection=introspection),
-            "/image/create": partial(completions.create_images, max_bytes=max_file_bytes),
+            "/graphql": partial(wandb_graphql.look_up, introspection=self.introspection),
+            "/image/create": partial(completions.create_images, max_bytes=self.max_file_bytes),
         }
 
     def mount(self) -> Mount:
         """Return the routes under the prefix, with a JSON 404 for unknown paths."""
-        routes: list[BaseRoute] = [
-            Route(
-                path,
-                error_boundary(partial(self._post, endpoint, _request_model(endpoint)), weave_error),
-                methods=["POST"],
-            )
-            for path, endpoint in self._posts.items()
-        ]
+        routes: list[BaseRoute] = []
+        for path, endpoint in self._posts.items():
+            _, argument, *_ = inspect.signature(endpoint).parameters.values()
+            post = error_boundary(partial(self._post, endpoint, argument.annotation), weave_error)
+            routes.append(Route(path, post, methods=["POST"]))
         create_file = error_boundary(self._create_file, weave_error)
         routes += [Route(path, create_file, methods=["POST"]) for path in _FILES]
         routes += [
@@ -160,23 +152,23 @@ class WeaveDoor:
         return Mount(WEAVE_PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, model: type[Any], request: Request) -> Response:
-        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            body = await read_sdk_body(request, self._max_body_bytes, reservation)
-            is_counted = endpoint not in _UNCOUNTED
-            slot = self._admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
+        with self.admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            body = await read_sdk_body(request, self.max_body_bytes, reservation)
+            is_counted = endpoint not in (completions.create, completions.create_stream)
+            slot = self.admission.operations.operation(quota_key_of(request.scope)) if is_counted else nullcontext()
             try:
                 async with slot:
                     argument = body if model is Body else await body.read(model)
                     content = await endpoint(request.state["stores"], argument)
                     return content if isinstance(content, Response) else answer(content)
             finally:
-                if len(body.text) > heap_trimming.LARGE:
+                if len(body.text) > runtime.TRIM_AFTER_BYTES:
                     del body
-                    await asyncio.to_thread(heap_trimming.trim_heap)
+                    await asyncio.to_thread(runtime.trim_heap)
 
     async def _create_file(self, request: Request) -> Response:
-        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
-            return await files.create(request.state["stores"], request, reservation, self._max_file_bytes)
+        with self.admission.memory.reservation(quota_key_of(request.scope)) as reservation:
+            return await files.create(request.state["stores"], request, reservation, self.max_file_bytes)
 
     async def _unknown(self, request: Request) -> Response:
         """Redirect a link that the SDK prints to GraphiQL; answer anything else with 404.
@@ -193,12 +185,6 @@ class WeaveDoor:
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, 404)
 
 
-def _request_model(endpoint: _Endpoint) -> type[Any]:
-    """Return the type that an endpoint takes besides the stores."""
-    _, argument, *_ = inspect.signature(endpoint).parameters.values()
-    model: type[Any] = argument.annotation
-    return model
-
-
 async def _server_info(_request: Request) -> Response:
-    return answer(projects.SERVER_INFO)
+    """Return versions that accept every version of the SDK, which in turn requires a minimum version of the server."""
+    return answer({"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"})

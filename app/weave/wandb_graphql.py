@@ -10,7 +10,7 @@ import graphql
 from graphql import ExecutionResult, GraphQLError
 
 from app.http.errors import reason
-from app.weave.request_body import Body
+from app.weave.messages import Body
 from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error
@@ -69,9 +69,6 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
     return dict(error.formatted)
 
 
-_LOCAL: Final = dict.fromkeys(("id", "username", "name", "entity"), LOCAL_USER)
-
-
 def _root(stores: Stores, caller: Caller) -> dict[str, object]:
     """Return the values of the fields of queries and mutations, or functions of their arguments."""
 
@@ -91,7 +88,8 @@ def _root(stores: Stores, caller: Caller) -> dict[str, object]:
         "project": project,
         "upsertModel": upsert_model,
         "entity": lambda _info, name: _entity(name),
-        "viewer": {**_LOCAL, "defaultEntity": _entity(LOCAL_USER)},
+        "viewer": dict.fromkeys(("id", "username", "name", "entity"), LOCAL_USER)
+        | {"defaultEntity": _entity(LOCAL_USER)},
         "serverInfo": {"frontendHost": None},
     }
 

@@ -6,6 +6,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md describes the me
 import asyncio
 from collections.abc import Coroutine, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, nullcontext, suppress
+from dataclasses import KW_ONLY, dataclass, field
 from types import NoneType
 from typing import Any, Final
 
@@ -17,17 +18,16 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from app.admission import quota_key_of
-from app.admission.limits import TokenBuckets
+from app.admission import TokenBuckets, quota_key_of
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.auth.sessions import unauthenticated_error
-from app.browser_security.middleware import Origins
+from app.browser_security import Origins
 from app.graphql_http.endpoint import GraphQLHTTP, Operation
 from app.graphql_http.trusted_documents import asks_for_none
 from app.http import connections
 from app.http.errors import plain_error
 from app.observability.requests import INTERNAL, RequestRecord, current_record
-from app.runtime.shutdown import Shutdown
+from app.runtime import Shutdown
 from app.websocket import protocol
 from graphql_schema.engine.hints import StreamHints
 from graphql_schema.engine.operations import Prepared, SharedResult
@@ -94,6 +94,7 @@ def _wrong_member(members: Mapping[str, object], expected: _Members) -> str | No
     return next((name for name, types in expected.items() if not isinstance(members.get(name), types)), None)
 
 
+@dataclass(eq=False)
 class GraphQLWebSocket:
     """ASGI application for GraphQL over WebSocket; pages of other origins are refused.
 
@@ -106,22 +107,15 @@ class GraphQLWebSocket:
         patience_seconds: time limit of running operations at a shutdown.
     """
 
-    def __init__(
-        self,
-        http: GraphQLHTTP,
-        *,
-        max_operations: int = 100,
-        init_timeout_seconds: float = 10,
-        origins: Origins | None = None,
-        shutdown: Shutdown | None = None,
-        patience_seconds: float = 8.0,
-    ) -> None:
-        self.http = http
-        self.max_operations = max_operations
-        self.init_timeout_seconds = init_timeout_seconds
-        self.shutdown = shutdown or Shutdown()
-        self.patience_seconds = patience_seconds
-        self._origins = origins or Origins()
+    http: GraphQLHTTP
+    _: KW_ONLY
+    max_operations: int = 100
+    init_timeout_seconds: float = 10
+    origins: Origins = field(default_factory=Origins)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    patience_seconds: float = 8.0
+
+    def __post_init__(self) -> None:
         self._connections: set[Connection] = set()
         self.shutdown.on_start(self._close_all)
 
@@ -134,7 +128,7 @@ class GraphQLWebSocket:
             except StoreError as error:
                 await plain_error(scope, error)(scope, receive, send)
                 return
-            if self._origins.refuses(None, socket.headers):
+            if self.origins.refuses(None, socket.headers):
                 await socket.close(WS_1008_POLICY_VIOLATION)  # before the connection is accepted: status 403
             elif GRAPHQL_TRANSPORT_WS_PROTOCOL not in scope["subprotocols"]:
                 await socket.accept()

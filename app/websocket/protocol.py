@@ -18,9 +18,9 @@ from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.admission.limits import TokenBuckets
+from app.admission import TokenBuckets
 from app.auth.sessions import MAX_CHARACTERS
-from app.browser_security.middleware import HEADERS
+from app.browser_security import HEADERS
 from app.http.request_body import PACE, TimeLeft
 from stores.concurrency.quotas import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
@@ -179,15 +179,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
             return False
         self.conn.data_to_send()  # the pong, which is not sent
-        self.conn.send_close(TOO_MANY_PINGS, TOO_MANY_REASON)
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY_PINGS})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        # Closing a socket with unread bytes resets the connection, and the client never reads the reason. Uvicorn
-        # closes it when the application ends, unless there is a timer.
-        self._discards, self._unparsed = True, memoryview(b"")
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        self.fail(TOO_MANY_PINGS, TOO_MANY_REASON)
         return False
+
+    def handle_parser_exception(self) -> None:
+        """Close the connection for a frame that breaks the protocol."""
+        if frame := self.conn.close_sent:
+            self.fail(frame.code, frame.reason)
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that the transport read, at most 16 KiB at a time, and reserve memory for them."""
@@ -218,9 +216,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             self._discard()
         elif self.close_sent and self._incomplete_bytes() > FREE_BYTES:
-            # Keeps reading for the client's close frame, but keeps nothing large before it.
-            self._discard()
-            self.conn.fail(TRY_AGAIN)
+            # Reads on for the client's close frame, but keeps nothing large before it.
+            self.fail(TRY_AGAIN, "")
         elif self.close_sent:
             return
         elif self.handshake_initiated:
@@ -332,20 +329,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.fail(CLIENT_TIMEOUT, f"an unfinished message {self._time_left.reason}; send it faster")
 
     def fail(self, code: int, reason: str) -> None:
-        """Close the connection, and discard what the client still sends, so that it reads the reason."""
-        if self.close_sent or self.transport.is_closing():
-            return
+        """Close the connection, unless a close frame was sent already, and discard all that the client still sends.
+
+        Closing a socket with unread bytes would reset the connection, and the client would never read the reason.
+        """
         self._discard()
+        self._discards = True
         if not self.handshake_complete:
             self.transport.abort()
             return
-        self.conn.fail(code, reason)
-        self.close_sent = True
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.read_paused = False
-        self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.fail(code, reason)
+            self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.read_paused = False
+            self.transport.resume_reading()
+            # Uvicorn closes the socket when the application ends, unless there is a timer.
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def _release(self) -> None:
         self._discard()

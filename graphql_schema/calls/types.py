@@ -24,13 +24,12 @@ from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, key_
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
-from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type
-from stores.calls.summaries import usage
+from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type, usage
 from stores.costs import bill
 from stores.paging import JsonField, Row
 from stores.refs import call_ref
 from stores.threads import Period
-from stores.traces.store import CALLS_AND_ERRORS, TOKENS_AND_COST
+from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST
 
 Types = Annotated[list[str] | None, argument("Types of feedback, at most 1,000; all types if omitted or empty.")]
 

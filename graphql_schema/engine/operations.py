@@ -37,8 +37,7 @@ from graphql_schema.engine.hints import Hint, StreamHints, start_stream_hints, w
 from graphql_schema.execution.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from graphql_schema.limits import Limits, hide_names, patch_graphql_core
 from graphql_schema.limits.cost import Extensions, TooCostlyError
-from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.time_slices import BATCH_SIZE
+from stores.concurrency.time_slices import BATCH_SIZE, SharedTimeSlices
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import codec, incremental
 

@@ -28,7 +28,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from stores import times
 from stores.errors import BadInputError
-from stores.files import strict_base64
+from stores.files import data_urls
 from stores.json.paths import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
@@ -127,7 +127,7 @@ def _scalar_literal(node: ValueNode, variables: Mapping[str, Any] | None = None)
 
 
 def _base64_in(value: object) -> bytes:
-    content = strict_base64.decode(value) if isinstance(value, str) else None
+    content = data_urls.decode_base64(value) if isinstance(value, str) else None
     if content is None:
         raise BadInputError(
             "a Base64 must be a string in the alphabet A-Z a-z 0-9 + / with its padding =, without spaces or line "
@@ -180,7 +180,7 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
         name="Base64",
         description="Bytes in Base64, with padding and without line breaks.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc4648#section-4",
-        serialize=strict_base64.encode,
+        serialize=data_urls.encode_base64,
         parse_value=_base64_in,
     ),
     Upload: strawberry.scalar(

@@ -36,8 +36,7 @@ from graphql_schema.execution.scalars import BigInt
 from graphql_schema.limits.cost_weights import Cost, declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.paging import JsonField, Row, ValueField
-from stores.usage.classes import BY_NAME
-from stores.usage.counts import FIELDS
+from stores.usage.classes import BY_NAME, FIELDS
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
 _Found = TypeVar("_Found")

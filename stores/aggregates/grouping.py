@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.errors import BadInputError
+from stores.ids import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
 
@@ -89,9 +90,6 @@ def _within(micros: Expression) -> Expression:
     return {"$max": [times.FIRST, {"$min": [times.LAST, micros]}]}
 
 
-MAX_TIMEZONE: Final = 100
-
-
 class GroupBy(StrEnum):
     """Key to group calls by; it is a field of the rows."""
 
@@ -152,8 +150,7 @@ class Grouping:
             raise BadInputError("is required with TIME_BUCKET; set a length such as DAY", "bucket")
         if self.timezone is not None and not self.bucket:
             raise BadInputError("is only for rows by time; add TIME_BUCKET to groupBy or leave it out", "timezone")
-        if self.timezone is not None and len(self.timezone) > MAX_TIMEZONE:
-            raise BadInputError(f"has {len(self.timezone):,} characters; the limit is {MAX_TIMEZONE}", "timezone")
+        check_length(self.timezone, 100, "timezone")
 
     def check_sort(self, name: str, argument: str) -> None:
         """Check that rows have the field to sort by.

@@ -13,8 +13,7 @@ from bson import Int64
 
 from stores.json.bson_copy import INT64
 from stores.query.text_expressions import Expression, let_v
-from stores.usage.classes import INPUT, Side
-from stores.usage.counts import FIELDS, PARTS, STORED
+from stores.usage.classes import FIELDS, INPUT, PARTS, STORED, Side
 
 Pipeline = list[dict[str, Any]]
 
@@ -103,8 +102,6 @@ COSTS: Final = "costs"
 UNPRICED: Final = "unpriced"
 """Name of the computed number of tokens without a price."""
 
-_MAX_INT64: Final = Int64(INT64 - 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -148,7 +145,7 @@ class Metric:
 
 
 def _bounded(number: Expression) -> Expression:
-    return {"$toLong": {"$min": [number, _MAX_INT64]}}
+    return {"$toLong": {"$min": [number, Int64(INT64 - 1)]}}
 
 
 def _mean(total: str, number: str) -> Metric:

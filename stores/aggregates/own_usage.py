@@ -18,11 +18,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stores.calls.documents import key_fields
+from stores.calls.fields import calls_match
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.text_expressions import Expression
-from stores.usage.classes import Side
-from stores.usage.counts import PARTS, REQUESTS, STORED
+from stores.usage.classes import PARTS, REQUESTS, STORED, Side
 from stores.usage.entries import SUM, UNCLEAR
 
 Pipeline = list[dict[str, Any]]
@@ -97,7 +97,7 @@ async def find_unclear(
     number = surveyed_rows[0]["calls"]
     # A call that sums up its children ends after they have reported.
     time_range = {"$gte": surveyed_rows[0]["first"] - _SKEW, "$lte": surveyed_rows[0]["last"] + _SKEW}
-    match: dict[str, Any] = {"project_id": project_id, "visible": True, "started_at": time_range}
+    match = calls_match(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
     if number <= FEW or await calls.count_documents(match, session=session, limit=limit) == limit:
@@ -149,7 +149,7 @@ def with_own_usage(
 
 def _lookup_children(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
     """Build the stage that looks up the usage of a call's children by model."""
-    match = {"$match": {"project_id": project_id, "visible": True, "usage": {"$exists": True}}}
+    match = {"$match": calls_match(project_id) | {"usage": {"$exists": True}}}
     summed = [match, {"$unwind": "$usage"}, _summed("$usage.model", counts), {"$set": {"model": "$_id"}}]
     joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _CHILD_USAGE}
     return {"$lookup": joined}

@@ -19,8 +19,7 @@ from stores.costs import Prices
 from stores.costs.pricing import plus
 from stores.errors import BadInputError
 from stores.json.bson_copy import INT64
-from stores.usage.classes import Side
-from stores.usage.counts import PARTS, REQUESTS, added, class_fields
+from stores.usage.classes import PARTS, REQUESTS, Side, added, class_fields
 from stores.usage.entries import OWN, SUM
 
 MAX_ENTRIES: Final = 1_000_000

@@ -13,10 +13,10 @@ from typing import Any, Final
 from bson import encode as bson_encode
 
 from stores import digests, refs
-from stores.calls.data_urls import extract_data_urls, may_hold_data_urls
 from stores.calls.inputs import CallEnd, CallStart, CallWrite, op_trace_name
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
+from stores.files.data_urls import extract_data_urls, may_hold_data_urls
 from stores.json import codec
 from stores.json.bson_copy import to_bson, traits_of
 from stores.usage.entries import SUM, kept_usage, usage_scope
@@ -57,7 +57,6 @@ PREDICTION_OPS: Final = r"(^|[.-])predict(_and_s|AndS)core$"
 
 _IS_PREDICTION: Final = re.compile(PREDICTION_OPS)
 _ROW: Final = re.compile(r"/id/([0-9A-Za-z]{43})$")
-_COMMON_TO_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 TURN_OF: Final[Document] = {
@@ -209,7 +208,7 @@ class _Payload:
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)
         # Few texts have the common part, which is faster to search for than all schemes.
-        may_hold_refs = _COMMON_TO_SCHEMES in text and any(scheme in text for scheme in _SCHEMES)
+        may_hold_refs = ":///" in text and any(scheme in text for scheme in _SCHEMES)
         self.refs[name] = refs.collect(value) if may_hold_refs else []
         self.size_bytes += traits.default_length(value, text)
 

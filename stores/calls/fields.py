@@ -15,13 +15,76 @@ from importlib.resources import files
 from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
-from stores.calls.summaries import SUMMARY
-from stores.errors import BadInputError
-from stores.input_checks import MAX_MEMBERS
+from stores.ids import MAX_MEMBERS, check_count
+from stores.json import codec
 from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.refs import INTERNAL_SCHEME, SCHEME, check_external
+from stores.usage.classes import class_fields
+from stores.usage.entries import by_model, sent_counts
+
+_SENT: Final = JsonField("summary")
+
+
+class Summary(JsonField):
+    """The summary of a row: the client's keys first, then `weave`, merged with the client's own `weave` keys."""
+
+    def text(self, row: Row) -> str:
+        """Return the JSON text; it parses the client's summary only if that has its own `weave`."""
+        sent = _SENT.text(row) or "{}"
+        if '"weave"' in sent:
+            return codec.encode(self.value(row))
+        comma = "," if len(sent) > len("{}") else ""
+        latency_ms = row.get("latency_ms")
+        latency_text = "" if latency_ms is None else f',"latency_ms":{int(latency_ms)}'
+        name = _name(row)
+        return f"{sent[:-1]}{comma}{_status_and_name(row['status'], name, row[name])}{latency_text}}}}}"
+
+    def value(self, row: Row) -> dict[str, Any]:
+        """Return the parsed value."""
+        sent = _object(_SENT.value(row))
+        return {**sent, "weave": _object(sent.get("weave")) | _weave(row)}
+
+
+SUMMARY: Final = Summary("summary")
+
+
+@lru_cache(1024)
+def _status_and_name(status: str, name: str, text: str) -> str:
+    """Return the JSON text of status and name under `weave`; cached, since many calls of a page share it."""
+    return f'"weave":{{"status":"{status}","{name}":{codec.encode(text)}'
+
+
+def _name(row: Row) -> str:
+    return "display_name" if row.get("display_name") else "trace_name"
+
+
+def _weave(row: Row) -> dict[str, Any]:
+    name = _name(row)
+    weave = {"status": row["status"], name: row[name]}
+    return weave | ({"latency_ms": row["latency_ms"]} if "latency_ms" in row else {})
+
+
+def usage(row: Row) -> list[dict[str, Any]]:
+    """Return the token counts per model in a row's summary: `model`, the counts as sent, and the counts by class.
+
+    Counts that were not sent, or are no 64-bit integers, are absent; a class without tokens has 0.
+    """
+    stored = {entry["model"]: entry for entry in row.get("usage", ())}
+    return [
+        {"model": model, **sent_counts(counts), **_classes(stored.get(model))}
+        for model, counts in by_model(_SENT.value(row)).items()
+    ]
+
+
+def _classes(entry: dict[str, Any] | None) -> dict[str, int]:
+    return class_fields(entry["prompt_tokens"], entry.get("classes", {})) if entry else class_fields(0, {})
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
 
 Match = dict[str, Any]
 
@@ -34,7 +97,6 @@ Number = int | None
 
 _COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
 
-_ANY_VERSION: Final = ":*"
 _NEVER_IN_OP_NAMES: Final = frozenset("/:")
 """Characters that never occur in the name of a versioned op."""
 
@@ -204,7 +266,7 @@ def op_names(project_id: str, names: Iterable[str]) -> OpNames:
     exact: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for name in names:
-        plain = name.removesuffix(_ANY_VERSION)
+        plain = name.removesuffix(":*")
         if plain != name and not SCHEME.startswith(f"{plain}:"):
             prefixes[f"{plain}:"] = None
         if name.startswith(SCHEME):
@@ -382,7 +444,10 @@ class CallsFilter:
         for name, row in FILTER_FIELDS.items():
             value = getattr(self, name)
             if isinstance(value, list):
-                _check_members(value, f"filter.{name}")
+                check_count(len(value), MAX_MEMBERS, "members", f"filter.{name}")
+                for position, member in enumerate(value):
+                    if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
+                        check_external(member, f"filter.{name}.{position}")
             if value is not None and value is not False and value != []:
                 conditions.append((row, value))
         return conditions
@@ -392,14 +457,6 @@ FILTER_FIELDS: Final[Mapping[str, FilterField]] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(CallsFilter, include_extras=True).items()
 }
 """The declarations of the filter's fields."""
-
-
-def _check_members(members: list[str], argument: str) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", argument)
-    for position, member in enumerate(members):
-        if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
-            check_external(member, f"{argument}.{position}")
 
 
 def calls_match(

@@ -39,17 +39,15 @@ from stores.database.connection import IN_PYTHON, in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.ids import check_project_id
-from stores.input_checks import MAX_NAME
+from stores.ids import MAX_NAME, check_count, check_project_id
 from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.fields import FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
-from stores.query.parser import MAX_FIELD_ACCESSES
+from stores.query.parser import MAX_FIELD_ACCESSES, Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
 from stores.relations import OneToMany
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
@@ -137,9 +135,8 @@ class CallsQuery:
         self._can_look_up_in_order = not (self._newest or sorts_behind_refs or sorts_by_cost)
         """True if calls can be looked up in order, one by one, until a page is full."""
         self._operation = compile_calls_query(query, FeedbackFieldTable(fields), project_id) if query else None
-        count = self._refs.count(self._operation) if self._refs and self._operation else 0
-        if count > MAX_CONDITIONS:
-            raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
+        if self._refs and self._operation:
+            check_count(self._refs.count(self._operation), MAX_CONDITIONS, "fields behind refs", "query")
         self._needs_cost = sorts_by_cost or bool(self._operation and uses_cost(self._operation))
         self._operation_after_python = self._operation
         self._scope_without_python: Sequence[object] = ()
@@ -310,14 +307,17 @@ class CallsQuery:
             if self._newest:
                 found = self._newest.lookups(database, project_id, match, results)
             compiled = ListQuery(last, self._order, [*found, *lookups])
-        needs_scope = self._prequeries or prices or self._prefixes
+        # Cursors belong to the same list, with or without evaluation in Python.
+        scope = self._scope_without_python
+        if self._prequeries or prices or self._prefixes:
+            types = self._newest.types if self._newest else []
+            scope = calls_match(project_id, self._filter), self._operation, types, self._behind_refs
         by_feedback = None
         if self._feedback_sort and session:
             by_feedback = self._feedback_sort(database, project_id, match, narrowing, session)
         return replace(
             compiled,
-            # Cursors belong to the same list, with or without evaluation in Python.
-            cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python,
+            cursor_scope=scope,
             session=session,
             calls_by_feedback=by_feedback,
             is_complete=None not in results.values(),
@@ -336,11 +336,6 @@ class CallsQuery:
     def _behind_refs(self) -> Pipeline:
         """The stages that read referenced values."""
         return self._refs.lookups(self._database, self._project_id, self._operation) if self._refs else []
-
-    @property
-    def _cursor_scope(self) -> Sequence[object]:
-        types = self._newest.types if self._newest else []
-        return calls_match(self._project_id, self._filter), self._operation, types, self._behind_refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +466,16 @@ async def op_versions(
         return ()
     cache, key = _CACHES.setdefault(database, OrderedDict()), (project_id, readable)
     if key not in cache or not (may_be_cached or cache[key] is None):
-        stages = _distinct_stages(database.calls.name, project_id, readable)
+        # Each name once, from an index alone.
+        first, *others = [
+            [
+                {"$match": calls_match(project_id) | {OP_NAME.path: starting_with(prefix)}},
+                {"$group": {"_id": f"${OP_NAME.path}"}},
+            ]
+            for prefix in readable
+        ]
+        unions: Pipeline = [{"$unionWith": {"coll": database.calls.name, "pipeline": other}} for other in others]
+        stages: Pipeline = [*first, *unions, {"$limit": MAX_VERSIONS + 1}]
         rows = await all_rows(database.calls, stages, MAX_VERSIONS + 2, session)
         cache[key] = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
     cache.move_to_end(key)
@@ -479,16 +483,6 @@ async def op_versions(
     if len(cache) > _MAX_CACHED:
         cache.popitem(last=False)
     return names
-
-
-def _distinct_stages(calls: str, project_id: str, prefixes: Sequence[str]) -> Pipeline:
-    """Build the stages that find each op name with a prefix once, from an index alone."""
-    each_once: Match = {"$group": {"_id": f"${OP_NAME.path}"}}
-    first, *others = [
-        [{"$match": calls_match(project_id) | {OP_NAME.path: starting_with(prefix)}}, each_once] for prefix in prefixes
-    ]
-    unions: Pipeline = [{"$unionWith": {"coll": calls, "pipeline": other}} for other in others]
-    return [*first, *unions, {"$limit": MAX_VERSIONS + 1}]
 
 
 def compile_calls_query(query: Query, fields: FieldTable, project_id: str) -> Operand:
@@ -608,12 +602,4 @@ def conjuncts(operation: Operand) -> tuple[Operand, ...]:
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:
     """Build the relation to the visible calls that have a value in a field, or in a member of a list field."""
-    return OneToMany(
-        database,
-        database.calls,
-        field,
-        _OLDEST_FIRST,
-        match,
-        paths_of,
-        finish=add_computed_fields,
-    )
+    return OneToMany(database, database.calls, field, _OLDEST_FIRST, match, paths_of, finish=add_computed_fields)

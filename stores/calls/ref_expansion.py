@@ -16,10 +16,11 @@ from stores.calls.fields import CALL_FIELDS
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database
 from stores.errors import BadInputError
+from stores.ids import check_count
 from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access, Field, FieldTable, Kind, is_index
-from stores.query.syntax_tree import Operand, iter_gets, iter_text_gets
+from stores.query.parser import Operand, iter_gets, iter_text_gets
 from stores.query.text_expressions import Expression, let_v
 from stores.refs import SCHEME, Ref, inner_ref
 from stores.refs.store import MAX_CHARACTERS, Budget, resolve
@@ -31,8 +32,6 @@ MAX_CONDITIONS: Final = 10
 """Fields behind refs per query."""
 
 _ARGUMENT: Final = "expand_columns"
-_KINDS: Final = ("object", "op")
-_TO_ROW: Final = "/attr/rows/id/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,7 @@ class Expansion:
         Raises:
             BadInputError: if a name is no path into the JSON of calls, or if there are more than `MAX_COLUMNS`.
         """
-        if len(self.names) > MAX_COLUMNS:
-            raise BadInputError(f"has {len(self.names):,} columns; the limit is {MAX_COLUMNS}", _ARGUMENT)
+        check_count(len(self.names), MAX_COLUMNS, "columns", _ARGUMENT)
         columns = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
         return tuple(sorted(dict.fromkeys(columns), key=lambda column: len(column.keys)))
 
@@ -313,10 +311,10 @@ def _split_ref(project_id: str, origin: Access) -> Expression:
     Any other value has no version, or a row digest that matches nothing.
     """
     start = f"{SCHEME}{project_id}/"
-    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in _KINDS]
+    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in ("object", "op")]
     inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
     kind_and_name = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
-    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, _TO_ROW]}
+    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, "/attr/rows/id/"]}
     found = let_v(_text(_object_path(origin)), {"$cond": [{"$or": starts}, parts, []]})
     row = {"$cond": [{"$gt": [{"$size": "$$v"}, 2]}, "", {"$arrayElemAt": ["$$v", 1]}]}
     return let_v(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ValidationError
 from stores import refs
 from stores.errors import NotFoundError, ObjectDeletedError
 from stores.objects import ObjectsStore
-from stores.objects.builtin import Provider, ProviderModel, without_type_marks
-from stores.objects.documents import LATEST
-from stores.objects.inputs import MAX_OBJECT_ID
+from stores.objects.classes import Provider, ProviderModel, without_type_marks
+from stores.objects.documents import LATEST, MAX_OBJECT_ID
 from stores.paging import JsonField
 from stores.providers import Endpoint, ProviderError, Providers
 
@@ -45,9 +44,7 @@ _NO_STREAM_OPTIONS: Final = ("mistral", "perplexity")
 
 _PREFIX: Final = "custom::"
 _API_KEY: Final = "api_key"
-_API_KEY_HEADERS: Final = ("authorization", _API_KEY)
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
-_VAL: Final = JsonField("val")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 _Class = TypeVar("_Class", bound=BaseModel)
@@ -164,7 +161,7 @@ class EndpointResolver:
                 f'builtinObjectClass: "{kind.__name__}".'
             ) from None
         try:
-            return kind.model_validate(without_type_marks(_VAL.value(row)))
+            return kind.model_validate(without_type_marks(JsonField("val").value(row)))
         except ValidationError:
             raise ProviderError(f"Object {object_id}:{version} is not a {kind.__name__}.") from None
 
@@ -217,7 +214,7 @@ def _with_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
 
 def _has_api_key(headers: Mapping[str, str]) -> bool:
     """Return True if the caller sends an API key."""
-    return any(header.lower() in _API_KEY_HEADERS for header in headers)
+    return any(header.lower() in ("authorization", _API_KEY) for header in headers)
 
 
 def _object_name(text: str) -> str:

@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.writes import end_if_running
+from stores.calls.store import end_if_running
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.stream_assembly import AssembledCompletion
 from stores.concurrency.quotas import Limiter, quota_refusal
@@ -31,8 +31,7 @@ from stores.database import Database, database_query, database_write
 from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseExpiredError, LeaseLostError
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
-from stores.ids import check_project_id, new_id
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import MAX_NAME, check_count, check_length, check_project_id, new_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit
@@ -57,8 +56,6 @@ _TYPES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "tool_choice": ((str, dict), 'a string such as "auto", or a JSON object'),
     "extra_headers": (dict, "a JSON object from names to strings"),
 }
-_OF_OBJECTS: Final = ("messages", "tools", "functions")
-_MAX_HEADERS: Final = 50
 _VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 MAX_SECONDS: Final = 3600
 """Longest timeout a request may set. The server's own limit may be shorter and then applies."""
@@ -72,7 +69,6 @@ SERVER_STOPPED: Final = "The server stopped before the response was complete. Re
 
 _LEASE_PREFIX: Final = "completions:"
 
-_MAX_FOUND: Final = 1000
 
 _PAUSES_SECONDS: Final = (0.5, 1, 1.5)
 
@@ -131,7 +127,7 @@ def _check(name: str, value: object) -> None:
     expected = _TYPES.get(name)
     if expected and not isinstance(value, expected[0]):
         raise BadInputError(f"must be {expected[1]}", f"inputs.{name}")
-    if name in _OF_OBJECTS and isinstance(value, list):
+    if name in ("messages", "tools", "functions") and isinstance(value, list):
         for position, member in enumerate(value):
             if not isinstance(member, dict):
                 raise BadInputError("must be a JSON object", f"inputs.{name}.{position}")
@@ -140,8 +136,7 @@ def _check(name: str, value: object) -> None:
             "must be a version of at most 64 letters, digits, dots and dashes, such as 2026-01-01", "inputs.api_version"
         )
     if name == "extra_headers" and isinstance(value, dict):
-        if len(value) > _MAX_HEADERS:
-            raise BadInputError(f"has {len(value):,} headers; the limit is {_MAX_HEADERS}", f"inputs.{name}")
+        check_count(len(value), 50, "headers", "inputs.extra_headers")
         if not all(isinstance(header, str) for header in value.values()):
             raise BadInputError(f"must be {_TYPES[name][1]}", f"inputs.{name}")
 
@@ -253,7 +248,8 @@ class TrackedCall:
     async def _store_end(self, response: JsonObject) -> None:
         try:
             if await self._is_started():
-                await self._write_end_or_reason(response, _message(response))
+                error: Any = response.get("error")
+                await self._write_end_or_reason(response, error if isinstance(error, str) else None)
         except StoreError:
             # The end may not be stored; another process ends the call when the lease expires.
             message = "could not store the end of call %s of project %s; another process ends it later"
@@ -283,7 +279,10 @@ class TrackedCall:
             await self._write_with_retry(self._end(response, message))
         except (BadInputError, PayloadTooLargeError) as error:
             message = message or f"The response cannot be stored: {error.message}"
-            await self._write_with_retry(self._end({"error": message, "usage": _usage_counts(response)}, message))
+            usage: Any = response.get("usage")
+            # Valid counts and a cost always fit.
+            counts = stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None
+            await self._write_with_retry(self._end({"error": message, "usage": counts}, message))
 
     def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
         usage = response.get("usage")
@@ -301,17 +300,6 @@ class TrackedCall:
     async def _check_not_purging(self) -> RegisteredProjects:
         database = self._calls.database
         return await database.query(database.ensure_not_purging(self._project_id))
-
-
-def _message(response: JsonObject) -> str | None:
-    error: Any = response.get("error")
-    return error if isinstance(error, str) else None
-
-
-def _usage_counts(response: JsonObject) -> JsonObject | None:
-    """Reduce the usage of a response to valid counts and a cost."""
-    usage: Any = response.get("usage")
-    return stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +368,7 @@ class CompletionsStore:
     async def find_abandoned(self) -> list[str]:
         """Return the ids of expired leases: their server died, or could not store the end of the call."""
         match = {"_id": {"$regex": f"^{_LEASE_PREFIX}"}, **EXPIRED}
-        return [lease["_id"] async for lease in self.database.leases.find(match, {"_id": 1}, limit=_MAX_FOUND)]
+        return [lease["_id"] async for lease in self.database.leases.find(match, {"_id": 1}, limit=1000)]
 
     @database_write
     async def end_abandoned(self, lease_id: str) -> None:

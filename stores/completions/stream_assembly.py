@@ -5,7 +5,6 @@ from typing import Any, Final
 from stores.json import AnyJson
 from stores.providers import JsonObject
 
-_TOP_LEVEL: Final = ("id", "created", "model", "system_fingerprint", "service_tier")
 _JOINED_STRINGS: Final = frozenset(
     {"content", "refusal", "arguments", "reasoning_content", "reasoning", "data", "transcript"}
 )
@@ -29,7 +28,7 @@ class AssembledCompletion:
     def add(self, chunk: JsonObject) -> None:
         """Merge a chunk; unknown fields are dropped."""
         self.is_empty = False
-        for name in _TOP_LEVEL:
+        for name in ("id", "created", "model", "system_fingerprint", "service_tier"):
             if chunk.get(name) is not None:
                 self._head.setdefault(name, chunk[name])
         if isinstance(chunk.get("usage"), dict):

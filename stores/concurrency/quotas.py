@@ -339,26 +339,27 @@ class ByteBudget:
         others = self._by_caller[caller] - own
         if not self._exceeds_half(more, caller):
             return UnavailableError(
-                f"{self._use} of all requests in flight would exceed {self.max_bytes:,} bytes ({self._setting}); "
-                "nothing was stored, send it again a little later"
+                f"{self._use} of all requests in flight would exceed {self.max_bytes:,} bytes ({self._setting})",
+                unstored="nothing was stored, send it again a little later",
             )
         if caller in self._large and self.is_large(own + more):
             return RateLimitedError(
                 f"one of your requests in flight takes more than a quarter of {self._setting} ({self.max_bytes:,} "
-                "bytes); nothing was stored, send it again when that one is finished",
+                "bytes)",
                 retry_after_seconds=1,
+                unstored="nothing was stored, send it again when that one is finished",
             )
         if others > 0:
             return RateLimitedError(
                 f"your requests in flight would take {own + others + more:,} bytes of {self._use}; one caller may use "
-                f"{self._max_caller_bytes:,}, half of {self._setting}; nothing was stored, send it again when "
-                "another request of yours is finished",
+                f"{self._max_caller_bytes:,}, half of {self._setting}",
                 retry_after_seconds=1,
+                unstored="nothing was stored, send it again when another request of yours is finished",
             )
         return UnavailableError(
             f"this request would take {own + more:,} bytes of {self._use}; while other callers have requests in "
-            f"flight, one may take {self._max_caller_bytes:,}, half of {self._setting}; nothing was stored, "
-            "send it again a little later"
+            f"flight, one may take {self._max_caller_bytes:,}, half of {self._setting}",
+            unstored="nothing was stored, send it again a little later",
         )
 
     def add(self, size: int, caller: str, *, is_large: bool) -> None:
@@ -409,8 +410,8 @@ class RequestBudget(ByteBudget):
 
 def _too_many_writes(_limiter: Limiter, _caller: str | None) -> StoreError:
     return UnavailableError(
-        f"too many mutations wait for the database ({_SETTING} sets the limit); nothing was stored, send it again a "
-        "little later"
+        f"too many mutations wait for the database ({_SETTING} sets the limit)",
+        unstored="nothing was stored, send it again a little later",
     )
 
 

@@ -89,11 +89,6 @@ class Price:
         level = {"pricing_level": self.level, "pricing_level_id": self.level_id}
         return own | level | {"price_id": self.id} | self.rate_fields
 
-    @cached_property
-    def has_one_currency(self) -> bool:
-        """True if the rates of all classes have the same currency."""
-        return self.prompt_token_cost_unit.upper() == self.completion_token_cost_unit.upper()
-
     def rates_for(self, prompt_tokens: int) -> Rates:
         """Return the rates of all classes for a request with that many prompt tokens."""
         return next(rates for above, rates in self._tiers if prompt_tokens > above)

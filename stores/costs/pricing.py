@@ -26,8 +26,7 @@ from stores.costs.price_timeline import USD, Price, tier_tokens, timelines
 from stores.database.content_store import batches
 from stores.paging import Row
 from stores.query.text_expressions import Expression, let_v
-from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
-from stores.usage.counts import STORED, by_class, class_fields
+from stores.usage.classes import BY_NAME, INPUT, OUTPUT, STORED, Side, by_class, class_fields
 from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_requests
 from stores.usage.rules import STATED_COST
 
@@ -330,9 +329,10 @@ def _costs_at(entry: Usage, price: Price) -> Row:
         side = BY_NAME[name].side
         by_side[side] = plus(by_side[side], cost)
         total = plus(total, cost)
+    has_one_currency = price.prompt_token_cost_unit.upper() == price.completion_token_cost_unit.upper()
     return price.fields | {
         "components": components,
-        "total_cost": float(total) if price.has_one_currency else None,
+        "total_cost": float(total) if has_one_currency else None,
         "prompt_tokens_total_cost": float(by_side[Side.INPUT]),
         "completion_tokens_total_cost": float(by_side[Side.OUTPUT]),
         "prompt_token_cost": rates[INPUT],

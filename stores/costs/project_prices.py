@@ -45,7 +45,6 @@ _MAX_CACHED_CHARACTERS: Final = 100_000
 _READING_SECONDS: Final = 5.0
 """Seconds after a new model in a pipeline in which queries read the names themselves, as more may follow."""
 
-_NEW_MODELS: Final = "calls with new models were written during the query; retry"
 
 _UNREAD: Final = {"provider_id": "", "created_by": None}
 """Defaults for fields that are not read, because sums do not need them and they may be long."""
@@ -130,11 +129,7 @@ async def prices_of(database: Database, project_id: str) -> Prices:
 
 @asynccontextmanager
 async def pricing_of_found(
-    database: Database,
-    project_id: str,
-    found: Sequence[Document],
-    session: Session,
-    encode: Callable[[Prices], object],
+    database: Database, project_id: str, found: Sequence[Document], session: Session, encode: Callable[[Prices], object]
 ) -> AsyncIterator[Prices]:
     """Provide the prices of the models in the calls that `found` returns, for a pipeline that the block runs.
 
@@ -171,7 +166,7 @@ async def pricing_of_found(
         if error.code != CONVERSION_FAILURE or UNKNOWN_MODEL not in str(error):
             raise
         project.reading_until = monotonic() + _READING_SECONDS
-        raise NewModelError(_NEW_MODELS) from error
+        raise NewModelError("calls with new models were written during the query; retry") from error
 
 
 async def prices_of_found(database: Database, project_id: str, found: Sequence[Document]) -> Prices:

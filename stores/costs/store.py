@@ -16,8 +16,7 @@ from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt
-from stores.ids import LOCAL_USER, check_project_id, new_id
-from stores.input_checks import check_length
+from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
@@ -27,7 +26,6 @@ MAX_UNIT: Final = 64
 MAX_TOKEN_COST: Final = 1_000_000.0
 """Limit on the price of one token; a higher one is an error and would dominate every sum."""
 
-DEFAULT_PROVIDER: Final = "default"
 
 MAX_AT_ONCE: Final = 1_000
 """Limit on costs created together."""
@@ -71,7 +69,7 @@ class NewCost:
             prompt_token_cost_unit=self.prompt_token_cost_unit or USD,
             completion_token_cost_unit=self.completion_token_cost_unit or USD,
             effective_date=now if self.effective_date is None else self.effective_date,
-            provider_id=self.provider_id or DEFAULT_PROVIDER,
+            provider_id=self.provider_id or "default",
             rates={name: _token_cost(self.rates[name], name) for name in RATE_FIELDS if name in self.rates},
         )
 

@@ -20,7 +20,7 @@ from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.database import indexes
 from stores.database.collections import Collections, Document
 from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
-from stores.database.error_translation import RETRY_LATER, TOO_SLOW, store_error, translate_driver_errors
+from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
@@ -83,9 +83,7 @@ class Database(Collections):
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
-        self._server_timeout = OperationTimeout(
-            timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._is_reachable
-        )
+        self._server_timeout = OperationTimeout(timeout_seconds, unreachable, self._is_reachable)
         super().__init__(client.get_database(name, write_concern=_DURABLE))
 
     @classmethod
@@ -133,7 +131,7 @@ class Database(Collections):
     ) -> RegisteredProjects:
         """Register projects before storing anything in them; every store calls this before it writes.
 
-        A purge waits only for writers that registered recently (`stores.purges.store`). A writer that writes more than
+        A purge waits only for writers that registered recently (`stores.purges`). A writer that writes more than
         once, waits or retries therefore registers again before each write; within 10 seconds that costs nothing. A
         writer whose write depends on an earlier read passes that read's result as `before`.
 
@@ -201,7 +199,7 @@ class Database(Collections):
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
-                        raise UnavailableError(RETRY_LATER)
+                        raise unreachable()
                 return task.result()
             finally:
                 task.cancel()

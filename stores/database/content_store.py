@@ -2,6 +2,9 @@
 
 Content written by an upload lists all uploads that need it (`stores.tables.uploads`). It becomes permanent once one of
 them is a table, or if it lists none.
+
+An upload in progress has a document, also those of files. `touched_at` is renewed with each chunk; `doomed` marks an
+upload whose data is being deleted.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -110,3 +113,16 @@ async def keep(
     change = {"$addToSet": {UPLOADS: upload}} if upload else {"$unset": {UPLOADS: ""}}
     for keys in _keys(project_id, digests):
         await collection.update_many({**keys, UPLOADS: {"$in": list(others)}}, change, session=session)
+
+
+LEASE_SECONDS: Final = 300
+"""Time without a new chunk after which an upload counts as abandoned."""
+
+ALIVE: Final = {"doomed": {"$exists": False}}
+"""Match for uploads that are not being deleted."""
+
+
+def is_abandoned(silent_seconds: float) -> dict[str, Any]:
+    """Return the match for uploads without a chunk for `silent_seconds`, and for uploads being deleted."""
+    silent_since = {"$subtract": ["$$NOW", int(silent_seconds * 1000)]}
+    return {"$or": [{"doomed": True}, {"$expr": {"$lte": ["$touched_at", silent_since]}}]}

@@ -17,7 +17,6 @@ from pymongo.errors import (
 
 from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 
-RETRY_LATER: Final = "the database is unreachable; assume nothing was stored, and retry"
 DUPLICATE_KEY: Final = 11000
 """MongoDB's code for a duplicate key."""
 TOO_LARGE: Final = (17419, 10334, 388)
@@ -71,13 +70,18 @@ def translate_driver_errors() -> Iterator[None]:
         raise translated from error
 
 
+def unreachable() -> UnavailableError:
+    """Return the error for a database that does not answer."""
+    return UnavailableError("the database is unreachable", unstored="assume nothing was stored, and retry")
+
+
 def store_error(error: Exception) -> StoreError | None:
     """Return the store error for a driver error, and a store error itself; None for any other error."""
     match error:
         case StoreError():
             return error
         case ConnectionFailure() | ConfigurationError() | WriteConcernError():
-            return UnavailableError(RETRY_LATER)
+            return unreachable()
         case ExecutionTimeout():
             return StoreTimeoutError(TOO_SLOW)
         case DocumentTooLarge() | InvalidDocument():
@@ -89,7 +93,7 @@ def store_error(error: Exception) -> StoreError | None:
         case OperationFailure() if error.code == _SNAPSHOT_UNAVAILABLE and not error.has_error_label(_OF_TRANSACTION):
             return UnavailableError("the database is building an index; retry shortly")
         case OperationFailure() if _is_transient(error):
-            return UnavailableError(RETRY_LATER)
+            return unreachable()
         case _:
             return None
 

@@ -129,7 +129,9 @@ async def _find_listed(projects: "Collection", project_ids: Iterable[str]) -> di
     listed = {}
     async for row in projects.find(match, {PURGING: 1, "created_at": 1, SEARCH: 1}):
         if row.get(PURGING) is not None:
-            raise UnavailableError(f"{row['_id']} is being purged; nothing was stored, send it again after the purge")
+            raise UnavailableError(
+                f"{row['_id']} is being purged", unstored="nothing was stored, send it again after the purge"
+            )
         listed[row["_id"]] = row
     return listed
 

@@ -29,7 +29,7 @@ from stores.json import codec
 from stores.paging import Row
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
-from stores.usage.counts import FIELDS, STORED
+from stores.usage.classes import FIELDS, STORED
 from stores.usage.entries import SUM
 
 EVALUATE: Final = "Evaluation.evaluate"
@@ -56,7 +56,6 @@ _READS: Final = {
     "output": ("json.output",),
     **dict.fromkeys(DEFINITION_FIELDS, ("inputs.self",)),
 }
-_STATUSES: Final = {"running": "running", "error": "failed"}
 _COUNTS: Final = frozenset(
     {"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens", *FIELDS.values()}
 )
@@ -235,7 +234,7 @@ def paths_of(wanted: Iterable[str]) -> set[str]:
 def header(call: Document, definition: Definition | None = None) -> Row:
     """Build the header of a run from the paths read; refs become dicts of `project_id` and `ref`."""
     row = {name: value for name, value in call.items() if name not in ("inputs", "json")}
-    row["status"] = _STATUSES.get(call["status"], "complete")
+    row["status"] = {"running": "running", "error": "failed"}.get(call["status"], "complete")
     if "output" in call.get("json", {}):
         row["json"] = {"output": summary_text(call)}
     inputs = call.get("inputs", {})

@@ -16,7 +16,7 @@ from typing import Any, Final
 from stores import refs
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import row_digest
-from stores.calls.fields import paths_of
+from stores.calls.fields import calls_match, paths_of
 from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document, content_store, database_query
 from stores.errors import BadInputError
@@ -70,7 +70,6 @@ _BY_AGE: Final = itemgetter("started_at", "id")
 """Sort key of calls, oldest first. Sorting in MongoDB would make it choose an index that reads too many calls."""
 _MAX_JOINED_ON_LOOP: Final = 1_000
 """Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
-_OUTPUTS: Final = ("output", "model_output")
 
 Stages = list[dict[str, Any]]
 
@@ -85,7 +84,6 @@ MAX_RUNS: Final = 10
 BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 """The order of an index that groups the predictions of each example, oldest first."""
 
-_OLDEST_FIRST: Final = (SortBy("started_at"),)
 
 _STARTED_AT: Final = "started_at"
 
@@ -239,7 +237,7 @@ class Predictions:
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         count = 0
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
-        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
+        match = calls_match(project_id) | {"parent_id": {"$in": list(calls)}}
         paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "started_at", "status", "exception")
         stages: list[dict[str, Any]] = [
             {"$match": match},
@@ -255,13 +253,9 @@ class Predictions:
                 await asyncio.to_thread(_join_calls, row, row_calls)
             else:
                 _join_calls(row, row_calls)
-        await self._add_missing_values(
-            project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
-        )
-
-    async def _add_missing_values(self, project_id: str, scores: Sequence[Row]) -> None:
-        """Read score values from the scorers' calls, for predictions that failed or are still running."""
-        by_id = {score["call_id"]: score for score in scores if score["status"] != "error"}
+        # Predictions that failed or are still running lack scores, whose values are in the scorers' calls.
+        lost = [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
+        by_id = {score["call_id"]: score for score in lost if score["status"] != "error"}
         async for call in find_calls(self._database, project_id, list(by_id), ["id", "json.output"]):
             if text := call["json"].get("output"):
                 by_id[call["id"]]["json"] = {"value": text}
@@ -293,7 +287,7 @@ async def _read_output(row: Row) -> None:
     text = row.pop("json", {}).get("output") or "null"
     found = await incremental.loads(text.encode())
     output = found if isinstance(found, dict) else {}
-    first_output = next((output[name] for name in _OUTPUTS if name in output), None)
+    first_output = next((output[name] for name in ("output", "model_output") if name in output), None)
     row["json"] = {} if first_output is None else {"output": codec.encode(first_output)}
     row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
@@ -469,7 +463,7 @@ def row_stages(
         *([{"$set": changes}] if changes else ()),
     ]
     fields = (Field(name, path, Kind.NUMBER) for name, (path, _) in numbers.items())
-    return stages, compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *fields]))
+    return stages, compile_sort(sort_by or (SortBy("started_at"),), FieldTable([*_PLAIN, *fields]))
 
 
 def _means_and_changes(numbers: Numbers, first: str, last: str) -> tuple[Document, Document]:
@@ -577,4 +571,4 @@ def _key(project_id: str, row: Row) -> tuple[str, str, str]:
 
 def _predictions_of(project_id: str) -> dict[str, Any]:
     """Build the MongoDB filter of a project's predictions."""
-    return {"project_id": project_id, "visible": True, "example_digest": {"$gt": ""}}
+    return calls_match(project_id) | {"example_digest": {"$gt": ""}}

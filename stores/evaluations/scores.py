@@ -92,12 +92,6 @@ def number_at(access: Access) -> Expression:
     return let_v(path_expression(access), {"$switch": {"branches": branches, "default": None}})
 
 
-def numbers_in_scores() -> Expression:
-    """Build the expression of all numbers in the scores: a list of `name` (escaped), `number` and `is_boolean`."""
-    scores = {"$cond": [{"$eq": [{"$type": "$output"}, "object"]}, "$output.scores", None]}
-    return _numbers_in(scores, None, MAX_DEPTH)
-
-
 def _numbers_in(value: Expression, name: Expression, depth: int) -> Expression:
     """List the numbers among an object's members and, down to `depth`, in nested objects."""
     member = f"m{depth}"
@@ -280,10 +274,14 @@ def _difference(mean: float | None, first: float | None) -> float | None:
 
 
 def _numbers(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Stages:
-    """Build the stages that output each number in the scores as `n`, one document per number."""
+    """Build the stages that output each number in the scores as `n`, one document per number.
+
+    It has the `name` (escaped), the `number` and `is_boolean`.
+    """
+    scores = {"$cond": [{"$eq": [{"$type": "$output"}, "object"]}, "$output.scores", None]}
     return [
         {"$match": predictions_of(project_id, run_ids, digests)},
-        {"$project": {"_id": 0, "parent_id": 1, "example_digest": 1, "n": numbers_in_scores()}},
+        {"$project": {"_id": 0, "parent_id": 1, "example_digest": 1, "n": _numbers_in(scores, None, MAX_DEPTH)}},
         {"$unwind": "$n"},
     ]
 

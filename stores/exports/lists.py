@@ -15,21 +15,19 @@ import orjson
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.fields import CALL_FIELDS, total_cost
-from stores.calls.summaries import SUMMARY
+from stores.calls.fields import CALL_FIELDS, SUMMARY, total_cost
 from stores.database import Database
 from stores.database.driver import json_characters
 from stores.feedback import FeedbackStore
-from stores.feedback.fields import FEEDBACK_FIELDS
+from stores.feedback.inputs import FEEDBACK_FIELDS
 from stores.json.bson_copy import INT64
 from stores.objects import ObjectsStore
-from stores.objects.filters import OBJECT_FIELDS
+from stores.objects.store import OBJECT_FIELDS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy
-from stores.threads import ThreadsStore
-from stores.threads.filters import P50, P99, THREAD_FIELDS
+from stores.threads import P50, P99, THREAD_FIELDS, ThreadsStore
 
 CURSOR: Final = "_cursor"
 """Key of a row's cursor, if cursors are requested."""

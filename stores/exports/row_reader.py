@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ErrorsAt
 from stores.exports.lists import Columns
 from stores.feedback import NewFeedback
@@ -13,7 +13,7 @@ from stores.json import AnyJson
 from stores.json.bson_copy import INT64
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.query.fields import Kind
 from stores.refs import SCHEME
 

@@ -1,4 +1,4 @@
-"""Inputs for creating feedback, with the rules of four types: reactions, notes, annotations and runnables.
+"""Fields of feedback, and inputs for creating it, with the rules of reactions, notes, annotations and runnables.
 
 An annotation follows the JSON Schema of its spec, an object of the project.
 """
@@ -15,19 +15,37 @@ import emoji
 from stores import ids, refs
 from stores.database import Database
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError
-from stores.feedback.fields import REFS
-from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length, check_object
+from stores.ids import LOCAL_USER, MAX_NAME, check_length, check_object
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
-from stores.objects.builtin import AnnotationSpec
-from stores.objects.classes import classes_of
+from stores.objects.classes import AnnotationSpec, read_spec
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 from stores.refs.store import Budget, Content, read_targets
+
+REFS: Final = ("annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
+"""The optional refs of feedback."""
+
+FEEDBACK_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("weave_ref", "weave_ref", optional=False),
+        Field("creator", "creator"),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("feedback_type", "feedback_type", optional=False, low_cardinality=True),
+        Field("payload", "payload", Kind.JSON, text_path="json.payload"),
+        *(Field(name, name) for name in REFS),
+        Field("wb_user_id", "wb_user_id", optional=False),
+    ]
+)
+
+INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
+
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""
 
-_SCHEMES: Final = ":///"
 
 MAX_REACTION: Final = 1024
 _SKIN_TONES: Final = re.compile("[\U0001f3fb-\U0001f3ff]")
@@ -36,8 +54,6 @@ NOTE: Final = "wandb.note.1"
 ANNOTATION: Final = "wandb.annotation"
 RUNNABLE: Final = "wandb.runnable"
 MAX_NOTE: Final = 1024
-_NOT_DIGESTS: Final = ("latest", "*")
-_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
 
 _REF_KINDS: Final = {
     "annotation_ref": ("object",),
@@ -46,10 +62,6 @@ _REF_KINDS: Final = {
     "trigger_ref": ("object", "op", "table", "call"),
 }
 
-MAX_SPEC: Final = 256 * 1024
-"""Limit on the characters of a spec's JSON text."""
-
-_MAX_CACHED: Final = 64
 _SPEC: Final = AnnotationSpec.__name__
 
 Payload = dict[str, Any]
@@ -157,7 +169,7 @@ def _text(payload: Payload) -> str:
     """
     with ErrorsAt("payload"):
         text = codec.encode(payload)
-        if _SCHEMES in text:
+        if ":///" in text:
             refs.collect(payload)
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
@@ -180,8 +192,7 @@ def _completed_reaction(payload: Payload) -> Payload:
     text = payload.get("emoji")
     if not isinstance(text, str):
         raise BadInputError("is required: a string with one emoji", "payload.$.emoji")
-    if len(text) > MAX_REACTION:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {MAX_REACTION:,}", "payload.$.emoji")
+    check_length(text, MAX_REACTION, "payload.$.emoji")
     count = sum(1 for _ in emoji.analyze(text, join_emoji=True))
     if count != 1:
         raise BadInputError(f"has {count} emoji; send exactly one", "payload.$.emoji")
@@ -200,7 +211,10 @@ def _checked_payload(project_id: str, feedback_type: str, payload: Payload, give
     if feedback_type == REACTION:
         payload = _completed_reaction(payload)
     elif feedback_type == NOTE:
-        _check_note(payload)
+        note = payload.get("note")
+        if not isinstance(note, str) or not note:
+            raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
+        check_length(note, MAX_NOTE, "payload.$.note")
     parsed = _parsed(given)
     if is_annotation(feedback_type):
         _check_annotation(project_id, feedback_type, payload, parsed)
@@ -210,7 +224,7 @@ def _checked_payload(project_id: str, feedback_type: str, payload: Payload, give
     if feedback_type.startswith(RUNNABLE):
         _check_runnable(feedback_type, payload, parsed)
         return payload
-    for argument in _RUNNABLE_REFS:
+    for argument in ("runnable_ref", "call_ref", "trigger_ref"):
         if argument in given:
             raise BadInputError(f"is not allowed for feedback of type {feedback_type[:100]!r}; leave it out", argument)
     return payload
@@ -221,14 +235,6 @@ def is_annotation(feedback_type: str) -> bool:
     return feedback_type.startswith(ANNOTATION)
 
 
-def _check_note(payload: Payload) -> None:
-    note = payload.get("note")
-    if not isinstance(note, str) or not note:
-        raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
-    if len(note) > MAX_NOTE:
-        raise BadInputError(f"has {len(note):,} characters; the limit is {MAX_NOTE:,}", "payload.$.note")
-
-
 def _check_annotation(project_id: str, feedback_type: str, payload: Payload, parsed: _Parsed) -> None:
     name = _name(feedback_type, ANNOTATION)
     ref = parsed.get("annotation_ref")
@@ -237,7 +243,7 @@ def _check_annotation(project_id: str, feedback_type: str, payload: Payload, par
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use a spec of the annotation's project, {project_id}"
         raise BadInputError(message, "annotation_ref")
-    if ref.steps or ref.version in _NOT_DIGESTS:
+    if ref.steps or ref.version in ("latest", "*"):
         raise BadInputError("must identify a version by its digest, without a path after it", "annotation_ref")
     _check_name(ref, name, feedback_type, "annotation_ref")
     if "value" not in payload:
@@ -322,13 +328,9 @@ def _check_value(new: NewFeedback, spec: Content | None) -> None:
         raise _fault(error).prefixed("annotation_ref") from None
 
 
-@lru_cache(_MAX_CACHED)
+@lru_cache(64)
 def _schema(spec: str) -> JsonSchema:
-    if len(spec) > MAX_SPEC:
-        raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
-    value = codec.loads(spec.encode())
-    if not isinstance(value, dict) or _SPEC not in (classes_of(value) or ()):
-        raise BadInputError(f"leads to an object that is not an {_SPEC}; create it with that builtinObjectClass")
+    value = read_spec(spec, _SPEC)
     try:
         return JsonSchema(value.get("field_schema", {}))
     except SchemaFaultError as error:

@@ -15,9 +15,8 @@ from stores.database.error_translation import translate_driver_errors
 from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, ErrorsAt, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
-from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
-from stores.feedback.inputs import NewFeedback, check_annotations, check_id
-from stores.input_checks import MAX_MEMBERS
+from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, NewFeedback, check_annotations, check_id
+from stores.ids import MAX_MEMBERS, check_count
 from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query
@@ -145,12 +144,7 @@ class FeedbackStore(DocumentList[None]):
         return list(documents.values())
 
     async def _store(
-        self,
-        documents: Sequence[Document],
-        named: dict[str, Document],
-        freed: Document | None,
-        *,
-        keeps_stored: bool,
+        self, documents: Sequence[Document], named: dict[str, Document], freed: Document | None, *, keeps_stored: bool
     ) -> None:
         """Store documents in one transaction, after deleting `freed`.
 
@@ -245,8 +239,7 @@ def check_number(number: int) -> None:
     Raises:
         BadInputError: there are more than `MAX_BATCH`.
     """
-    if number > MAX_BATCH:
-        raise BadInputError(f"has {number:,} items; the limit is {MAX_BATCH:,}", "batch")
+    check_count(number, MAX_BATCH, "items", "batch")
 
 
 async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
@@ -283,8 +276,7 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
 
 
 def _of_types(project_id: str, types: frozenset[str]) -> Document:
-    if len(types) > MAX_MEMBERS:
-        raise BadInputError(f"has {len(types):,} members; the limit is {MAX_MEMBERS:,}", "types")
+    check_count(len(types), MAX_MEMBERS, "members", "types")
     return {"project_id": project_id, **({"feedback_type": {"$in": sorted(types)}} if types else {})}
 
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from stores.database import Database, Document, database_query, database_write
-from stores.database.uploads import LEASE_SECONDS
+from stores.database.content_store import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
-from stores.ids import check_project_id
+from stores.ids import MAX_NAME, check_length, check_project_id
 
-MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """Limit on a file that is read whole into a response; larger files are streamed."""
 
@@ -26,7 +25,6 @@ _CHUNK_BATCH: Final = 8
 _FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})
 _DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Characters that change the direction of text, so that photo.exe can look like another type of file."""
-_MAX_SHOWN: Final = 64
 
 
 _STORED: Final = ("project_id", "digest", "length", "content_type", "created_at", "filename", "_id", "chunkSize")
@@ -121,7 +119,7 @@ class FilesStore:
         check_project_id(project_id)
         document = await self.database.files.find_one({"project_id": project_id, "digest": digest})
         if document is None:
-            raise NotFoundError(f"there is no file {digest[:_MAX_SHOWN]!r} in {project_id}", "digest")
+            raise NotFoundError(f"there is no file {digest[:64]!r} in {project_id}", "digest")
         return StoredFile.of(document)
 
     @database_query
@@ -202,8 +200,7 @@ def check_name(name: str | None) -> None:
     """
     if name is None:
         return
-    if len(name) > MAX_NAME:
-        raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
+    check_length(name, MAX_NAME, "name")
     has_forbidden = any(
         unicodedata.category(sign) in _FORBIDDEN_CATEGORIES or sign in _DIRECTION_CHANGES for sign in name
     )

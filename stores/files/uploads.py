@@ -9,7 +9,9 @@ all of their content is deleted, so another process can resume after a crash.
 """
 
 import asyncio
+import codecs
 import hashlib
+import re
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +23,56 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
+from stores.database.content_store import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.database.error_translation import duplicate_writes
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
-from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
-from stores.files.content_types import SNIFFED_BYTES, content_type
+
+UNKNOWN: Final = "application/octet-stream"
+TEXT: Final = "text/plain; charset=utf-8"
+SNIFFED_BYTES: Final = 512
+
+_SIGNATURES: Final = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "image/avif"),
+    (re.compile(rb"RIFF....WAVE", re.DOTALL), "audio/wav"),
+    (re.compile(rb"ID3|\xff[\xfb\xf3\xf2]"), "audio/mpeg"),
+    (re.compile(rb"fLaC"), "audio/flac"),
+    (re.compile(rb"OggS"), "audio/ogg"),
+    (re.compile(rb"....ftyp(?:isom|iso[2-6]|mp4[12]|avc1|M4V )", re.DOTALL), "video/mp4"),
+    (re.compile(rb"....ftypM4A ", re.DOTALL), "audio/mp4"),
+    (re.compile(rb"\x1aE\xdf\xa3.{0,60}webm", re.DOTALL), "video/webm"),
+    (re.compile(rb"%PDF-"), "application/pdf"),
+)
+_NOT_IN_TEXTS: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_MARKUP: Final = re.compile(r"[\s\ufeff]*<")
+
+
+def content_type(beginning: bytes) -> str:
+    """Detect the media type of a file from its start: some types of image, audio, video, PDF and text; else unknown.
+
+    Possible markup (HTML, SVG, XML) is reported as unknown, because a browser would run scripts in it.
+    """
+    for signature, kind in _SIGNATURES:
+        if signature.match(beginning):
+            return kind
+    return TEXT if _is_text(beginning[:SNIFFED_BYTES]) else UNKNOWN
+
+
+def _is_text(sample: bytes) -> bool:
+    if not sample or _NOT_IN_TEXTS.search(sample):
+        return False
+    try:
+        # The sample may end in the middle of a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    return not _MARKUP.match(text)
+
 
 TOUCHED_SECONDS: Final = 3_600
 """Time after a store or touch in which a file is not touched again; retention deletes no file so recent."""
@@ -53,7 +99,6 @@ REMOVAL_FIELDS: Final = ("project_id", "length", "chunkSize")
 
 _REMOVED_CHUNKS: Final = 40
 """Chunks deleted in one step, about 10 MiB."""
-_REMOVED_FILES: Final = 200
 
 Content = AsyncIterable[bytes]
 
@@ -70,15 +115,10 @@ async def touch_existing(database: Database, project_id: str, digests: Iterable[
     stale_since = now - TOUCHED_SECONDS * times.SECOND
     # One read: a file deleted between two reads would count as existing and fresh.
     files = await database.files.find(match, _FIELDS).to_list(None)
-    if all(_last_stored(file) >= stale_since for file in files):
+    if all(max(int(file["created_at"]), int(file.get("touched_at") or 0)) >= stale_since for file in files):
         return {file["digest"] for file in files}
     await database.files.update_many({**match, **stored_before(stale_since)}, {"$set": {"touched_at": now}})
     return set(await database.files.distinct("digest", match))
-
-
-def _last_stored(file: Document) -> int:
-    """Return when a file was last stored or touched."""
-    return max(int(file["created_at"]), int(file.get("touched_at") or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +358,7 @@ async def remove(database: Database, session: Session, files: Sequence[Document]
 async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
     """Delete the content of removed files, of one project or of all, in steps."""
     match = {} if project_id is None else {"_id": key_range(project_id)}
-    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_REMOVED_FILES).to_list(None):
+    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=200).to_list(None):
         for files in weighted_batches(removed, "chunks", _REMOVED_CHUNKS):
             keys = {"$in": [file["_id"] for file in files]}
             for last in range(_REMOVED_CHUNKS, files[0]["chunks"], _REMOVED_CHUNKS):

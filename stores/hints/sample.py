@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
+from stores.calls.fields import calls_match
 from stores.database import Database
 from stores.query.fields import Access
 from stores.query.text_expressions import Expression
@@ -192,7 +193,7 @@ class SampleReader:
             if milliseconds <= 0:
                 return
             newest: list[dict[str, Any]] = [
-                {"$match": {"project_id": project_id, "visible": True}},
+                {"$match": calls_match(project_id)},
                 {"$sort": {"started_at": -1, "id": 1}},
                 {"$skip": skipped},
                 {"$limit": limit},

@@ -16,7 +16,7 @@ from time import thread_time
 from typing import Final, NamedTuple, TypeVar
 
 from stores.calls.feedback.conditions import FeedbackFieldTable
-from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, op_names
+from stores.calls.fields import CALL_FIELDS, OP_NAME, CallsFilter, OpNames, calls_match, op_names
 from stores.calls.inputs import op_trace_name
 from stores.database import Database
 from stores.errors import StoreError
@@ -28,7 +28,7 @@ from stores.paging import starting_with
 from stores.projects import ProjectsFilter
 from stores.query import Query
 from stores.query.fields import Access, is_index
-from stores.query.syntax_tree import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
+from stores.query.parser import COMPARISONS, JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar
 
 MAX_HINTS: Final = 10
 """Maximum hints of one result."""
@@ -37,16 +37,12 @@ COMPARE_SECONDS: Final = 0.1
 """CPU time for comparing names in a thread; hints after it have no suggestion."""
 
 _READ_MS: Final = round(samples.READ_SECONDS * 1_000)
-_MAX_PATHS: Final = 20
-_MAX_PROJECTS: Final = 1_000
-_MAX_ENTITIES: Final = 3
 
 _R = TypeVar("_R")
 
 MAX_OPS: Final = 5
 """Maximum ops, and maximum models, of one condition that get hints."""
 
-_MAX_TERMS: Final = 10
 _MAX_VERSIONS: Final = 3
 
 _CUTOFF: Final = 0.7
@@ -123,7 +119,7 @@ def checks_of(condition: CallsCondition | None) -> Checks:
         elif term.access.field.name in samples.JSON_FIELDS and term.access.steps:
             terms.setdefault((term.access.stored_path, frozenset(map(_kind, term.literals)), term.is_prefix), term)
     checks.ops = list(filter(None, dict.fromkeys(ops)))[:MAX_OPS]
-    checks.terms = list(terms.values())[:_MAX_TERMS]
+    checks.terms = list(terms.values())[:10]
     return checks
 
 
@@ -353,7 +349,7 @@ class HintsStore:
         paths = {term.access.stored_path: term.access for each in checks for term in each.terms}
         if not paths and not any(each.ops or each.models for each in checks):
             return [[] for _ in conditions]
-        sample = await self._samples.read(project_id, dict(islice(paths.items(), _MAX_PATHS)))
+        sample = await self._samples.read(project_id, dict(islice(paths.items(), 20)))
         if sample is None or not sample.types.calls:
             return [[] for _ in conditions]
         ops = list(dict.fromkeys(names for each in checks for names in each.ops))[:MAX_OPS]
@@ -372,13 +368,13 @@ class HintsStore:
         projects: dict[str, list[str]] = {}
         for match in ({"_id": starting_with(f"{entity}/")}, {}):
             condition = {"$and": [match, among]}
-            rows = self.database.projects.find(condition, {"_id": 1}, limit=_MAX_PROJECTS, max_time_ms=_READ_MS)
+            rows = self.database.projects.find(condition, {"_id": 1}, limit=1_000, max_time_ms=_READ_MS)
             for row in await rows.to_list(None):
                 other_entity, _, other_name = row["_id"].partition("/")
                 projects.setdefault(other_entity, []).append(other_name)
 
         def hints(until: float) -> list[Hint]:
-            for other_entity in similar_names(entity, projects, until, limit=_MAX_ENTITIES):
+            for other_entity in similar_names(entity, projects, until, limit=3):
                 if similar := similar_names(name, projects[other_entity], until):
                     other = f"{other_entity}/{similar[0]}"
                     message = f"The project {project_id} does not exist. A similar one is {other}."
@@ -400,7 +396,7 @@ class HintsStore:
         for wanted, match_names in (await self._in_thread(not_sampled)).items():
             prefixed = [{"op_name": starting_with(prefix)} for prefix in match_names.prefixes]
             branches = [{"op_name": {"$in": list(match_names.exact)}}, *prefixed]
-            match = {"project_id": project_id, "visible": True, "$or": branches}
+            match = calls_match(project_id) | {"$or": branches}
             if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
                 unknown.append(wanted)
         return unknown

@@ -26,8 +26,6 @@ from stores.json import codec
 from stores.otel.usage import usage_of_stored
 from stores.usage.entries import by_model
 
-_STEP: Final = 2_000
-
 _UPDATES_BYTES: Final = 4_000_000
 """Maximum JSON text of pending updates, apart from the last call's."""
 
@@ -74,7 +72,7 @@ class Progress:
 class CallsBackfill:
     """The backfill of a database's calls, from the view of one process."""
 
-    def __init__(self, database: Database, step: int = _STEP, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, database: Database, step: int = 2_000, lease_seconds: float = LEASE_SECONDS) -> None:
         self._database = database
         self._calls = database.calls
         self._upgrades = database.upgrades

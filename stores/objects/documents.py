@@ -1,19 +1,89 @@
-"""Documents of object versions, names of versions, and the content that values refer to."""
+"""Object versions: their inputs, validated, their documents and names, and the content that values refer to."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import encode as bson_encode
 
 from stores import digests, ids, refs, times
 from stores.database import Document
-from stores.errors import ErrorsAt, ObjectDeletedError, PayloadTooLargeError
+from stores.errors import BadInputError, ErrorsAt, ObjectDeletedError, PayloadTooLargeError
+from stores.ids import LOCAL_USER, MAX_NAME, check_length
 from stores.json import codec
-from stores.json.bson_copy import to_bson
-from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.inputs import ObjectVersion
+from stores.json.bson_copy import to_bson, unescape_key
+from stores.objects import classes
+from stores.objects.classes import OBJECT, OP, Classes, Kind, classes_of, kind_of
 from stores.paging import Row
+
+MAX_OBJECT_ID: Final = 128
+
+_OBJECT_ID: Final = re.compile(rf"[\w.\-]{{1,{MAX_OBJECT_ID}}}")
+
+
+@dataclass(slots=True)
+class ObjectVersion:
+    """A version of an object: its name, and any JSON value.
+
+    A value of a builtin class is validated and completed. `set_base_object_class` is the old name of that argument.
+    """
+
+    project_id: str
+    object_id: str
+    val: object
+    builtin_object_class: str | None = None
+    set_base_object_class: str | None = None
+    wb_user_id: str | None = None
+    kind: Kind | None = None
+    classes: Classes | None = None
+    is_large: bool = False
+    """True if the document should be built in a thread."""
+
+    @property
+    def is_builtin(self) -> bool:
+        """True if the value is validated as a builtin class."""
+        return bool(self.builtin_object_class or self.set_base_object_class)
+
+    def checked(self) -> "ObjectVersion":
+        """Validate in place; set the value's classes, and its kind unless set.
+
+        Raises:
+            BadInputError: a field is invalid, or the value is invalid for its class; the error names the path.
+        """
+        ids.check_project_id(self.project_id)
+        check_object_id(self.object_id)
+        check_length(self.wb_user_id, MAX_NAME, "wb_user_id")
+        self.val = self._completed_value()
+        self.kind = self.kind or kind_of(self.val)
+        self.classes = classes_of(self.val)
+        self.wb_user_id = self.wb_user_id or LOCAL_USER
+        return self
+
+    def _completed_value(self) -> object:
+        class_names = dict.fromkeys(name for name in (self.builtin_object_class, self.set_base_object_class) if name)
+        if not class_names:
+            return self.val
+        if len(class_names) > 1:
+            raise BadInputError("differs from builtinObjectClass; leave it out", "set_base_object_class")
+        argument = "builtin_object_class" if self.builtin_object_class else "set_base_object_class"
+        [name] = class_names
+        return classes.completed(self.val, name, argument)
+
+
+def check_object_id(object_id: str, argument: str = "object_id") -> None:
+    """Check an object name.
+
+    Raises:
+        BadInputError: it is empty, too long, or has characters other than letters, digits, `.`, `_` and `-`.
+    """
+    if not _OBJECT_ID.fullmatch(object_id):
+        raise BadInputError(
+            f"{object_id[:64]!r} is not a valid object name; use 1 to {MAX_OBJECT_ID} letters, digits, dots, "
+            "underscores and hyphens",
+            argument,
+        )
+
 
 LATEST: Final = "latest"
 NAMING: Final = ("digest", "version_index", "is_latest")
@@ -29,8 +99,6 @@ CONTENT: Final = ("json", "val", "refs", "size_bytes")
 """Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
 
 EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
-
-_CODE: Final = re.compile("%([0-9A-F]{2})")
 
 
 def naming(version: str) -> tuple[str, object]:
@@ -133,7 +201,7 @@ def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
     if not isinstance(files, dict):
         return []
     return [
-        {"project_id": row["project_id"], "name": _unescaped(name), "digest": digest}
+        {"project_id": row["project_id"], "name": unescape_key(name), "digest": digest}
         for name, digest in files.items()
         if isinstance(digest, str)
     ]
@@ -142,8 +210,3 @@ def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
 def _member(row: Mapping[str, Any], name: str) -> object:
     value = row.get("val")
     return value.get(name) if isinstance(value, dict) else None
-
-
-def _unescaped(key: str) -> str:
-    """Return a key as sent by the client, from its BSON copy (`stores.json.bson_copy`)."""
-    return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

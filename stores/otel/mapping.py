@@ -1,4 +1,4 @@
-"""Conversion of a span to a call, from its attributes by the tables of `conventions`."""
+"""Conversion of a span to a call, from its attributes by the roles of `attributes`."""
 
 import hashlib
 import re
@@ -9,11 +9,10 @@ from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError, StoreError
-from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import LOCAL_USER, MAX_NAME, check_length
 from stores.json import AnyJson, codec
-from stores.otel import conventions
-from stores.otel.attribute_nesting import Attributes, layout_of
+from stores.otel import attributes
+from stores.otel.attributes import Attributes, layout_of
 from stores.otel.spans import ERROR, Origin, Span, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.usage.entries import SUM
@@ -79,7 +78,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[
     """
     read = _Attributes(span)
     inputs, output = _payload(span, read, "inputs"), _payload(span, read, "output")
-    noted = {role: value for role in conventions.NOTED if role in read.layout.found and (value := read.pick(role))}
+    noted = {role: value for role in attributes.NOTED if role in read.layout.found and (value := read.pick(role))}
     usage = usage_of(read, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.nested()
@@ -132,17 +131,17 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     if key_and_value is None:
         return _payload_of_events(span, read, role)
     key, value = key_and_value
-    if key in conventions.UNNESTED and (role == "output" or isinstance(value, dict)):
+    if key in attributes.UNNESTED and (role == "output" or isinstance(value, dict)):
         return value
-    if role == "output" or key != conventions.MESSAGES[role]:
+    if role == "output" or key != attributes.MESSAGES[role]:
         return {key: value}
-    other_fields = (read.first(name) for name in conventions.SENT_WITH_INPUT_MESSAGES)
+    other_fields = (read.first(name) for name in attributes.SENT_WITH_INPUT_MESSAGES)
     return dict([key_and_value, *(more for more in other_fields if more)])
 
 
 def _payload_of_events(span: Span, read: _Attributes, role: str) -> dict[str, Any]:
     """Return the first attribute of an event for the role, else the messages of events, under their key."""
-    keys, default_roles = conventions.EVENT_ATTRIBUTES[role], conventions.EVENT_MESSAGES[role]
+    keys, default_roles = attributes.EVENT_ATTRIBUTES[role], attributes.EVENT_MESSAGES[role]
     for event in span.events:
         if key := keys.get(event["name"]):
             value = event["attributes"]
@@ -158,7 +157,7 @@ def _payload_of_events(span: Span, read: _Attributes, role: str) -> dict[str, An
         for event in span.events
         if event["name"] in default_roles
     ]
-    return {conventions.MESSAGES[role]: messages} if messages else {}
+    return {attributes.MESSAGES[role]: messages} if messages else {}
 
 
 def _otel_span(span: Span, origin: Origin, read: _Attributes) -> dict[str, Any]:

@@ -15,8 +15,6 @@ _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
 _MAX_DEPTH: Final = 100
-_UINT64: Final = range(1 << 64)
-_INT64: Final = range(-(1 << 63), 1 << 63)
 _MAX_DIGITS: Final = 20
 """Characters of a 64-bit integer."""
 _HEX: Final = frozenset("0123456789abcdef")
@@ -97,14 +95,6 @@ def _camel_case(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _attributes(holder: dict[str, Any], name: str) -> dict[str, object]:
-    return _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH)
-
-
-def _messages(holder: dict[str, Any], name: str) -> list[_Message]:
-    return [_Message(one) for one in _objects(holder, name, "a span")]
-
-
 def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
     return {_text(pair, "key"): _value(pair.get("value"), depth) for pair in pairs}
 
@@ -160,7 +150,7 @@ def _bytes(value: object, kind: str) -> str:
 _SCALARS: Final[dict[str, Callable[[object, str], object]]] = {
     "stringValue": _string,
     "boolValue": _boolean,
-    "intValue": lambda value, kind: _integer_in(_INT64, value, kind),
+    "intValue": lambda value, kind: _integer_in(range(-(1 << 63), 1 << 63), value, kind),
     "doubleValue": _double,
     "bytesValue": _bytes,
 }
@@ -204,7 +194,7 @@ def _hexadecimal(holder: dict[str, Any], name: str) -> str:
 
 def _integer(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
-    return 0 if value is None else _integer_in(_UINT64, value, name)
+    return 0 if value is None else _integer_in(range(1 << 64), value, name)
 
 
 def _integer_in(allowed: range, value: object, name: str) -> int:
@@ -222,8 +212,8 @@ def _integer_in(allowed: range, value: object, name: str) -> int:
 _READERS: Final[dict[str, Callable[[dict[str, Any], str], object]]] = {
     **dict.fromkeys(("name", "version", "trace_state", "message"), _text),
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id"), _hexadecimal),
-    **dict.fromkeys(("events", "links"), _messages),
-    "attributes": _attributes,
+    **dict.fromkeys(("events", "links"), lambda holder, name: list(map(_Message, _objects(holder, name, "a span")))),
+    "attributes": lambda holder, name: _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH),
     "status": lambda holder, name: _Message(_member(holder, name)),
 }
 """Readers of fields that are not non-negative integers."""

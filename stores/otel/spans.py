@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, independent of the encoding they arrived in."""
+"""OpenTelemetry spans, independent of the encoding they arrived in, and the choice of their project."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -7,9 +7,83 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.otel.attribute_nesting import nested
-from stores.otel.project_routing import Projects
+from stores.ids import (
+    MAX_PROJECT_PART,
+    PROJECT_PART_RULE,
+    SPAN_ID_LENGTH,
+    TRACE_ID_LENGTH,
+    can_start_project_part,
+    check_project_id,
+    is_project_part,
+)
+from stores.otel.attributes import nested
+
+ENTITY: Final = "otel"
+"""Entity of projects that only a resource's name determines."""
+
+_NAMES: Final = ("openinference.project.name", "service.name")
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """Routing rule of one request.
+
+    Attributes:
+        given: project in the request, entity/project; None if it names none.
+        fixed: true if `given` overrides the spans' resources.
+        entity: entity of projects named only by a resource.
+        check: raises if the sender may not write to a project.
+
+    Raises:
+        BadInputError: the given project id is invalid.
+        ForbiddenError: the sender may not write to the given project.
+    """
+
+    given: str | None = None
+    fixed: bool = False
+    entity: str = ENTITY
+    check: Callable[[str], None] = lambda _project_id: None
+
+    def __post_init__(self) -> None:
+        """Check the given project."""
+        if self.given is not None:
+            check_project_id(self.given)
+            self.check(self.given)
+
+    def of(self, resource: dict[str, object]) -> str:
+        """Return the project for spans of a resource, from its attributes.
+
+        `wandb.entity` and `wandb.project` together override the request's project. Without a project in the request,
+        `openinference.project.name` or `service.name` names one.
+
+        Raises:
+            BadInputError: `wandb.entity` and `wandb.project` are not a valid project id.
+            ForbiddenError: the sender may not write there.
+        """
+        project_id = self._choose(resource)
+        self.check(project_id)
+        return project_id
+
+    def _choose(self, resource: dict[str, object]) -> str:
+        entity, project = resource.get("wandb.entity"), resource.get("wandb.project")
+        if entity and project and not self.fixed:
+            project_id = f"{entity}/{project}"
+            check_project_id(project_id, "wandb.entity and wandb.project")
+            return project_id
+        return self.given or self._from_name(
+            next((str(name) for key in _NAMES if (name := resource.get(key))), "default")
+        )
+
+    def _from_name(self, name: str) -> str:
+        """Return the project for a name, which may be a full id; invalid characters are replaced."""
+        entity, slash, rest = name.partition("/")
+        if slash and is_project_part(entity) and is_project_part(rest):
+            return name
+        part = "".join(sign if can_start_project_part(sign) else "-" for sign in name[:MAX_PROJECT_PART])
+        if not is_project_part(part):
+            raise BadInputError(f"the project name {name[:64]!r} of its resource is invalid; use {PROJECT_PART_RULE}")
+        return f"{self.entity}/{part}"
+
 
 Attributes = dict[str, object]
 """JSON values by flat key, such as `llm.model_name`."""
@@ -31,8 +105,6 @@ MAX_ORIGIN_BYTES: Final = 64 * 1024
 
 OTHER_FIELDS: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 """Further fields of a span, stored if not 0."""
-
-_ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGTH, "trace_id": TRACE_ID_LENGTH}
 
 _Message = TypeVar("_Message")
 
@@ -147,12 +219,12 @@ def span_of(message: AnyMessage, attributes_of: Callable[[Any], Attributes], hex
     Raises:
         BadInputError: ids are invalid, or attributes are too many or too deep.
     """
-    status = message.status
+    status, parent_id = message.status, hex_of(message.parent_span_id)
     return Span(
         name=message.name,
         trace_id=_check_id(hex_of(message.trace_id), "trace_id"),
         span_id=_check_id(hex_of(message.span_id), "span_id"),
-        parent_id=_parent_id(hex_of(message.parent_span_id)),
+        parent_id=_check_id(parent_id, "parent_span_id") if parent_id.strip("0") else None,
         trace_state=message.trace_state,
         kind=message.kind,
         started_at=message.start_time_unix_nano,
@@ -208,21 +280,12 @@ def _check_id(text: str, name: str) -> str:
     Raises:
         BadInputError: it is invalid.
     """
-    length = _ID_LENGTHS[name]
+    length = TRACE_ID_LENGTH if name == "trace_id" else SPAN_ID_LENGTH
     if len(text) != length:
         raise BadInputError(f"{name} has {len(text) / 2:g} bytes; it must have {length // 2}")
     if not text.strip("0"):
         raise BadInputError(f"{name} is all zeros, which is not a valid id")
     return text
-
-
-def _parent_id(text: str) -> str | None:
-    """Return a parent id; None if it is empty or all zeros.
-
-    Raises:
-        BadInputError: its length is not that of span ids.
-    """
-    return _check_id(text, "parent_span_id") if text.strip("0") else None
 
 
 def json_number(value: float) -> float | str:

@@ -10,11 +10,10 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import MAX_NAME, check_length
 from stores.otel import otlp_json, protobuf
 from stores.otel.mapping import call_of
-from stores.otel.project_routing import Projects
-from stores.otel.spans import Span, Undecoded, undecoded_spans
+from stores.otel.spans import Projects, Span, Undecoded, undecoded_spans
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024
@@ -156,9 +155,5 @@ def _convert(
         span = span_of(undecoded.message)
         return [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
     except StoreError as error:
-        return _Rejected(_reason(span, error), error)
-
-
-def _reason(span: Span | None, error: StoreError) -> str:
-    of = f"span {span.span_id} ({span.name[:100]})" if span else "a span"
-    return f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}"
+        of = f"span {span.span_id} ({span.name[:100]})" if span else "a span"
+        return _Rejected(f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}", error)

@@ -5,8 +5,7 @@ from typing import Any
 
 from stores.query.fields import FieldTable
 from stores.query.match_compiler import Match, compile_match
-from stores.query.parser import parse_operation, parse_query
-from stores.query.syntax_tree import Operation
+from stores.query.parser import Operation, parse_operation, parse_query
 
 
 @dataclass(frozen=True, slots=True)

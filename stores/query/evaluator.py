@@ -17,8 +17,7 @@ from stores.json import codec, paths
 from stores.json.bson_copy import INT64, to_bson, unescape_key
 from stores.json.incremental import loads_incrementally
 from stores.query.fields import Access, Kind
-from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, is_time
-from stores.query.value_expressions import time_literal
+from stores.query.parser import COMPARISONS, Get, Literal, Operand, Operation, Operator, is_time, time_literal
 
 Value = Any
 """A decoded JSON value; None if it is missing."""

@@ -11,8 +11,6 @@ from stores.database.driver import as_find
 
 Pipeline = list[dict[str, Any]]
 
-_SORT_STAGES = ("SORT", "$sort")
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -37,7 +35,7 @@ class Plan:
     @property
     def sorts_in_memory(self) -> bool:
         """True if no index provided the order, so that MongoDB sorted all matching documents in memory."""
-        return any(stage in self.stages for stage in _SORT_STAGES)
+        return any(stage in self.stages for stage in ("SORT", "$sort"))
 
 
 async def explain(collection: Collection, pipeline: Pipeline) -> Plan:

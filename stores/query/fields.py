@@ -15,8 +15,6 @@ MAX_PATH_LENGTH: Final = 1_000
 MAX_PATH_KEYS: Final = 50
 """Keys of a path; each uses two of the 200 nesting levels that MongoDB allows in a command."""
 
-_SUGGESTIONS: Final = 3
-_CACHE_SIZE: Final = 1_000
 _TOO_LONG_FOR_AN_INDEX: Final = 10
 
 
@@ -117,7 +115,7 @@ class FieldTable:
         self._absent_paths = absent_paths or {}
         self._by_name = {each.name: each for each in fields}
         self._by_camel = {camel(name): each for name, each in self._by_name.items()}
-        self._cached_access = lru_cache(_CACHE_SIZE)(self._access)
+        self._cached_access = lru_cache(1_000)(self._access)
 
     def __iter__(self) -> Iterator[Field]:
         """Yield the fields in the order of their declaration."""
@@ -138,20 +136,18 @@ class FieldTable:
             return Access(field)
         field = self._field_named(name.partition(".")[0])
         if field and field.kind is Kind.JSON:
-            return self._check_not_absent(Access(field, _steps(name)))
+            access = Access(field, _steps(name))
+            for path, hint in self._absent_paths.items():
+                if access.stored_path[: len(path)] == path:
+                    raise BadInputError(f"there is no field {'.'.join(access.stored_path)[:100]!r}; {hint}")
+            return access
         raise BadInputError(f"there is no field {name[:100]!r}; {self._suggest(name)}")
-
-    def _check_not_absent(self, access: Access) -> Access:
-        for path, hint in self._absent_paths.items():
-            if access.stored_path[: len(path)] == path:
-                raise BadInputError(f"there is no field {'.'.join(access.stored_path)[:100]!r}; {hint}")
-        return access
 
     def _field_named(self, name: str) -> Field | None:
         return self._by_name.get(name) or self._by_camel.get(name)
 
     def _suggest(self, name: str) -> str:
-        similar = difflib.get_close_matches(name[:100], self._by_name, _SUGGESTIONS)
+        similar = difflib.get_close_matches(name[:100], self._by_name, 3)
         return f"did you mean {' or '.join(similar)}?" if similar else f"the fields are {', '.join(self._by_name)}"
 
 

@@ -17,7 +17,7 @@ from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import Match, compile_match
-from stores.query.syntax_tree import JUNCTIONS, Get, Operand, Operator, iter_gets, iter_text_gets, map_operands
+from stores.query.parser import JUNCTIONS, Get, Operand, Operator, iter_gets, iter_text_gets, map_operands
 from stores.query.text_expressions import Expression
 from stores.query.value_expressions import condition_expression, is_inside_payload, path_expression, required_texts
 
@@ -37,11 +37,8 @@ MongoDB 6 failed from 24,000 on. MongoDB 7 failed from 2,000 on if they are list
 is therefore a guess, for projects in which the first one leaves too many documents to Python.
 """
 
-_COUNTED_CHARACTERS: Final = ("[", "{", ",", "\\")
 _PROSE_COMMA: Final = ", "
 """Stored JSON has no space after a comma between members or items, so this occurs only inside strings."""
-_NO_LIMIT: Final = (1 << 63) - 1
-_PSEUDO_FIELD: Final = Field("decided", "decided", Kind.JSON)
 
 
 @asynccontextmanager
@@ -121,7 +118,7 @@ async def _evaluate_complex(
     # The limit stops MongoDB from evaluating this expensive condition once per index while it plans.
     stages: list[Document] = [
         {"$match": match},
-        {"$limit": _NO_LIMIT},
+        {"$limit": (1 << 63) - 1},
         {"$match": {"$expr": candidates}},
         {"$project": projection},
     ]
@@ -166,7 +163,7 @@ def _may_be_too_complex(condition: Operand, simple_limit: int) -> Expression:
 def _is_complex(text: Expression, simple_limit: int) -> Expression:
     remove = {"$replaceAll": {"input": "$$value", "find": "$$this", "replacement": ""}}
     structure = {"$replaceAll": {"input": text, "find": _PROSE_COMMA, "replacement": ""}}
-    without_structure = {"$reduce": {"input": list(_COUNTED_CHARACTERS), "initialValue": "$$structure", "in": remove}}
+    without_structure = {"$reduce": {"input": ["[", "{", ",", "\\"], "initialValue": "$$structure", "in": remove}}
     structure_count = {"$subtract": [{"$strLenBytes": "$$structure"}, {"$strLenBytes": without_structure}]}
     is_complex = {"$let": {"vars": {"structure": structure}, "in": {"$gt": [structure_count, simple_limit]}}}
     return {"$and": [{"$gt": [{"$strLenBytes": text}, simple_limit]}, is_complex]}
@@ -177,7 +174,10 @@ def _with_known_results(condition: Operand, complex_ids: Sequence[Any], matching
     in_id_lists = [{"$in": ["$_id", {"$literal": list(ids)}]} for ids in (complex_ids, matching_ids)]
     return Get(
         "decided",
-        CompiledMatch(_PSEUDO_FIELD, match={"$expr": {"$cond": [*in_id_lists, condition_expression(condition)]}}),
+        CompiledMatch(
+            Field("decided", "decided", Kind.JSON),
+            match={"$expr": {"$cond": [*in_id_lists, condition_expression(condition)]}},
+        ),
     )
 
 

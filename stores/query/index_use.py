@@ -9,14 +9,12 @@ from stores.json import AnyJson
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
-from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
+from stores.query.parser import COMPARISONS, MAX_DEPTH, MAX_NODES, SIGIL, Operator
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import COMPARISONS, Operator
 
 UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """Members of filters that no index serves."""
 
-_SCOPE: Final = ("project_id", "visible")
 _UNIQUE: Final = ("id", 1)
 _PLAIN: Final = frozenset({str, int, set, frozenset, PageRequest})
 """Types of arguments that do not affect which documents are read."""
@@ -36,7 +34,7 @@ class IndexedFields:
 
     def __init__(self, table: FieldTable, collection: str) -> None:
         indexes = [index for index in INDEXES if index.collection == collection and index.keys[0][0] == "project_id"]
-        keys = {index.name: [key for key in index.keys if key[0] not in _SCOPE] for index in indexes}
+        keys = {index.name: [key for key in index.keys if key[0] not in ("project_id", "visible")] for index in indexes}
         self.table = table
         self._leading = {index_keys[0][0] for index_keys in keys.values() if index_keys}
         self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]

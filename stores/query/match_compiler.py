@@ -14,14 +14,8 @@ from stores.json.bson_copy import to_bson
 from stores.paging import starting_with
 from stores.query import text_expressions
 from stores.query.fields import Access, CompiledMatch, Kind
-from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator, Scalar, is_time
-from stores.query.value_expressions import (
-    NUMERIC,
-    condition_expression,
-    list_or_object_contains,
-    path_expression,
-    time_literal,
-)
+from stores.query.parser import COMPARISONS, Get, Literal, Operand, Operation, Operator, Scalar, is_time, time_literal
+from stores.query.value_expressions import NUMERIC, condition_expression, list_or_object_contains, path_expression
 
 Match = dict[str, Any]
 

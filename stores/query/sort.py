@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
+from stores.ids import check_count
 from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.text_expressions import Expression, is_type, let_v, switch
@@ -56,8 +57,7 @@ def check_key_count(count: int) -> None:
     Raises:
         BadInputError: if there are more than `MAX_KEYS`.
     """
-    if count > MAX_KEYS:
-        raise BadInputError(f"has {count:,} keys; the limit is {MAX_KEYS}", "sort_by")
+    check_count(count, MAX_KEYS, "keys", "sort_by")
 
 
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable) -> dict[Access, bool]:
@@ -80,7 +80,9 @@ def _keys(access: Access, position: int, *, descending: bool) -> Iterator[tuple[
     if field.kind is Kind.JSON:
         value = {"$ifNull": [path_expression(access), None]}
         yield SortKey(f"_rank_{position}"), _rank(value)
-        yield SortKey(f"_value_{position}", descending, nullable=True), _sortable_value(value)
+        # Within one rank either all values sort or none.
+        sortable = let_v(value, {"$cond": [{"$or": [{"$isNumber": "$$v"}, _IS_STRING]}, "$$v", None]})
+        yield SortKey(f"_value_{position}", descending, nullable=True), sortable
         return
     if field.optional and not descending:
         yield SortKey(f"_rank_{position}"), {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
@@ -90,8 +92,3 @@ def _keys(access: Access, position: int, *, descending: bool) -> Iterator[tuple[
 def _rank(value: Expression) -> Expression:
     """Build the rank of a value: 0 for numbers, 1 for strings, 2 for other values, 3 for null and missing values."""
     return let_v(value, switch(({"$isNumber": "$$v"}, 0), (_IS_STRING, 1), ({"$ne": ["$$v", None]}, 2), default=3))
-
-
-def _sortable_value(value: Expression) -> Expression:
-    """Return the value if it is a number or a string, else null; within one rank either all values sort or none."""
-    return let_v(value, {"$cond": [{"$or": [{"$isNumber": "$$v"}, _IS_STRING]}, "$$v", None]})

@@ -7,15 +7,13 @@ descends into arrays.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 from stores import times
-from stores.errors import BadInputError
 from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
 from stores.query.fields import Access, Kind, is_index
-from stores.query.syntax_tree import COMPARISONS, TARGETS, Get, Literal, Operand, Operation, Operator, Scalar, is_time
+from stores.query.parser import COMPARISONS, TARGETS, Get, Literal, Operand, Operation, Operator, is_time, time_literal
 from stores.query.text_expressions import Expression, is_type, let_v, switch
 
 NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -98,24 +96,6 @@ def _let_operands(values: dict[str, Expression], body: Expression, *operands: Op
         return {"$let": {"vars": values, "in": body}}
     variables = {name: f"$$this.{name}" for name in values}
     return {"$reduce": {"input": [values], "initialValue": None, "in": {"$let": {"vars": variables, "in": body}}}}
-
-
-def time_literal(scalar: Scalar, name: str) -> int | None:
-    """Convert a literal that is compared with a time to microseconds: ISO 8601 text, or unix seconds, rounded.
-
-    Booleans and null are returned unchanged.
-
-    Raises:
-        BadInputError: if it is a text that is no time.
-    """
-    if isinstance(scalar, str):
-        try:
-            return times.parse(scalar)
-        except BadInputError as error:
-            raise BadInputError(f"{name} is a time: {error.message}, nor is it a number of unix seconds") from None
-    if scalar is None or isinstance(scalar, bool):
-        return scalar
-    return round(Fraction(scalar) * times.SECOND)
 
 
 def _compare(node: Operation, left: Operand, right: Operand) -> Expression:

@@ -10,6 +10,7 @@ from stores import ids
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, Document, content_store, database_query
 from stores.errors import BadInputError, ErrorsAt, NotFoundError
+from stores.ids import check_count
 from stores.json import codec
 from stores.refs import NO_DIGESTS, SCHEME, Ref, inner_ref, is_ref, parse
 
@@ -259,8 +260,7 @@ class RefsStore:
             BadInputError: if a text is no ref, is a ref to a table or call, has no digest or cannot be followed. Also
                 if there are more than `MAX_REFS` refs or more than `targets.MAX_CHARACTERS` characters.
         """
-        if len(refs) > MAX_REFS:
-            raise BadInputError(f"has {len(refs):,} refs; the limit is {MAX_REFS:,}", "refs")
+        check_count(len(refs), MAX_REFS, "refs", "refs")
         parsed_refs = [_parse_version_ref(text, f"refs.{position}") for position, text in enumerate(refs)]
         with ErrorsAt("refs"):
             resolved = await resolve(self.database, parsed_refs)

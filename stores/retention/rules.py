@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from stores import times
+from stores.calls.fields import calls_match
 from stores.database import Database, Document
 from stores.errors import BadInputError
 
@@ -113,8 +114,9 @@ async def limits_of(database: Database, project_id: str, rule: Rule, grace_perio
     by_calls = None
     if rule.keep_calls is not None:
         # The start of the last call to keep, from a covered query.
-        match = {"project_id": project_id, "visible": True}
-        newest = database.calls.find(match, {"_id": 0, "started_at": 1}, sort=[("started_at", -1), ("id", 1)])
+        newest = database.calls.find(
+            calls_match(project_id), {"_id": 0, "started_at": 1}, sort=[("started_at", -1), ("id", 1)]
+        )
         rows = await newest.skip(rule.keep_calls - 1).limit(1).to_list(1)
         by_calls = rows[0]["started_at"] if rows else None
     if by_days is None and by_calls is None:

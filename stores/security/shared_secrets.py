@@ -11,7 +11,6 @@ from stores.database import Collection, Database
 CURSORS: Final = "cursors of events"
 """Name of the secret that signs event cursors."""
 
-_BYTES: Final = 32
 _MAJORITY: Final = ReadConcern("majority")
 """Read concern for secrets: one that a failover could roll back must not be used, as another would replace it."""
 
@@ -28,7 +27,7 @@ async def shared_secret(database: Database, name: str) -> bytes:
 async def _find_or_create(collection: Collection, name: str) -> bytes:
     document = await collection.with_options(read_concern=_MAJORITY).find_one({"_id": name})
     if document is None:
-        new = {"$setOnInsert": {"secret": secrets.token_bytes(_BYTES)}}
+        new = {"$setOnInsert": {"secret": secrets.token_bytes(32)}}
         after = ReturnDocument.AFTER
         document = await collection.find_one_and_update({"_id": name}, new, upsert=True, return_document=after)
     secret: bytes = document["secret"]

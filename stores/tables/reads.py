@@ -9,8 +9,7 @@ from stores.database import Database, content_store, database_query
 from stores.database.transactions import Session
 from stores.ids import group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, find_page, scope_of
-from stores.tables.layout import Layout, read_chunks, read_layouts, table_match
-from stores.tables.rows import paths_of, sizes_of
+from stores.tables.documents import Layout, paths_of, read_chunks, read_layouts, sizes_of, table_match
 
 _ORDER: Final = Order({}, (SortKey("id"),))
 

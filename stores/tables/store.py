@@ -5,27 +5,31 @@ from typing import Final
 
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, content_store, database_query, database_write, in_scan_slot
+from stores.database.content_store import LEASE_SECONDS
 from stores.database.paced_steps import run_paced
-from stores.database.uploads import LEASE_SECONDS
-from stores.errors import BadInputError, NotFoundError
-from stores.ids import check_project_id, group_by_project
+from stores.errors import NotFoundError
+from stores.ids import check_count, check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
-from stores.tables.layout import Builder, Edit, TableUpdate, read_layouts, table_match
-from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
-from stores.tables.rows import (
+from stores.tables.documents import (
     INDEXED_ROW_FIELDS,
     ROW_FIELDS,
+    Builder,
+    Edit,
     RowContent,
     RowFilter,
+    TableUpdate,
     check_row_digest,
     paths_of,
+    read_layouts,
     sizes_of,
     sort_within_rows,
+    table_match,
     total_size,
 )
+from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
@@ -217,8 +221,7 @@ class TablesStore:
             BadInputError: there are more than `MAX_TABLES_AT_ONCE` digests.
         """
         check_project_id(project_id)
-        if len(table_digests) > MAX_TABLES_AT_ONCE:
-            raise BadInputError(f"has {len(table_digests):,} digests; the limit is {MAX_TABLES_AT_ONCE:,}", "digests")
+        check_count(len(table_digests), MAX_TABLES_AT_ONCE, "digests", "digests")
         return await self._stats(project_id, table_digests, wanted)
 
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:

@@ -15,13 +15,12 @@ from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document, content_store
+from stores.database.content_store import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.database.paced_steps import WorkSteps, change_in_batches
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
-from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, UnavailableError
-from stores.tables.layout import Builder
-from stores.tables.rows import RowContent, sizes_of, total_size
+from stores.tables.documents import Builder, RowContent, sizes_of, total_size
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """Size of new rows and chunks that fit into one transaction; they take far more in the database's cache."""

@@ -2,7 +2,7 @@
 
 from stores.text_search.highlights import Highlight
 from stores.text_search.indexing import SearchIndex
-from stores.text_search.scan import FoundPage, Method
+from stores.text_search.pages import FoundPage, Method
 from stores.text_search.store import TextSearchStore
 
 __all__ = ["FoundPage", "Highlight", "Method", "SearchIndex", "TextSearchStore"]

@@ -1,15 +1,102 @@
-"""Search terms, the searched fields of a call, and the conditions for calls that contain the terms."""
+"""Search terms, the searched fields of a call with their words, and the conditions for calls that contain the terms.
+
+The tokenizer folds letter case. Compound words (`ConnectionTimeout`, `read_timeout`) yield the whole word and its
+parts. Scripts without spaces between words (such as Chinese, Japanese, Korean and Thai) yield single characters and
+adjacent pairs.
+"""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain, islice, pairwise
 from typing import Final
 
 from stores.database import Document
 from stores.errors import BadInputError
+from stores.ids import check_length
 from stores.json import codec
 from stores.query import text_expressions
-from stores.text_search.tokenizer import MAX_WORDS, words_of, words_to_find
+
+MAX_WORD_LENGTH: Final = 40
+"""Maximum characters of a word; longer words, mostly data, are indexed by this prefix."""
+
+MAX_WORDS: Final = 2_000
+"""Maximum different words of one text; further ones are ignored."""
+
+_SLICE_LENGTH: Final = 20_000
+"""Characters tokenized in one step; a longer step would block other threads."""
+
+_ESCAPE_OR_WORD: Final = re.compile(r"\\u[0-9a-f]{4}|\\.|(\w+)")
+_WORD: Final = re.compile(r"\w+")
+_BETWEEN_PARTS: Final = re.compile(r"_+|(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_UNSPACED: Final = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3105-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+)"
+)
+
+
+def words_of(text: str, *, is_json: bool = False) -> list[str]:
+    """Return the different words of a text (or JSON text with keys), up to `MAX_WORDS` and one more."""
+    pattern = _ESCAPE_OR_WORD if is_json else _WORD
+    forms = chain.from_iterable(map(_forms, chain.from_iterable(map(pattern.findall, _slices(text)))))
+    return list(islice(dict.fromkeys(forms), MAX_WORDS + 1)) if len(text) <= _SLICE_LENGTH else _first_words(forms)
+
+
+def words_to_find(text: str) -> tuple[list[str], bool]:
+    """Return the words of texts that contain this text, and True if one word decides."""
+    words = _WORD.findall(text)
+    forms = [each for word in words for each in _specific_forms(word)]
+    is_exact = len(forms) == 1 and words == [text] and len(text) <= MAX_WORD_LENGTH and not _UNSPACED.search(text)
+    return list(dict.fromkeys(forms)), is_exact
+
+
+def _first_words(forms: Iterable[str]) -> list[str]:
+    first: dict[str, None] = {}
+    for word in forms:
+        first[word] = None
+        if len(first) > MAX_WORDS:
+            break
+    return list(first)
+
+
+def _slices(text: str) -> Iterator[str]:
+    """Yield the text in slices that do not cut words or JSON escapes."""
+    start = 0
+    while len(text) - start > _SLICE_LENGTH:
+        end = start + _SLICE_LENGTH
+        while end < len(text) and end - start < 2 * _SLICE_LENGTH and text[end] != " ":
+            end += 1
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+@lru_cache(50_000)  # programs repeat their words
+def _forms(word: str) -> tuple[str, ...]:
+    """Return the indexed forms of a word; none for JSON escapes."""
+    if not word.isascii() and _UNSPACED.search(word):
+        pieces = _UNSPACED.split(word)
+        unspaced = (form for run in pieces[1::2] for form in (*run, *map("".join, pairwise(run))))
+        return (*unspaced, *chain.from_iterable(map(_forms, filter(None, pieces[::2]))))
+    whole = word[:MAX_WORD_LENGTH].casefold()
+    if "_" not in word and word[1:].casefold() == word[1:]:
+        return (whole,) if whole else ()
+    parts = (part[:MAX_WORD_LENGTH].casefold() for part in _BETWEEN_PARTS.split(word) if len(part) > 1)
+    return tuple(dict.fromkeys((whole, *parts)))
+
+
+def _specific_forms(word: str) -> Iterator[str]:
+    """Yield the most specific forms of a word: the whole word, or pairs of characters."""
+    if word.isascii() or not _UNSPACED.search(word):
+        yield word[:MAX_WORD_LENGTH].casefold()
+        return
+    pieces = _UNSPACED.split(word)
+    for run in pieces[1::2]:
+        yield from map("".join, pairwise(run)) if len(run) > 1 else run
+    for piece in filter(None, pieces[::2]):
+        yield piece[:MAX_WORD_LENGTH].casefold()
+
 
 MAX_TEXT: Final = 1_000
 """Maximum characters of a search text."""
@@ -81,8 +168,7 @@ def parse(text: str) -> Terms:
     Raises:
         BadInputError: if no term is wanted, a limit is exceeded, or the text contains a lone surrogate.
     """
-    if len(text) > MAX_TEXT:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {MAX_TEXT:,}", "text")
+    check_length(text, MAX_TEXT, "text")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadInputError("contains a lone surrogate, which no stored text has; remove it", "text")
     terms_found = [Term(phrase or word, bool(minus)) for minus, phrase, word in _TERM.findall(text)]
@@ -105,10 +191,6 @@ def parse(text: str) -> Terms:
             "text",
         )
     return terms
-
-
-Match = Document
-Expression = Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,32 +245,32 @@ _CASE_EQUIVALENTS: Final = {"k": "\N{KELVIN SIGN}", "s": "\N{LATIN SMALL LETTER 
 """Non-ASCII characters that equal an ASCII letter when letter case is ignored."""
 
 
-def matching(terms: Terms, *, by_words: bool) -> list[Match]:
+def matching(terms: Terms, *, by_words: bool) -> list[Document]:
     """Return the conditions for calls; with `by_words`, only those that the index has not checked."""
     conditions = [_contains(terms, term) for term in terms.wanted if not (by_words and term.is_word)]
     unwanted = [_contains(terms, term) for term in terms.unwanted if not (by_words and term.is_word)]
     return [*conditions, *([{"$nor": unwanted}] if unwanted else [])]
 
 
-def possibly_matching(terms: Terms) -> list[Match]:
+def possibly_matching(terms: Terms) -> list[Document]:
     """Return the conditions for calls that may contain the words, before these are compared."""
     return matching(Terms(terms.wanted, tuple(term for term in terms.unwanted if not term.is_word)), by_words=False)
 
 
-def _contains(terms: Terms, term: Term) -> Match:
+def _contains(terms: Terms, term: Term) -> Document:
     if term in terms.substrings:
         return {"$expr": _contains_expression(terms, term)}
     return {"$or": [{field.path: {"$regex": field.pattern(term), "$options": "i"}} for field in SEARCHED_FIELDS]}
 
 
-def hit(terms: Terms) -> Expression:
+def hit(terms: Terms) -> Document:
     """Return the expression that is true for calls with all wanted and no unwanted terms."""
     wanted = [_contains_expression(terms, term) for term in terms.wanted]
     unwanted = [{"$not": [_contains_expression(terms, term)]} for term in terms.unwanted]
     return {"$and": [*wanted, *unwanted]}
 
 
-def score(terms: Terms) -> Expression:
+def score_expression(terms: Terms) -> Document:
     """Return the expression of the score, by the fields that contain each term."""
     return {
         "$add": [
@@ -199,17 +281,17 @@ def score(terms: Terms) -> Expression:
     }
 
 
-def _contains_expression(terms: Terms, term: Term) -> Expression:
+def _contains_expression(terms: Terms, term: Term) -> Document:
     return {"$or": [_is_in_field(field, terms, term) for field in SEARCHED_FIELDS]}
 
 
-def _is_in_field(field: SearchedField, terms: Terms, term: Term) -> Expression:
+def _is_in_field(field: SearchedField, terms: Terms, term: Term) -> Document:
     if term in terms.substrings:
         return _contains_lowered(f"${field.path}", field.as_written(term).lower())
     return {"$regexMatch": {"input": f"${field.path}", "regex": field.pattern(term), "options": "i"}}
 
 
-def _contains_lowered(text: Expression | str, lowered: str) -> Expression:
+def _contains_lowered(text: Document | str, lowered: str) -> Document:
     """Return the expression that a text contains an ASCII text in lower case, ignoring letter case."""
     for letter, equivalent in _CASE_EQUIVALENTS.items():
         if letter in lowered:

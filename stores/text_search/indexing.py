@@ -1,23 +1,141 @@
-"""The text index of a project: its state document, and the work on it.
+"""The text index of a project: its segments, its state document, and the work on it.
+
+Indexing each call on its own, with one index key per word, would make writes ten to twenty times as slow. Calls are
+therefore indexed after they are written, in segments: immutable parts with the words of up to a thousand calls. A
+segment stores for each word the calls that contain it, and in which fields. Each call names the segment that has its
+current content; entries in older segments, or in those of a worker that died, are ignored. A segment is stored in one
+transaction, and only while its index exists, so nothing enters a purged project.
 
 Writers of calls learn only every few seconds whether their project has an index (`project_registry`). The indexer
 therefore scans all calls immediately, and again when every writer must know. Calls written without that knowledge lose
 their index marks, and the second scan sets them.
 """
 
+import asyncio
+import zlib
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bson import encode as bson_encode
 from pymongo import ReturnDocument
 
 from stores import ids, times
+from stores.calls.fields import calls_match
 from stores.database import Database, Document, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
-from stores.text_search import segments
-from stores.text_search.conditions import PATHS
-from stores.text_search.segments import MAX_CALLS, Segment
+from stores.text_search.conditions import PATHS, words_by_field
+
+BUCKETS: Final = 128
+"""Number of documents over which a segment's words are distributed, by a hash."""
+
+MAX_CALLS: Final = 1_000
+"""Maximum calls of a segment: a call's number and the bits of its fields fit into 16 bits."""
+
+CHUNK: Final = 64
+"""Calls per document that lists a segment's calls; few hits need few of these documents."""
+
+_BITS: Final = 5
+_BITS_MASK: Final = (1 << _BITS) - 1
+
+
+@dataclass(slots=True)
+class Segment:
+    """A new segment: its head, and the documents of its words and calls."""
+
+    head: Document
+    documents: list[Document]
+
+    @classmethod
+    async def build(cls, project_id: str, generation: str, calls: Sequence[Document]) -> "Segment":
+        """Build the segment of some calls in a thread."""
+        return await asyncio.to_thread(cls._build, project_id, generation, calls)
+
+    @classmethod
+    def _build(cls, project_id: str, generation: str, calls: Sequence[Document]) -> "Segment":
+        entries: defaultdict[str, array[int]] = defaultdict(lambda: array("H"))
+        cut = 0
+        for number, call in enumerate(calls):
+            words, is_cut = words_by_field(call)
+            cut += is_cut
+            for word, bits in words.items():
+                entries[word].append(number << _BITS | bits)
+        contents: defaultdict[int, Document] = defaultdict(lambda: {"words": {}})
+        for word, entry in entries.items():
+            contents[bucket_of(word)]["words"][word] = entry.tobytes()
+        for start in range(0, len(calls), CHUNK):
+            chunk = calls[start : start + CHUNK]
+            listed = {"ids": [call["id"] for call in chunk], "started": [call.get("started_at", 0) for call in chunk]}
+            contents[chunk_of(start)[0]] = listed
+        segment = f"{generation}/{ids.new_id()}"
+        key = {"project_id": project_id, "segment": segment}
+        documents = [
+            {"_id": document_id(project_id, segment, bucket), **key, "bucket": bucket, **content}
+            for bucket, content in contents.items()
+        ]
+        head = {
+            "_id": f"{project_id}:{segment}",
+            **key,
+            "calls": len(calls),
+            "cut": cut,
+            "size_bytes": sum(len(bson_encode(document)) for document in documents),
+            "checked_at": times.now(),
+        }
+        return cls(head, documents)
+
+    async def store(self, database: Database, lease: Lease) -> None:
+        """Write the segment in one transaction.
+
+        Raises:
+            LeaseLostError: if the worker's lease is lost.
+        """
+
+        async def write(session: Session) -> None:
+            await lease.advance(session=session)
+            await database.search_segments.insert_one(self.head, session=session)
+            await database.search_words.insert_many(self.documents, session=session)
+
+        await database.transaction(write)
+
+
+def document_id(project_id: str, segment: str, bucket: int) -> str:
+    """Return the `_id` of a segment's bucket of words or chunk of calls."""
+    return f"{project_id}:{segment}:{bucket:03}"
+
+
+def chunk_of(number: int) -> tuple[int, int]:
+    """Return the chunk of a call's number and its position there; chunks are numbered after the buckets."""
+    return BUCKETS + number // CHUNK, number % CHUNK
+
+
+def bucket_of(word: str) -> int:
+    """Return the bucket of a word."""
+    return zlib.crc32(word.encode()) % BUCKETS
+
+
+def unpack(entry: bytes) -> dict[int, int]:
+    """Decode a word's entry: the bits of the fields by call number."""
+    # Little-endian, as is every platform that LoomQL runs on.
+    numbers = memoryview(entry).cast("H")
+    return {number >> _BITS: number & _BITS_MASK for number in numbers}
+
+
+def of_generation(generation: str) -> Document:
+    """Return the match for segment ids of an index."""
+    return {"$gte": f"{generation}/", "$lt": f"{generation}0"}
+
+
+async def remove(database: Database, project_id: str, segment_ids: Iterable[str]) -> None:
+    """Delete segments; each head is deleted last, so that an interrupted deletion is found again."""
+    for segment in segment_ids:
+        key_range = {"$gte": f"{project_id}:{segment}:", "$lt": f"{project_id}:{segment};"}
+        await database.search_words.delete_many({"_id": key_range, "project_id": project_id})
+        await database.search_segments.delete_one({"_id": f"{project_id}:{segment}", "project_id": project_id})
+
 
 SEGMENT_BYTES: Final = 2_000_000
 """Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
@@ -26,7 +144,6 @@ CHECK_INTERVAL: Final = 3_600_000_000
 """Microseconds after which a segment is checked again for deleted and changed calls."""
 
 _BATCH_SIZE: Final = 1_000
-_SEGMENTS_PER_STEP: Final = 10
 
 IS_MARKED: Final = {"$gt": ""}
 """Match for marked calls, which are not indexed yet."""
@@ -64,7 +181,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 
     Returns the state document, or None if the project is not listed or is being purged.
     """
-    total = await database.calls.count_documents({"project_id": project_id, "visible": True})
+    total = await database.calls.count_documents(calls_match(project_id))
 
     async def operation(session: Session) -> Document | None:
         entry = await database.projects.find_one({"_id": project_id, project_registry.PURGING: None}, session=session)
@@ -85,11 +202,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         }
         await database.projects.update_one({"_id": project_id}, change, session=session)
         return await database.search_indexes.find_one_and_replace(
-            {"_id": project_id},
-            new,
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-            session=session,
+            {"_id": project_id}, new, upsert=True, return_document=ReturnDocument.AFTER, session=session
         )
 
     return await database.transaction(operation)
@@ -151,7 +264,7 @@ class Indexer:
 
     async def _mark(self, call_range: Document) -> None:
         """Mark the calls of a range that the index does not contain."""
-        unknown = {"search_due": None, "search_segment": {"$not": segments.of_generation(str(self._generation))}}
+        unknown = {"search_due": None, "search_segment": {"$not": of_generation(str(self._generation))}}
         marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
         await self._calls.update_many({**call_range, **unknown, "deleted_at": None}, marks)
 
@@ -169,29 +282,26 @@ class Indexer:
             calls = [call async for call in cursor]
             segment = await Segment.build(self._project_id, self._generation, calls)
             await segment.store(self._database, self._lease)
-            await self._store_segment_id(segment, calls)
+            # Calls that were written meanwhile keep their marks.
+            unchanged = {"search_due": {"$in": list({call["search_due"] for call in calls})}}
+            keys = {"_id": {"$in": [call["_id"] for call in calls]}, "project_id": self._project_id}
+            marks = {"$set": {"search_segment": segment.head["segment"]}, "$unset": {"search_due": ""}}
+            await self._calls.update_many({**keys, **unchanged}, marks)
             yield
-
-    async def _store_segment_id(self, segment: Segment, calls: list[Document]) -> None:
-        """Store the segment's id in its calls, except those written meanwhile."""
-        unchanged = {"search_due": {"$in": list({call["search_due"] for call in calls})}}
-        keys = {"_id": {"$in": [call["_id"] for call in calls]}, "project_id": self._project_id}
-        marks = {"$set": {"search_segment": segment.head["segment"]}, "$unset": {"search_due": ""}}
-        await self._calls.update_many({**keys, **unchanged}, marks)
 
     async def _remove_stale(self) -> WorkSteps:
         """Delete the segments of earlier indexes."""
         generation = self._generation
-        stale = {"segment": {"$not": segments.of_generation(generation)}} if generation else {}
+        stale = {"segment": {"$not": of_generation(generation)}} if generation else {}
         match = {"project_id": self._project_id, **stale}
         while heads := await self._heads(match):
             await self._lease.advance()
-            await segments.remove(self._database, self._project_id, [head["segment"] for head in heads])
+            await remove(self._database, self._project_id, [head["segment"] for head in heads])
             yield
 
     async def _heads(self, match: Document) -> list[Document]:
         """Return the heads of the next segments that match."""
-        return await self._database.search_segments.find(match, {"segment": 1}, limit=_SEGMENTS_PER_STEP).to_list(None)
+        return await self._database.search_segments.find(match, {"segment": 1}, limit=10).to_list(None)
 
     async def _check_segments(self) -> WorkSteps:
         """Delete segments if a call is gone, or half of the calls changed; the remaining calls are indexed anew.
@@ -199,12 +309,13 @@ class Indexer:
         With a deleted call its words must disappear, too.
         """
         for head in await self._heads(_unchecked(self._project_id)):
-            call_ids = await segments.call_ids_of(self._database, self._project_id, head["segment"])
-            keys = [f"{self._project_id}:{call_id}" for call_id in call_ids]
-            calls_match = {"_id": {"$in": keys}, "project_id": self._project_id}
-            current = {**calls_match, "search_segment": head["segment"]}
-            all_exist = await self._calls.count_documents(calls_match) == len(call_ids)
-            mostly_current = 2 * await self._calls.count_documents(current) > len(call_ids)
+            listed = {"project_id": self._project_id, "segment": head["segment"], "bucket": {"$gte": BUCKETS}}
+            chunks = self._database.search_words.find(listed, {"ids": 1}, sort=[("bucket", 1)])
+            keys = [f"{self._project_id}:{call_id}" async for chunk in chunks for call_id in chunk["ids"]]
+            of_segment = {"_id": {"$in": keys}, "project_id": self._project_id}
+            current = {**of_segment, "search_segment": head["segment"]}
+            all_exist = await self._calls.count_documents(of_segment) == len(keys)
+            mostly_current = 2 * await self._calls.count_documents(current) > len(keys)
             await self._lease.advance()
             if all_exist and mostly_current:
                 checked = {"$set": {"checked_at": times.now()}}
@@ -212,7 +323,7 @@ class Indexer:
             else:
                 marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
                 await self._calls.update_many(current, marks)
-                await segments.remove(self._database, self._project_id, [head["segment"]])
+                await remove(self._database, self._project_id, [head["segment"]])
             yield
 
 

@@ -19,8 +19,17 @@ from stores.query import Query
 from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
 from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch
-from stores.text_search.ranked import ranked_count, ranked_page
-from stores.text_search.scan import SECONDS, FoundPage, Method, TextQuery, cursor_error, scanned_count, scanned_page
+from stores.text_search.pages import (
+    SECONDS,
+    FoundPage,
+    Method,
+    TextQuery,
+    cursor_error,
+    ranked_count,
+    ranked_page,
+    scanned_count,
+    scanned_page,
+)
 
 _PROGRESS: Final = ("set_at", "ready_at", "looked_at", "total", "has_passed")
 """Fields of a state that a `SearchIndex` has by the same name."""
@@ -132,10 +141,7 @@ class TextSearchStore:
         document = await switch(self.database, project_id, is_on=is_on)
         if document is None:
             await self.database.ensure_not_purging(project_id)
-            raise NotFoundError(
-                f"project {project_id} does not exist: nothing was ever stored in it",
-                "project_id",
-            )
+            raise NotFoundError(f"project {project_id} does not exist: nothing was ever stored in it", "project_id")
         return await self._with_counts(project_id, document)
 
     async def work(self, project_id: str, seconds: float | None = None, pause: float = PAUSE) -> None:

@@ -29,7 +29,7 @@ import math
 from typing import Any, Final, TypeGuard
 
 from stores.json.bson_copy import INT64
-from stores.usage.counts import by_class
+from stores.usage.classes import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]
@@ -75,17 +75,6 @@ def kept_usage(summary: object, *, sums_up: bool = False) -> dict[str, Any]:
 
 def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
     """Build the entry that a call stores for a model's usage."""
-    entry = _read_entry(model, sent)
-    rest = entry["total_tokens"] - entry["prompt_tokens"] - entry["completion_tokens"]
-    if rest > 0 and totals_thoughts(model):
-        classes = entry.get("classes", {})
-        if THOUGHTS not in classes:
-            entry["completion_tokens"] += rest
-            entry["classes"] = classes | {THOUGHTS: rest}
-    return entry
-
-
-def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
     parts, stated_cost = split_usage(sent)
     entry: Usage = {
         "model": model,
@@ -100,6 +89,12 @@ def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
         entry["classes"] = parts.classes
     if stated_cost is not None:
         entry[STATED_COST] = stated_cost
+    rest = entry["total_tokens"] - entry["prompt_tokens"] - entry["completion_tokens"]
+    if rest > 0 and totals_thoughts(model):
+        classes = entry.get("classes", {})
+        if THOUGHTS not in classes:
+            entry["completion_tokens"] += rest
+            entry["classes"] = classes | {THOUGHTS: rest}
     return entry
 
 

@@ -30,7 +30,6 @@ CLASS_COUNTS: Final = "token_classes"
 STATED_COST: Final = "stated_cost"
 
 CACHE: Final = ("cache_read", "cache_write")
-_MEDIA_OUT: Final = ("audio_output", "image_output")
 THOUGHTS: Final = "reasoning"
 REASONING: Final = (THOUGHTS,)
 
@@ -319,7 +318,7 @@ def _split_from_parts(counts: Mapping[str, int], parts: dict[str, int], prompt: 
         "audio_input": audio - of_audio,
         "image_input": image - of_image,
     }
-    outputs = {name: parts[name] for name in (*REASONING, *_MEDIA_OUT)}
+    outputs = {name: parts[name] for name in (*REASONING, *("audio_output", "image_output"))}
     prompt, inputs = _clamped(prompt, inputs)
     completion, outputs = _clamped(completion, outputs)
     sent_total, both = get("total", 0), min(prompt + completion, MOST)

@@ -6,8 +6,7 @@ from typing import Any
 import orjson
 
 from app import demo
-from app.demo.company import COMPANY
-from app.demo.library import PROMPT
+from app.demo.library import COMPANY, PROMPT
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore

@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from strawberry import scalars
 
-from app.graphql_http import GraphQLHTTP
+from app.graphql_http.endpoint import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError

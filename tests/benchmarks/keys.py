@@ -9,11 +9,10 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.key_cache import KeyCache
 from app.auth.middleware import KEY_CACHE, CallerMiddleware
 from app.auth.oidc import OidcTokens, parse_claim_grants
 from app.auth.permissions import guard_routes
-from app.auth.sessions import Authenticator
+from app.auth.sessions import Authenticator, KeyCache
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema

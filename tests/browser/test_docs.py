@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from app.docs.endpoint import Documentation
+from app.docs import Documentation
 from tests.browser.graphiql_page import until
 from tests.live_server import live_server
 

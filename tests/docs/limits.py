@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
+from app.admission import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
 from app.graphql_http.multipart import MAX_FILES
 from app.http import connections
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES

@@ -30,15 +30,15 @@ from stores.costs.store import COST_FIELDS, CostsStore
 from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
-from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
-from stores.objects.filters import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS
-from stores.projects.store import PROJECT_FIELDS
+from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
+from stores.objects.store import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS
+from stores.projects import PROJECT_FIELDS
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.security.access import Role
-from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS
-from stores.threads.filters import THREAD_FIELDS
+from stores.tables.documents import INDEXED_ROW_FIELDS, ROW_FIELDS
+from stores.threads import THREAD_FIELDS
 from tests.docs.error_codes import error_codes
 from tests.docs.limits import limits
 from tests.docs.usage_rules import sender_rules

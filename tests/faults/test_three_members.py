@@ -6,7 +6,7 @@
 import asyncio
 from functools import partial
 
-from app.background.jobs import MigrationRunner
+from app.background import MigrationRunner
 from stores.calls import CallsStore
 from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database

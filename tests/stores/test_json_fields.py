@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.calls.summaries import SUMMARY, usage
+from stores.calls.fields import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.paths import MAX_DEPTH, MAX_DIGITS
 from stores.paging import JsonField, drop_parsed
-from stores.usage.counts import class_fields
+from stores.usage.classes import class_fields
 from tests.stores.json.test_codec import SCALARS, nested
 
 INPUTS = JsonField("inputs")

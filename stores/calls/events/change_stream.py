@@ -1,6 +1,6 @@
 """Change streams over the calls, read in batches: one event-loop step per batch; and their conversion into events."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,6 @@ POLL_SECONDS: Final = 0.2
 """Wait of one read for a change, which delays the reaction to changed subscriptions by at most as much."""
 _CHECK_SECONDS: Final = 0.01
 """Wait of a read that only checks for changes."""
-_BATCH: Final = 500
 
 _TOKEN_LOST: Final = (286, 280)
 """ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
@@ -140,13 +139,16 @@ def _open(
     timestamp: Timestamp | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> "ChangeStream[Document]":
+    # MongoDB filters by document key while it reads the oplog, so changes of other projects cost next to nothing.
+    in_projects = [{"documentKey._id": {"$gt": f"{each}:", "$lt": f"{each};"}} for each in sorted(project_ids or ())]
+    is_write = {"operationType": {"$in": ["insert", "update", "replace"]}}
     return calls.watch(
-        change_pipeline(project_ids),
+        [{"$match": is_write if project_ids is None else {**is_write, "$or": in_projects}}, *_EVENT_STAGES],
         full_document="updateLookup",
         start_after={"_data": token} if token and not timestamp else None,
         start_at_operation_time=timestamp,
         max_await_time_ms=int(poll_seconds * 1000),
-        batch_size=_BATCH,
+        batch_size=500,
     )
 
 
@@ -195,16 +197,6 @@ def _read_current_token(calls: "DriversCollection[Document]") -> str:
         if not _token(stream):
             stream.try_next()
         return _token(stream)
-
-
-def change_pipeline(project_ids: Iterable[str] | None) -> Pipeline:
-    """Build the change stream's pipeline for some projects, or for all; its output is the input of `to_event`.
-
-    MongoDB filters by document key while it reads the oplog, so changes of other projects cost next to nothing.
-    """
-    in_projects = [{"documentKey._id": {"$gt": f"{each}:", "$lt": f"{each};"}} for each in sorted(project_ids or ())]
-    is_write = {"operationType": {"$in": ["insert", "update", "replace"]}}
-    return [{"$match": is_write if project_ids is None else {**is_write, "$or": in_projects}}, *_EVENT_STAGES]
 
 
 def token_of(change: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
 from stores.query.evaluator import LARGE_JSON_BYTES, DocumentValues, compile_test
-from stores.query.syntax_tree import Operand, Operation, Operator, iter_gets
+from stores.query.parser import Operand, Operation, Operator, iter_gets
 from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
@@ -196,10 +196,6 @@ class CallEvent:
             self.cache[key].add_done_callback(drop_if_failed)
         result: _Result = await asyncio.shield(self.cache[key])
         return result
-
-    def with_call(self, call: Row) -> "CallEvent":
-        """Copy the event with another call row; its cached values count towards this event."""
-        return CallEvent(self.type, call, self.token, self.cursors, on_grow=self.grow)
 
 
 class EventFilter:

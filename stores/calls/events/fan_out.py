@@ -20,8 +20,7 @@ from pymongo.errors import PyMongoError
 from stores.calls.events import change_stream
 from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
 from stores.concurrency.quotas import Limiter
-from stores.concurrency.shared_slices import SharedTimeSlices
-from stores.concurrency.time_slices import cooperative
+from stores.concurrency.time_slices import SharedTimeSlices, cooperative
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues
@@ -55,7 +54,6 @@ _BROKEN_MESSAGE: Final = (
     "get callEventsCursor and query what happened meanwhile"
 )
 STOPPED_MESSAGE: Final = "the server is stopping; subscribe again, at any server, after this error's extensions.after"
-_FILTER_FAILED_MESSAGE: Final = "the filter or the query failed for a call; change it and subscribe again"
 
 logger = logging.getLogger("loomql")
 
@@ -458,15 +456,14 @@ class FanOut:
 
     async def _deliver(self, change: change_stream.Change) -> None:
         event, token = change_stream.to_event(change, self._cursors), change_stream.token_of(change)
-        if event is not None and not self._was_delivered(event.call["project_id"], token):
-            self.log.add(event, await self._matching_channels(event))
-            self.lag.observe(change_stream.age_seconds(change))
+        if event is not None:
+            # Events at the timestamp of a reopened stream may be delivered already.
+            delivered = self._delivered.get(event.call["project_id"]) or self._delivered.get(None) or ""
+            if token > delivered:
+                self.log.add(event, await self._matching_channels(event))
+                self.lag.observe(change_stream.age_seconds(change))
         # Not earlier: a subscriber that joins during the evaluation must receive this event.
         self._token = max(self._token or "", token)
-
-    def _was_delivered(self, project_id: str, token: str) -> bool:
-        """Return True if an event was delivered before the stream was reopened at its timestamp."""
-        return token <= (self._delivered.get(project_id) or self._delivered.get(None) or "")
 
     async def _matching_channels(self, event: CallEvent) -> list[Channel]:
         """Return the channels whose filters the event passes; fail the channels whose filters raise."""
@@ -481,7 +478,7 @@ class FanOut:
                 results[channel] = _matches_or_none(channel.event_filter, event, values)
         for channel, passes in results.items():
             if passes is None:
-                channel.fail(_FILTER_FAILED_MESSAGE, event.token)
+                channel.fail("the filter or the query failed for a call; change it and subscribe again", event.token)
         return [channel for channel, passes in results.items() if passes]
 
 

@@ -22,7 +22,7 @@ from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
+from stores.query.parser import JUNCTIONS, Literal, Operand, Operation, Operator, map_operands
 
 MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""
@@ -129,7 +129,8 @@ class CallEvents:
         row = dict(event.call)
         async with self._lookup_slots:
             await self._database.query(add_computed_fields(self._database, row["project_id"], [row], wanted))
-        return event.with_call(row)
+        # Its cached values count towards the event for all subscribers.
+        return CallEvent(event.type, row, event.token, event.cursors, on_grow=event.grow)
 
 
 async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:

@@ -21,13 +21,13 @@ from bson.raw_bson import RawBSONDocument
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.feedback.fields import FEEDBACK_FIELDS
-from stores.input_checks import MAX_NAME
+from stores.feedback.inputs import FEEDBACK_FIELDS
+from stores.ids import MAX_NAME, check_count
 from stores.query import text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind
 from stores.query.match_compiler import ANY_TEXT, compile_match
-from stores.query.syntax_tree import (
+from stores.query.parser import (
     COMPARISONS,
     JUNCTIONS,
     TARGETS,
@@ -56,12 +56,10 @@ _BYTES_PER_CALL: Final = 60
 MAX_CONDITIONS: Final = 10
 """Conditions on feedback per query."""
 
-_RESULT_FIELD: Final = Field("known", "known", Kind.JSON)
 _FALSE_FOR_NULL: Final = ({*COMPARISONS} - {Operator.EQ}) | {Operator.CONTAINS}
 """Operators that are false if an operand is null."""
 
 PREFIX: Final = "feedback."
-_ANY_TYPE: Final = "*"
 _MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH_LENGTH
 """Characters of a field name: a type with every character escaped, plus a path."""
 
@@ -113,7 +111,7 @@ def _feedback_access(name: str) -> FeedbackAccess:
     if not parsed:
         raise BadInputError(f"there is no field {name[:100]!r}; {_FORM}")
     type_text, field = parsed.groups()
-    feedback_type = None if type_text == _ANY_TYPE else _ESCAPED.sub(r"\1", type_text)
+    feedback_type = None if type_text == "*" else _ESCAPED.sub(r"\1", type_text)
     try:
         access = FEEDBACK_FIELDS["payload" if field is None else field]
     except BadInputError as error:
@@ -223,8 +221,7 @@ class Conditions:
         self._any_conditions: dict[tuple[str | None, bool], Get] = {}
         self._operation = self._term(operation, is_inner=False)
         count = sum(condition.operation is not None for condition in self._conditions.values())
-        if count > MAX_CONDITIONS:
-            raise BadInputError(f"has {count:,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query")
+        check_count(count, MAX_CONDITIONS, "conditions on feedback", "query")
 
     @property
     def prequeries(self) -> list[Condition]:
@@ -302,7 +299,7 @@ class Conditions:
             return node
         # Every index ends in the id, so matching by id reads none of these calls.
         match = calls.by_id if is_negated else calls.by_key(project_id)
-        return Get(node.name, CompiledMatch(_RESULT_FIELD, match=match))
+        return Get(node.name, CompiledMatch(Field("known", "known", Kind.JSON), match=match))
 
 
 def _with_empty(node: Operand) -> Operand:
@@ -312,8 +309,7 @@ def _with_empty(node: Operand) -> Operand:
     """
     match node:
         case Operation(
-            Operator.EQ,
-            (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get),
+            Operator.EQ, (Get(_, FeedbackAccess()) as get, Literal("")) | (Literal(""), Get(_, FeedbackAccess()) as get)
         ):
             return Operation(Operator.IN, (get, Literal(""), Literal(None)))
         case Operation(Operator.IN, (Get(_, FeedbackAccess()), *members) as operands) if Literal("") in members:

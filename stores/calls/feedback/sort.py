@@ -7,7 +7,7 @@ of the page are read. Calls without a value follow by id and are read only if th
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from stores import paging
 from stores.calls.feedback import conditions
@@ -23,9 +23,6 @@ from stores.query.sort import SortBy
 
 RowsAndCut = tuple[list[Row], bool]
 """Rows, and True if they were cut short by the character limit; then they include one row beyond the page."""
-
-
-_NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$limit": 1}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +204,11 @@ class NewestFeedbackTable(FieldTable):
         lookups: Pipeline = []
         for feedback_type, wanted in self._requested.items():
             path = self._path(feedback_type)
-            newest: Pipeline = [*_NEWEST_FIRST, {"$project": paths_projection(wanted)}]
+            newest: Pipeline = [
+                {"$sort": {"created_at": -1, "id": -1}},
+                {"$limit": 1},
+                {"$project": paths_projection(wanted)},
+            ]
             feedback = database.feedback.name
             lookups.append(conditions.feedback_lookup(feedback, project_id, feedback_type, newest, path))
             lookups.append({"$set": {path: {"$first": f"${path}"}}})

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from stores.errors import BadInputError, StoreError
 from stores.json import AnyJson, codec
-from stores.objects.builtin import LLMStructuredCompletionModelDefaultParams as Params
-from stores.objects.builtin import without_type_marks
+from stores.objects.classes import LLMStructuredCompletionModelDefaultParams as Params
+from stores.objects.classes import without_type_marks
 from stores.providers import JsonObject
 
 CLASS: Final = "LLMStructuredCompletionModel"

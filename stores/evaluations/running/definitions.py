@@ -39,7 +39,6 @@ _FILE: Final = "obj.py"
 MAX_SCORERS: Final = 50
 MAX_TRIALS: Final = 1_000
 
-_MAX_SHOWN: Final = 100
 _NOT_IN_NAMES: Final = re.compile(r"[^\w._]+")
 _MEDIA: Final = re.compile("enable_[a-z]+_input_scoring")
 _REPEATED_PUNCTUATION: Final = re.compile(r"[._-]{2,}")
@@ -231,7 +230,7 @@ def _loaded(ref: str, value: object, kind: str) -> _LoadedObject:
     if not isinstance(value, dict) or class_name != kind:
         problem = "is an object without a class"
         if isinstance(class_name, str):
-            problem = f"has the class {class_name[:_MAX_SHOWN]}"
+            problem = f"has the class {class_name[:100]}"
         raise BadInputError(f"{problem}; the server only runs objects of class {kind}")
     return _LoadedObject(ref, value)
 

@@ -22,8 +22,7 @@ from stores.evaluations.running.definitions import Definition, Definitions, ensu
 from stores.evaluations.running.worker import CANCELED, RunLease, RunOrder, RunWorker, Sources, run_key
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
-from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length
+from stores.ids import LOCAL_USER, MAX_NAME, check_length
 from stores.providers import ProviderError
 from stores.security import audit
 from stores.tables import TablesStore
@@ -39,7 +38,6 @@ _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
 _PAUSE_FACTOR: Final = 4
 """Pause after a poll as a multiple of the poll's duration, because counting many calls is slow."""
-_SHUTTING_DOWN: Final = "the server is shutting down; subscribe again later"
 
 
 class EvaluationRunsStore:
@@ -125,17 +123,15 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, Running):
             return False
-        is_queued = await self.database.run(self._request_cancel(project_id, call_id, wb_user_id or LOCAL_USER))
+        change = {"$set": {"canceled_by": wb_user_id or LOCAL_USER}}
+        requested = await self.database.run(self._runs.update_one(run_key(project_id, call_id), change))
+        is_queued = requested.matched_count == 1
         if is_queued:
             await self._wait_for_end(project_id, call_id)
         status = await self._evaluations.status(project_id, call_id)
         if isinstance(status, Running) and not is_queued:
             raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
         return isinstance(status, Failed) and status.error.startswith(CANCELED)
-
-    async def _request_cancel(self, project_id: str, call_id: str, wb_user_id: str) -> bool:
-        change = {"$set": {"canceled_by": wb_user_id}}
-        return (await self._runs.update_one(run_key(project_id, call_id), change)).matched_count == 1
 
     async def _wait_for_end(self, project_id: str, call_id: str) -> None:
         deadline = monotonic() + _CANCEL_SECONDS
@@ -200,7 +196,7 @@ class EvaluationRunsStore:
             last_status = status
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
-                raise UnavailableError(_SHUTTING_DOWN)
+                raise UnavailableError("the server is shutting down; subscribe again later")
 
     async def _status(self, project_id: str, call_id: str) -> Status:
         """Return a run's status; for a run in the queue, without counting its calls."""

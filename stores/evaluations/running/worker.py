@@ -30,6 +30,7 @@ from pymongo.errors import PyMongoError
 
 from stores import errors, ids, refs, times
 from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.fields import calls_match
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
 from stores.completions.store import OP_NAME, retried
@@ -58,7 +59,7 @@ from stores.paging import PageRequest, Row
 from stores.providers import JsonObject, ProviderError
 from stores.security.access import ANONYMOUS
 from stores.tables import TablesStore
-from stores.usage.counts import added
+from stores.usage.classes import added
 from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stated_entry
 from stores.usage.rules import MOST, STATED_COST
 
@@ -80,7 +81,6 @@ ATTEMPTS: Final = 4
 """Maximum attempts, each of several requests if the provider asks for a short wait."""
 MAX_WAIT_SECONDS: Final = 60.0
 """Longest wait that a provider may ask for; after a longer one, the request fails."""
-_TOO_BUSY: Final = (429, 503)
 
 _DATABASE_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError)
 """Errors of the database, not of the request."""
@@ -94,9 +94,7 @@ _CONCURRENT_JUDGES: Final = 4
 """Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
 _READ_BATCH: Final = 10
 """Calls read together. Each may be as large as a document can be."""
-_CALL_BATCH: Final = 1_000
 _PAGE_BYTES: Final = 4 * 1024 * 1024
-_PAGE_ROWS: Final = 100
 
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _LARGEST: Final = 2**53
@@ -612,8 +610,9 @@ class RunWorker:
         for trial in range(self.definition.trials):
             cursor, has_next = None, True
             while has_next:
-                sizes = await tables.page(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
-                request = PageRequest(_count_fitting(row["size_bytes"] for row in sizes.rows), cursor)
+                sizes = await tables.page(project_id, dataset.table, PageRequest(100, cursor), ["size_bytes"])
+                totals = accumulate(row["size_bytes"] for row in sizes.rows)
+                request = PageRequest(max(1, sum(total <= _PAGE_BYTES for total in totals)), cursor)
                 page = await tables.page(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
@@ -661,8 +660,8 @@ class RunWorker:
 
     async def _find_call_ids(self, match: Document) -> list[str]:
         order, database = self.order, self.sources.database
-        criteria = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
-        cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=_CALL_BATCH)
+        criteria = calls_match(order.project_id) | {"trace_id": order.trace_id, **match}
+        cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=1_000)
         return [call["id"] for call in await database.query(cursor.to_list(None))]
 
 
@@ -714,7 +713,7 @@ async def billed_as(models: CompletionsStore, project_id: str, model: str) -> st
 
 def _wait(error: StoreError, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt; None if there is none."""
-    if not isinstance(error, ProviderError) or error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
+    if not isinstance(error, ProviderError) or error.status not in (429, 503) or attempt == ATTEMPTS - 1:
         return None
     wait_seconds = error.retry_after_seconds
     if wait_seconds is None:
@@ -724,11 +723,6 @@ def _wait(error: StoreError, attempt: int) -> float | None:
 
 def _truncated(exception: str | None) -> str | None:
     return exception and exception[:MAX_EXCEPTION]
-
-
-def _count_fitting(sizes: Iterable[int]) -> int:
-    """Return the number of leading rows that fit into a page; at least 1."""
-    return max(1, sum(total <= _PAGE_BYTES for total in accumulate(sizes)))
 
 
 def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example]:

@@ -8,9 +8,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Scope
 
-from app.admission import Admission
-from app.admission.limits import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, document_limiter
-from app.graphql_http import GraphQLHTTP
+from app.admission import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, Admission, document_limiter
+from app.graphql_http.endpoint import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import RateLimitedError, UnavailableError

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from app.admission.limits import MAX_QUERIES, OperationLimiter
+from app.admission import MAX_QUERIES, OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.endpoints import TYPENAME, Server, answered, serving
 from tests.app.graphql_http.test_cancellation import COUNT as SLOW_COUNT
@@ -125,7 +125,7 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 1)
+    monkeypatch.setattr("app.admission.MAX_QUERIES", 1)
     operation_limiter = OperationLimiter(3, wait_seconds=0.01)
     async with operation_limiter.operation("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server already runs 1 queries; this operation did not start"):
@@ -139,7 +139,7 @@ async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.limits.MAX_QUERIES", 4)
+    monkeypatch.setattr("app.admission.MAX_QUERIES", 4)
     operation_limiter = OperationLimiter(10, wait_seconds=0.01)
     async with (
         operation_limiter.operation("a", is_query=True),
@@ -176,7 +176,7 @@ async def test_slots_are_all_free_after_many_operations() -> None:
 
 @pytest.fixture
 def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("app.admission.limits.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.WAIT_SECONDS", 0.05)
     yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
 
 
@@ -225,7 +225,7 @@ async def test_http_response_without_a_slot_has_retry_after(
     code: str,
     setting: str,
 ) -> None:
-    monkeypatch.setattr("app.admission.limits.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.WAIT_SECONDS", 0.05)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 

@@ -14,11 +14,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.admission import Admission
-from app.graphql_http import GraphQLHTTP
-from app.websocket import GraphQLWebSocket
+from app.graphql_http.endpoint import GraphQLHTTP
+from app.websocket.endpoint import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import quotas as intake_module
+from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
 from tests.live_server import live_server
@@ -83,7 +83,7 @@ def is_full(request_budget: RequestBudget) -> bool:
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """Return an intake without large slots, which refuses a request after a short wait if it exceeds the budget."""
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
 
 

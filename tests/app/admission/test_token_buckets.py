@@ -8,7 +8,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from websockets.exceptions import InvalidStatus
 
-from app.admission.limits import RateLimiter, TokenBuckets, network_of, quota_key_of
+from app.admission import RateLimiter, TokenBuckets, network_of, quota_key_of
 from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.auth.key_cache import FRESH_SECONDS, KeyCache
+from app.auth.sessions import FRESH_SECONDS, KeyCache
 from app.commands.dispatch import parser
 from app.otlp.grpc_server import SERVICE
 from app.server.application import create_app

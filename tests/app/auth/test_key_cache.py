@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.auth import key_cache
-from app.auth.key_cache import KeyCache
+from app.auth import sessions
+from app.auth.sessions import KeyCache
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -31,8 +31,8 @@ class SlowAnswers(KeysStore):
 
 
 async def test_read_in_flight_at_revocation_is_not_cached(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(sessions, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
     keys = SlowAnswers(database)
     made = await keys.create([Grant("*", Role.READER)])
     known = KeyCache(keys)
@@ -72,8 +72,8 @@ class Unreadable(KeysStore):
 async def test_key_that_expires_after_a_failed_read_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(sessions, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     made = await keys.create([Grant("*", Role.READER)])
     known = KeyCache(keys)
@@ -92,7 +92,7 @@ async def test_key_that_expires_after_a_failed_read_is_refused(
 
 
 async def test_key_cache_closes_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     keys.is_refused = True
     known = KeyCache(keys)

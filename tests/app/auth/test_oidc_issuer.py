@@ -19,8 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.auth.json_fetch import IssuerError, fetch_json
-from app.auth.oidc import Issuer, OidcTokens, TokenCache, parse_claim_grants
+from app.auth.oidc import Issuer, IssuerError, OidcTokens, TokenCache, fetch_json, parse_claim_grants
 from app.auth.sessions import Session
 from stores import times
 from stores.errors import UnavailableError

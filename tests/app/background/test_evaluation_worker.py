@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background.jobs import JobStats, run_evaluations
+from app.background import JobStats, run_evaluations
 from app.providers import EnvironmentProviders
 from app.server.application import create_app
 from app.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.background.jobs import Job, JobStats, MaintenanceJobs, sweep_uploads
+from app.background import Job, JobStats, MaintenanceJobs, sweep_uploads
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -26,7 +26,7 @@ from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule
 from stores.retention.rules import DAY
 from stores.retention.sweep import Sweep
-from stores.text_search import Method, TextSearchStore, segments
+from stores.text_search import Method, TextSearchStore, indexing
 from tests.app import command
 from tests.commands import Commands
 from tests.docs.pages import page
@@ -179,7 +179,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     assert len({row["id"] for row in page.rows}) == len(page.rows) == count
     assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
     # Less than a segment of calls waits. Every other call names its segment, and that segment exists.
-    assert made.waiting < segments.MAX_CALLS
+    assert made.waiting < indexing.MAX_CALLS
     named = await database.calls.distinct("search_segment")
     there = {head["segment"] async for head in database.search_segments.find({})}
     assert set(named) <= there

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background import jobs
-from app.background.jobs import MigrationRunner
+from app import background
+from app.background import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -112,7 +112,7 @@ async def test_refused_migration_is_retried_and_logged_once(
         return await advance(self)
 
     monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
-    monkeypatch.setattr(jobs, "_BACKFILL_RETRY_SECONDS", 0)
+    monkeypatch.setattr(background, "_BACKFILL_RETRY_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
 
@@ -139,7 +139,7 @@ async def test_pauses_double_up_to_a_limit_until_the_migration_advances(
         pauses.append(round(seconds, 2))
 
     monkeypatch.setattr(CallsBackfill, "advance", advance)
-    monkeypatch.setattr("app.background.jobs.asyncio", SimpleNamespace(sleep=pause))
+    monkeypatch.setattr("app.background.asyncio", SimpleNamespace(sleep=pause))
     await MigrationRunner(database).finish()
 
     doubled = [0.02 * 2**number for number in range(9)]

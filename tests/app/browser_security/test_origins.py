@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
-from app.browser_security.middleware import Origins, is_same
+from app.browser_security import Origins, is_same
 from app.http.connections import allowed_hosts
 from app.settings import Settings
 

@@ -12,8 +12,7 @@ import pytest
 from rich.console import Console
 
 from app.cli import main
-from app.commands.exports import run_export
-from app.exports.client import SUFFIX, ExportClient, ExportError
+from app.commands.exports import SUFFIX, ExportClient, ExportError, run_export
 from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.cli import main
 from app.commands.dispatch import parser
-from app.commands.server_process import ServeError, check_keys
+from app.commands.server import ServeError, check_keys
 from app.settings import Settings
 from stores.database import Database
 from stores.keys import KeysStore

@@ -6,7 +6,7 @@ from random import Random
 from hatchling.builders.wheel import WheelBuilder
 
 from app import demo
-from app.demo.company import COMPANY, FOREIGN_TOPICS, TOPICS, draw_case
+from app.demo.library import COMPANY, FOREIGN_TOPICS, TOPICS, draw_case
 
 FOLDER = Path(demo.__file__).parent
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from app import demo
 from app.demo.library import ASSISTANT, DATASET, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
-from stores.files.weave_content import CONTENT_TYPE
+from stores.files.data_urls import CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref

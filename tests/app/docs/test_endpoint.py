@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from app.docs.endpoint import Documentation
+from app.docs import Documentation
 
 
 def client(folder: Path, *, has_graphiql: bool = True, prefix: str = "") -> httpx.AsyncClient:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from app.docs.endpoint import FOLDER
+from app.docs import FOLDER
 from app.docs.site import INDEX, addresses, read_pages
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ import pytest
 
 from app.embedded_mongod import EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.embedded_mongod.binary import explain
-from app.embedded_mongod.log_file import LogFile
+from app.embedded_mongod.supervisor import LogFile
 
 
 def executable(path: Path, script: str) -> Path:

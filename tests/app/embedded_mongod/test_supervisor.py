@@ -24,7 +24,7 @@ from app.embedded_mongod import (
     find_mongod,
     supervisor,
 )
-from app.embedded_mongod.log_file import LogFile
+from app.embedded_mongod.supervisor import LogFile
 from tests.app.command import eventually, is_alive, mongod_pid
 
 Client = MongoClient[dict[str, object]]

@@ -45,7 +45,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
                 gone.set()
             await asyncio.Event().wait()
 
-    made = StallTimeoutResponse(content.parts(), {}, "text/plain", lambda: ended.append("ended"))
+    made = StallTimeoutResponse(content.parts(), "text/plain", lambda: ended.append("ended"))
     await made(SCOPE, receive, send)
     return ended
 

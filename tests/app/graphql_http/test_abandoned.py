@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.commands import server_process
+from app.commands import server
 
 
 async def begins_never() -> None:
@@ -25,7 +25,7 @@ def lose_as_a_named_tuple_is_made(held: list[Any]) -> None:
 def test_coroutine_that_python_cannot_warn_about_is_ignored(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "unraisablehook", server_process._exit_again)
+    monkeypatch.setattr(sys, "unraisablehook", server._exit_again)
 
     lose_as_a_named_tuple_is_made([begins_never()])
 
@@ -39,7 +39,7 @@ def test_other_unraisable_exceptions_are_reported(
         def __del__(self) -> None:
             raise KeyError("lost")
 
-    monkeypatch.setattr(sys, "unraisablehook", server_process._exit_again)
+    monkeypatch.setattr(sys, "unraisablehook", server._exit_again)
 
     Failing()
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.admission import Admission
-from app.graphql_http import GraphQLHTTP
+from app.graphql_http.endpoint import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget

@@ -14,8 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry import scalars
 
-from app.graphql_http import GraphQLHTTP
-from app.graphql_http.endpoint import next_event
+from app.graphql_http.endpoint import GraphQLHTTP, next_event
 from app.http import connections
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

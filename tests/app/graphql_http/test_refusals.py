@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app.graphql_http import GraphQLHTTP
+from app.graphql_http.endpoint import GraphQLHTTP
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, agent_of, client_of, page, schema
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server import lifespan
+from app.server import application
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -40,7 +40,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
             super().__init__(*given)
             made.append(self)
 
-    monkeypatch.setattr(lifespan, "Stores", Recorded)
+    monkeypatch.setattr(application, "Stores", Recorded)
     return made
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from app import imports
 from app.cli import main
-from app.imports import importer
-from app.imports.batches import Batches
-from app.imports.lines import Line, lines_of
+from app.imports import Batches, Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.errors import BadInputError, ConflictError, UnavailableError
@@ -283,7 +282,7 @@ async def test_interrupted_import_resumes(
             read.append(line.number)
             yield line
 
-    monkeypatch.setattr(importer, "lines_of", noted)
+    monkeypatch.setattr(imports, "lines_of", noted)
 
     outcome = await import_file(source)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.imports.side_files import Rejects
+from app.imports import Rejects
 
 
 @pytest.mark.parametrize(

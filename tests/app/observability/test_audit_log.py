@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.observability.audit_log import AuditFile
+from app.observability.logs import AuditFile
 from stores.calls import CallsStore
 from stores.database import project_registry
 from stores.security import audit

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.admission.limits import OperationLimiter
+from app.admission import OperationLimiter
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database

@@ -10,8 +10,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.admission.limits import MAX_OPERATIONS
-from app.background.jobs import BackgroundTasks
+from app.admission import MAX_OPERATIONS
+from app.background import BackgroundTasks
 from app.observability.requests import CURRENT
 from app.server.application import create_app
 from app.settings import Settings

@@ -17,9 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.observability.requests import RequestCounters
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
-from app.runtime.shutdown import Shutdown
+from app.runtime import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import quotas as intake_module
+from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
@@ -216,7 +216,7 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
 
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 60.0)
     address, request_budget, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
         GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.providers.addresses import is_public
+from app.providers.client import is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])

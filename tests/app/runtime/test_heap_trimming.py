@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from app.runtime.heap_trimming import MMAP_THRESHOLD_BYTES, trim_periodically
+from app.runtime import MMAP_THRESHOLD_BYTES, trim_periodically
 from tests.waiting import until
 
 BLOCK = 64 * 1024
@@ -39,7 +39,7 @@ async def test_free_memory_below_used_memory_is_returned() -> None:
 
 _DAY: Final = f"""
 import sys
-from app.runtime.heap_trimming import keep_little
+from app.runtime import keep_little
 from tests.app.runtime.test_heap_trimming import held
 
 if sys.argv[1] == "told":

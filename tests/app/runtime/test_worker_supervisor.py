@@ -10,8 +10,8 @@ import pytest
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
-from app.runtime import worker_supervisor
-from app.runtime.worker_supervisor import WorkerSupervisor
+from app import runtime
+from app.runtime import WorkerSupervisor
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -41,7 +41,7 @@ def test_second_signal_reaches_the_remaining_workers(
     workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal arrives during the wait for the first worker, which has ended when the supervisor forwards it."""
-    monkeypatch.setattr(worker_supervisor, "_POLL_SECONDS", 60)
+    monkeypatch.setattr(runtime, "_POLL_SECONDS", 60)
     workers.signal_queue.append(signal.SIGTERM)
 
     workers.join_all()

@@ -17,7 +17,7 @@ import uvicorn
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.commands import server_process
+from app.commands import server
 from app.embedded_mongod import DataFolder, embedded_mongod
 from app.graphiql import DOCS_LINK
 from app.server.application import create_app
@@ -365,9 +365,9 @@ def test_worker_has_time_to_import_before_the_health_check(
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(server_process, "WorkerSupervisor", Workers)
+    monkeypatch.setattr(server, "WorkerSupervisor", Workers)
     with socket.socket() as listener:
-        server_process._run(Settings(workers=2), listener)
+        server._run(Settings(workers=2), listener)
 
     # By default uvicorn kills a worker that does not answer for 5 s. Its replacement would take as long to import.
     assert [config.timeout_worker_healthcheck for config in made] == [60]

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.browser_security.middleware import HEADERS
+from app.browser_security import HEADERS
 from app.server import http_protocol
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from app.websocket.protocol import WebSocketProtocol

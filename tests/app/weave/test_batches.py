@@ -11,14 +11,14 @@ import pytest
 from app.auth.permissions import RouteAccess
 from app.http.errors import reason, weave_status
 from app.weave import batches
-from app.weave.request_body import Body, InvalidRequestError, Items
+from app.weave.messages import Body, InvalidRequestError, Items
 from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
-from stores.calls import writes
+from stores.calls import store
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.database import Database, transactions
-from stores.database.error_translation import RETRY_LATER
+from stores.database.error_translation import unreachable
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
 from stores.security.access import ANONYMOUS_WRITER, Role
@@ -326,7 +326,7 @@ def test_write_conflict_is_returned_as_retryable(
     }[name]
 
     with monkeypatch.context() as patch:
-        for module in (writes, transactions, uploads):
+        for module in (store, transactions, uploads):
             patch.setattr(module, "_ATTEMPTS", 0)
         answer = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
 
@@ -453,7 +453,7 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
-        (UnavailableError(RETRY_LATER), "the database is unreachable"),
+        (unreachable(), "the database is unreachable"),
         (
             WRITES.refusal(WRITES, None),
             "too many mutations wait for the database (LOOMQL_MAX_PENDING_BYTES sets the limit)",

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.weave import calls as call_routes
-from app.weave import responses
+from app.weave import messages
 from stores.calls import CallsStore
 from stores.errors import UnavailableError
 from stores.paging import Page
@@ -84,8 +84,8 @@ def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> 
 def test_calls_are_listed_page_by_page(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[int]
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 3)
-    monkeypatch.setattr(responses, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(messages, "FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(messages, "READ_AT_ONCE", 2)
     with_calls(weave_api, project, 7)
 
     assert found(weave_api, project, **options) == expected
@@ -99,7 +99,7 @@ def test_calls_are_listed_page_by_page(
 def test_large_calls_are_read_one_by_one(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(messages, "BYTES_AT_ONCE", 10_000)
     posted(
         weave_api,
         "/call/upsert_batch",
@@ -280,7 +280,7 @@ def test_response_without_calls_is_empty(weave_api: httpx.Client, project: str) 
 def test_response_that_fails_midway_is_cut_off(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(messages, "FOUND_AT_ONCE", 2)
     with_calls(weave_api, project, 5)
     page = CallsStore.page
     left = 2

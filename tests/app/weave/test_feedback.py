@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import feedback as feedback_routes
+from app.weave import calls
 from tests.app.weave.asking import call_ref, posted, refused
 
 PIECE = {"feedback_type": "stars", "weave_ref": "anything", "creator": "Ann", "scorer_tags": ["unknown"]}
@@ -95,7 +95,7 @@ def test_feedback_is_queried(
     options: dict[str, Any],
     expected: list[dict[str, Any]],
 ) -> None:
-    monkeypatch.setattr(feedback_routes, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(calls, "_READ_AT_ONCE", 2)
     for stars in (0, 1, "two", None, [4]):
         made(weave_api, project, stars)
 

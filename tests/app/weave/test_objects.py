@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import responses
+from app.weave import messages
 from stores.json import incremental
 from tests.app.weave.asking import posted, refused
 
@@ -66,8 +66,8 @@ def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> No
 def test_versions_are_queried(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[Any]
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 2)
-    monkeypatch.setattr(responses, "BYTES_AT_ONCE", 10)
+    monkeypatch.setattr(messages, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(messages, "BYTES_AT_ONCE", 10)
     for number in range(4):
         made(weave_api, project, "o", {"v": number})
     made(weave_api, project, "f", {"_type": "Op", "v": 4})

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from app.admission import Admission
 from app.server.application import create_app
 from app.settings import Settings
-from app.weave import WeaveDoor
+from app.weave.routes import WeaveDoor
 from graphql_schema.context import Stores
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import responses
+from app.weave import messages
 from stores.digests import object_digest, table_digest
 from tests.app.weave.asking import posted, refused
 
@@ -58,8 +58,8 @@ def test_rows_are_queried(
     options: dict[str, Any],
     expected: list[tuple[int, Any]],
 ) -> None:
-    monkeypatch.setattr(responses, "FOUND_AT_ONCE", 3)
-    monkeypatch.setattr(responses, "BYTES_AT_ONCE", 17)
+    monkeypatch.setattr(messages, "FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(messages, "BYTES_AT_ONCE", 17)
     digest = made(weave_api, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
 
     assert found(weave_api, project, digest, **options) == expected

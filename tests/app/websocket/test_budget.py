@@ -18,17 +18,17 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.admission import Admission
-from app.admission.limits import websocket_limiter
-from app.graphql_http import GraphQLHTTP
+from app.admission import Admission, websocket_limiter
+from app.graphql_http.endpoint import GraphQLHTTP
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket import GraphQLWebSocket, protocol
+from app.websocket import protocol
+from app.websocket.endpoint import GraphQLWebSocket
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import quotas as intake_module
+from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
@@ -82,7 +82,7 @@ class QueueWatch(WebSocketProtocol):
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """Return an intake without large slots, with a short wait."""
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
 
@@ -231,7 +231,7 @@ async def test_memory_of_a_dense_message_is_reserved(address: str, request_budge
 async def test_reading_waits_for_released_memory(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
+    monkeypatch.setattr(quotas, "_WAIT_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
         with request_budget.reservation() as others:
             others.reserve_now(BUDGET)
@@ -377,6 +377,36 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
         await closed(client)
 
     assert (client.close_code, client.close_reason) == (1009, "the messages before connection_ack are too large")
+
+
+@pytest.mark.parametrize(
+    ("opcode", "length", "code"),
+    [(0x81, 5_000_000, 1009), (0x83, 5_000_000, 1002), (0x01, 5_000_000, 1009)],
+    ids=["too large", "unknown opcode", "too large fragment"],
+)
+async def test_client_that_still_sends_reads_the_reason_of_the_close(
+    address: str, opcode: int, length: int, code: int
+) -> None:
+    host, port = address.removeprefix("ws://").removesuffix("/graphql").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    handshake = (
+        "GET /graphql HTTP/1.1\r\nHost: loomql\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Caller: 192.0.2.1\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n"
+    )
+    writer.write(handshake.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    # Without a single read until all is written, as a client does that sends from one thread.
+    writer.write(bytes([opcode, 0x80 | 127]) + length.to_bytes(8, "big") + bytes(4))
+    async with asyncio.timeout(TIMEOUT):
+        for _ in range(0, length, 100_000):
+            writer.write(bytes(100_000))
+            await writer.drain()
+        answer = await reader.read()
+    writer.close()
+
+    assert answer[0] == 0x88
+    assert int.from_bytes(answer[2:4], "big") == code
 
 
 async def test_one_caller_may_use_half_of_the_connections() -> None:

@@ -16,10 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.graphql_http import GraphQLHTTP
+from app.graphql_http.endpoint import GraphQLHTTP
 from app.http import connections
-from app.websocket import GraphQLWebSocket
-from app.websocket.endpoint import flaw_of
+from app.websocket.endpoint import GraphQLWebSocket, flaw_of
 from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

@@ -11,11 +11,9 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.admission import Admission
-from app.admission.limits import OperationLimiter
-from app.graphql_http import GraphQLHTTP
-from app.websocket import GraphQLWebSocket
-from app.websocket.endpoint import MAX_RUNNING
+from app.admission import Admission, OperationLimiter
+from app.graphql_http.endpoint import GraphQLHTTP
+from app.websocket.endpoint import MAX_RUNNING, GraphQLWebSocket
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema

@@ -6,7 +6,7 @@ import pytest
 
 from graphql_schema.fields import connections
 from stores.calls import CallsStore
-from stores.calls.summaries import SUMMARY
+from stores.calls.fields import SUMMARY
 from stores.concurrency import time_slices
 from stores.json import codec
 from stores.paging import JsonField

@@ -2,7 +2,7 @@
 
 from stores.calls import CallsStore
 from stores.objects import ObjectsStore
-from stores.objects.inputs import ObjectVersion
+from stores.objects.documents import ObjectVersion
 from stores.times import parse
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stores.actions import MAX_CALLS, ActionsStore, store
-from stores.actions.store import MAX_WORDS, WordSearch
+from stores import actions as actions_module
+from stores.actions import MAX_CALLS, MAX_WORDS, ActionsStore, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.database.project_registry import PURGING
@@ -15,7 +15,7 @@ from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.json.paths import iter_strings
 from stores.objects import ObjectsStore
-from stores.objects.builtin import ContainsWordsActionConfig
+from stores.objects.classes import ContainsWordsActionConfig
 from tests.commands import Commands
 from tests.stores.actions.specs import action, looking_for
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -83,7 +83,7 @@ def test_words_found_in_raw_json_are_not_searched_per_string(
         looked_into.append(value)
         return iter_strings(value, with_keys=with_keys)
 
-    monkeypatch.setattr(store, "iter_strings", watched)
+    monkeypatch.setattr(actions_module, "iter_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).matches(row)
@@ -180,7 +180,7 @@ async def test_large_outputs_are_read_in_batches(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store, "_SEARCH_BATCH_BYTES", 250_000)
+    monkeypatch.setattr(actions_module, "_SEARCH_BATCH_BYTES", 250_000)
     for number in range(1, 6):
         await calls.write([start(number), end(number, output="x" * 100_000 + f"word{number}")])
     await calls.write([start(6), end(6, output="x" * 400_000 + "word6")])

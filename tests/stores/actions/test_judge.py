@@ -11,9 +11,8 @@ from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
-from stores.actions import ActionsStore
-from stores.actions import store as actions_store
-from stores.actions.store import CONCURRENT_JUDGEMENTS
+from stores import actions as actions_store
+from stores.actions import CONCURRENT_JUDGEMENTS, ActionsStore
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database
@@ -253,7 +252,7 @@ async def test_too_large_total_is_reported_before_the_remaining_requests(
     stand_in: StandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stores.actions.store.MAX_OUTPUT_CHARACTERS", 100_000)
+    monkeypatch.setattr("stores.actions.MAX_OUTPUT_CHARACTERS", 100_000)
     ids = await store(calls, *range(40))
     stand_in.reply = lambda _body: json.dumps({"score": 7, "why": "x" * 10_000})
 

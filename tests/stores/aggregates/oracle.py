@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from stores.aggregates import Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import CallEnd, CallStart
 from stores.times import from_datetime
-from stores.usage.counts import FIELDS
+from stores.usage.classes import FIELDS
 
 Row = dict[str, Any]
 Prices = Mapping[str, Mapping[str, float]]

@@ -7,8 +7,7 @@ import pytest
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, own_usage
 from stores.aggregates.metrics import NAMES
 from stores.aggregates.own_usage import Unclear
-from stores.aggregates.pipelines import Rows
-from stores.aggregates.store import MAX_GROUPS
+from stores.aggregates.store import MAX_GROUPS, Rows
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
 from stores.database import Database
@@ -17,7 +16,7 @@ from stores.objects import ObjectsStore
 from stores.query import Query
 from stores.query.explain import explain
 from stores.query.sort import SortBy
-from stores.usage.counts import FIELDS
+from stores.usage.classes import FIELDS
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.objects.builders import version

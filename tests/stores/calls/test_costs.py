@@ -16,7 +16,7 @@ from stores.costs.project_prices import prices_of
 from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
 from stores.objects import ObjectsStore
-from stores.objects.inputs import ObjectVersion
+from stores.objects.documents import ObjectVersion
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy

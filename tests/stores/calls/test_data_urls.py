@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.data_urls import MAX_INLINE_LENGTH
 from stores.calls.documents import MAX_BYTES
 from stores.database import Database
 from stores.digests import bytes_digest
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import FilesStore
+from stores.files.data_urls import MAX_INLINE_LENGTH
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.files.streams import stored_counts

@@ -10,7 +10,7 @@ import pytest
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import MAX_BYTES, stored_part
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.calls.writes import prepared
+from stores.calls.store import prepared
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.errors import BadInputError
 from stores.paging import PageRequest
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start

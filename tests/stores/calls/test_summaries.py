@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.summaries import SUMMARY, usage
-from stores.usage.counts import class_fields
+from stores.calls.fields import SUMMARY, usage
+from stores.usage.classes import class_fields
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 
 WANTED = {"summary", "usage"}

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from app.background.jobs import MaintenanceJobs
+from app.background import MaintenanceJobs
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore, store

@@ -4,8 +4,8 @@ import asyncio
 import time
 from time import monotonic
 
-from stores.concurrency import shared_slices
-from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency import time_slices
+from stores.concurrency.time_slices import SharedTimeSlices
 
 PIECE = 0.001
 
@@ -67,4 +67,4 @@ async def test_cancelled_waiter_takes_no_time_slice() -> None:
         until = await turns.acquire()
 
     assert sorted(set(done)) == [0, 1, 2, 3, 4]
-    assert began + shared_slices._TASK_SECONDS <= until <= monotonic() + shared_slices._TASK_SECONDS
+    assert began + time_slices._TASK_SECONDS <= until <= monotonic() + time_slices._TASK_SECONDS

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from stores.costs import Price, Prices
 from stores.database import Database
-from stores.usage.classes import BY_NAME, Side
-from stores.usage.counts import PARTS, STORED
+from stores.usage.classes import BY_NAME, PARTS, STORED, Side
 from stores.usage.entries import kept_usage
 from tests.chance import cases
 from tests.stores.costs.prices import price

@@ -24,8 +24,7 @@ from pymongo.errors import (
 )
 
 from app.embedded_mongod import DataFolder, find_mongod
-from app.embedded_mongod.log_file import LogFile
-from app.embedded_mongod.supervisor import Supervisor, _make_primary, command
+from app.embedded_mongod.supervisor import LogFile, Supervisor, _make_primary, command
 from stores.calls import CallsStore
 from stores.database import Database, database_query
 from stores.database.error_translation import translate_driver_errors

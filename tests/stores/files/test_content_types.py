@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.files.content_types import TEXT, UNKNOWN, content_type
+from stores.files.uploads import TEXT, UNKNOWN, content_type
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from app.demo.nightly import bar_chart
+from app.demo.traces import bar_chart
 from stores import digests
 
 CHART = bar_chart([3, 1, 2])

@@ -15,8 +15,7 @@ from stores.costs import defaults
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.files import FilesStore
-from stores.images import ImageInputs, ImagesStore
-from stores.images.store import MAX_CONCURRENT
+from stores.images import MAX_CONCURRENT, ImageInputs, ImagesStore
 from stores.json import codec
 from stores.paging import Row
 from stores.retention import RetentionStore, Rule

@@ -4,8 +4,7 @@ import tracemalloc
 
 import pytest
 
-from stores.json_schema import SchemaFaultError, bounded_time
-from stores.json_schema.limits import compiled_pattern
+from stores.json_schema import SchemaFaultError, bounded_time, compiled_pattern
 from tests.stores.json_schema.verdicts import DOUBLING, DRAFT_7, verdict
 
 HOSTILE = "^(a+)+$"

@@ -19,7 +19,7 @@ from stores.otel import OtelStore, Projects
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.sort import SortBy
-from stores.tables.rows import RowContent
+from stores.tables.documents import RowContent
 from stores.threads import ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.errors import BadInputError
-from stores.objects import ObjectsStore, builtin
+from stores.objects import ObjectsStore, classes
 from stores.objects.classes import Classes, classes_of, kind_of
 from tests.stores.calls.builders import PROJECT
 from tests.stores.objects.builders import version
@@ -14,7 +14,7 @@ JUDGE = {"action_type": "llm_judge", "model": "gpt-4o", "prompt": "Is it good?",
 
 
 def completed(val: object, name: str) -> Any:
-    return builtin.completed(val, name, "builtin_object_class")
+    return classes.completed(val, name, "builtin_object_class")
 
 
 def marks(name: str, *bases: str) -> dict[str, object]:

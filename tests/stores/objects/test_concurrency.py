@@ -36,7 +36,7 @@ DYING_WRITER = """
 import asyncio, sys
 from stores.database import Database
 from stores.objects import ObjectVersion, documents
-from stores.objects.writes import NameWriter
+from stores.objects.store import NameWriter
 
 async def write():
     database = Database.open(*sys.argv[1:])

@@ -5,7 +5,7 @@ import pytest
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.paging import PageRequest
 from tests.stores.calls.builders import NOON, PROJECT
 from tests.stores.objects.builders import version

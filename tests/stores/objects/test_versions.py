@@ -12,7 +12,7 @@ from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, Payl
 from stores.json import codec
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.objects.classes import OBJECT
-from stores.objects.writes import doomed_rows
+from stores.objects.store import doomed_rows
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.index_use import UNINDEXED_FILTERS

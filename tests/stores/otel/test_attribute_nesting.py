@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.errors import BadInputError
-from stores.otel import attribute_nesting
-from stores.otel.attribute_nesting import Attributes, layout_of, nested
+from stores.otel import attributes
+from stores.otel.attributes import Attributes, layout_of, nested
 
 
 def test_dots_make_nested_objects_in_key_order() -> None:
@@ -74,9 +74,9 @@ def test_role_finds_a_key_that_extends_another() -> None:
 
 
 def test_layout_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = lru_cache(3)(attribute_nesting._compute_layout)
-    assert attribute_nesting._cached_layout.cache_info().maxsize == 1_000
-    monkeypatch.setattr(attribute_nesting, "_cached_layout", cache)
+    cache = lru_cache(3)(attributes._compute_layout)
+    assert attributes._cached_layout.cache_info().maxsize == 1_000
+    monkeypatch.setattr(attributes, "_cached_layout", cache)
 
     many = tuple(f"key {number}" for number in range(129))
     assert Attributes(layout_of(many), [*range(129)]).nested() == {f"key {number}": number for number in range(129)}

@@ -7,8 +7,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from stores.errors import BadInputError
 from stores.otel import otlp_json, protobuf
-from stores.otel.project_routing import Projects
-from stores.otel.spans import Origin, Undecoded, undecoded_spans
+from stores.otel.spans import Origin, Projects, Undecoded, undecoded_spans
 from tests.stores.otel.messages import NOON, TRACE, failed, pairs, request, span, span_id
 from tests.stores.otel.messages import otlp_json as as_json
 

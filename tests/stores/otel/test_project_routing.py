@@ -3,7 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError
-from stores.otel.project_routing import Projects
+from stores.otel.spans import Projects
 
 WEAVE: dict[str, object] = {"wandb.entity": "acme", "wandb.project": "chat"}
 

@@ -12,12 +12,11 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.input_checks import MAX_NAME
+from stores.ids import MAX_NAME
 from stores.otel import Exported, OtelStore, protobuf
 from stores.otel import otlp_json as json_form
 from stores.otel.mapping import MAX_VALUES
-from stores.otel.project_routing import Projects
-from stores.otel.spans import undecoded_spans
+from stores.otel.spans import Projects, undecoded_spans
 from stores.paging import PageRequest
 from stores.query import Query
 from tests.stores.otel.conftest import PROJECT, Stored

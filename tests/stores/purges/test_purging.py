@@ -16,8 +16,7 @@ from stores.files import FilesStore, NewFile
 from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
-from stores.purges import PurgesStore, Removed
-from stores.purges.store import Purge, start_purge
+from stores.purges import Purge, PurgesStore, Removed, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, call_id, end, start

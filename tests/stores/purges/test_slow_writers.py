@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsStore, writes
+from stores.calls import CallsStore, store
 from stores.costs import CostsStore, NewCost
 from stores.database import Database, content_store, project_registry
 from stores.digests import object_digest
@@ -16,10 +16,9 @@ from stores.files import FilesStore, NewFile, uploads
 from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.objects.documents import head_id
-from stores.objects.writes import RestoredVersion
+from stores.objects.store import RestoredVersion
 from stores.projects import ProjectsStore
-from stores.purges import PurgesStore
-from stores.purges.store import start_purge
+from stores.purges import PurgesStore, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start
@@ -114,7 +113,7 @@ async def test_table_whose_first_rows_were_purged_is_refused(
 async def test_call_whose_files_were_purged_is_refused(
     database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
+    after_the_first(monkeypatch, store, "write_files", lambda: purge_all(database))
 
     with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await calls.write([start(2, inputs={"url": DATA_URL})])

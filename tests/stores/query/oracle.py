@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from stores import times
 from stores.json import codec, paths
+from stores.query.parser import COMPARISONS, Get, Literal, Operand, Operation, Operator
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import COMPARISONS, Get, Literal, Operand, Operation, Operator
 
 Row = dict[str, Any]
 Value = Any

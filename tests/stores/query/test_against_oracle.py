@@ -13,9 +13,8 @@ from stores.paging import PageRequest
 from stores.query import Query, in_python
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import Match, compile_match
-from stores.query.parser import parse_query
+from stores.query.parser import Operand, parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import Operand
 from stores.query.value_expressions import condition_expression
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, call_id, start

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.calls.fields import CALL_FIELDS
-from stores.query.parser import parse_operation, parse_query
-from stores.query.syntax_tree import TARGETS, Get, Literal, Operand, Operation, Operator
+from stores.query.parser import TARGETS, Get, Literal, Operand, Operation, Operator, parse_operation, parse_query
 from tests.stores.query.generator import COLUMNS, KEYS
 
 Tree = Any

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from stores.costs.store import COST_FIELDS
+from stores.document_list import named_ids
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.id_queries import named_ids
 
 ID: dict[str, Any] = {"$getField": "id"}
 

@@ -15,7 +15,7 @@ from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import compile_match
 from stores.query.parser import MAX_NODES
 from stores.query.sort import SortBy
-from stores.tables.rows import INDEXED_ROW_FIELDS
+from stores.tables.documents import INDEXED_ROW_FIELDS
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 CALLS = 40

@@ -16,9 +16,8 @@ from stores.json.bson_copy import escape_key
 from stores.query import Query
 from stores.query.fields import Kind
 from stores.query.match_compiler import compile_match
-from stores.query.parser import parse_query
+from stores.query.parser import Scalar, parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import Scalar
 from stores.query.value_expressions import NUMERIC
 from tests.stores.calls.builders import PROJECT
 from tests.stores.query.generator import Generator, Tree

@@ -19,7 +19,7 @@ from stores.json import codec
 from stores.paging import PageRequest
 from stores.query import Query, in_python, text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
-from stores.query.syntax_tree import Get, Literal, Operation, Operator
+from stores.query.parser import Get, Literal, Operation, Operator
 from stores.query.text_expressions import Expression
 from stores.query.value_expressions import value_expression
 from tests.stores.calls.builders import PROJECT, call_id, end, start

@@ -17,7 +17,7 @@ from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import DAY
-from stores.retention.unused_file_search import digests_in
+from stores.retention.sweep import digests_in
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback

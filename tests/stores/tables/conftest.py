@@ -3,7 +3,7 @@
 import pytest
 
 from stores.database import Database
-from stores.tables import TablesStore, layout
+from stores.tables import TablesStore, documents
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ def tables(database: Database) -> TablesStore:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set chunks of 2 to 8 rows, so that few rows make many chunks."""
-    monkeypatch.setattr(layout, "MIN_ROWS", 2)
-    monkeypatch.setattr(layout, "MAX_ROWS", 8)
-    monkeypatch.setattr(layout, "_END_EVERY", 4)
+    monkeypatch.setattr(documents, "MIN_ROWS", 2)
+    monkeypatch.setattr(documents, "MAX_ROWS", 8)
+    monkeypatch.setattr(documents, "_END_EVERY", 4)

@@ -13,7 +13,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate
-from stores.tables.layout import read_layouts
+from stores.tables.documents import read_layouts
 from tests.chance import cases
 from tests.stores.tables.reading import PROJECT, read_all, values
 

@@ -364,7 +364,7 @@ async def test_table_without_its_last_write_is_missing_and_can_be_recreated(
         raise Torn
 
     monkeypatch.setattr("stores.database.content_store.BATCH", at_once)
-    monkeypatch.setattr("stores.tables.layout.Layout.write", tear)
+    monkeypatch.setattr("stores.tables.documents.Layout.write", tear)
     with pytest.raises(Torn):
         await tables.create(PROJECT, ROWS)
     monkeypatch.undo()

@@ -9,13 +9,12 @@ import pytest
 
 from stores import digests
 from stores.database import Database, content_store, project_registry
-from stores.database.uploads import LEASE_SECONDS
+from stores.database.content_store import LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore
 from stores.tables import Append, TablesStore, uploads
-from stores.tables.layout import Builder
-from stores.tables.rows import RowContent
+from stores.tables.documents import Builder, RowContent
 from stores.tables.uploads import Upload
 from tests.stores.tables.reading import PROJECT, read_all
 

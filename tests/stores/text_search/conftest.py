@@ -6,7 +6,7 @@ import pytest
 
 from stores.database import Database, project_registry
 from stores.paging import PageRequest
-from stores.text_search import FoundPage, Method, TextSearchStore, segments
+from stores.text_search import FoundPage, Method, TextSearchStore, indexing
 from stores.text_search import indexing as work
 from tests.stores.calls.builders import PROJECT
 
@@ -27,7 +27,7 @@ def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
-    monkeypatch.setattr(segments, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "CHUNK", 2)
 
     async def index(project_id: str = PROJECT) -> None:
         await store.set_index(project_id, is_on=True)

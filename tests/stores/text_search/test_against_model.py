@@ -8,8 +8,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.paging import PageRequest
 from stores.text_search import Method, TextSearchStore, indexing
-from stores.text_search.conditions import Term, parse
-from stores.text_search.tokenizer import words_of
+from stores.text_search.conditions import Term, parse, words_of
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Index
 

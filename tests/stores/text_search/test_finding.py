@@ -10,7 +10,7 @@ from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.text_search import Method, TextSearchStore, ranked, scan
+from stores.text_search import Method, TextSearchStore, pages
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, reaction
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -142,7 +142,7 @@ async def test_pages_by_cursor_backward_form_the_same_list(search: Search, found
 async def test_matches_beyond_the_ranked_ones_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranked, "MAX_CANDIDATES", 2)
+    monkeypatch.setattr(pages, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
     await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # not indexed
@@ -254,8 +254,8 @@ async def test_missing_index_cannot_be_required(calls: CallsStore, search: Searc
 async def test_timed_out_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
-    monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
+    monkeypatch.setattr(pages, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(pages, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
 
@@ -276,8 +276,8 @@ async def test_timed_out_scan_returns_a_cursor_to_continue(
 async def test_timed_out_backward_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
-    monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
+    monkeypatch.setattr(pages, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(pages, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])
 
@@ -285,10 +285,10 @@ async def test_timed_out_backward_scan_returns_a_cursor_to_continue(
     second = await hasty.page(PROJECT, "heddle", PageRequest(10, first.start_cursor, backward=True), [])
     third = await hasty.page(PROJECT, "heddle", PageRequest(10, second.start_cursor, backward=True), [])
 
-    pages = (first, second, third)
-    assert [[row["id"] for row in page.rows] for page in pages] == [[call_id(1)], [], [call_id(5)]]
-    assert [page.is_complete for page in pages] == [False, False, True]
-    assert [(page.has_previous, page.has_next) for page in pages] == [(True, False), (True, True), (False, True)]
+    found = (first, second, third)
+    assert [[row["id"] for row in page.rows] for page in found] == [[call_id(1)], [], [call_id(5)]]
+    assert [page.is_complete for page in found] == [False, False, True]
+    assert [(page.has_previous, page.has_next) for page in found] == [(True, False), (True, True), (False, True)]
 
 
 async def test_page_of_zero_rows_is_empty(store: TextSearchStore, method: Method) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.writes import RestoredCall
+from stores.calls.store import RestoredCall
 from stores.database import Database, project_registry
 from stores.database.leases import Lease, LeaseLostError
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
-from stores.text_search import Method, TextSearchStore, indexing, segments
+from stores.text_search import Method, TextSearchStore, indexing
 from stores.text_search.indexing import Indexer, index_lease
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -162,7 +162,7 @@ async def test_indexing_resumes_after_a_kill(
         await anext(steps)
     await steps.aclose()
     [waiting] = await database.calls.find({"search_due": indexing.IS_MARKED}, limit=1).to_list(None)
-    await (await segments.Segment.build(PROJECT, hold.state["generation"], [waiting])).store(database, hold)
+    await (await indexing.Segment.build(PROJECT, hold.state["generation"], [waiting])).store(database, hold)
     looked_at = (await store.index(PROJECT)).looked_at  # type: ignore[union-attr]
 
     await index()

@@ -7,7 +7,15 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.text_search import Method, conditions
-from stores.text_search.conditions import MAX_IN_PATTERNS, MAX_TEXT, hit, matching, parse, possibly_matching, score
+from stores.text_search.conditions import (
+    MAX_IN_PATTERNS,
+    MAX_TEXT,
+    hit,
+    matching,
+    parse,
+    possibly_matching,
+    score_expression,
+)
 from tests.stores.calls.builders import end, start
 from tests.stores.text_search.conftest import Found, Index
 
@@ -78,7 +86,7 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
 def test_total_pattern_length_is_bounded(text: str) -> None:
     terms = parse(text)
 
-    for question in (hit(terms), score(terms), matching(terms, by_words=False), possibly_matching(terms)):
+    for question in (hit(terms), score_expression(terms), matching(terms, by_words=False), possibly_matching(terms)):
         assert sum(map(len, set(patterns_in(question)))) <= 4 * MAX_IN_PATTERNS
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.text_search.tokenizer import MAX_WORD_LENGTH, MAX_WORDS, words_of, words_to_find
+from stores.text_search.conditions import MAX_WORD_LENGTH, MAX_WORDS, words_of, words_to_find
 
 
 @pytest.mark.parametrize(

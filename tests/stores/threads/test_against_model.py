@@ -7,10 +7,11 @@ from fractions import Fraction
 
 import pytest
 
+from stores import threads
 from stores.calls import CallsStore
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
-from stores.threads import ThreadsFilter, ThreadsStore, percentiles
+from stores.threads import ThreadsFilter, ThreadsStore
 from tests.chance import cases
 from tests.stores.calls.builders import PROJECT, call_id
 from tests.stores.threads.builders import MILLISECOND, at, turn
@@ -103,11 +104,11 @@ async def _walk(ask: Callable[..., object], size: int, *, backward: bool) -> lis
         cursor = page.cursor(page.rows[0] if backward else page.rows[-1])
 
 
-@pytest.mark.parametrize("limit", [percentiles.MAX_COLLECTED, 5], ids=["gathered", "walked"])
+@pytest.mark.parametrize("limit", [threads.MAX_COLLECTED, 5], ids=["gathered", "walked"])
 async def test_thread_lists_match_the_model(
     threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)
+    monkeypatch.setattr("stores.threads.MAX_COLLECTED", limit)
     chance = random.Random(7)
     for turn_of_it in range(cases(72)):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))

@@ -9,8 +9,7 @@ from stores.database import Database
 from stores.paging import PageRequest
 from stores.query.explain import Plan, explain
 from stores.query.sort import SortBy
-from stores.threads import ThreadsFilter, ThreadsStore
-from stores.threads.filters import Period
+from stores.threads import Period, ThreadsFilter, ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.threads.builders import at, turn

@@ -12,8 +12,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy
-from stores.threads import ThreadsFilter, ThreadsStore, percentiles
-from stores.threads.filters import Period
+from stores.threads import Period, ThreadsFilter, ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.threads.builders import at, turn
@@ -244,7 +243,7 @@ async def test_thread_with_many_turns_is_exact(
     monkeypatch: pytest.MonkeyPatch,
     sort_by: list[SortBy] | None,
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_COLLECTED", 20)
+    monkeypatch.setattr("stores.threads.MAX_COLLECTED", 20)
     parts = [turn(number, "few" if number < 20 else "many", number, 1 + number) for number in range(80)]
     await calls.write([part for both in [*parts, turn(99, "many", 99, None)] for part in both])
     commands.sent.clear()
@@ -261,7 +260,7 @@ async def test_thread_with_many_turns_is_exact(
 async def test_thread_with_many_turns_does_not_slow_the_others(
     threads: ThreadsStore, calls: CallsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_COLLECTED", 20)
+    monkeypatch.setattr("stores.threads.MAX_COLLECTED", 20)
     many = [turn(number, "many", number) for number in range(30)]
     few = [turn(number, f"few {number % 5}", number) for number in range(100, 200)]
     await calls.write([part for both in [*many, *few] for part in both])

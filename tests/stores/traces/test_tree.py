@@ -6,7 +6,7 @@ import pytest
 
 from stores.errors import BadInputError
 from stores.paging import PageRequest, Row
-from stores.traces.store import Tree
+from stores.traces import Tree
 
 PARENTS = {"a": None, "b": "a", "c": "a", "d": "b", "e": "gone"}
 

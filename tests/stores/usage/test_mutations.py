@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from stores.otel import usage as span_usage
-from stores.otel.conventions import OTHER_USAGE, PARTS
+from stores.otel.attributes import OTHER_USAGE, PARTS
 from stores.otel.usage import usage_of_stored
 from stores.usage import rules
 from stores.usage.entries import kept_entry

@@ -11,8 +11,8 @@ from stores.calls.feedback.conditions import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS
 from stores.json import paths
 from stores.query.fields import FieldTable
+from stores.query.parser import JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, map_operands
 from stores.query.sort import SortBy
-from stores.query.syntax_tree import JUNCTIONS, TARGETS, Get, Literal, Operand, Operation, Operator, map_operands
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator

@@ -1,1 +1,0 @@
-"""Periodic jobs and workers, and the supervisor that runs them."""

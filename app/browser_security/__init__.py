@@ -1,1 +1,0 @@
-"""Protection of a browser's user against pages of other sites: CORS, security headers, host and origin checks."""

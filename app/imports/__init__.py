@@ -1,1 +1,0 @@
-"""Imports of files with rows or spans, line by line; an interrupted import can be resumed."""

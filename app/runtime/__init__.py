@@ -1,1 +1,0 @@
-"""Process-level services that routes may import: shutdown, uvicorn subclasses, heap."""

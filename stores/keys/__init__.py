@@ -1,6 +1,0 @@
-"""API keys with their grants, stored as hashes in one collection of the whole database."""
-
-from stores.keys.key import PREFIX, Key, MadeKey, digest, key_id_of
-from stores.keys.store import MAX_KEYS, TRUSTED_SECONDS, KeysStore, LiveKeys
-
-__all__ = ["MAX_KEYS", "PREFIX", "TRUSTED_SECONDS", "Key", "KeysStore", "LiveKeys", "MadeKey", "digest", "key_id_of"]

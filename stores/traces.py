@@ -1,0 +1,256 @@
+"""Store of traces: all reads of traces within one project. Traces are derived from calls."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, in_tree_order, models_of, usage_of_trace
+from stores.calls.computed_fields import calls_by_keys
+from stores.calls.fields import calls_match
+from stores.calls.list_query import calls_by
+from stores.concurrency.time_slices import cooperative
+from stores.costs.store import prices_of_models
+from stores.database import Database, database_query
+from stores.database.driver import all_rows
+from stores.errors import BadInputError
+from stores.ids import check_project_id, check_trace_id, group_by_project
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
+
+MAX_CALLS: Final = 100_000
+"""Calls of all traces in one request for trees or usage."""
+
+TraceKey = tuple[str, str]
+"""A project and a trace id."""
+
+_OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
+
+USAGE: Final = "usage"
+COST: Final = frozenset({"cost", "unpriced_tokens"})
+TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
+CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
+
+_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
+    "num_calls": {"$sum": 1},
+    "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},
+    "num_running": {"$sum": {"$cond": [{"$eq": ["$status", "running"]}, 1, 0]}},
+    "started_at": {"$min": "$started_at"},
+    "ended_at": {"$max": "$ended_at"},
+}
+
+_INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
+
+NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
+
+TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
+"""Fields from which the tree is built."""
+
+_TREE_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
+
+
+class TracesStore:
+    """Traces, derived from the visible calls in MongoDB; a trace without visible calls does not exist.
+
+    Rows are dicts with `project_id` and `trace_id`, the key to the trace's calls.
+    """
+
+    def __init__(self, database: Database, max_calls: int = MAX_CALLS) -> None:
+        self.database = database
+        self._calls = database.calls
+        self._max_calls = max_calls
+        self.calls = calls_by(database, "trace_id")
+        """From `TraceKey` to the calls of the trace."""
+        self._parentless = calls_by(
+            database, "trace_id", lambda project_id: calls_match(project_id) | {"parent_id": None}
+        )
+
+    async def one(self, project_id: str, trace_id: str) -> Row | None:
+        """Return a trace, or None if it has no visible call.
+
+        Raises:
+            BadInputError: if the id is not a valid trace id.
+        """
+        check_project_id(project_id)
+        check_trace_id(trace_id, "trace_id")
+        return (await self.by_keys([(project_id, trace_id)], frozenset()))[project_id, trace_id]
+
+    @database_query
+    async def by_keys(self, keys: Sequence[TraceKey], _wanted: frozenset[str]) -> dict[TraceKey, Row | None]:
+        """Return each trace, or None if it has no visible call."""
+        traces: dict[TraceKey, Row | None] = dict.fromkeys(keys)
+        for project_id, trace_ids in group_by_project(keys):
+            for trace_id in await self._calls.distinct("trace_id", _traces_match(project_id, trace_ids)):
+                traces[project_id, trace_id] = {"project_id": project_id, "trace_id": trace_id}
+        return traces
+
+    @database_query
+    async def roots(self, keys: Sequence[TraceKey], wanted: frozenset[str]) -> dict[TraceKey, Row | None]:
+        """Return each trace's oldest call without a parent; None if no such call is visible."""
+        pages = await self._parentless.pages(keys, wanted, PageRequest(size=1))
+        return {each: next(iter(page.rows), None) for each, page in pages.items()}
+
+    @database_query
+    async def trees(
+        self, keys: Sequence[TraceKey], wanted: frozenset[str], request: PageRequest, max_depth: int | None = None
+    ) -> dict[TraceKey, Page]:
+        """Return a page of each trace's calls in tree order, down to a depth; see `Tree`.
+
+        Raises:
+            BadInputError: if the depth is negative, if the cursor belongs to another tree, or if the traces have more
+                than `MAX_CALLS` calls.
+        """
+        _check_depth(max_depth)
+        pages: dict[TraceKey, Page] = {}
+        for project_id, trace_ids in group_by_project(keys):
+            rows = await self._read(project_id, trace_ids, TREE_FIELDS)
+            for trace_id, calls in rows.items():
+                tree = await Tree.from_calls(project_id, trace_id, calls, max_depth)
+                pages[project_id, trace_id] = tree.page(request)
+            await self._add_fields(project_id, pages, trace_ids, wanted)
+        return pages
+
+    async def _add_fields(
+        self, project_id: str, pages: dict[TraceKey, Page], trace_ids: Iterable[str], wanted: frozenset[str]
+    ) -> None:
+        """Add the selected fields to the pages' rows; drop calls that were deleted since the tree was read."""
+        trace_pages = [pages[project_id, trace_id] for trace_id in trace_ids]
+        rows = [row for page in trace_pages for row in page.rows]
+        for row in rows:
+            row["project_id"] = project_id
+        if not wanted <= {*TREE_FIELDS, "project_id"}:
+            selected = await calls_by_keys(self.database, [(project_id, row["id"]) for row in rows], wanted)
+            for page in trace_pages:
+                page.rows[:] = [row | fields for row in page.rows if (fields := selected[project_id, row["id"]])]
+
+    @database_query
+    async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
+        """Count the calls of each trace's tree down to a depth."""
+        _check_depth(max_depth)
+        if max_depth is None:
+            return await self.calls.count(keys)
+        pages = await self.trees(keys, frozenset(), PageRequest(size=self._max_calls), max_depth)
+        return {each: len(page.rows) for each, page in pages.items()}
+
+    @database_query
+    async def totals(self, keys: Sequence[TraceKey], wanted: frozenset[str]) -> dict[TraceKey, Row]:
+        """Return the selected totals of each trace; usage has prices only if `cost` or `unpriced_tokens` is selected.
+
+        Raises:
+            BadInputError: if usage is selected and the traces have more than `MAX_CALLS` calls.
+        """
+        totals_by_key: dict[TraceKey, Row] = {each: dict(NO_CALLS) for each in keys}
+        accumulators = _count_accumulators(wanted)
+        for project_id, trace_ids in group_by_project(keys):
+            if accumulators:
+                stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": accumulators}]
+                for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
+                    totals_by_key[project_id, row.pop("_id")] |= _with_duration(row)
+            if USAGE in wanted:
+                for trace_id, usage in (await self._usage(project_id, trace_ids, wanted)).items():
+                    totals_by_key[project_id, trace_id][USAGE] = usage
+        return totals_by_key
+
+    async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
+        rows = await self._read(project_id, trace_ids, {*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ})
+        prices = None
+        if not COST.isdisjoint(wanted):
+            models = {model for calls in rows.values() for model in models_of(calls)}
+            prices = await prices_of_models(self.database, project_id, models)
+        return {trace_id: await usage_of_trace(calls, prices) for trace_id, calls in rows.items()}
+
+    async def _read(self, project_id: str, trace_ids: Sequence[str], paths: Iterable[str]) -> dict[str, list[Row]]:
+        """Read some fields of the traces' calls from one snapshot, oldest first, grouped by trace."""
+        stages: list[dict[str, Any]] = [
+            {"$match": _traces_match(project_id, trace_ids)},
+            {"$sort": {"trace_id": 1, **_OLDEST_FIRST}},
+            {"$limit": self._max_calls + 1},
+            {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
+        ]
+        rows = await all_rows(self._calls, stages, self._max_calls + 2)
+        if len(rows) > self._max_calls:
+            raise BadInputError(
+                f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "
+                "fewer traces, or page through the calls of one trace"
+            )
+        calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
+        for row in rows:
+            calls_by_trace[row["trace_id"]].append(row)
+        return calls_by_trace
+
+
+def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
+    return calls_match(project_id) | {"trace_id": {"$in": list(trace_ids)}}
+
+
+def _check_depth(max_depth: int | None) -> None:
+    if max_depth is not None and max_depth < 0:
+        raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+
+
+def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:
+    """Return the `$group` stage's body for the selected counts per trace; None if none is selected."""
+    names = {input_ for name in wanted for input_ in _INPUTS.get(name, {name})}
+    accumulators = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names}
+    return {"_id": "$trace_id", **accumulators} if accumulators else None
+
+
+def _with_duration(row: Row) -> Row:
+    """Add the duration in whole milliseconds to a row of counts, if a call has ended."""
+    started, ended = row.get("started_at"), row.get("ended_at")
+    return row if started is None or ended is None else row | {"duration_ms": (ended - started) // 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The tree of a trace down to a depth; its rows are the calls in tree order.
+
+    Each row has its `position` from 0, `depth`, `tree_parent_id` (the id of its parent in the tree), `num_children` and
+    `num_descendants`.
+    """
+
+    rows: list[Row]
+    scope: bytes
+
+    @classmethod
+    async def from_calls(cls, project_id: str, trace_id: str, calls: Sequence[Row], max_depth: int | None) -> "Tree":
+        """Build the tree of calls that are sorted by start."""
+        nodes = await in_tree_order(calls)
+        num_descendants = dict.fromkeys(map(id, nodes), 0)
+        async for node in cooperative(reversed(nodes)):
+            if node.parent:
+                num_descendants[id(node.parent)] += num_descendants[id(node)] + 1
+        rows: list[Row] = []
+        async for node in cooperative(nodes):
+            if max_depth is None or node.depth <= max_depth:
+                rows.append(
+                    node.row
+                    | {
+                        "position": len(rows),
+                        "depth": node.depth,
+                        "num_children": len(node.children),
+                        "num_descendants": num_descendants[id(node)],
+                    }
+                    | ({"tree_parent_id": node.parent.row["id"]} if node.parent else {})
+                )
+        return cls(rows, scope_of("tree", project_id, trace_id, max_depth))
+
+    def page(self, request: PageRequest) -> Page:
+        """Return a page of the calls in tree order.
+
+        A cursor names a call and is found at its current position; if the call was deleted, at its former position.
+
+        Raises:
+            BadInputError: if the cursor belongs to another tree.
+        """
+        position = decode_cursor(request, self.scope, len(_TREE_ORDER.keys))
+        rows = self.rows
+        if position is not None:
+            index, exists = self._find_position(*position)
+            rows = rows[:index] if request.backward else rows[index + exists :]
+        rows = rows[::-1] if request.backward else rows[request.offset :]
+        return build_page(rows[: request.size + 1], request, _TREE_ORDER, self.scope)
+
+    def _find_position(self, former_position: object, call_id: object) -> tuple[int, bool]:
+        for row in self.rows:
+            if row["id"] == call_id:
+                return row["position"], True
+        return (min(max(former_position, 0), len(self.rows)) if isinstance(former_position, int) else 0), False
