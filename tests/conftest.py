@@ -71,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Describe the markers."""
     config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
     config.addinivalue_line("markers", f"timings(**seconds): {timings.__doc__}")
+    config.addinivalue_line("markers", "server_settings(**settings): The settings of the server that tests share.")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,6 +20,7 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.files.uploads import CHUNK_BYTES, HELD_BYTES
 from stores.timings import Timings
+from tests.app.conftest import SharedServer
 from tests.live_server import live_server
 from tests.stores.files.streams import stored_counts
 
@@ -28,13 +29,19 @@ HELLO_URL = f"/files/acme/files/{HELLO}"
 LARGE = random.Random(2).randbytes(9 * CHUNK_BYTES + 5)
 LIMIT = 3_000_000
 
+pytestmark = pytest.mark.server_settings(max_file_bytes=LIMIT)
+
 
 @pytest.fixture
-async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_file_bytes=LIMIT)
-    with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
-            yield client
+def database_name(shared_server: SharedServer) -> str:
+    """Return the name of the shared server's database, for servers with other settings, too."""
+    return shared_server.database_name
+
+
+@pytest.fixture
+async def client(shared_server: SharedServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=30) as client:
+        yield client
 
 
 async def put(client: httpx.AsyncClient, content: bytes, name: str = "") -> str:
