@@ -16,8 +16,17 @@ from app.exports.worker import TRAILER
 from graphql_schema.context import Stores
 from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ConflictError, StoreError, StoreTimeoutError, UnavailableError
-from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
-from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
+from stores.exports import (
+    CALL_COLUMNS,
+    CURSOR,
+    FEEDBACK_COLUMNS,
+    OBJECT_COLUMNS,
+    Columns,
+    ImportedRow,
+    to_new_feedback,
+    to_restored_call,
+    to_restored_version,
+)
 from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects.store import RestoredVersion

@@ -40,15 +40,13 @@ def assign_codes(errors: Iterable[GraphQLError]) -> None:
 
 def _explain(error: GraphQLError) -> None:
     cause = error.original_error
-    if isinstance(cause, StoreError):
-        _explain_store_error(error, cause)
-    elif cause is None or isinstance(cause, _USERS_OWN):
+    if cause is None or isinstance(cause, _USERS_OWN):
         error.extensions = {**(error.extensions or {}), "code": "BAD_USER_INPUT"}
-    else:
-        _mask(error, cause)
-
-
-def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
+        return
+    if not isinstance(cause, StoreError):
+        masked = masked_error(cause, f"at {error.path}")
+        error.message, error.extensions = masked.message, masked.extensions
+        return
     error.extensions = {"code": cause.code}
     error.extensions |= {to_camel_case(name): detail for name, detail in cause.details.items()}
     if (seconds := retry_after(cause)) is not None:
@@ -64,11 +62,6 @@ def client_error(cause: StoreError) -> GraphQLError:
     error = GraphQLError(cause.message, original_error=cause)
     assign_codes([error])
     return error
-
-
-def _mask(error: GraphQLError, cause: Exception) -> None:
-    masked = masked_error(cause, f"at {error.path}")
-    error.message, error.extensions = masked.message, masked.extensions
 
 
 def masked_error(cause: Exception, where: str) -> GraphQLError:

@@ -14,6 +14,9 @@ from graphql_schema.fields import (
     ProjectId,
     User,
     argument,
+    description_in,
+    description_of,
+    docstrings_of_attributes,
     grouped_arguments,
     json_field,
     node_ref,
@@ -21,7 +24,6 @@ from graphql_schema.fields import (
     to_store,
 )
 from graphql_schema.fields.connections import Call, batched_resolver, key_of, list_field, to_one
-from graphql_schema.fields.descriptions import description_in, description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema

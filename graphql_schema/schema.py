@@ -22,8 +22,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
 from graphql_schema.aggregates import AggregateQueries
-from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
-from graphql_schema.calls.otel import OtelMutations
+from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions, OtelMutations
 from graphql_schema.completions import CompletionMutations, CompletionSubscriptions, ImageMutations
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.engine.operations import LimitedSchema
@@ -33,20 +32,24 @@ from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, ca
 from graphql_schema.execution.input_values import coerce_to_inputs
 from graphql_schema.execution.scalars import SCALARS
 from graphql_schema.feedback import ActionMutations, FeedbackMutations, FeedbackQueries
-from graphql_schema.fields import skip_type_checks
+from graphql_schema.fields import describe, skip_type_checks
 from graphql_schema.fields.connections import ConnectionNames
-from graphql_schema.fields.descriptions import describe
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.permissions import FIELD_PERMISSIONS, RootPermissions, guard_root_fields
-from graphql_schema.projects import ProjectMutations, ProjectQueries, PurgeMutations, PurgeQueries
+from graphql_schema.projects import (
+    ProjectMutations,
+    ProjectQueries,
+    PurgeMutations,
+    PurgeQueries,
+    RetentionMutations,
+    RetentionQueries,
+)
 from graphql_schema.refs import NodeQueries, RefQueries
-from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.tables import TableMutations, TableQueries
 from graphql_schema.text_search import SearchIndexMutations, SearchIndexQueries, SearchQueries
-from graphql_schema.threads import ThreadQueries
-from graphql_schema.traces import TraceQueries
+from graphql_schema.traces import ThreadQueries, TraceQueries
 
 
 @strawberry.type

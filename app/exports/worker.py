@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO, Final, cast
 from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.database import Database
 from stores.errors import StoreError, UnavailableError
-from stores.exports.lists import LISTS, Columns, RowSelection, pages
+from stores.exports import LISTS, Columns, RowSelection, pages
 from stores.ids import new_id
 from stores.json import codec
 from stores.paging import Page

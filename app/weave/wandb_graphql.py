@@ -14,7 +14,7 @@ from app.weave.messages import Body
 from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error
-from graphql_schema.limits.document_rules import NoIntrospection, hide_names
+from graphql_schema.limits import NoIntrospection, hide_names
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.ids import LOCAL_USER
 from stores.paging import Row

@@ -1,6 +1,6 @@
 """GraphQL types and root fields of calls."""
 
-from graphql_schema.calls.mutations import CallMutations
+from graphql_schema.calls.mutations import CallMutations, OtelMutations
 from graphql_schema.calls.queries import CallQueries, CallSubscriptions
 
-__all__ = ["CallMutations", "CallQueries", "CallSubscriptions"]
+__all__ = ["CallMutations", "CallQueries", "CallSubscriptions", "OtelMutations"]

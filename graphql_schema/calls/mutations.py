@@ -1,4 +1,4 @@
-"""Fields that write calls, and their inputs."""
+"""Fields that write calls, from parts of calls or from OpenTelemetry spans, and their inputs."""
 
 import dataclasses
 from typing import Annotated, Final, cast
@@ -12,6 +12,8 @@ from graphql_schema.fields import ProjectId, User, plain_field, resolved_field
 from stores import calls as store
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
+from stores.errors import StoreError
+from stores.otel import Projects
 from stores.refs import call_ref
 
 
@@ -285,3 +287,51 @@ class CallMutations:
         """
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)
+
+
+@strawberry.type
+class ExportTracePartialSuccess:
+    """Rejected spans of a request whose other spans were stored."""
+
+    rejected_spans: BigInt
+    """Number of rejected spans; a retry would reject them again."""
+    error_message: str
+    """Reasons for the first 20 rejected spans, each with its id and name."""
+
+
+@strawberry.type
+class OtelExportRes:
+    """Result of `otelExport`."""
+
+    partial_success: ExportTracePartialSuccess | None
+    """Rejected spans; null if all spans were stored."""
+
+
+@strawberry.type
+class OtelMutations:
+    """Mutation fields that store spans."""
+
+    @resolved_field()
+    async def otel_export(
+        self, info: Info, project_id: ProjectId, traces: JSON, wb_user_id: User = None
+    ) -> OtelExportRes:
+        """Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state.
+
+        An invalid span is rejected, and the others are stored; a span that is sent again replaces the first one.
+
+        Args:
+            traces: ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in
+                lowerCamelCase, ids in hexadecimal.
+        """
+        try:
+            projects = Projects(project_id, fixed=True)
+            exported = await info.context.stores.otel.export_json(traces, projects, wb_user_id)
+        except StoreError as error:
+            raise error if error.argument else error.prefixed("traces") from None
+        if not exported.rejected_spans:
+            return OtelExportRes(partial_success=None)
+        return OtelExportRes(
+            partial_success=ExportTracePartialSuccess(
+                rejected_spans=BigInt(exported.rejected_spans), error_message=exported.error_message
+            )
+        )

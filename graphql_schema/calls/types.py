@@ -1,13 +1,12 @@
 """GraphQL types of calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, Final, TypeVar
 
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.context import Info
 from graphql_schema.costs import LLMCostSchema
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
@@ -19,10 +18,9 @@ from graphql_schema.fields import (
     json_field,
     node_ref,
     plain_field,
-    resolved_field,
     with_class_counts,
 )
-from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, batched_resolver, key_of, to_many, to_one
+from graphql_schema.fields.connections import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
@@ -46,18 +44,12 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
 
 
 def _of_trace(kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> FieldDefinition:
-    """Field of root calls with one number from the totals of their trace; null for other calls.
+    """Field of root calls with one number from the totals of their trace, of `wanted` fields; null for other calls."""
 
-    Totals of all traces of a page are read by one lookup, of the fields `wanted`.
-    """
+    def key(call: Row) -> tuple[str, str] | None:
+        return None if call.get("parent_id") else (call["project_id"], call["trace_id"])
 
-    async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
-        keys = [None if parent.get("parent_id") else (parent["project_id"], parent["trace_id"]) for parent in parents]
-        roots = [key for key in keys if key]
-        found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
-        return [value(found[key]) if key else None for key in keys]
-
-    return resolved_field(returns=kind, work=COUNT)(batched_resolver(of_all))
+    return to_one(kind, lambda stores: stores.traces.totals, key, lambda _info: (wanted,), value, work=COUNT)
 
 
 @strawberry.enum

@@ -38,10 +38,9 @@ from graphql_schema.errors import TOO_COMPLEX
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.input_values import VariableCoercion
 from graphql_schema.execution.plans import Plans
-from graphql_schema.limits import Limits
+from graphql_schema.limits import Limits, NoIntrospection, bounding_rule, check_length, check_lengths
 from graphql_schema.limits.cost import CostFormula
 from graphql_schema.limits.cost_weights import Weights
-from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule, check_length, check_lengths
 
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
@@ -54,6 +53,21 @@ RESUMES: Final = "after"
 
 _FINITE_SUBSCRIPTIONS: Final = frozenset({"completionsCreateStream"})
 """Subscriptions that end by themselves, within the timeout of a provider."""
+
+LONG_DOCUMENT: Final = 500
+"""Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
+character.
+"""
+
+_CACHED_CHARACTERS: Final = 400_000
+_CHARACTERS_PER_PLANNED_FIELD: Final = 7
+"""A field of a plan takes one kilobyte, and a character of a document 150 bytes as AST."""
+
+_MISSING_DIRECTIVES: Final = "DeferStreamDirective", "StreamDirective"
+"""Prefixes of the rules for `@defer` and `@stream`. The schema does not have these: it rejects them as unknown.
+
+One of these rules fails on unions.
+"""
 
 _MAX_COERCION_ERRORS: Final = 50
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
@@ -207,22 +221,6 @@ class _VariableUses(Visitor):
     def enter_variable(self, node: VariableNode, *_rest: object) -> None:
         """Count one use."""
         self.counts[node.name.value] += 1
-
-
-LONG_DOCUMENT: Final = 500
-"""Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
-character.
-"""
-
-_CACHED_CHARACTERS: Final = 400_000
-_CHARACTERS_PER_PLANNED_FIELD: Final = 7
-"""A field of a plan takes one kilobyte, and a character of a document 150 bytes as AST."""
-
-_MISSING_DIRECTIVES: Final = "DeferStreamDirective", "StreamDirective"
-"""Prefixes of the rules for `@defer` and `@stream`. The schema does not have these: it rejects them as unknown.
-
-One of these rules fails on unions.
-"""
 
 
 def _unlink(document: DocumentNode) -> None:
@@ -421,13 +419,6 @@ class Documents:
         return PreparedDocument(text, node, prepare)
 
     def _read(self, text: str, operation_name: str | None, allowed: Iterable[OperationType]) -> DocumentNode:
-        document = self._parsed(text)
-        requested = _requested_operation(document, operation_name)
-        _check_type(OperationType(requested.operation.value), allowed)
-        self._validate(document)
-        return document
-
-    def _parsed(self, text: str) -> DocumentNode:
         try:
             check_length(text, self._limits)
             document = parse(text, max_tokens=self._limits.max_tokens)
@@ -435,14 +426,13 @@ class Documents:
         except GraphQLError as error:
             raise self._invalid([error]) from error
         _unlink(document)
-        return document
-
-    def _validate(self, document: DocumentNode) -> None:
+        requested = _requested_operation(document, operation_name)
+        _check_type(OperationType(requested.operation.value), allowed)
         # Suggestions for a misspelt field would reveal names of the schema.
-        hidden = not self._limits.introspection
-        errors = validate(self._schema, document, self._rules, hide_suggestions=hidden)
+        errors = validate(self._schema, document, self._rules, hide_suggestions=not self._limits.introspection)
         if errors:
             raise self._invalid(errors)
+        return document
 
     def _invalid(self, errors: list[GraphQLError]) -> InvalidDocumentError:
         for error in errors:

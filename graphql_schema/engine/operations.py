@@ -35,14 +35,12 @@ from graphql_schema.engine.documents import (
 )
 from graphql_schema.engine.hints import Hint, StreamHints, start_stream_hints, with_hints
 from graphql_schema.execution.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
-from graphql_schema.limits import Limits
+from graphql_schema.limits import Limits, hide_names, patch_graphql_core
 from graphql_schema.limits.cost import Extensions, TooCostlyError
-from graphql_schema.limits.document_rules import hide_names, patch_graphql_core
 from stores.concurrency.time_slices import BATCH_SIZE, SharedTimeSlices
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import codec, incremental
 
-_EVERY_TYPE: Final = frozenset(OperationType)
 _UNSUPPORTED: Final = ("extensions", "directives", "exception_handlers")
 _CALLER_ERRORS: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -170,8 +168,6 @@ class LimitedSchema(strawberry.Schema):
             PayloadTooLargeError: if it has too many values; it is not parsed.
             RateLimitedError, UnavailableError: if `reserve` finds no room.
         """
-        if len(text) <= incremental.UNCOUNTED:
-            return codec.loads(text)
         try:
             return await incremental.loads_request(text, reserve, self._max_text_values)
         except PayloadTooLargeError as error:
@@ -185,15 +181,16 @@ class LimitedSchema(strawberry.Schema):
         self,
         query: str | None,
         operation_name: str | None = None,
-        allowed_operation_types: Iterable[OperationType] = _EVERY_TYPE,
+        allowed_operation_types: Iterable[OperationType] | None = None,
     ) -> Prepared:
         """Return the requested operation of a document for `execute` or `stream`; a thread reads a long document.
 
-        A document that cannot be executed is rejected; the error's `original_error` is an `InvalidOperationTypeError`
-        if the type of the operation is not allowed.
+        Without `allowed_operation_types`, all are allowed. A document that cannot be executed is rejected; the error's
+        `original_error` is an `InvalidOperationTypeError` if the type of the operation is not allowed.
         """
+        allowed = OperationType if allowed_operation_types is None else allowed_operation_types
         try:
-            return await self._documents.prepare(query, operation_name, allowed_operation_types)
+            return await self._documents.prepare(query, operation_name, allowed)
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
             rejection = self.format_rejection(errors_of(error))
         with self.observer("", operation_name) as on_result:
@@ -224,8 +221,7 @@ class LimitedSchema(strawberry.Schema):
             InvalidOperationTypeError: if the type of the operation is not allowed.
         """
         if query is None or isinstance(query, str):
-            allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-            query = await self.prepare(query, operation_name, allowed)
+            query = await self.prepare(query, operation_name, allowed_operation_types)
             if isinstance(query, PreExecutionError) and isinstance(cause := cause_of(query), _CALLER_ERRORS):
                 raise cause
         if isinstance(query, PreExecutionError):
@@ -323,8 +319,7 @@ class LimitedSchema(strawberry.Schema):
     ) -> StreamResult:
         """Execute any operation: yield the results of a subscription, one result of others, or a rejection."""
         if query is None or isinstance(query, str):
-            allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-            query = await self.prepare(query, operation_name, allowed)
+            query = await self.prepare(query, operation_name, allowed_operation_types)
         if isinstance(query, PreExecutionError):
             return _single(query)
         with self.observer(query.root_field, operation_name):

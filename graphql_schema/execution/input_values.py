@@ -5,7 +5,7 @@ graphql-core coerces unusual values and reports errors.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from graphql import (
     GraphQLError,
@@ -18,7 +18,7 @@ from graphql import (
     VariableDefinitionNode,
     get_nullable_type,
 )
-from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
+from graphql.execution.get_variable_signature import get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
 from graphql.utilities.coerce_input_value import coerce_default_value
@@ -42,6 +42,11 @@ Count = Callable[[Any, int], int]
 
 _COUNT: Final = "loomql_count"
 """Key of the counter in the extensions of an input type."""
+
+Coerce = Callable[[Any], Any]
+
+_COERCE: Final = "loomql_coerce"
+"""Key of the coercion function in the extensions of an input type."""
 
 
 class _TooManyError(Exception):
@@ -141,22 +146,8 @@ def _object_counter(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) ->
     return members
 
 
-Coerce = Callable[[Any], Any]
-
-_COERCE: Final = "loomql_coerce"
-"""Key of the coercion function in the extensions of an input type."""
-
-
 class UnusualError(Exception):
     """A value that the compiled function does not accept: it is invalid, or valid in a rare form."""
-
-
-class _Variable(NamedTuple):
-    """A variable of an operation, its coercion, and whether it may be omitted without a default."""
-
-    signature: GraphQLVariableSignature
-    coerce: Coerce
-    is_optional: bool
 
 
 class VariableCoercion:
@@ -174,9 +165,10 @@ class VariableCoercion:
         self.counts: dict[str, Count] = {name: count for name, count in counts.items() if count}
         """Value counters of the variables that may have members."""
         self._are_valid = len(valid) == len(signatures)
+        # Each with its coercion, and whether it may be omitted without a default.
         self._variables = [
-            _Variable(signature, _coerce_as(signature.type), _is_optional(node, signature))
-            for signature, node in zip(valid, definitions, strict=self._are_valid)
+            (each, _coerce_as(each.type), node.default_value is None and not isinstance(each.type, GraphQLNonNull))
+            for each, node in zip(valid, definitions, strict=self._are_valid)
         ]
 
     def coerce_plain(self, raw: Mapping[str, Any]) -> VariableValues | None:
@@ -198,10 +190,6 @@ class VariableCoercion:
             else:
                 return None
         return VariableValues(sources, values)
-
-
-def _is_optional(node: VariableDefinitionNode, signature: GraphQLVariableSignature) -> bool:
-    return node.default_value is None and not isinstance(signature.type, GraphQLNonNull)
 
 
 def _coerce_as(kind: GraphQLInputType) -> Coerce:

@@ -49,6 +49,32 @@ from strawberry.types.fields.resolver import StrawberryResolver
 from graphql_schema.execution.scalars import SCALARS, BigInt, DateTime
 from stores import times
 
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+
+BATCH_RESOLVER: Final = "of_all"
+"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
+name.
+
+It returns a list with one value for each source.
+"""
+
+UNWRAPPED: Final = "_is_default"
+"""Strawberry's mark of resolvers; a function around one, such as a permission check, has none."""
+
+BARE: Final = "bare"
+"""Attribute of a resolver with a faster function of the source alone, for uses without arguments."""
+
+IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
+"""Types whose values a resolver cannot change, so that requests can share them."""
+
+MAX_FIELDS: Final = 500
+"""Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
+
+MAX_PLANNED_FIELDS: Final = 5_000
+"""Maximum number of fields in all plans of an operation, each of about one kilobyte; beyond it they start anew."""
+
+Source = Any
+
 
 def is_included(selection: SelectionNode, variables: Mapping[str, Any]) -> bool:
     """Return True if the directives of a selection include it for these variable values."""
@@ -77,27 +103,6 @@ def flags(operation: OperationDefinitionNode, fragments: Iterable[FragmentDefini
             nested = getattr(selection, "selection_set", None)
             waiting += [nested] if nested else []
     return tuple(found)
-
-
-_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
-
-BATCH_RESOLVER: Final = "of_all"
-"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
-name.
-
-It returns a list with one value for each source.
-"""
-
-UNWRAPPED: Final = "_is_default"
-"""Strawberry's mark of resolvers; a function around one, such as a permission check, has none."""
-
-BARE: Final = "bare"
-"""Attribute of a resolver with a faster function of the source alone, for uses without arguments."""
-
-IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
-"""Types whose values a resolver cannot change, so that requests can share them."""
-
-Source = Any
 
 
 def field_of(source: Source, name: str) -> object:
@@ -398,13 +403,6 @@ def _written(position: int, field: Field) -> str:
     else:
         found = unusual
     return f"None if v is None else {found}" if field.is_nullable else found
-
-
-MAX_FIELDS: Final = 500
-"""Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
-
-MAX_PLANNED_FIELDS: Final = 5_000
-"""Maximum number of fields in all plans of an operation, each of about one kilobyte; beyond it they start anew."""
 
 
 class Plan:

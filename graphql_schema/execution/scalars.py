@@ -65,7 +65,12 @@ def _json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -
         case ListValueNode():
             return [_json_literal(value, variables) for value in node.values]
         case VariableNode():
-            return _json_variable(node.name.value, variables or {})
+            value = (variables or {}).get(node.name.value)
+            if isinstance(value, SentFile):
+                raise BadInputError(
+                    f"${node.name.value} is a file, which is not JSON; store it by fileCreate and send its digest"
+                )
+            return value
         case NullValueNode():
             return None
         case IntValueNode():
@@ -78,13 +83,6 @@ def _json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -
             return node.value
         case _:
             raise TypeError(f"no value of JSON: {node.kind}")
-
-
-def _json_variable(name: str, variables: Mapping[str, Any]) -> object:
-    value = variables.get(name)
-    if isinstance(value, SentFile):
-        raise BadInputError(f"${name} is a file, which is not JSON; store it by fileCreate and send its digest")
-    return value
 
 
 def _absent(node: ValueNode, variables: Mapping[str, Any] | None) -> bool:

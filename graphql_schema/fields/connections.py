@@ -22,13 +22,14 @@ from graphql_schema.fields import (
     argument,
     computed_field,
     declare_arguments,
+    description_of,
+    docstrings_of_attributes,
     grouped_arguments,
     parameters,
     resolved_field,
     selected_fields,
     to_store,
 )
-from graphql_schema.fields.descriptions import description_of, docstrings_of_attributes
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
@@ -46,7 +47,7 @@ def _lazy(name: str, module: str) -> FieldDefinition:
 TableOf = _lazy("Table", "tables")
 Call = _lazy("CallSchema", "calls.types")
 Version = _lazy("ObjSchema", "objects")
-ThreadOf = _lazy("ThreadSchema", "threads")
+ThreadOf = _lazy("ThreadSchema", "traces")
 TraceOf = _lazy("Trace", "traces")
 File = _lazy("FileContentReadRes", "files")
 Run = _lazy("EvaluationRun", "evaluations")
@@ -179,7 +180,9 @@ class Connection(Generic[Node]):
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """Entries of the page, each with its cursor."""
         page = parent.page
-        return _in_time_slices([{"page": page, "node": row} for row in page.rows], _drop_parsed_node)
+        return _in_time_slices(
+            [{"page": page, "node": row} for row in page.rows], lambda edge: drop_parsed(edge["node"])
+        )
 
     @resolved_field(returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
@@ -203,10 +206,6 @@ def _json_characters(row: Row) -> int:
     """Count characters of JSON text in a row or an edge's row; a value that is no text fails in its own field."""
     texts = row.get("node", row).get("json")
     return sum([len(text) for text in texts.values() if type(text) is str]) if texts else 0
-
-
-def _drop_parsed_node(edge: Row) -> None:
-    drop_parsed(edge["node"])
 
 
 def page_request(info: Info, arguments: Mapping[str, Any]) -> PageRequest:
@@ -344,20 +343,22 @@ def to_one(
     find: Callable[[Stores], Find],
     key: KeyOf,
     select: Callable[[Info], tuple[Hashable, ...]] = lambda info: (frozenset(selected_fields(info)),),
+    value: Callable[[Any], object] = lambda found: found,
     **cost: Unpack[Cost],
 ) -> FieldDefinition:
     """Field with one related value of the type `to`, mostly a row; null if there is none.
 
-    `select` returns the arguments of the lookup besides the keys, by default the selected fields.
+    `select` returns the arguments of the lookup besides the keys, by default the selected fields. `value` converts the
+    result of the lookup.
     """
 
-    async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
         keys = [key(parent) for parent in parents]
         present = [each for each in keys if each is not None]
         if not present:
             return [None] * len(keys)
         found = await info.context.loaders.load_all(find(info.context.stores), present, *select(info))
-        return [None if each is None else found[each] for each in keys]
+        return [None if each is None else value(found[each]) for each in keys]
 
     return resolved_field(returns=to, **cost)(batched_resolver(of_all))
 

@@ -61,6 +61,8 @@ _MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
 _LITERAL: Final = "literal"
+_NARROWING: Final = ("filter", "query", "sortBy")
+"""Arguments that may need a scan."""
 
 Extensions = dict[str, Any]
 Fragments = Mapping[str, FragmentDefinitionNode]
@@ -441,7 +443,7 @@ def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) ->
 
     The value of a literal does not matter, so a condition whose only variables are literals is constant.
     """
-    given = [(each.name.value, each.value) for each in node.arguments or () if each.name.value in _SCANS]
+    given = [(each.name.value, each.value) for each in node.arguments or () if each.name.value in _NARROWING]
     varying = [name for name, value in given if _has_variable(value, _LITERAL)]
     for name, value in given:
         if name not in varying and _needs_scan(indexed, name, _constant_json(value, definition.args[name].type)):
@@ -455,37 +457,28 @@ def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) ->
 
 
 def _needs_scan(indexed: IndexedFields, name: str, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
-    return value is not None and _SCANS[name](indexed, value)
-
-
-def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
-    if isinstance(value, dict):
-        return indexed.query_needs_scan(Query(value["expr"], typed=True) if "expr" in value else Query(value["json"]))
+    """Return True if no index serves an argument of `_NARROWING`."""
+    match name, value:
+        case _, None:
+            return False
+        case "filter", dict():
+            return any(value.get(to_camel_case(each)) for each in UNINDEXED_FILTERS)
+        case "filter", _:
+            return any(getattr(value, each, None) for each in UNINDEXED_FILTERS)
+        case "sortBy", _:
+            keys = [
+                (key["field"], key["direction"]) if isinstance(key, dict) else (key.field, key.direction.name)
+                for key in value
+            ]
+            return indexed.sort_needs_scan([SortBy(field, direction == "DESC") for field, direction in keys])
+        case _, {"expr": tree}:
+            return indexed.query_needs_scan(Query(tree, typed=True))
+        case _, {"json": tree}:
+            return indexed.query_needs_scan(Query(tree))
     try:
-        query = value.to_store()
+        return indexed.query_needs_scan(value.to_store())
     except BadInputError:
         return False  # the field rejects it
-    return indexed.query_needs_scan(query)
-
-
-def _sort_needs_scan(indexed: IndexedFields, value: list[Any]) -> bool:
-    keys = [
-        (key["field"], key["direction"]) if isinstance(key, dict) else (key.field, key.direction.name) for key in value
-    ]
-    return indexed.sort_needs_scan([SortBy(field, direction == "DESC") for field, direction in keys])
-
-
-def _filter_needs_scan(_indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
-    if isinstance(value, dict):
-        return any(value.get(to_camel_case(name)) for name in UNINDEXED_FILTERS)
-    return any(getattr(value, name, None) for name in UNINDEXED_FILTERS)
-
-
-_SCANS: Final[Mapping[str, Callable[[IndexedFields, Any], bool]]] = {
-    "query": _query_needs_scan,
-    "sortBy": _sort_needs_scan,
-    "filter": _filter_needs_scan,
-}
 
 
 def _cost_extensions(cost: int, limit: int) -> Extensions:

@@ -12,9 +12,7 @@ from graphql import (
     GraphQLField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
-    GraphQLList,
     GraphQLNamedType,
-    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
     get_named_type,
@@ -23,6 +21,7 @@ from graphql import (
     is_introspection_type,
     is_leaf_type,
     is_list_type,
+    is_non_null_type,
     is_scalar_type,
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -155,11 +154,8 @@ def _sizing_arguments(definition: GraphQLField, declared_size: int | str | None)
         return (declared_size,), is_scalar_type(kind) and kind.name == "Int"
     if "first" in definition.args:
         return [name for name in ("first", "last") if name in definition.args], True
-    return [name for name, argument in definition.args.items() if _is_needed_list(argument.type)], False
-
-
-def _is_needed_list(kind: object) -> bool:
-    return isinstance(kind, GraphQLNonNull) and isinstance(kind.of_type, GraphQLList)
+    kinds = {name: argument.type for name, argument in definition.args.items()}
+    return [name for name, kind in kinds.items() if is_non_null_type(kind) and is_list_type(kind.of_type)], False
 
 
 def _typical_sizes(schema: GraphQLSchema) -> dict[tuple[str, str], int]:

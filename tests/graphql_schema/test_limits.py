@@ -10,8 +10,7 @@ from strawberry.types import ExecutionResult as OperationResult
 
 from graphql_schema.engine.documents import DocumentCache, OperationChoiceError, PreparedDocument, PreparedOperation
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.limits import Limits
-from graphql_schema.limits.document_rules import measure
+from graphql_schema.limits import Limits, measure
 
 
 @strawberry.type

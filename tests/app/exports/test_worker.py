@@ -10,7 +10,7 @@ import pytest
 
 from app.exports.worker import Export, ExportProcessPool, Job
 from stores.calls import CallsStore
-from stores.exports.lists import RowSelection
+from stores.exports import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
 from tests.stores.calls.builders import PROJECT, start
 

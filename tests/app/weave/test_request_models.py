@@ -9,7 +9,7 @@ from app.weave import request_models
 from app.weave.request_models import StoreInput
 from graphql_schema.objects import ObjectVersionFilter
 from graphql_schema.tables import TableRowFilter
-from graphql_schema.threads import ThreadsQueryFilter
+from graphql_schema.traces import ThreadsQueryFilter
 
 FIELDS = {
     "Start": "project_id op_name started_at attributes inputs id trace_id display_name parent_id thread_id turn_id "

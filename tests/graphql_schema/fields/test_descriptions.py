@@ -9,8 +9,7 @@ import pytest
 import strawberry
 from graphql import GraphQLEnumType, GraphQLField, GraphQLObjectType
 
-from graphql_schema.fields import plain_field, resolved_field
-from graphql_schema.fields.descriptions import docstrings_of_attributes
+from graphql_schema.fields import docstrings_of_attributes, plain_field, resolved_field
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 

@@ -17,7 +17,7 @@ from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.projects import ProjectsFilter
 from graphql_schema.tables import TableRowFilter
-from graphql_schema.threads import ThreadsQueryFilter
+from graphql_schema.traces import ThreadsQueryFilter
 
 GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
 ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"
