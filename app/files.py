@@ -85,11 +85,10 @@ class FileEndpoints:
             return Response(status_code=412, headers=headers)
         if names(request.headers.get("if-none-match", ""), etag):
             return Response(status_code=304, headers=headers)
-        try:
-            requested = byte_range(request.headers, file.size_bytes, etag)
-        except UnsatisfiableError:
-            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
+        requested = byte_range(request.headers, file.size_bytes, etag)
         start, stop = requested or (0, file.size_bytes)
+        if requested and start >= stop:
+            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
         headers |= {"Content-Length": str(stop - start), "Content-Disposition": _disposition(file)}
         if requested:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
@@ -146,35 +145,23 @@ def _disposition(file: StoredFile) -> str:
 _ONE_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IGNORECASE)
 
 
-class UnsatisfiableError(Exception):
-    """The requested range starts beyond the end."""
-
-
 def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, int] | None:
     """Return the requested range as first position and position after the last; None for the whole content.
 
-    Several ranges, other units and malformed headers count as no range, as RFC 9110 allows.
-
-    Raises:
-        UnsatisfiableError: the range contains no byte.
+    The range is empty if the requested one contains no byte. Several ranges, other units and malformed headers count as
+    no range, as RFC 9110 allows.
     """
     match = _ONE_RANGE.fullmatch(headers.get("range", "").strip())
     if match is None or headers.get("if-range", etag) != etag:
         return None
     first, last = match.groups()
-    if not first:
-        if not last:
-            return None
-        if int(last) == 0 or size == 0:
-            raise UnsatisfiableError
-        return max(0, size - int(last)), size
+    if not first:  # `last` is the number of bytes at the end
+        return (max(0, size - int(last)), size) if last else None
     start = int(first)
     stop = int(last) + 1 if last else size
     if stop <= start < size:
         return None
-    if start >= size:
-        raise UnsatisfiableError
-    return start, min(stop, size)
+    return min(start, size), min(stop, size)
 
 
 def names(header: str, etag: str) -> bool:

@@ -16,8 +16,17 @@ from app.exports.export import TRAILER
 from graphql_schema.context import Stores
 from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ConflictError, StoreError, StoreTimeoutError, UnavailableError
-from stores.exports.lists import CALL_COLUMNS, CURSOR, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
-from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
+from stores.exports import (
+    CALL_COLUMNS,
+    CURSOR,
+    FEEDBACK_COLUMNS,
+    OBJECT_COLUMNS,
+    Columns,
+    ImportedRow,
+    to_new_feedback,
+    to_restored_call,
+    to_restored_version,
+)
 from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects.store import RestoredVersion
@@ -180,6 +189,8 @@ def _is_document(path: Path) -> bool:
     return True
 
 
+_SINGULAR: Final = {"calls": "call", "objects": "object", "requests of spans": "request of spans"}
+
 logger = logging.getLogger("loomql")
 
 
@@ -200,6 +211,13 @@ class Progress:
     stored: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The counts of what is stored, for people."""
+        stored = [(kind, count) for kind, count in self.stored.items() if count and kind != "threads"]
+        counts = [f"{count:,} {_SINGULAR.get(kind, kind) if count == 1 else kind}" for kind, count in stored]
+        return ", ".join(counts) or "nothing"
 
 
 class ProgressFile:
@@ -382,13 +400,32 @@ class Importing:
         self._progress_file = ProgressFile(source, folder, target_id)
         self.progress = self._progress_file.read()
         self.rejects = Rejects(source, folder, self.progress.rejects_bytes)
-        self._source = source
+        self.source = source
         self.source_size = source.stat().st_size
         self._project_id = target.project_id
         self._batches = Batches(target, self._reject)
 
-    async def run(self, on_progress: Callable[[Progress], object]) -> Progress:
-        """Import the rest of the file and return the progress.
+    @property
+    def is_whole(self) -> bool:
+        """True if everything in the file was stored."""
+        return not self.progress.rejected and not self.progress.complaints
+
+    def lines(self) -> Iterator[str]:
+        """Yield the summary for people."""
+        progress = self.progress
+        yield f"{self.source}: {progress.text} stored."
+        if progress.stored["threads"]:
+            yield "  Threads were skipped: they consist of their calls."
+        for name, count in sorted(progress.left_out.items()):
+            yield f"  The unknown field {name} of {count:,} rows was ignored."
+        for complaint in progress.complaints:
+            yield f"  It is incomplete: {complaint}."
+        if progress.rejected:
+            are = "line is" if progress.rejected == 1 else "lines are"
+            yield f"  {progress.rejected:,} {are} rejected: {self.rejects.path} lists them with reasons."
+
+    async def run(self, on_progress: Callable[[Progress], object]) -> None:
+        """Import the rest of the file.
 
         Raises:
             BadInputError: the file has an unsupported format.
@@ -397,7 +434,7 @@ class Importing:
         """
         with closing(self.rejects):
             on_progress(self.progress)
-            for line in lines_of(self._source, self.progress.offset, self.progress.line):
+            for line in lines_of(self.source, self.progress.offset, self.progress.line):
                 await self._read_line(line)
                 if self._batches.is_full:
                     await self._store(line)
@@ -405,7 +442,7 @@ class Importing:
             await self._store()
             on_progress(self.progress)
         self._finish()
-        return self.progress
+        on_progress(self.progress)
 
     async def _read_line(self, line: Line) -> None:
         if not line.content.strip() and not line.is_too_long:
@@ -466,5 +503,5 @@ class Importing:
             self.progress.complaints.append(
                 "it has no trailer, so it is truncated, and rows after its last line are missing"
             )
-        self.progress.offset = self._source.stat().st_size
+        self.progress.offset = self.source.stat().st_size
         self._progress_file.delete()

@@ -155,13 +155,10 @@ class WorkerSupervisor(Multiprocess):
                     process.terminate()  # checks first that the worker still runs
                 deadline = min(deadline, time.monotonic() + HURRY_SECONDS)
             if time.monotonic() > deadline:
-                self._kill(remaining)
-
-    def _kill(self, remaining: list[Process]) -> None:
-        for process in remaining:
-            logger.error("worker %s did not exit in time; killing it", process.pid)
-            process.process.kill()
-            process.process.join()
+                for process in remaining:
+                    logger.error("worker %s did not exit in time; killing it", process.pid)
+                    process.process.kill()
+                    process.process.join()
 
 
 TRIM_AFTER_BYTES: Final = 1024 * 1024

@@ -14,7 +14,7 @@ from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.fields import to_store
 from graphql_schema.fields.connections import sort_keys
 from stores.errors import BadInputError, NotFoundError, StoreError
-from stores.exports.lists import RowSelection
+from stores.exports import RowSelection
 from stores.ids import check_project_id
 from stores.json import codec
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, in_tree_order, models_of, usage_of_trace
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, check_depth, in_tree_order, models_of, usage_of_trace
 from stores.calls.computed_fields import calls_by_keys
 from stores.calls.fields import calls_match
 from stores.calls.list_query import calls_by
@@ -53,10 +53,9 @@ class TracesStore:
     Rows are dicts with `project_id` and `trace_id`, the key to the trace's calls.
     """
 
-    def __init__(self, database: Database, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
-        self._max_calls = max_calls
         self.calls = calls_by(database, "trace_id")
         """From `TraceKey` to the calls of the trace."""
         self._parentless = calls_by(
@@ -98,7 +97,7 @@ class TracesStore:
             BadInputError: if the depth is negative, if the cursor belongs to another tree, or if the traces have more
                 than `MAX_CALLS` calls.
         """
-        _check_depth(max_depth)
+        check_depth(max_depth)
         pages: dict[TraceKey, Page] = {}
         for project_id, trace_ids in group_by_project(keys):
             rows = await self._read(project_id, trace_ids, TREE_FIELDS)
@@ -124,10 +123,10 @@ class TracesStore:
     @database_query
     async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
         """Count the calls of each trace's tree down to a depth."""
-        _check_depth(max_depth)
+        check_depth(max_depth)
         if max_depth is None:
             return await self.calls.count(keys)
-        pages = await self.trees(keys, frozenset(), PageRequest(size=self._max_calls), max_depth)
+        pages = await self.trees(keys, frozenset(), PageRequest(size=MAX_CALLS), max_depth)
         return {each: len(page.rows) for each, page in pages.items()}
 
     @database_query
@@ -162,13 +161,13 @@ class TracesStore:
         stages: list[dict[str, Any]] = [
             {"$match": _traces_match(project_id, trace_ids)},
             {"$sort": {"trace_id": 1, **_OLDEST_FIRST}},
-            {"$limit": self._max_calls + 1},
+            {"$limit": MAX_CALLS + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        rows = await all_rows(self._calls, stages, self._max_calls + 2)
-        if len(rows) > self._max_calls:
+        rows = await all_rows(self._calls, stages, MAX_CALLS + 2)
+        if len(rows) > MAX_CALLS:
             raise BadInputError(
-                f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "
+                f"the traces have more than {MAX_CALLS:,} calls together, the limit for trees and usage; request "
                 "fewer traces, or page through the calls of one trace"
             )
         calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
@@ -179,11 +178,6 @@ class TracesStore:
 
 def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
     return calls_match(project_id) | {"trace_id": {"$in": list(trace_ids)}}
-
-
-def _check_depth(max_depth: int | None) -> None:
-    if max_depth is not None and max_depth < 0:
-        raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
 
 
 def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:

@@ -139,6 +139,9 @@ def check_url(url: str) -> str:
 def fetch_json(url: str, deadline: float) -> dict[str, Any]:
     """Fetch the JSON object at a URL; `deadline` is a time of `time.monotonic`.
 
+    A socket timeout applies to each read only: without the deadline, a server that sends single bytes could block the
+    thread.
+
     Raises:
         IssuerError: the fetch failed or timed out, or the document is no JSON object or too large.
     """

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,9 @@ class Finding(NamedTuple):
     text: str
 
 
+_ok, _warning, _problem = (partial(Finding, level) for level in Level)
+
+
 def add_commands(add: Add) -> None:
     """Add `doctor`, `schema` and `settings`."""
     add("doctor", doctor, parents=[listening()], help="check the configuration and the connections")
@@ -104,18 +108,6 @@ def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
         yield from _database(settings.mongodb_uri, settings)
     yield _graphiql(settings)
     yield _port(settings)
-
-
-def _ok(subject: str, message: str) -> Finding:
-    return Finding(Level.OK, subject, message)
-
-
-def _warning(subject: str, message: str) -> Finding:
-    return Finding(Level.WARNING, subject, message)
-
-
-def _problem(subject: str, message: str) -> Finding:
-    return Finding(Level.PROBLEM, subject, message)
 
 
 def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from app.commands.common import Add, say, settings_of
 from app.commands.health import url_of
 from app.exports.export import TRAILER
 from stores.errors import StoreError
-from stores.exports.lists import CURSOR
+from stores.exports import CURSOR
 from stores.json import AnyJson, codec
 
 _READ_BYTES: Final = 256 * 1024

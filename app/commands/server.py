@@ -1,4 +1,7 @@
-"""`loomql serve` and `loomql demo`."""
+"""`loomql serve` and `loomql demo`.
+
+`serve` starts the database and then the server processes, and stops them in reverse order.
+"""
 
 import gc
 import inspect

@@ -1,6 +1,7 @@
 """Everything that calls and feedback refer to: ops with code, prompts, models, a dataset, an evaluation, forms, files.
 
-Digests depend on content only, so refs are known before anything is written.
+`company.toml` and `conversations.toml` contain the data, and describe it. Digests depend on content only, so refs are
+known before anything is written.
 """
 
 import tomllib

@@ -201,17 +201,12 @@ def _render_inline_code(_renderer: object, tokens: Sequence[Token], index: int, 
     return f"<code{attribute}>{escape(tokens[index].content)}</code>"
 
 
-def _markdown() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.add_render_rule("fence", _render_code)
-    markdown.add_render_rule("code_inline", _render_inline_code)
-    # A box of its own lets a wide table scroll without the page.
-    markdown.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
-    markdown.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    return markdown
-
-
-_MARKDOWN: Final = _markdown()
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
+_MARKDOWN.add_render_rule("fence", _render_code)
+_MARKDOWN.add_render_rule("code_inline", _render_inline_code)
+# A box of its own lets a wide table scroll without the page.
+_MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
+_MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>\n")
 
 
 class File:

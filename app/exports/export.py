@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stores.database import Database
 from stores.errors import StoreError, UnavailableError
-from stores.exports.lists import LISTS, Columns, RowSelection, pages
+from stores.exports import LISTS, Columns, RowSelection, pages
 from stores.ids import new_id
 from stores.json import codec
 from stores.paging import Page

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from app.exports.export import TRAILER, Export
 from stores.database import Database
 from stores.database.driver import json_characters
-from stores.exports.lists import CURSOR, FLOATS
+from stores.exports import CURSOR, FLOATS
 from stores.json import codec
 from stores.query.fields import Kind
 

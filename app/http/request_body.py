@@ -1,6 +1,6 @@
 """Request bodies: bounded, timed, decompressed, and counted in memory before they are parsed.
 
-A silent or slow client gets 408, because its reservations block other clients.
+A silent or slow client gets 408, because its reservations block other clients. A form is read as it arrives.
 """
 
 import asyncio

@@ -5,6 +5,8 @@ A record written for a request has its id. Client text cannot start a new line o
 Keys, headers, connection strings and environment variables are redacted. Exception messages can repeat client data,
 usually in quotes. So tracebacks keep their frames, which contain only code, and exception messages lose everything in
 quotes.
+
+The audit log has a destination of its own: a file that other programs may rotate, or standard error.
 """
 
 import json

@@ -79,11 +79,6 @@ class RequestCounters:
         self.in_flight: Counter[str] = Counter()
         """Requests in flight and open WebSockets by endpoint."""
 
-    def add(self, endpoint: str, operation: str, status: str, seconds: float) -> None:
-        """Count an answered request and its duration."""
-        self.answered[endpoint, operation, status] += 1
-        self.timings[endpoint, operation].observe(seconds)
-
 
 @dataclass(slots=True, eq=False)
 class RequestRecord:
@@ -139,7 +134,8 @@ class RequestRecord:
         """Count the request as answered; of a stream, at its first result, and what follows is not timed."""
         if self.counters is not None and not self._is_counted:
             self._is_counted = True
-            self.counters.add(self.endpoint, self.operation, status, perf_counter() - self.started_at)
+            self.counters.answered[self.endpoint, self.operation, status] += 1
+            self.counters.timings[self.endpoint, self.operation].observe(perf_counter() - self.started_at)
 
     def finish_with(self, errors: Iterable[GraphQLError] | None) -> None:
         """Count the errors of a result, and the request as answered if this is its first result."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -62,9 +62,9 @@ for _name in ("httpx2", "httpcore2"):
 
 # The blocks of IANA's special-purpose registries that are not globally reachable. The standard library's `is_global`
 # differs between Python versions.
-_INTERNAL_V4: Final = tuple(
+_INTERNAL: Final = tuple(
     map(
-        IPv4Network,
+        ip_network,
         (
             "0.0.0.0/8",  # this network
             "10.0.0.0/8",  # private
@@ -82,16 +82,6 @@ _INTERNAL_V4: Final = tuple(
             "203.0.113.0/24",  # documentation
             "224.0.0.0/4",  # multicast
             "240.0.0.0/4",  # reserved, and broadcast
-        ),
-    )
-)
-_GLOBAL_UNICAST_V6: Final = IPv6Network("2000::/3")
-"""The only block from which IANA assigns public addresses."""
-
-_INTERNAL_V6: Final = tuple(
-    map(
-        IPv6Network,
-        (
             "2001::/23",  # IETF protocols; Teredo, which embeds IPv4 addresses
             "2001:db8::/32",  # documentation
             "2002::/16",  # 6to4, which embeds IPv4 addresses, deprecated
@@ -99,6 +89,9 @@ _INTERNAL_V6: Final = tuple(
         ),
     )
 )
+_GLOBAL_UNICAST_V6: Final = IPv6Network("2000::/3")
+"""The only block from which IANA assigns public addresses."""
+
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """IPv6-only networks reach IPv4 addresses here, embedded in the last 32 bits (RFC 6052)."""
 
@@ -110,21 +103,16 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv6Address):
-        embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped
-        if embedded is None:
-            return address in _GLOBAL_UNICAST_V6 and not any(address in network for network in _INTERNAL_V6)
-        address = embedded
-    return not any(address in network for network in _INTERNAL_V4)
+        address = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped or address
+    is_assigned = isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST_V6
+    return is_assigned and not any(address in network for network in _INTERNAL)
 
 
-class PublicOnly(httpcore2.AsyncNetworkBackend):
+class PublicOnly(httpcore2.AnyIOBackend):
     """Connects only to public addresses: it connects to the same address that it has checked.
 
     A hostname that resolves differently at each lookup (DNS rebinding) cannot bypass the check.
     """
-
-    def __init__(self) -> None:
-        self._backend = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -143,7 +131,7 @@ class PublicOnly(httpcore2.AsyncNetworkBackend):
         failure: Exception = httpcore2.ConnectError("the name has no address")
         for address in await _public_addresses(host, port):
             try:
-                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure

@@ -15,7 +15,7 @@ from stores.aggregates import metrics
 from stores.aggregates.grouping import Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import ACCUMULATORS, COSTS, COUNTS, METRICS, NAMES, PERCENTILES, UNPRICED
 from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
@@ -40,6 +40,13 @@ GROUPS: Final = "_groups"
 """Field of each row with the total number of groups."""
 
 _COMPUTED: Final = {COSTS, UNPRICED}
+
+MAX_ROWS: Final = 10_000
+"""Limit on the rows of one response."""
+MAX_GROUPS: Final = 100_000
+"""Limit on the groups that are sorted."""
+MAX_CALLS: Final = 100_000
+"""Limit on the calls of one tree."""
 
 
 class Rows:
@@ -130,16 +137,16 @@ class Rows:
         resummed = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
         return metrics.by_counts(keys, summed, resummed, self.percentiles)
 
-    def rows(self, limit: int, max_groups: int) -> Pipeline:
+    def rows(self, limit: int) -> Pipeline:
         """Build the stages that sort the groups and return at most `limit` rows, each with `GROUPS`.
 
-        `GROUPS` counts up to `max_groups` + 1.
+        `GROUPS` counts up to `MAX_GROUPS` + 1.
         """
         values = {name: metric.value for name, metric in self._metrics.items()}
         shown = self._grouping.shown | values | dict.fromkeys(self.percentiles, 1)
         numbered = {"output": {GROUPS: {"$sum": 1, "window": {"documents": ["unbounded", "unbounded"]}}}}
         return [
-            {"$limit": max_groups + 1},
+            {"$limit": MAX_GROUPS + 1},
             {"$project": {"_id": 0} | shown},
             {"$setWindowFields": numbered},
             *([{"$set": self._order.computed}] if self._order.computed else []),
@@ -151,13 +158,6 @@ class Rows:
 def _unpriced(prices: Prices, entry: str) -> Expression:
     return {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}
 
-
-MAX_ROWS: Final = 10_000
-"""Limit on the rows of one response."""
-MAX_GROUPS: Final = 100_000
-"""Limit on the groups that are sorted."""
-MAX_CALLS: Final = 100_000
-"""Limit on the calls of one tree."""
 
 _CALL_FIELDS: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):?([0-5]\d)?")
@@ -176,15 +176,10 @@ class Aggregate:
 class AggregatesStore:
     """Computes aggregates of the calls in MongoDB."""
 
-    def __init__(
-        self, database: Database, max_groups: int = MAX_GROUPS, max_rows: int = MAX_ROWS, max_calls: int = MAX_CALLS
-    ) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
         self._costs = CostsStore(database)
-        self._max_calls = max_calls
         self._calls = database.calls
-        self._max_groups = max_groups
-        self._max_rows = max_rows
 
     @in_scan_slot(always)
     @database_query
@@ -211,8 +206,8 @@ class AggregatesStore:
         """
         check_project_id(project_id)
         grouping.check()
-        if limit is not None and not 1 <= limit <= self._max_rows:
-            raise BadInputError(f"{limit:,} is out of range; use 1 to {self._max_rows:,} rows", "limit")
+        if limit is not None and not 1 <= limit <= MAX_ROWS:
+            raise BadInputError(f"{limit:,} is out of range; use 1 to {MAX_ROWS:,} rows", "limit")
         rows = Rows(grouping, wanted, usage_of, sort_by)
         await self._check_timezone(grouping.timezone)
         async with (
@@ -241,8 +236,7 @@ class AggregatesStore:
         """
         check_project_id(project_id)
         check_trace_id(trace_id, "trace_id")
-        if max_depth is not None and max_depth < 0:
-            raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+        check_depth(max_depth)
         wanted = set(wanted)
         rows = await self._trace(project_id, trace_id, wanted)
         prices = None
@@ -258,13 +252,12 @@ class AggregatesStore:
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
         snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)
-        limit = self._max_calls + 1
+        limit = MAX_CALLS + 1
         cursor = snapshot_calls.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
         rows = await cursor.limit(limit).to_list(None)
         if len(rows) == limit:
             raise BadInputError(
-                f"this trace has more than {self._max_calls:,} calls, the limit; use callsAggregate with "
-                "filter.traceIds",
+                f"this trace has more than {MAX_CALLS:,} calls, the limit; use callsAggregate with filter.traceIds",
                 "trace_id",
             )
         return rows
@@ -272,10 +265,10 @@ class AggregatesStore:
     async def _rows(
         self, project_id: str, search: Pipeline, rows: Rows, prices: Prices | None, limit: int | None, session: Session
     ) -> list[Row]:
-        max_rows = self._max_rows if limit is None else limit
+        max_rows = MAX_ROWS if limit is None else limit
         unclear = await find_unclear(self._calls, project_id, search, session) if rows.counts_own else None
         facts = rows.facts(search, self._calls.name, project_id, prices, unclear)
-        row_stages = rows.rows(max(max_rows, 1), self._max_groups)
+        row_stages = rows.rows(max(max_rows, 1))
         try:
             return await self._read([*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
@@ -284,7 +277,7 @@ class AggregatesStore:
         return await self._read([*facts, *rows.groups(in_memory=False), *row_stages], session)
 
     async def _read(self, pipeline: Pipeline, session: Session) -> list[Row]:
-        cursor = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=self._max_rows + 1)
+        cursor = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=MAX_ROWS + 1)
         return await cursor.to_list(None)
 
     async def _check_timezone(self, timezone: str | None) -> None:
@@ -308,15 +301,15 @@ class AggregatesStore:
             raise unknown from None
 
     def _check_groups(self, groups: int, limit: int | None) -> None:
-        if groups > self._max_groups:
+        if groups > MAX_GROUPS:
             raise BadInputError(
-                f"makes more than {self._max_groups:,} groups, the limit; group by fewer keys or a longer bucket, or "
+                f"makes more than {MAX_GROUPS:,} groups, the limit; group by fewer keys or a longer bucket, or "
                 "narrow the filter, for example to a time range",
                 "group_by",
             )
-        if limit is None and groups > self._max_rows:
+        if limit is None and groups > MAX_ROWS:
             raise BadInputError(
-                f"makes {groups:,} rows, more than the {self._max_rows:,} of one response; use sortBy and limit, "
+                f"makes {groups:,} rows, more than the {MAX_ROWS:,} of one response; use sortBy and limit, "
                 "group by fewer keys or a longer bucket, or narrow the filter",
                 "group_by",
             )

@@ -275,6 +275,16 @@ def _row(node: Node, wanted: Collection[str]) -> Row:
     return row
 
 
+def check_depth(max_depth: int | None) -> None:
+    """Check the depth to which a tree is returned.
+
+    Raises:
+        BadInputError: it is negative.
+    """
+    if max_depth is not None and max_depth < 0:
+        raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+
+
 def models_of(rows: Sequence[Row]) -> set[str]:
     """Return the models in the usage of rows."""
     return {entry["model"] for row in rows for entry in row.get("usage", ())}

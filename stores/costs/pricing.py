@@ -116,31 +116,29 @@ class Prices:
                 return True
         return False
 
-    def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
-        """Build the cost of the usage entry at a path for a call that starts at another path; null if not priced.
+    def cost_expression(self, entry: str = "$usage") -> Expression:
+        """Build the cost of the usage entry at a path of a call; null if not priced.
 
         It is a Decimal128. Sum it with `$sum`, which ignores nulls, and convert the sum by `$toDouble`.
         """
-        return self._by_price(entry, started_at, _Charges.expression, None)
+        return self._by_price(entry, _Charges.expression, None)
 
-    def is_unpriced_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
+    def is_unpriced_expression(self, entry: str = "$usage") -> Expression:
         """Build the expression that is true if the usage entry at a path has no cost."""
-        return self._by_price(entry, started_at, lambda *_: False, otherwise=True)
+        return self._by_price(entry, lambda *_: False, otherwise=True)
 
-    def _by_price(
-        self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
-    ) -> Expression:
+    def _by_price(self, entry: str, use: Callable[["_Charges", str], Expression], otherwise: Expression) -> Expression:
         """Build an expression that selects the price of an entry and applies `use` to it; cached and encoded once.
 
         It is a binary search over names, dates and tiers: comparisons are much faster in MongoDB than lists.
         """
-        key = entry, started_at, otherwise
+        key = entry, otherwise
         if key not in self._expressions:
-            self._expressions[key] = _encoded(self._binary_search(entry, started_at, use, otherwise))
+            self._expressions[key] = _encoded(self._binary_search(entry, use, otherwise))
         return self._expressions[key]
 
     def _binary_search(
-        self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
+        self, entry: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
         model = f"{entry}.model"
         # `$toDate` fails on such text. A constant operand would fail for every document.
@@ -149,7 +147,7 @@ class Prices:
         for name, timeline in self._timelines.items():
             charges = map(_Charges.of, timeline.prices)
             values_over_time = [use(each, entry) if each else otherwise for each in charges]
-            values_by_name[name] = _search(started_at, timeline.dates, values_over_time)
+            values_by_name[name] = _search("$started_at", timeline.dates, values_over_time)
         starts: list[str] = []
         values: list[Expression] = []
         # Neighbours with the same value share a branch: a project may have thousands of names without a price.

@@ -77,7 +77,8 @@ class Database(Collections):
     ) -> None:
         self.request_budget = request_budget or RequestBudget()
         self.control_client = control_client or ControlClient(client.delegate, name)
-        self.scans = scan_limiter()
+        self.scans = Limiter(MAX_SCANS, scan_refusal, wait_seconds=SCAN_WAIT_SECONDS)
+        """Slots of one process for reads that may scan a whole project."""
         self._registry = ProjectRegistry()
         self._blocked_reason = ""
         self._client = client
@@ -337,12 +338,8 @@ class OperationTimeout:
             timer.cancel()
 
 
-def scan_limiter(limit: int = MAX_SCANS, wait_seconds: float = SCAN_WAIT_SECONDS) -> Limiter:
-    """Return the slots of one process for reads that may scan a whole project."""
-    return Limiter(limit, _scan_refusal, wait_seconds=wait_seconds)
-
-
-def _scan_refusal(scans: Limiter, _caller: str | None) -> StoreError:
+def scan_refusal(scans: Limiter, _caller: str | None) -> StoreError:
+    """Return the error for a scan that gets no slot."""
     return UnavailableError(
         f"no slot for a database scan became free within {scans.wait_seconds:g} s; "
         f"{scans.limit} run at once, {scans.caller_limit} per caller; retry later"

@@ -179,13 +179,9 @@ class PredictionSelection:
 class Predictions:
     """Reads predictions from the database."""
 
-    def __init__(
-        self, database: Database, max_predictions: int = MAX_PREDICTIONS, max_characters: int = MAX_CHARACTERS
-    ) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._calls = database.calls
-        self._most = max_predictions
-        self._most_characters = max_characters
 
     async def find(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:
         """Return the predictions of each run and example, oldest first, with the fields in `wanted`.
@@ -212,7 +208,7 @@ class Predictions:
         runs, digests = ({key[index]: None for key in keys} for index in (1, 2))
         stages: list[dict[str, Any]] = [
             {"$match": predictions_of(project_id, list(runs), list(digests))},
-            {"$limit": self._most + 1},
+            {"$limit": MAX_PREDICTIONS + 1},
             {"$project": _projection(wanted)},
         ]
         rows: list[Row] = []
@@ -220,9 +216,9 @@ class Predictions:
         async for row in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             rows.append(row)
             characters += len(row.get("json", {}).get("output", ""))
-            check_response_size(len(rows), self._most, "more than {} predictions")
+            check_response_size(len(rows), MAX_PREDICTIONS, "more than {} predictions")
             too_long = "predictions with outputs of more than {} characters of JSON"
-            check_response_size(characters, self._most_characters, too_long)
+            check_response_size(characters, MAX_CHARACTERS, too_long)
         rows.sort(key=_BY_AGE)
         if not wanted.isdisjoint(_OF_OUTPUT):
             count = 0
@@ -271,7 +267,7 @@ class Predictions:
             await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
 
     def _check_related(self, count: int, kind: str) -> None:
-        check_response_size(count, MAX_RELATED_EACH * self._most, f"predictions with more than {{}} {kind}")
+        check_response_size(count, MAX_RELATED_EACH * MAX_PREDICTIONS, f"predictions with more than {{}} {kind}")
 
 
 def _projection(wanted: frozenset[str]) -> dict[str, Any]:

@@ -235,18 +235,18 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
 
 
 async def find_changes(
-    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], limit: int = MAX_NUMBERS
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str]
 ) -> dict[str, list[list[Row]]]:
     """Return, by example digest, the metrics of each run: `name`, `mean`, and `difference` to the first run.
 
     Raises:
-        BadInputError: there are more than `limit` metrics.
+        BadInputError: there are more than `MAX_NUMBERS` metrics.
     """
     by_example = {"name": "$n.name", "example": "$example_digest", "run": "$parent_id"}
     stages: Stages = [
         *_numbers(project_id, run_ids, digests),
         {"$group": {"_id": by_example, "mean": {"$avg": "$n.number"}}},
-        {"$limit": limit + 1},
+        {"$limit": MAX_NUMBERS + 1},
     ]
     count = 0
     means: dict[tuple[str, str], dict[str, float]] = {}
@@ -254,7 +254,7 @@ async def find_changes(
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
         count += 1
-        check_response_size(count, limit, "more than {} metrics")
+        check_response_size(count, MAX_NUMBERS, "more than {} metrics")
     changes = {}
     async for digest in cooperative(digests):
         first, *others = (means.get((digest, run_id), {}) for run_id in run_ids)

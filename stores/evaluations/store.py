@@ -19,6 +19,7 @@ from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 
 _NO_PREDICTIONS: Final = PredictionSelection()
+_IS_RUN: Final = {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
 
 
 class EvaluationsStore:
@@ -37,7 +38,7 @@ class EvaluationsStore:
             self._calls,
             "input_refs",
             oldest_first,
-            _runs_of,
+            lambda project_id: calls_match(project_id) | _IS_RUN,
             paths_of=lambda wanted: [*logged_runs.paths_of(wanted)],
             finish=self._replace_by_headers,
         )
@@ -226,11 +227,6 @@ class EvaluationsStore:
                 raise logged_runs.run_not_found(key[1], "call_id")
             result[key] = await logged_runs.usage_of_run(self.database, key[0], run)
         return result
-
-
-def _runs_of(project_id: str) -> dict[str, Any]:
-    """Build the MongoDB filter of a project's runs."""
-    return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
 
 
 def _rows_of(

@@ -124,7 +124,10 @@ class FeedbackStore(DocumentList[None]):
     async def _write(
         self, batch: Sequence[NewFeedback], freed: Document | None = None, *, restores: bool = False
     ) -> list[Row]:
-        checked = await _checked(batch)
+        checked: dict[str, NewFeedback] = {}
+        async for position, new_feedback in cooperative(enumerate(batch)):
+            with ErrorsAt(f"batch.{position}"):
+                checked[f"batch.{position}"] = new_feedback.checked()
         if not restores:
             await check_annotations(self.database, checked)
         documents = await _documents(checked)
@@ -242,19 +245,6 @@ def check_number(number: int) -> None:
     check_count(number, MAX_BATCH, "items", "batch")
 
 
-async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
-    """Validate a batch; keys are argument names.
-
-    Raises:
-        BadInputError: an item is invalid; the error names it.
-    """
-    checked: dict[str, NewFeedback] = {}
-    async for position, new in cooperative(enumerate(batch)):
-        with ErrorsAt(f"batch.{position}"):
-            checked[f"batch.{position}"] = new.checked()
-    return checked
-
-
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
     """Build the documents of validated feedback; keys are argument names.
 
@@ -287,7 +277,9 @@ def _key(project_id: str, feedback_id: str) -> Document:
 
 def _new_document(new: NewFeedback) -> Document:
     """Build the document of validated feedback; `created_at` defaults to the current time."""
-    optional = {"creator": new.creator, **new.refs, "call_id": _call_of(new.project_id, new.weave_ref)}
+    is_on_call = new.weave_ref.startswith(f"{refs.SCHEME}{new.project_id}/call/") and refs.is_ref(new.weave_ref)
+    call_id = refs.parse(new.weave_ref).name if is_on_call else None
+    optional = {"creator": new.creator, **new.refs, "call_id": call_id}
     return {
         **_key(new.project_id, str(new.id)),
         "weave_ref": new.weave_ref,
@@ -298,13 +290,6 @@ def _new_document(new: NewFeedback) -> Document:
         "json": {"payload": new.text},
         "payload": to_bson(new.payload),
     }
-
-
-def _call_of(project_id: str, weave_ref: str) -> str | None:
-    """Return the call id if the text is the ref of a call in the project; otherwise None."""
-    if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
-        return None
-    return refs.parse(weave_ref).name
 
 
 def _upsert(document: Document, *, keeps_stored: bool) -> ReplaceOne[Document] | UpdateOne:

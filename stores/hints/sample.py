@@ -248,11 +248,10 @@ def _group(path: str) -> dict[str, Any]:
 _COUNT_STAGE: Final = {
     "$facet": _counts(types="$types", ops="$op") | {"models": [{"$unwind": "$models"}, _group("$models")]}
 }
-_SMALL_KEY_TREE: Final = {"$cond": [{"$gt": [{"$bsonSize": {"s": "$keys"}}, _MAX_KEY_TREE_BYTES]}, [], "$keys"]}
 _KEY_TREES: Final = [{"k": name, "v": _key_tree(f"${name}")} for name in JSON_FIELDS]
 _PATH_STAGES: Final = (
     {"$project": {"_id": 0, "op": "$op_name", "keys": _KEY_TREES}},
-    {"$set": {"keys": _SMALL_KEY_TREE}},
+    {"$set": {"keys": {"$cond": [{"$gt": [{"$bsonSize": {"s": "$keys"}}, _MAX_KEY_TREE_BYTES]}, [], "$keys"]}}},
     {"$facet": _counts(ops="$op") | {"key_trees": [_group("$keys"), {"$limit": _MAX_KEY_TREES}]}},
 )
 

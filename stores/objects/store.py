@@ -67,21 +67,6 @@ class RestoredVersion:
         return document | {"created_at": self.created_at}
 
 
-async def group_by_name(batch: Sequence[RestoredVersion]) -> dict[Name, list[tuple[RestoredVersion, Document]]]:
-    """Group versions by name with their documents, in order.
-
-    Raises:
-        StoreError: a version is invalid; the argument is `batch.<position>`.
-    """
-    names: dict[Name, list[tuple[RestoredVersion, Document]]] = {}
-    async for position, restored in cooperative(enumerate(batch)):
-        with ErrorsAt(f"batch.{position}"):
-            document = restored.document()
-        name = restored.version.project_id, document["kind"], restored.version.object_id
-        names.setdefault(name, []).append((restored, document))
-    return names
-
-
 class NameWriter:
     """Writes the versions of one name inside a transaction."""
 
@@ -339,7 +324,12 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             PayloadTooLargeError: a value does not fit into a document.
             ConflictError: other processes kept writing the same name.
         """
-        names = await group_by_name(batch)
+        names: dict[Name, list[tuple[RestoredVersion, Document]]] = {}
+        async for position, restored in cooperative(enumerate(batch)):
+            with ErrorsAt(f"batch.{position}"):
+                document = restored.document()
+            name = restored.version.project_id, document["kind"], restored.version.object_id
+            names.setdefault(name, []).append((restored, document))
         for name, members in names.items():
             async with self._lock(documents.head_id(*name)):
                 await self.database.transaction(partial(self._restore, name, members))

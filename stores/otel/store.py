@@ -34,13 +34,8 @@ _MAX_REASONS: Final = 20
 _Message = TypeVar("_Message")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    """A rejected span, with the reason."""
-
-    reason: str
-    error: StoreError
-
+_Rejected = tuple[str, StoreError]
+"""The reason why a span is rejected, and the error."""
 
 _Convert = Callable[[Undecoded[_Message]], list[StoredPart] | _Rejected]
 
@@ -55,13 +50,13 @@ class Exported:
     forbidden: ForbiddenError | None = None
     """The first error because the sender may not write; None if there was none."""
 
-    def reject(self, rejected: "_Rejected") -> None:
+    def reject(self, reason: str, error: StoreError) -> None:
         """Count a rejected span."""
         self.rejected_spans += 1
         if len(self.reasons) < _MAX_REASONS:
-            self.reasons.append(rejected.reason)
-        if isinstance(rejected.error, ForbiddenError):
-            self.forbidden = self.forbidden or rejected.error
+            self.reasons.append(reason)
+        if isinstance(error, ForbiddenError):
+            self.forbidden = self.forbidden or error
 
     @property
     def error_message(self) -> str:
@@ -133,8 +128,8 @@ async def _part(
         # A thread lets other tasks run meanwhile, at some cost.
         one = convert(span) if span.size_bytes < _THREAD_BYTES else await asyncio.to_thread(convert, span)
         number += 1
-        if isinstance(one, _Rejected):
-            exported.reject(one)
+        if isinstance(one, tuple):
+            exported.reject(*one)
             size += span.size_bytes
         else:
             ready.append(one)
@@ -156,4 +151,4 @@ def _convert(
         return [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
     except StoreError as error:
         of = f"span {span.span_id} ({span.name[:100]})" if span else "a span"
-        return _Rejected(f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}", error)
+        return f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}", error

@@ -267,9 +267,14 @@ class RefsStore:
             budget = Budget()
             for ref in parsed_refs:
                 budget.count_returned(resolved[ref].text)
-        _check_problems(resolved, parsed_refs)
-        if not allow_missing:
-            _check_missing(resolved)
+        for position, ref in enumerate(parsed_refs):
+            if problem := resolved[ref].problem:
+                raise BadInputError(f"{str(ref)[:200]!r} cannot be followed: {problem}", f"refs.{position}")
+        missing = list(dict.fromkeys(each.missing for each in resolved.values() if each.missing))
+        if missing and not allow_missing:
+            more = f" and {len(missing) - _MAX_LISTED:,} more" if len(missing) > _MAX_LISTED else ""
+            listed = ", ".join(ref[:300] for ref in missing[:_MAX_LISTED])
+            raise NotFoundError(f"not found: {listed}{more}", "refs")
         return [resolved[ref].text for ref in parsed_refs]
 
     @database_query
@@ -295,17 +300,3 @@ def _parse_version_ref(text: str, argument: str) -> Ref:
     if ref.version in NO_DIGESTS:
         raise BadInputError(f"{text[:200]!r} must name a version by its digest instead of {ref.version}", argument)
     return ref
-
-
-def _check_problems(resolved: dict[Ref, Resolved], parsed_refs: Sequence[Ref]) -> None:
-    for position, ref in enumerate(parsed_refs):
-        if problem := resolved[ref].problem:
-            raise BadInputError(f"{str(ref)[:200]!r} cannot be followed: {problem}", f"refs.{position}")
-
-
-def _check_missing(resolved: dict[Ref, Resolved]) -> None:
-    missing = list(dict.fromkeys(each.missing for each in resolved.values() if each.missing))
-    if missing:
-        more = f" and {len(missing) - _MAX_LISTED:,} more" if len(missing) > _MAX_LISTED else ""
-        listed = ", ".join(ref[:300] for ref in missing[:_MAX_LISTED])
-        raise NotFoundError(f"not found: {listed}{more}", "refs")

@@ -55,7 +55,10 @@ class Preview:
             await self._count_feedback(deleted)
         if has_files or has_feedback or not {"traces", "calls", "trace_bytes"}.isdisjoint(wanted):
             async for traces in self._read_doomed_traces():
-                self._count_traces(traces)
+                calls, trace_bytes = (sum(trace[name] for trace in traces) for name in ("calls", "bytes"))
+                self._counts.update(traces=len(traces), calls=calls, trace_bytes=trace_bytes)
+                for trace in traces:
+                    self._doomed_traces.add(trace["_id"])
                 if has_feedback:
                     of_traces = {"visible": True, "trace_id": {"$in": [trace["_id"] for trace in traces]}}
                     await self._count_feedback(of_traces)
@@ -71,12 +74,6 @@ class Preview:
         cursor = self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE)
         while traces := await cursor.to_list(_BATCH_SIZE):
             yield traces
-
-    def _count_traces(self, traces: list[Document]) -> None:
-        calls, trace_bytes = (sum(trace[name] for trace in traces) for name in ("calls", "bytes"))
-        self._counts.update(traces=len(traces), calls=calls, trace_bytes=trace_bytes)
-        for trace in traces:
-            self._doomed_traces.add(trace["_id"])
 
     async def _count_feedback(self, match: Document) -> None:
         """Count the feedback on the calls that match."""

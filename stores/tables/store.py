@@ -29,16 +29,13 @@ from stores.tables.documents import (
     table_match,
     total_size,
 )
-from stores.tables.reads import RowsOfTables, Span, Walk, read_spans, read_walks
+from stores.tables.reads import Key, RowsOfTables, Span, Walk, read_spans, read_walks
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
 """Pause after each step of a sweep, as a multiple of the step's duration, so that other work can proceed."""
 
 STORAGE_SIZE: Final = "storage_size_bytes"
-
-Key = tuple[str, str]
-"""Project id and digest of a table."""
 
 RowKey = tuple[str, str, int]
 """Project id, digest of a table, and position in it."""

@@ -9,7 +9,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.calls import CallsFilter
 from stores.errors import BadInputError, NotFoundError
-from stores.exports.lists import LISTS
+from stores.exports import LISTS
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter

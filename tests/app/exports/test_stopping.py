@@ -18,7 +18,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
-from stores.exports.lists import RowSelection
+from stores.exports import RowSelection
 from tests.app.command import serving
 from tests.app.exports.relay import Relay, relay
 from tests.live_server import live_server

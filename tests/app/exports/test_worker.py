@@ -11,7 +11,7 @@ import pytest
 from app.exports.export import Export
 from app.exports.worker import ExportProcessPool, Job
 from stores.calls import CallsStore
-from stores.exports.lists import RowSelection
+from stores.exports import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
 from tests.stores.calls.builders import PROJECT, start
 

@@ -13,7 +13,7 @@ from app.imports import Batches, Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.errors import BadInputError, ConflictError, UnavailableError
-from stores.exports.lists import CALL_COLUMNS
+from stores.exports import CALL_COLUMNS
 from stores.otel import OtelStore
 from stores.paging import PageRequest
 from tests.app.imports.conftest import Import

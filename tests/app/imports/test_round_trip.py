@@ -14,7 +14,7 @@ from app.commands.exports import run_export
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores.exports.lists import CALL_COLUMNS
+from stores.exports import CALL_COLUMNS
 from stores.feedback import NewFeedback
 from stores.paging import PageRequest
 from tests.app.exported_project import COUNT

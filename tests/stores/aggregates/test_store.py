@@ -26,9 +26,11 @@ DAYS = Grouping([GroupBy.TIME_BUCKET], Bucket.DAY)
 
 
 @pytest.fixture
-def store(database: Database) -> AggregatesStore:
+def store(database: Database, monkeypatch: pytest.MonkeyPatch) -> AggregatesStore:
     """Return a store of aggregates with small limits."""
-    return AggregatesStore(database, max_groups=4, max_rows=3)
+    monkeypatch.setattr("stores.aggregates.store.MAX_GROUPS", 4)
+    monkeypatch.setattr("stores.aggregates.store.MAX_ROWS", 3)
+    return AggregatesStore(database)
 
 
 async def write_threads(calls: CallsStore, count: int) -> None:

@@ -22,9 +22,10 @@ USAGE = ("own_usage", "total_usage", "cost")
 
 
 @pytest.fixture
-def store(database: Database) -> AggregatesStore:
+def store(database: Database, monkeypatch: pytest.MonkeyPatch) -> AggregatesStore:
     """Return a store of aggregates with a small limit of calls."""
-    return AggregatesStore(database, max_calls=50)
+    monkeypatch.setattr("stores.aggregates.store.MAX_CALLS", 50)
+    return AggregatesStore(database)
 
 
 async def write(calls: CallsStore, parents: dict[int, int | None]) -> None:
@@ -148,12 +149,16 @@ async def test_invalid_arguments_are_named(
     assert caught.value.argument == argument
 
 
-async def test_trace_of_too_many_calls_is_refused_with_alternatives(calls: CallsStore, database: Database) -> None:
+async def test_trace_of_too_many_calls_is_refused_with_alternatives(
+    calls: CallsStore, store: AggregatesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await write(calls, {1: None, 2: 1, 3: 1})
 
-    assert len(await AggregatesStore(database, max_calls=3).usage_tree(PROJECT, TRACE, USAGE)) == 3
+    monkeypatch.setattr("stores.aggregates.store.MAX_CALLS", 3)
+    assert len(await store.usage_tree(PROJECT, TRACE, USAGE)) == 3
+    monkeypatch.setattr("stores.aggregates.store.MAX_CALLS", 2)
     with pytest.raises(BadInputError, match=r"more than 2 calls.*callsAggregate") as caught:
-        await AggregatesStore(database, max_calls=2).usage_tree(PROJECT, TRACE, USAGE)
+        await store.usage_tree(PROJECT, TRACE, USAGE)
     assert caught.value.argument == "trace_id"
 
 

@@ -9,7 +9,7 @@ from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
 from stores.concurrency.quotas import Limiter
 from stores.database import Database
-from stores.database.connection import MAX_SCANS, scan_limiter
+from stores.database.connection import MAX_SCANS, SCAN_WAIT_SECONDS, scan_refusal
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
@@ -23,6 +23,10 @@ RANGES = Query(
 )
 UNINDEXED = Query({"$expr": {"$eq": [{"$getField": "inputs.a"}, {"$literal": "x"}]}})
 INDEXED = Query({"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "x"}]}})
+
+
+def scan_limiter(limit: int, wait_seconds: float = SCAN_WAIT_SECONDS) -> Limiter:
+    return Limiter(limit, scan_refusal, wait_seconds=wait_seconds)
 
 
 class Scan:

@@ -181,14 +181,18 @@ async def test_metric_missing_in_one_run_has_no_difference(
     assert "num_higher" not in only
 
 
-async def test_too_many_example_metrics_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_example_metrics_are_refused(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A dataset of thousands of rows, in ten runs with hundreds of numbers each, would have millions of metrics.
     await calls.write([*whole_run([graded(1, 4, passed=True), graded(2, 2)]), *whole_run([graded(1, 5)], 2)])
     arguments = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]
 
-    found = await find_changes(*arguments, limit=4)
+    monkeypatch.setattr(scores, "MAX_NUMBERS", 4)
+    found = await find_changes(*arguments)
+    monkeypatch.setattr(scores, "MAX_NUMBERS", 3)
     with pytest.raises(BadInputError, match="more than 3 metrics, the limit of one response") as refused:
-        await find_changes(*arguments, limit=3)
+        await find_changes(*arguments)
 
     assert [[len(numbers) for numbers in runs] for runs in found.values()] == [[2, 1], [1, 0]]
     assert refused.value.argument == "first"

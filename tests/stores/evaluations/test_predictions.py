@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.database import Database
 from stores.errors import BadInputError
-from stores.evaluations import EvaluationsStore
-from stores.evaluations.result_rows import Predictions, PredictionSelection
+from stores.evaluations import EvaluationsStore, result_rows
+from stores.evaluations.result_rows import PredictionSelection
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
@@ -268,51 +267,60 @@ async def test_unselected_fields_are_not_read(
     assert set(row) == {"id", "project_id", "parent_id", "example_digest", "started_at", "status", "trial"}
 
 
-async def test_too_many_predictions_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_predictions_are_refused(
+    evaluations: EvaluationsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await calls.write(whole_run([graded(1, n) for n in range(6)]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 6).find([key], ALL))[key]) == 6
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 6)
+    assert len((await evaluations.predictions([key], ALL))[key]) == 6
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 5)
     with pytest.raises(BadInputError, match="more than 5 predictions, the limit of one response; request fewer rows"):
-        await Predictions(database, 5).find([key], ALL)
+        await evaluations.predictions([key], ALL)
 
 
-async def test_too_long_outputs_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_long_outputs_are_refused(
+    evaluations: EvaluationsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await calls.write(whole_run([graded(1, n, output="x" * 1000) for n in range(3)]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, max_characters=4_000).find([key], ALL))[key]) == 3
+    monkeypatch.setattr(result_rows, "MAX_CHARACTERS", 4_000)
+    assert len((await evaluations.predictions([key], ALL))[key]) == 3
+    monkeypatch.setattr(result_rows, "MAX_CHARACTERS", 2_000)
     with pytest.raises(BadInputError, match="outputs of more than 2,000 characters of JSON") as refused:
-        await Predictions(database, max_characters=2_000).find([key], ALL)
+        await evaluations.predictions([key], ALL)
     assert refused.value.argument == "first"
-    assert (
-        len(
-            (await Predictions(database, max_characters=2_000).find([key], PredictionSelection(frozenset({"trial"}))))[
-                key
-            ]
-        )
-        == 3
-    )
+    assert len((await evaluations.predictions([key], PredictionSelection(frozenset({"trial"}))))[key]) == 3
 
 
-async def test_too_many_calls_below_predictions_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_calls_below_predictions_are_refused(
+    evaluations: EvaluationsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[tuple[str, Json]] = [(op(f"step_{n}"), {}) for n in range(8)]
     await calls.write([*whole_run([]), *logged(*steps, scores={})])
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 2).find([key], ALL))[key]) == 1
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 2)
+    assert len((await evaluations.predictions([key], ALL))[key]) == 1
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 1)
     with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one response") as refused:
-        await Predictions(database, 1).find([key], ALL)
+        await evaluations.predictions([key], ALL)
     assert refused.value.argument == "first"
 
 
-async def test_too_many_scores_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_scores_are_refused(
+    evaluations: EvaluationsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await calls.write(whole_run([Prediction(EXAMPLE, own_output={"scores": {f"s{n}": n for n in range(8)}})]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 2).find([key], ALL))[key][0]["scores"]) == 8
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 2)
+    assert len((await evaluations.predictions([key], ALL))[key][0]["scores"]) == 8
+    monkeypatch.setattr(result_rows, "MAX_PREDICTIONS", 1)
     with pytest.raises(BadInputError, match="more than 5 scores, the limit of one response"):
-        await Predictions(database, 1).find([key], ALL)
+        await evaluations.predictions([key], ALL)
 
 
 async def test_thousands_of_scores_do_not_block_other_requests(

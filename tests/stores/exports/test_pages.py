@@ -7,7 +7,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.exports.lists import LISTS, ReadPage, RowSelection, pages
+from stores.exports import LISTS, ReadPage, RowSelection, pages
 from stores.feedback import FeedbackStore
 from stores.paging import Order, Page, PageRequest, SortKey
 from stores.query.sort import SortBy

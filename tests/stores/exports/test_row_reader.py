@@ -3,8 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError
-from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns
-from stores.exports.row_reader import ImportedRow
+from stores.exports import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS, Columns, ImportedRow
 
 
 @pytest.mark.parametrize(

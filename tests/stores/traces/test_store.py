@@ -1,9 +1,8 @@
 """Tests of the store of traces: a trace has the visible calls of its project, within limits."""
 
-from typing import Any
-
 import pytest
 
+from stores import traces
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
@@ -110,15 +109,17 @@ async def test_only_selected_totals_are_computed(store: TracesStore, commands: C
     assert used[FIRST]["usage"]["total_tokens"] == 7
 
 
-async def test_too_many_calls_are_refused_for_trees_and_usage_only(database: Database, store: TracesStore) -> None:
-    small: Any = TracesStore(database, max_calls=3)
+async def test_too_many_calls_are_refused_for_trees_and_usage_only(
+    store: TracesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "MAX_CALLS", 3)
 
-    assert len((await small.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3
+    assert len((await store.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3
     for operation in (
-        small.trees([FIRST, SECOND_ONE], frozenset(), PageRequest(9)),
-        small.totals([FIRST, SECOND_ONE], frozenset({"usage"})),
+        store.trees([FIRST, SECOND_ONE], frozenset(), PageRequest(9)),
+        store.totals([FIRST, SECOND_ONE], frozenset({"usage"})),
     ):
         with pytest.raises(BadInputError, match="more than 3 calls together"):
             await operation
-    assert (await small.totals([FIRST, SECOND_ONE], frozenset({"num_calls"})))[FIRST]["num_calls"] == 3
+    assert (await store.totals([FIRST, SECOND_ONE], frozenset({"num_calls"})))[FIRST]["num_calls"] == 3
     assert (await store.count([FIRST]))[FIRST] == 3
