@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from app.exports.export import TRAILER
+from app.exports.worker import TRAILER
 from graphql_schema.context import Stores
 from stores.calls.store import RestoredCall
 from stores.errors import BadInputError, ConflictError, StoreError, StoreTimeoutError, UnavailableError

@@ -47,8 +47,21 @@ Name = Annotated[
     ),
 ]
 
+KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
+KeepCalls = Annotated[
+    int | None, argument("Number of the newest calls to keep, at least 1; no limit if null or omitted.")
+]
+
 PURGE_WAIT_SECONDS: Final = 60
 """Time in seconds that `projectPurge` waits; the purge continues after that."""
+
+SWEEP_WAIT_SECONDS: Final = 5
+"""Time in seconds that `retentionSweep` waits; the sweep continues after that."""
+
+_RENAMED: Final = {"trace_storage_size_bytes": "trace_bytes", "files_storage_size_bytes": "file_bytes"}
+"""Counts whose fields have other names than in `stores.retention`."""
+
+strawberry.enum(Outcome, name="SweepOutcome")
 
 
 @strawberry.input
@@ -172,54 +185,6 @@ class EnsureProjectExistsRes:
 
 
 @strawberry.type
-class ProjectQueries:
-    """Query fields that read projects."""
-
-    projects = list_field(
-        Project,
-        lambda stores: stores.projects,
-        key={},
-        filter=ProjectsFilter,
-        to_filter=_of_caller,
-    )
-    """Page of the projects: those that were created explicitly or written to.
-
-    Args:
-        filter: Filter of the projects; all projects if omitted.
-        sort_by: Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.
-    """
-
-    @resolved_field(returns=Project | None)
-    async def project(self, info: Info, project_id: ProjectId) -> Row | None:
-        """Project; null if it was neither created explicitly nor written to."""
-        return await info.context.stores.projects.one(project_id, selected_fields(info))
-
-    @resolved_field(returns=ProjectStatsRes, work=COUNT)
-    async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
-        """Storage sizes of a project; zeros if it is missing.
-
-        Each selected size is summed up from an index, about two seconds per million calls.
-        """
-        with _explained_timeout(info, "select fewer of the four sizes per request"):
-            sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
-        return sizes[project_id]
-
-
-@strawberry.type
-class ProjectMutations:
-    """Mutation fields that write projects."""
-
-    @resolved_field()
-    async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
-        """Creation of a project, unless it exists.
-
-        It is optional: the first write creates a project too.
-        """
-        found = await info.context.stores.projects.ensure(entity, project)
-        return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))
-
-
-@strawberry.type
 class ProjectPurgeRes:
     """Purge of a project.
 
@@ -254,48 +219,6 @@ class ProjectPurgeRes:
     """Number of removed files."""
     costs: BigInt = computed_field(attrgetter("removed.costs"))
     """Number of removed prices of the project."""
-
-
-@strawberry.type
-class PurgeQueries:
-    """Query fields about purges."""
-
-    @resolved_field(returns=ProjectPurgeRes | None)
-    async def last_purge(self, info: Info, project_id: ProjectId) -> PurgeReport | None:
-        """Last purge of a project, running or done; null if the project was never purged."""
-        return await info.context.stores.purges.last(project_id)
-
-
-@strawberry.type
-class PurgeMutations:
-    """Mutation fields about purges."""
-
-    @resolved_field(returns=ProjectPurgeRes)
-    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> PurgeReport:
-        """Permanent removal of a project with all its data and its retention rule.
-
-        Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
-        for the removal of stored data, at most one minute. If something was stored in the last two minutes, the purge
-        then waits until waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.
-
-        Args:
-            confirm: Id of the project again, as protection against mistakes.
-        """
-        return await info.context.stores.purges.purge(project_id, confirm, PURGE_WAIT_SECONDS, waits=False)
-
-
-KeepDays = Annotated[int | None, argument("Number of days to keep, from 1 to 36,500; no limit if null or omitted.")]
-KeepCalls = Annotated[
-    int | None, argument("Number of the newest calls to keep, at least 1; no limit if null or omitted.")
-]
-
-SWEEP_WAIT_SECONDS: Final = 5
-"""Time in seconds that `retentionSweep` waits; the sweep continues after that."""
-
-_RENAMED: Final = {"trace_storage_size_bytes": "trace_bytes", "files_storage_size_bytes": "file_bytes"}
-"""Counts whose fields have other names than in `stores.retention`."""
-
-strawberry.enum(Outcome, name="SweepOutcome")
 
 
 def _duration_ms(report: Report) -> int | None:
@@ -385,8 +308,37 @@ class RetentionPreviewRes:
 
 
 @strawberry.type
-class RetentionQueries:
-    """Query fields about retention."""
+class ProjectQueries:
+    """Query fields that read projects, their retention and their purges."""
+
+    projects = list_field(
+        Project,
+        lambda stores: stores.projects,
+        key={},
+        filter=ProjectsFilter,
+        to_filter=_of_caller,
+    )
+    """Page of the projects: those that were created explicitly or written to.
+
+    Args:
+        filter: Filter of the projects; all projects if omitted.
+        sort_by: Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.
+    """
+
+    @resolved_field(returns=Project | None)
+    async def project(self, info: Info, project_id: ProjectId) -> Row | None:
+        """Project; null if it was neither created explicitly nor written to."""
+        return await info.context.stores.projects.one(project_id, selected_fields(info))
+
+    @resolved_field(returns=ProjectStatsRes, work=COUNT)
+    async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
+        """Storage sizes of a project; zeros if it is missing.
+
+        Each selected size is summed up from an index, about two seconds per million calls.
+        """
+        with _explained_timeout(info, "select fewer of the four sizes per request"):
+            sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
+        return sizes[project_id]
 
     @resolved_field(returns=RetentionRes | None)
     async def retention(self, info: Info, project_id: ProjectId) -> Retention | None:
@@ -412,10 +364,24 @@ class RetentionQueries:
                 "filesStorageSizeBytes (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
             ) from error
 
+    @resolved_field(returns=ProjectPurgeRes | None)
+    async def last_purge(self, info: Info, project_id: ProjectId) -> PurgeReport | None:
+        """Last purge of a project, running or done; null if the project was never purged."""
+        return await info.context.stores.purges.last(project_id)
+
 
 @strawberry.type
-class RetentionMutations:
-    """Mutation fields about retention."""
+class ProjectMutations:
+    """Mutation fields that write projects and their retention rules, and remove data."""
+
+    @resolved_field()
+    async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
+        """Creation of a project, unless it exists.
+
+        It is optional: the first write creates a project too.
+        """
+        found = await info.context.stores.projects.ensure(entity, project)
+        return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))
 
     @resolved_field(
         "Change of a project's retention rule: calls beyond keepDays or keepCalls are removed permanently from now "
@@ -437,3 +403,16 @@ class RetentionMutations:
         requires the role admin.
         """
         return await info.context.stores.retention.sweep(project_id, SWEEP_WAIT_SECONDS)
+
+    @resolved_field(returns=ProjectPurgeRes)
+    async def project_purge(self, info: Info, project_id: ProjectId, confirm: str) -> PurgeReport:
+        """Permanent removal of a project with all its data and its retention rule.
+
+        Writes to the project during the purge fail with UNAVAILABLE; later writes create it again. The response waits
+        for the removal of stored data, at most one minute. If something was stored in the last two minutes, the purge
+        then waits until waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.
+
+        Args:
+            confirm: Id of the project again, as protection against mistakes.
+        """
+        return await info.context.stores.purges.purge(project_id, confirm, PURGE_WAIT_SECONDS, waits=False)

@@ -38,17 +38,10 @@ from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.permissions import FIELD_PERMISSIONS, RootPermissions, guard_root_fields
-from graphql_schema.projects import (
-    ProjectMutations,
-    ProjectQueries,
-    PurgeMutations,
-    PurgeQueries,
-    RetentionMutations,
-    RetentionQueries,
-)
+from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.refs import NodeQueries, RefQueries
 from graphql_schema.tables import TableMutations, TableQueries
-from graphql_schema.text_search import SearchIndexMutations, SearchIndexQueries, SearchQueries
+from graphql_schema.text_search import SearchIndexMutations, SearchQueries
 from graphql_schema.traces import ThreadQueries, TraceQueries
 
 
@@ -67,10 +60,7 @@ class Query(
     FeedbackQueries,
     CostQueries,
     ProjectQueries,
-    RetentionQueries,
-    PurgeQueries,
     SearchQueries,
-    SearchIndexQueries,
 ):
     """Read operations."""
 
@@ -87,8 +77,6 @@ class Mutation(
     EvaluationMutations,
     OtelMutations,
     ProjectMutations,
-    RetentionMutations,
-    PurgeMutations,
     SearchIndexMutations,
     ActionMutations,
     ImageMutations,

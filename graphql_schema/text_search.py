@@ -120,8 +120,38 @@ class CallSearchConnection(Connection[CallSearchHit]):
 
 
 @strawberry.type
+class SearchIndexRes:
+    """Text index of a project, which makes searches fast."""
+
+    # The source is `stores.text_search.SearchIndex`.
+
+    project_id: strawberry.ID
+    """Id of the project, as entity/project."""
+    is_on: bool
+    """True if the project has an index, even if it is not ready yet."""
+    is_ready: bool
+    """True if searches use the index; until then they scan."""
+    set_at: DateTime | None
+    """Time when the index was last switched on or off; null if it never was."""
+    ready_at: DateTime | None
+    """Time since which searches use the index; null if it is not ready."""
+    looked_at: BigInt
+    """Number of calls processed so far while the index is built."""
+    total: BigInt
+    """Number of calls when the index was switched on or off."""
+    waiting: BigInt
+    """Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."""
+    cut: BigInt
+    """Number of calls with a text of more than 2,000 different words when they were indexed. The index has only the
+    first of these words; a search with method: SCAN finds the others.
+    """
+    size_bytes: BigInt
+    """Size of the index in bytes, before compression by MongoDB."""
+
+
+@strawberry.type
 class SearchQueries:
-    """Query field that searches."""
+    """Query fields that search, and that read text indexes."""
 
     @resolved_field(returns=CallSearchConnection, work=SCAN)
     async def search(
@@ -167,41 +197,6 @@ class SearchQueries:
             limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, store_filter, condition, page.method))
-
-
-@strawberry.type
-class SearchIndexRes:
-    """Text index of a project, which makes searches fast."""
-
-    # The source is `stores.text_search.SearchIndex`.
-
-    project_id: strawberry.ID
-    """Id of the project, as entity/project."""
-    is_on: bool
-    """True if the project has an index, even if it is not ready yet."""
-    is_ready: bool
-    """True if searches use the index; until then they scan."""
-    set_at: DateTime | None
-    """Time when the index was last switched on or off; null if it never was."""
-    ready_at: DateTime | None
-    """Time since which searches use the index; null if it is not ready."""
-    looked_at: BigInt
-    """Number of calls processed so far while the index is built."""
-    total: BigInt
-    """Number of calls when the index was switched on or off."""
-    waiting: BigInt
-    """Number of calls waiting to be indexed in batches; searches scan them, so their results are complete."""
-    cut: BigInt
-    """Number of calls with a text of more than 2,000 different words when they were indexed. The index has only the
-    first of these words; a search with method: SCAN finds the others.
-    """
-    size_bytes: BigInt
-    """Size of the index in bytes, before compression by MongoDB."""
-
-
-@strawberry.type
-class SearchIndexQueries:
-    """Query fields about text indexes."""
 
     @resolved_field(returns=SearchIndexRes | None)
     async def search_index(self, info: Info, project_id: ProjectId) -> SearchIndex | None:

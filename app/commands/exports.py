@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.common import Add, say, settings_of
 from app.commands.health import url_of
-from app.exports.export import TRAILER
+from app.exports.worker import TRAILER
 from stores.errors import StoreError
 from stores.exports import CURSOR
 from stores.json import AnyJson, codec

@@ -14,8 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from app.auth.permissions import caller_of
-from app.exports.export import NDJSON, Export, lines, trailer
-from app.exports.worker import ExportProcessPool, Job
+from app.exports.worker import NDJSON, Export, ExportProcessPool, Job, lines, trailer
 from app.http.errors import error_boundary, plain_error
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.exports.export import TRAILER, Export
 from stores.database import Database
 from stores.database.driver import json_characters
 from stores.exports import CURSOR, FLOATS
@@ -20,6 +19,8 @@ from stores.query.fields import Kind
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from app.exports.worker import Export
 
 _GROUP_ROWS: Final = 10_000
 _GROUP_CHARACTERS: Final = 4_000_000
@@ -32,7 +33,7 @@ _TYPES: Final[dict[Kind, Any]] = {
 }
 
 
-async def parquet(export: Export, database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:
+async def parquet(export: "Export", database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of the file; an error leaves it without a footer.
 
     Raises:
@@ -60,7 +61,7 @@ async def parquet(export: Export, database: Database, *, with_cursors: bool) -> 
             rows, characters = [], 0
         if chunk := sink.drain():
             yield chunk
-    writer.add_key_value_metadata({TRAILER: codec.encode(export.trailer()[TRAILER])})
+    writer.add_key_value_metadata({name: codec.encode(content) for name, content in export.trailer().items()})
     writer.close()
     yield sink.drain()
 

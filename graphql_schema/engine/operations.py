@@ -149,10 +149,8 @@ class LimitedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
-        self._max_seconds = limits.max_seconds
         self._documents = Documents(self._schema, cast("ExecutorClass", self.execution_context_class), limits)
-        self._max_input_values = limits.max_input_values
-        self._is_secret = not limits.introspection
+        self._limits = limits
         self._events = EventResults(self)
         self.observer: Observer = lambda _root_field, _operation_name: _NO_OBSERVER
         """Observes each operation: `execute` until its end, `stream` at its start, `prepare` if it rejects."""
@@ -240,11 +238,11 @@ class LimitedSchema(strawberry.Schema):
         if not operation.is_query:
             return (await self._execute(operation, given))[0]
         try:
-            async with asyncio.timeout(self._max_seconds):
+            async with asyncio.timeout(self._limits.max_seconds):
                 result, executor = await self._execute(operation, given)
         except TimeoutError:
             error = StoreTimeoutError(
-                f"the query did not end within {self._max_seconds:g} seconds; request less at once (the setting "
+                f"the query did not end within {self._limits.max_seconds:g} seconds; request less at once (the setting "
                 "LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
             )
             return self.format_rejection([GraphQLError(error.message, original_error=error)])
@@ -280,9 +278,9 @@ class LimitedSchema(strawberry.Schema):
             GraphQLError: if the variables have more values than the limit.
         """
         counts, values = operation.variables.counts, given.variable_values or {}
-        if are_few(counts, values, min(MAX_INLINE_VALUES, self._max_input_values)):
+        if are_few(counts, values, min(MAX_INLINE_VALUES, self._limits.max_input_values)):
             return operation.executor(given)
-        await asyncio.to_thread(check_values, counts, values, self._max_input_values)
+        await asyncio.to_thread(check_values, counts, values, self._limits.max_input_values)
         return await asyncio.to_thread(operation.executor, given)
 
     def format(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
@@ -304,7 +302,7 @@ class LimitedSchema(strawberry.Schema):
     def _explain(self, errors: list[GraphQLError]) -> None:
         """Set the codes of errors; remove names of the schema if it is secret."""
         self._process_errors(errors)
-        if self._is_secret:
+        if not self._limits.introspection:
             hide_names(errors)
 
     async def stream(

@@ -155,11 +155,6 @@ class Field:
         return self.definition.type
 
     @property
-    def is_typename(self) -> bool:
-        """True for `__typename`."""
-        return self.details[0].node.name.value == "__typename"
-
-    @property
     def is_nullable(self) -> bool:
         """True if the field may be null."""
         return not is_non_null_type(self.type)
@@ -374,7 +369,7 @@ def argument_positions(fields: Sequence[Field]) -> list[int]:
 
 
 def _field(position: int, field: Field) -> Iterator[str]:
-    if field.is_typename:
+    if field.details[0].node.name.value == "__typename":
         yield f"f{position} = {field.parent.name!r}"
         return
     if field.batch_resolver:

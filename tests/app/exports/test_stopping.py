@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.exports.export import Export
-from app.exports.worker import ExportProcessPool, Job
+from app.exports.worker import Export, ExportProcessPool, Job
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores

@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.exports.export import Export
-from app.exports.worker import ExportProcessPool, Job
+from app.exports.worker import Export, ExportProcessPool, Job
 from stores.calls import CallsStore
 from stores.exports import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
