@@ -75,7 +75,7 @@ class Timings:
     """Interval in which a worker of an evaluation run renews its lease and learns of a cancellation."""
 
     run_retry_seconds: float = 1
-    """Pause before an evaluation run's write is tried again that the database refused."""
+    """Pause before an evaluation run repeats a write that the database refused."""
 
 
 DEFAULT_TIMINGS: Final = Timings()
