@@ -65,9 +65,6 @@ class Timings:
     """Time for which a process may use the API keys it has read, counted from before the read. A change of keys waits
     as long before it returns: by then no process uses the old keys."""
 
-    backfill_retry_seconds: float = 10
-    """Longest pause after a failed attempt of the backfill, which may have read a whole batch of calls."""
-
     unwatched_seconds: float = 60
     """Time for which the stream of events still covers projects without subscribers, many of which return."""
 
