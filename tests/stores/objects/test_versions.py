@@ -381,7 +381,7 @@ async def test_filter_returns_the_matching_versions(
 
     page = await objects.page(PROJECT, PageRequest(), set(), objects_filter, [SortBy("object_id")])
 
-    assert " ".join(row["object_id"] for row in page.rows) == names, "see the clauses in stores/objects/filters.py"
+    assert " ".join(row["object_id"] for row in page.rows) == names, "see the clauses in stores/objects/store.py"
     assert await objects.count(PROJECT, objects_filter) == len(page.rows)
 
 

@@ -7,7 +7,6 @@ import pytest
 from stores.database import Database, project_registry
 from stores.paging import PageRequest
 from stores.text_search import FoundPage, Method, TextSearchStore, indexing
-from stores.text_search import indexing as work
 from tests.stores.calls.builders import PROJECT
 
 Search = Callable[..., Awaitable[FoundPage]]
@@ -26,7 +25,7 @@ def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Return a function that builds a project's index completely; each write checks if an index exists."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(indexing, "CHUNK", 2)
 
     async def index(project_id: str = PROJECT) -> None:
