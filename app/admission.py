@@ -23,6 +23,7 @@ from stores.database.connection import QUOTA_KEY
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
 from stores.security.access import Caller
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -147,9 +148,6 @@ MAX_QUERIES: Final = THREADS // 2
 A mutation does not count here: `RequestBudget.writes` limits concurrent writes.
 """
 
-WAIT_SECONDS: Final = 5.0
-"""Default time in seconds that an operation waits for a slot."""
-
 _WAITERS_PER_SLOT: Final = 4
 """Length of the queue, per slot."""
 
@@ -170,18 +168,21 @@ class OperationLimiter(Limiter):
     Args:
         limit: the number of slots.
         caller_limit: the number of slots that one caller may use; None for all of them.
-        wait_seconds: how long an operation waits for a slot; None for `WAIT_SECONDS`.
+        wait_seconds: how long an operation waits for a slot.
     """
 
     def __init__(
-        self, limit: int = MAX_OPERATIONS, caller_limit: int | None = None, wait_seconds: float | None = None
+        self,
+        limit: int = MAX_OPERATIONS,
+        caller_limit: int | None = None,
+        wait_seconds: float = DEFAULT_TIMINGS.slot_wait_seconds,
     ) -> None:
         caller_limit = limit if caller_limit is None else caller_limit
         super().__init__(
             limit,
             _operation_refusal,
             caller_limit,
-            wait_seconds=WAIT_SECONDS if wait_seconds is None else wait_seconds,
+            wait_seconds=wait_seconds,
             max_waiting=_WAITERS_PER_SLOT * limit,
             max_caller_waiting=caller_limit,
         )
@@ -223,9 +224,8 @@ def _is_full(operations: str) -> StoreError:
     return UnavailableError(f"the server already runs {operations}; this operation did not start, retry it")
 
 
-def document_limiter(wait_seconds: float | None = None) -> Limiter:
-    """Return the slots in which threads parse and validate long documents; None waits for `WAIT_SECONDS`."""
-    wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
+def document_limiter(wait_seconds: float = DEFAULT_TIMINGS.slot_wait_seconds) -> Limiter:
+    """Return the slots in which threads parse and validate long documents."""
     return Limiter(MAX_DOCUMENTS, _document_refusal, wait_seconds=wait_seconds)
 
 
@@ -260,6 +260,8 @@ class Admission:
     websockets: Limiter = field(default_factory=websocket_limiter)
     rates: RateLimiter | None = None
     """The rate of requests; None without a limit."""
+    timings: Timings = DEFAULT_TIMINGS
+    """Times that the endpoints wait for clients."""
 
     def reading(self, document: str, scope: Scope, *, is_cached: bool = False) -> AbstractAsyncContextManager[object]:
         """Return the slot in which a document is parsed and validated; a short or a cached one needs none.
@@ -272,14 +274,18 @@ class Admission:
         return nullcontext() if is_short or is_cached else self.documents.slot(quota_key_of(scope))
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> "Admission":
-        """Create the limits that the settings name."""
+    def from_settings(cls, settings: "Settings", timings: Timings) -> "Admission":
+        """Create the limits that the settings name, at which requests wait as `timings` say."""
         return cls(
-            memory=RequestBudget(settings.max_pending_bytes),
+            memory=RequestBudget(settings.max_pending_bytes, timings=timings),
             operations=OperationLimiter(
-                settings.max_operations, settings.max_caller_operations or half(settings.max_operations)
+                settings.max_operations,
+                settings.max_caller_operations or half(settings.max_operations),
+                timings.slot_wait_seconds,
             ),
+            documents=document_limiter(timings.slot_wait_seconds),
             disk=spool_budget(settings.max_spooled_bytes),
             websockets=websocket_limiter(settings.max_websockets),
             rates=RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
+            timings=timings,
         )

@@ -91,7 +91,6 @@ def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
 
 logger = logging.getLogger("loomql")
 
-_POLL_SECONDS = 0.1
 _EXTRA_SECONDS = 3.0
 """Time in seconds for a worker's exit in addition to its two shutdown periods."""
 
@@ -102,6 +101,8 @@ class WorkerSupervisor(Multiprocess):
     Uvicorn waits for each worker's health check in turn, and meanwhile misses signals and dead workers. It also waits
     for each worker's exit without a limit. A second signal is forwarded to the remaining workers.
     """
+
+    poll_seconds = 0.1
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
@@ -148,7 +149,7 @@ class WorkerSupervisor(Multiprocess):
         """Wait until all workers have exited; kill those that exceed the time limit."""
         deadline = time.monotonic() + 2 * (self.config.timeout_graceful_shutdown or 0) + _EXTRA_SECONDS
         while remaining := [process for process in self.processes if process.exitcode is None]:
-            remaining[0].process.join(_POLL_SECONDS)
+            remaining[0].process.join(self.poll_seconds)
             if {signal.SIGINT, signal.SIGTERM} & set(self.signal_queue):
                 self.signal_queue.clear()
                 for process in remaining:

@@ -40,10 +40,6 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Args = TypeVarTuple("Args")
 
-FAILURE_SECONDS: Final = 5.0
-"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
-"""
-
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 """Maximum size of the file content in one response, in bytes before Base64."""
 
@@ -88,6 +84,10 @@ class Loaders:
     Lookups are batched if they use one method of a store with equal arguments (hashable) besides the keys.
     """
 
+    failure_seconds = 5.0
+    """Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting
+    again."""
+
     def __init__(self) -> None:
         self._open: dict[Hashable, _Batch] = {}
         self._failures: dict[Hashable, tuple[StoreError, float]] = {}
@@ -123,7 +123,7 @@ class Loaders:
         try:
             return await find(list(batch.keys), *args)
         except (StoreTimeoutError, UnavailableError) as error:
-            self._failures[lookup] = error, _now() + FAILURE_SECONDS
+            self._failures[lookup] = error, _now() + self.failure_seconds
             raise
 
     def _check(self, lookup: Hashable) -> None:

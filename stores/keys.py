@@ -1,4 +1,4 @@
-"""API keys and their store. Changes take effect in every process before they are confirmed: see `TRUSTED_SECONDS`.
+"""API keys and their store. Changes take effect in every process before they are confirmed: see `key_trusted_seconds`.
 
 The text of a key is `loomql_<id>_<secret>`, of which only a hash is stored. The secret has 256 random bits and cannot
 be guessed, so plain SHA-256 is as safe as a slow hash.
@@ -98,12 +98,6 @@ class MadeKey:
     text: str = field(repr=False)
 
 
-TRUSTED_SECONDS: Final = 1.0
-"""Time for which a process may use the keys it has read, counted from before the read.
-
-A change of keys waits as long before it returns: by then no process uses the old keys.
-"""
-
 MAX_KEYS: Final = 10_000
 """Maximum valid keys in one database: each process keeps all of them in memory."""
 
@@ -123,9 +117,9 @@ class LiveKeys:
 class KeysStore:
     """API keys in MongoDB."""
 
-    def __init__(self, database: Database, settle_seconds: float = TRUSTED_SECONDS) -> None:
+    def __init__(self, database: Database, settle_seconds: float | None = None) -> None:
         self.database = database
-        self._settle_seconds = settle_seconds
+        self._settle_seconds = database.timings.key_trusted_seconds if settle_seconds is None else settle_seconds
 
     async def create(self, grants: Iterable[Grant], name: str | None = None, expires_at: int | None = None) -> MadeKey:
         """Create a key.

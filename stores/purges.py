@@ -109,7 +109,7 @@ class Purge(Lease):
             LeaseLostError: if the purge is finished, or another process took it over.
         """
         entry = await self.database.projects.find_one({"_id": self._project_id}) or {}
-        until = project_registry.settled_at(entry, self.state["started_at"])
+        until = project_registry.settled_at(entry, self.state["started_at"], self.database.timings)
         if until > times.now():
             with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests import lanes
 from tests.chance import IS_USUAL, cases
 from tests.commands import Commands, Overheard
@@ -66,8 +68,10 @@ settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker `fast`."""
+    """Describe the markers."""
     config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
+    config.addinivalue_line("markers", f"timings(**seconds): {timings.__doc__}")
+    config.addinivalue_line("markers", "server_settings(**settings): The settings of the server that tests share.")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -233,13 +237,20 @@ def commands() -> Commands:
 
 
 @pytest.fixture
+def timings(request: pytest.FixtureRequest) -> Timings:
+    """Return the timings of `database`: those of a server, but for the fields in marks of the test and its module."""
+    marks = reversed(list(request.node.iter_markers("timings")))
+    return replace(DEFAULT_TIMINGS, **{name: value for mark in marks for name, value in mark.kwargs.items()})
+
+
+@pytest.fixture
 def database(
-    _client: tuple[AsyncIOMotorClient[Document], Overheard], database_name: str, commands: Commands
+    _client: tuple[AsyncIOMotorClient[Document], Overheard], database_name: str, commands: Commands, timings: Timings
 ) -> Iterator[Database]:
     """Yield an empty database with indexes, whose commands are recorded."""
     client, overheard = _client
     with overheard.by(database_name, commands):
-        yield Database(client, database_name)
+        yield Database(client, database_name, timings=timings)
 
 
 @pytest.fixture

@@ -35,11 +35,15 @@ class DatabasePool:
 
     def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        indexes_of = self._catalog(name)
-        if _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of)):
+        if self.empty(name):
             self._free.append(name)
         else:
             self._client.drop_database(name)
+
+    def empty(self, name: str) -> bool:
+        """Empty a database and return True; return False if its indexes changed or it holds too many documents."""
+        indexes_of = self._catalog(name)
+        return _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of))
 
     def close(self) -> None:
         """Drop the unused databases."""

@@ -25,7 +25,9 @@ STARTERS: Final = frozenset(
 )
 """Names of helpers and modules that start servers or processes."""
 
-SERVERS: Final = frozenset({"own_mongodb_uri", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"})
+SERVERS: Final = frozenset(
+    {"own_mongodb_uri", "shared_server", "keyed", "receiver", "exporting", "url", "loaded", "node", "sdks"}
+)
 """Fixtures that start servers, or load the demo."""
 
 SLOW: Final = tuple((ROOT / "tests" / "slow_tests.txt").read_text().split())

@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 from app.http.connections import first_header, is_for_this_machine, is_loopback
 from stores import times
 from stores.errors import StoreError, UnauthenticatedError
-from stores.keys import PREFIX, TRUSTED_SECONDS, Key, KeysStore, LiveKeys, digest, key_id_of
+from stores.keys import PREFIX, Key, KeysStore, LiveKeys, digest, key_id_of
 from stores.security.access import Caller
 
 if TYPE_CHECKING:
@@ -93,9 +93,6 @@ def _password(encoded: str) -> str | None:
 
 logger = logging.getLogger("loomql")
 
-FRESH_SECONDS: Final = 0.25
-"""Age in seconds from which a request starts a new read in the background."""
-
 
 def complete(ended: asyncio.Future[None]) -> None:
     """Complete a future that its waiter may have cancelled."""
@@ -107,12 +104,13 @@ class KeyCache:
     """The cached keys of a database.
 
     A request costs no database command. While requests arrive, a background task reads a version mark every
-    `FRESH_SECONDS` and the keys only if the mark changed. A request waits only if the last read is older than
-    `TRUSTED_SECONDS`.
+    `key_fresh_seconds` and the keys only if the mark changed. A request waits only if the last read is older than
+    `key_trusted_seconds`.
     """
 
     def __init__(self, keys: KeysStore) -> None:
         self._keys = keys
+        self._timings = keys.database.timings
         self._known = LiveKeys()
         self._read_started_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
@@ -122,8 +120,8 @@ class KeyCache:
     def cached(self) -> LiveKeys | None:
         """Return the cached keys, or None if they are too old to be trusted; refresh them in the background."""
         age = time.monotonic() - self._read_started_at
-        if age >= FRESH_SECONDS:
-            if age >= TRUSTED_SECONDS:
+        if age >= self._timings.key_fresh_seconds:
+            if age >= self._timings.key_trusted_seconds:
                 return None
             self._read()
         return self._known
@@ -182,8 +180,8 @@ class KeyCache:
                     await task
 
     async def _read_now(self) -> LiveKeys:
-        """Return keys from a read that started no earlier than `TRUSTED_SECONDS` before this call."""
-        oldest = time.monotonic() - TRUSTED_SECONDS
+        """Return keys from a read that started no earlier than `key_trusted_seconds` before this call."""
+        oldest = time.monotonic() - self._timings.key_trusted_seconds
         await asyncio.shield(self._read())
         if self._read_started_at < oldest:
             # The read in flight started too early: it may have missed a change that was acknowledged before this call.
@@ -223,7 +221,7 @@ class KeyCache:
                 if _is_ended(key, self._known):
                     for ended in futures:
                         complete(ended)
-            await asyncio.sleep(FRESH_SECONDS)
+            await asyncio.sleep(self._timings.key_fresh_seconds)
 
 
 def _is_ended(key: Key | None, known: LiveKeys) -> bool:

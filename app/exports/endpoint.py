@@ -22,7 +22,6 @@ from graphql_schema.exports import PROJECT_ID, concept_of, parse_arguments, uniq
 from stores.database import Database
 from stores.errors import BadInputError
 
-STALLED_SECONDS: Final = 120.0
 logger = logging.getLogger("loomql")
 _FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
 _BOOLEANS: Final = {"false": False, "true": True}
@@ -34,8 +33,10 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 class StallTimeoutResponse(StreamingResponse):
     """A streamed response that produces each chunk after the previous one was sent.
 
-    It ends if the client disconnects or reads nothing for `STALLED_SECONDS`; `on_end` is called in every case.
+    It ends if the client disconnects or reads nothing for `stalled_seconds`; `on_end` is called in every case.
     """
+
+    stalled_seconds = 120.0
 
     def __init__(
         self,
@@ -51,14 +52,14 @@ class StallTimeoutResponse(StreamingResponse):
         """Send the response."""
 
         async def send_with_timeout(message: Message) -> None:
-            async with asyncio.timeout(STALLED_SECONDS):
+            async with asyncio.timeout(self.stalled_seconds):
                 await send(message)
 
         try:
             async with aclosing(self._content):
                 await super().__call__(scope, receive, send_with_timeout)
         except TimeoutError:
-            logger.warning("export cancelled: the client read nothing for %g seconds", STALLED_SECONDS)
+            logger.warning("export cancelled: the client read nothing for %g seconds", self.stalled_seconds)
         finally:
             self._on_end()
 

@@ -54,6 +54,7 @@ from stores.concurrency.quotas import FREE_BYTES, Reservation, Slot
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.json import codec
+from stores.timings import Timings
 
 _KINDS: Final = {
     NoneType: "null",
@@ -292,7 +293,7 @@ class GraphQLHTTP:
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> "EventStream":
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         prepared = await self.prepare(request, operation, reservation, allowed)
-        stream = EventStream(*await self.start(request, operation, prepared, reservation))
+        stream = EventStream(*await self.start(request, operation, prepared, reservation), self.admission.timings)
         current_record().endpoint = EVENTS
         return stream
 
@@ -368,17 +369,19 @@ class EventStream(Response):
     Args:
         results: the results of the schema; always closed at the end.
         reservation: memory that is released at the first result; None if the operation needs its request to the end.
+        timings: have the interval of keepalive comments, and the time that the client may read nothing.
     """
 
     media_type = EVENT_STREAM
     charset = "utf-8"
 
-    def __init__(self, results: StreamResult, reservation: Reservation | None = None) -> None:
+    def __init__(self, results: StreamResult, reservation: Reservation | None, timings: Timings) -> None:
         # X-Accel-Buffering: nginx would buffer events.
         super().__init__(headers={"Vary": "Accept", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self.results = results
         self.reservation = reservation
+        self._timings = timings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the results; end at once when the client disconnects, also while there is nothing to send.
@@ -408,11 +411,11 @@ class EventStream(Response):
         async with aclosing(self._events()) as events:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             # Some browsers report a stream as open only after its first byte.
-            await _send_text(send, _COMMENT)
-            keepalive_task = asyncio.create_task(_send_keepalives(send))
+            await self._send_text(send, _COMMENT)
+            keepalive_task = asyncio.create_task(self._send_keepalives(send))
             try:
                 async for event in events:
-                    await _send_text(send, event)
+                    await self._send_text(send, event)
             finally:
                 keepalive_task.cancel()
                 await asyncio.gather(keepalive_task, return_exceptions=True)
@@ -439,6 +442,20 @@ class EventStream(Response):
                 current_record().count_error(INTERNAL)
                 yield _error_event(masked)
 
+    async def _send_keepalives(self, send: Send) -> None:
+        while True:
+            await asyncio.sleep(self._timings.beat_seconds)
+            await self._send_text(send, _COMMENT)
+
+    async def _send_text(self, send: Send, text: bytes) -> None:
+        """Send a chunk, and wait until the transport accepts more.
+
+        Raises:
+            TimeoutError: the client has read nothing for `client_timeout_seconds`.
+        """
+        async with asyncio.timeout(self._timings.client_timeout_seconds):
+            await send({"type": "http.response.body", "body": text, "more_body": True})
+
 
 def next_event(text: bytes) -> bytes:
     """Return the JSON text of one result as an event; line breaks in embedded JSON text stay valid."""
@@ -457,19 +474,3 @@ def _result_event(result: object) -> bytes:
         refusal = "Send a mutation by POST; GET only reads and subscribes."
         return _error_event(GraphQLError(refusal, extensions={"code": "BAD_USER_INPUT"}))
     return next_event(codec.dumps(_body_of(result)))
-
-
-async def _send_keepalives(send: Send) -> None:
-    while True:
-        await asyncio.sleep(connections.BEAT_SECONDS)
-        await _send_text(send, _COMMENT)
-
-
-async def _send_text(send: Send, text: bytes) -> None:
-    """Send a chunk, and wait until the transport accepts more.
-
-    Raises:
-        TimeoutError: the client has read nothing for `connections.TIMEOUT_SECONDS`.
-    """
-    async with asyncio.timeout(connections.TIMEOUT_SECONDS):
-        await send({"type": "http.response.body", "body": text, "more_body": True})

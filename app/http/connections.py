@@ -1,4 +1,4 @@
-"""Connections: state that layers share, headers, host names, media types, keepalive intervals, and disconnects.
+"""Connections: state that layers share, headers, host names, media types, and disconnects.
 
 A server without API keys checks the Host header against DNS rebinding. A page of any site can point its own host name
 to 127.0.0.1 after it was loaded. The browser then treats the local server as that page's own origin, and only the Host
@@ -26,12 +26,6 @@ SESSION: Final = "session"
 
 REQUEST_RECORD: Final = "request_record"
 """The record of the request, an `app.observability.requests.RequestRecord`."""
-
-BEAT_SECONDS: Final = 12
-"""Interval in seconds between keepalive messages, short enough for proxies."""
-
-TIMEOUT_SECONDS: Final = 60
-"""Time in seconds after which a client that reads or answers nothing is disconnected."""
 
 LOOK_SECONDS: Final = 0.5
 """Delay before the server checks for a disconnect; most responses are ready earlier."""

@@ -26,6 +26,7 @@ from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore, Projects
 from stores.security.access import Caller, Role
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -39,12 +40,6 @@ _REQUEST_ID: Final = HEADER.decode()
 
 _COMING_AT_ONCE: Final = 4
 """Limit of messages received concurrently; a caller may have half. Their size is known and reserved only at the end."""
-
-_MESSAGE_SECONDS: Final = 60.0
-"""Timeout for receiving a message, which occupies a slot."""
-
-_SLOT_SECONDS: Final = 5.0
-"""Seconds that a request waits for a slot to send its message."""
 
 _log = logging.getLogger("loomql")
 
@@ -110,6 +105,7 @@ class GrpcTraces:
         counters: counts the requests.
         shutdown: the shutdown of the process.
         grace_seconds: time for calls in flight to finish.
+        timings: have the time that a request waits for a slot, and that its message may take.
     """
 
     address: GrpcAddress
@@ -122,10 +118,11 @@ class GrpcTraces:
     counters: RequestCounters | None = None
     shutdown: "Shutdown | None" = None
     grace_seconds: float = 5.0
+    timings: Timings = DEFAULT_TIMINGS
 
     def __post_init__(self) -> None:
         self._new_ids = new_ids()
-        self._receiving = Limiter(_COMING_AT_ONCE, _too_many_messages, wait_seconds=_SLOT_SECONDS)
+        self._receiving = Limiter(_COMING_AT_ONCE, _too_many_messages, wait_seconds=self.timings.slot_wait_seconds)
         self._stops: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> None:
@@ -199,11 +196,19 @@ class GrpcTraces:
         caller.check_anywhere(role)
         projects = Projects(project_of(_header(context, PROJECT_HEADER)), entity=self.entity, check=access.check)
         async with self._receiving.slot(account):
-            request = await _message(requests)
+            request = await self._message(requests)
         await self.admit(authorization)  # the message took time, in which the key may have expired
         with self.request_budget.reservation(account) as reservation:
             await reservation.reserve(COPIES[PROTOBUF] * len(request))
             return await self.store.export_protobuf(request, projects)
+
+    async def _message(self, requests: AsyncIterator[bytes]) -> bytes:
+        seconds = self.timings.message_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(requests, b"")
+        except TimeoutError:
+            raise BodyTimeoutError(f"the message is not whole after {seconds:g} seconds; send it again") from None
 
 
 def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
@@ -223,14 +228,6 @@ def _address(peer: str) -> str:
     """Return the IP address of a peer such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
     host, _, _port = unquote(peer.partition(":")[2]).rpartition(":")
     return host.strip("[]")
-
-
-async def _message(requests: AsyncIterator[bytes]) -> bytes:
-    try:
-        async with asyncio.timeout(_MESSAGE_SECONDS):
-            return await anext(requests, b"")
-    except TimeoutError:
-        raise BodyTimeoutError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
 async def _refuse(context: "_Context", error: StoreError, call: RequestRecord) -> NoReturn:

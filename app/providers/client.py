@@ -28,9 +28,6 @@ from stores.providers import Endpoint, JsonObject, ProviderError
 _CONNECTIONS: Final = httpx2.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=15)
 
 _MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
-_STALL_SECONDS: Final = 5.0
-"""Time in seconds after which a download fails that makes no progress."""
-
 _MAX_ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 20.0
@@ -222,6 +219,9 @@ class ProviderClient:
         gateways: origins that may receive any header together with a key of the server.
     """
 
+    stall_seconds = 5.0
+    """Time after which a download fails that makes no progress."""
+
     def __init__(
         self, timeout_seconds: float, *, allow_private: bool, gateways: frozenset[Origin] = frozenset()
     ) -> None:
@@ -294,7 +294,7 @@ class ProviderClient:
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                client.stream("GET", url, timeout=_STALL_SECONDS) as response,
+                client.stream("GET", url, timeout=self.stall_seconds) as response,
             ):
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")

@@ -53,6 +53,7 @@ from stores.calls import CallsStore
 from stores.concurrency.quotas import half
 from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, Caller
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 logger = logging.getLogger("loomql")
 
@@ -60,9 +61,9 @@ logger = logging.getLogger("loomql")
 class ServerProcess:
     """The components of one server process that exist before there is a database, and their lifespan."""
 
-    def __init__(self, settings: Settings, uri: str) -> None:
+    def __init__(self, settings: Settings, uri: str, timings: Timings) -> None:
         self.settings = settings
-        self.admission = Admission.from_settings(settings)
+        self.admission = Admission.from_settings(settings, timings)
         self.counters = RequestCounters() if settings.metrics else None
         self.exports = ExportProcessPool(settings.max_exports)
         self.shutdown = Shutdown()
@@ -80,7 +81,8 @@ class ServerProcess:
         settings, max_subscriptions = self.settings, self.settings.max_subscriptions
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        database = Database.open(self._uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
+        bounds = *timeouts, self.admission.memory, listeners, self.admission.timings
+        database = Database.open(self._uri, settings.mongodb_database, *bounds)
         providers = EnvironmentProviders(
             grants=parse_grants(settings.provider_secrets),
             timeout_seconds=settings.completion_timeout_seconds,
@@ -152,8 +154,8 @@ class ServerProcess:
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
-        stopping_tasks = self.shutdown, settings.shutdown_seconds
-        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *stopping_tasks)
+        rest = self.shutdown, settings.shutdown_seconds, self.admission.timings
+        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *rest)
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""
@@ -177,8 +179,8 @@ PERMISSIONS: Final = ROUTE_PERMISSIONS | WEAVE_PERMISSIONS
 """Permission by route, of all routes."""
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """Create the ASGI application over the configured database.
+def create_app(settings: Settings | None = None, timings: Timings = DEFAULT_TIMINGS) -> Starlette:
+    """Create the ASGI application over the configured database; all its parts wait as `timings` say.
 
     It starts without the database: requests that need it fail until it answers, and `/readyz` gives the reason.
 
@@ -190,7 +192,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if uri is None:
         raise ValueError("No database is configured: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
-    process = ServerProcess(settings, uri)
+    process = ServerProcess(settings, uri, timings)
     names = allowed_hosts(settings.host, settings.allowed_hosts)
     outermost_first = [
         Middleware(RequestTrackingMiddleware, process.counters, process.shutdown),

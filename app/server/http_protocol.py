@@ -28,21 +28,12 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 """Maximum size of a head, and of the bytes between two chunks of a body or after it."""
 
 MAX_HEADERS: Final = 100
-HEAD_SECONDS: Final = 30.0
-"""Time for a connection's first head since the connection opened, and for each later head."""
-
-WRITE_SECONDS: Final = 120.0
-"""Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
 
 _WRITE_CHECKS: Final = 10
 """Number of checks within that time."""
 
-_LINGER_SECONDS: Final = 1.0
-"""Time to discard incoming data after a refusal: a client that still sends would see a broken connection instead."""
-
 _INVALID: Final = "Invalid HTTP request received."
 _TOO_LARGE: Final = (431, f"The head of a request is limited to {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers.")
-_LATE: Final = (408, f"The head of a request must arrive within {HEAD_SECONDS:g} seconds.")
 _SECURITY_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
@@ -52,6 +43,16 @@ class _TooLargeError(Exception):
 
 class HTTPProtocol(HttpToolsProtocol):
     """One connection: `data_received` feeds the parser, which calls the `on_...` methods."""
+
+    head_seconds = 30.0
+    """Time for a connection's first head since the connection opened, and for each later head."""
+
+    write_seconds = 120.0
+    """Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
+
+    linger_seconds = 1.0
+    """Time to discard incoming data after a refusal: a client that still sends would see a broken connection instead.
+    """
 
     _in_head = False
     _head_without_offer = b""
@@ -70,7 +71,7 @@ class HTTPProtocol(HttpToolsProtocol):
         """Start the timeout of the first head."""
         super().connection_made(transport)
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._start_timer("head", HEAD_SECONDS, self._on_late_head)
+        self._start_timer("head", self.head_seconds, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
@@ -98,7 +99,7 @@ class HTTPProtocol(HttpToolsProtocol):
         if self._is_refused:
             self._stop_timer("head")
         elif "head" not in self._timers and (self._in_head or self._has_stray_bytes()):
-            self._start_timer("head", HEAD_SECONDS, self._on_late_head)
+            self._start_timer("head", self.head_seconds, self._on_late_head)
 
     def _parse(self, rest: bytes | memoryview) -> None:
         while rest:
@@ -202,7 +203,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def _send_error(self, status: int, reason: str) -> None:
         headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
         self.transport.write(STATUS_LINE[status] + _SECURITY_HEADERS + headers + b"\r\n\r\n" + reason.encode())
-        self._start_timer("linger", _LINGER_SECONDS, self.transport.close)
+        self._start_timer("linger", self.linger_seconds, self.transport.close)
 
     def _start_timer(self, name: str, seconds: float, callback: Callable[..., None], *arguments: int) -> None:
         self._timers[name] = self.loop.call_later(seconds, callback, *arguments)
@@ -215,9 +216,9 @@ class HTTPProtocol(HttpToolsProtocol):
         self._stop_timer("head")
         if self.pipeline:
             # The server reads nothing until it has answered the earlier requests.
-            self._start_timer("head", HEAD_SECONDS, self._on_late_head)
+            self._start_timer("head", self.head_seconds, self._on_late_head)
         elif self._in_head:
-            self._refuse(*_LATE)
+            self._refuse(408, f"The head of a request must arrive within {HTTPProtocol.head_seconds:g} seconds.")
         else:
             self.transport.close()
 
@@ -227,7 +228,7 @@ class HTTPProtocol(HttpToolsProtocol):
         if unread and failed_checks == _WRITE_CHECKS:
             self.transport.abort()
         elif unread:
-            self._start_timer("write", WRITE_SECONDS / _WRITE_CHECKS, self._check_write, unread, failed_checks)
+            self._start_timer("write", self.write_seconds / _WRITE_CHECKS, self._check_write, unread, failed_checks)
 
 
 class _LastMessage(asyncio.Event):

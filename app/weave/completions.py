@@ -7,11 +7,11 @@ from contextlib import aclosing
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.http import connections
 from app.weave.request_models import ActionsExecuteBatchReq, CompletionsCreateReq, ImageGenerationCreateReq
 from graphql_schema.context import Stores
 from stores.completions import CompletionEvent
 from stores.json import codec
+from stores.timings import DEFAULT_TIMINGS
 
 
 async def create(stores: Stores, req: CompletionsCreateReq) -> object:
@@ -50,6 +50,8 @@ async def execute_actions(stores: Stores, req: ActionsExecuteBatchReq) -> object
 class _Lines(StreamingResponse):
     """A completion's events as JSON lines; always closes their source at the end."""
 
+    timeout_seconds = DEFAULT_TIMINGS.client_timeout_seconds
+
     def __init__(self, first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> None:
         self._events = events
         super().__init__(_lines(first, events), headers={"Cache-Control": "no-store"}, media_type="application/jsonl")
@@ -58,7 +60,7 @@ class _Lines(StreamingResponse):
         """Send the response; if the client stops reading, cancel it and the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(connections.TIMEOUT_SECONDS):
+            async with asyncio.timeout(self.timeout_seconds):
                 await send(message)
 
         async with aclosing(self._events):

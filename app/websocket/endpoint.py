@@ -24,7 +24,6 @@ from app.auth.sessions import unauthenticated_error
 from app.browser_security import Origins
 from app.graphql_http.endpoint import GraphQLHTTP, Operation
 from app.graphql_http.trusted_documents import asks_for_none
-from app.http import connections
 from app.http.errors import plain_error
 from app.observability.requests import INTERNAL, RequestRecord, current_record
 from app.runtime import Shutdown
@@ -52,7 +51,6 @@ _WRONG_PROTOCOL: Final = 4406
 _DUPLICATE_ID: Final = 4409
 _SECOND_INIT: Final = 4429
 
-_CLOSE_SECONDS: Final = 1
 _MAX_REASON_BYTES: Final = 123  # bytes of a close frame's reason, by RFC 6455
 _STOPPING: Final = "the server stops"
 
@@ -158,6 +156,7 @@ class Connection:
     def __init__(self, endpoint: GraphQLWebSocket, socket: WebSocket, slot: Slot) -> None:
         self._endpoint = endpoint
         self._http = endpoint.http
+        self._timings = endpoint.http.admission.timings
         self._socket = socket
         self._slot = slot
         self._is_trusted = False
@@ -208,7 +207,7 @@ class Connection:
     async def _send_pings(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await asyncio.sleep(connections.BEAT_SECONDS)
+                await asyncio.sleep(self._timings.beat_seconds)
                 await self._send({"type": "ping"})
 
     async def _receive(self) -> MutableMapping[str, Any]:
@@ -218,12 +217,12 @@ class Connection:
             WebSocketDisconnect: the connection is closed.
         """
         try:
-            async with asyncio.timeout(connections.TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timings.client_timeout_seconds):
                 event = await self._socket.receive()
         except TimeoutError:
-            reason = f"No message, not even a pong, in {connections.TIMEOUT_SECONDS} s."
+            reason = f"No message, not even a pong, in {self._timings.client_timeout_seconds:g} s."
             with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECONDS):
+                async with asyncio.timeout(self._timings.close_seconds):
                     await self._close(protocol.CLIENT_TIMEOUT, reason)
             raise WebSocketDisconnect from None
         if event["type"] == "websocket.disconnect":

@@ -53,9 +53,6 @@ TOO_MANY_REASON: Final = f"The client sent more than {PINGS_PER_SECOND} pings an
 _SMALL_FRAGMENT: Final = 128
 """Size in bytes below which a fragment counts like a ping: each takes time and memory besides its payload."""
 
-_CLOSE_SECONDS: Final = 2.0
-"""Time for a client to answer a close frame."""
-
 _AUTHENTICATED: Final = "loomql.authenticated"
 """Key of the function in a connection's scope that ends the limits for unauthenticated clients."""
 
@@ -90,7 +87,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
     message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends
-    a message more slowly than `PACE` allows is closed with 4408.
+    a message more slowly than its `pace` allows is closed with 4408.
 
     A message of more than 16 KiB reaches the application as an event with `ENCODED` and `RESERVATION`.
 
@@ -98,10 +95,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     application closes an open connection after its operations.
     """
 
+    pace = PACE
+    close_seconds = 2.0
+    """Time for a client to answer a close frame."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Prepare a new connection."""
         super().connection_made(transport)
-        self.close_timeout = _CLOSE_SECONDS
+        self.close_timeout = self.close_seconds
         self.conn.__class__ = _Handshake
         # Compression is off: inflating takes up to a thousand times the size of a message, at once and uncounted.
         self.conn.available_extensions = []
@@ -113,7 +114,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._queued_reservations: list[Reservation] = []
         self._reserving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # runs while a message is incomplete
-        self._time_left = TimeLeft(PACE)
+        self._time_left = TimeLeft(self.pace)
         self._last_read = 0.0  # or when reading resumed: our pauses do not count
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -312,7 +313,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         now = self.loop.time()
         if self._timer is None:
-            self._time_left = TimeLeft(PACE)
+            self._time_left = TimeLeft(self.pace)
             self._timer = self.loop.call_later(self._time_left.seconds, self._check_deadline)
         else:
             self._time_left.spend(now - self._last_read, arrived)

@@ -19,9 +19,6 @@ from stores.hints import MAX_HINTS, CallsCondition
 
 _logger: Final = logging.getLogger("loomql")
 
-WAIT_SECONDS: Final = 1.0
-"""Timeout for all hints of a result, in seconds; hints found until then are returned."""
-
 _MAX_PROJECTS: Final = 3
 """Maximum number of projects of one operation that get hints, one after the other."""
 
@@ -78,15 +75,16 @@ async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = N
     context = executor.context_value
     if not isinstance(context, Context):
         return []
+    store = context.stores.hints
     by_project: dict[str, list[_Field]] = {}
     hints: list[Hint] = []
     try:
         for field in islice(_fields(executor, empty), MAX_HINTS):
             by_project.setdefault(field.project_id, []).append(field)
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(store.database.timings.hints_seconds):
             for project_id, fields in list(by_project.items())[:_MAX_PROJECTS]:
                 conditions = [field.condition for field in fields]
-                found = await context.stores.hints.hints_for(project_id, conditions, context.caller.projects)
+                found = await store.hints_for(project_id, conditions, context.caller.projects)
                 for field, of_field in zip(fields, found, strict=True):
                     hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
     except Exception:

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from stores import THREADS
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 FREE_BYTES: Final = 16 * 1024
@@ -21,8 +22,6 @@ FREE_BYTES: Final = 16 * 1024
 
 _MAX_WRITERS: Final = THREADS // 2
 """Maximum writes in flight at once; the other threads serve reads."""
-_WAIT_SECONDS: Final = 2.0
-"""Total time that a request waits for others to release bytes."""
 
 _LARGE_FRACTION: Final = 0.25
 """Fraction of the budget above which a request gets a large slot, so that it does not fill the budget."""
@@ -258,6 +257,9 @@ class ByteBudget:
         max_request_bytes: maximum bytes of one request, in a large slot or alone; None without a maximum.
     """
 
+    wait_seconds = 0.0
+    """Total time that a request waits for others to release bytes."""
+
     def __init__(
         self,
         max_bytes: int,
@@ -391,9 +393,12 @@ class RequestBudget(ByteBudget):
     Args:
         max_bytes: the budget of all requests.
         large_slots: number of large requests in flight at once.
+        timings: have the time that a request waits for memory.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS) -> None:
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS, timings: Timings = DEFAULT_TIMINGS
+    ) -> None:
         super().__init__(
             max_bytes,
             _SETTING,
@@ -402,6 +407,7 @@ class RequestBudget(ByteBudget):
             large_slots=large_slots,
             max_request_bytes=_REQUEST_BUDGETS * max_bytes,
         )
+        self.wait_seconds = timings.budget_wait_seconds
         max_writes = max(1, max_bytes // FREE_BYTES)
         writers = min(_MAX_WRITERS, max_writes)
         self.writes = Limiter(writers, _too_many_writes, max_waiting=max_writes - writers)
@@ -435,7 +441,7 @@ class Reservation:
         self.is_large = False
         """True if the request occupies a large slot."""
         self._counted = 0
-        self._wait_seconds = _WAIT_SECONDS
+        self._wait_seconds = budget.wait_seconds
 
     def __enter__(self) -> Self:
         return self

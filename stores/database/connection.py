@@ -25,6 +25,7 @@ from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
+from stores.timings import DEFAULT_TIMINGS, Timings
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
@@ -74,12 +75,14 @@ class Database(Collections):
         query_timeout_seconds: float = 60.0,
         request_budget: RequestBudget | None = None,
         control_client: ControlClient | None = None,
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
+        self.timings = timings
         self.request_budget = request_budget or RequestBudget()
         self.control_client = control_client or ControlClient(client.delegate, name)
         self.scans = Limiter(MAX_SCANS, scan_refusal, wait_seconds=SCAN_WAIT_SECONDS)
         """Slots of one process for reads that may scan a whole project."""
-        self._registry = ProjectRegistry()
+        self._registry = ProjectRegistry(timings.registry_lag_seconds)
         self._blocked_reason = ""
         self._client = client
         self._timeout_seconds = timeout_seconds
@@ -96,6 +99,7 @@ class Database(Collections):
         query_timeout_seconds: float = 60.0,
         request_budget: RequestBudget | None = None,
         listeners: Sequence[CommandListener] = (),
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> Self:
         """Open the pool; nothing is sent yet.
 
@@ -106,6 +110,7 @@ class Database(Collections):
             query_timeout_seconds: time limit of one query.
             request_budget: the memory budget of requests.
             listeners: command listeners of the driver.
+            timings: the durations that stores wait.
 
         Raises:
             BadInputError: if the URI is invalid.
@@ -125,7 +130,9 @@ class Database(Collections):
             control: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=CONTROL_CONNECTIONS, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds, query_timeout_seconds, request_budget, ControlClient(control, name))
+        return cls(
+            client, name, timeout_seconds, query_timeout_seconds, request_budget, ControlClient(control, name), timings
+        )
 
     async def ensure_projects_listed(
         self, project_ids: Iterable[str], before: RegisteredProjects | None = None

@@ -15,18 +15,14 @@ from pymongo.errors import BulkWriteError
 from stores import times
 from stores.database.error_translation import duplicate_writes
 from stores.errors import UnavailableError
+from stores.timings import Timings
 
 if TYPE_CHECKING:
     from stores.database import Collection
 
-LAG_SECONDS: Final = 10
-"""Maximum lag of a project's stored last activity."""
-
 QUIET_SECONDS: Final = 120
 """Time without writes to a project after which every process, whatever its clock, checks the registry before it writes.
 """
-MARGIN_SECONDS: Final = 30
-"""Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
 
 PURGING: Final = "purging"
 """Field of a project's document: the id of the running purge."""
@@ -42,9 +38,10 @@ _ATTEMPTS: Final = 10
 
 
 class ProjectRegistry:
-    """One process's view of the registry."""
+    """One process's view of the registry, which a writer checks again after `lag_seconds`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lag_seconds: float) -> None:
+        self._lag_seconds = lag_seconds
         self._registered: dict[str, tuple[float, int]] = {}
         """By project: `monotonic` time of the last registration, and the time it was first listed."""
         self._indexed: set[str] = set()
@@ -53,7 +50,7 @@ class ProjectRegistry:
     async def register(
         self, projects: "Collection", project_ids: Iterable[str], before: RegisteredProjects | None = None
     ) -> RegisteredProjects:
-        """Register projects before a write; no command is sent if that happened in the last `LAG_SECONDS`.
+        """Register projects before a write; no command is sent if that happened in the last `lag_seconds`.
 
         A longer operation registers again before each write and passes the first result as `before`.
 
@@ -101,7 +98,7 @@ class ProjectRegistry:
         (self._indexed.add if row.get(SEARCH) else self._indexed.discard)(project_id)
 
     def _due(self, project_ids: set[str]) -> set[str]:
-        due_since = monotonic() - LAG_SECONDS
+        due_since = monotonic() - self._lag_seconds
         return {one for one in project_ids if self._registered.get(one, (due_since, 0))[0] <= due_since}
 
 
@@ -136,11 +133,11 @@ async def _find_listed(projects: "Collection", project_ids: Iterable[str]) -> di
     return listed
 
 
-def settled_at(entry: dict[str, Any], changed_at: int) -> int:
+def settled_at(entry: dict[str, Any], changed_at: int, timings: Timings) -> int:
     """Return the time from which every write to a project knows of a change of its document at `changed_at`."""
     if entry.get("last_activity_at", 0) < changed_at - QUIET_SECONDS * times.SECOND:
         return changed_at
-    return int(changed_at + (LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
+    return int(changed_at + (timings.registry_lag_seconds + timings.write_margin_seconds) * times.SECOND)
 
 
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:

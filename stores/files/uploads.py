@@ -91,7 +91,6 @@ _MAX_BUFFERED_CHUNKS: Final = 1000
 _FILE_BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 MAX_FILE_BYTES: Final = 2 * 1024**3
-_TOUCH_SECONDS: Final = 30
 _ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
 
 REMOVAL_FIELDS: Final = ("project_id", "length", "chunkSize")
@@ -174,7 +173,7 @@ class Upload:
         Raises:
             ConflictError: the upload was discarded as abandoned.
         """
-        if monotonic() - self._touched < _TOUCH_SECONDS:
+        if monotonic() - self._touched < self._database.timings.upload_touch_seconds:
             return
         self._touched = monotonic()
         match = {"_id": self._id, **ALIVE}

@@ -16,9 +16,6 @@ from stores.query.value_expressions import path_expression
 
 MAX_CALLS: Final = 1_000
 
-READ_SECONDS: Final = 0.25
-"""Time limit for reading a sample, and again for its paths."""
-
 JSON_FIELDS: Final = ("inputs", "output", "attributes", "summary")
 
 FIRST_INDEX: Final = "0"
@@ -28,9 +25,6 @@ MAX_NAMES: Final = 200
 """Maximum names of ops, and of models, in a sample, the most frequent ones."""
 
 _MAX_NAME_LENGTH: Final = 300
-
-_CACHE_SECONDS: Final = 10.0
-"""Time for which a sample is reused, so that a client that polls does not pay each time."""
 
 _MAX_CACHED: Final = 300
 """Maximum parts of samples in the cache."""
@@ -142,11 +136,15 @@ class SampleReader:
     def _cached(self, kind: type[_Part], *key: object) -> _Part | None:
         """Return a part of a sample from the cache, unless it has expired."""
         kept_at, part = self._cache.get((kind, *key), (0.0, None))
-        return part if isinstance(part, kind) and monotonic() - kept_at < _CACHE_SECONDS else None
+        return (
+            part
+            if isinstance(part, kind) and monotonic() - kept_at < self._database.timings.sample_cache_seconds
+            else None
+        )
 
     def _keep(self, part: object, *key: object) -> None:
-        now = monotonic()
-        self._cache = {each: entry for each, entry in self._cache.items() if now - entry[0] < _CACHE_SECONDS}
+        now, seconds = monotonic(), self._database.timings.sample_cache_seconds
+        self._cache = {each: entry for each, entry in self._cache.items() if now - entry[0] < seconds}
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
         self._cache[type(part), *key] = now, part
@@ -187,7 +185,7 @@ class SampleReader:
         self, project_id: str, stages: Callable[[], list[dict[str, Any]]]
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the result of the stages for each batch of the newest calls, within the time limit."""
-        skipped, deadline = 0, monotonic() + READ_SECONDS
+        skipped, deadline = 0, monotonic() + self._database.timings.sample_read_seconds
         for limit in _BATCH_SIZES:
             milliseconds = round((deadline - monotonic()) * 1_000)
             if milliseconds <= 0:

@@ -36,7 +36,6 @@ MAX_HINTS: Final = 10
 COMPARE_SECONDS: Final = 0.1
 """CPU time for comparing names in a thread; hints after it have no suggestion."""
 
-_READ_MS: Final = round(samples.READ_SECONDS * 1_000)
 
 _R = TypeVar("_R")
 
@@ -320,6 +319,7 @@ class HintsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._samples = SampleReader(database)
+        self._read_ms = round(database.timings.sample_read_seconds * 1_000)
         self._thread = asyncio.Lock()
 
     async def hints_for(
@@ -340,7 +340,7 @@ class HintsStore:
     async def _hints_for(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
     ) -> list[list[Hint]]:
-        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, max_time_ms=_READ_MS) is None:
+        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, max_time_ms=self._read_ms) is None:
             hints = await self._missing_project_hints(project_id, readable)
             return [hints for _ in conditions]
         checks = await self._in_thread(
@@ -368,7 +368,7 @@ class HintsStore:
         projects: dict[str, list[str]] = {}
         for match in ({"_id": starting_with(f"{entity}/")}, {}):
             condition = {"$and": [match, among]}
-            rows = self.database.projects.find(condition, {"_id": 1}, limit=1_000, max_time_ms=_READ_MS)
+            rows = self.database.projects.find(condition, {"_id": 1}, limit=1_000, max_time_ms=self._read_ms)
             for row in await rows.to_list(None):
                 other_entity, _, other_name = row["_id"].partition("/")
                 projects.setdefault(other_entity, []).append(other_name)
@@ -397,6 +397,6 @@ class HintsStore:
             prefixed = [{"op_name": starting_with(prefix)} for prefix in match_names.prefixes]
             branches = [{"op_name": {"$in": list(match_names.exact)}}, *prefixed]
             match = calls_match(project_id) | {"$or": branches}
-            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
+            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=self._read_ms) is None:
                 unknown.append(wanted)
         return unknown

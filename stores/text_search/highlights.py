@@ -23,9 +23,8 @@ SNIPPET: Final = 160
 HIGHLIGHTS: Final = "highlights"
 """Row key of a call's highlights."""
 
-_SECONDS_PER_CALL: Final = 0.25
-"""Time limit per call."""
-_TOTAL_SECONDS: Final = 2.0
+_CALL_FRACTION: Final = 0.125
+"""Fraction of the time limit that one call may take."""
 
 _CONTEXT_BEFORE: Final = 50
 _MAX_RANGES: Final = 20
@@ -58,11 +57,11 @@ class Highlight:
     is_cut_after: bool
 
 
-def add_highlights(calls: Sequence[Document], terms: Terms, limit: int) -> None:
-    """Add highlights to the calls in place; later calls get fewer if the total time limit expires."""
-    total_deadline = monotonic() + _TOTAL_SECONDS
+def add_highlights(calls: Sequence[Document], terms: Terms, limit: int, seconds: float) -> None:
+    """Add highlights to the calls in place; later calls get fewer if the time limit expires."""
+    deadline = monotonic() + seconds
     for call in calls:
-        call[HIGHLIGHTS] = highlights_of(call, terms, limit, min(total_deadline, monotonic() + _SECONDS_PER_CALL))
+        call[HIGHLIGHTS] = highlights_of(call, terms, limit, min(deadline, monotonic() + _CALL_FRACTION * seconds))
 
 
 def highlights_of(call: Document, terms: Terms, limit: int, deadline: float) -> list[Highlight]:

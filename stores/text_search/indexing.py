@@ -140,9 +140,6 @@ async def remove(database: Database, project_id: str, segment_ids: Iterable[str]
 SEGMENT_BYTES: Final = 2_000_000
 """Bytes of unindexed calls that make a new segment (or as many calls as fit); each search reads unindexed calls."""
 
-CHECK_INTERVAL: Final = 3_600_000_000
-"""Microseconds after which a segment is checked again for deleted and changed calls."""
-
 _BATCH_SIZE: Final = 1_000
 
 IS_MARKED: Final = {"$gt": ""}
@@ -194,7 +191,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         change = {"$set": {project_registry.SEARCH: generation}} if is_on else {"$unset": {project_registry.SEARCH: ""}}
         new: Document = {
             "set_at": now,
-            "settled_at": project_registry.settled_at(entry, now),
+            "settled_at": project_registry.settled_at(entry, now, database.timings),
             "looked_at": 0,
             "total": total,
             "is_done": False,
@@ -308,7 +305,7 @@ class Indexer:
 
         With a deleted call its words must disappear, too.
         """
-        for head in await self._heads(_unchecked(self._project_id)):
+        for head in await self._heads(_unchecked(self._database, self._project_id)):
             listed = {"project_id": self._project_id, "segment": head["segment"], "bucket": {"$gte": BUCKETS}}
             chunks = self._database.search_words.find(listed, {"ids": 1}, sort=[("bucket", 1)])
             keys = [f"{self._project_id}:{call_id}" async for chunk in chunks for call_id in chunk["ids"]]
@@ -351,9 +348,10 @@ async def has_work(database: Database, state: Document) -> bool:
         return True
     if "ready_at" not in state:
         return needs_scan(state, times.now())
-    return await database.search_segments.find_one(_unchecked(state["_id"]), {}) is not None
+    return await database.search_segments.find_one(_unchecked(database, state["_id"]), {}) is not None
 
 
-def _unchecked(project_id: str) -> Document:
+def _unchecked(database: Database, project_id: str) -> Document:
     """Return the match for segments that must be checked again."""
-    return {"project_id": project_id, "checked_at": {"$lt": times.now() - CHECK_INTERVAL}}
+    due_before = times.now() - int(database.timings.segment_check_seconds * times.SECOND)
+    return {"project_id": project_id, "checked_at": {"$lt": due_before}}

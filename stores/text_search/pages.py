@@ -37,13 +37,8 @@ from stores.text_search.indexing import IS_MARKED, bucket_of, chunk_of, document
 SCORE: Final = "search_score"
 """Row key of the score."""
 
-SECONDS: Final = 5.0
-"""Time limit of a page, which then ends with the rows found so far."""
-
 _FIRST_BATCH: Final = 250
 _MAX_SCANNED: Final = 16_000
-_QUICK_SECONDS: Final = 0.15
-"""Target duration of one batch; batches grow while they are faster."""
 
 
 class Method(StrEnum):
@@ -143,11 +138,10 @@ def build_page(
 _KEYS: Final = ("started_at", "id")
 
 
-async def scanned_page(
-    text_query: TextQuery, request: PageRequest, position: list[Any] | None, seconds: float = SECONDS
-) -> FoundPage:
+async def scanned_page(text_query: TextQuery, request: PageRequest, position: list[Any] | None) -> FoundPage:
     """Return a page of the calls that contain the texts, newest first from a position on, with sort keys and scores."""
-    deadline = monotonic() + seconds
+    timings = text_query.database.timings
+    deadline = monotonic() + timings.scan_seconds
     rows: list[Row] = []
     batch_size = _FIRST_BATCH
     while len(rows) <= request.size:
@@ -159,7 +153,7 @@ async def scanned_page(
         position = [calls[-1][key] for key in _KEYS]
         if len(rows) <= request.size and monotonic() >= deadline:
             return build_page(text_query, Method.SCAN, request, rows, is_complete=False, stopped_at=calls[-1])
-        if monotonic() - started_at < _QUICK_SECONDS:
+        if monotonic() - started_at < timings.scan_batch_seconds:
             batch_size = min(2 * batch_size, _MAX_SCANNED)
     return build_page(text_query, Method.SCAN, request, rows)
 

@@ -20,7 +20,6 @@ from stores.text_search.conditions import SEARCHED_FIELDS, Terms, parse
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
 from stores.text_search.indexing import IS_MARKED, Indexer, SearchIndex, has_work, index_lease, switch
 from stores.text_search.pages import (
-    SECONDS,
     FoundPage,
     Method,
     TextQuery,
@@ -41,9 +40,8 @@ PAUSE: Final = 0.25
 class TextSearchStore:
     """Text searches and text indexes in MongoDB."""
 
-    def __init__(self, database: Database, scan_seconds: float = SECONDS) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self._scan_seconds = scan_seconds
 
     @in_scan_slot(always)
     @database_query
@@ -82,12 +80,13 @@ class TextSearchStore:
             if generation:
                 page = await ranked_page(text_query, generation, request, position)
             else:
-                page = await scanned_page(text_query, request, position, self._scan_seconds)
+                page = await scanned_page(text_query, request, position)
         read = set(wanted) | ({field.wanted for field in SEARCHED_FIELDS} if highlights is not None else set())
         if read:
             await self._fill(project_id, page.rows, read)
         if highlights is not None:
-            await asyncio.to_thread(add_highlights, page.rows, terms, highlights)
+            seconds = self.database.timings.highlight_seconds
+            await asyncio.to_thread(add_highlights, page.rows, terms, highlights, seconds)
         return page
 
     async def _fill(self, project_id: str, rows: list[Row], wanted: set[str]) -> None:

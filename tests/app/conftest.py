@@ -1,7 +1,9 @@
 """Fixtures for the tests of the running service."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import pytest
 from pymongo import MongoClient
@@ -12,6 +14,7 @@ from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.paging import Row
+from stores.timings import Timings
 from tests.app.demo_data import NOW, PROJECT, Loaded, rows_of
 from tests.app.exported_project import fill
 from tests.database_pool import DatabasePool
@@ -53,6 +56,48 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
     with live_server(create_app(settings), lifespan="on") as host:
         yield f"http://{host}"
     databases.release(name)
+
+
+class SharedServer(NamedTuple):
+    """A server of several tests, and the name of its database, which is empty when a test begins."""
+
+    host: str
+    database_name: str
+
+
+@pytest.fixture(scope="session")
+def running_servers(mongodb_uri: str, databases: DatabasePool) -> Iterator[Callable[..., SharedServer]]:
+    """Yield a function that returns the server with the given settings, which runs from the first call to the end.
+
+    It checks the registry before each write, because tests empty its database.
+    """
+    running: dict[str, SharedServer] = {}
+    with ExitStack() as stack:
+
+        def server(**settings: Any) -> SharedServer:
+            key = repr(sorted(settings.items()))
+            if key not in running:
+                name = databases.take()
+                stack.callback(databases.release, name)
+                app = create_app(
+                    Settings(mongodb_uri=mongodb_uri, mongodb_database=name, **settings),
+                    Timings(registry_lag_seconds=0),
+                )
+                running[key] = SharedServer(stack.enter_context(live_server(app, lifespan="on")), name)
+            return running[key]
+
+        yield server
+
+
+@pytest.fixture
+def shared_server(
+    request: pytest.FixtureRequest, running_servers: Callable[..., SharedServer], databases: DatabasePool
+) -> Iterator[SharedServer]:
+    """Yield the server with the settings in the mark `server_settings` of the module."""
+    [mark] = request.node.iter_markers("server_settings")
+    server = running_servers(**mark.kwargs)
+    yield server
+    assert databases.empty(server.database_name), "a test changed indexes or left too many documents"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from websockets.typing import Subprotocol
 
 from app.server.application import create_app
 from app.settings import Settings
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.live_server import live_server
 
 PROJECT: Final = "acme/endpoints"
@@ -74,11 +75,13 @@ class Server:
         return self.client.post("/graphql", json={"query": query, **more})
 
 
-def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[Server]:
-    """Run a server with the settings and yield it, for use in a fixture."""
+def serving(
+    mongodb_uri: str, database_name: str, timings: Timings = DEFAULT_TIMINGS, /, **settings: Any
+) -> Iterator[Server]:
+    """Run a server with the timings and settings and yield it, for use in a fixture."""
     given = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **settings)
     with (
-        live_server(create_app(given), lifespan="on") as host,
+        live_server(create_app(given, timings), lifespan="on") as host,
         httpx.Client(base_url=f"http://{host}", timeout=60) as client,
     ):
         yield Server(host, client)

@@ -17,7 +17,7 @@ from app.backups import FORMAT, BackupError, BackupWriter, DocumentCount, record
 from app.cli import main
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.database import Database, indexes, project_registry
+from stores.database import Database, indexes
 from stores.errors import BadInputError
 from stores.migrations import schema_version
 from stores.migrations.calls_backfill import CallsBackfill
@@ -142,11 +142,10 @@ async def test_backup_is_a_snapshot_during_writes(
     assert await CallsStore(database).count("acme/chat", None, None) == 20 + written
 
 
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 async def test_running_purge_continues_after_restore(
-    database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     stores = await filled(database)
     await stores.calls.write([start(number) for number in range(100, 2_100)])
     purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))
@@ -161,7 +160,7 @@ async def test_running_purge_continues_after_restore(
 
     assert counts["purges"] == 1
     assert counts["calls"] > 0
-    again = Stores(Database(database._client, empty))
+    again = Stores(Database(database._client, empty, timings=database.timings))
     assert await again.purges.unfinished() == ["acme/chat"]
     assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()

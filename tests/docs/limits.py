@@ -4,20 +4,21 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES, WAIT_SECONDS
+from app.admission import DOCUMENT_SLOT_CHARACTERS, MAX_DOCUMENTS, MAX_QUERIES
 from app.graphql_http.multipart import MAX_FILES
-from app.http import connections
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
-from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
+from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, HTTPProtocol
 from app.settings import PREFIX, Settings, text
 from app.websocket import endpoint, protocol
 from graphql_schema.execution.executor import MAX_CONCURRENT_ROOT_FIELDS
 from stores.database import connection
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
+from stores.timings import DEFAULT_TIMINGS
 
-_BUSY: Final = f"503 `UNAVAILABLE` after {WAIT_SECONDS:g} s"
-_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {WAIT_SECONDS:g} s"
+_BUSY: Final = f"503 `UNAVAILABLE` after {DEFAULT_TIMINGS.slot_wait_seconds:g} s"
+_CLIENT_TIMEOUT: Final = f"{DEFAULT_TIMINGS.client_timeout_seconds:g}"
+_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {DEFAULT_TIMINGS.slot_wait_seconds:g} s"
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -31,7 +32,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     "Requests and connections": (
         (
             "Request head: request line, headers and trailers",
-            f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} headers, {HEAD_SECONDS:g} s",
+            f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} headers, {HTTPProtocol.head_seconds:g} s",
             "431 or 408, then the server closes the connection",
         ),
         ("Body, WebSocket message", "MAX_BODY_BYTES", f"{_TOO_LARGE}; WebSocket close code 1009"),
@@ -44,7 +45,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{WRITE_SECONDS:g} s; {connections.TIMEOUT_SECONDS} s for event streams and WebSockets",
+            f"{HTTPProtocol.write_seconds:g} s; {_CLIENT_TIMEOUT} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),

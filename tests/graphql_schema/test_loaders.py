@@ -58,7 +58,7 @@ async def test_failure_reaches_all_waiters_and_is_not_cached() -> None:
     assert await load(loaders, doubler.find, 1, 2) == 2
 
 
-async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timed_out_load_is_not_repeated_for_a_while() -> None:
     loaders, loaded, failing = Loaders(), list[int](), [StoreTimeoutError("too slow")]
 
     async def find(keys: Sequence[int], _: int) -> dict[int, int]:
@@ -74,7 +74,7 @@ async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.Mo
 
     assert await load(loaders, find, 3, 3) == 7, "another question"
     assert loaded == [1, 3]
-    monkeypatch.setattr("graphql_schema.context.FAILURE_SECONDS", 0)
+    loaders.failure_seconds = 0
     failing.append(StoreTimeoutError("again"))
     with pytest.raises(StoreTimeoutError, match="again"):
         await load(loaders, find, 4, 4)

@@ -6,7 +6,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import times
 from stores.calls import CallsStore
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.retention.rules import DAY
 from stores.security.access import ANONYMOUS_ADMIN
 from tests.graphql_schema.conftest import Answer, Run
@@ -85,9 +85,8 @@ async def test_rule_is_previewed_set_applied_and_removed(administer: Run, run: R
 
 
 @pytest.mark.usefixtures("logged")
-async def test_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
+async def test_project_is_purged(administer: Run, run: Run) -> None:
     last = (
         '{ lastPurge(projectId: "acme/chat") { isDone endedAt waitsUntil calls } '
         'project(projectId: "acme/chat") { id } }'

@@ -5,7 +5,7 @@ import pytest
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.security.access import ANONYMOUS_ADMIN
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -115,11 +115,8 @@ async def test_unselected_fields_are_not_read(run: Run, commands: Commands) -> N
 
 
 @pytest.mark.usefixtures("_stored")
-async def test_only_administrators_switch_an_index(
-    schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
+async def test_only_administrators_switch_an_index(schema: LoomSchema, database: Database, run: Run) -> None:
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")
     stores = Stores(database)

@@ -21,7 +21,7 @@ from stores.calls.events import change_stream
 from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_timestamp, token_after_timestamp
 from stores.concurrency.quotas import Limiter
 from stores.concurrency.time_slices import SharedTimeSlices, cooperative
-from stores.database import Collection
+from stores.database import Database
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues
 from stores.times import DurationHistogram
@@ -39,8 +39,6 @@ _MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
 
 _MAX_NAMED_PROJECTS: Final = 100
 """Projects that the stream filters by name; with more, it covers all projects."""
-_UNWATCHED_SECONDS: Final = 60
-"""Seconds for which the stream still covers projects without subscribers, many of which return."""
 _PAUSE_SECONDS: Final = 0.5
 _SLICE_SECONDS: Final = 0.01
 """Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""
@@ -251,14 +249,14 @@ class FanOut:
 
     def __init__(
         self,
-        calls: Collection,
+        database: Database,
         cursors: Cursors,
         max_subscribers: int = MAX_SUBSCRIBERS,
         max_bytes: int = MAX_BYTES,
         max_events: int = MAX_EVENTS,
         max_per_caller: int | None = None,
     ) -> None:
-        self._calls = calls
+        self._database = database
         self._cursors = cursors
         max_per_caller = max_subscribers if max_per_caller is None else max_per_caller
         self.limiter = Limiter(max_subscribers, _too_many_subscriptions, max_per_caller)
@@ -370,7 +368,7 @@ class FanOut:
 
     @property
     def _is_fresh(self) -> bool:
-        return time.monotonic() < self._opened_at + _UNWATCHED_SECONDS
+        return time.monotonic() < self._opened_at + self._database.timings.unwatched_seconds
 
     def _channel(self, event_filter: EventFilter) -> Channel:
         channels = self._channels.setdefault(event_filter.project_id, {})
@@ -414,8 +412,8 @@ class FanOut:
         """Read changes until other projects need to be covered."""
         project_ids = None if len(self._watchers) > _MAX_NAMED_PROJECTS else list(self._watchers)
         # After a drop, the stream starts after the event that ended the previous one.
-        token = await change_stream.current_token(self._calls) if self._restarts else self._token
-        async with change_stream.open_stream(self._calls, project_ids, token) as stream:
+        token = await change_stream.current_token(self._database.calls) if self._restarts else self._token
+        async with change_stream.open_stream(self._database.calls, project_ids, token) as stream:
             self._restarts = False
             self._update_coverage(project_ids, stream.start)
             while self._watchers and not self._is_closed and self._covers_watched_projects():

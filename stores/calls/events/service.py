@@ -40,7 +40,7 @@ class CallEvents:
         self._database = database
         self._cursors = Cursors(database)
         self.fan_out = FanOut(
-            database.calls, self._cursors, max_subscribers, max_bytes, max_per_caller=max_subscribers_per_caller
+            database, self._cursors, max_subscribers, max_bytes, max_per_caller=max_subscribers_per_caller
         )
         """The shared change stream, also for metrics."""
         self._lookup_slots = asyncio.Semaphore(MAX_LOOKUPS)

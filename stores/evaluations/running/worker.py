@@ -85,10 +85,8 @@ MAX_WAIT_SECONDS: Final = 60.0
 _DATABASE_ERRORS: Final = (UnavailableError, errors.StoreTimeoutError, errors.ConflictError)
 """Errors of the database, not of the request."""
 _WRITE_ATTEMPTS: Final = 10
-_RETRY_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 5.0
 """Pause before a run is resumed that stopped because of the database or a purge."""
-_RENEW_SECONDS: Final = 1.0
 
 _CONCURRENT_JUDGES: Final = 4
 """Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
@@ -353,7 +351,7 @@ class RowWorker:
             name, judge.op, inputs, lambda: judge.model.request_for_text(judge.prompt.fill(values))
         )
         if ended.exception is None:
-            await _retried(lambda: self._store_score(judge, name, ended.output))
+            await self._run.retried(lambda: self._store_score(judge, name, ended.output))
         return ended
 
     async def _store_score(self, judge: Judge, name: str, output: object) -> None:
@@ -489,10 +487,10 @@ class RunWorker:
             await self._lease.hand_over()
 
     async def _run_and_end(self) -> None:
-        lease, order = self._lease, self.order
+        lease, order, renew_seconds = self._lease, self.order, self.sources.database.timings.run_renew_seconds
         end: Coroutine[Any, Any, object]
         try:
-            await lease.run(self._work(), self._check_run, _RENEW_SECONDS, self._wake)
+            await lease.run(self._work(), self._check_run, renew_seconds, self._wake)
         except LeaseLostError:
             raise
         except _DeletedError:
@@ -513,7 +511,7 @@ class RunWorker:
         else:
             end = self._close()
         # The lease is still renewed while the end is written.
-        await lease.run(end, pause_seconds=_RENEW_SECONDS)
+        await lease.run(end, pause_seconds=renew_seconds)
 
     async def _check_run(self) -> None:
         """Renew the lease.
@@ -591,17 +589,21 @@ class RunWorker:
                 results |= {name: ended for name, ended in zip(batch, found, strict=True) if ended}
         return results
 
+    async def retried(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await `write`, again after each pause while the database is unavailable."""
+        return await retried(write, repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1))
+
     async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; strip and store again those that are rejected.
 
         Returns the problem of each rejected item by position.
         """
-        rejected = await _retried(lambda: self.sources.calls.write_partly(items))
+        rejected = await self.retried(lambda: self.sources.calls.write_partly(items))
         problems = {position: f"The value cannot be stored: {error.message}" for position, error in rejected.items()}
         for position, problem in problems.items():
             without_content(items[position], problem)
         if problems:
-            await _retried(lambda: self.sources.calls.write([items[position] for position in problems]))
+            await self.retried(lambda: self.sources.calls.write([items[position] for position in problems]))
         return problems
 
     async def _pages(self) -> AsyncIterator[list[Example]]:
@@ -663,10 +665,6 @@ class RunWorker:
         criteria = calls_match(order.project_id) | {"trace_id": order.trace_id, **match}
         cursor = database.calls.find(criteria, {"id": 1, "_id": 0}, limit=1_000)
         return [call["id"] for call in await database.query(cursor.to_list(None))]
-
-
-async def _retried(write: Callable[[], Awaitable[_Result]]) -> _Result:
-    return await retried(write, repeat(_RETRY_SECONDS, _WRITE_ATTEMPTS - 1))
 
 
 @asynccontextmanager

@@ -10,12 +10,14 @@ import pytest
 
 from app.admission import MAX_QUERIES, OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
+from stores.timings import Timings
 from tests.app.endpoints import TYPENAME, Server, answered, serving
 from tests.app.graphql_http.test_cancellation import COUNT as SLOW_COUNT
 from tests.app.graphql_http.test_cancellation import slowed
 from tests.waiting import TIMEOUT, until, until_found
 
 COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'
+HASTY = Timings(slot_wait_seconds=0.05)
 
 
 async def held(operation_limiter: OperationLimiter, payer: str, released: asyncio.Event) -> str:
@@ -175,9 +177,8 @@ async def test_slots_are_all_free_after_many_operations() -> None:
 
 
 @pytest.fixture
-def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("app.admission.WAIT_SECONDS", 0.05)
-    yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
+def narrow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
+    yield from serving(mongodb_uri, database_name, HASTY, max_operations=1, max_connection_operations=10)
 
 
 async def test_subscriptions_use_no_slot(narrow: Server) -> None:
@@ -219,14 +220,12 @@ async def test_caller_over_the_subscription_limit_is_refused(
 async def test_http_response_without_a_slot_has_retry_after(
     mongodb_uri: str,
     database_name: str,
-    monkeypatch: pytest.MonkeyPatch,
     limits: dict[str, int],
     status: int,
     code: str,
     setting: str,
 ) -> None:
-    monkeypatch.setattr("app.admission.WAIT_SECONDS", 0.05)
-    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
+    with slowed(mongodb_uri, database_name, HASTY, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 
             async def posted(query: str) -> httpx.Response:

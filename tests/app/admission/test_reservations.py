@@ -18,9 +18,9 @@ from app.graphql_http.endpoint import GraphQLHTTP
 from app.websocket.endpoint import GraphQLWebSocket
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
+from stores.timings import Timings
 from tests.live_server import live_server
 from tests.waiting import until
 
@@ -81,10 +81,9 @@ def is_full(request_budget: RequestBudget) -> bool:
 
 
 @pytest.fixture
-async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
+async def request_budget() -> RequestBudget:
     """Return an intake without large slots, which refuses a request after a short wait if it exceeds the budget."""
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
-    return RequestBudget(ROOM, large_slots=0)
+    return RequestBudget(ROOM, large_slots=0, timings=Timings(budget_wait_seconds=0.05))
 
 
 class Exchange:

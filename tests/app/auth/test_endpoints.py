@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.auth.sessions import FRESH_SECONDS, KeyCache
+from app.auth.sessions import KeyCache
 from app.commands.dispatch import parser
 from app.otlp.grpc_server import SERVICE
 from app.server.application import create_app
@@ -30,6 +30,7 @@ from stores import times
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
+from stores.timings import DEFAULT_TIMINGS
 from tests.app.auth.conftest import CALL, OURS, THEIRS, Keyed
 from tests.app.event_stream import Event, events_of, first_of, streaming
 from tests.free_ports import free_port
@@ -327,7 +328,7 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         has_ended.set()
 
     monkeypatch.setattr(KeyCache, "_watch", hang)
-    await asyncio.sleep(3 * FRESH_SECONDS)  # the watchers of other tests have ended by then
+    await asyncio.sleep(3 * DEFAULT_TIMINGS.key_fresh_seconds)  # the watchers of other tests have ended by then
     yield
     is_over.set()
     assert has_started.is_set(), "the watcher of a test before was still there"

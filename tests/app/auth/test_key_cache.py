@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.auth import sessions
 from app.auth.sessions import KeyCache
 from stores.database import Database
 from stores.keys import KeysStore
@@ -30,9 +29,8 @@ class SlowAnswers(KeysStore):
         return found
 
 
-async def test_read_in_flight_at_revocation_is_not_cached(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
+@pytest.mark.timings(key_trusted_seconds=0.05, key_fresh_seconds=0.01)
+async def test_read_in_flight_at_revocation_is_not_cached(database: Database) -> None:
     keys = SlowAnswers(database)
     made = await keys.create([Grant("*", Role.READER)])
     known = KeyCache(keys)
@@ -69,11 +67,10 @@ class Unreadable(KeysStore):
         return await super().change_number()
 
 
+@pytest.mark.timings(key_trusted_seconds=0.05, key_fresh_seconds=0.01)
 async def test_key_that_expires_after_a_failed_read_is_refused(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sessions, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     made = await keys.create([Grant("*", Role.READER)])
     known = KeyCache(keys)
@@ -91,8 +88,8 @@ async def test_key_that_expires_after_a_failed_read_is_refused(
     await known.close()
 
 
-async def test_key_cache_closes_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "FRESH_SECONDS", 0.01)
+@pytest.mark.timings(key_fresh_seconds=0.01)
+async def test_key_cache_closes_while_keys_cannot_be_read(database: Database) -> None:
     keys = Unreadable(database, settle_seconds=0)
     keys.is_refused = True
     known = KeyCache(keys)

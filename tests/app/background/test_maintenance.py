@@ -16,7 +16,7 @@ from app.settings import Settings
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.database.leases import Lease
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
@@ -27,11 +27,12 @@ from stores.retention import Outcome, Report, RetentionStore, Rule
 from stores.retention.rules import DAY
 from stores.retention.sweep import Sweep
 from stores.text_search import Method, TextSearchStore, indexing
+from stores.timings import Timings
 from tests.app import command
 from tests.commands import Commands
 from tests.docs.pages import page
 from tests.live_server import live_server
-from tests.stores.calls.builders import PROJECT, SECOND, end, start
+from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
 from tests.waiting import until, until_found
 
@@ -53,9 +54,8 @@ def own(mongodb_uri: str, database: Database) -> dict[str, str]:
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
 
-async def test_server_runs_text_indexing(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
+async def test_server_runs_text_indexing(mongodb_uri: str, database: Database, timings: Timings) -> None:
     await fill(database, 20)
     search = TextSearchStore(database)
     await search.set_index(PROJECT, is_on=True)
@@ -65,7 +65,7 @@ async def test_server_runs_text_indexing(mongodb_uri: str, database: Database, m
         index = await search.index(PROJECT)
         return bool(index and index.is_ready)
 
-    with live_server(create_app(settings), lifespan="on"):
+    with live_server(create_app(settings, timings), lifespan="on"):
         await until_found(is_ready)
 
     index = await search.index(PROJECT)
@@ -159,10 +159,15 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-    process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
-    await until_found(lambda: database.search_segments.find_one({}))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    async with await database._client.start_session() as session:
+        # The build waits for this transaction when it marks the call, so it cannot end before the kill.
+        session.start_transaction()
+        await database.calls.update_one({"id": call_id(count - 500)}, {"$set": {"op_name": "held"}}, session=session)
+        process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
+        await until_found(lambda: database.search_segments.find_one({}))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        await session.abort_transaction()
 
     search = TextSearchStore(database)
     killed = await search.index(PROJECT)

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from app import background
 from app.background import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
@@ -100,6 +99,7 @@ async def test_two_processes_migrate_correctly_and_log_it(
     assert "LoomQL is up.\n" in output
 
 
+@pytest.mark.timings(backfill_retry_seconds=0)
 async def test_refused_migration_is_retried_and_logged_once(
     old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,7 +112,6 @@ async def test_refused_migration_is_retried_and_logged_once(
         return await advance(self)
 
     monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
-    monkeypatch.setattr(background, "_BACKFILL_RETRY_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.cli import main
 from app.commands import projects
 from stores import times
 from stores.calls import CallsStore
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.retention.rules import DAY
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 
@@ -37,6 +38,7 @@ def command(
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", stored.calls.database.name)
     monkeypatch.setattr("sys.stdin", StringIO())
+    monkeypatch.setattr(Database, "open", partial(Database.open, timings=stored.timings))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         try:
@@ -95,9 +97,8 @@ def test_purge_needs_the_project_id_twice(
         assert database.calls.find_one() is None
 
 
+@pytest.mark.timings(registry_lag_seconds=2, write_margin_seconds=1)
 def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "300")
@@ -111,9 +112,8 @@ def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monk
     assert shown
 
 
+@pytest.mark.timings(registry_lag_seconds=2, write_margin_seconds=1)
 def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
     monkeypatch.setattr(projects, "_LINE_SECONDS", 0.5)
 
     code, _, err = command("project", "purge", PROJECT, "--confirm", PROJECT)

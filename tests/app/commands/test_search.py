@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from app.cli import main
 from stores.calls import CallsStore
-from stores.database import Database, project_registry
+from stores.database import Database
+from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, end, start
 
 Command = Callable[..., tuple[int, str, str]]
@@ -21,8 +23,8 @@ async def command(
 
     It returns the exit code, stdout and stderr.
     """
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 1)
+    hasty = Timings(registry_lag_seconds=0, write_margin_seconds=1)
+    monkeypatch.setattr(Database, "open", partial(Database.open, timings=hasty))
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)

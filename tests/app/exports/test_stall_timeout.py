@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.exports import endpoint
 from app.exports.endpoint import StallTimeoutResponse
 
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
@@ -46,13 +45,13 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
             await asyncio.Event().wait()
 
     made = StallTimeoutResponse(content.parts(), "text/plain", lambda: ended.append("ended"))
+    made.stalled_seconds = 30 if is_gone else 0.01
     await made(SCOPE, receive, send)
     return ended
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
-async def test_no_chunk_is_produced_before_the_client_reads(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
-    monkeypatch.setattr(endpoint, "STALLED_SECONDS", 30 if is_gone else 0.01)
+async def test_no_chunk_is_produced_before_the_client_reads(is_gone: bool) -> None:  # noqa: FBT001 -- a case
     content = Content()
 
     ended = await answer(content, is_gone=is_gone)

@@ -19,6 +19,8 @@ from app.settings import Settings
 from stores.database import Database
 from stores.digests import bytes_digest
 from stores.files.uploads import CHUNK_BYTES, HELD_BYTES
+from stores.timings import Timings
+from tests.app.conftest import SharedServer
 from tests.live_server import live_server
 from tests.stores.files.streams import stored_counts
 
@@ -27,13 +29,19 @@ HELLO_URL = f"/files/acme/files/{HELLO}"
 LARGE = random.Random(2).randbytes(9 * CHUNK_BYTES + 5)
 LIMIT = 3_000_000
 
+pytestmark = pytest.mark.server_settings(max_file_bytes=LIMIT)
+
 
 @pytest.fixture
-async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_file_bytes=LIMIT)
-    with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
-            yield client
+def database_name(shared_server: SharedServer) -> str:
+    """Return the name of the shared server's database, for servers with other settings, too."""
+    return shared_server.database_name
+
+
+@pytest.fixture
+async def client(shared_server: SharedServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=30) as client:
+        yield client
 
 
 async def put(client: httpx.AsyncClient, content: bytes, name: str = "") -> str:
@@ -395,11 +403,10 @@ async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, dat
 
 
 async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
-    mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    mongodb_uri: str, database_name: str, database: Database
 ) -> None:
-    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
-    with live_server(create_app(settings), lifespan="on") as host:
+    with live_server(create_app(settings, Timings(budget_wait_seconds=0.05)), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             go_on = asyncio.Event()
 
@@ -423,11 +430,10 @@ async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
 
 
 async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
-    mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    mongodb_uri: str, database_name: str, database: Database
 ) -> None:
-    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
-    with live_server(create_app(settings), lifespan="on") as host:
+    with live_server(create_app(settings, Timings(budget_wait_seconds=0.05)), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             go_on, end = [asyncio.Event() for _ in range(2)], asyncio.Event()
 

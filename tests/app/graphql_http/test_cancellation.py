@@ -14,8 +14,9 @@ import pytest
 from pymongo import MongoClient
 
 from stores.database import Database
-from stores.keys import TRUSTED_SECONDS, KeysStore
+from stores.keys import KeysStore
 from stores.security.access import Grant, Role
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.app.endpoints import Server, answered, serving
 from tests.app.event_stream import EVENTS
 from tests.waiting import TIMEOUT, until
@@ -43,9 +44,9 @@ class Slow:
 
 
 @contextmanager
-def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:
+def slowed(mongodb_uri: str, name: str, timings: Timings = DEFAULT_TIMINGS, /, **settings: Any) -> Iterator[Slow]:
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        for server in serving(mongodb_uri, name, **settings):
+        for server in serving(mongodb_uri, name, timings, **settings):
             rows = [
                 {"_id": n, "project_id": PROJECT, "id": str(n), "visible": True, "started_at": n} for n in range(ROWS)
             ]
@@ -179,7 +180,7 @@ async def test_key_is_checked_while_reads_use_all_connections(
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with hanging(slow, CONNECTIONS, greedy):
             await until(lambda: len(slow.reads()) == CONNECTIONS)
-            await asyncio.sleep(TRUSTED_SECONDS)
+            await asyncio.sleep(DEFAULT_TIMINGS.key_trusted_seconds)
 
             assert (await response_to(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
 

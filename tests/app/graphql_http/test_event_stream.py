@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import httpx
@@ -14,11 +15,12 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry import scalars
 
+from app.admission import Admission
 from app.graphql_http.endpoint import GraphQLHTTP, next_event
-from app.http import connections
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.json import codec
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, results_of, streaming
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, Mutation, agent_of, page
 from tests.app.example_api import Query as ExampleQuery
@@ -83,11 +85,23 @@ class Subscription:
 schema = LoomSchema(Query, Mutation, Subscription, limits=Limits(max_aliases=1))
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    endpoint = GraphQLHTTP(schema, agent_of, MAX_BODY_BYTES, page)
+@contextmanager
+def serving(timings: Timings) -> Iterator[str]:
+    endpoint = GraphQLHTTP(schema, agent_of, MAX_BODY_BYTES, page, Admission(timings=timings))
     with live_server(Starlette(routes=[Route("/graphql", endpoint)])) as host:
         yield f"http://{host}"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[str]:
+    with serving(DEFAULT_TIMINGS) as address:
+        yield address
+
+
+@pytest.fixture
+def address(shared: str, timings: Timings) -> Iterator[str]:
+    with nullcontext(shared) if timings == DEFAULT_TIMINGS else serving(timings) as address:
+        yield address
 
 
 @pytest.fixture
@@ -223,9 +237,8 @@ async def test_disconnect_closes_the_subscription_at_once(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_idle_stream_sends_keepalive_comments(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
-
+@pytest.mark.timings(beat_seconds=0.05)
+async def test_idle_stream_sends_keepalive_comments(client: httpx.AsyncClient) -> None:
     async with streaming(client, "subscription { forever }") as events:
         first = [await anext(events) for _ in range(5)]
 
@@ -264,11 +277,8 @@ def test_line_break_in_json_text_does_not_end_the_data(line_break: str) -> None:
     assert next_event(codec.dumps({"data": text})) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
 
 
-async def test_client_that_does_not_read_is_disconnected(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.3)
-
+@pytest.mark.timings(client_timeout_seconds=0.3)
+async def test_client_that_does_not_read_is_disconnected(client: httpx.AsyncClient) -> None:
     async with streaming(client, "subscription { flood }"):
         await until(lambda: Watchers.count == 1)
         await until(lambda: Watchers.count == 0)

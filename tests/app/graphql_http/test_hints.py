@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import count
 from typing import Any, cast
@@ -17,7 +18,6 @@ from strawberry.types import ExecutionResult
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-import graphql_schema.engine.hints
 from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.protocol import WebSocketProtocol
@@ -33,6 +33,7 @@ from stores.hints import store as hints_store
 from stores.keys import KeysStore
 from stores.query import Query
 from stores.security.access import Grant, Role
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.commands import Commands
 from tests.graphql_schema.query_trees import Tree, eq, field, lit
 from tests.live_server import live_server
@@ -48,9 +49,9 @@ CALLS = """
 
 
 @pytest.fixture
-async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+async def client(mongodb_uri: str, database_name: str, timings: Timings) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as host:
+    with live_server(create_app(settings, timings), lifespan="on", ws=WebSocketProtocol) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
             yield client
 
@@ -346,9 +347,7 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
 
 
-async def test_name_cache_is_shared_per_project_and_bounded(
-    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_name_cache_is_shared_per_project_and_bounded(database: Database, calls: CallsStore) -> None:
     usage = [{model: {"total_tokens": 7} for model in ("gpt-4o", "x" * 400, f"model-{each}")} for each in range(300)]
     starts = [start(number, op_name=f"op-{number}") for number in range(300)]
     await calls.write([*starts, *(end(number, summary={"usage": each}) for number, each in enumerate(usage))])
@@ -362,7 +361,7 @@ async def test_name_cache_is_shared_per_project_and_bounded(
     assert max(map(len, names.models)) < 300
     # The model may be one of those that the sample does not keep.
     assert await store.hints_for(PROJECT, [unknown], None) == [[]]
-    monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
+    database.timings = replace(database.timings, sample_cache_seconds=0)
     await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
     assert len(store._samples._cache) == 1  # expired parts of samples are removed as new ones are kept
 
@@ -395,7 +394,7 @@ async def test_result_waits_a_second_for_all_its_hints(
 
     async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
         started.append(project_id)
-        await asyncio.sleep(graphql_schema.engine.hints.WAIT_SECONDS * 0.6)
+        await asyncio.sleep(DEFAULT_TIMINGS.hints_seconds * 0.6)
         return []
 
     monkeypatch.setattr(HintsStore, "_missing_project_hints", slow)
@@ -565,12 +564,12 @@ async def test_hints_name_no_project_that_the_key_cannot_read(
             assert "hints" not in refused.json().get("extensions", {})
 
 
+@pytest.mark.timings(sample_read_seconds=30, hints_seconds=60)
 async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     client: httpx.AsyncClient,
     calls: CallsStore,
     database: Database,
     commands: Commands,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The calls are near the size limit of a stored call."""
     text = "x" * 3_500_000
@@ -578,15 +577,12 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
         await calls.write([start(number, inputs={"messages": [text]})])
     before = len(commands.sent)
 
-    await asyncio.wait(
-        [asyncio.ensure_future(HintsStore(database).hints_for(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
-    )
+    usual = HintsStore(Database(database._client, database.calls.database.name))
+    await asyncio.wait([asyncio.ensure_future(usual.hints_for(PROJECT, [condition(eq("inputs.mesages", "x"))], None))])
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
-    monkeypatch.setattr(sample, "READ_SECONDS", 30.0)
-    monkeypatch.setattr(graphql_schema.engine.hints, "WAIT_SECONDS", 60.0)
     patient = await hints_of(client, eq("inputs.mesages", "x"))
-    monkeypatch.setattr(sample, "READ_SECONDS", 0.0001)
-    none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))
+    database.timings = replace(database.timings, sample_read_seconds=0.0001)
+    [none_in_time] = await HintsStore(database).hints_for(PROJECT, [condition(eq("inputs.mesages.more", "x"))], None)
 
     assert sent[0]["pipeline"][3] == {"$limit": 2}
     assert all(0 < body["maxTimeMS"] <= 250 for body in sent)

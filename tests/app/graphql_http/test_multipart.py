@@ -16,6 +16,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
+from tests.app.conftest import SharedServer
 from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.files.streams import stored_counts
@@ -29,15 +30,19 @@ MAP = {"0": ["variables.file"]}
 LARGE = random.Random(3).randbytes(5 * CHUNK_BYTES)
 LIMIT = 3_000_000
 
+pytestmark = pytest.mark.server_settings(max_file_bytes=LIMIT, max_body_bytes=100_000)
+
 
 @pytest.fixture
-async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(
-        mongodb_uri=mongodb_uri, mongodb_database=database_name, max_file_bytes=LIMIT, max_body_bytes=100_000
-    )
-    with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
-            yield client
+def database_name(shared_server: SharedServer) -> str:
+    """Return the name of the shared server's database, for servers with other settings, too."""
+    return shared_server.database_name
+
+
+@pytest.fixture
+async def client(shared_server: SharedServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=30) as client:
+        yield client
 
 
 def part(name: str, content: bytes, file_name: str | None = None) -> bytes:

@@ -16,8 +16,8 @@ import pytest
 
 from app.observability.logs import AuditFile
 from stores.calls import CallsStore
-from stores.database import project_registry
 from stores.security import audit
+from stores.timings import Timings
 from tests.app.command import loomql, run_in_process
 from tests.app.command import serving as serving_process
 from tests.app.endpoints import Server, serving
@@ -35,11 +35,9 @@ CREATE = f"""mutation {{
 
 
 @pytest.fixture
-def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(mongodb_uri: str, database_name: str) -> Iterator[Server]:
     # A purge waits for late writers, and this test has none.
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
-    yield from serving(mongodb_uri, database_name, admin=True)
+    yield from serving(mongodb_uri, database_name, Timings(registry_lag_seconds=0, write_margin_seconds=0), admin=True)
 
 
 def entries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

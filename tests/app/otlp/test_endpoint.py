@@ -26,6 +26,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
+from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, otlp_json, request, span, span_id
@@ -289,19 +290,17 @@ async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture
-async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+async def narrow(mongodb_uri: str, database_name: str, timings: Timings) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of a server with room for one body of 100,000 bytes at a time."""
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=100_000)
-    with live_server(create_app(settings), lifespan="on") as host:
+    with live_server(create_app(settings, timings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             yield client
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_sender_over_the_limit_gets_retry_after(
-    narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stores.concurrency.quotas._WAIT_SECONDS", 0.05)
+@pytest.mark.timings(budget_wait_seconds=0.05)
+async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient, encoding: str) -> None:
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

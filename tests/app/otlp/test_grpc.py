@@ -19,10 +19,10 @@ from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
 from app.runtime import Shutdown
 from stores.calls import CallsStore
-from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
+from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
@@ -159,19 +159,19 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
 
 
 @pytest.fixture
-async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Channel]:
-    """Yield a channel to a server that receives one message at a time, for at most a second each."""
+async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch, timings: Timings) -> AsyncIterator[Channel]:
+    """Yield a channel to a server that receives one message at a time."""
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
     address = GrpcAddress("127.0.0.1", free_port())
     async with (
-        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody),
+        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, timings=timings),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
 
 
 @pytest.mark.parametrize("is_silent", [False, True], ids=["it comes", "it never comes"])
+@pytest.mark.timings(message_seconds=1)
 async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_silent: bool) -> None:
     goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
 
@@ -195,9 +195,8 @@ async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_s
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 60.0)
-    monkeypatch.setattr(grpc_server, "_SLOT_SECONDS", 0.2)
+@pytest.mark.timings(slot_wait_seconds=0.2)
+async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) -> None:
     name = f"/{SERVICE}/Export"
 
     async def never() -> AsyncIterator[bytes]:
@@ -216,8 +215,8 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
 
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 60.0)
-    address, request_budget, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
+    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
+    request_budget = RequestBudget(100_000, timings=Timings(budget_wait_seconds=60))
     async with (
         GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,

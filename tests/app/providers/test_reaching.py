@@ -369,7 +369,7 @@ async def test_failed_image_download_is_reported(
 async def test_download_that_makes_no_progress_fails_before_the_timeout(
     providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_STALL_SECONDS", 0.2)
+    monkeypatch.setattr(client.ProviderClient, "stall_seconds", 0.2)
 
     with pytest.raises(ProviderError, match="cannot be downloaded"):
         async with asyncio.timeout(10):

@@ -10,7 +10,6 @@ import pytest
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
-from app import runtime
 from app.runtime import WorkerSupervisor
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -37,11 +36,9 @@ def workers() -> Iterator[WorkerSupervisor]:
     made.sockets[0].close()
 
 
-def test_second_signal_reaches_the_remaining_workers(
-    workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_signal_reaches_the_remaining_workers(workers: WorkerSupervisor) -> None:
     """The signal arrives during the wait for the first worker, which has ended when the supervisor forwards it."""
-    monkeypatch.setattr(runtime, "_POLL_SECONDS", 60)
+    workers.poll_seconds = 60
     workers.signal_queue.append(signal.SIGTERM)
 
     workers.join_all()

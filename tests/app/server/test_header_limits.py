@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from starlette.applications import Starlette
@@ -13,8 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.browser_security import HEADERS
-from app.server import http_protocol
-from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, HTTPProtocol
 from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
 
@@ -46,24 +46,34 @@ async def deny(websocket: WebSocket) -> None:
     await websocket.send_denial_response(PlainTextResponse("Come with a key.", 401))
 
 
-@pytest.fixture
-def host() -> Iterator[tuple[str, int]]:
+class Hasty(HTTPProtocol):
+    head_seconds = 0.2
+    linger_seconds = 0
+
+
+@contextmanager
+def served(protocol: type[HTTPProtocol]) -> Iterator[tuple[str, int]]:
     routes = [
         Route("/size", size, methods=["POST"]),
         WebSocketRoute("/socket", accept),
         WebSocketRoute("/denied", deny),
     ]
-    with live_server(Starlette(routes=routes), ws=WebSocketProtocol) as address:
+    with live_server(Starlette(routes=routes), http=protocol, ws=WebSocketProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
-    """Return a server that allows a fifth of a second for a head and closes at once after a refusal."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(http_protocol, "_LINGER_SECONDS", 0)
-    return host
+def host() -> Iterator[tuple[str, int]]:
+    with served(HTTPProtocol) as host:
+        yield host
+
+
+@pytest.fixture
+def hurried() -> Iterator[tuple[str, int]]:
+    """Yield a server that allows a fifth of a second for a head and closes at once after a refusal."""
+    with served(Hasty) as host:
+        yield host
 
 
 def answer(client: socket.socket) -> bytes:

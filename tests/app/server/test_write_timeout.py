@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.server import http_protocol
+from app.server.http_protocol import HTTPProtocol
 from tests.live_server import live_server
 
 LARGE = b"x" * 30_000_000
@@ -21,11 +21,14 @@ async def large(_request: Request) -> Response:
     return Response(LARGE)
 
 
+class Hasty(HTTPProtocol):
+    write_seconds = 1.0
+
+
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+def client() -> Iterator[socket.socket]:
     """Yield a client of a server that waits one second for it to read."""
-    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 1.0)
-    with live_server(Starlette(routes=[Route("/", large)])) as address:
+    with live_server(Starlette(routes=[Route("/", large)]), http=Hasty) as address:
         name, _, port = address.partition(":")
         with socket.create_connection((name, int(port)), timeout=30) as client:
             yield client

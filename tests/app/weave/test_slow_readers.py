@@ -6,16 +6,12 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.http import connections
 from app.weave.completions import _Lines
 from stores.completions import CompletionEvent
 from tests.waiting import until
 
 
-async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.05)
+async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot() -> None:
     sent, is_closed = list[Message](), asyncio.Event()
 
     async def events() -> AsyncGenerator[CompletionEvent, None]:
@@ -37,7 +33,9 @@ async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
 
     source = events()
     first = await anext(source)
-    answering = asyncio.create_task(_Lines(first, source)({"type": "http", "method": "POST"}, receive, send))
+    lines = _Lines(first, source)
+    lines.timeout_seconds = 0.05
+    answering = asyncio.create_task(lines({"type": "http", "method": "POST"}, receive, send))
 
     await until(answering.done)
     with pytest.raises(TimeoutError):

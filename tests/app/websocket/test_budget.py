@@ -23,19 +23,20 @@ from app.graphql_http.endpoint import GraphQLHTTP
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket import protocol
 from app.websocket.endpoint import GraphQLWebSocket
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
+from stores.timings import Timings
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.waiting import until
+
+pytestmark = pytest.mark.timings(budget_wait_seconds=0.1)
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 TIMEOUT = 30
@@ -80,10 +81,9 @@ class QueueWatch(WebSocketProtocol):
 
 
 @pytest.fixture
-async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
+async def request_budget(timings: Timings) -> RequestBudget:
     """Return an intake without large slots, with a short wait."""
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.1)
-    return RequestBudget(BUDGET, large_slots=0)
+    return RequestBudget(BUDGET, large_slots=0, timings=timings)
 
 
 @pytest.fixture
@@ -228,10 +228,8 @@ async def test_memory_of_a_dense_message_is_reserved(address: str, request_budge
     assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
 
 
-async def test_reading_waits_for_released_memory(
-    address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", float(TIMEOUT))
+@pytest.mark.timings(budget_wait_seconds=TIMEOUT)
+async def test_reading_waits_for_released_memory(address: str, request_budget: RequestBudget) -> None:
     async with opened(address) as client:
         with request_budget.reservation() as others:
             others.reserve_now(BUDGET)
@@ -255,7 +253,7 @@ async def test_disconnect_releases_an_unfinished_message(address: str, request_b
 async def test_slow_message_closes_the_connection(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
-    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
+    monkeypatch.setattr(QueueWatch, "pace", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
     async with opened(address) as client:
         send_fragment(client, "x" * (200_000 if is_large else 10))
         async with asyncio.timeout(TIMEOUT):
@@ -272,7 +270,7 @@ async def test_slow_message_closes_the_connection(
 async def test_message_has_a_deadline_at_any_rate(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
+    monkeypatch.setattr(QueueWatch, "pace", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
     async with opened(address) as client:
         send_fragment(client, "x" * 100_000)
         async with asyncio.timeout(TIMEOUT):
@@ -331,7 +329,7 @@ async def test_message_over_the_callers_limit_is_refused(address: str, request_b
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
+    monkeypatch.setattr(QueueWatch, "pace", Pace(grace_seconds=1.0, bytes_per_second=50_000))
     whole = asking(200_000)
     async with opened(address) as client:
         send_fragment(client, whole[:20_000])

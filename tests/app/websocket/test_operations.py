@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -16,13 +16,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.admission import Admission
 from app.graphql_http.endpoint import GraphQLHTTP
-from app.http import connections
 from app.websocket.endpoint import GraphQLWebSocket, flaw_of
 from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
+from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.live_server import live_server
 from tests.waiting import until
 
@@ -110,13 +111,24 @@ class Contexts:
         return self.made
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    endpoint = GraphQLWebSocket(
-        GraphQLHTTP(schema, Contexts(), MAX_MESSAGE_BYTES), max_operations=3, init_timeout_seconds=0.5
-    )
+@contextmanager
+def serving(timings: Timings) -> Iterator[str]:
+    over_http = GraphQLHTTP(schema, Contexts(), MAX_MESSAGE_BYTES, admission=Admission(timings=timings))
+    endpoint = GraphQLWebSocket(over_http, max_operations=3, init_timeout_seconds=0.5)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         yield f"ws://{host}/graphql"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[str]:
+    with serving(DEFAULT_TIMINGS) as address:
+        yield address
+
+
+@pytest.fixture
+def address(shared: str, timings: Timings) -> Iterator[str]:
+    with nullcontext(shared) if timings == DEFAULT_TIMINGS else serving(timings) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
@@ -422,9 +434,8 @@ def test_every_message_follows_the_protocol() -> None:
     assert [flaw_of(message) for message in messages] == [None] * 5
 
 
-async def test_silent_client_that_answers_pings_stays_connected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 1.0)
+@pytest.mark.timings(beat_seconds=0.05, client_timeout_seconds=1)
+async def test_silent_client_that_answers_pings_stays_connected(address: str) -> None:
     async with client_of(address) as client:
         for _ in range(30):
             assert await client.receive() == {"type": "ping"}
@@ -442,9 +453,8 @@ async def pinged(client: Client) -> None:
         pass
 
 
-async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.3)
+@pytest.mark.timings(beat_seconds=0.05, client_timeout_seconds=0.3)
+async def test_client_that_answers_no_ping_is_disconnected(address: str) -> None:
     async with client_of(address) as client:
         with pytest.raises(ConnectionClosed) as closed:
             await pinged(client)
@@ -454,23 +464,22 @@ async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeyp
     assert "not even a pong" in closed.value.rcvd.reason
 
 
-async def test_client_that_reads_nothing_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr("app.websocket.endpoint._CLOSE_SECONDS", 0.1)
+@pytest.mark.timings(beat_seconds=0.05, client_timeout_seconds=0.5, close_seconds=0.1)
+async def test_client_that_reads_nothing_is_disconnected(address: str) -> None:
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
         await until(lambda: Flooded.count == 0)
 
 
+class Hasty(WebSocketProtocol):
+    close_seconds = 0.2
+
+
 @pytest.mark.parametrize("subscription", ["trickle", "flood"])
-async def test_server_close_ends_subscriptions_without_errors(
-    monkeypatch: pytest.MonkeyPatch, subscription: str
-) -> None:
-    monkeypatch.setattr("app.websocket.protocol._CLOSE_SECONDS", 0.2)
+async def test_server_close_ends_subscriptions_without_errors(subscription: str) -> None:
     endpoint = GraphQLWebSocket(GraphQLHTTP(schema, Contexts(), MAX_MESSAGE_BYTES), max_operations=30)
-    options = {"ws": WebSocketProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
+    options = {"ws": Hasty, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
         async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:
             for number in range(20):

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.concurrency.quotas import Limiter, quota_refusal
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.json import codec
 from stores.paging import Row
@@ -245,11 +245,10 @@ async def test_call_runs_during_the_request_and_ends_on_disconnect(
     assert call["exception"].startswith("The response is incomplete")
 
 
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 async def test_project_purged_meanwhile_gets_no_call(
-    completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionsStore, database: Database, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     asking = asyncio.create_task(completions.create(PROJECT, {"model": "held", "messages": HELLO}))
     await until(lambda: bool(stand_in.requests))
 

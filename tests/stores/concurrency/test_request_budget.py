@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from stores.calls import CallsStore
-from stores.concurrency import quotas
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
+from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import loop_turns_during
 
@@ -104,9 +104,8 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
     assert request_budget.reserved_bytes == 0
 
 
-async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
-    request_budget = RequestBudget(ROOM)
+async def test_caller_may_reserve_half_of_the_budget() -> None:
+    request_budget = RequestBudget(ROOM, timings=Timings(budget_wait_seconds=0.05))
     held = [request_budget.reservation("key a") for _ in range(3)]
     for reservation in held[:2]:
         await reservation.reserve(FREE_BYTES + 20_000)
@@ -152,9 +151,8 @@ async def test_caller_over_half_waits_for_its_own_requests() -> None:
         assert request_budget.reserved_bytes == 48_000
 
 
-async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
-    request_budget = RequestBudget(ROOM)
+async def test_large_request_of_one_caller_leaves_a_slot_to_another() -> None:
+    request_budget = RequestBudget(ROOM, timings=Timings(budget_wait_seconds=0.05))
     with (
         request_budget.reservation("key b") as small,
         request_budget.reservation("key a") as slow,
@@ -200,9 +198,8 @@ async def test_request_may_reserve_four_budgets_at_most(large_slots: int) -> Non
         assert request_budget.reserved_bytes == 0
 
 
-async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.01)
-    request_budget = RequestBudget(ROOM, large_slots=1)
+async def test_refusal_has_a_reason() -> None:
+    request_budget = RequestBudget(ROOM, large_slots=1, timings=Timings(budget_wait_seconds=0.01))
     with (
         request_budget.reservation("key a") as large,
         request_budget.reservation("key b") as other,
@@ -219,9 +216,8 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
                 await again.reserve(FREE_BYTES + 10_001)
 
 
-async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quotas, "_WAIT_SECONDS", 0.05)
-    request_budget = RequestBudget(ROOM)
+async def test_timed_out_waiter_is_refused_and_leaves_the_queue() -> None:
+    request_budget = RequestBudget(ROOM, timings=Timings(budget_wait_seconds=0.05))
     with request_budget.reservation() as first, request_budget.reservation() as second:
         first.reserve_now(FREE_BYTES + ROOM)
         for _ in range(3):

@@ -110,10 +110,10 @@ async def test_repeated_write_sends_no_registration(calls: CallsStore, commands:
     assert set(commands.names) == {"insert"}
 
 
+@pytest.mark.timings(registry_lag_seconds=0)
 async def test_last_activity_only_moves_forward(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     await calls.write([start(1)])
     [first] = await listed(database)
     await calls.write([start(2)])

@@ -77,10 +77,8 @@ async def test_swept_upload_does_not_become_a_file(files: FilesStore, database: 
     assert await stored_counts(database) == (0, 0, 0)
 
 
-async def test_swept_upload_fails_on_its_next_chunk(
-    files: FilesStore, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "_TOUCH_SECONDS", 0)
+@pytest.mark.timings(upload_touch_seconds=0)
+async def test_swept_upload_fails_on_its_next_chunk(files: FilesStore, database: Database) -> None:
     sent: list[bytes] = []
 
     async def stalling() -> AsyncIterator[bytes]:

@@ -19,6 +19,7 @@ from stores.projects import ProjectsStore
 from stores.purges import Purge, PurgesStore, Removed, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
+from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.builders import feedback
 from tests.stores.files.streams import pieces
@@ -28,11 +29,8 @@ from tests.waiting import until_found
 OTHER = "acme/chat2"
 
 
-@pytest.fixture(autouse=True)
-def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a purge start deleting at once, and make writers check the register before each write."""
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+# A purge starts deleting at once, and writers check the register before each write.
+pytestmark = pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 
 
 @pytest.fixture
@@ -187,10 +185,8 @@ async def test_writes_to_a_project_being_purged_are_refused(database: Database, 
     assert await calls.count(PROJECT) == 1
 
 
-async def test_purge_waits_for_processes_unaware_of_its_mark(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 1)
+@pytest.mark.timings(registry_lag_seconds=1)
+async def test_purge_waits_for_processes_unaware_of_its_mark(database: Database, purges: PurgesStore) -> None:
     calls = CallsStore(database)
     await calls.write([start(1)])
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -203,11 +199,10 @@ async def test_purge_waits_for_processes_unaware_of_its_mark(
     assert await counted(database, PROJECT) == {}
 
 
+@pytest.mark.timings(registry_lag_seconds=100, write_margin_seconds=-95)  # a wait of five seconds in total
 async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, purges: PurgesStore
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 100)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", -95)  # five seconds in total
     calls = CallsStore(database)
     await fill(database, PROJECT)
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -231,10 +226,10 @@ async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     assert await counted(database, PROJECT) == {}
 
 
+@pytest.mark.timings(registry_lag_seconds=1_000)
 async def test_purge_without_waiting_returns_after_deleting_stored_data(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, purges: PurgesStore
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 1_000)
     await fill(database, PROJECT)
 
     report = await purges.purge(PROJECT, PROJECT, waits=False)
@@ -244,16 +239,16 @@ async def test_purge_without_waiting_returns_after_deleting_stored_data(
     assert (report.is_done, report.waits_until) == (False, report.started_at + 1_000_000_000)
     assert again == report
     await CallsStore(database).write([start(5)])  # by a process that checked the register earlier
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    done = await purges.run(PROJECT)  # as servers do in their upkeep; at once, because no lease is held
+    at_once = Database(
+        database._client, database.calls.database.name, timings=Timings(registry_lag_seconds=0, write_margin_seconds=0)
+    )
+    done = await PurgesStore(at_once).run(PROJECT)  # as servers do in their upkeep; at once, because no lease is held
     assert (done.is_done, done.removed.calls, done.waits_until) == (True, 4, None)
     assert await counted(database, PROJECT) == {}
 
 
-async def test_purge_does_not_wait_without_recent_writes(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 10_000)
+@pytest.mark.timings(registry_lag_seconds=10_000)
+async def test_purge_does_not_wait_without_recent_writes(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT)
     long_ago = times.now() - (project_registry.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
@@ -261,11 +256,8 @@ async def test_purge_does_not_wait_without_recent_writes(
     assert (await purges.purge(PROJECT, PROJECT)).is_done
 
 
-async def test_acknowledged_writes_after_a_purge_are_kept(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0.2)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0.5)
+@pytest.mark.timings(registry_lag_seconds=0.2, write_margin_seconds=0.5)
+async def test_acknowledged_writes_after_a_purge_are_kept(database: Database, purges: PurgesStore) -> None:
     stored: list[tuple[int, int]] = []
     is_over = False
 

@@ -8,7 +8,7 @@ import pytest
 
 from stores.calls import CallsStore, store
 from stores.costs import CostsStore, NewCost
-from stores.database import Database, content_store, project_registry
+from stores.database import Database, content_store
 from stores.digests import object_digest
 from stores.errors import UnavailableError
 from stores.feedback import FeedbackStore
@@ -32,11 +32,13 @@ PURGED = "acme/chat is being purged"
 ROWS = [{"n": number} for number in range(7)]
 
 
+# Writers check the register before each write, and purges start at once.
+pytestmark = pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
+
+
 @pytest.fixture(autouse=True)
 async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register a project, make writers check the register before each write, and let purges start at once."""
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+    """Register a project."""
     monkeypatch.setattr(content_store, "BATCH", 3)
     await CallsStore(database).write([start(1)])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database, content_store, project_registry
+from stores.database import Database, content_store
 from stores.database.content_store import LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
@@ -287,10 +287,8 @@ async def test_table_size_is_stored_only_after_its_rows(database: Database, tabl
     assert (await stored_counts(database))[::2] == (0, 1)
 
 
-async def test_purge_deletes_unfinished_tables(
-    database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", -10)
+@pytest.mark.timings(write_margin_seconds=-10)
+async def test_purge_deletes_unfinished_tables(database: Database, tables: TablesStore) -> None:
     torn = await tear(database, numbered(40))
 
     assert (await PurgesStore(database).purge(PROJECT, PROJECT)).removed.table_rows == 40

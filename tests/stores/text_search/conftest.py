@@ -1,17 +1,26 @@
 """Fixtures of a store of searches over the test's database, and of a finished text index."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from stores.database import Database, project_registry
+from stores.database import Database
 from stores.paging import PageRequest
 from stores.text_search import FoundPage, Method, TextSearchStore, indexing
+from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT
 
 Search = Callable[..., Awaitable[FoundPage]]
 Found = Callable[..., Awaitable[list[int]]]
 Index = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def timings(timings: Timings, request: pytest.FixtureRequest) -> Timings:
+    """Let each write check if an index exists, if the test uses `index`."""
+    is_indexed = "index" in request.fixturenames
+    return replace(timings, registry_lag_seconds=0, write_margin_seconds=0) if is_indexed else timings
 
 
 @pytest.fixture
@@ -22,9 +31,7 @@ def store(database: Database) -> TextSearchStore:
 
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """Return a function that builds a project's index completely; each write checks if an index exists."""
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
+    """Return a function that builds a project's index completely."""
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(indexing, "CHUNK", 2)
 

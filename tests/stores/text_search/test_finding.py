@@ -251,21 +251,20 @@ async def test_missing_index_cannot_be_required(calls: CallsStore, search: Searc
     assert refused.value.argument == "method"
 
 
+@pytest.mark.timings(scan_seconds=0, scan_batch_seconds=0)
 async def test_timed_out_scan_returns_a_cursor_to_continue(
-    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "_FIRST_BATCH", 2)
-    monkeypatch.setattr(pages, "_QUICK_SECONDS", 0)
-    hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
 
     rows, stops = [], 0
-    page = await hasty.page(PROJECT, "heddle", PageRequest(10), [])
+    page = await store.page(PROJECT, "heddle", PageRequest(10), [])
     while page.has_next:
         assert not page.is_complete
         stops += 1
         rows += page.rows
-        page = await hasty.page(PROJECT, "heddle", PageRequest(10, page.end_cursor), [])
+        page = await store.page(PROJECT, "heddle", PageRequest(10, page.end_cursor), [])
     rows += page.rows
 
     assert page.is_complete
@@ -273,17 +272,16 @@ async def test_timed_out_scan_returns_a_cursor_to_continue(
     assert [row["id"] for row in rows] == [call_id(1)]
 
 
+@pytest.mark.timings(scan_seconds=0, scan_batch_seconds=0)
 async def test_timed_out_backward_scan_returns_a_cursor_to_continue(
-    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "_FIRST_BATCH", 2)
-    monkeypatch.setattr(pages, "_QUICK_SECONDS", 0)
-    hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])
 
-    first = await hasty.page(PROJECT, "heddle", PageRequest(10, backward=True), [])
-    second = await hasty.page(PROJECT, "heddle", PageRequest(10, first.start_cursor, backward=True), [])
-    third = await hasty.page(PROJECT, "heddle", PageRequest(10, second.start_cursor, backward=True), [])
+    first = await store.page(PROJECT, "heddle", PageRequest(10, backward=True), [])
+    second = await store.page(PROJECT, "heddle", PageRequest(10, first.start_cursor, backward=True), [])
+    third = await store.page(PROJECT, "heddle", PageRequest(10, second.start_cursor, backward=True), [])
 
     found = (first, second, third)
     assert [[row["id"] for row in page.rows] for page in found] == [[call_id(1)], [], [call_id(5)]]

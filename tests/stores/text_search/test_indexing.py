@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -105,12 +106,11 @@ async def test_calls_without_a_start_are_found_after_it_arrives(calls: CallsStor
     assert await found("heddle") == [9]
 
 
+@pytest.mark.timings(registry_lag_seconds=3, write_margin_seconds=0)
 async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
-    calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
+    calls: CallsStore, database: Database, store: TextSearchStore, search: Search
 ) -> None:
     """Check writers that have just registered the project; for ten seconds they do not check if it has an index."""
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
 
     await store.set_index(PROJECT, is_on=True)
@@ -149,8 +149,6 @@ async def test_indexing_resumes_after_a_kill(
 ) -> None:
     monkeypatch.setattr(indexing, "_BATCH_SIZE", 2)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
@@ -261,7 +259,7 @@ async def test_segments_without_calls_are_deleted(
 ) -> None:
     await store_some(calls)
     await index()
-    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
+    database.timings = replace(database.timings, segment_check_seconds=0)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1_000_000)
     await database.calls.delete_one({"id": call_id(1)})
     await store_some(calls, 2, 2)
@@ -275,9 +273,8 @@ async def test_segments_without_calls_are_deleted(
 
 
 async def test_purge_deletes_the_index(
-    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore, database: Database, index: Index, store: TextSearchStore
 ) -> None:
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls)
     await index()
 
@@ -292,11 +289,10 @@ async def test_purge_deletes_the_index(
     assert set((await marks(database)).values()) == {""}
 
 
+@pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 async def test_words_of_a_permanently_deleted_call_are_deleted(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(indexing, "MAX_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])
     await store_some(calls, 2, 4)
@@ -307,7 +303,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
         await database.search_segments.count_documents({}) == await database.search_words.count_documents(secret) == 1
     )
 
-    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
+    database.timings = replace(database.timings, segment_check_seconds=0)
     await store.work(PROJECT, pause=0)
     kept = await database.search_words.count_documents(secret)
     await database.calls.delete_one({"id": call_id(1)})
@@ -328,7 +324,6 @@ async def test_purge_during_a_segment_write_leaves_nothing(
     is_before: bool,
 ) -> None:
     """Check a purge that starts before or just after the worker confirms its lease."""
-    monkeypatch.setattr(project_registry, "MARGIN_SECONDS", 0)
     await store_some(calls)
     await index()
     await store_some(calls, 5, 8)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -30,7 +31,7 @@ OTHER = "acme/other"
 
 @pytest.fixture
 async def stream(database: Database) -> AsyncIterator[FanOut]:
-    stream = FanOut(database.calls, await cursors_over(database))
+    stream = FanOut(database, await cursors_over(database))
     yield stream
     await stream.close()
 
@@ -126,7 +127,7 @@ async def test_stream_filters_by_project_up_to_a_limit(
 
 
 async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
-    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    stream: FanOut, calls: CallsStore, commands: Commands, database: Database
 ) -> None:
     async with reading(stream) as ours:
         async with reading(stream, OTHER):
@@ -135,7 +136,7 @@ async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
         assert await next_events(ours, 1) == [("started", call_id(1))]
         assert len(opened(commands)) == 2
 
-        monkeypatch.setattr(fan_out, "_UNWATCHED_SECONDS", 0)
+        database.timings = replace(database.timings, unwatched_seconds=0)
         await until(lambda: len(opened(commands)) == 3)
         await calls.write([start(2)])
         assert await next_events(ours, 1) == [("started", call_id(2))]
@@ -152,7 +153,7 @@ async def test_subscriber_that_follows_the_last_one_gets_all_events(stream: FanO
 
 
 async def test_slow_subscriber_gets_a_resume_cursor_and_others_continue(database: Database, calls: CallsStore) -> None:
-    stream = FanOut(database.calls, await cursors_over(database), max_events=3)
+    stream = FanOut(database, await cursors_over(database), max_events=3)
 
     async with reading(stream) as slow, reading(stream) as fast:
         for number in range(4):
@@ -174,7 +175,7 @@ async def test_slow_subscriber_gets_a_resume_cursor_and_others_continue(database
 
 
 async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: CallsStore) -> None:
-    stream = FanOut(database.calls, await cursors_over(database), max_bytes=1_000_000)
+    stream = FanOut(database, await cursors_over(database), max_bytes=1_000_000)
 
     async with reading(stream) as ours, reading(stream, OTHER) as theirs:
         await calls.write([start(1, project_id=OTHER)])
@@ -188,7 +189,7 @@ async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: 
 
 
 async def test_subscriptions_over_the_process_limit_name_the_setting(database: Database) -> None:
-    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=2)
+    stream = FanOut(database, await cursors_over(database), max_subscribers=2)
 
     async with reading(stream), reading(stream, OTHER):
         with pytest.raises(RateLimitedError, match=r"2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
@@ -200,7 +201,7 @@ async def test_subscriptions_over_the_process_limit_name_the_setting(database: D
 
 
 async def test_subscriptions_over_the_callers_limit_are_refused(database: Database) -> None:
-    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_per_caller=2)
+    stream = FanOut(database, await cursors_over(database), max_subscribers=3, max_per_caller=2)
 
     async with stream.watch_project(PROJECT, "a"), stream.watch_project(OTHER, "a"):
         with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
@@ -329,7 +330,7 @@ async def write_surely(calls: CallsStore, number: int) -> None:
 
 
 async def test_each_event_is_delivered_once_though_mongod_is_killed(own_database: Database, commands: Commands) -> None:
-    calls, stream = CallsStore(own_database), FanOut(own_database.calls, await cursors_over(own_database))
+    calls, stream = CallsStore(own_database), FanOut(own_database, await cursors_over(own_database))
     async with reading(stream) as subscriber:
         for number in range(60):
             await write_surely(calls, number)

@@ -18,7 +18,6 @@ from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.logged_runs import Complete, Failed, NotFound, Status
 from stores.evaluations.logged_runs import Running as StillRunning
 from stores.evaluations.running import EvaluationRunsStore
-from stores.evaluations.running import worker as run_module
 from stores.evaluations.running.store import cancel_ordered_by
 from stores.evaluations.running.worker import MAX_TAKES_WITHOUT_PROGRESS, RowWorker, id_in_run
 from stores.evaluations.store import EvaluationsStore
@@ -31,6 +30,8 @@ from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT, Grader
 from tests.waiting import TIMEOUT, until, until_found
 
+pytestmark = pytest.mark.timings(run_renew_seconds=0.1)
+
 MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in range(12)]
 
 
@@ -38,11 +39,6 @@ MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """Return all stores, with a stand-in instead of OpenAI and a limit of two rows at once."""
     return Stores(database, providers, evaluation_rows=2)
-
-
-@pytest.fixture(autouse=True)
-def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 0.1)
 
 
 class Gate:
@@ -434,10 +430,8 @@ async def test_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores
     assert len(stand_in.requests) <= 8
 
 
-async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(
-    stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 60)
+@pytest.mark.timings(run_renew_seconds=60)
+async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -469,12 +463,8 @@ async def test_run_deleted_by_retention_stops_and_leaves_nothing(stores: Stores,
     assert await stores.calls.count(PROJECT) == 1
 
 
-async def test_purged_project_deletes_its_runs(
-    stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
-    monkeypatch.setattr("stores.database.project_registry.MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.worker._RETRY_SECONDS", 0.05)
+@pytest.mark.timings(registry_lag_seconds=1, write_margin_seconds=1, run_retry_seconds=0.05)
+async def test_purged_project_deletes_its_runs(stores: Stores, stand_in: StandIn, database: Database) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
