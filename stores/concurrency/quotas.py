@@ -257,7 +257,7 @@ class ByteBudget:
         max_request_bytes: maximum bytes of one request, in a large slot or alone; None without a maximum.
     """
 
-    wait_seconds = 0.0
+    wait_seconds = DEFAULT_TIMINGS.budget_wait_seconds
     """Total time that a request waits for others to release bytes."""
 
     def __init__(
@@ -455,7 +455,7 @@ class Reservation:
         return self._counted > 0
 
     async def wait_for_room(self, size: int) -> None:
-        """Check that `size` bytes would fit before they arrive; wait up to two seconds, reserve nothing.
+        """Check that `size` bytes would fit before they arrive; wait as `reserve` does, reserve nothing.
 
         Raises:
             PayloadTooLargeError: if one request may not take so many.
@@ -469,7 +469,7 @@ class Reservation:
             self._budget.check(more, self._counted, self._caller)
 
     async def reserve(self, size: int) -> None:
-        """Reserve `size` more bytes; wait up to two seconds in total for other requests to release theirs.
+        """Reserve `size` more bytes; wait up to the budget's `wait_seconds` in total for others to release theirs.
 
         Raises:
             PayloadTooLargeError: if one request may not take so many.
@@ -488,7 +488,7 @@ class Reservation:
         self.reserve_now(size)
 
     async def _wait(self, more: int, *, is_large: bool) -> None:
-        """Wait for room in the budget or a large slot, within the rest of the two seconds; return even without room."""
+        """Wait for room in the budget or a large slot, within the rest of its time; return even without room."""
         budget, counted, caller = self._budget, self._counted, self._caller
         if budget.fits(more, counted, caller):
             return
