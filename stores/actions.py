@@ -46,7 +46,6 @@ MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
 _WRAPPER_KEY: Final = "response"
 """Key that wraps a response that is not an object, because providers only accept object schemas."""
 
-
 _MAX_SHOWN: Final = 100
 
 _INPUTS, _OUTPUT = JsonField("inputs"), JsonField("output")
@@ -61,7 +60,6 @@ MAX_CALLS: Final = 10_000
 
 CONCURRENT_JUDGEMENTS: Final = 8
 """Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
-
 
 _SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
 """JSON bytes read and searched together; a larger call is processed alone."""

@@ -14,11 +14,16 @@ class StoreError(Exception):
     code: ClassVar[str] = "INTERNAL"
 
     def __init__(self, cause: str, argument: str | None = None, *, unstored: str | None = None) -> None:
-        self.message = f"{cause}; {unstored}" if unstored else cause
-        self.cause_if_unstored = cause if unstored else None
-        """The message without its claim that nothing was stored; None if it makes no such claim."""
+        self._claim = f"; {unstored}" if unstored else ""
+        self.message = cause + self._claim
         self.argument = argument
         super().__init__(self.message)
+
+    @property
+    def cause_if_unstored(self) -> str | None:
+        """The message without its claim that nothing was stored; None if it makes no such claim."""
+        claims = self._claim and self.message.endswith(self._claim)
+        return self.message.removesuffix(self._claim) if claims else None
 
     def prefixed(self, parent: str) -> "StoreError":
         """Return a copy with `parent` before its argument: `id` becomes `start.id` for the parent `start`."""

@@ -71,7 +71,7 @@ class Expansion:
         A ref that leads to nothing, or out of the project, stays unchanged.
 
         Raises:
-            BadInputError: if the values exceed `targets.MAX_CHARACTERS`.
+            BadInputError: if the values exceed `MAX_CHARACTERS`.
         """
         if not self.returns_values:
             return

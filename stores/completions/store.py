@@ -69,7 +69,6 @@ SERVER_STOPPED: Final = "The server stopped before the response was complete. Re
 
 _LEASE_PREFIX: Final = "completions:"
 
-
 _PAUSES_SECONDS: Final = (0.5, 1, 1.5)
 
 _Result = TypeVar("_Result")

@@ -45,7 +45,6 @@ _MAX_CACHED_CHARACTERS: Final = 100_000
 _READING_SECONDS: Final = 5.0
 """Seconds after a new model in a pipeline in which queries read the names themselves, as more may follow."""
 
-
 _UNREAD: Final = {"provider_id": "", "created_by": None}
 """Defaults for fields that are not read, because sums do not need them and they may be long."""
 

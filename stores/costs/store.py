@@ -26,7 +26,6 @@ MAX_UNIT: Final = 64
 MAX_TOKEN_COST: Final = 1_000_000.0
 """Limit on the price of one token; a higher one is an error and would dominate every sum."""
 
-
 MAX_AT_ONCE: Final = 1_000
 """Limit on costs created together."""
 

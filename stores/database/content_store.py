@@ -3,7 +3,7 @@
 Content written by an upload lists all uploads that need it (`stores.tables.uploads`). It becomes permanent once one of
 them is a table, or if it lists none.
 
-An upload in progress has a document, also those of files. `touched_at` is renewed with each chunk; `doomed` marks an
+Each upload in progress has a document, also the upload of a file. Each chunk renews `touched_at`; `doomed` marks an
 upload whose data is being deleted.
 """
 

@@ -84,7 +84,6 @@ MAX_RUNS: Final = 10
 BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 """The order of an index that groups the predictions of each example, oldest first."""
 
-
 _STARTED_AT: Final = "started_at"
 
 _PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))

@@ -46,7 +46,6 @@ INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""
 
-
 MAX_REACTION: Final = 1024
 _SKIN_TONES: Final = re.compile("[\U0001f3fb-\U0001f3ff]")
 REACTION: Final = "wandb.reaction.1"

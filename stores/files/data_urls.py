@@ -1,4 +1,4 @@
-"""Files in the JSON of calls: long data URLs are extracted, and replaced by Content values of Weave's client.
+"""Strict Base64, and files in calls: long data URLs are extracted, and replaced by Content values of Weave's client.
 
 A Content value refers to two files. The first has the content, the second the metadata that the client needs to restore
 it.

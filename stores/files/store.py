@@ -26,7 +26,6 @@ _FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})
 _DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Characters that change the direction of text, so that photo.exe can look like another type of file."""
 
-
 _STORED: Final = ("project_id", "digest", "length", "content_type", "created_at", "filename", "_id", "chunkSize")
 """Fields of a file's document, in the order of those of `StoredFile`."""
 

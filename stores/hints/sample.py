@@ -136,11 +136,8 @@ class SampleReader:
     def _cached(self, kind: type[_Part], *key: object) -> _Part | None:
         """Return a part of a sample from the cache, unless it has expired."""
         kept_at, part = self._cache.get((kind, *key), (0.0, None))
-        return (
-            part
-            if isinstance(part, kind) and monotonic() - kept_at < self._database.timings.sample_cache_seconds
-            else None
-        )
+        is_fresh = monotonic() - kept_at < self._database.timings.sample_cache_seconds
+        return part if is_fresh and isinstance(part, kind) else None
 
     def _keep(self, part: object, *key: object) -> None:
         now, seconds = monotonic(), self._database.timings.sample_cache_seconds

@@ -36,7 +36,6 @@ MAX_HINTS: Final = 10
 COMPARE_SECONDS: Final = 0.1
 """CPU time for comparing names in a thread; hints after it have no suggestion."""
 
-
 _R = TypeVar("_R")
 
 MAX_OPS: Final = 5

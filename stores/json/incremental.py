@@ -78,7 +78,7 @@ async def loads(
     `reserve` is called before parsing with the bytes of memory that the value takes beyond ordinary JSON.
 
     Raises:
-        BadInputError: if the text is not JSON, or exceeds `limits`.
+        BadInputError: if the text is not JSON, or exceeds the limits of `stores.json.paths`.
         PayloadTooLargeError: if it has more than `max_values` values; then it is not parsed.
     """
     start, end = span or (0, len(text))
@@ -94,7 +94,7 @@ async def loads_request(text: Text, reserve: Reserve | None = None, max_values: 
     `reserve` is called before parsing with the bytes of memory that the value takes beyond ordinary JSON.
 
     Raises:
-        BadInputError: if the text is not JSON, or exceeds `limits`.
+        BadInputError: if the text is not JSON, or exceeds the limits of `stores.json.paths`.
         PayloadTooLargeError: if it has more than `max_values` values; then it is not parsed.
     """
     size = len(text)

@@ -219,12 +219,12 @@ def span_of(message: AnyMessage, attributes_of: Callable[[Any], Attributes], hex
     Raises:
         BadInputError: ids are invalid, or attributes are too many or too deep.
     """
-    status, parent_id = message.status, hex_of(message.parent_span_id)
+    status = message.status
     return Span(
         name=message.name,
         trace_id=_check_id(hex_of(message.trace_id), "trace_id"),
         span_id=_check_id(hex_of(message.span_id), "span_id"),
-        parent_id=_check_id(parent_id, "parent_span_id") if parent_id.strip("0") else None,
+        parent_id=_check_id(text, "parent_span_id") if (text := hex_of(message.parent_span_id)).strip("0") else None,
         trace_state=message.trace_state,
         kind=message.kind,
         started_at=message.start_time_unix_nano,

@@ -258,7 +258,7 @@ class RefsStore:
         Raises:
             NotFoundError: if entities are missing and `allow_missing` is False; the message lists them.
             BadInputError: if a text is no ref, is a ref to a table or call, has no digest or cannot be followed. Also
-                if there are more than `MAX_REFS` refs or more than `targets.MAX_CHARACTERS` characters.
+                if there are more than `MAX_REFS` refs or more than `MAX_CHARACTERS` characters.
         """
         check_count(len(refs), MAX_REFS, "refs", "refs")
         parsed_refs = [_parse_version_ref(text, f"refs.{position}") for position, text in enumerate(refs)]

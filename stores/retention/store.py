@@ -27,7 +27,7 @@ _BUCKETS = 16_384
 
 
 class Preview:
-    """The preview for one project."""
+    """The preview of a sweep of one project: counts what a rule would delete now, as far as requested."""
 
     def __init__(self, database: Database, project_id: str, limits: Limits | None, grace_periods: GracePeriods) -> None:
         now = times.now()
@@ -103,8 +103,8 @@ class Preview:
         keys = _HashSet()
         found = self._database.feedback.find(self._on_calls, {"call_id": 1, "created_at": 1})
         while rows := await found.to_list(_BATCH_SIZE):
-            ids = {f"{self._project_id}:{row['call_id']}" for row in rows}
-            match = {"_id": {"$in": list(ids)}, "project_id": self._project_id}
+            call_keys = {f"{self._project_id}:{row['call_id']}" for row in rows}
+            match = {"_id": {"$in": list(call_keys)}, "project_id": self._project_id}
             deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
             found_calls = self._database.calls.find(match, deciding_fields, batch_size=_BATCH_SIZE + 1)
             calls = {call["id"]: call async for call in found_calls}

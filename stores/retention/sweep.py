@@ -141,7 +141,6 @@ _MAX_REMEMBERED: Final = 10_000
 
 _HIDDEN_PER_BATCH: Final = 500
 
-
 _SHORT_MICROS: Final = times.SECOND
 """Duration below which a scan runs in every sweep, in microseconds."""
 _REPEAT_FACTOR: Final = 20

@@ -318,7 +318,7 @@ def _split_from_parts(counts: Mapping[str, int], parts: dict[str, int], prompt: 
         "audio_input": audio - of_audio,
         "image_input": image - of_image,
     }
-    outputs = {name: parts[name] for name in (*REASONING, *("audio_output", "image_output"))}
+    outputs = {name: parts[name] for name in (*REASONING, "audio_output", "image_output")}
     prompt, inputs = _clamped(prompt, inputs)
     completion, outputs = _clamped(completion, outputs)
     sent_total, both = get("total", 0), min(prompt + completion, MOST)

@@ -20,7 +20,10 @@ from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.database import Database, transactions
 from stores.database.error_translation import unreachable
 from stores.errors import RateLimitedError, StoreError, UnavailableError
+from stores.feedback import NewFeedback
+from stores.feedback.inputs import NOTE
 from stores.files import uploads
+from stores.paging import Row
 from stores.security.access import ANONYMOUS_WRITER, Role
 from tests.app.weave.asking import MOMENT, call_ref, end, graphql_data, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
@@ -484,6 +487,32 @@ async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
         f"{cause}; items before batch.1 may be stored, send the whole batch again a little later"
     )
     assert refusal.value.retry_after_seconds == 1
+
+
+async def test_first_feedback_that_may_not_be_stored_is_named(
+    database: Database, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = Stores(database)
+    store_one = stores.feedback.create_one
+    stored: list[NewFeedback] = []
+
+    async def create_one(feedback: NewFeedback) -> Row:
+        if stored:
+            raise unreachable()
+        stored.append(feedback)
+        return await store_one(feedback)
+
+    monkeypatch.setattr(stores.feedback, "create_one", create_one)
+    # The invalid item makes the server store the others one by one.
+    items = [*notes(project), {**notes(project)[0], "feedback_type": NOTE}]
+    text = bytearray(json.dumps({"batch": items}).encode())
+    body = Body(text, RouteAccess(ANONYMOUS_WRITER, Role.WRITER), Reservation(RequestBudget()))
+
+    with pytest.raises(UnavailableError) as refusal:
+        await batches.create_feedback(stores, body)
+    assert refusal.value.message == (
+        "the database is unreachable; items before batch.1 may be stored, send the whole batch again a little later"
+    )
 
 
 def test_too_many_items_are_refused_before_any_is_read(

@@ -46,14 +46,16 @@ def _filter(cls: type) -> Mapping[str, str]:
     A field of texts may name something, so each is probed; times, flags and enums name nothing. Other types need a
     reviewed ruling.
     """
-    types = {
-        name: {kind for each in get_args(hint) for kind in get_args(each) or [each]}
-        for name, hint in get_type_hints(cls).items()
-    }
+    types = {name: _inner_types(hint) for name, hint in get_type_hints(cls).items()}
     return {
         NAMES: " ".join(to_camel_case(name) for name, kinds in types.items() if kinds & {str, strawberry.ID}),
         ROWS: " ".join(to_camel_case(name) for name, kinds in types.items() if all(map(_names_nothing, kinds))),
     }
+
+
+def _inner_types(hint: object) -> set[object]:
+    """Return the types in a hint, such as str and NoneType in `list[str] | None`, or the hint if it has none."""
+    return {kind for each in get_args(hint) for kind in _inner_types(each)} or {hint}
 
 
 def _names_nothing(kind: object) -> bool:

@@ -117,6 +117,7 @@ def test_request_may_be_empty() -> None:
         ({"resourceSpans": [{"scopeSpans": [{"spans": [1]}]}]}, "a span must be a JSON object"),
         (with_span(traceId="DdRHmCuFRDQyNuJp6mT4NQ=="), "traceId must be hexadecimal"),
         (with_span(name=1), "name must be a string"),
+        (with_span(parentSpanId=1, traceId=1), "traceId must be a string"),
         (with_span(kind="SPAN_KIND_CLIENT"), "kind must be an integer"),
         (with_span(startTimeUnixNano=-1), "startTimeUnixNano must be an integer from 0"),
         (with_span(startTimeUnixNano=1.5), "startTimeUnixNano must be an integer"),

@@ -8,7 +8,6 @@ import pytest
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.text_search import FoundPage, Method, TextSearchStore, indexing
-from stores.text_search import indexing as work
 from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT
 
@@ -33,7 +32,7 @@ def store(database: Database) -> TextSearchStore:
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Return a function that builds a project's index completely."""
-    monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(indexing, "CHUNK", 2)
 
     async def index(project_id: str = PROJECT) -> None:
