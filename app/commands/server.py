@@ -46,6 +46,7 @@ from stores.errors import StoreError
 from stores.ids import check_project_id
 from stores.migrations import schema_version
 
+# On a busy machine a worker needs long for its imports; killing it would only restart them.
 STARTING_SECONDS = 60
 POLL_SECONDS = 0.1
 SWITCH_SECONDS = 0.0002
@@ -110,7 +111,6 @@ def load_demo(
     return on_database_at(uri, settings, load)
 
 
-# On a busy machine a worker needs long for its imports; killing it would only restart them.
 def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM; `prepare` is called with the database's URI before the server starts."""
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -32,7 +32,8 @@ from app.observability.requests import CURRENT
 from app.settings import Settings, masked, variable
 from stores.errors import StoreError
 from stores.security.audit import CALLER as ACTING
-from stores.security.audit import COMMAND_LINE, logger
+from stores.security.audit import COMMAND_LINE
+from stores.security.audit import logger as audit_logger
 
 HIDDEN: Final = "***"
 MIN_SECRET_CHARACTERS: Final = 8
@@ -68,7 +69,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
         handler["filters"] = ["redaction"]
     for name, formatter in (("default", "TextLine"), ("access", "AccessLine")):
         config["formatters"][name]["()"] = f"{__name__}.{formatter if settings.log_format == 'text' else 'JsonLine'}"
-    config["formatters"]["audit"] = {"format": FORM}
+    config["formatters"]["audit"] = {"format": _AUDIT_FORM}
     config["handlers"]["audit"] = (
         {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
         if settings.audit_log is None
@@ -255,7 +256,7 @@ def _safe_message(error: BaseException) -> str:
     return plain[:_MAX_MESSAGE_CHARACTERS]
 
 
-FORM: Final = "%(message)s"
+_AUDIT_FORM: Final = "%(message)s"
 
 
 class AuditLogError(StoreError):
@@ -316,13 +317,13 @@ def _ends_without_newline(file: FileIO) -> bool:
 def command_line_audit(path: Path | None) -> Iterator[None]:
     """Record the actions of the block as the command line's, in the file or on standard error."""
     handler = logging.StreamHandler() if path is None else AuditFile(path)
-    handler.setFormatter(logging.Formatter(FORM))
-    caller, handlers, propagates = ACTING.set(COMMAND_LINE), logger.handlers[:], logger.propagate
-    logger.handlers[:], logger.propagate = [handler], False
+    handler.setFormatter(logging.Formatter(_AUDIT_FORM))
+    caller, handlers, propagates = ACTING.set(COMMAND_LINE), audit_logger.handlers[:], audit_logger.propagate
+    audit_logger.handlers[:], audit_logger.propagate = [handler], False
     try:
         yield
     finally:
-        logger.handlers[:], logger.propagate = handlers, propagates
+        audit_logger.handlers[:], audit_logger.propagate = handlers, propagates
         ACTING.reset(caller)
 
 
@@ -332,6 +333,6 @@ def check_audit_log() -> None:
     Raises:
         AuditLogError: it cannot.
     """
-    for handler in logger.handlers:
+    for handler in audit_logger.handlers:
         if isinstance(handler, AuditFile):
             handler.check()

@@ -241,7 +241,7 @@ def _key(row: Row) -> _Key:
     return row["project_id"], row["id"]
 
 
-_READ_AT_ONCE: Final = 32
+_FEEDBACK_AT_ONCE: Final = 32
 """Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
 
 _NUMBER: Final = "count(*)"
@@ -289,7 +289,7 @@ async def query_feedback(stores: Stores, req: FieldsQueryReq) -> object:
         return {"result": [{_NUMBER: await stores.feedback.count(req.project_id, query=req.where)}]}
     names = messages.selected(req.fields, _FEEDBACK_FIELDS, _PAYLOAD)
     wanted = {name.partition(".")[0] for name in names}
-    found = messages.pages(stores.feedback.page, req, wanted, size=_READ_AT_ONCE)
+    found = messages.pages(stores.feedback.page, req, wanted, size=_FEEDBACK_AT_ONCE)
     return await messages.listed("result", messages.encoded(found, lambda row: _selection(row, names)))
 
 

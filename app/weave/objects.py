@@ -36,8 +36,8 @@ _FIELDS: Final = (
 )
 _SIZE: Final = "size_bytes"
 _COUNT, _STORAGE_SIZE = "count", "storage_size_bytes"
-_BYTES_AT_ONCE: Final = 1024 * 1024
-_ROWS_AT_ONCE: Final = 1_000
+_TABLE_BYTES_AT_ONCE: Final = 1024 * 1024
+_TABLE_ROWS_AT_ONCE: Final = 1_000
 _EMPTY: Final = orjson.Fragment(b"{}")
 
 
@@ -105,7 +105,7 @@ async def _table_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
     for position in range(len(items)):
         rows.append(await items.value(position))
         size += items.size(position)
-        if size >= _BYTES_AT_ONCE or len(rows) >= _ROWS_AT_ONCE:
+        if size >= _TABLE_BYTES_AT_ONCE or len(rows) >= _TABLE_ROWS_AT_ONCE:
             yield rows
             rows, size = [], 0
     if rows:

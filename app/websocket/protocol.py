@@ -10,11 +10,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
+from starlette.status import WS_1002_PROTOCOL_ERROR, WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
 from starlette.types import Scope
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Close, Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
@@ -184,9 +184,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return False
 
     def handle_parser_exception(self) -> None:
-        """Close the connection for a frame that breaks the protocol."""
-        if frame := self.conn.close_sent:
-            self.fail(frame.code, frame.reason)
+        """Close the connection for a frame that breaks the protocol; before the handshake there is no close frame."""
+        frame = self.conn.close_sent or Close(WS_1002_PROTOCOL_ERROR, "")
+        self.fail(frame.code, frame.reason)
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that the transport read, at most 16 KiB at a time, and reserve memory for them."""

@@ -95,7 +95,7 @@ def test_feedback_is_queried(
     options: dict[str, Any],
     expected: list[dict[str, Any]],
 ) -> None:
-    monkeypatch.setattr(calls, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(calls, "_FEEDBACK_AT_ONCE", 2)
     for stars in (0, 1, "two", None, [4]):
         made(weave_api, project, stars)
 

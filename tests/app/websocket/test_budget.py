@@ -377,6 +377,19 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
     assert (client.close_code, client.close_reason) == (1009, "the messages before connection_ack are too large")
 
 
+async def handshake_with(host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection and send a handshake, without waiting for the answer."""
+    name, port = host.split(":")
+    reader, writer = await asyncio.open_connection(name, int(port))
+    handshake = (
+        "GET /graphql HTTP/1.1\r\nHost: loomql\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Caller: 192.0.2.1\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n"
+    )
+    writer.write(handshake.encode())
+    return reader, writer
+
+
 @pytest.mark.parametrize(
     ("opcode", "length", "code"),
     [(0x81, 5_000_000, 1009), (0x83, 5_000_000, 1002), (0x01, 5_000_000, 1009)],
@@ -385,14 +398,7 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
 async def test_client_that_still_sends_reads_the_reason_of_the_close(
     address: str, opcode: int, length: int, code: int
 ) -> None:
-    host, port = address.removeprefix("ws://").removesuffix("/graphql").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    handshake = (
-        "GET /graphql HTTP/1.1\r\nHost: loomql\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Caller: 192.0.2.1\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n"
-    )
-    writer.write(handshake.encode())
+    reader, writer = await handshake_with(address.removeprefix("ws://").removesuffix("/graphql"))
     await reader.readuntil(b"\r\n\r\n")
     # Without a single read until all is written, as a client does that sends from one thread.
     writer.write(bytes([opcode, 0x80 | 127]) + length.to_bytes(8, "big") + bytes(4))
@@ -405,6 +411,27 @@ async def test_client_that_still_sends_reads_the_reason_of_the_close(
 
     assert answer[0] == 0x88
     assert int.from_bytes(answer[2:4], "big") == code
+
+
+async def test_invalid_frame_before_the_answer_to_the_handshake_ends_the_connection() -> None:
+    is_called = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        loop.call_soon_threadsafe(is_called.set)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    with live_server(app, ws=WebSocketProtocol, lifespan="off") as host:
+        reader, writer = await handshake_with(host)
+        async with asyncio.timeout(TIMEOUT):
+            await is_called.wait()
+            writer.write(bytes([0x83, 0x80]) + bytes(4))
+            answer = await reader.read()
+        writer.close()
+
+    assert answer == b""
 
 
 async def test_one_caller_may_use_half_of_the_connections() -> None:
