@@ -20,7 +20,8 @@ from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.feedback.inputs import RUNNABLE
-from stores.ids import MAX_NAME, check_call_id, check_count, check_length, check_project_id
+from stores.ids import check_call_id, check_project_id
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.json import AnyJson, codec
 from stores.json.paths import iter_strings
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time

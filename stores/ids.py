@@ -1,4 +1,4 @@
-"""Ids of projects, runs, calls and traces: creation and validation; checks of other arguments of several concepts."""
+"""Ids of projects, runs, calls and traces: creation and validation."""
 
 import functools
 import re
@@ -142,37 +142,3 @@ def _check(text: str, length: int, kind: str, argument: str) -> None:
     raise BadInputError(
         f"{text[:64]!r} is not a {kind} id; use a lowercase UUID or {length} lowercase characters", argument
     )
-
-
-MAX_NAME: Final = 1024
-MAX_MEMBERS: Final = 1000
-
-
-def check_object(value: object, argument: str) -> None:
-    """Check that a value is a JSON object.
-
-    Raises:
-        BadInputError: if it is not.
-    """
-    if not isinstance(value, dict):
-        raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
-
-
-def check_length(text: str | None, limit: int, argument: str) -> None:
-    """Validate the length of a text in characters; None passes.
-
-    Raises:
-        BadInputError: if the text is longer than `limit`.
-    """
-    if text is not None:
-        check_count(len(text), limit, "characters", argument)
-
-
-def check_count(count: int, limit: int, noun: str, argument: str) -> None:
-    """Check a number of items, which `noun` names.
-
-    Raises:
-        BadInputError: if there are more than `limit`.
-    """
-    if count > limit:
-        raise BadInputError(f"has {count:,} {noun}; the limit is {limit:,}", argument)

@@ -16,7 +16,8 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import MAX_FILE_BYTES, FilesStore, NewFile, data_urls
 from stores.files.data_urls import WeaveContent, value_of
 from stores.files.uploads import SNIFFED_BYTES, content_type
-from stores.ids import MAX_NAME, check_length, check_project_id, new_id
+from stores.ids import check_project_id, new_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.json import AnyJson
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers

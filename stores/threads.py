@@ -16,7 +16,8 @@ from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
 from stores.calls.list_query import calls_by
 from stores.database import Database, database_query, in_scan_slot
-from stores.ids import MAX_MEMBERS, check_count, check_project_id
+from stores.ids import check_project_id
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.paging import Order, Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort

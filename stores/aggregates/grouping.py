@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.errors import BadInputError
-from stores.ids import check_length
+from stores.input_checks import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
-from stores.ids import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.json import codec
 from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind

@@ -7,7 +7,7 @@ from typing import Final
 
 from stores import ids, refs
 from stores.errors import BadInputError, StoreError
-from stores.ids import MAX_NAME, check_length, check_object
+from stores.input_checks import MAX_NAME, check_length, check_object
 
 MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024

@@ -39,7 +39,8 @@ from stores.database.connection import IN_PYTHON, in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.ids import MAX_NAME, check_count, check_project_id
+from stores.ids import check_project_id
+from stores.input_checks import MAX_NAME, check_count
 from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain

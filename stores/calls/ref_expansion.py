@@ -16,7 +16,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database
 from stores.errors import BadInputError
-from stores.ids import check_count
+from stores.input_checks import check_count
 from stores.json import AnyJson, codec, paths
 from stores.paging import Row
 from stores.query.fields import Access, Field, FieldTable, Kind, is_index

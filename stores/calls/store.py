@@ -28,16 +28,8 @@ from stores.database.error_translation import TOO_LARGE, duplicate_writes
 from stores.document_list import Key
 from stores.errors import BadInputError, ConflictError, ErrorsAt, PayloadTooLargeError, StoreError
 from stores.files import NewFile, write_files
-from stores.ids import (
-    LOCAL_USER,
-    MAX_NAME,
-    check_call_id,
-    check_count,
-    check_length,
-    check_project_id,
-    group_by_project,
-    new_id,
-)
+from stores.ids import LOCAL_USER, check_call_id, check_project_id, group_by_project, new_id
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.paging import Row
 from stores.query import Query
 from stores.security import audit

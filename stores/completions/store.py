@@ -31,7 +31,8 @@ from stores.database import Database, database_query, database_write
 from stores.database.leases import EXPIRED, LEASE_SECONDS, Lease, LeaseExpiredError, LeaseLostError
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
-from stores.ids import MAX_NAME, check_count, check_length, check_project_id, new_id
+from stores.ids import check_project_id, new_id
+from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit

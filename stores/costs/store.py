@@ -16,7 +16,8 @@ from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt
-from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
+from stores.ids import LOCAL_USER, check_project_id, new_id
+from stores.input_checks import check_length
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields

@@ -15,7 +15,8 @@ import emoji
 from stores import ids, refs
 from stores.database import Database
 from stores.errors import BadInputError, ErrorsAt, NotFoundError, PayloadTooLargeError
-from stores.ids import LOCAL_USER, MAX_NAME, check_length, check_object
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.classes import AnnotationSpec, read_spec

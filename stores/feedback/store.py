@@ -16,7 +16,7 @@ from stores.database.transactions import Session
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, ErrorsAt, IdTakenError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, NewFeedback, check_annotations, check_id
-from stores.ids import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.json.bson_copy import to_bson
 from stores.paging import Row
 from stores.query import Query

@@ -12,7 +12,8 @@ from stores.database.content_store import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
-from stores.ids import MAX_NAME, check_length, check_project_id
+from stores.ids import check_project_id
+from stores.input_checks import MAX_NAME, check_length
 
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """Limit on a file that is read whole into a response; larger files are streamed."""

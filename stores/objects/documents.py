@@ -10,7 +10,8 @@ from bson import encode as bson_encode
 from stores import digests, ids, refs, times
 from stores.database import Document
 from stores.errors import BadInputError, ErrorsAt, ObjectDeletedError, PayloadTooLargeError
-from stores.ids import LOCAL_USER, MAX_NAME, check_length
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
 from stores.json.bson_copy import to_bson, unescape_key
 from stores.objects import classes

@@ -22,7 +22,8 @@ from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt, NotFoundError
-from stores.ids import MAX_MEMBERS, check_count, check_project_id
+from stores.ids import check_project_id
+from stores.input_checks import MAX_MEMBERS, check_count
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.documents import NAMING, ObjectVersion, naming

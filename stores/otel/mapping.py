@@ -9,7 +9,8 @@ from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError, StoreError
-from stores.ids import LOCAL_USER, MAX_NAME, check_length
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.json import AnyJson, codec
 from stores.otel import attributes
 from stores.otel.attributes import Attributes, layout_of

@@ -10,7 +10,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
-from stores.ids import MAX_NAME, check_length
+from stores.input_checks import MAX_NAME, check_length
 from stores.otel import otlp_json, protobuf
 from stores.otel.mapping import call_of
 from stores.otel.spans import Projects, Span, Undecoded, undecoded_spans

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.ids import check_count
+from stores.input_checks import check_count
 from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.text_expressions import Expression, is_type, let_v, switch

@@ -10,7 +10,7 @@ from stores import ids
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database, Document, content_store, database_query
 from stores.errors import BadInputError, ErrorsAt, NotFoundError
-from stores.ids import check_count
+from stores.input_checks import check_count
 from stores.json import codec
 from stores.refs import NO_DIGESTS, SCHEME, Ref, inner_ref, is_ref, parse
 

@@ -19,7 +19,7 @@ from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection, Database, Document, content_store
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt, PayloadTooLargeError
-from stores.ids import check_count
+from stores.input_checks import check_count
 from stores.json import codec, paths
 from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind

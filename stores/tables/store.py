@@ -8,7 +8,8 @@ from stores.database import Database, content_store, database_query, database_wr
 from stores.database.content_store import LEASE_SECONDS
 from stores.database.paced_steps import run_paced
 from stores.errors import NotFoundError
-from stores.ids import check_count, check_project_id, group_by_project
+from stores.ids import check_project_id, group_by_project
+from stores.input_checks import check_count
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort

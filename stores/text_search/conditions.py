@@ -14,7 +14,7 @@ from typing import Final
 
 from stores.database import Document
 from stores.errors import BadInputError
-from stores.ids import check_length
+from stores.input_checks import check_length
 from stores.json import codec
 from stores.query import text_expressions
 

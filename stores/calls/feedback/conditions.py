@@ -22,7 +22,7 @@ from stores.database import Collection
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.feedback.inputs import FEEDBACK_FIELDS
-from stores.ids import MAX_NAME, check_count
+from stores.input_checks import MAX_NAME, check_count
 from stores.query import text_expressions
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import MAX_PATH_LENGTH, Access, CompiledMatch, Field, FieldTable, Kind

@@ -22,7 +22,8 @@ from stores.evaluations.running.definitions import Definition, Definitions, ensu
 from stores.evaluations.running.worker import CANCELED, RunLease, RunOrder, RunWorker, Sources, run_key
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
-from stores.ids import LOCAL_USER, MAX_NAME, check_length
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.providers import ProviderError
 from stores.security import audit
 from stores.tables import TablesStore

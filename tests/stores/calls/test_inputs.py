@@ -7,7 +7,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError
-from stores.ids import MAX_NAME
+from stores.input_checks import MAX_NAME
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 

@@ -8,7 +8,7 @@ from stores.calls import CallsFilter, CallsStore, list_query
 from stores.calls.list_query import MAX_PREFIXES
 from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
-from stores.ids import MAX_NAME
+from stores.input_checks import MAX_NAME
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy

@@ -12,7 +12,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.ids import MAX_NAME
+from stores.input_checks import MAX_NAME
 from stores.otel import Exported, OtelStore, protobuf
 from stores.otel import otlp_json as json_form
 from stores.otel.mapping import MAX_VALUES
