@@ -40,6 +40,8 @@ _INDEX_SECONDS: Final = 20.0
 _BACKFILL_PAUSE_SECONDS: Final = 0.02
 _BACKFILL_WAIT_SECONDS: Final = 1.0
 """Longest pause while another process runs the backfill."""
+_BACKFILL_RETRY_SECONDS: Final = 10.0
+"""Longest pause after a failed attempt, which may have read a whole batch of calls."""
 _BACKFILL_LOG_SECONDS: Final = 10.0
 
 _Item = TypeVar("_Item")
@@ -306,7 +308,7 @@ class MigrationRunner:
         """Run the backfill, or wait while another process runs it, until it is done; retry failures."""
         pause, log_at, is_done = _BACKFILL_PAUSE_SECONDS, 0.0, False
         while not is_done:
-            longest_pause = self._database.timings.backfill_retry_seconds
+            longest_pause = _BACKFILL_RETRY_SECONDS
             self._failures.start_round()
             with self._failures.catching("the backfill of older calls"):
                 while progress := await self._backfill.advance():

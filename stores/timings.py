@@ -65,9 +65,6 @@ class Timings:
     """Time for which a process may use the API keys it has read, counted from before the read. A change of keys waits
     as long before it returns: by then no process uses the old keys."""
 
-    backfill_retry_seconds: float = 10
-    """Longest pause after a failed attempt of the backfill, which may have read a whole batch of calls."""
-
     unwatched_seconds: float = 60
     """Time for which the stream of events still covers projects without subscribers, many of which return."""
 
@@ -75,7 +72,7 @@ class Timings:
     """Interval in which a worker of an evaluation run renews its lease and learns of a cancellation."""
 
     run_retry_seconds: float = 1
-    """Pause before an evaluation run's write is tried again that the database refused."""
+    """Pause before an evaluation run repeats a write that the database refused."""
 
 
 DEFAULT_TIMINGS: Final = Timings()

@@ -70,7 +70,7 @@ settings.load_profile("any machine")
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the markers."""
     config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
-    config.addinivalue_line("markers", f"timings(**seconds): {timings.__doc__}")
+    config.addinivalue_line("markers", "timings(**seconds): Fields that differ in the fixture `timings`.")
     config.addinivalue_line("markers", "server_settings(**settings): The settings of the server that tests share.")
 
 
@@ -238,7 +238,7 @@ def commands() -> Commands:
 
 @pytest.fixture
 def timings(request: pytest.FixtureRequest) -> Timings:
-    """Return the timings of `database`: those of a server, but for the fields in marks of the test and its module."""
+    """Return the timings of a server, with the fields in marks of the test and its module; `database` has them."""
     marks = reversed(list(request.node.iter_markers("timings")))
     return replace(DEFAULT_TIMINGS, **{name: value for mark in marks for name, value in mark.kwargs.items()})
 

@@ -3,6 +3,7 @@
 Building every index takes a second; deleting the documents of a test takes far less.
 """
 
+import math
 import uuid
 from typing import Any, Final
 
@@ -35,15 +36,15 @@ class DatabasePool:
 
     def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        if self.empty(name):
+        if self.empty(name, _MANY):
             self._free.append(name)
         else:
             self._client.drop_database(name)
 
-    def empty(self, name: str) -> bool:
+    def empty(self, name: str, max_documents: float = math.inf) -> bool:
         """Empty a database and return True; return False if its indexes changed or it holds too many documents."""
         indexes_of = self._catalog(name)
-        return _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of))
+        return _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of), max_documents)
 
     def close(self) -> None:
         """Drop the unused databases."""
@@ -71,10 +72,10 @@ def _is_as_made(indexes_of: dict[str, set[str]]) -> bool:
     )
 
 
-def _emptied(database: Database[Document], names: list[str]) -> bool:
+def _emptied(database: Database[Document], names: list[str], max_documents: float) -> bool:
     """Empty the collections and return True, or return False if they hold too many documents to delete."""
     filled = _filled(database, names)
-    if sum(filled.values()) > _MANY:
+    if sum(filled.values()) > max_documents:
         return False
     for name in filled:
         database[name].delete_many({})

@@ -11,7 +11,6 @@ from app.weave.request_models import ActionsExecuteBatchReq, CompletionsCreateRe
 from graphql_schema.context import Stores
 from stores.completions import CompletionEvent
 from stores.json import codec
-from stores.timings import DEFAULT_TIMINGS
 
 
 async def create(stores: Stores, req: CompletionsCreateReq) -> object:
@@ -25,7 +24,7 @@ async def create_stream(stores: Stores, req: CompletionsCreateReq) -> Response:
     """Stream a chat completion; an invalid request gets an error status, because the first event is awaited."""
     is_tracked = req.track_llm_call is not False
     events = stores.completions.stream(req.project_id, req.inputs, is_tracked=is_tracked, wb_user_id=req.wb_user_id)
-    return _Lines(await anext(events), events)
+    return _Lines(await anext(events), events, stores.calls.database.timings.client_timeout_seconds)
 
 
 async def create_images(stores: Stores, req: ImageGenerationCreateReq, max_bytes: int) -> object:
@@ -50,17 +49,18 @@ async def execute_actions(stores: Stores, req: ActionsExecuteBatchReq) -> object
 class _Lines(StreamingResponse):
     """A completion's events as JSON lines; always closes their source at the end."""
 
-    timeout_seconds = DEFAULT_TIMINGS.client_timeout_seconds
-
-    def __init__(self, first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> None:
+    def __init__(
+        self, first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None], timeout_seconds: float
+    ) -> None:
         self._events = events
+        self._timeout_seconds = timeout_seconds
         super().__init__(_lines(first, events), headers={"Cache-Control": "no-store"}, media_type="application/jsonl")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response; if the client stops reading, cancel it and the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 await send(message)
 
         async with aclosing(self._events):

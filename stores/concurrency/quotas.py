@@ -455,7 +455,7 @@ class Reservation:
         return self._counted > 0
 
     async def wait_for_room(self, size: int) -> None:
-        """Check that `size` bytes would fit before they arrive; wait as `reserve` does, reserve nothing.
+        """Check that `size` bytes would fit before they arrive; wait as `reserve` does, but reserve nothing.
 
         Raises:
             PayloadTooLargeError: if one request may not take so many.
@@ -469,7 +469,7 @@ class Reservation:
             self._budget.check(more, self._counted, self._caller)
 
     async def reserve(self, size: int) -> None:
-        """Reserve `size` more bytes; wait up to the budget's `wait_seconds` in total for others to release theirs.
+        """Reserve `size` more bytes; wait for others to release theirs, up to the budget's `wait_seconds` in total.
 
         Raises:
             PayloadTooLargeError: if one request may not take so many.
@@ -488,7 +488,7 @@ class Reservation:
         self.reserve_now(size)
 
     async def _wait(self, more: int, *, is_large: bool) -> None:
-        """Wait for room in the budget or a large slot, within the rest of its time; return even without room."""
+        """Wait for room in the budget or a large slot, for the rest of the time; return even without room."""
         budget, counted, caller = self._budget, self._counted, self._caller
         if budget.fits(more, counted, caller):
             return

@@ -97,7 +97,7 @@ def shared_server(
     [mark] = request.node.iter_markers("server_settings")
     server = running_servers(**mark.kwargs)
     yield server
-    assert databases.empty(server.database_name), "a test changed indexes or left too many documents"
+    assert databases.empty(server.database_name), "the test removed a collection or changed its indexes"
 
 
 @pytest.fixture

@@ -99,7 +99,6 @@ async def test_two_processes_migrate_correctly_and_log_it(
     assert "LoomQL is up.\n" in output
 
 
-@pytest.mark.timings(backfill_retry_seconds=0)
 async def test_refused_migration_is_retried_and_logged_once(
     old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,8 +33,7 @@ async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
 
     source = events()
     first = await anext(source)
-    lines = _Lines(first, source)
-    lines.timeout_seconds = 0.05
+    lines = _Lines(first, source, timeout_seconds=0.05)
     answering = asyncio.create_task(lines({"type": "http", "method": "POST"}, receive, send))
 
     await until(answering.done)
