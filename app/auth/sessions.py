@@ -96,6 +96,9 @@ logger = logging.getLogger("loomql")
 FRESH_SECONDS: Final = 0.25
 """Age in seconds from which a request starts a new read in the background."""
 
+_NO_HASH: Final = digest("")
+"""Compared for an unknown key, so that the refusal takes as long as that of a known one."""
+
 
 def complete(ended: asyncio.Future[None]) -> None:
     """Complete a future that its waiter may have cancelled."""
@@ -144,7 +147,7 @@ class KeyCache:
         """
         known = await self.read()
         key = known.by_id.get(key_id_of(text) or "")
-        is_match = compare_digest(digest(text), key.hash if key else digest(""))
+        is_match = compare_digest(digest(text), key.hash if key else _NO_HASH)
         return key if key and is_match and key.is_live(times.now()) else None
 
     def is_ended(self, key: Key | None) -> bool:
