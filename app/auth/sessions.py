@@ -93,6 +93,9 @@ def _password(encoded: str) -> str | None:
 
 logger = logging.getLogger("loomql")
 
+_NO_HASH: Final = digest("")
+"""Compared for an unknown key, so that the refusal takes as long as that of a known one."""
+
 
 def complete(ended: asyncio.Future[None]) -> None:
     """Complete a future that its waiter may have cancelled."""
@@ -142,7 +145,7 @@ class KeyCache:
         """
         known = await self.read()
         key = known.by_id.get(key_id_of(text) or "")
-        is_match = compare_digest(digest(text), key.hash if key else digest(""))
+        is_match = compare_digest(digest(text), key.hash if key else _NO_HASH)
         return key if key and is_match and key.is_live(times.now()) else None
 
     def is_ended(self, key: Key | None) -> bool:
