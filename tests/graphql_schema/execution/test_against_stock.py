@@ -3,8 +3,10 @@
 `tests.chance` runs other documents, and more.
 """
 
+import gc
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -33,6 +35,13 @@ pytestmark = [
 ]
 
 COMPILED: Final = Counter[str]()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cancelled_coroutines() -> Iterator[None]:
+    """Collect the cancelled coroutines while their warnings are ignored, not during a later test of the process."""
+    yield
+    gc.collect()
 
 
 class CountingExecutor(CompilingExecutor):
