@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.common import Add, say, settings_of
 from app.commands.health import url_of
 from app.exports.worker import TRAILER
+from app.settings import masked
 from stores.errors import StoreError
 from stores.exports import CURSOR
 from stores.json import AnyJson, codec
@@ -47,9 +48,13 @@ class ExportClient:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._url: SplitResult = urlsplit(url)
-        if self._url.scheme not in {"http", "https"} or not self._url.hostname:
-            raise ExportError(f"{url[:200]} is not the URL of a server; write it as http://127.0.0.1:8000")
+        try:
+            self._url: SplitResult = urlsplit(url)
+            is_valid = self._url.scheme in {"http", "https"} and self._url.hostname and self._url.port != 0
+        except ValueError:  # the port is no number, or the host no address
+            is_valid = False
+        if not is_valid:
+            raise ExportError(f"{masked(url[:200])} is not the URL of a server; write it as http://127.0.0.1:8000")
 
     def total(self, concept: str, project_id: str, parameters: Mapping[str, str]) -> int:
         """Return the number of rows of a list.
@@ -101,7 +106,7 @@ class ExportClient:
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise ExportError(
-                f"no server answers at {self._url.geturl()} ({error}); start one (loomql serve), or set --url"
+                f"no server answers at {masked(self._url.geturl())} ({error}); start one (loomql serve), or set --url"
             ) from error
 
 

@@ -138,7 +138,10 @@ def test_parquet_gets_its_final_name_when_complete(
     ("url", "parameters", "part"),
     [
         ("http://127.0.0.1:1", {}, "no server answers"),
-        ("ftp://127.0.0.1", {}, "is not the URL of a server"),
+        ("http://me:secret@127.0.0.1:1", {}, r"no server answers at http://me:\*\*\*@127.0.0.1:1 "),
+        ("ftp://me:secret@127.0.0.1", {}, r"^ftp://me:\*\*\*@127.0.0.1 is not the URL of a server"),
+        ("http://127.0.0.1:port", {}, "is not the URL of a server"),
+        ("http://[::1", {}, "is not the URL of a server"),
         ("", {"filter": "{"}, "filter: is not JSON"),
         ("", {"sortBy": '[{"field": "x", "direction": "ASC"}]'}, "sortBy.0.field"),
         ("", {"filter": '{"opName": ["a"]}'}, "opNames"),
