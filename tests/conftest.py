@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tests.shared_by_workers import (
     shared_mongodb_uri,
     temporary_mongod,
 )
-from tests.stand_in_provider import KEY, StandIn, stand_in_provider
+from tests.stand_in_provider import KEY, Reply, StandIn, stand_in_server
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
@@ -265,11 +265,17 @@ def objects(database: Database) -> ObjectsStore:
     return ObjectsStore(database)
 
 
+@pytest.fixture(scope="session")
+def _new_stand_in() -> Iterator[Callable[[Reply | None], StandIn]]:
+    """Start the server of all stand-ins; to stop one takes longer than most tests."""
+    with stand_in_server() as begin:
+        yield begin
+
+
 @pytest.fixture
-def stand_in() -> Iterator[StandIn]:
-    """Start a fake model provider on the loopback interface and yield it."""
-    with stand_in_provider() as provider:
-        yield provider
+def stand_in(_new_stand_in: Callable[[Reply | None], StandIn]) -> StandIn:
+    """Return a fake model provider on the loopback interface that has received nothing yet."""
+    return _new_stand_in(None)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tests.live_server import live_server
 
@@ -188,17 +189,34 @@ class StandIn:
 @contextmanager
 def stand_in_provider(reply: Reply | None = None) -> Iterator[StandIn]:
     """Run the server until the block ends; yield its state."""
-    stand_in = StandIn(reply)
-    routes = [
-        Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
-        Route("/v1/images/generations", stand_in.images, methods=["POST"]),
-        Route("/v1/pictures/{number}.png", stand_in.picture),
-        Route("/v1/stalled", stand_in.stalled),
-        Route("/elsewhere", stand_in.elsewhere, methods=["GET", "POST"]),
-    ]
-    with live_server(Starlette(routes=routes), lifespan="off") as address:
-        stand_in.base_url = f"http://{address}/v1"
-        yield stand_in
+    with stand_in_server() as begin:
+        yield begin(reply)
+
+
+@contextmanager
+def stand_in_server() -> Iterator[Callable[[Reply | None], StandIn]]:
+    """Run one server until the block ends; yield a function that gives it a new state, and returns that."""
+    app = Starlette()
+
+    async def latest(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    def begin(reply: Reply | None = None) -> StandIn:
+        nonlocal app
+        stand_in = StandIn(reply, base_url=f"http://{address}/v1")
+        app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
+                Route("/v1/images/generations", stand_in.images, methods=["POST"]),
+                Route("/v1/pictures/{number}.png", stand_in.picture),
+                Route("/v1/stalled", stand_in.stalled),
+                Route("/elsewhere", stand_in.elsewhere, methods=["GET", "POST"]),
+            ]
+        )
+        return stand_in
+
+    with live_server(latest, lifespan="off") as address:
+        yield begin
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
