@@ -303,13 +303,15 @@ class CompilingExecutor(LimitedRootsExecutor):
             return RowList(self, return_type.of_type, field_details_list, path, lambda: info).complete_in_slices(result)
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    def complete_list(self, field: Field, at: Location, items: list[Any]) -> AwaitableOrValue[object]:
-        """Complete a field whose value is a list of plain objects."""
+    def complete_list(
+        self, field: Field, at: Location, items: list[Any], begun: "Begun | None" = None
+    ) -> AwaitableOrValue[object]:
+        """Complete a field whose value is a list of plain objects, of which some may be made already."""
         kind = field.item_type
         if kind is None:
             raise TypeError("only a field of a list type has items")
         rows = RowList(self, kind, field.details, at, lambda: self.info(field, _path_of(at)))
-        return self._completed(field, at, lambda: rows.complete(items))
+        return self._completed(field, at, lambda: rows.complete(items, begun))
 
     def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
         """Resolve and complete a field of a plan."""
@@ -455,10 +457,8 @@ class Rows:
     def _below(self, position: int, value: object, at: Location) -> object:
         """Complete an object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
-        if type(value) is list and field.plain_item_type:
-            if not value:
-                return []
-            return self._pend(field, executor.complete_list(field, (at, field.name, field.parent.name), value))
+        if type(value) is list and (kind := field.plain_item_type):
+            return self._list(field, kind, value, (at, field.name, field.parent.name)) if value else []
         kind = field.object_type if type(value) is dict or hasattr(type(value), IS_ROW) else None
         rows = executor.rows(kind, field.details) if kind else None
         if rows is None:
@@ -471,6 +471,31 @@ class Rows:
         if isinstance(data, dict):
             return data
         return self._pend(field, executor.guarded(data, field.type, field.details, _path_at(at, field)))
+
+    def _list(self, field: Field, kind: GraphQLObjectType, items: list[Any], at: Location) -> object:
+        """Complete a list of objects.
+
+        A page has a short list in each of its rows. A `RowList` for each would take a tenth of the page's time, so only
+        a list with an item that fails or must be awaited gets one.
+        """
+        executor = self._executor
+        # Only rows inside another list defer their fields to that list.
+        is_inside = executor.batched_fields is not None
+        rows = executor.known_rows(kind, field.details) if is_inside and {*map(type, items)} == {dict} else None
+        if rows is None:
+            return self._pend(field, executor.complete_list(field, at, items))
+        made: list[Any] = []
+        error = None
+        try:
+            for item in items:
+                made.append(rows.row(item, (at, len(made), None)))
+                if rows.pending:
+                    break
+            else:
+                return made
+        except Exception as raised:  # noqa: BLE001 -- any exception becomes the item's error
+            error = raised
+        return self._pend(field, executor.complete_list(field, at, items, (rows, made, error)))
 
     def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
@@ -632,6 +657,13 @@ def _type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema)
     return plain_object(found) if is_object_type(found) and schema.is_sub_type(named, found) else None
 
 
+Begun = tuple[Rows, list[Any], Exception | None]
+"""The rows of the first items of a list, the items that they made, and the error of the next one.
+
+Without an error, the last item must be awaited.
+"""
+
+
 class RowList:
     """The completed items of one list.
 
@@ -667,13 +699,21 @@ class RowList:
         self._batched_fields: BatchedFields | None = None
         self._items: list[Any] = []
 
-    def complete(self, items: Iterable[Any]) -> AwaitableOrValue[list[Any]]:
-        """Complete all items.
+    def complete(self, items: Iterable[Any], begun: Begun | None = None) -> AwaitableOrValue[list[Any]]:
+        """Complete all items, or those after the ones that are made already.
 
         Raises:
             GraphQLError: if an item fails and must not be null.
         """
-        self._add(iter(items))
+        remaining = iter(items)
+        if begun:
+            rows, self._completed, error = begun
+            if error:
+                self._add_failed(rows, error)
+            else:
+                self._await_last(rows)
+            remaining = islice(remaining, len(self._completed), None)
+        self._add(remaining)
         return self._all()
 
     async def complete_in_slices(self, released: ReleasedItems[Any]) -> list[Any]:
