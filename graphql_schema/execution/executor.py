@@ -387,6 +387,7 @@ class Rows:
         self._executor = executor
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
+        self._inner: dict[int, Rows] = {}
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
         self.batched = plan.batched
 
@@ -459,8 +460,8 @@ class Rows:
         field, executor = self.fields[position], self._executor
         if type(value) is list and (kind := field.plain_item_type):
             return self._list(field, kind, value, (at, field.name, field.parent.name)) if value else []
-        kind = field.object_type if type(value) is dict or hasattr(type(value), IS_ROW) else None
-        rows = executor.rows(kind, field.details) if kind else None
+        is_row = type(value) is dict or hasattr(type(value), IS_ROW)
+        rows = (self._inner.get(position) or self._find_inner(position)) if is_row else None
         if rows is None:
             return self._unusual(position, value, at)
         try:
@@ -471,6 +472,14 @@ class Rows:
         if isinstance(data, dict):
             return data
         return self._pend(field, executor.guarded(data, field.type, field.details, _path_at(at, field)))
+
+    def _find_inner(self, position: int) -> "Rows | None":
+        """Return the rows of a field's objects, and keep them at hand; None if there are none."""
+        field = self.fields[position]
+        rows = self._executor.rows(field.object_type, field.details) if field.object_type else None
+        if rows:
+            self._inner[position] = rows
+        return rows
 
     def _list(self, field: Field, kind: GraphQLObjectType, items: list[Any], at: Location) -> object:
         """Complete a list of objects.
