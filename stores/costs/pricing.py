@@ -320,19 +320,22 @@ def _costs_at(entry: Usage, price: Price) -> Row:
     """Return the costs of an entry at a price, and the price's fields."""
     rates = price.rates_for(tier_tokens(entry))
     components: list[Row] = []
-    total, by_side = ZERO, dict.fromkeys(Side, ZERO)
+    prompt = completion = total = ZERO
     for name, tokens in by_class(entry).items():
-        cost = times(tokens, exact(rates[name]))
-        components.append({"name": name, "tokens": tokens, "rate": rates[name], "cost": float(cost)})
-        side = BY_NAME[name].side
-        by_side[side] = plus(by_side[side], cost)
+        rate, side = rates[name], BY_NAME[name].side
+        cost = times(tokens, exact(rate))
+        components.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
         total = plus(total, cost)
+        if side is Side.INPUT:
+            prompt = plus(prompt, cost)
+        elif side is Side.OUTPUT:
+            completion = plus(completion, cost)
     has_one_currency = price.prompt_token_cost_unit.upper() == price.completion_token_cost_unit.upper()
     return price.fields | {
         "components": components,
         "total_cost": float(total) if has_one_currency else None,
-        "prompt_tokens_total_cost": float(by_side[Side.INPUT]),
-        "completion_tokens_total_cost": float(by_side[Side.OUTPUT]),
+        "prompt_tokens_total_cost": float(prompt),
+        "completion_tokens_total_cost": float(completion),
         "prompt_token_cost": rates[INPUT],
         "completion_token_cost": rates[OUTPUT],
     }
