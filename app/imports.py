@@ -244,9 +244,9 @@ class ProgressFile:
         """Save the progress; without it the next run starts from the beginning, which does no harm."""
         new = self._path.with_name(f"{self._path.name}.new")
         try:
-            saved = {name.name: getattr(progress, name.name) for name in fields(progress)}
+            saved = {each.name: getattr(progress, each.name) for each in fields(progress)}
             new.write_text(json.dumps({"of": self._identity, **saved}))
-            os.replace(new, self._path)  # noqa: PTH105 -- both paths are there
+            new.replace(self._path)
         except OSError as error:
             if not self._has_warned:
                 logger.warning("the import progress cannot be saved (%s): an interrupted import will restart", error)
