@@ -63,7 +63,7 @@ def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
     """Start a shutdown at the first signal and force it at the second; the server's own handlers run, too.
 
     Ctrl-C reaches all processes of a terminal, and the supervisor then sends SIGTERM to its workers. So a worker forces
-    its shutdown only if one signal arrives twice. Python allows handlers in the main thread only; others set none.
+    its shutdown only if one signal arrives twice. Python accepts handlers from the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
