@@ -143,9 +143,7 @@ class ServerProcess:
         if self.counters is None:
             yield
             return
-        collector = MetricsCollector(
-            self.counters, stores.calls.database, stores, self.admission, self.exports.limiter, background
-        )
+        collector = MetricsCollector(self.counters, stores, self.admission, self.exports.limiter, background)
         state[METRICS] = worker_metrics = WorkerMetrics.of_environment(collector.collect)
         async with worker_metrics.serve_peers():
             yield
