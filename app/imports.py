@@ -410,8 +410,8 @@ class Importing:
         """True if everything in the file was stored."""
         return not self.progress.rejected and not self.progress.complaints
 
-    def lines(self) -> Iterator[str]:
-        """Yield the summary for people."""
+    def summary(self) -> Iterator[str]:
+        """Yield the lines of a summary for people."""
         progress = self.progress
         yield f"{self.source}: {progress.text} stored."
         if progress.stored["threads"]:
@@ -440,7 +440,6 @@ class Importing:
                     await self._store(line)
                     on_progress(self.progress)
             await self._store()
-            on_progress(self.progress)
         self._finish()
         on_progress(self.progress)
 
