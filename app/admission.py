@@ -202,25 +202,24 @@ class OperationLimiter(Limiter):
 
 def _operation_refusal(operations: Limiter, caller: str | None) -> StoreError:
     if operations.is_at_limit(caller) and operations.in_use < operations.limit:
-        return RateLimitedError(
+        return _caller_refusal(
             f"you already run {operations.caller_limit:,} operations, the limit of one caller "
-            "(LOOMQL_MAX_CALLER_OPERATIONS); retry when one of them has finished",
-            retry_after_seconds=1,
+            "(LOOMQL_MAX_CALLER_OPERATIONS)"
         )
-    return _is_full(f"{operations.limit:,} operations (LOOMQL_MAX_OPERATIONS)")
+    return _server_refusal(f"{operations.limit:,} operations (LOOMQL_MAX_OPERATIONS)")
 
 
 def _query_refusal(queries: Limiter, caller: str | None) -> StoreError:
     if queries.is_at_limit(caller):
-        return RateLimitedError(
-            f"you already run {queries.caller_limit:,} queries, the limit of one caller; retry when one of them "
-            "has finished",
-            retry_after_seconds=1,
-        )
-    return _is_full(f"{queries.limit:,} queries")
+        return _caller_refusal(f"you already run {queries.caller_limit:,} queries, the limit of one caller")
+    return _server_refusal(f"{queries.limit:,} queries")
 
 
-def _is_full(operations: str) -> StoreError:
+def _caller_refusal(reached: str) -> RateLimitedError:
+    return RateLimitedError(f"{reached}; retry when one of them has finished", retry_after_seconds=1)
+
+
+def _server_refusal(operations: str) -> UnavailableError:
     return UnavailableError(f"the server already runs {operations}; this operation did not start, retry it")
 
 
@@ -231,10 +230,8 @@ def document_limiter(wait_seconds: float = DEFAULT_TIMINGS.slot_wait_seconds) ->
 
 def _document_refusal(documents: Limiter, caller: str | None) -> StoreError:
     if documents.is_at_limit(caller):
-        return RateLimitedError(
-            f"the server already reads {documents.caller_limit} of your long documents, the limit of one caller; retry "
-            "when one of them has finished",
-            retry_after_seconds=1,
+        return _caller_refusal(
+            f"the server already reads {documents.caller_limit} of your long documents, the limit of one caller"
         )
     return UnavailableError(f"the server already reads {documents.limit} long documents; retry a little later")
 

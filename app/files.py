@@ -81,9 +81,9 @@ class FileEndpoints:
         file = await files.one(_project_id(request), request.path_params["digest"])
         etag = f'"{file.digest}"'
         headers = {**_CONTENT_HEADERS, "ETag": etag}
-        if "if-match" in request.headers and not names(request.headers["if-match"], etag):
+        if "if-match" in request.headers and not matches_etag(request.headers["if-match"], etag):
             return Response(status_code=412, headers=headers)
-        if names(request.headers.get("if-none-match", ""), etag):
+        if matches_etag(request.headers.get("if-none-match", ""), etag):
             return Response(status_code=304, headers=headers)
         requested = byte_range(request.headers, file.size_bytes, etag)
         start, stop = requested or (0, file.size_bytes)
@@ -164,7 +164,7 @@ def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, i
     return min(start, size), min(stop, size)
 
 
-def names(header: str, etag: str) -> bool:
+def matches_etag(header: str, etag: str) -> bool:
     """Return True if an If-None-Match or If-Match header names an entity tag; weak tags match, too."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return bool(tags & {"*", etag})

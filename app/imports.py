@@ -244,9 +244,9 @@ class ProgressFile:
         """Save the progress; without it the next run starts from the beginning, which does no harm."""
         new = self._path.with_name(f"{self._path.name}.new")
         try:
-            saved = {name.name: getattr(progress, name.name) for name in fields(progress)}
+            saved = {each.name: getattr(progress, each.name) for each in fields(progress)}
             new.write_text(json.dumps({"of": self._identity, **saved}))
-            os.replace(new, self._path)  # noqa: PTH105 -- both paths are there
+            new.replace(self._path)
         except OSError as error:
             if not self._has_warned:
                 logger.warning("the import progress cannot be saved (%s): an interrupted import will restart", error)
@@ -410,8 +410,8 @@ class Importing:
         """True if everything in the file was stored."""
         return not self.progress.rejected and not self.progress.complaints
 
-    def lines(self) -> Iterator[str]:
-        """Yield the summary for people."""
+    def summary(self) -> Iterator[str]:
+        """Yield the lines of a summary for people."""
         progress = self.progress
         yield f"{self.source}: {progress.text} stored."
         if progress.stored["threads"]:
@@ -440,7 +440,6 @@ class Importing:
                     await self._store(line)
                     on_progress(self.progress)
             await self._store()
-            on_progress(self.progress)
         self._finish()
         on_progress(self.progress)
 

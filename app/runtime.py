@@ -20,6 +20,8 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+logger = logging.getLogger("loomql")
+
 HURRY_SECONDS: Final = 3.0
 """Maximum time in seconds of a forced shutdown: commands that MongoDB does not answer block threads."""
 
@@ -33,19 +35,19 @@ class Shutdown:
         """Set by a second signal: the user does not want to wait."""
         self._callbacks: list[Callable[[], object]] = []
 
-    def on_start(self, tell: Callable[[], object]) -> None:
+    def on_start(self, callback: Callable[[], object]) -> None:
         """Call `callback` once when the shutdown starts; immediately if it has started."""
         if self.has_started:
-            tell()
+            callback()
         else:
-            self._callbacks.append(tell)
+            self._callbacks.append(callback)
 
     def start(self) -> None:
         """Start the shutdown; no effect if it has started."""
         if not self.has_started:
             self.has_started = True
-            for tell in self._callbacks:
-                tell()
+            for callback in self._callbacks:
+                callback()
 
     def force(self) -> None:
         """Exit the process within `HURRY_SECONDS`, whatever is in flight; no effect if called before."""
@@ -60,8 +62,8 @@ class Shutdown:
 def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
     """Start a shutdown at the first signal and force it at the second; the server's own handlers run, too.
 
-    Ctrl-C reaches all processes of a terminal, and the supervisor then sends SIGTERM to its workers. For a worker, only
-    the same signal again counts as the second. Outside the main thread nothing happens.
+    Ctrl-C reaches all processes of a terminal, and the supervisor then sends SIGTERM to its workers. So a worker forces
+    its shutdown only if one signal arrives twice. Python accepts handlers from the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -89,9 +91,7 @@ def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-logger = logging.getLogger("loomql")
-
-_EXTRA_SECONDS = 3.0
+_EXTRA_SECONDS: Final = 3.0
 """Time in seconds for a worker's exit in addition to its two shutdown periods."""
 
 
@@ -190,7 +190,7 @@ async def trim_periodically(pause: float = 5.0) -> None:
         await asyncio.to_thread(trim_heap)
 
 
-def keep_little() -> None:
+def limit_heap_growth() -> None:
     """Map large blocks separately and limit the heaps of threads; do nothing without glibc.
 
     By default, the allocator raises the size of separately mapped blocks up to 32 MiB. Request bodies and responses

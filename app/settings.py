@@ -28,12 +28,12 @@ from stores.otel.spans import ENTITY
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
 
-# What MongoDB forbids in a database's name, on any platform, and the most bytes it takes.
+# Characters that MongoDB forbids in a database's name on some platform, and the maximum length in bytes.
 _NOT_IN_DATABASE_NAMES = r"""/\. "$*<>:|?"""
 _LONGEST_DATABASE_NAME = 63
 _MONGODBS_OWN = frozenset({"admin", "config", "local"})
 
-# A password may hold any sign when its author forgot to escape it: what is hidden ends at the last @.
+# An unescaped password may contain any character, even @, so masking ends at the last @.
 _USERINFO = re.compile(r"(?<=://)([^:/@]*):.*@")
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|properties)[^=&]*=)[^&]*", re.IGNORECASE)
 

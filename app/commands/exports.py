@@ -125,15 +125,6 @@ def _error_message(body: bytes) -> str:
     return message
 
 
-@dataclass(slots=True)
-class ResumeState:
-    """The valid part of a file: its size in bytes, its rows, and the cursor of the last one."""
-
-    size: int = 0
-    count: int = 0
-    cursor: str | None = None
-
-
 _SAVE_INTERVAL_ROWS: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
 _RESUME: Final = "run the same command again to resume"
@@ -214,6 +205,15 @@ def _check_new(file: Path) -> None:
     """
     if file.exists() and file.stat().st_size:
         raise ExportError(f"{file} already exists and is not an incomplete export of this list; choose another file")
+
+
+@dataclass(slots=True)
+class ResumeState:
+    """The valid part of a file: its size in bytes, its rows, and the cursor of the last one."""
+
+    size: int = 0
+    count: int = 0
+    cursor: str | None = None
 
 
 class _LinesFile:

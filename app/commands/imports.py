@@ -37,7 +37,7 @@ def import_files(options: Namespace) -> int:
     """Import files; return 3 if a line was rejected or a file is incomplete."""
     console = Console(stderr=True)
     imported = run_import(settings_of(options), options.files, options.project, options.beside, console)
-    say(*(line for each in imported for line in each.lines()))
+    say(*(line for each in imported for line in each.summary()))
     return 0 if all(each.is_whole for each in imported) else 3
 
 

@@ -35,7 +35,7 @@ from app.mongodb import Client, data_location, mongodb, shared_mongodb
 from app.observability.logs import AuditFile, log_config
 from app.observability.metrics import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
-from app.runtime import WorkerSupervisor, keep_little
+from app.runtime import WorkerSupervisor, limit_heap_growth
 from app.server.application import create_app
 from app.server.http_protocol import HTTPProtocol
 from app.settings import Settings, variable
@@ -191,7 +191,7 @@ def worker_app() -> Starlette:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_stop_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
-    keep_little()
+    limit_heap_growth()
     # A request waits this long for the interpreter while a thread computes, several times in each read. Next to one
     # such thread, a read of 5 ms takes 9 ms; 12 ms with an interval of 1 ms, and 29 ms with Python's default of 5 ms.
     # Next to three threads it takes 16 ms; 29 ms with 1 ms. An interval of 0.05 ms lost a tenth of the computing, this

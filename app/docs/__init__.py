@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.browser_security import page_headers
-from app.files import names
+from app.files import matches_etag
 
 if TYPE_CHECKING:
     from app.docs.site import Site
@@ -53,6 +53,6 @@ class Documentation:
             missing = self._site.not_found(address)
             return Response(missing.content, 404, _HEADERS, missing.media_type)
         headers = {**_HEADERS, "ETag": file.etag}
-        if names(request.headers.get("if-none-match", ""), file.etag):
+        if matches_etag(request.headers.get("if-none-match", ""), file.etag):
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers, media_type=file.media_type)

@@ -369,7 +369,7 @@ class EventStream(Response):
     Args:
         results: the results of the schema; always closed at the end.
         reservation: memory that is released at the first result; None if the operation needs its request to the end.
-        timings: have the interval of keepalive comments, and the time that the client may read nothing.
+        timings: contains the interval of keepalive comments, and the time that the client may read nothing.
     """
 
     media_type = EVENT_STREAM

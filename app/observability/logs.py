@@ -69,11 +69,10 @@ def log_config(settings: Settings) -> dict[str, Any]:
         handler["filters"] = ["redaction"]
     for name, formatter in (("default", "TextLine"), ("access", "AccessLine")):
         config["formatters"][name]["()"] = f"{__name__}.{formatter if settings.log_format == 'text' else 'JsonLine'}"
-    config["formatters"]["audit"] = {"format": _AUDIT_FORM}
     config["handlers"]["audit"] = (
-        {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
+        {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
         if settings.audit_log is None
-        else {"class": f"{__name__}.{AuditFile.__name__}", "formatter": "audit", "path": settings.audit_log}
+        else {"class": f"{__name__}.{AuditFile.__name__}", "path": settings.audit_log}
     )
     config["root"] = {"handlers": ["default"], "level": "INFO" if settings.log_level == "debug" else level}
     config["loggers"]["loomql"] = {"level": level}
@@ -256,9 +255,6 @@ def _safe_message(error: BaseException) -> str:
     return plain[:_MAX_MESSAGE_CHARACTERS]
 
 
-_AUDIT_FORM: Final = "%(message)s"
-
-
 class AuditLogError(StoreError):
     """The audit log cannot be written; the message says why."""
 
@@ -317,7 +313,6 @@ def _ends_without_newline(file: FileIO) -> bool:
 def command_line_audit(path: Path | None) -> Iterator[None]:
     """Record the actions of the block as the command line's, in the file or on standard error."""
     handler = logging.StreamHandler() if path is None else AuditFile(path)
-    handler.setFormatter(logging.Formatter(_AUDIT_FORM))
     caller, handlers, propagates = ACTING.set(COMMAND_LINE), audit_logger.handlers[:], audit_logger.propagate
     audit_logger.handlers[:], audit_logger.propagate = [handler], False
     try:

@@ -30,7 +30,6 @@ from app.background import BackgroundTasks
 from app.observability.requests import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.quotas import Limiter
-from stores.database import Database
 from stores.times import DURATION_BOUNDS, DurationHistogram
 
 FOLDER: Final = "_LOOMQL_WORKERS_FOLDER"
@@ -108,7 +107,6 @@ class MetricsCollector:
     """Collects the metrics of one process."""
 
     counters: RequestCounters
-    database: Database
     stores: Stores
     admission: Admission
     exports: Limiter
@@ -123,7 +121,7 @@ class MetricsCollector:
 
     def _samples(self) -> dict[str, Mapping[Any, Any]]:
         """Return the samples of each family by their label values."""
-        counters, use, writes = self.counters, self.database.pool_stats, self.admission.memory.writes
+        counters, use, writes = self.counters, self.stores.calls.database.pool_stats, self.admission.memory.writes
         fan_out, resources = self.stores.calls.fan_out, self._resources()
         jobs = self.background.job_stats
         return {

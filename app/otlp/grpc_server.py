@@ -105,7 +105,7 @@ class GrpcTraces:
         counters: counts the requests.
         shutdown: the shutdown of the process.
         grace_seconds: time for calls in flight to finish.
-        timings: have the time that a request waits for a slot, and that its message may take.
+        timings: contains the time that a request waits for a slot, and the time that its message may take.
     """
 
     address: GrpcAddress

@@ -79,10 +79,15 @@ class ServerProcess:
     async def lifespan(self, _app: Starlette) -> AsyncIterator[dict[str, Any]]:
         """Start the process's tasks, yield the state of its requests, and stop the tasks at the end."""
         settings, max_subscriptions = self.settings, self.settings.max_subscriptions
-        timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
-        listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        bounds = *timeouts, self.admission.memory, listeners, self.admission.timings
-        database = Database.open(self._uri, settings.mongodb_database, *bounds)
+        database = Database.open(
+            self._uri,
+            settings.mongodb_database,
+            settings.database_timeout_seconds,
+            settings.query_timeout_seconds,
+            request_budget=self.admission.memory,
+            listeners=[TracedCommands(self.tracing)] if self.tracing else [],
+            timings=self.admission.timings,
+        )
         providers = EnvironmentProviders(
             grants=parse_grants(settings.provider_secrets),
             timeout_seconds=settings.completion_timeout_seconds,
@@ -138,8 +143,7 @@ class ServerProcess:
         if self.counters is None:
             yield
             return
-        limits = self.admission, self.exports.limiter
-        collector = MetricsCollector(self.counters, stores.calls.database, stores, *limits, background)
+        collector = MetricsCollector(self.counters, stores, self.admission, self.exports.limiter, background)
         state[METRICS] = worker_metrics = WorkerMetrics.of_environment(collector.collect)
         async with worker_metrics.serve_peers():
             yield
@@ -152,10 +156,19 @@ class ServerProcess:
         async def admit(authorization: str | None) -> Caller:
             return (await self.authenticator.authenticate(authorization, key_cache, settings.host)).caller
 
-        address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-        bounds = settings.max_body_bytes, settings.otlp_entity, self.admission.memory
-        rest = self.shutdown, settings.shutdown_seconds, self.admission.timings
-        return GrpcTraces(address, stores.otel, *bounds, admit, self.admission.rates, self.counters, *rest)
+        return GrpcTraces(
+            GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1),
+            stores.otel,
+            settings.max_body_bytes,
+            settings.otlp_entity,
+            request_budget=self.admission.memory,
+            admit=admit,
+            rates=self.admission.rates,
+            counters=self.counters,
+            shutdown=self.shutdown,
+            grace_seconds=settings.shutdown_seconds,
+            timings=self.admission.timings,
+        )
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""

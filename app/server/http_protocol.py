@@ -30,7 +30,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 
 _WRITE_CHECKS: Final = 10
-"""Number of checks within that time."""
+"""Number of checks of a client within `write_seconds`."""
 
 _INVALID: Final = "Invalid HTTP request received."
 _TOO_LARGE: Final = (431, f"The head of a request is limited to {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers.")
@@ -51,8 +51,7 @@ class HTTPProtocol(HttpToolsProtocol):
     """Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
 
     linger_seconds = 1.0
-    """Time to discard incoming data after a refusal: a client that still sends would see a broken connection instead.
-    """
+    """Time to discard incoming data after a refusal; without it, a client that still sends sees a broken connection."""
 
     _in_head = False
     _head_without_offer = b""

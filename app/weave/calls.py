@@ -49,8 +49,30 @@ _SIZE, _TOTAL_SIZE = "storage_size_bytes", "total_storage_size_bytes"
 _REQUIRED_OBJECTS: Final = {"attributes": orjson.Fragment(b"{}"), "inputs": orjson.Fragment(b"{}")}
 _COUNT: Final = "feedback_count"
 _EXPANDED_AT_ONCE: Final = 20
-_FEW: Final = 16
-"""Number of feedback items read in one batch; each has at most 1 MiB."""
+
+_COST_KEYS: Final[tuple[str, ...]] = (
+    *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
+    *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
+    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
+    *("pricing_level", "pricing_level_id", "created_at", "created_by"),
+)
+"""Keys that the Weave trace server returns."""
+
+_NUMBER: Final = "count(*)"
+_PAYLOAD: Final = "payload"
+_FEEDBACK_ON_CALLS: Final = (
+    *("id", "feedback_type", "weave_ref", "creator", "created_at", "wb_user_id"),
+    *("runnable_ref", "call_ref", "trigger_ref", "annotation_ref", _PAYLOAD),
+)
+"""Fields of feedback that is part of a call's summary."""
+
+_FEEDBACK_FIELDS: Final = ("project_id", *_FEEDBACK_ON_CALLS)
+
+_FEEDBACK_AT_ONCE: Final = 32
+"""Number of feedback items that a feedback query reads in one batch; each has a payload of at most 1 MiB."""
+
+_FEEDBACK_ON_CALLS_AT_ONCE: Final = 16
+"""Number of feedback items read in one batch for the summaries of calls."""
 
 
 async def start(stores: Stores, body: Body) -> object:
@@ -167,9 +189,9 @@ async def _call_json(
     counts = await stores.feedback.of_calls.count([_key(row) for row in rows], frozenset())
     for row in rows:
         row[_COUNT] = counts[_key(row)]
-    for part in weighted_batches(rows, _COUNT, _FEW, messages.READ_AT_ONCE):
+    for part in weighted_batches(rows, _COUNT, _FEEDBACK_ON_CALLS_AT_ONCE, messages.READ_AT_ONCE):
         keys = [_key(row) for row in part if row[_COUNT]]
-        pages = await _feedback_pages(stores, keys, PageRequest(_FEW)) if keys else {}
+        pages = await _feedback_pages(stores, keys, PageRequest(_FEEDBACK_ON_CALLS_AT_ONCE)) if keys else {}
         for row in part:
             head, tail = _parts(row, wanted)
             yield head + b',"feedback":['
@@ -185,7 +207,7 @@ async def _feedback_json(stores: Stores, key: _Key, page: Page | None) -> AsyncG
         for row in page.rows:
             yield comma + codec.dumps(_feedback_fields(row, _FEEDBACK_ON_CALLS))
             comma = b","
-        request = PageRequest(_FEW, page.cursor(page.rows[-1]))
+        request = PageRequest(_FEEDBACK_ON_CALLS_AT_ONCE, page.cursor(page.rows[-1]))
         page = (await _feedback_pages(stores, [key], request))[key] if page.has_next else None
 
 
@@ -228,31 +250,8 @@ def _costs(row: Row) -> dict[str, Any]:
     return {line["model"]: messages.plain(line, [name for name in _COST_KEYS if name in line]) for line in lines}
 
 
-_COST_KEYS: Final[tuple[str, ...]] = (
-    *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
-    *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
-    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
-    *("pricing_level", "pricing_level_id", "created_at", "created_by"),
-)
-"""Keys that the Weave trace server returns."""
-
-
 def _key(row: Row) -> _Key:
     return row["project_id"], row["id"]
-
-
-_FEEDBACK_AT_ONCE: Final = 32
-"""Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
-
-_NUMBER: Final = "count(*)"
-_PAYLOAD: Final = "payload"
-_FEEDBACK_ON_CALLS: Final = (
-    *("id", "feedback_type", "weave_ref", "creator", "created_at", "wb_user_id"),
-    *("runnable_ref", "call_ref", "trigger_ref", "annotation_ref", _PAYLOAD),
-)
-"""Fields of feedback that is part of a call's summary."""
-
-_FEEDBACK_FIELDS: Final = ("project_id", *_FEEDBACK_ON_CALLS)
 
 
 async def create_feedback(stores: Stores, body: Body) -> object:

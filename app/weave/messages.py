@@ -202,9 +202,7 @@ READ_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 """Limits of a page and of a part of one; a single larger row is a part of its own."""
 
-_TIMES: Final = frozenset(
-    ("started_at", "ended_at", "created_at", "effective_date", "start_time", "last_updated"),
-)
+_TIMES: Final = frozenset({"started_at", "ended_at", "created_at", "effective_date", "start_time", "last_updated"})
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

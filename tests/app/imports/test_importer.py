@@ -113,7 +113,7 @@ async def test_weave_export_becomes_calls(fresh: Stores, import_file: Import, tm
 
     done, runs = [json.loads(CALL_COLUMNS.line(row)) for row in await stored(fresh)]
     assert outcome.is_whole
-    assert list(outcome.lines()) == [
+    assert list(outcome.summary()) == [
         f"{tmp_path / 'weave.jsonl'}: 2 calls stored.",
         "  The unknown field otel_dump of 1 rows was ignored.",
     ]
@@ -129,7 +129,7 @@ async def test_computed_columns_are_ignored_and_recomputed(fresh: Stores, import
     outcome = await import_file(written(tmp_path / "calls.ndjson", call(1, **wrong)))
 
     [row] = await stored(fresh)
-    assert list(outcome.lines()) == [f"{tmp_path / 'calls.ndjson'}: 1 call stored."]
+    assert list(outcome.summary()) == [f"{tmp_path / 'calls.ndjson'}: 1 call stored."]
     assert {name: value for name, value in CALL_COLUMNS.values(row).items() if name in COMPUTED} == COMPUTED
 
 
@@ -206,7 +206,7 @@ async def test_invalid_rows_are_listed_and_the_rest_is_stored(
     assert rejects(tmp_path)[0]["content"] == "{nonsense"
     assert json.loads(rejects(tmp_path)[-1]["content"]) == call(2, id="NO")
     assert (outcome.progress.rejected, outcome.is_whole) == (7, False)
-    assert "7 lines are rejected" in "\n".join(outcome.lines())
+    assert "7 lines are rejected" in "\n".join(outcome.summary())
 
 
 async def test_file_truncated_within_a_line_is_reported(fresh: Stores, import_file: Import, tmp_path: Path) -> None:

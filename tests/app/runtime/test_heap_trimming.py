@@ -39,11 +39,11 @@ async def test_free_memory_below_used_memory_is_returned() -> None:
 
 _DAY: Final = f"""
 import sys
-from app.runtime import keep_little
+from app.runtime import limit_heap_growth
 from tests.app.runtime.test_heap_trimming import held
 
 if sys.argv[1] == "told":
-    keep_little()
+    limit_heap_growth()
 largest = bytearray(30 * {MIB})  # after which the allocator takes nothing smaller for large
 del largest
 blocks = []
@@ -64,5 +64,5 @@ def freed(how: str) -> int:
 
 def test_large_freed_block_is_returned_at_once() -> None:
     assert freed("told") >= COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.9
-    # If this fails, the allocator now returns such blocks by default, and `keep_little` is not needed.
+    # If this fails, the allocator now returns such blocks by default, and `limit_heap_growth` is not needed.
     assert freed("untold") < COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.1

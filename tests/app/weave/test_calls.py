@@ -185,7 +185,7 @@ def test_costs_and_feedback_are_in_the_summary(weave_api: httpx.Client, project:
 def test_much_feedback_is_read_in_batches(
     weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_routes, "_FEW", 3)
+    monkeypatch.setattr(call_routes, "_FEEDBACK_ON_CALLS_AT_ONCE", 3)
     counts = [1, 0, 2, 1, 7, 3, 0, 4]
     calls = with_calls(weave_api, project, len(counts))
     pieces = [
