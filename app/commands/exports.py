@@ -54,7 +54,7 @@ class ExportClient:
         except ValueError:  # the port is no number, or the host no address
             is_valid = False
         if not is_valid:
-            raise ExportError(f"{masked(url[:200])} is not the URL of a server; write it as http://127.0.0.1:8000")
+            raise ExportError(f"{masked(url)[:200]} is not the URL of a server; write it as http://127.0.0.1:8000")
 
     def total(self, concept: str, project_id: str, parameters: Mapping[str, str]) -> int:
         """Return the number of rows of a list.

@@ -44,7 +44,10 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
 
 
 def _of_trace(kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> FieldDefinition:
-    """Field of root calls with one number from the totals of their trace, of `wanted` fields; null for other calls."""
+    """Field of root calls with one number from the totals of their trace; null for other calls.
+
+    `wanted` names the totals from which `value` computes the number.
+    """
 
     def key(call: Row) -> tuple[str, str] | None:
         return None if call.get("parent_id") else (call["project_id"], call["trace_id"])

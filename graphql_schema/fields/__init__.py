@@ -380,17 +380,17 @@ def describe(schema: GraphQLSchema) -> None:
 
 
 def _describe_field(field: GraphQLField | GraphQLInputField, docstrings: Mapping[str, str]) -> None:
-    declared = field.extensions[_DEFINITION]
-    docstring = docstrings.get(declared.python_name, "")
+    definition = field.extensions[_DEFINITION]
+    docstring = docstrings.get(definition.python_name, "")
     field.description = description_in(docstring) or field.description
-    if isinstance(field, GraphQLField) and declared.base_resolver:
-        resolver = getdoc(declared.base_resolver.wrapped_func) or ""
+    if isinstance(field, GraphQLField) and definition.base_resolver:
+        resolver = getdoc(definition.base_resolver.wrapped_func) or ""
         descriptions = _arguments_in(docstring) or _arguments_in(resolver)
-        for argument in field.args.values():
-            name = argument.extensions[_DEFINITION].python_name
-            argument.description = descriptions.pop(name, argument.description)
+        for each in field.args.values():
+            name = each.extensions[_DEFINITION].python_name
+            each.description = descriptions.pop(name, each.description)
         if descriptions:
             raise ValueError(
-                f"the docstring of {declared.python_name} describes arguments that the field does not have: "
+                f"the docstring of {definition.python_name} describes arguments that the field does not have: "
                 f"{', '.join(descriptions)}"
             )

@@ -1,4 +1,4 @@
-"""Limits of a GraphQL operation, and the rules of its document: length, depth, aliases, and what errors reveal."""
+"""Limits of a GraphQL operation, and the rules of its document: length, depth, aliases, introspection, suggestions."""
 
 import re
 import sys
@@ -132,7 +132,7 @@ def _own_nesting(definition: ExecutableDefinitionNode) -> Nesting:
                 continue
             if isinstance(selection, FieldNode):
                 # Introspection nests as the schema requires; graphql-core's own rule limits it.
-                inner = _UNCOUNTED if selection.name.value in {"__schema", "__type"} else level + 1
+                inner = _UNCOUNTED if selection.name.value in _INTROSPECTION_FIELDS else level + 1
                 nesting.depth = max(nesting.depth, inner)
                 nesting.aliases += selection.alias is not None
             if nested := getattr(selection, "selection_set", None):

@@ -22,7 +22,7 @@ def mongod() -> Iterator[str]:
 async def stage() -> AsyncIterator[Three]:
     """Start a replica set of three members and the servers that use it."""
     if sys.platform != "linux":
-        pytest.skip("the packaged mongod elsewhere is another one")
+        pytest.skip("other systems have another version of mongod (pyproject.toml)")
     async with three() as stage:
         yield stage
 

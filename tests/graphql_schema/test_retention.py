@@ -1,5 +1,7 @@
 """Retention and purges in the API."""
 
+import asyncio
+
 import pytest
 
 from graphql_schema.context import Context, Stores
@@ -100,6 +102,15 @@ async def test_project_is_purged(administer: Run, run: Run) -> None:
     assert after["lastPurge"].pop("endedAt")
     assert after == {"lastPurge": {"isDone": True, "waitsUntil": None, "calls": 7}, "project": None}
     assert (await administer(PURGE, confirm=PROJECT)).code == "NOT_FOUND"
+
+
+@pytest.mark.usefixtures("logged")
+@pytest.mark.timings(registry_lag_seconds=1_000)
+async def test_purge_returns_before_the_wait_for_unaware_servers(administer: Run) -> None:
+    async with asyncio.timeout(30):
+        found = (await administer(PURGE, confirm=PROJECT)).data["projectPurge"]
+
+    assert found == {"projectId": PROJECT, "isDone": False, "calls": 7, "feedback": 0, "objects": 0, "files": 0}
 
 
 @pytest.mark.usefixtures("logged")

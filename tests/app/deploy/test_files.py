@@ -197,7 +197,7 @@ def test_unit_lets_exports_lower_their_priority() -> None:
     assert filters == ["@system-service", "~@privileged @resources", "setpriority"]
 
 
-@pytest.mark.skipif(platform.machine() not in NUMBERS or sys.platform != "linux", reason="its calls are not known")
+@pytest.mark.skipif(platform.machine() not in NUMBERS or sys.platform != "linux", reason="see NUMBERS")
 async def test_export_is_complete_if_priority_cannot_be_set(
     calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:

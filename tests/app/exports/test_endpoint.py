@@ -239,7 +239,7 @@ def worker() -> int | None:
     return None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists processes so")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_export_of_a_dead_process_has_no_last_line(client: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 -- reading on is what raises
         async with client.stream("GET", "/export/calls", params={"projectId": PROJECT}) as running:

@@ -39,7 +39,7 @@ async def leave(processes: ExportProcessPool, passes: int) -> None:
     process.end()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
 async def test_export_cancelled_during_start_releases_its_slot() -> None:
     processes = ExportProcessPool(1)
 

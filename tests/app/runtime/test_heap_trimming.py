@@ -15,7 +15,7 @@ BLOCK = 64 * 1024
 COUNT = 25
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems tell it otherwise")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def held() -> int:

@@ -174,7 +174,7 @@ def workers_of(server: Server) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
@@ -187,7 +187,7 @@ def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -
     assert time.monotonic() - began < 12  # twice LOOMQL_SHUTDOWN_SECONDS, plus a margin of three seconds
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_dead_worker_is_replaced_while_another_hangs(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)

@@ -34,7 +34,7 @@ FILTERS: Final = {
     "TableFilter": TableRowFilter,
     "ThreadFilter": ThreadsQueryFilter,
 }
-"""The filters of GraphQL, whose fields those of requests have."""
+"""The filters of GraphQL, by the names of the requests' filters that have the same fields."""
 
 
 def models() -> dict[str, type[StoreInput[Any]]]:
@@ -50,7 +50,7 @@ def test_request_has_the_fields_that_clients_may_set(name: str) -> None:
     if name in FILTERS:
         in_graphql, in_store = [field.name for field in fields(FILTERS[name])], [*models()[name].model_fields]
         assert in_graphql == in_store, (
-            f"{FILTERS[name].__name__} in {FILTERS[name].__module__} and the store's filter have other fields"
+            f"{FILTERS[name].__name__} in {FILTERS[name].__module__} and the store's filter have different fields"
         )
     else:
         assert [*models()[name].model_fields] == FIELDS[name].split(), (

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,14 @@ class FromCaller:
 
 
 class QueueWatch(WebSocketProtocol):
-    """The server's protocol, which also records the longest queue of any connection."""
+    """The server's protocol, which also records the longest queue and the most unparsed bytes of any connection."""
 
     longest = 0
+    unparsed_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        QueueWatch.unparsed_bytes = max(QueueWatch.unparsed_bytes, len(self.conn.reader.buffer))
 
     def send_receive_event_to_app(self) -> None:
         super().send_receive_event_to_app()
@@ -413,6 +418,29 @@ async def test_client_that_still_sends_reads_the_reason_of_the_close(
     assert int.from_bytes(answer[2:4], "big") == code
 
 
+async def test_client_that_still_sends_after_a_close_of_the_application_occupies_no_memory(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QueueWatch, "close_seconds", 0.5)
+    reader, writer = await handshake_with(address.removeprefix("ws://").removesuffix("/graphql"))
+    await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(TIMEOUT):
+        for text, answer in ((b'{"type":"connection_init"}', b"connection_ack"), (b"{", b"JSON")):
+            writer.write(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+            await reader.readuntil(answer)
+        QueueWatch.unparsed_bytes = 0
+        length = 2 * BUDGET
+        writer.write(bytes([0x81, 0x80 | 127]) + length.to_bytes(8, "big") + bytes(4))
+        with suppress(ConnectionError):
+            for _ in range(0, length // 2, 10_000):
+                writer.write(bytes(10_000))
+                await writer.drain()
+            await reader.read()
+    writer.close()
+
+    assert 0 < QueueWatch.unparsed_bytes <= 3 * FREE_BYTES
+
+
 async def test_invalid_frame_before_the_answer_to_the_handshake_ends_the_connection() -> None:
     is_called = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -493,7 +521,7 @@ def init_with(key: str) -> str:
     return json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {key}"}})
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:

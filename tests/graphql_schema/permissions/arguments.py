@@ -43,8 +43,8 @@ _CONDITION: Final = "and or not eq ne gt gte lt lte startsWith isNull exists in 
 def _filter(cls: type) -> Mapping[str, str]:
     """Rule on the fields of a filter by their types.
 
-    A field of texts may name something, so each is probed; times, flags and enums name nothing. Other types need a
-    reviewed ruling.
+    A field of texts may name something, so each is probed; numbers, times, flags and enums name nothing. Other types
+    need a reviewed ruling.
     """
     types = {name: _inner_types(hint) for name, hint in get_type_hints(cls).items()}
     return {
