@@ -1,4 +1,4 @@
-"""Checks of arguments that several concepts have."""
+"""Checks of arguments, shared by the stores."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Columns and filters of calls, each declared once.
+"""Columns and filters of calls, each declared once; and the summary and token usage of a call as read.
 
 A table of `columns.toml` declares a column for reads, queries, sorts and GraphQL; a row of `CallsFilter` declares a
 filter with any-of semantics. A call's `op_name` is a plain name or the ref of an op version. In filters and queries a

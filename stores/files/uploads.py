@@ -1,4 +1,4 @@
-"""Uploads and deletions of files.
+"""Uploads and deletions of files, and the detection of their content types.
 
 An upload writes chunks first, under an id that no reader knows; then the file documents, atomically. It has a document
 from before its first chunk until its files exist or it is abandoned. If its process dies, nobody touches that document
