@@ -14,7 +14,7 @@ from stores.costs import defaults
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import MAX_FILE_BYTES, FilesStore, NewFile
-from stores.files.data_urls import WeaveContent, decode_base64, value_of
+from stores.files.data_urls import WeaveContent, content_value, decode_base64
 from stores.files.uploads import SNIFFED_BYTES, content_type
 from stores.ids import check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length
@@ -133,7 +133,7 @@ async def extract_image(
     source = await _read_source(entry[key], key, min(max_bytes, MAX_BYTES), download)
     media_type, image, metadata = await asyncio.to_thread(_make_files, source, index, key)
     row = {"name": image.name, "digest": image.digest, "content_type": media_type, "size_bytes": image.size_bytes}
-    return [image, metadata], row, {**entry, key: value_of(image, metadata)}
+    return [image, metadata], row, {**entry, key: content_value(image, metadata)}
 
 
 async def _read_source(text: str, key: str, max_bytes: int, download: Download) -> str | bytes:
