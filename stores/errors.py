@@ -22,8 +22,8 @@ class StoreError(Exception):
     @property
     def cause_if_unstored(self) -> str | None:
         """The message without its claim that nothing was stored; None if it makes no such claim."""
-        claims = self._claim and self.message.endswith(self._claim)
-        return self.message.removesuffix(self._claim) if claims else None
+        cause = self.message.removesuffix(self._claim)
+        return None if cause == self.message else cause
 
     def prefixed(self, parent: str) -> "StoreError":
         """Return a copy with `parent` before its argument: `id` becomes `start.id` for the parent `start`."""

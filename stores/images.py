@@ -13,8 +13,8 @@ from stores.completions.endpoint_resolution import EndpointResolver
 from stores.costs import defaults
 from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.files import MAX_FILE_BYTES, FilesStore, NewFile, data_urls
-from stores.files.data_urls import WeaveContent, value_of
+from stores.files import MAX_FILE_BYTES, FilesStore, NewFile
+from stores.files.data_urls import WeaveContent, content_value, decode_base64
 from stores.files.uploads import SNIFFED_BYTES, content_type
 from stores.ids import check_project_id, new_id
 from stores.input_checks import MAX_NAME, check_length
@@ -133,7 +133,7 @@ async def extract_image(
     source = await _read_source(entry[key], key, min(max_bytes, MAX_BYTES), download)
     media_type, image, metadata = await asyncio.to_thread(_make_files, source, index, key)
     row = {"name": image.name, "digest": image.digest, "content_type": media_type, "size_bytes": image.size_bytes}
-    return [image, metadata], row, {**entry, key: value_of(image, metadata)}
+    return [image, metadata], row, {**entry, key: content_value(image, metadata)}
 
 
 async def _read_source(text: str, key: str, max_bytes: int, download: Download) -> str | bytes:
@@ -148,7 +148,7 @@ async def _read_source(text: str, key: str, max_bytes: int, download: Download) 
 
 
 def _make_files(source: str | bytes, index: int, key: str) -> tuple[str, NewFile, NewFile]:
-    content = data_urls.decode_base64(source) if isinstance(source, str) else source
+    content = decode_base64(source) if isinstance(source, str) else source
     if content is None:
         raise ProviderError("the provider returned an image that is not valid Base64; retry or use another model")
     media_type = content_type(content[:SNIFFED_BYTES])

@@ -1,4 +1,4 @@
-"""Checks of arguments that several concepts have."""
+"""Checks of arguments, shared by the stores."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ def check_object(value: object, argument: str) -> None:
         raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
 
 
-def check_length(text: str | None, limit: int, argument: str) -> None:
+def check_length(text: str | None, limit: int, argument: str | None = None) -> None:
     """Validate the length of a text in characters; None passes.
 
     Raises:
@@ -31,7 +31,7 @@ def check_length(text: str | None, limit: int, argument: str) -> None:
         check_count(len(text), limit, "characters", argument)
 
 
-def check_count(count: int, limit: int, noun: str, argument: str) -> None:
+def check_count(count: int, limit: int, noun: str, argument: str | None = None) -> None:
     """Check a number of items, which `noun` names.
 
     Raises:

@@ -45,6 +45,9 @@ _MAX_MEMORY: Final = 512 * 1024
 _MAX_CACHED: Final = 200
 """Maximum compiled patterns of all schemas that are kept, in 100 MB at most: small patterns use `_MAX_MEMORY`, too."""
 
+_MAX_SHOWN: Final = 300
+_MAX_REF_SHOWN: Final = 200
+_MAX_VALUE_SHOWN: Final = 100
 
 AnyPattern: TypeAlias = Any
 """A pattern compiled by RE2, which has no types."""
@@ -148,10 +151,6 @@ def compiled_pattern(pattern: str) -> AnyPattern:
     check_time_limit()
     return compiled
 
-
-_MAX_SHOWN: Final = 300
-_MAX_REF_SHOWN: Final = 200
-_MAX_VALUE_SHOWN: Final = 100
 
 AnyValidator: TypeAlias = Any
 """A validator of jsonschema's, or its class; the protocol lacks attributes that are used here."""

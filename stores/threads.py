@@ -28,13 +28,13 @@ Expression = Any
 
 P50: Final = "p50_turn_duration_ms"
 P99: Final = "p99_turn_duration_ms"
-PERCENTILES: Final = {P50: 50, P99: 99}
+_PERCENTILES: Final = {P50: 50, P99: 99}
 
 MAX_COLLECTED: Final = 400_000
 """Durations collected per thread: about 7 MB of BSON, out of 16 MB per document."""
 
-TOO_MANY: Final = 241
-"""MongoDB's code for a failed conversion; `from_collected` provokes one if a thread has too many turns."""
+_TOO_MANY: Final = 241
+"""MongoDB's code for a failed conversion; `_from_collected` provokes one if a thread has too many turns."""
 
 _FINISHED: Final = "_finished"
 _DURATIONS: Final = "_durations"
@@ -42,19 +42,19 @@ _SORTED_TURNS: Final = "_sorted_turns"
 _NO_THREAD: Final = True
 """Not a text, so no thread has this id and the lookup finds nothing."""
 
-COLLECTED_FIELDS: Final = (_FINISHED, _DURATIONS)
+_COLLECTED_FIELDS: Final = (_FINISHED, _DURATIONS)
 """Fields in which documents keep the collected values until the percentiles are computed."""
 
 _DURATION: Final = {"$subtract": ["$ended_at", "$started_at"]}
 
 
-def duration_accumulators() -> dict[str, Any]:
-    """Return the accumulator that `from_collected` needs."""
+def _duration_accumulators() -> dict[str, Any]:
+    """Return the accumulator that `_from_collected` needs."""
     return {_DURATIONS: {"$firstN": {"n": MAX_COLLECTED + 1, "input": _DURATION}}}
 
 
-def from_collected(names: Iterable[str]) -> Stages:
-    """Build the stages that compute percentiles from collected durations; they may fail with `TOO_MANY`."""
+def _from_collected(names: Iterable[str]) -> Stages:
+    """Build the stages that compute percentiles from collected durations; they may fail with `_TOO_MANY`."""
     # The letters make the conversion fail for any thread id.
     return _percentile_stages(names, {"$toInt": {"$concat": ["too many turns: ", "$id"]}})
 
@@ -64,7 +64,7 @@ def _percentile_stages(names: Iterable[str], if_too_many: Expression) -> Stages:
     bounded = _if_too_many(if_too_many, finished)
     return [
         {"$set": {_DURATIONS: {"$sortArray": {"input": bounded, "sortBy": 1}}}},
-        {"$set": {name: _percentile_of_sorted(f"${_DURATIONS}", PERCENTILES[name]) for name in names}},
+        {"$set": {name: _percentile_of_sorted(f"${_DURATIONS}", _PERCENTILES[name]) for name in names}},
         {"$unset": _DURATIONS},
     ]
 
@@ -73,19 +73,19 @@ def _if_too_many(then: Expression, otherwise: Expression) -> Expression:
     return {"$cond": [{"$gt": [{"$size": f"${_DURATIONS}"}, MAX_COLLECTED]}, then, otherwise]}
 
 
-def finished_accumulators() -> dict[str, Any]:
-    """Return the accumulators that `from_sorted_turns` needs: the durations, and the number of finished turns."""
-    return duration_accumulators() | {_FINISHED: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
+def _finished_accumulators() -> dict[str, Any]:
+    """Return the accumulators that `_from_sorted_turns` needs: the durations, and the number of finished turns."""
+    return _duration_accumulators() | {_FINISHED: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
 
 
-def from_sorted_turns(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stages:
+def _from_sorted_turns(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stages:
     """Return the stages that compute percentiles for any number of turns.
 
-    The input documents have a thread's `id` and the fields of `finished_accumulators`. `turns` matches the turns that
+    The input documents have a thread's `id` and the fields of `_finished_accumulators`. `turns` matches the turns that
     count.
     """
     names = list(names)
-    positions = {name: {"$add": [1, _position(f"${_FINISHED}", PERCENTILES[name])]} for name in names}
+    positions = {name: {"$add": [1, _position(f"${_FINISHED}", _PERCENTILES[name])]} for name in names}
     numbered = {"at": {"$documentNumber": {}}, "next": {"$shift": {"output": "$duration", "by": 1}}}
     lower = {name: {"$floor": f"$${name}"} for name in names}
     pipeline: Stages = [
@@ -139,25 +139,25 @@ def _interpolate(lower: Expression, upper: Expression, fraction: Expression) -> 
     return {"$divide": [{"$add": [lower, difference]}, 1000]}
 
 
-LAST_UPDATED: Final = "last_updated"
-LAST_TURN: Final = "last_turn_id"
+_LAST_UPDATED: Final = "last_updated"
+_LAST_TURN: Final = "last_turn_id"
 
 THREAD_FIELDS: Final = FieldTable(
     [
         Field("thread_id", "id", optional=False),
         Field("turn_count", "turn_count", Kind.NUMBER, optional=False),
         Field("start_time", "start_time", Kind.TIME, optional=False),
-        Field(LAST_UPDATED, LAST_UPDATED, Kind.TIME, optional=False),
+        Field(_LAST_UPDATED, _LAST_UPDATED, Kind.TIME, optional=False),
         Field(P50, P50, Kind.NUMBER, optional=False),
         Field(P99, P99, Kind.NUMBER, optional=False),
     ]
 )
 
-ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
+_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     "turn_count": {"$sum": 1},
     "start_time": {"$first": "$started_at"},
     "first_turn_id": {"$first": "$id"},
-    LAST_UPDATED: {"$max": "$ended_at"},
+    _LAST_UPDATED: {"$max": "$ended_at"},
 }
 """Accumulators of a thread's fields; they expect its turns sorted by start, then id."""
 
@@ -213,7 +213,7 @@ _TRACES: Final = [
     {"$group": {"_id": "$trace_id", "id": {"$first": "$trace_id"}, "started_at": {"$min": "$started_at"}}}
 ]
 
-_HAS_FINISHED_TURN: Final[Match] = {LAST_UPDATED: {"$ne": None}}
+_HAS_FINISHED_TURN: Final[Match] = {_LAST_UPDATED: {"$ne": None}}
 """Matches derived threads with a finished turn; others are not listed."""
 
 _BY_THREAD: Final = {"turn_of": 1, "started_at": 1, "id": 1}
@@ -235,8 +235,8 @@ def _last_turn_stages(calls: str, turns_of_one: Match) -> Stages:
     ]
     by_thread = {"from": calls, "localField": "id", "foreignField": "turn_of"}
     return [
-        {"$lookup": {**by_thread, "pipeline": pipeline, "as": LAST_TURN}},
-        {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.last.id"}}},
+        {"$lookup": {**by_thread, "pipeline": pipeline, "as": _LAST_TURN}},
+        {"$set": {_LAST_TURN: {"$first": f"${_LAST_TURN}.last.id"}}},
     ]
 
 
@@ -247,12 +247,12 @@ def _percentiles(
 
     `collects_durations` selects the fast method, which fails if a thread has more than `MAX_COLLECTED` turns.
     """
-    shown = [name for name in PERCENTILES if name in names]
+    shown = [name for name in _PERCENTILES if name in names]
     if not shown:
         return {}, []
     if collects_durations:
-        return duration_accumulators(), from_collected(shown)
-    return finished_accumulators(), from_sorted_turns(shown, calls, turns_of_one)
+        return _duration_accumulators(), _from_collected(shown)
+    return _finished_accumulators(), _from_sorted_turns(shown, calls, turns_of_one)
 
 
 class ThreadsStore:
@@ -303,7 +303,7 @@ class ThreadsStore:
         check_project_id(project_id)
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
-        order = compile_sort(sort_by or (SortBy(LAST_UPDATED, descending=True),), THREAD_FIELDS)
+        order = compile_sort(sort_by or (SortBy(_LAST_UPDATED, descending=True),), THREAD_FIELDS)
         return await self._page(project_id, threads_filter, order, request, frozenset(wanted))
 
     @database_query
@@ -324,15 +324,15 @@ class ThreadsStore:
         period = threads_filter.period.match()
         # The finished turns that count, for lookups by thread.
         turns_of_one: Match = calls_match(project_id) | period | {"ended_at": {"$ne": None}}
-        names = {*wanted, LAST_UPDATED, *(key.path for key in order.keys)}
+        names = {*wanted, _LAST_UPDATED, *(key.path for key in order.keys)}
 
         async def read(*, collects_durations: bool) -> Page:
             """Read the page by one of the two methods of `_percentiles`."""
             durations, computing = _percentiles(
                 names, self._calls.name, turns_of_one, collects_durations=collects_durations
             )
-            collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in names} | durations
-            finishing = _last_turn_stages(self._calls.name, turns_of_one) if LAST_TURN in wanted else []
+            collected = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations
+            finishing = _last_turn_stages(self._calls.name, turns_of_one) if _LAST_TURN in wanted else []
             source: Stages = [
                 {"$match": threads_filter.turns(project_id)},
                 {"$sort": _BY_TIME if period and not threads_filter.thread_ids else _BY_THREAD},
@@ -340,7 +340,7 @@ class ThreadsStore:
                 {"$match": _HAS_FINISHED_TURN},
             ]
             # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
-            if any(key.path in PERCENTILES for key in order.keys):
+            if any(key.path in _PERCENTILES for key in order.keys):
                 source += computing
             else:
                 finishing = [*computing, *finishing]
@@ -349,7 +349,7 @@ class ThreadsStore:
                 _HAS_FINISHED_TURN,
                 order,
                 request,
-                [*wanted, *COLLECTED_FIELDS],
+                [*wanted, *_COLLECTED_FIELDS],
                 source,
                 cursor_scope=("threads", project_id, threads_filter),
                 finishing=finishing,
@@ -358,7 +358,7 @@ class ThreadsStore:
         try:
             page = await read(collects_durations=True)
         except OperationFailure as error:
-            if error.code != TOO_MANY:
+            if error.code != _TOO_MANY:
                 raise
             page = await read(collects_durations=False)
         for row in page.rows:

@@ -31,7 +31,7 @@ from app.demo.library import (
 from app.demo.simulation import HOUR, Span, StepError, StillRunning, Trace, World, chat, message
 from stores.digests import text_digest
 from stores.files import NewFile
-from stores.files.data_urls import METADATA_NAME, value_of
+from stores.files.data_urls import METADATA_NAME, content_value
 from stores.times import SECOND
 
 Exchange = Sequence[str]
@@ -413,7 +413,7 @@ def _chart(world: World, areas: Counter[str]) -> Json:
     }
     metadata = NewFile.of(orjson.dumps(known), METADATA_NAME)
     world.library.files += [picture, metadata]
-    return value_of(picture, metadata)
+    return content_value(picture, metadata)
 
 
 def bar_chart(counts: Sequence[int]) -> bytes:

@@ -1,4 +1,4 @@
-"""Columns and filters of calls, each declared once.
+"""Columns and filters of calls, each declared once; and the summary and token usage of a call as read.
 
 A table of `columns.toml` declares a column for reads, queries, sorts and GraphQL; a row of `CallsFilter` declares a
 filter with any-of semantics. A call's `op_name` is a plain name or the ref of an op version. In filters and queries a
@@ -305,10 +305,13 @@ def _any_of(path: str, description: str) -> FilterField:
     )
 
 
-def _flag(column: str, condition: object, test: Test, description: str) -> FilterField:
-    """Condition on a column that clients turn on by true."""
+def _flag(column: str, value: str | None, description: str) -> FilterField:
+    """Condition that a column has a value, which clients turn on by true."""
     return FilterField(
-        column, description, lambda _value, _project, _names: {column: condition}, lambda _value, _project: test
+        column,
+        description,
+        lambda _true, _project, _names: {column: value},
+        lambda _true, _project: lambda call: call.get(column) == value,
     )
 
 
@@ -396,12 +399,7 @@ class CallsFilter:
     turn_ids: Annotated[Texts, _any_of("turn_id", "Ids of turns.")] = None
     trace_roots_only: Annotated[
         Flag,
-        _flag(
-            "parent_id",
-            None,
-            lambda call: call.get("parent_id") is None,
-            "True if only calls without a parent match.",
-        ),
+        _flag("parent_id", None, "True if only calls without a parent match."),
     ] = None
     wb_user_ids: Annotated[Texts, _any_of("wb_user_id", "Users who wrote the calls.")] = None
     wb_run_ids: Annotated[Texts, _any_of("wb_run_id", "W&B runs of the calls, as entity/project/run.")] = None
@@ -414,7 +412,6 @@ class CallsFilter:
         _flag(
             "status",
             "error",
-            lambda call: call["status"] == "error",
             "True if only calls with the status ERROR match: those that ended with an exception.",
         ),
     ] = None

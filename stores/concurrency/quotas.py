@@ -255,10 +255,8 @@ class ByteBudget:
         free_bytes: bytes of each request that do not count.
         large_slots: number of large requests in flight at once, in addition to the budget; a caller may have one.
         max_request_bytes: maximum bytes of one request, in a large slot or alone; None without a maximum.
+        wait_seconds: total time that a request waits for others to release bytes.
     """
-
-    wait_seconds = 0.0
-    """Total time that a request waits for others to release bytes."""
 
     def __init__(
         self,
@@ -269,9 +267,11 @@ class ByteBudget:
         free_bytes: int = 0,
         large_slots: int = 0,
         max_request_bytes: int | None = None,
+        wait_seconds: float = 0,
     ) -> None:
         self.max_bytes: Final = max_bytes
         self.free_bytes: Final = free_bytes
+        self.wait_seconds: Final = wait_seconds
         self._setting = setting
         self._use = use
         self._large_slots = large_slots
@@ -406,8 +406,8 @@ class RequestBudget(ByteBudget):
             free_bytes=FREE_BYTES,
             large_slots=large_slots,
             max_request_bytes=_REQUEST_BUDGETS * max_bytes,
+            wait_seconds=timings.budget_wait_seconds,
         )
-        self.wait_seconds = timings.budget_wait_seconds
         max_writes = max(1, max_bytes // FREE_BYTES)
         writers = min(_MAX_WRITERS, max_writes)
         self.writes = Limiter(writers, _too_many_writes, max_waiting=max_writes - writers)

@@ -78,7 +78,7 @@ class Database(Collections):
         timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self.timings = timings
-        self.request_budget = request_budget or RequestBudget()
+        self.request_budget = request_budget or RequestBudget(timings=timings)
         self.control_client = control_client or ControlClient(client.delegate, name)
         self.scans = Limiter(MAX_SCANS, scan_refusal, wait_seconds=SCAN_WAIT_SECONDS)
         """Slots of one process for reads that may scan a whole project."""

@@ -22,6 +22,12 @@ BATCH: Final = 5_000
 UPLOADS: Final = "uploads"
 """Field of content with the ids of uploads."""
 
+UPLOAD_LEASE_SECONDS: Final = 300
+"""Time without a new chunk after which an upload counts as abandoned."""
+
+ALIVE: Final = {"doomed": {"$exists": False}}
+"""Match for uploads that are not being deleted."""
+
 _Item = TypeVar("_Item")
 
 
@@ -113,13 +119,6 @@ async def keep(
     change = {"$addToSet": {UPLOADS: upload}} if upload else {"$unset": {UPLOADS: ""}}
     for keys in _keys(project_id, digests):
         await collection.update_many({**keys, UPLOADS: {"$in": list(others)}}, change, session=session)
-
-
-LEASE_SECONDS: Final = 300
-"""Time without a new chunk after which an upload counts as abandoned."""
-
-ALIVE: Final = {"doomed": {"$exists": False}}
-"""Match for uploads that are not being deleted."""
 
 
 def is_abandoned(silent_seconds: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from stores import refs
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.usage_tree import Tallies, Tally, counts_of, usage_row
 from stores.calls import CallsFilter, documents
+from stores.calls.fields import calls_match
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import CostsStore
 from stores.costs.pricing import exact
@@ -207,9 +208,7 @@ def check_response_size(count: int, limit: int, items: str) -> None:
 
 def predictions_of(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Match:
     """Build the MongoDB filter of the predictions of runs, of all examples or of those with the given `digests`."""
-    return {
-        "project_id": project_id,
-        "visible": True,
+    return calls_match(project_id) | {
         "parent_id": run_ids[0] if len(run_ids) == 1 else {"$in": list(run_ids)},
         "example_digest": {"$gt": ""} if digests is None else {"$in": list(digests)},
     }

@@ -243,7 +243,7 @@ def _check_annotation(project_id: str, feedback_type: str, payload: Payload, par
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use a spec of the annotation's project, {project_id}"
         raise BadInputError(message, "annotation_ref")
-    if ref.steps or ref.version in ("latest", "*"):
+    if ref.steps or ref.version in refs.NO_DIGESTS:
         raise BadInputError("must identify a version by its digest, without a path after it", "annotation_ref")
     _check_name(ref, name, feedback_type, "annotation_ref")
     if "value" not in payload:

@@ -34,7 +34,9 @@ def encode_base64(content: bytes) -> str:
     return binascii.b2a_base64(content, newline=False).decode()
 
 
-CONTENT_TYPE: Final = "weave.type_wrappers.Content.content.Content"
+WEAVE_CONTENT_TYPE: Final = "weave.type_wrappers.Content.content.Content"
+"""Name of the type of Content values in Weave's client; no media type."""
+
 METADATA_NAME: Final = "metadata.json"
 
 _IDS: Final = uuid.UUID("0e7a3f52-6a3b-4d0e-9f0a-5d0b6f1c7a21")
@@ -70,11 +72,11 @@ class WeaveContent:
         return self.content, NewFile.of(codec.encode(metadata).encode(), METADATA_NAME)
 
 
-def value_of(content: NewFile, metadata: NewFile) -> dict[str, object]:
+def content_value(content: NewFile, metadata: NewFile) -> dict[str, object]:
     """Build the value that represents both files in a call."""
     return {
         "_type": "CustomWeaveType",
-        "weave_type": {"type": CONTENT_TYPE},
+        "weave_type": {"type": WEAVE_CONTENT_TYPE},
         "files": {"content": content.digest, METADATA_NAME: metadata.digest},
     }
 
@@ -132,6 +134,6 @@ def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
                 container[key] = member.copy()
                 pending.append(container[key])
             elif isinstance(member, str) and (new := _files_of(member)):
-                container[key] = value_of(*new)
+                container[key] = content_value(*new)
                 files += new
     return root[0], files

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from stores.database import Database, Document, database_query, database_write
-from stores.database.content_store import LEASE_SECONDS
+from stores.database.content_store import UPLOAD_LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
@@ -178,7 +178,7 @@ class FilesStore:
         rows = await cursor.to_list(1)
         return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
 
-    async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
+    async def sweep(self, silent_seconds: float = UPLOAD_LEASE_SECONDS) -> int:
         """Discard abandoned uploads and the content of removed files; return the number of uploads.
 
         An upload is abandoned if it was not touched for `silent_seconds`.

@@ -1,4 +1,4 @@
-"""Uploads and deletions of files.
+"""Uploads and deletions of files, and the detection of their content types.
 
 An upload writes chunks first, under an id that no reader knows; then the file documents, atomically. It has a document
 from before its first chunk until its files exist or it is abandoned. If its process dies, nobody touches that document
@@ -23,7 +23,7 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
-from stores.database.content_store import ALIVE, LEASE_SECONDS, is_abandoned
+from stores.database.content_store import ALIVE, UPLOAD_LEASE_SECONDS, is_abandoned
 from stores.database.error_translation import duplicate_writes
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
@@ -91,7 +91,9 @@ _MAX_BUFFERED_CHUNKS: Final = 1000
 _FILE_BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 MAX_FILE_BYTES: Final = 2 * 1024**3
-_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
+_ABANDONED: Final = (
+    f"the client sent nothing for {UPLOAD_LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
+)
 
 REMOVAL_FIELDS: Final = ("project_id", "length", "chunkSize")
 """Fields that `remove` needs of a file."""
@@ -245,7 +247,7 @@ async def discard(database: Database, upload_id: str) -> None:
     await database.file_uploads.delete_one({"_id": upload_id})
 
 
-async def sweep(database: Database, silent_seconds: float = LEASE_SECONDS) -> int:
+async def sweep(database: Database, silent_seconds: float = UPLOAD_LEASE_SECONDS) -> int:
     """Discard the uploads that are silent for `silent_seconds`; return their number."""
     upload_ids = [
         upload["_id"] async for upload in database.file_uploads.find(is_abandoned(silent_seconds), {"_id": 1})

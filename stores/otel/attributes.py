@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
+from stores.input_checks import check_count
 from stores.json import AnyJson
 
 _TABLES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
@@ -156,8 +157,7 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     Raises:
         BadInputError: a key has too many dots, or there are too many keys.
     """
-    if len(keys) > MAX_KEYS:
-        raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
+    check_count(len(keys), MAX_KEYS, "attributes")
     is_small = len(keys) <= _MAX_LAYOUT_KEYS and len("".join(keys)) <= _MAX_LAYOUT_CHARACTERS
     return _cached_layout(keys) if is_small else _compute_layout(keys)
 

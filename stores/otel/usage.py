@@ -6,8 +6,19 @@ from typing import Any, Final
 
 from stores.costs.pricing import ZERO, exact, plus
 from stores.json.bson_copy import INT64
-from stores.otel import attributes
-from stores.otel.attributes import COUNTS, OTHER_USAGE, PARTS, Attributes, Candidate, Layout
+from stores.otel.attributes import (
+    AGENT_OPERATIONS,
+    COUNTS,
+    GATEWAY,
+    OTHER_USAGE,
+    PARTS,
+    ROLES,
+    SPEAKING_MARK,
+    SUMMING_PREFIX,
+    Attributes,
+    Candidate,
+    Layout,
+)
 from stores.otel.spans import CLIENT
 from stores.usage import rules
 from stores.usage.classes import by_class
@@ -19,7 +30,7 @@ _NO_MODEL: Final = "usage"
 _DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
 _STORED_LAYOUT: Final = Layout(
     root=(),
-    found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in attributes.ROLES.items()},
+    found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in ROLES.items()},
     json_at=(),
 )
 """Layout of a span's attributes as stored in a call: a single nested value."""
@@ -68,9 +79,9 @@ def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
     """
     if not isinstance(operation, str):
         return False
-    if operation.startswith(attributes.SUMMING_PREFIX):
-        return attributes.SPEAKING_MARK not in operation
-    return operation in attributes.AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
+    if operation.startswith(SUMMING_PREFIX):
+        return SPEAKING_MARK not in operation
+    return operation in AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
 
 
 def usage_of_stored(attributes: object) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _names(read: Attributes, scope: object) -> Iterator[str]:
 
 def _provider(read: Attributes, noted: dict[str, Any]) -> str:
     names = [noted.get("provider"), noted.get("system")]
-    if names[0] == attributes.GATEWAY:
+    if names[0] == GATEWAY:
         # The gateway passes on the provider's counts, so the model's name tells the provider. Other routers count anew.
         names += (value for _, value in read.found("model"))
     return " ".join(said for said in names if isinstance(said, str))

@@ -16,6 +16,7 @@ from typing import ClassVar, Final, TypeGuard
 
 from stores import times
 from stores.errors import BadInputError, ErrorsAt, StoreError
+from stores.input_checks import check_length
 from stores.json import AnyJson
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.text_expressions import MAX_FOLDED_LENGTH
@@ -286,8 +287,7 @@ class _Parser:
     def literal(self, value: AnyJson, _depth: int) -> Literal:
         match value:
             case str():
-                if len(value) > MAX_LITERAL_LENGTH:
-                    raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL_LENGTH:,}")
+                check_length(value, MAX_LITERAL_LENGTH)
                 check_external(value)
             case float() if not math.isfinite(value):
                 raise BadInputError("a number must be finite")

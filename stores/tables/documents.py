@@ -26,10 +26,10 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.query.sort import SortBy
 
-MAX_BYTES: Final = 16_000_000
+MAX_ROW_BYTES: Final = 16_000_000
 """Limit on a row in BSON."""
 
-MAX_MEMBERS: Final = 10_000
+MAX_ROW_DIGESTS: Final = 10_000
 """Limit on the digests of a filter, so that it fits into one command."""
 
 _DIGEST: Final = re.compile("[A-Za-z0-9]{43}")
@@ -67,7 +67,7 @@ class RowContent:
 
         Raises:
             BadInputError: it is not a JSON object, exceeds the JSON limits, or uses the reserved scheme of refs.
-            PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+            PayloadTooLargeError: it takes more than `MAX_ROW_BYTES` in BSON.
         """
         if not isinstance(row, dict):
             raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
@@ -77,10 +77,10 @@ class RowContent:
                 refs.collect(row)
         canonical = codec.canonical(row)
         content = cls(digests.text_digest(canonical), row, text, len(canonical))
-        is_maybe_large = len(text) * _MAX_GROWTH > MAX_BYTES
-        if is_maybe_large and (size := len(bson.encode(content.document("")))) > MAX_BYTES:
+        is_maybe_large = len(text) * _MAX_GROWTH > MAX_ROW_BYTES
+        if is_maybe_large and (size := len(bson.encode(content.document("")))) > MAX_ROW_BYTES:
             raise PayloadTooLargeError(
-                f"takes {size:,} bytes as stored (text and a copy for queries); the limit is {MAX_BYTES:,}. "
+                f"takes {size:,} bytes as stored (text and a copy for queries); the limit is {MAX_ROW_BYTES:,}. "
                 "Keep large content elsewhere and send a reference to it",
                 argument,
             )
@@ -125,11 +125,11 @@ class RowFilter:
         """Return the digests to match; None for all.
 
         Raises:
-            BadInputError: there are more than `MAX_MEMBERS`.
+            BadInputError: there are more than `MAX_ROW_DIGESTS`.
         """
         if not self.row_digests:
             return None
-        check_count(len(self.row_digests), MAX_MEMBERS, "members", "filter.row_digests")
+        check_count(len(self.row_digests), MAX_ROW_DIGESTS, "members", "filter.row_digests")
         return frozenset(self.row_digests)
 
 
@@ -165,18 +165,18 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
     return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]
 
 
-MIN_ROWS: Final = 250
-MAX_ROWS: Final = 2_000
+MIN_CHUNK_ROWS: Final = 250
+MAX_CHUNK_ROWS: Final = 2_000
 _END_EVERY: Final = 750
 """One digest in this many ends a chunk with enough rows; chunks have about 900 rows."""
 
-_MAX_RANGE: Final = 4 * MAX_ROWS
+_MAX_RANGE: Final = 4 * MAX_CHUNK_ROWS
 
 
 def _ends(row_digests: Sequence[str]) -> bool:
     """Return True if a chunk of these rows ends here whatever follows."""
     size = len(row_digests)
-    return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(row_digests[-1].encode()) % _END_EVERY == 0)
+    return size >= MIN_CHUNK_ROWS and (size >= MAX_CHUNK_ROWS or zlib.crc32(row_digests[-1].encode()) % _END_EVERY == 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, content_store, database_query, database_write, in_scan_slot
-from stores.database.content_store import LEASE_SECONDS
+from stores.database.content_store import UPLOAD_LEASE_SECONDS
 from stores.database.paced_steps import run_paced
 from stores.errors import NotFoundError
 from stores.ids import check_project_id, group_by_project
@@ -130,7 +130,7 @@ class TablesStore:
             await upload.add(edit.added.values())
             return await upload.publish(await edit.build(), size), [digest for digest, _ in edit.changes]
 
-    async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
+    async def sweep(self, silent_seconds: float = UPLOAD_LEASE_SECONDS) -> int:
         """Discard abandoned uploads, silent for `silent_seconds`; return their number."""
         abandoned = await self.database.run(uploads.abandoned(self.database, silent_seconds))
         for upload in abandoned:

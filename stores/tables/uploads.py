@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document, content_store
-from stores.database.content_store import ALIVE, LEASE_SECONDS, is_abandoned
+from stores.database.content_store import ALIVE, UPLOAD_LEASE_SECONDS, is_abandoned
 from stores.database.paced_steps import WorkSteps, change_in_batches
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
@@ -25,7 +25,9 @@ from stores.tables.documents import Builder, RowContent, sizes_of, total_size
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """Size of new rows and chunks that fit into one transaction; they take far more in the database's cache."""
 
-_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
+_ABANDONED: Final = (
+    f"the client sent nothing for {UPLOAD_LEASE_SECONDS} seconds, so the table was cancelled; send it again"
+)
 _DISCARD_BATCH: Final = 250
 
 
@@ -156,7 +158,7 @@ async def under_way(database: Database, project_id: str, session: Session) -> li
     return [found["_id"] async for found in database.table_uploads.find(own, {"_id": 1}, session=session)]
 
 
-async def abandoned(database: Database, silent_seconds: float = LEASE_SECONDS) -> list[Document]:
+async def abandoned(database: Database, silent_seconds: float = UPLOAD_LEASE_SECONDS) -> list[Document]:
     """Return the uploads that are silent for `silent_seconds` or marked for discard."""
     return await database.table_uploads.find(is_abandoned(silent_seconds), {"project_id": 1}).to_list(None)
 

@@ -117,7 +117,7 @@ def bucket_of(word: str) -> int:
     return zlib.crc32(word.encode()) % BUCKETS
 
 
-def unpack(entry: bytes) -> dict[int, int]:
+def unpack_entry(entry: bytes) -> dict[int, int]:
     """Decode a word's entry: the bits of the fields by call number."""
     # Little-endian, as is every platform that LoomQL runs on.
     numbers = memoryview(entry).cast("H")
@@ -129,11 +129,11 @@ def of_generation(generation: str) -> Document:
     return {"$gte": f"{generation}/", "$lt": f"{generation}0"}
 
 
-async def remove(database: Database, project_id: str, segment_ids: Iterable[str]) -> None:
+async def remove_segments(database: Database, project_id: str, segment_ids: Iterable[str]) -> None:
     """Delete segments; each head is deleted last, so that an interrupted deletion is found again."""
     for segment in segment_ids:
-        key_range = {"$gte": f"{project_id}:{segment}:", "$lt": f"{project_id}:{segment};"}
-        await database.search_words.delete_many({"_id": key_range, "project_id": project_id})
+        of_segment = {"$gte": f"{project_id}:{segment}:", "$lt": f"{project_id}:{segment};"}
+        await database.search_words.delete_many({"_id": of_segment, "project_id": project_id})
         await database.search_segments.delete_one({"_id": f"{project_id}:{segment}", "project_id": project_id})
 
 
@@ -293,7 +293,7 @@ class Indexer:
         match = {"project_id": self._project_id, **stale}
         while heads := await self._heads(match):
             await self._lease.advance()
-            await remove(self._database, self._project_id, [head["segment"] for head in heads])
+            await remove_segments(self._database, self._project_id, [head["segment"] for head in heads])
             yield
 
     async def _heads(self, match: Document) -> list[Document]:
@@ -320,7 +320,7 @@ class Indexer:
             else:
                 marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
                 await self._calls.update_many(current, marks)
-                await remove(self._database, self._project_id, [head["segment"]])
+                await remove_segments(self._database, self._project_id, [head["segment"]])
             yield
 
 

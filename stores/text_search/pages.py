@@ -32,7 +32,7 @@ from stores.text_search.conditions import (
     score_expression,
     words_by_field,
 )
-from stores.text_search.indexing import IS_MARKED, bucket_of, chunk_of, document_id, of_generation, unpack
+from stores.text_search.indexing import IS_MARKED, bucket_of, chunk_of, document_id, of_generation, unpack_entry
 
 SCORE: Final = "search_score"
 """Row key of the score."""
@@ -339,7 +339,7 @@ class _Ranking:
                 if bits_by_word:
                     yield segment, bits_by_word
                 segment, bits_by_word = row["segment"], {}
-            bits_by_word |= {word: unpack(entry) for word, entry in row["words"].items()}
+            bits_by_word |= {word: unpack_entry(entry) for word, entry in row["words"].items()}
             if time_slice.is_used_up():
                 await time_slice.yield_to_loop()
         if bits_by_word:

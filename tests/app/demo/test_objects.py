@@ -13,7 +13,7 @@ from app import demo
 from app.demo.library import ASSISTANT, DATASET, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
-from stores.files.data_urls import CONTENT_TYPE
+from stores.files.data_urls import WEAVE_CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref
@@ -157,7 +157,7 @@ async def test_every_night_has_a_chart_of_its_topics(loaded: Loaded, rows: dict[
         file = await loaded.stores.files.one(PROJECT, chart["files"]["content"])
         metadata = orjson.loads(await content(loaded.stores, chart["files"]["metadata.json"]))
         assert chart["_type"] == "CustomWeaveType"
-        assert chart["weave_type"] == {"type": CONTENT_TYPE}
+        assert chart["weave_type"] == {"type": WEAVE_CONTENT_TYPE}
         assert (file.content_type, file.name) == ("image/png", "tickets-by-area.png")
         assert (metadata["digest"], metadata["size"]) == (file.digest, file.size_bytes)
         assert bar_heights(await loaded.stores.files.read(file)) == [

@@ -9,7 +9,7 @@ import pytest
 
 from stores import digests
 from stores.database import Database, content_store
-from stores.database.content_store import LEASE_SECONDS
+from stores.database.content_store import UPLOAD_LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore
@@ -88,7 +88,7 @@ async def test_data_left_by_a_killed_writer_is_deleted(database: Database, table
 
 @pytest.mark.parametrize(
     "sign",
-    [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=LEASE_SECONDS + 60)}],
+    [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=UPLOAD_LEASE_SECONDS + 60)}],
     ids=["one that was being taken back", "one of a backup, or of a server that is long gone"],
 )
 async def test_old_leftover_data_is_deleted_at_once(

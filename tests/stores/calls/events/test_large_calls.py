@@ -103,7 +103,6 @@ async def test_large_buffered_call_is_filtered_in_a_thread_for_new_filters(
 async def test_subscriber_that_starts_during_filtering_gets_the_large_call(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cursor = await calls.events_cursor(PROJECT)
     looking, go_on = threading.Event(), threading.Event()
     holds = EventFilter.matches
 
@@ -114,9 +113,11 @@ async def test_subscriber_that_starts_during_filtering_gets_the_large_call(
         return holds(question, call, values)
 
     monkeypatch.setattr(EventFilter, "matches", wait)
-    async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as first, asyncio.timeout(TIMEOUT):
+    async with aclosing(calls.events(PROJECT, {"id"}, query=LOW)) as first, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(first))
         await until_subscribed(calls)
+        # A cursor before the start of the stream would make the second subscriber catch up instead of subscribe.
+        cursor = await calls.events_cursor(PROJECT)
         await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])
         await until(looking.is_set)
         only = CallsFilter(call_ids=[call_id(3)])
