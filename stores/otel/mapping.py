@@ -12,10 +12,10 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import AnyJson, codec
-from stores.otel import attributes
-from stores.otel.attributes import Attributes, layout_of
 from stores.otel.spans import ERROR, Origin, Span, time_text
 from stores.otel.usage import sums_up, usage_of
+from stores.senders import attributes
+from stores.senders.attributes import Attributes, layout_of
 from stores.usage.entries import SUM
 
 MAX_VALUES: Final = 200_000

@@ -16,7 +16,7 @@ from stores.ids import (
     check_project_id,
     is_project_part,
 )
-from stores.otel.attributes import nested
+from stores.senders.attributes import nested
 
 ENTITY: Final = "otel"
 """Entity of projects that only a resource's name determines."""

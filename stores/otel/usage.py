@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from stores.costs.pricing import ZERO, exact, plus
 from stores.json.bson_copy import INT64
-from stores.otel.attributes import (
+from stores.otel.spans import CLIENT
+from stores.senders.attributes import (
     AGENT_OPERATIONS,
     COUNTS,
     GATEWAY,
@@ -19,7 +20,6 @@ from stores.otel.attributes import (
     Candidate,
     Layout,
 )
-from stores.otel.spans import CLIENT
 from stores.usage import rules
 from stores.usage.classes import by_class
 from stores.usage.rules import cost_in_usd, first_cost

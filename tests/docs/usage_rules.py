@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from stores.otel.attributes import COUNTS, OTHER_USAGE, PARTS
+from stores.senders.attributes import COUNTS, OTHER_USAGE, PARTS
 from stores.usage.classes import CLASSES
 from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 import pytest
 
 from stores.otel import usage as span_usage
-from stores.otel.attributes import OTHER_USAGE, PARTS
 from stores.otel.usage import usage_of_stored
+from stores.senders.attributes import OTHER_USAGE, PARTS
 from stores.usage import rules
 from stores.usage.entries import kept_entry
 from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule, SpanRule, rule_of

@@ -19,7 +19,7 @@ from stores.input_checks import check_count
 from stores.json import AnyJson
 
 _TABLES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (files("stores.otel") / "conventions.toml").read_text("utf-8")
+    (files("stores.senders") / "conventions.toml").read_text("utf-8")
 )
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.errors import BadInputError
-from stores.otel import attributes
-from stores.otel.attributes import Attributes, layout_of, nested
+from stores.senders import attributes
+from stores.senders.attributes import Attributes, layout_of, nested
 
 
 def test_dots_make_nested_objects_in_key_order() -> None:
