@@ -66,7 +66,8 @@ def _names_nothing(kind: object) -> bool:
 RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
-        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
+        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
+        SHAPE: "bucket groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
