@@ -153,6 +153,36 @@ def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
+OUTPUT_FIELDS: Final = ("output", "output_refs")
+"""Fields of an end that one part of a call may store alone, besides the output's JSON text."""
+
+
+def payload_fields(name: str, value: object) -> Document:
+    """Return the fields of inputs or output alone."""
+    text = codec.encode(value)
+    found = refs.collect(value) if ":///" in text else []
+    return {
+        name: to_bson(value, traits_of(value)),
+        f"{name.removesuffix('s')}_refs": found or None,
+        "json": {name: text},
+    }
+
+
+def ranked_update(fields: Document, register: str, rank: int) -> Pipeline:
+    """Build the update that stores some fields if the register has no higher rank yet.
+
+    Updates of one register thus give the same result in any order and number. The end of the call is the latest of all
+    ends, whatever their rank.
+    """
+    field = f"ranks.{register}"
+    wins = {"$gte": [rank, {"$ifNull": [f"${field}", rank]}]}
+    own, *derived = part_update({**fields, field: rank})
+    stored = {name: {"$cond": [wins, value, f"${name}"]} for name, value in own["$set"].items()}
+    if "ended_at" in fields:
+        stored["ended_at"] = {"$max": ["$ended_at", fields["ended_at"]]}
+    return [{"$set": stored}, *derived]
+
+
 @dataclass(slots=True)
 class StoredPart:
     """The stored fields of a start or an end, and the files in its JSON.

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -128,7 +129,7 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     """Return inputs or output under their key, or unnested; empty if neither attributes nor events have a value."""
     key_and_value = read.first(role)
     if key_and_value is None:
-        return _payload_of_events(span, read, role)
+        return payload_of_events(span.events, read.decoded, role)
     key, value = key_and_value
     if key in attributes.UNNESTED and (role == "output" or isinstance(value, dict)):
         return value
@@ -138,22 +139,28 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     return dict([key_and_value, *(more for more in other_fields if more)])
 
 
-def _payload_of_events(span: Span, read: _Attributes, role: str) -> dict[str, Any]:
-    """Return the first attribute of an event for the role, else the messages of events, under their key."""
+def payload_of_events(events: list[dict[str, Any]], decoded: Callable[[AnyJson], AnyJson], role: str) -> dict[str, Any]:
+    """Return the first attribute of an event for the role, else the messages of events, under their key.
+
+    Args:
+        events: the events, with nested attributes.
+        decoded: returns the value in a string that is JSON, and any other value unchanged.
+        role: `inputs` or `output`.
+    """
     keys, default_roles = attributes.EVENT_ATTRIBUTES[role], attributes.EVENT_MESSAGES[role]
-    for event in span.events:
+    for event in events:
         if key := keys.get(event["name"]):
             value = event["attributes"]
             for step in key.split("."):
                 value = value.get(step) if isinstance(value, dict) else None
-            if decoded := read.decoded(value):
-                return {key: decoded}
+            if found := decoded(value):
+                return {key: found}
     messages = [
         {
             "role": default_roles[event["name"]],
-            **{name: read.decoded(value) for name, value in event["attributes"].items()},
+            **{name: decoded(value) for name, value in event["attributes"].items()},
         }
-        for event in span.events
+        for event in events
         if event["name"] in default_roles
     ]
     return {attributes.MESSAGES[role]: messages} if messages else {}
