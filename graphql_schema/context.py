@@ -34,6 +34,7 @@ from stores.security.access import ANONYMOUS_WRITER, Caller
 from stores.tables import TablesStore
 from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
+from stores.trace_lists import TraceListsStore
 from stores.traces import TracesStore
 
 Key = TypeVar("Key", bound=Hashable)
@@ -187,6 +188,7 @@ class Stores:
         self.text_search = TextSearchStore(database)
         self.threads = ThreadsStore(database)
         self.traces = TracesStore(database)
+        self.trace_lists = TraceListsStore(database)
 
     async def close(self) -> None:
         """Stop the background work of the stores."""

@@ -105,7 +105,7 @@ _QUERIES: Final = {
         search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats
         obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
-        threads trace usageTree
+        threads trace traces usageTree
         """,
     ),
 }
