@@ -102,8 +102,10 @@ class Rows:
             grouping.check_sort(key.field, f"sort_by.{position}.field")
         parts, metrics_by_name, percentiles = dict(ACCUMULATORS), dict(METRICS), dict(PERCENTILES)
         for position in range(len(numbers)):
-            for known, more in zip((parts, metrics_by_name, percentiles), metrics_of_numbers(position), strict=True):
-                known.update(more)
+            of_number = metrics_of_numbers(position)
+            parts |= of_number[0]
+            metrics_by_name |= of_number[1]
+            percentiles |= of_number[2]
         sortable = {name: name for name in sorted(NAMES)} | {
             f"{name}.{metric}": number_metric(position, metric)
             for position, name in enumerate(numbers)

@@ -26,7 +26,7 @@ from tests.stores.feedback.builders import call_ref, feedback, note
 
 Json = Any
 
-LABELS: Final = (
+LABELS: Final[tuple[Json, ...]] = (
     "good",
     "bad",
     "",
@@ -86,7 +86,8 @@ def groups_of(value: Json) -> list[str | None]:
     """Return the groups of a value, as JSON texts; None for the row of null."""
     members = value if isinstance(value, list) else [value]
     scalars = [each for each in members if each is not None and not isinstance(each, list | dict)]
-    return sorted({codec.encode(int(each) if each == 1.0 and each is not True else each) for each in scalars}) or [None]
+    texts = {codec.encode(int(each) if each == 1.0 and each is not True else each) for each in scalars}
+    return [*sorted(texts)] or [None]
 
 
 def metrics_of(values: list[Json]) -> dict[str, Any]:
