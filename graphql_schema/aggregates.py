@@ -6,7 +6,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.calls.queries import Condition, ExpandColumns, Filter
-from graphql_schema.calls.types import TraceStatus
+from graphql_schema.calls.types import CallKind, TraceStatus
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
@@ -72,13 +72,31 @@ class CallsAggregateRow:
     op_version: str | None
     """Ref of the op's version, or the plain name; valid in filter.opNames."""
     model: str | None
-    """Name of the model; null for calls without usage."""
+    """Name of the model; null for calls without one."""
     status: TraceStatus | None
     """Status of the calls."""
     thread_id: str | None
     """Id of the thread; null for calls without a thread."""
     wb_user_id: str | None
     """User who wrote the calls."""
+    kind: CallKind | None
+    """Kind of the calls."""
+    provider: str | None
+    """Provider of the model."""
+    user_id: str | None
+    """Id of the end user."""
+    tag: str | None
+    """One of the calls' tags."""
+    environment: str | None
+    """Deployment environment."""
+    release: str | None
+    """Release of the application."""
+    error_type: str | None
+    """Type of the error."""
+    finish_reason: str | None
+    """One of the calls' finish reasons."""
+    time_to_first_token_ms: float | None
+    """Time to the first token in milliseconds."""
     bucket_start: DateTime | None
     """Start of the bucket, inclusive."""
     bucket_end: DateTime | None

@@ -100,8 +100,8 @@ class GroupBy(StrEnum):
     OP_VERSION = "op_version"
     """Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."""
     MODEL = "model"
-    """Model name. A call is in the row of each model that it used, with its usage of that model. The row of null has
-    the calls without a model.
+    """Model name. A call with usage is in the row of each model that it used, with its usage of that model. Any other
+    call is in the row of its model column, or in the row of null.
     """
     STATUS = "status"
     """Status of the calls."""
@@ -109,6 +109,24 @@ class GroupBy(StrEnum):
     """Id of the thread; null for calls without a thread."""
     USER = "wb_user_id"
     """User who wrote the calls."""
+    KIND = "kind"
+    """Kind of the calls; null if unknown."""
+    PROVIDER = "provider"
+    """Provider of the model; null if unknown."""
+    USER_ID = "user_id"
+    """Id of the end user; null if unknown. USER is the user who wrote the calls."""
+    TAG = "tag"
+    """Tag. A call is in the row of each of its tags, and in the row of null if it has none."""
+    ENVIRONMENT = "environment"
+    """Deployment environment; null if unknown."""
+    RELEASE = "release"
+    """Release of the application; null if unknown."""
+    ERROR_TYPE = "error_type"
+    """Type of the error that ended the calls; null for none."""
+    FINISH_REASON = "finish_reason"
+    """Finish reason. A call is in the row of each of its reasons, and in the row of null if it has none."""
+    TIME_TO_FIRST_TOKEN_MS = "time_to_first_token_ms"  # noqa: S105 -- no secret
+    """Time to the first token in milliseconds, not rounded; null if unknown."""
     TIME_BUCKET = "bucket_start"
     """Time bucket of the start; bucketStart and bucketEnd of the rows."""
 
@@ -131,8 +149,20 @@ KEYS: Final = {
     GroupBy.STATUS: Key("status"),
     GroupBy.THREAD: Key("thread_id", is_optional=True),
     GroupBy.USER: Key("wb_user_id"),
+    **{
+        key: Key(key.value, is_optional=True)
+        for key in (
+            *(GroupBy.KIND, GroupBy.PROVIDER, GroupBy.USER_ID, GroupBy.ENVIRONMENT, GroupBy.RELEASE),
+            *(GroupBy.ERROR_TYPE, GroupBy.TIME_TO_FIRST_TOKEN_MS),
+        )
+    },
+    GroupBy.TAG: Key("tags", is_optional=True, is_list=True),
+    GroupBy.FINISH_REASON: Key("finish_reasons", is_optional=True, is_list=True),
     GroupBy.TIME_BUCKET: Key("started_at"),
 }
+
+MODEL_COLUMN: Final = "model_column"
+"""Document field with the model column of a call, which is missing if the call reports usage."""
 
 VALUE: Final = "value_"
 """Prefix of the field with the group of a call's value at a path, followed by the position of the path."""
@@ -187,7 +217,8 @@ class Grouping:
     @property
     def reads(self) -> set[str]:
         """Top-level document fields that the keys read."""
-        return {KEYS[key].path.partition(".")[0] for key in self.by} | {*self._values}
+        model = {MODEL_COLUMN} if self.by_model else set()
+        return {KEYS[key].path.partition(".")[0] for key in self.by} | model | {*self._values}
 
     @property
     def lists(self) -> list[str]:
@@ -214,6 +245,8 @@ class Grouping:
         if key is GroupBy.TIME_BUCKET and self.bucket:
             return bucket_of("$started_at", self.bucket, self._zone)
         path = f"${KEYS[key].path}"
+        if key is GroupBy.MODEL:
+            return {"$ifNull": [path, f"${MODEL_COLUMN}", None]}
         return {"$ifNull": [path, None]} if KEYS[key].is_optional else path
 
     @property

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from stores.aggregates import metrics
 from stores.aggregates.call_values import CallValues, MatchingCalls, group_keys, matching_calls, number_of, shown
-from stores.aggregates.grouping import VALUE, Bucket, Grouping, bucket_of
+from stores.aggregates.grouping import MODEL_COLUMN, VALUE, Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import (
     ACCUMULATORS,
     COSTS,
@@ -39,6 +39,7 @@ from stores.database.error_translation import TOO_LARGE
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
+from stores.input_checks import check_count
 from stores.json import codec
 from stores.paging import Row
 from stores.query import Query
@@ -57,6 +58,12 @@ _COMPUTED: Final = {COSTS, UNPRICED}
 _GROUP_PATHS: Final = "group_paths"
 _NUMBERS: Final = "numbers"
 """Names of the arguments."""
+
+TIES: Final = "_ties"
+"""Field of each row that sorts rows with equal sort keys."""
+
+MAX_SORT_KEYS: Final = 15
+"""Limit on the sort keys of rows: each may take two of the 32 that MongoDB accepts, and `TIES` takes one."""
 
 MAX_ROWS: Final = 10_000
 """Limit on the rows of one response."""
@@ -112,10 +119,10 @@ class Rows:
             for metric in NUMBER_METRICS
         }
         fields = FieldTable([*grouping.fields, *(Field(name, path, Kind.NUMBER) for name, path in sortable.items())])
-        compile_sort(sort_by, fields)
+        check_count(len(sort_by), MAX_SORT_KEYS, "keys", "sort_by")
+        self._order = compile_sort(sort_by, fields)
         named = {fields[key.field].field.path for key in sort_by}
-        ties = [SortBy(field.name) for field in grouping.fields if field.path not in named]  # time first
-        self._order = compile_sort([*sort_by, *ties], fields)
+        self._ties = _ties([field for field in grouping.fields if field.path not in named])  # time first
         self._grouping = grouping
         self._numbers = numbers
         self._wanted_of_numbers = [name for name in NUMBER_METRICS if name in {*wanted_of_numbers}]
@@ -144,13 +151,19 @@ class Rows:
 
     @property
     def computed_values(self) -> dict[str, Expression]:
-        """The fields of documents with the groups of values and the numbers, as expressions over calls."""
+        """The fields of documents that are computed before they are grouped, as expressions over calls."""
         groups = self.values.accesses[_GROUP_PATHS]
         numbers = self.values.accesses[_NUMBERS]
-        return {f"{VALUE}{position}": group_keys(access) for position, access in enumerate(groups)} | {
-            name: number_of(access)
-            for position, access in enumerate(numbers)
-            if (name := f"{NUMBER}{position}") in self._reads
+        # The own usage of a call may be less than it reports, so the column applies to calls that report none.
+        model = {MODEL_COLUMN: {"$cond": [{"$isArray": "$usage"}, "$$REMOVE", "$model"]}}
+        return {
+            **(model if self._grouping.by_model else {}),
+            **{f"{VALUE}{position}": group_keys(access) for position, access in enumerate(groups)},
+            **{
+                name: number_of(access)
+                for position, access in enumerate(numbers)
+                if (name := f"{NUMBER}{position}") in self._reads
+            },
         }
 
     def row(self, found: Row) -> Row:
@@ -235,10 +248,22 @@ class Rows:
             {"$limit": MAX_GROUPS + 1},
             {"$project": {"_id": 0} | shown},
             {"$setWindowFields": numbered},
-            *([{"$set": self._order.computed}] if self._order.computed else []),
-            {"$sort": {key.path: key.direction(backward=False) for key in self._order.keys}},
+            {"$set": self._order.computed | {TIES: self._ties}},
+            {"$sort": {key.path: key.direction(backward=False) for key in self._order.keys[:-1]} | {TIES: 1}},
             {"$limit": limit},
         ]
+
+
+def _ties(fields: Sequence[Field]) -> Expression:
+    """Build an object that sorts as some fields do, with nulls last.
+
+    MongoDB sorts by at most 32 keys, and compares objects member by member.
+    """
+    members: dict[str, Expression] = {}
+    for number, each in enumerate(fields):
+        value = {"$ifNull": [f"${each.path}", None]}
+        members |= {f"is_null_{number}": {"$eq": [value, None]}, f"value_{number}": value}
+    return members or {"$literal": {}}
 
 
 def _unpriced(prices: Prices, entry: str) -> Expression:

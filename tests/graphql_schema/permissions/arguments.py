@@ -70,6 +70,7 @@ RULED: Final[_Ruled] = {
         SHAPE: "bucket groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
+    "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,

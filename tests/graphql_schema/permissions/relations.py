@@ -39,6 +39,8 @@ RULED: Final[_Ruled] = {
     "CallsAggregateRes": {OWN: "rows"},
     "CallsAggregateRow": {OWN: "numbers"},
     "CallsFacet": {OWN: "values histogram"},
+    "CallsPath": {OWN: "types"},
+    "CallsPathsRes": {OWN: "paths"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},

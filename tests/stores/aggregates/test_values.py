@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from stores.aggregates import AggregatesStore, GroupBy, Grouping
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
 from stores.aggregates.call_values import MAX_FIELDS, MAX_TEXT
 from stores.aggregates.metrics import NUMBER_METRICS
 from stores.calls import CallsStore
@@ -21,7 +21,7 @@ from stores.json import codec
 from stores.query import Query
 from stores.query.sort import SortBy
 from tests.stores.aggregates.oracle import percentile
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, end, start
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback, note
 
 Json = Any
@@ -261,3 +261,40 @@ async def test_invalid_arguments_are_named(
         )
 
     assert caught.value.argument == argument
+
+
+async def test_columns_are_keys(calls: CallsStore, database: Database) -> None:
+    spans: list[dict[str, Json]] = [
+        {"openinference.span.kind": "LLM", "gen_ai.request.model": "loom", "user.id": "ada", "tag.tags": ["a", "b"]},
+        {"openinference.span.kind": "LLM", "gen_ai.request.model": "loom", "user.id": "bob", "tag.tags": ["b"]},
+        {"openinference.span.kind": "TOOL"},
+    ]
+    for number, attributes in enumerate(spans):
+        await calls.write([start(number), end(number)])
+        columns = {
+            "kind": attributes["openinference.span.kind"].lower(),
+            "model": attributes.get("gen_ai.request.model"),
+            "user_id": attributes.get("user.id"),
+            "tags": attributes.get("tag.tags"),
+            "time_to_first_token_ms": 1.5,
+        }
+        stored_columns = {name: value for name, value in columns.items() if value is not None}
+        await database.calls.update_one({"_id": f"{PROJECT}:{call_id(number)}"}, {"$set": stored_columns})
+    store = AggregatesStore(database)
+
+    async def rows(*by: GroupBy) -> list[tuple[Json, ...]]:
+        found = await store.calls(PROJECT, Grouping(by), ["count"])
+        return [(*(row[key.value] for key in by), row["count"]) for row in found.rows]
+
+    assert await rows(GroupBy.KIND) == [("llm", 2), ("tool", 1)]
+    assert await rows(GroupBy.USER_ID, GroupBy.KIND) == [("ada", "llm", 1), ("bob", "llm", 1), (None, "tool", 1)]
+    assert await rows(GroupBy.TAG) == [("a", 1), ("b", 2), (None, 1)]
+    assert await rows(GroupBy.MODEL) == [("loom", 2), (None, 1)]
+    assert await rows(GroupBy.TIME_TO_FIRST_TOKEN_MS) == [(1.5, 3)]
+    assert await rows(GroupBy.FINISH_REASON, GroupBy.ENVIRONMENT) == [(None, None, 3)]
+    every_key = await store.calls(
+        PROJECT,
+        Grouping(list(GroupBy), Bucket.DAY, paths=[f"inputs.k{number}" for number in range(MAX_FIELDS)]),
+        ["count"],
+    )
+    assert sum(row["count"] for row in every_key.rows) == 4
