@@ -70,11 +70,13 @@ class RootArguments:
             "objectId": "thing",
             "name": "answer",
             "text": "words",
+            "fields": ["status", "latency_ms", "output.score"],
             "keepDays": 1,
         }
         self._of_fields: dict[str, dict[str, object]] = {
             "node": {"id": f"weave:///{OURS}"},
             "call": {"id": call_id(1)},
+            "callsAggregate": {"groupPaths": ["status"], "numbers": ["latencyMs"]},
             "file": {"digest": twin.file},
             "tableRows": {"digest": twin.table},
             "tableStats": {"digest": twin.table},
