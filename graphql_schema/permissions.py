@@ -104,7 +104,7 @@ _QUERIES: Final = {
         call calls callEventsCursor callsAggregate callsStats costs explain feedback feedbackStats search searchIndex
         evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
-        threads trace traces usageTree
+        thread threads trace traces usageTree
         """,
     ),
 }

@@ -77,7 +77,10 @@ RULED: Final[_Ruled] = {
     "RetentionSweepRes": {OWN: "durationMs"},
     "Table": {OWN: "ref", SAME_PROJECT: "rows"},
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
-    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
+    "ThreadSchema": {
+        OWN: "ref",
+        SAME_PROJECT: "turns calls traces numCalls numErrors totalTokens totalCost",
+    },
     "Trace": {
         OWN: "ref",
         SAME_PROJECT: "root calls roots tree totals feedback name status startedAt endedAt latencyMs numCalls "
