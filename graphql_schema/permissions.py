@@ -101,8 +101,9 @@ _QUERIES: Final = {
     **_need(
         Role.READER,
         """
-        call calls callEventsCursor callsAggregate callsStats costs explain feedback feedbackStats search searchIndex
-        evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats obj objs op ops
+        call calls callEventsCursor callsAggregate callsFacets callsStats costs explain feedback feedbackStats
+        search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats
+        obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
         thread threads trace traces usageTree
         """,

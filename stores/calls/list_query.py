@@ -325,7 +325,7 @@ class CallsQuery:
         else:
             found: Pipeline = [{"$match": match}]
             if self._newest:
-                found = self._newest.lookups(database, project_id, match, results)
+                found = self._newest.lookups(database, project_id, found, results)
             compiled = ListQuery(last, self._order, [*found, *lookups])
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python

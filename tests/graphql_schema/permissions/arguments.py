@@ -68,6 +68,7 @@ RULED: Final[_Ruled] = {
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
     },
+    "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,

@@ -37,6 +37,7 @@ RULED: Final[_Ruled] = {
     "CallSearchHighlight": {OWN: "ranges"},
     "CallSearchHit": {OWN: "call score highlights"},
     "CallsAggregateRes": {OWN: "rows"},
+    "CallsFacet": {OWN: "values histogram"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},
