@@ -102,7 +102,8 @@ _QUERIES: Final = {
         Role.READER,
         """
         call calls callEventsCursor callsAggregate callsFacets callsStats costs explain feedback feedbackStats
-        search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats
+        search searchIndex evaluationCompare evaluationResults evaluationRun evaluationRuns evaluationStatus
+        file filesStats
         obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
         thread threads trace traces usageTree

@@ -9,7 +9,7 @@ import strawberry
 
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.queries import CallsFilter
-from graphql_schema.calls.types import CallSchema, TraceStatus, Types
+from graphql_schema.calls.types import CallKind, CallSchema, TraceStatus, Types
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
@@ -43,7 +43,7 @@ from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from stores.paging import PageRequest, Row
 from stores.refs import thread_ref, trace_ref
-from stores.threads import ThreadsFilter, ThreadsStore
+from stores.threads import ThreadsFilter, ThreadsStore, checked_users
 from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall
 from stores.traces import TOKENS_AND_COST
 
@@ -140,6 +140,8 @@ class Trace(Node):
 
     name = _summary(str | None, "name")
     """Name of the trace: the traceName of its head."""
+    kind = _summary(CallKind | None, "kind")
+    """Kind of the head; null if unknown."""
     status = _summary(TraceStatus | None, "status")
     """Status of the head. Errors of other calls are in numErrors."""
     started_at = _summary(DateTime | None, "started_at")
@@ -158,8 +160,17 @@ class Trace(Node):
     """Cost of all calls in US dollars, with each call's own usage counted once; null if no model has a price in US
     dollars.
     """
+    user_id = _summary(str | None, "user_id")
+    """Id of the end user of the head; if it has none, of the oldest call that has one, and null if none has."""
     thread_id = _summary(str | None, "thread_id")
     """Id of the thread of the head; if it is in none, of the oldest call that is in one, and null if none is."""
+
+    tags = _summary(list[str] | None, "tags")
+    """Tags of the head; if it has none, of the oldest call that has some, and null if none has."""
+    environment = _summary(str | None, "environment")
+    """Environment of the head; if it has none, of the oldest call that has one, and null if none has."""
+    release = _summary(str | None, "release")
+    """Release of the head; if it has none, of the oldest call that has one, and null if none has."""
 
     root = to_one(CallSchema | None, lambda stores: stores.traces.roots, _KEY)
     """Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top of the
@@ -240,8 +251,8 @@ class TraceQueries:
             filter: Filter of the heads; all traces if omitted.
             query: Further condition on fields of the heads; none if omitted.
             any_call: Condition on any call of a trace, such as a failed step; none if omitted.
-            sort_by: Sort order: by name, status, started_at, ended_at, latency_ms, num_calls, num_errors, total_tokens
-                or total_cost; the newest first if omitted or empty.
+            sort_by: Sort order: by name, kind, status, started_at, ended_at, latency_ms, num_calls, num_errors,
+                total_tokens or total_cost; the newest first if omitted or empty.
         """
         condition = to_store(filter), to_store(query), to_store(any_call)
         store_filter, store_query, of_any_call = condition
@@ -313,6 +324,16 @@ class ThreadSchema(Node):
     """Number of tokens, with each call's own usage counted once."""
     total_cost = _of_thread(float | None, lambda threads: threads.usage, "total_cost")
     """Cost in US dollars, with each call's own usage counted once; null if no model has a price in US dollars."""
+
+    users = to_one(
+        list[str],
+        lambda stores: stores.threads.counts,
+        _THREAD_KEY,
+        lambda _: (),
+        lambda found: checked_users(found["users"]),
+        work=COUNT,
+    )
+    """Distinct ids of end users, sorted; an error if there are more than 1,000."""
 
     ref: strawberry.ID = node_ref(_thread_ref)
     """Ref of the thread, which node resolves; if a filter bounds its turns, the ref contains these bounds."""

@@ -164,6 +164,9 @@ _SUMS_OF_THREAD: Final = "_sums"
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
+MAX_USERS: Final = 1_000
+"""Users of a thread that one response lists."""
+
 _LAST_UPDATED: Final = "last_updated"
 _LAST_TURN: Final = "last_turn_id"
 
@@ -588,6 +591,20 @@ class ThreadsStore:
         for row in rows:
             of_trace.setdefault(row["_id"]["trace"], []).append(sums[row["_id"]["thread"]])
         return sums, of_trace
+
+
+def checked_users(users: list[str]) -> list[str]:
+    """Return the users of a thread.
+
+    Raises:
+        BadInputError: if there are more than `MAX_USERS`.
+    """
+    if len(users) > MAX_USERS:
+        raise BadInputError(
+            f"the thread has more than {MAX_USERS:,} users, the limit of this field; use callsAggregate grouped by "
+            "USER_ID with filter.threadIds"
+        )
+    return users
 
 
 def _listed(passing: Stages | None) -> Match:

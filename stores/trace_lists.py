@@ -33,6 +33,7 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
+from stores.senders.columns import KINDS
 from stores.traces import (
     ACCUMULATORS,
     CALLS_AND_ERRORS,
@@ -78,6 +79,7 @@ _MAX_COLLECTED: Final = 1_000
 TRACE_FIELDS: Final = FieldTable(
     [
         Field("name", "name", optional=False),
+        Field("kind", "kind", values=KINDS),
         Field("status", "status", optional=False, values=STATUSES),
         Field(STARTED_AT, STARTED_AT, Kind.TIME, optional=False),
         Field("ended_at", "ended_at", Kind.TIME),

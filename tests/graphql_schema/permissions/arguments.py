@@ -13,6 +13,7 @@ from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, G
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.evaluations import EvaluationRunsFilter
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.projects import ProjectsFilter
@@ -72,6 +73,7 @@ RULED: Final[_Ruled] = {
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,
+    "Query.evaluationRuns": _SORTED | {NAMES: "filter"},
     "Query.explain": {NAMES: "filter expandColumns", ROWS: "query sortBy"},
     "Query.feedback": _ASKED,
     "Query.feedbackStats": {ROWS: "query"},
@@ -157,6 +159,7 @@ RULED: Final[_Ruled] = {
     "EndedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id output", SAID: "endedAt summary exception wbRunStepEnd",
     },
+    "EvaluationRunsFilter": _filter(EvaluationRunsFilter),
     "FeedbackCreateReq": {
         GATED: "projectId", NAMES: "weaveRef id annotationRef runnableRef callRef triggerRef",
         SAID: "feedbackType payload creator wbUserId",
