@@ -3667,7 +3667,7 @@ _FURTHER_SPANS: Final = (
             cache_creation__input_tokens=500,
         ),
         # 5000 + 2000 + 500
-        entry(7500, 100, 7600, cache_read=2000, cache_write=500),
+        entry(7500, 100, 7600, cache_read=2000, cache_write_5m=500),
         "com.anthropic.claude_code.events",
     ),
     Payload(
