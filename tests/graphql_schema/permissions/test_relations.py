@@ -63,7 +63,6 @@ class RootArguments:
             "refs": refs,
             "traceId": trace_id(1),
             "threadId": "t1",
-            "fields": ["op_name", "started_at"],
             "callId": call_id(RUNS[0]),
             "evaluationCallId": call_id(RUNS[0]),
             "callIds": [call_id(run) for run in RUNS],
