@@ -102,10 +102,10 @@ _QUERIES: Final = {
         Role.READER,
         """
         call calls callEventsCursor callsAggregate callsFacets callsPaths callsStats costs explain feedback
-        feedbackStats search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file
-        filesStats obj objs op ops
+        feedbackStats search searchIndex evaluationCompare evaluationResults evaluationRun evaluationRuns
+        evaluationStatus file filesStats obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
-        threads trace traces usageTree
+        thread threads trace traces usageTree
         """,
     ),
 }

@@ -81,11 +81,14 @@ RULED: Final[_Ruled] = {
     "RetentionSweepRes": {OWN: "durationMs"},
     "Table": {OWN: "ref", SAME_PROJECT: "rows"},
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
-    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
+    "ThreadSchema": {
+        OWN: "ref",
+        SAME_PROJECT: "turns calls traces numCalls numErrors totalTokens totalCost users",
+    },
     "Trace": {
         OWN: "ref",
         SAME_PROJECT: "root calls roots tree totals feedback name status startedAt endedAt latencyMs numCalls "
-        "numErrors totalTokens totalCost threadId",
+        "numErrors totalTokens totalCost threadId kind userId tags environment release",
     },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},
