@@ -62,6 +62,8 @@ class RootArguments:
             "ids": [f"weave:///{OURS}", *refs, *(f"weave:///{OURS}/{entity}" for entity in entities)],
             "refs": refs,
             "traceId": trace_id(1),
+            "threadId": "thread",
+            "fields": ["user_id", "latency_ms"],
             "callId": call_id(RUNS[0]),
             "evaluationCallId": call_id(RUNS[0]),
             "callIds": [call_id(run) for run in RUNS],
