@@ -67,9 +67,11 @@ def _names_nothing(kind: object) -> bool:
 RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
-        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
+        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
+        SHAPE: "bucket groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
+    "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,
