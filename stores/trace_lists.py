@@ -161,11 +161,11 @@ async def sums_of_traces(
                 else:
                     yield row
         for some in _batches(trees.values()):
-            calls = await read_traces(
+            of_traces = await read_traces(
                 database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
             )
             for row in some:
-                usage = await usage_of_trace(calls[row["trace_id"]], prices)
+                usage = await usage_of_trace(of_traces[row["trace_id"]], prices)
                 yield row | {TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]}
 
 
