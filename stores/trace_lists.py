@@ -116,7 +116,7 @@ class IndexedTraceFields(IndexedFields):
 
     def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
         """Return True unless the traces are sorted by their start alone."""
-        return [key.field for key in sort_by] not in (["started_at"], ["startedAt"])
+        return bool(sort_by) and [key.field for key in sort_by] not in (["started_at"], ["startedAt"])
 
 
 INDEXED_TRACE_FIELDS: Final = IndexedTraceFields(CALL_FIELDS, "calls")
