@@ -129,7 +129,7 @@ def tool_call(members: dict[str, Any]) -> Part | None:
         return None
     return {
         "type": TOOL_CALL,
-        "id": first_text(members, _CALL_IDS),
+        "id": first_text(members, _CALL_IDS) or None,
         "name": name,
         "arguments": None if arguments == "" else decoded(arguments),
     }
@@ -151,7 +151,7 @@ def tool_result(id_: str | None, value: AnyJson) -> Part:
             value = inner
         case {"type": str(), "value": inner}:  # Vercel
             value = inner
-    return {"type": TOOL_RESULT, "id": id_, "result": decoded_container(value)}
+    return {"type": TOOL_RESULT, "id": id_ or None, "result": decoded_container(value)}
 
 
 _Rule = Callable[[dict[str, Any], int], list[Part] | None]

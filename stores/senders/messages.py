@@ -52,7 +52,7 @@ def input_messages(attributes: AnyJson, inputs: AnyJson) -> list[Message]:
     """Return the messages of a call's inputs; `attributes` are the call's, with the span that it was, if any."""
     span = _span_attributes(attributes)
     if span and (found := _best(span, _SPAN_INPUTS, USER)):
-        return found if found[0]["role"] == SYSTEM else [*_system_messages(_at(span, _SPAN_SYSTEM)), *found]
+        return found if found[0]["role"] == SYSTEM else [*_system_messages(_span_system(span)), *found]
     arguments = _tool_payload(attributes, inputs, _TOOL_INPUTS)
     if arguments is not None:
         call = {"type": TOOL_CALL, "id": _tool_call_id(span), "name": _tool_name(attributes)}
@@ -96,11 +96,13 @@ _SPAN_INPUTS: Final = (
     ("llm.input_messages", "input.value"),
     ("gen_ai.prompt",),
     ("ai.prompt",),
+    ("raw_input",),  # Logfire, of OpenAI's agents
 )
 _SPAN_OUTPUTS: Final = (
     ("gen_ai.output.messages",),
     ("llm.output_messages", "output.value"),
     ("gen_ai.completion",),
+    ("response",),
 )
 """Attributes that structure messages better than the call's inputs and output, the best first.
 
@@ -117,6 +119,11 @@ def _span_attributes(attributes: AnyJson) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _span_system(span: dict[str, Any]) -> AnyJson:
+    response = _at(span, "response")
+    return _at(span, _SPAN_SYSTEM) or (response.get("instructions") if isinstance(response, dict) else None)
+
+
 def _best(span: dict[str, Any], choices: Sequence[tuple[str, ...]], role: str) -> list[Message]:
     for keys in choices:
         values = dict(_values(span, keys))
@@ -129,7 +136,10 @@ def _best(span: dict[str, Any], choices: Sequence[tuple[str, ...]], role: str) -
 
 
 def _richness(messages: list[Message]) -> tuple[int, int]:
-    return sum(len(message["parts"]) for message in messages), sum(bool(each["finish_reason"]) for each in messages)
+    """Return the number of parts, then that of the ids and finish reasons."""
+    parts = [part for message in messages for part in message["parts"]]
+    ids = sum(bool(part.get("id")) for part in parts)
+    return len(parts), ids + sum(bool(message["finish_reason"]) for message in messages)
 
 
 def _values(span: dict[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, AnyJson]]:
@@ -560,11 +570,11 @@ def _response(value: dict[str, Any], role: str, level: int) -> list[Message] | N
     if isinstance(output, dict) and isinstance(output.get("message"), dict):  # Bedrock
         message = _as_message(output, ASSISTANT, level + 1)
         return None if message is None else [{**message, "finish_reason": _finish_reason(value)}]
+    if isinstance(value.get("run_type"), str):  # a run of LangChain's tracer
+        return _payload(value.get("inputs" if role == USER else "outputs"), role, level + 1)
     response = value.get("response")
-    if isinstance(response, dict):
-        found = _payload(response, role, level + 1)
-        if found:
-            return found
+    if isinstance(response, dict) and (found := _payload(response, role, level + 1)):
+        return found
     is_chat = isinstance(value.get("text"), str) and (_listed(value.get("toolCalls")) or "chat_history" in value)
     if is_chat or _VERCEL_KEYS & value.keys():
         return _vercel_or_cohere(value)
