@@ -33,6 +33,7 @@ _SORTED: Final = _LIST | {ROWS: "sortBy"}
 _ASKED: Final = _LIST | {ROWS: "query sortBy"}
 _FILTERED: Final = _ASKED | {NAMES: "filter"}
 _CALLS: Final = _ASKED | {NAMES: "filter expandColumns", SHAPE: "returnExpandedColumnValues"}
+_PAGE: Final = {PAGE: "first last offset"}
 _PATH: Final = {SHAPE: "path"}
 _BY: Final = {SAID: "wbUserId"}
 _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
@@ -64,8 +65,10 @@ def _names_nothing(kind: object) -> bool:
 
 
 RULED: Final[_Ruled] = {
-    "CallSchema.messages": {PAGE: "first last offset"},
-    "CallSchema.outputMessages": {PAGE: "first last offset"},
+    **dict.fromkeys(
+        ("CallSchema.messages", "CallSchema.outputMessages", "ThreadSchema.conversation", "Trace.conversation"),
+        _PAGE,
+    ),
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",

@@ -45,6 +45,7 @@ RULED: Final[_Ruled] = {
     "ComparedResult": {OWN: "predictions metrics"},
     "CompletionsCreateEvent": {OWN: "chunk response", SAME_PROJECT: "call"},
     "CompletionsCreateRes": {OWN: "response", SAME_PROJECT: "call"},
+    "ConversationMessage": {OWN: "message", SAME_PROJECT: "call"},
     "CostCreateRes": {OWN: "ids"},
     "CostQueryOutput": {OWN: "ref"},
     "EvaluationComparison": {OWN: "runs", SAME_PROJECT: "metrics numInCommon rows"},
@@ -84,11 +85,11 @@ RULED: Final[_Ruled] = {
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
     "ToolCallPart": {OWN: "arguments"},
     "ToolResultPart": {OWN: "result"},
-    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
+    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls conversation traces"},
     "Trace": {
         OWN: "ref",
-        SAME_PROJECT: "root calls roots tree totals feedback name status startedAt endedAt latencyMs numCalls "
-        "numErrors totalTokens totalCost threadId",
+        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs "
+        "numCalls numErrors totalTokens totalCost threadId",
     },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},
