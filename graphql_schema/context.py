@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import strawberry
 
 from stores.actions import ActionsStore
-from stores.aggregates import AggregatesStore, FacetsStore
+from stores.aggregates import AggregatesStore, CallPathsStore, FacetsStore
 from stores.calls import CallsStore
 from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.concurrency.time_slices import BATCH_SIZE
@@ -174,6 +174,7 @@ class Stores:
         self.actions = ActionsStore(self.calls, self.objects, self.feedback, self.completions)
         self.aggregates = AggregatesStore(database)
         self.facets = FacetsStore(database)
+        self.call_paths = CallPathsStore(database)
         self.costs = CostsStore(database)
         self.evaluations = EvaluationsStore(database)
         self.evaluation_runs = EvaluationRunsStore(database, self.calls, self.completions, evaluation_rows)

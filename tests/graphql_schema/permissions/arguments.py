@@ -13,6 +13,7 @@ from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, G
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.evaluations import EvaluationRunsFilter
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.projects import ProjectsFilter
@@ -71,12 +72,15 @@ RULED: Final[_Ruled] = {
     ),
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
-        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
+        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
+        SHAPE: "bucket groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
+    "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,
+    "Query.evaluationRuns": _SORTED | {NAMES: "filter"},
     "Query.explain": {NAMES: "filter expandColumns", ROWS: "query sortBy"},
     "Query.feedback": _ASKED,
     "Query.feedbackStats": {ROWS: "query"},
@@ -89,7 +93,7 @@ RULED: Final[_Ruled] = {
     },
     "Query.tableRows": _FILTERED,
     "Query.tablesStats": {NAMES: "digests"},
-    "Query.threads": _SORTED | {NAMES: "filter"},
+    "Query.threads": _FILTERED,
     "Query.traces": _ASKED | {NAMES: "filter anyCall"},
     "Query.usageTree": {SHAPE: "maxDepth"},
     "Mutation.actionsExecuteBatch": _BY,
@@ -138,7 +142,7 @@ RULED: Final[_Ruled] = {
     "Project.objs": _FILTERED,
     "Project.ops": _FILTERED,
     "Project.traces": _ASKED | {NAMES: "filter anyCall"},
-    "Project.threads": _SORTED | {NAMES: "filter"},
+    "Project.threads": _FILTERED,
     "Trace.tree": _LIST | {SHAPE: "maxDepth"},
     "AnyCallInput": {NAMES: "filter", ROWS: "query"},
     "CallBatchMode": {GATED: "start end"},
@@ -163,6 +167,7 @@ RULED: Final[_Ruled] = {
     "EndedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id output", SAID: "endedAt summary exception wbRunStepEnd",
     },
+    "EvaluationRunsFilter": _filter(EvaluationRunsFilter),
     "FeedbackCreateReq": {
         GATED: "projectId", NAMES: "weaveRef id annotationRef runnableRef callRef triggerRef",
         SAID: "feedbackType payload creator wbUserId",

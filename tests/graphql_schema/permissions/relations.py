@@ -38,7 +38,10 @@ RULED: Final[_Ruled] = {
     "CallSearchHighlight": {OWN: "ranges"},
     "CallSearchHit": {OWN: "call score highlights"},
     "CallsAggregateRes": {OWN: "rows"},
+    "CallsAggregateRow": {OWN: "numbers"},
     "CallsFacet": {OWN: "values histogram"},
+    "CallsPath": {OWN: "types"},
+    "CallsPathsRes": {OWN: "paths"},
     "ChatMessage": {OWN: "parts"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
@@ -85,11 +88,14 @@ RULED: Final[_Ruled] = {
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
     "ToolCallPart": {OWN: "arguments"},
     "ToolResultPart": {OWN: "result"},
-    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls conversation traces"},
+    "ThreadSchema": {
+        OWN: "ref",
+        SAME_PROJECT: "turns calls conversation traces numCalls numErrors totalTokens totalCost users",
+    },
     "Trace": {
         OWN: "ref",
-        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs "
-        "numCalls numErrors totalTokens totalCost threadId",
+        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs numCalls "
+        "numErrors totalTokens totalCost threadId kind userId tags environment release",
     },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},
