@@ -121,6 +121,7 @@ def start_langfuse(library: str) -> Started:
 def start_mlflow(library: str) -> Started:
     os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{RECEIVER}/v1/traces"
     os.environ["OTEL_SERVICE_NAME"] = "recorded"
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
     import mlflow
 
