@@ -375,8 +375,8 @@ class Batches:
                 raise
             self._reject(line, error)
             return {}
-        if exported.rejected_spans:
-            reason = f"{exported.rejected_spans:,} of its spans were rejected: {exported.error_message}"
+        if exported.rejected:
+            reason = f"{exported.rejected:,} of its spans were rejected: {exported.error_message}"
             self._reject(line, reason)
         return {"requests of spans": 1}
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import strawberry
 
 from stores.actions import ActionsStore
-from stores.aggregates import AggregatesStore
+from stores.aggregates import AggregatesStore, FacetsStore
 from stores.calls import CallsStore
 from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.concurrency.time_slices import BATCH_SIZE
@@ -34,6 +34,7 @@ from stores.security.access import ANONYMOUS_WRITER, Caller
 from stores.tables import TablesStore
 from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
+from stores.trace_lists import TraceListsStore
 from stores.traces import TracesStore
 
 Key = TypeVar("Key", bound=Hashable)
@@ -171,6 +172,7 @@ class Stores:
         self.completions = CompletionsStore(database, self.objects, self.calls, providers, max_completions)
         self.actions = ActionsStore(self.calls, self.objects, self.feedback, self.completions)
         self.aggregates = AggregatesStore(database)
+        self.facets = FacetsStore(database)
         self.costs = CostsStore(database)
         self.evaluations = EvaluationsStore(database)
         self.evaluation_runs = EvaluationRunsStore(database, self.calls, self.completions, evaluation_rows)
@@ -186,6 +188,7 @@ class Stores:
         self.text_search = TextSearchStore(database)
         self.threads = ThreadsStore(database)
         self.traces = TracesStore(database)
+        self.trace_lists = TraceListsStore(database)
 
     async def close(self) -> None:
         """Stop the background work of the stores."""

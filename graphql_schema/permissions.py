@@ -101,10 +101,11 @@ _QUERIES: Final = {
     **_need(
         Role.READER,
         """
-        call calls callEventsCursor callsAggregate callsStats costs explain feedback feedbackStats search searchIndex
-        evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats obj objs op ops
+        call calls callEventsCursor callsAggregate callsFacets callsStats costs explain feedback feedbackStats
+        search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats
+        obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
-        threads trace usageTree
+        threads trace traces usageTree
         """,
     ),
 }

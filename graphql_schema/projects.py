@@ -28,7 +28,7 @@ from graphql_schema.fields import (
 from graphql_schema.fields.connections import batched_resolver, field_of_project, list_field
 from graphql_schema.limits.cost_weights import COUNT, SCAN
 from graphql_schema.objects import ObjectQueries, ObjSchema
-from graphql_schema.traces import ThreadQueries, ThreadSchema
+from graphql_schema.traces import ThreadQueries, ThreadSchema, Trace, TraceQueries
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter
@@ -165,6 +165,7 @@ class Project(Node):
     """
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
+    traces = field_of_project(TraceQueries, "traces", Trace)
     threads = field_of_project(ThreadQueries, "threads", ThreadSchema)
     objs = field_of_project(ObjectQueries, "objs", ObjSchema)
     ops = field_of_project(ObjectQueries, "ops", ObjSchema)

@@ -31,6 +31,7 @@ from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, E
 from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
 from graphql_schema.execution.input_values import coerce_to_inputs
 from graphql_schema.execution.scalars import SCALARS
+from graphql_schema.facets import FacetQueries
 from graphql_schema.feedback import ActionMutations, FeedbackMutations, FeedbackQueries
 from graphql_schema.fields import describe, skip_type_checks
 from graphql_schema.fields.connections import ConnectionNames
@@ -51,6 +52,7 @@ class Query(
     CallQueries,
     TraceQueries,
     AggregateQueries,
+    FacetQueries,
     ObjectQueries,
     RefQueries,
     FileQueries,

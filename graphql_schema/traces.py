@@ -1,20 +1,49 @@
 """Traces of calls, with their trees and totals, and threads, which are conversations over traces."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Annotated
 
 import strawberry
 
 from graphql_schema.aggregates import UsageTotals
-from graphql_schema.calls.types import CallSchema
+from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.calls.types import CallSchema, TraceStatus, Types
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
-from graphql_schema.fields import Node, ProjectId, argument, computed_field, node_ref, resolved_field, selected_fields
-from graphql_schema.fields.connections import Call, Relation, TraceOf, key_of, list_field, to_many, to_one
+from graphql_schema.feedback import Feedback
+from graphql_schema.fields import (
+    FieldDefinition,
+    Node,
+    ProjectId,
+    argument,
+    computed_field,
+    node_ref,
+    optional_input,
+    resolved_field,
+    selected_fields,
+    to_store,
+)
+from graphql_schema.fields.connections import (
+    Call,
+    Listing,
+    Relation,
+    SortBy,
+    TraceOf,
+    connection_field,
+    key_of,
+    list_field,
+    sort_keys,
+    to_many,
+    to_one,
+)
+from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
-from stores.paging import Row
+from stores.paging import PageRequest, Row
 from stores.refs import thread_ref, trace_ref
 from stores.threads import ThreadsFilter
+from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall
+from stores.traces import TOKENS_AND_COST
 
 MaxDepth = Annotated[
     int | None, argument("Maximum depth of the returned calls, with roots at depth 0; all calls if omitted.")
@@ -72,11 +101,31 @@ class TraceTotals:
     """
 
 
+def _summary(kind: object, name: str) -> FieldDefinition:
+    """Field with one value of `TracesStore.summaries`."""
+    return to_one(
+        kind, lambda stores: stores.traces.summaries, _KEY, lambda _: (), lambda found: found.get(name), work=COUNT
+    )
+
+
+def _total(kind: object, name: str) -> FieldDefinition:
+    """Field with one number of a trace's usage."""
+    return to_one(
+        kind,
+        lambda stores: stores.traces.totals,
+        _KEY,
+        lambda _: (TOKENS_AND_COST,),
+        lambda found: found["usage"][name],
+        work=COUNT,
+    )
+
+
 @strawberry.type
 class Trace(Node):
     """Trace: the calls that share a trace id, as a tree.
 
-    It exists as long as one of its calls does.
+    It exists as long as one of its calls does. Its head represents it in lists: the root, or if the root is missing or
+    deleted, the oldest call. All fields are null once all calls are deleted.
     """
 
     # The source is a row of `stores.traces`.
@@ -86,6 +135,29 @@ class Trace(Node):
     """Id of the project, as entity/project."""
     trace_id: strawberry.ID
     """Id of the trace, shared by its calls."""
+
+    name = _summary(str | None, "name")
+    """Name of the trace: the traceName of its head."""
+    status = _summary(TraceStatus | None, "status")
+    """Status of the head. Errors of other calls are in numErrors."""
+    started_at = _summary(DateTime | None, "started_at")
+    """Start time of the head."""
+    ended_at = _summary(DateTime | None, "ended_at")
+    """End time of the head; null while it runs."""
+    latency_ms = _summary(BigInt | None, "latency_ms")
+    """Duration of the head in whole milliseconds; null while it runs. totals has the duration of all calls."""
+    num_calls = _summary(BigInt, "num_calls")
+    """Number of calls."""
+    num_errors = _summary(BigInt, "num_errors")
+    """Number of calls that ended with an exception."""
+    total_tokens = _total(BigInt, "total_tokens")
+    """Number of tokens of all calls, with each call's own usage counted once."""
+    total_cost = _total(float | None, "cost")
+    """Cost of all calls in US dollars, with each call's own usage counted once; null if no model has a price in US
+    dollars.
+    """
+    thread_id = _summary(str | None, "thread_id")
+    """Id of the thread of the head; if it is in none, of the oldest call that is in one, and null if none is."""
 
     root = to_one(CallSchema | None, lambda stores: stores.traces.roots, _KEY)
     """Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top of the
@@ -118,11 +190,62 @@ class Trace(Node):
         work=COUNT,
     )
     """Totals over all calls of the trace."""
+    feedback = to_many(
+        Feedback,
+        lambda stores: stores.traces.feedback,
+        _KEY,
+        arguments={"types": Types},
+        to_key=lambda types=None: (frozenset(types or ()),),
+        work=COUNT,
+    )
+    """Feedback on the calls of the trace, the oldest first; `last: 10` returns the newest."""
+
+
+@strawberry.input
+class AnyCallInput:
+    """Condition on any call of a trace: one of its calls matches both the filter and the query."""
+
+    filter: CallsFilter | None = optional_input("Filter of the call; any call if omitted.")
+    query: QueryInput | None = optional_input("Further condition on fields of the call; none if omitted.")
+
+    def to_store(self) -> AnyCall | None:
+        """Convert to the condition of `stores.trace_lists`; None if it sets none."""
+        condition = AnyCall(to_store(self.filter), to_store(self.query))
+        return condition if condition.calls_filter or condition.query else None
 
 
 @strawberry.type
 class TraceQueries:
-    """Query field that reads traces."""
+    """Query fields that read traces."""
+
+    @connection_field(of=Trace, indexed=INDEXED_TRACE_FIELDS)
+    async def traces(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: CallsFilter | None = None,
+        query: QueryInput | None = None,
+        any_call: AnyCallInput | None = None,
+        sort_by: list[SortBy] | None = None,
+        *,
+        request: PageRequest,
+    ) -> Listing:
+        """Page of the project's traces, one row per trace, the newest first.
+
+        The head of a trace represents it: the root, or if the root is missing or deleted, the oldest call.
+
+        Args:
+            filter: Filter of the heads; all traces if omitted.
+            query: Further condition on fields of the heads; none if omitted.
+            any_call: Condition on any call of a trace, such as a failed step; none if omitted.
+            sort_by: Sort order: by name, status, started_at, ended_at, latency_ms, num_calls, num_errors, total_tokens
+                or total_cost; the newest first if omitted or empty.
+        """
+        condition = to_store(filter), to_store(query), to_store(any_call)
+        store_filter, store_query, of_any_call = condition
+        store = info.context.stores.trace_lists
+        page = await store.page(project_id, request, store_filter, sort_keys(sort_by), store_query, of_any_call)
+        return Listing(page, partial(store.count, project_id, *condition))
 
     @resolved_field(returns=Trace | None)
     async def trace(self, info: Info, project_id: ProjectId, trace_id: strawberry.ID) -> Row | None:

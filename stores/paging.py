@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from types import NoneType
 from typing import Any, Final, Self
 
@@ -27,6 +28,9 @@ _CHECKSUM_BYTES: Final = 8
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
 _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
+
+_MIN_KEPT: Final = 1_000
+"""Rows that `FirstRows` collects beyond a page before it sorts them."""
 
 _PARSED: Final = "parsed"
 """Row key that caches parsed values between reads."""
@@ -196,6 +200,65 @@ class Page:
         position = bson.encode({"at": [_value(row, key.path) for key in self.order.keys]})
         scope = self.scope if isinstance(self.scope, bytes) else self.scope()
         return base64.urlsafe_b64encode(_checksum(position, scope) + position).decode()
+
+
+class FirstRows:
+    """The rows of a page among rows that Python computes, in any order; it keeps no more than the page needs.
+
+    Raises:
+        BadInputError: if the cursor belongs to another list.
+    """
+
+    def __init__(self, order: Order, request: PageRequest, scope: bytes) -> None:
+        self._order, self._request, self._scope = order, request, scope
+        self._needed = request.offset + request.size + 1
+        self._rows: list[tuple[_Position, Row]] = []
+        position = decode_cursor(request, scope, len(order.keys))
+        self._start = None if position is None else self._position(position)
+
+    def add(self, row: Row) -> None:
+        """Add a row with the values of the sort keys."""
+        position = self._position([_value(row, key.path) for key in self._order.keys])
+        if self._start is not None and not self._start < position:
+            return
+        self._rows.append((position, row))
+        if len(self._rows) > 2 * self._needed + _MIN_KEPT:
+            self._rows = self._first()
+
+    def page(self) -> Page:
+        """Return the page."""
+        rows = [row for _, row in self._first()]
+        return build_page(rows[self._request.offset :], self._request, self._order, self._scope)
+
+    def _first(self) -> list[tuple["_Position", Row]]:
+        return sorted(self._rows, key=itemgetter(0))[: self._needed]
+
+    def _position(self, values: Sequence[object]) -> "_Position":
+        backward = self._request.backward
+        keys = zip(self._order.keys, values, strict=True)
+        return [_comparable(value, key.descending != backward, backward) for key, value in keys]
+
+
+_Position = list[tuple[Any, ...]]
+
+
+def _comparable(value: Any, descending: bool, backward: bool) -> tuple[Any, ...]:  # noqa: ANN401, FBT001 -- a sort value
+    """Return a key that sorts as MongoDB does; nulls are last, or first if the page is read backward."""
+    if value is None:
+        return (not backward,)
+    is_text = isinstance(value, str)
+    # A forged cursor may have a text in place of a number.
+    return backward, is_text != descending, (_Descending(value) if is_text else -value) if descending else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Descending:
+    """A text that sorts in the opposite direction."""
+
+    text: str
+
+    def __lt__(self, other: Self) -> bool:
+        return other.text < self.text
 
 
 async def find_page(

@@ -30,7 +30,8 @@ class OneToMany:
     """Relation to the documents whose `field` has an entity's value; a list field matches by any member.
 
     `match` builds the filter from a scope and the shared arguments; it must start with the project. `paths_of` maps
-    wanted fields to document paths. `transform` stages turn the matching documents into others.
+    wanted fields to document paths. `transform` builds, from the arguments of `match`, stages that turn the matching
+    documents into others.
     """
 
     database: Database
@@ -40,7 +41,7 @@ class OneToMany:
     match: Callable[..., Match]
     paths_of: Callable[[Iterable[str]], list[str]]
     finish: Finish | None = None
-    transform: Sequence[dict[str, Any]] = ()
+    transform: Callable[..., Sequence[Match]] | None = None
 
     @database_query
     async def pages(
@@ -54,8 +55,8 @@ class OneToMany:
         results: dict[Key, Page] = {}
         paths = self.paths_of(wanted)
         for scope, values in await by_scope(keys):
-            match = self.match(*scope, *arguments)
-            pages = await self._find_pages(values, match, request, paths)
+            match, transform = self._stages(*scope, *arguments)
+            pages = await self._find_pages(values, match, transform, request, paths)
             if self.finish:
                 await self.finish(
                     self.database, scope[0], [row for page in pages.values() for row in page.rows], {*wanted}
@@ -68,13 +69,21 @@ class OneToMany:
         """Return the number of related documents per key, in one command per scope."""
         results: dict[Key, int] = {}
         for scope, values in await by_scope(keys):
-            match = self.match(*scope, *arguments)
-            counts = await count_each(self.collection, self.field, values, match, self.transform)
+            match, transform = self._stages(*scope, *arguments)
+            counts = await count_each(self.collection, self.field, values, match, transform)
             results |= {(*scope, value): count for value, count in counts.items()}
         return results
 
+    def _stages(self, *arguments: Hashable) -> tuple[Match, Sequence[Match]]:
+        return self.match(*arguments), self.transform(*arguments) if self.transform else ()
+
     async def _find_pages(
-        self, values: Sequence[str], match: Match, request: PageRequest, paths: Sequence[str]
+        self,
+        values: Sequence[str],
+        match: Match,
+        transform: Sequence[Match],
+        request: PageRequest,
+        paths: Sequence[str],
     ) -> dict[str, Page]:
         """Read one page per value in one command.
 
@@ -83,17 +92,17 @@ class OneToMany:
         if request.cursor is not None or len(values) == 1:
             pages = {}
             for value in values:
-                source, last = self._split_match({**match, self.field: value})
+                source, last = _split_match({**match, self.field: value}, transform)
                 pages[value] = await paging.find_page(self.collection, last, self.order, request, paths, source)
             return pages
 
         def scope(value: str) -> bytes:
-            source, last = self._split_match({**match, self.field: value})
+            source, last = _split_match({**match, self.field: value}, transform)
             return paging.scope_of(self.collection.name, *source, last, self.order)
 
-        found = None if self.transform else await self._find_few(values, match, request, paths)
+        found = None if transform else await self._find_few(values, match, request, paths)
         if found is None:
-            source, last = self._split_match(match)
+            source, last = _split_match(match, transform)
             pipeline = [*source, *paging.page_pipeline(last, self.order, request, paths)]
             found = {value: [] for value in values}
             async for row in cooperative_async(_pipeline_per_value(self.collection, self.field, values, pipeline)):
@@ -136,9 +145,10 @@ class OneToMany:
         first, end = request.offset, request.offset + request.size + 1
         return {value: some[first:end] for value, some in found.items()}
 
-    def _split_match(self, match: Match) -> tuple[Sequence[dict[str, Any]], Match]:
-        """Return the stages before the sort, and the filter that remains for it."""
-        return ([{"$match": match}, *self.transform], {}) if self.transform else ([], match)
+
+def _split_match(match: Match, transform: Sequence[Match]) -> tuple[Sequence[Match], Match]:
+    """Return the stages before the sort, and the filter that remains for it."""
+    return ([{"$match": match}, *transform], {}) if transform else ([], match)
 
 
 async def by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:

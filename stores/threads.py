@@ -281,7 +281,7 @@ class ThreadsStore:
             lambda project_id, _: calls_match(project_id),
             paths_of=lambda _: [],
             finish=_to_trace_rows,
-            transform=_TRACES,
+            transform=lambda *_: _TRACES,
         )
         """From `ThreadKey` to the traces with calls of the thread, by the start of their first such call."""
 

@@ -1,6 +1,7 @@
 """Store of traces: all reads of traces within one project. Traces are derived from calls."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,11 +11,18 @@ from stores.calls.fields import calls_match
 from stores.calls.list_query import calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.costs.store import prices_of_models
-from stores.database import Database, database_query
+from stores.database import Collection, Database, database_query
 from stores.database.driver import all_rows
+from stores.database.transactions import Session
+from stores.document_list import OLDEST_FIRST
 from stores.errors import BadInputError
+from stores.feedback import FeedbackStore, feedback_of_types
+from stores.feedback.inputs import FEEDBACK_FIELDS
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
+from stores.query.sort import compile_sort
+from stores.query.text_expressions import Expression
+from stores.relations import OneToMany
 
 MAX_CALLS: Final = 100_000
 """Calls of all traces in one request for trees or usage."""
@@ -22,14 +30,14 @@ MAX_CALLS: Final = 100_000
 TraceKey = tuple[str, str]
 """A project and a trace id."""
 
-_OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
+_BY_AGE: Final = {"started_at": 1, "id": 1}
 
 USAGE: Final = "usage"
 COST: Final = frozenset({"cost", "unpriced_tokens"})
 TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
 CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
 
-_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
+ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     "num_calls": {"$sum": 1},
     "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},
     "num_running": {"$sum": {"$cond": [{"$eq": ["$status", "running"]}, 1, 0]}},
@@ -39,12 +47,43 @@ _ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
 
 _INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
 
+_RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "started_at": "$started_at", "id": "$id"}
+"""Fields by which the calls of a trace are compared: those without a parent come first, then the oldest."""
+
+HEAD_COLUMNS: Final = {
+    "name": "trace_name",
+    "status": "status",
+    "started_at": "started_at",
+    "ended_at": "ended_at",
+    "latency_ms": "latency_ms",
+}
+"""Paths of the fields of traces that are columns of their head, by name."""
+
+FIRST_COLUMNS: Final = ("thread_id",)
+"""Fields of traces that come from the first call that has a value: the head if it has one."""
+
 NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
 
 TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
 """Fields from which the tree is built."""
 
+USAGE_FIELDS: Final = (*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ)
+"""Fields from which the usage of a trace is computed."""
+
 _TREE_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
+
+
+def head_of_trace(columns: Iterable[str] = ()) -> Expression:
+    """Build the accumulator of the head of a group's calls, with columns of it.
+
+    The head represents its trace: it is the root, or the oldest call if the root is missing.
+    """
+    return {"$min": _RANK | {name: f"${HEAD_COLUMNS[name]}" for name in columns}}
+
+
+def _first_value(path: str) -> Expression:
+    """Build the accumulator of the first value at a path in a group's calls; null if none has one."""
+    return {"$min": {"$cond": [{"$gt": [f"${path}", None]}, {**_RANK, "value": f"${path}"}, None]}}
 
 
 class TracesStore:
@@ -61,6 +100,29 @@ class TracesStore:
         self._parentless = calls_by(
             database, "trace_id", lambda project_id: calls_match(project_id) | {"parent_id": None}
         )
+        self.feedback = OneToMany(
+            database,
+            self._calls,
+            "trace_id",
+            compile_sort(OLDEST_FIRST, FEEDBACK_FIELDS),
+            lambda project_id, _types: calls_match(project_id),
+            FeedbackStore(database).paths_of,
+            transform=self._feedback_stages,
+        )
+        """From `TraceKey` to the feedback on the trace's calls, oldest first.
+
+        The argument is a set of feedback types; an empty set means all.
+        """
+
+    def _feedback_stages(self, project_id: str, types: frozenset[str]) -> Sequence[dict[str, Any]]:
+        """Build the stages that replace calls by the feedback on them."""
+        by_call = {"from": self.database.feedback.name, "localField": "id", "foreignField": "call_id"}
+        return [
+            {"$project": {"id": 1}},
+            {"$lookup": {**by_call, "pipeline": [{"$match": feedback_of_types(project_id, types)}], "as": "feedback"}},
+            {"$unwind": "$feedback"},
+            {"$replaceRoot": {"newRoot": "$feedback"}},
+        ]
 
     async def one(self, project_id: str, trace_id: str) -> Row | None:
         """Return a trace, or None if it has no visible call.
@@ -148,8 +210,25 @@ class TracesStore:
                     totals_by_key[project_id, trace_id][USAGE] = usage
         return totals_by_key
 
+    @database_query
+    async def summaries(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row]:
+        """Return `HEAD_COLUMNS` and `FIRST_COLUMNS` of each trace, and `CALLS_AND_ERRORS`."""
+        summaries: dict[TraceKey, Row] = {each: dict(NO_CALLS) for each in keys}
+        accumulators = {
+            "head": head_of_trace(HEAD_COLUMNS),
+            **{name: _first_value(name) for name in FIRST_COLUMNS},
+            **{name: ACCUMULATORS[name] for name in CALLS_AND_ERRORS},
+        }
+        for project_id, trace_ids in group_by_project(keys):
+            stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": {"_id": "$trace_id"} | accumulators}]
+            for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
+                firsts = {name: row[name]["value"] for name in FIRST_COLUMNS if row[name]}
+                counts = {name: row[name] for name in CALLS_AND_ERRORS}
+                summaries[project_id, row["_id"]] = row["head"] | firsts | counts
+        return summaries
+
     async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
-        rows = await self._read(project_id, trace_ids, {*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ})
+        rows = await self._read(project_id, trace_ids, USAGE_FIELDS)
         prices = None
         if not COST.isdisjoint(wanted):
             models = {model for calls in rows.values() for model in models_of(calls)}
@@ -157,33 +236,43 @@ class TracesStore:
         return {trace_id: await usage_of_trace(calls, prices) for trace_id, calls in rows.items()}
 
     async def _read(self, project_id: str, trace_ids: Sequence[str], paths: Iterable[str]) -> dict[str, list[Row]]:
-        """Read some fields of the traces' calls from one snapshot, oldest first, grouped by trace."""
-        stages: list[dict[str, Any]] = [
-            {"$match": _traces_match(project_id, trace_ids)},
-            {"$sort": {"trace_id": 1, **_OLDEST_FIRST}},
-            {"$limit": MAX_CALLS + 1},
-            {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
-        ]
-        rows = await all_rows(self._calls, stages, MAX_CALLS + 2)
-        if len(rows) > MAX_CALLS:
-            raise BadInputError(
-                f"the traces have more than {MAX_CALLS:,} calls together, the limit for trees and usage; request "
-                "fewer traces, or page through the calls of one trace"
-            )
-        calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
-        for row in rows:
-            calls_by_trace[row["trace_id"]].append(row)
-        return calls_by_trace
+        return await read_traces(self._calls, project_id, trace_ids, paths)
+
+
+async def read_traces(
+    calls: Collection, project_id: str, trace_ids: Sequence[str], paths: Iterable[str], session: Session | None = None
+) -> dict[str, list[Row]]:
+    """Read some fields of the traces' calls from one snapshot, oldest first, grouped by trace.
+
+    Raises:
+        BadInputError: if the traces have more than `MAX_CALLS` calls.
+    """
+    stages: list[dict[str, Any]] = [
+        {"$match": _traces_match(project_id, trace_ids)},
+        {"$sort": {"trace_id": 1, **_BY_AGE}},
+        {"$limit": MAX_CALLS + 1},
+        {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
+    ]
+    rows = await all_rows(calls, stages, MAX_CALLS + 2, session)
+    if len(rows) > MAX_CALLS:
+        raise BadInputError(
+            f"the traces have more than {MAX_CALLS:,} calls together, the limit for trees and usage; request "
+            "fewer traces, or page through the calls of one trace"
+        )
+    calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
+    for row in rows:
+        calls_by_trace[row["trace_id"]].append(row)
+    return calls_by_trace
 
 
 def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
     return calls_match(project_id) | {"trace_id": {"$in": list(trace_ids)}}
 
 
-def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:
+def _count_accumulators(wanted: abc.Collection[str]) -> dict[str, Any] | None:
     """Return the `$group` stage's body for the selected counts per trace; None if none is selected."""
     names = {input_ for name in wanted for input_ in _INPUTS.get(name, {name})}
-    accumulators = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names}
+    accumulators = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in names}
     return {"_id": "$trace_id", **accumulators} if accumulators else None
 
 

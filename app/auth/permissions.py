@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.http.connections import CALLER, SESSION, first_header, prefers_html
-from app.http.errors import error_response
+from app.http.errors import OTLP_PATHS, error_response
 from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Caller, Role
 
@@ -89,7 +89,7 @@ EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", lambda _connect
 """Permission of routes whose response is about the whole server."""
 
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
-_TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
+_OTLP: Final = RoutePermission(Role.WRITER, "projects of the header, and of the resources in the request")
 
 IN_PATH: Final = RoutePermission(
     Role.WRITER,
@@ -115,10 +115,11 @@ ROUTE_PERMISSIONS: Final = {
         "`projectId` in the query string",
         lambda connection: connection.query_params.getlist("projectId"),
     ),
-    "POST /v1/traces": _TRACES,
-    "POST /otel/v1/traces": _TRACES,
-    **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
-    f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
+    **{f"POST {path}": OPEN if path.endswith("metrics") else _OTLP for path in OTLP_PATHS},
+    **{
+        f"{GRPC} /opentelemetry.proto.collector.{service}/Export": _OTLP
+        for service in ("trace.v1.TraceService", "logs.v1.LogsService")
+    },
 }
 """Permission by route; HEAD has that of GET. `app/weave/routes.py` has those of its own routes."""
 

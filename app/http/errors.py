@@ -25,8 +25,9 @@ from stores.errors import (
 )
 from stores.json import codec
 
-OTLP_PATHS: Final = tuple(
-    f"{prefix}/v1/{signal}" for signal in ("traces", "logs", "metrics") for prefix in ("", "/otel")
+OTLP_PATHS: Final = (
+    *(f"{prefix}/v1/{signal}" for signal in ("traces", "logs", "metrics") for prefix in ("", "/otel")),
+    "/weave/agents/otel/v1/traces",
 )
 WEAVE_PREFIX: Final = "/weave"
 

@@ -1,12 +1,14 @@
-"""OTLP over HTTP: `POST /v1/traces` and `/otel/v1/traces`, as https://opentelemetry.io/docs/specs/otlp/ specifies.
+"""OTLP over HTTP: `POST /v1/traces` and `/v1/logs`, as https://opentelemetry.io/docs/specs/otlp/ specifies.
 
-A request succeeds once its spans are stored. An error that an exporter should retry gets 503 with Retry-After, or 504;
-other errors get another status.
+A request succeeds once its spans or log records are stored. An error that an exporter should retry gets 503 with
+Retry-After, or 504; other errors get another status.
 """
 
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,18 +22,23 @@ from app.http.request_body import BodyRules, read_body
 from stores.concurrency.quotas import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.json import codec, incremental
-from stores.otel import Exported, OtelStore, Projects
+from stores.otel import LOGS, TRACES, Exported, OtelStore, Projects, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 PROJECT_HEADER: Final = "project_id"
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
 """Memory of a body during decoding, as a multiple of its size; measured."""
 
+_ADVICE: Final = "export fewer spans or log records at once"
+
 MAX_VALUES: Final = 500_000
 """Limit of JSON values in one body: about ten thousand ordinary spans, or 100 MB of memory."""
 
 
-class TracesEndpoint:
-    """The endpoint of traces.
+class OtlpEndpoint:
+    """The endpoint of traces and logs.
 
     Args:
         max_body_bytes: the limit of a decompressed body.
@@ -43,17 +50,26 @@ class TracesEndpoint:
         self.entity = entity
         self.request_budget = request_budget
         self._body_rules = {
-            media_type: BodyRules(max_body_bytes, "export fewer spans at once", copies=copies, decompresses=True)
+            media_type: BodyRules(
+                max_body_bytes, "export fewer spans or log records at once", copies=copies, decompresses=True
+            )
             for media_type, copies in COPIES.items()
         }
 
     def routes(self) -> list[Route]:
-        """Return the routes, including those that reject other signals."""
-        post, refuse = error_boundary(self.post, otlp_error), error_boundary(_unstored, otlp_error)
-        return [Route(path, post if path.endswith("traces") else refuse, methods=["POST"]) for path in OTLP_PATHS]
+        """Return the routes, including those that reject metrics."""
+        handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "traces": partial(self.post, TRACES),
+            "logs": partial(self.post, LOGS),
+            "metrics": _unstored,
+        }
+        return [
+            Route(path, error_boundary(handlers[path.rpartition("/")[2]], otlp_error), methods=["POST"])
+            for path in OTLP_PATHS
+        ]
 
-    async def post(self, request: Request) -> Response:
-        """Store the spans of a request."""
+    async def post(self, signal: Signal, request: Request) -> Response:
+        """Store the spans or log records of a request."""
         media_type = media_type_of(request.headers.get("content-type", ""))[0]
         if media_type not in COPIES:
             raise RequestError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type", 415)
@@ -66,27 +82,26 @@ class TracesEndpoint:
             # No variable keeps the body, so that it is freed while its spans are stored.
             body = read_body(request, self._body_rules[media_type], reservation)
             if media_type == PROTOBUF:
-                exported = await store.export_protobuf(await body, projects)
+                exported = await store.export_protobuf(await body, projects, signal=signal)
             else:
-                exported = await store.export_json(await _read(await body, reservation), projects)
+                exported = await store.export_json(await _read(await body, reservation), projects, signal=signal)
         if media_type == JSON:
-            rejected = exported.rejected_spans
-            partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
-            content = codec.dumps({"partialSuccess": partial} if rejected else {})
+            rejected = str(exported.rejected)
+            reasons = {signal.rejected: rejected, "errorMessage": exported.error_message}
+            content = codec.dumps({"partialSuccess": reasons} if exported.rejected else {})
         else:
-            content = response_of(exported).SerializeToString()
+            content = response_of(signal, exported).SerializeToString()
         return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
 
-async def _unstored(request: Request) -> Response:
-    """Reject logs and metrics, which reach the server if one endpoint variable is set for all signals.
+async def _unstored(_request: Request) -> Response:
+    """Reject metrics, which reach the server if one endpoint variable is set for all signals.
 
     The status is 404, which no exporter retries; some retry every status from 500 on.
     """
-    signal = request.scope["path"].rpartition("/")[2]
     raise NotFoundError(
-        f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment of the program that "
-        f"sends {signal}"
+        "LoomQL stores traces and logs only; set OTEL_METRICS_EXPORTER=none in the environment of the program that "
+        "sends metrics"
     )
 
 
@@ -96,7 +111,7 @@ async def _read(text: bytearray, reservation: Reservation) -> object:
         return await incremental.loads(text, MAX_VALUES, reserve=reservation.reserve)
     except PayloadTooLargeError as error:
         reason = error.message.partition(";")[0]
-        raise error.reworded(f"the body {reason}; export fewer spans at once") from None
+        raise error.reworded(f"the body {reason}; {_ADVICE}") from None
 
 
 def project_of(header: str | None) -> str | None:
@@ -104,10 +119,16 @@ def project_of(header: str | None) -> str | None:
     return unquote(header).strip() if header else None
 
 
-def response_of(exported: Exported) -> ExportTraceServiceResponse:
+def response_of(signal: Signal, exported: Exported) -> ExportTraceServiceResponse | ExportLogsServiceResponse:
     """Return the response message, which HTTP and gRPC share."""
-    response = ExportTraceServiceResponse()
-    if exported.rejected_spans:
-        response.partial_success.rejected_spans = exported.rejected_spans
-        response.partial_success.error_message = exported.error_message
-    return response
+    if signal is LOGS:
+        logs = ExportLogsServiceResponse()
+        if exported.rejected:
+            logs.partial_success.rejected_log_records = exported.rejected
+            logs.partial_success.error_message = exported.error_message
+        return logs
+    traces = ExportTraceServiceResponse()
+    if exported.rejected:
+        traces.partial_success.rejected_spans = exported.rejected
+        traces.partial_success.error_message = exported.error_message
+    return traces

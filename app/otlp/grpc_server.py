@@ -24,7 +24,7 @@ from app.observability.requests import HEADER, RequestCounters, RequestRecord, n
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of, response_of
 from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
-from stores.otel import Exported, OtelStore, Projects
+from stores.otel import LOGS, TRACES, Exported, OtelStore, Projects, Signal
 from stores.security.access import Caller, Role
 from stores.timings import DEFAULT_TIMINGS, Timings
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     _Context = grpc.aio.ServicerContext[Any, Any]
 
-SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _REQUEST_ID: Final = HEADER.decode()
 
 _COMING_AT_ONCE: Final = 4
@@ -90,12 +89,12 @@ def _address_in_use(address: GrpcAddress) -> GrpcError:
 
 
 @dataclass
-class GrpcTraces:
-    """OTLP's trace service over gRPC. It serves in its `async with` block, until the process shuts down.
+class OtlpGrpc:
+    """OTLP's services of traces and logs over gRPC. It serves in its `async with` block, until the process shuts down.
 
     Args:
         address: the address to listen on.
-        store: stores the spans.
+        store: stores the spans and log records.
         max_body_bytes: the limit of a message.
         entity: the entity of projects that only a program's resource names.
         request_budget: the budget of memory for request bodies.
@@ -133,13 +132,16 @@ class GrpcTraces:
             TypeError: a method has no permission.
         """
         grpc = _grpc()
-        role = permission_for(f"{GRPC} /{SERVICE}/Export").role
         # To a client this looks like a unary call. A unary handler would read the message before the caller is
         # authenticated.
-        handlers = {"Export": grpc.stream_unary_rpc_method_handler(partial(self.export, role))}
+        services = []
+        for signal in (TRACES, LOGS):
+            role = permission_for(f"{GRPC} /{signal.service}/Export").role
+            handlers = {"Export": grpc.stream_unary_rpc_method_handler(partial(self.export, signal, role))}
+            services.append(grpc.method_handlers_generic_handler(signal.service, handlers))
         size_limit = "grpc.max_receive_message_length", self.max_body_bytes
         self._server = grpc.aio.server(options=(size_limit, ("grpc.so_reuseport", int(self.address.is_shared))))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self._server.add_generic_rpc_handlers(services)
         try:
             self._server.add_insecure_port(str(self.address))
         except RuntimeError as error:
@@ -157,12 +159,13 @@ class GrpcTraces:
     def _stop(self) -> None:
         self._stops.append(asyncio.create_task(self._server.stop(self.grace_seconds)))
 
-    async def export(self, role: Role, requests: AsyncIterator[bytes], context: "_Context") -> bytes:
-        """Store the spans of a request in projects where the caller has the role, and return the response message."""
+    async def export(self, signal: Signal, role: Role, requests: AsyncIterator[bytes], context: "_Context") -> bytes:
+        """Store the records of a request in projects where the caller has the role; return the response message."""
         with self._counted(_header(context, _REQUEST_ID)) as call:
             context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
             try:
-                return response_of(await self._export(role, requests, context, call)).SerializeToString()
+                exported = await self._export(signal, role, requests, context, call)
+                return response_of(signal, exported).SerializeToString()
             except StoreError as error:
                 await _refuse(context, error, call)
             except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
@@ -185,7 +188,7 @@ class GrpcTraces:
             call.finish(status)
 
     async def _export(
-        self, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
+        self, signal: Signal, role: Role, requests: AsyncIterator[bytes], context: "_Context", call: RequestRecord
     ) -> Exported:
         authorization = _header(context, "authorization")
         caller = call.state[CALLER] = await self.admit(authorization)
@@ -200,7 +203,7 @@ class GrpcTraces:
         await self.admit(authorization)  # the message took time, in which the key may have expired
         with self.request_budget.reservation(account) as reservation:
             await reservation.reserve(COPIES[PROTOBUF] * len(request))
-            return await self.store.export_protobuf(request, projects)
+            return await self.store.export_protobuf(request, projects, signal=signal)
 
     async def _message(self, requests: AsyncIterator[bytes]) -> bytes:
         seconds = self.timings.message_seconds

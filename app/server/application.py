@@ -35,8 +35,8 @@ from app.http.connections import allowed_hosts
 from app.observability.metrics import METRICS, MetricsCollector, WorkerMetrics, metrics
 from app.observability.requests import RequestCounters, RequestTrackingMiddleware
 from app.observability.tracing import TracedCommands, TracedRequests, Tracing, trace_operations
-from app.otlp.endpoint import TracesEndpoint
-from app.otlp.grpc_server import GrpcAddress, GrpcTraces
+from app.otlp.endpoint import OtlpEndpoint
+from app.otlp.grpc_server import GrpcAddress, OtlpGrpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.runtime import Shutdown, shutdown_on_signals, trim_periodically
@@ -156,7 +156,7 @@ class ServerProcess:
         async def admit(authorization: str | None) -> Caller:
             return (await self.authenticator.authenticate(authorization, key_cache, settings.host)).caller
 
-        return GrpcTraces(
+        return OtlpGrpc(
             GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1),
             stores.otel,
             settings.max_body_bytes,
@@ -233,7 +233,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, admission.memory).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
-        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, admission.memory).routes(),
+        *OtlpEndpoint(settings.max_body_bytes, settings.otlp_entity, admission.memory).routes(),
         WeaveDoor(
             settings.max_body_bytes, settings.max_file_bytes, admission, introspection=settings.introspection
         ).mount(),

@@ -124,7 +124,7 @@ class OfProject(Request):
         return project_id
 
 
-@fields_of(CallStart, "is_large", "traits", "values_with_files")
+@fields_of(CallStart, "is_large", "traits", "values_with_files", "span_attributes")
 class Start(StoreInput[CallStart], OfProject):
     """Start of a call."""
 

@@ -328,10 +328,10 @@ class OtelMutations:
             exported = await info.context.stores.otel.export_json(traces, projects, wb_user_id)
         except StoreError as error:
             raise error if error.argument else error.prefixed("traces") from None
-        if not exported.rejected_spans:
+        if not exported.rejected:
             return OtelExportRes(partial_success=None)
         return OtelExportRes(
             partial_success=ExportTracePartialSuccess(
-                rejected_spans=BigInt(exported.rejected_spans), error_message=exported.error_message
+                rejected_spans=BigInt(exported.rejected), error_message=exported.error_message
             )
         )

@@ -69,6 +69,34 @@ class TraceStatus(Enum):
     """Ended without an exception, but descendants failed."""
 
 
+@strawberry.enum
+class CallKind(Enum):
+    """Kind of a call."""
+
+    LLM = "llm"
+    """Request to a language model."""
+    AGENT = "agent"
+    """Run of an agent."""
+    TOOL = "tool"
+    """Call of a tool."""
+    RETRIEVER = "retriever"
+    """Search for documents."""
+    RERANKER = "reranker"
+    """Ranking of documents by a model."""
+    EMBEDDING = "embedding"
+    """Computation of embeddings."""
+    CHAIN = "chain"
+    """Step or workflow that combines other calls."""
+    GUARDRAIL = "guardrail"
+    """Check of an input or output, such as moderation."""
+    EVALUATOR = "evaluator"
+    """Evaluation or score of a result."""
+    PROMPT = "prompt"
+    """Creation of a prompt."""
+    OTHER = "other"
+    """Any other kind that the sender states."""
+
+
 @strawberry.type
 @with_class_counts
 class LLMUsageSchema:
@@ -106,13 +134,15 @@ _TYPES: Final = {
     Type.NUMBER: float,
     Type.TIME: DateTime,
     Type.JSON: JSON,
+    Type.KIND: CallKind,
+    Type.TEXTS: list[str],
 }
 
 
 def type_of_values(column: str) -> GraphQLKind:
-    """Return the GraphQL type of one value of a column; text for a list of refs, and if there is no such column."""
+    """Return the GraphQL type of one value of a column; text for members of a list, and if there is no such column."""
     known = _COLUMNS.get(column)
-    return _TYPES[known.type] if known and known.type is not Type.JSON else str
+    return _TYPES[known.type] if known and known.type not in (Type.JSON, Type.TEXTS) else str
 
 
 def _type_of(column: Column) -> GraphQLKind:

@@ -61,7 +61,7 @@ _MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
 _LITERAL: Final = "literal"
-_NARROWING: Final = ("filter", "query", "sortBy")
+_NARROWING: Final = ("filter", "query", "anyCall", "sortBy")
 """Arguments that may need a scan."""
 
 Extensions = dict[str, Any]
@@ -465,6 +465,8 @@ def _needs_scan(indexed: IndexedFields, name: str, value: Any) -> bool:  # noqa:
             return any(value.get(to_camel_case(each)) for each in UNINDEXED_FILTERS)
         case "filter", _:
             return any(getattr(value, each, None) for each in UNINDEXED_FILTERS)
+        case "anyCall", _:
+            return True
         case "sortBy", _:
             keys = [
                 (key["field"], key["direction"]) if isinstance(key, dict) else (key.field, key.direction.name)

@@ -1,7 +1,8 @@
-"""Aggregates of calls: metrics by group, and usage summed up the tree of a trace."""
+"""Aggregates of calls: metrics by group, facets of fields, and usage summed up the tree of a trace."""
 
+from stores.aggregates.facets import Facet, FacetsStore
 from stores.aggregates.grouping import Bucket, GroupBy, Grouping
 from stores.aggregates.own_usage import UsageOf
 from stores.aggregates.store import Aggregate, AggregatesStore
 
-__all__ = ["Aggregate", "AggregatesStore", "Bucket", "GroupBy", "Grouping", "UsageOf"]
+__all__ = ["Aggregate", "AggregatesStore", "Bucket", "Facet", "FacetsStore", "GroupBy", "Grouping", "UsageOf"]

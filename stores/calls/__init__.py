@@ -5,6 +5,6 @@ from stores.calls.fields import CallsFilter
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.list_query import CallsStats
 from stores.calls.ref_expansion import Expansion
-from stores.calls.store import CallsStore
+from stores.calls.store import CallsStore, RankedPart
 
-__all__ = ["CallEnd", "CallEvent", "CallStart", "CallsFilter", "CallsStats", "CallsStore", "Expansion"]
+__all__ = ["CallEnd", "CallEvent", "CallStart", "CallsFilter", "CallsStats", "CallsStore", "Expansion", "RankedPart"]

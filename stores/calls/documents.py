@@ -19,6 +19,7 @@ from stores.files import NewFile
 from stores.files.data_urls import extract_data_urls, may_hold_data_urls
 from stores.json import codec
 from stores.json.bson_copy import to_bson, traits_of
+from stores.senders import columns
 from stores.usage.entries import SUM, kept_usage, usage_scope
 
 Document = dict[str, Any]
@@ -26,6 +27,13 @@ Pipeline = list[dict[str, Any]]
 
 KEY_FIELDS: Final = ("_id", "project_id", "id")
 """The fields that identify a call's document, also in a sharded collection."""
+
+_START_COLUMNS: Final = "start_columns"
+_END_COLUMNS: Final = "end_columns"
+"""Fields with the columns of `columns.SHARED` as the start and the end give them."""
+
+COLUMN_FIELDS: Final = (*columns.NAMES, _START_COLUMNS, _END_COLUMNS)
+"""Normalised columns, and the values of either part from which some of them follow."""
 
 DERIVED_FIELDS: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
 """Fields that LoomQL derives from the client's data; they change only together with it."""
@@ -64,6 +72,17 @@ TURN_OF: Final[Document] = {
 }
 """The aggregation expression of `turn_of`, for stored calls; `_start_fields` computes it for new ones."""
 
+
+def _shared(name: str) -> Document:
+    """Build the expression of a column that a start and an end may both give; compare `columns.merged`."""
+    start, end = f"${_START_COLUMNS}.{name}", f"${_END_COLUMNS}.{name}"
+    of_end = {"$cond": [f"${_START_COLUMNS}.{columns.SUMS_UP}", None, end]} if name in columns.OF_USAGE else end
+    return {"$ifNull": [*((of_end, start) if name in columns.END_WINS else (start, of_end)), "$$REMOVE"]}
+
+
+SHARED_EXPRESSIONS: Final[Document] = {name: _shared(name) for name in columns.SHARED}
+"""The aggregation expressions of the columns that a start and an end may both give."""
+
 _DERIVED_EXPRESSIONS: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
     "status": {"$ifNull": ["$status", "running"]},
@@ -76,6 +95,7 @@ _DERIVED_EXPRESSIONS: Final[Document] = {
             "$$REMOVE",
         ]
     },
+    **SHARED_EXPRESSIONS,
 }
 
 
@@ -92,6 +112,7 @@ def whole_call(start: Document, end: Document | None) -> Document:
     document["visible"] = True
     document["trace_name"] = document.get("display_name") or document["op_trace_name"]
     document["storage_size_bytes"] = document["start_size_bytes"] + document.get("end_size_bytes", 0)
+    document |= columns.merged(document.get(_START_COLUMNS, {}), document.get(_END_COLUMNS, {}))
     if end:
         document["latency_ms"] = (end["ended_at"] - start["started_at"]) // 1000
     return document
@@ -130,6 +151,36 @@ def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
     }
     own |= {f"json.{name}": {"$literal": text} for name, text in texts.items()}
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
+
+
+OUTPUT_FIELDS: Final = ("output", "output_refs")
+"""Fields of an end that one part of a call may store alone, besides the output's JSON text."""
+
+
+def payload_fields(name: str, value: object) -> Document:
+    """Return the fields of inputs or output alone."""
+    text = codec.encode(value)
+    found = refs.collect(value) if ":///" in text else []
+    return {
+        name: to_bson(value, traits_of(value)),
+        f"{name.removesuffix('s')}_refs": found or None,
+        "json": {name: text},
+    }
+
+
+def ranked_update(fields: Document, register: str, rank: int) -> Pipeline:
+    """Build the update that stores some fields if the register has no higher rank yet.
+
+    Updates of one register thus give the same result in any order and number. The end of the call is the latest of all
+    ends, whatever their rank.
+    """
+    field = f"ranks.{register}"
+    wins = {"$gte": [rank, {"$ifNull": [f"${field}", rank]}]}
+    own, *derived = part_update({**fields, field: rank})
+    stored = {name: {"$cond": [wins, value, f"${name}"]} for name, value in own["$set"].items()}
+    if "ended_at" in fields:
+        stored["ended_at"] = {"$max": ["$ended_at", fields["ended_at"]]}
+    return [{"$set": stored}, *derived]
 
 
 @dataclass(slots=True)
@@ -185,6 +236,17 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
     return StoredPart(_end_fields(write, payload, usage_fields), payload.files)
 
 
+def start_column_fields(found: columns.Columns) -> Document:
+    """Return the stored fields of a start's columns, None for those that it lacks."""
+    shared = {name: found[name] for name in (*columns.SHARED, columns.SUMS_UP) if name in found}
+    return {**{name: found.get(name) for name in columns.OF_START}, _START_COLUMNS: shared or None}
+
+
+def end_column_fields(found: columns.Columns) -> Document:
+    """Return the stored fields of an end's columns, None if it has none."""
+    return {_END_COLUMNS: found or None}
+
+
 @dataclass(slots=True)
 class _Payload:
     """The JSON values of a start or an end in their stored forms, by name."""
@@ -236,6 +298,17 @@ class _Payload:
 
 def _start_fields(start: CallStart, payload: _Payload) -> Document:
     trace_name = op_trace_name(start.op_name)
+    found = columns.columns_of_start(
+        trace_name,
+        start.attributes,
+        start.inputs,
+        start.started_at,
+        is_root=start.parent_id is None,
+        span_attributes=start.span_attributes,
+    )
+    thread_id, turn_id = start.thread_id, start.turn_id
+    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and found[columns.STARTS_TURN]:
+        turn_id = start.id
     return {
         **key_fields(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
@@ -245,14 +318,15 @@ def _start_fields(start: CallStart, payload: _Payload) -> Document:
         "wb_user_id": start.wb_user_id,
         "display_name": start.display_name or None,
         "parent_id": start.parent_id,
-        "thread_id": start.thread_id,
-        "turn_id": start.turn_id,
+        "thread_id": thread_id,
+        "turn_id": turn_id,
         # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
-        "turn_of": (start.thread_id or None) if start.turn_id == start.id else None,
+        "turn_of": (thread_id or None) if turn_id == start.id else None,
         "wb_run_id": start.wb_run_id,
         "wb_run_step": start.wb_run_step,
         "input_refs": payload.refs["inputs"] or None,
         "example_digest": example_digest(trace_name, payload.values["inputs"]),
+        **start_column_fields(found),
         **payload.bson_copies,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
@@ -269,6 +343,7 @@ def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Docu
         "output_refs": payload.refs["output"] or None,
         **dict.fromkeys(("usage", "total_tokens", "usage_scope")),
         **usage_fields,
+        **end_column_fields(columns.columns_of_end(end.output, end.summary, end.exception, usage_fields)),
         **payload.bson_copies,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,

@@ -21,6 +21,7 @@ from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.refs import INTERNAL_SCHEME, SCHEME, check_external
+from stores.senders.columns import KINDS
 from stores.usage.classes import class_fields
 from stores.usage.entries import by_model, sent_counts
 
@@ -93,9 +94,10 @@ Test = Callable[[Row], bool]
 Texts = list[str] | None
 Flag = bool | None
 Number = int | None
+Float = float | None
 """Types of the filter's values. A null, an empty list and a false flag set no condition."""
 
-_COMPARISONS: Final = {"$gt": operator.gt, "$lt": operator.lt}
+_COMPARISONS: Final = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
 
 _NEVER_IN_OP_NAMES: Final = frozenset("/:")
 """Characters that never occur in the name of a versioned op."""
@@ -104,6 +106,8 @@ PRICES: Final = "prices"
 """Key under which a row with usage carries the `Prices` of its models."""
 
 STATUSES: Final = ("success", "error", "running", "descendant_error")
+
+_TTFT: Final = "time_to_first_token_ms"
 
 
 class Type(Enum):
@@ -117,10 +121,24 @@ class Type(Enum):
     TIME = auto()
     """Microseconds since the epoch."""
     JSON = auto()
+    KIND = auto()
+    """Kind of a call."""
+    TEXTS = auto()
+    """List of texts, which queries treat as a JSON value."""
 
 
-_KINDS: Final = {Type.INTEGER: Kind.NUMBER, Type.NUMBER: Kind.NUMBER, Type.TIME: Kind.TIME, Type.JSON: Kind.JSON}
+_KINDS: Final = {
+    Type.INTEGER: Kind.NUMBER,
+    Type.NUMBER: Kind.NUMBER,
+    Type.TIME: Kind.TIME,
+    Type.JSON: Kind.JSON,
+    Type.TEXTS: Kind.JSON,
+}
 """Kind of the comparison that queries use, by type; others compare as texts."""
+
+
+_ALLOWED: Final = {Type.STATUS: STATUSES, Type.KIND: KINDS}
+"""All values of a type with few values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +196,7 @@ class Column:
                 optional=self.is_optional,
                 low_cardinality=self.low_cardinality,
                 text_path=f"json.{self.name}" if isinstance(self.value, JsonField) else None,
-                values=STATUSES if self.type is Type.STATUS else (),
+                values=_ALLOWED.get(self.type, ()),
                 comparison_hint=self.hint,
             )
             for name in (names if self.is_queryable else ())
@@ -342,6 +360,14 @@ def _any_of_test(path: str, members: Sequence[str]) -> Test:
     return test
 
 
+_MODEL_PATHS: Final = ("usage.model", "model")
+
+
+def _any_test(tests: Iterable[Test]) -> Test:
+    alternatives = list(tests)
+    return lambda call: any(test(call) for test in alternatives)
+
+
 def _ids_match(members: Sequence[str], project_id: str, _names: Sequence[str] | None) -> Match:
     """Return the match by `_id`, since no other index finds single calls."""
     return _any_of_match("_id", [documents.key_fields(project_id, member)["_id"] for member in members])
@@ -404,7 +430,33 @@ class CallsFilter:
     wb_user_ids: Annotated[Texts, _any_of("wb_user_id", "Users who wrote the calls.")] = None
     wb_run_ids: Annotated[Texts, _any_of("wb_run_id", "W&B runs of the calls, as entity/project/run.")] = None
     statuses: Annotated[Texts, _any_of("status", "Statuses of calls.")] = None
-    models: Annotated[Texts, _any_of("usage.model", "Exact names of models of which the calls report usage.")] = None
+    kinds: Annotated[Texts, _any_of("kind", "Kinds of calls.")] = None
+    models: Annotated[
+        Texts,
+        FilterField(
+            "model",
+            "Exact names of models, each of a call itself (`model`) or of usage that it reports.",
+            lambda members, _project, _names: {
+                "$or": [_any_of_match(path, members) for path in _MODEL_PATHS],
+            },
+            lambda members, _project: _any_test(_any_of_test(path, members) for path in _MODEL_PATHS),
+        ),
+    ] = None
+    providers: Annotated[Texts, _any_of("provider", "Providers of models, in lower case.")] = None
+    user_ids: Annotated[Texts, _any_of("user_id", "Ids of end users.")] = None
+    tags: Annotated[Texts, _any_of("tags", "Tags of which a call has at least one.")] = None
+    environments: Annotated[Texts, _any_of("environment", "Deployment environments, such as production.")] = None
+    releases: Annotated[Texts, _any_of("release", "Releases of the application.")] = None
+    error_types: Annotated[Texts, _any_of("error_type", "Types of errors, such as RateLimitError.")] = None
+    finish_reasons: Annotated[
+        Texts, _any_of("finish_reasons", "Finish reasons of which a call has at least one, such as length.")
+    ] = None
+    min_time_to_first_token_ms: Annotated[
+        Float, _bound(_TTFT, "$gte", "Inclusive lower bound of timeToFirstTokenMs.")
+    ] = None
+    max_time_to_first_token_ms: Annotated[
+        Float, _bound(_TTFT, "$lte", "Inclusive upper bound of timeToFirstTokenMs.")
+    ] = None
     started_after: Annotated[Number, _bound("started_at", "$gt", "Exclusive lower bound of startedAt.")] = None
     started_before: Annotated[Number, _bound("started_at", "$lt", "Exclusive upper bound of startedAt.")] = None
     errors_only: Annotated[

@@ -8,6 +8,7 @@ from typing import Final
 from stores import ids, refs
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME, check_length, check_object
+from stores.senders.attributes import Attributes
 
 MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024
@@ -21,6 +22,7 @@ class CallStart:
     Attributes:
         is_large: True if preparing the JSON takes so long that a thread should do it.
         values_with_files: names of the JSON values whose long data URLs become files.
+        span_attributes: the attributes of the call's span, laid out; None if there is no span or it is laid out later.
     """
 
     project_id: str
@@ -39,6 +41,7 @@ class CallStart:
     wb_run_step: int | None = None
     is_large: bool = False
     values_with_files: Collection[str] = ("inputs",)
+    span_attributes: Attributes | None = None
 
     @property
     def json_values(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ project has others afterwards, the page is read again.
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -107,6 +107,17 @@ class ListQuery:
 class CallsQuery:
     """A filter, query and sort of a project's visible calls, parsed before feedback prequeries and prices are read.
 
+    Args:
+        database: the database.
+        project_id: the project.
+        calls_filter: the filter.
+        query: the query.
+        sort_by: the sort keys; the oldest call first by default.
+        expansion: the columns whose refs are expanded.
+        narrowing: further stages that filter the calls of a page one by one, after the sort.
+        cursor_scope: identifies the list for its cursors, if it is part of another list.
+        session: the snapshot session of the reads; one of their own by default, if they need one.
+
     Raises:
         BadInputError: if the filter, the query, the sort or a column is invalid, or if the query has more than
             `MAX_CONDITIONS` fields behind refs or conditions on feedback.
@@ -120,10 +131,17 @@ class CallsQuery:
         query: Query | None = None,
         sort_by: Sequence[SortBy] | None = None,
         expansion: Expansion | None = None,
+        *,
+        narrowing: Sequence[Match] = (),
+        cursor_scope: Sequence[object] = (),
+        session: Session | None = None,
     ) -> None:
         self._database = database
         self._project_id = project_id
         self._filter = calls_filter
+        self._narrowing = narrowing
+        self._cursor_scope = cursor_scope
+        self._session = session
         sort_by = sort_by or ()
         self._refs = RefFieldTable(expansion.columns) if expansion and expansion.names else None
         fields = self._refs or CALL_FIELDS
@@ -205,13 +223,14 @@ class CallsQuery:
         database, project_id = self._database, self._project_id
         # An index returns the calls of each op name by start.
         prefixes = prefixes if self._order.keys[0].path == "started_at" else ()
-        if not (self._prequeries or self._needs_cost or IN_PYTHON.get()):
+        if not (self._session or self._prequeries or self._needs_cost or IN_PYTHON.get()):
             self._set_versions(await op_versions(database, project_id, prefixes, may_be_cached=True))
             yield None, None
             return
         async with AsyncExitStack() as stack:
             prices: Prices | None = None
-            session = await stack.enter_async_context(database.snapshot_session())
+            own = nullcontext(self._session) if self._session else database.snapshot_session()
+            session: Session = await stack.enter_async_context(own)
             if self._needs_cost:
                 found = [{"$match": calls_match(project_id, self._filter)}]
                 pricing = pricing_of_found(database, project_id, found, session, Prices.total_cost_expression)
@@ -300,19 +319,20 @@ class CallsQuery:
         match = calls_match(project_id, self._filter, conditions=stored, versions=self._versions)
         last: Match = {"$and": looked_up} if looked_up else {}
         # Looked up in order, one by one, until a page is full.
-        narrowing = [*lookups, {"$match": last}] if lookups else []
+        narrowing = [*lookups, {"$match": last}, *self._narrowing] if lookups else [*self._narrowing]
         if self._can_look_up_in_order:
             compiled = ListQuery(match, self._order, narrowing=narrowing)
         else:
             found: Pipeline = [{"$match": match}]
             if self._newest:
-                found = self._newest.lookups(database, project_id, match, results)
+                found = self._newest.lookups(database, project_id, found, results)
             compiled = ListQuery(last, self._order, [*found, *lookups])
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python
         if self._prequeries or prices or self._prefixes:
             types = self._newest.types if self._newest else []
             scope = calls_match(project_id, self._filter), self._operation, types, self._behind_refs
+        scope = self._cursor_scope or scope
         by_feedback = None
         if self._feedback_sort and session:
             by_feedback = self._feedback_sort(database, project_id, match, narrowing, session)

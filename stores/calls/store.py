@@ -138,6 +138,67 @@ async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_
     await write_upserts(database.calls, updates)
 
 
+class RankedPart(NamedTuple):
+    """Fields of a call that one of its registers keeps; of several parts, the register keeps that of the highest rank.
+
+    The registers `start`, `end` and `output` share no fields, so parts of one call may come from several senders or
+    requests, in any order.
+    """
+
+    register: str
+    rank: int
+    part: StoredPart
+
+    @classmethod
+    def of_start(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
+        """Return the part of a start."""
+        return cls("start", rank, part)
+
+    @classmethod
+    def of_end(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
+        """Return the part of an end without its output."""
+        fields = {name: value for name, value in part.fields.items() if name not in documents.OUTPUT_FIELDS}
+        texts = {name: text for name, text in part.fields["json"].items() if name != "output"}
+        return cls("end", rank, StoredPart(fields | {"json": texts}, []))
+
+    @classmethod
+    def of_output(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
+        """Return the part of an end's output alone."""
+        names = (*documents.KEY_FIELDS, *documents.OUTPUT_FIELDS)
+        fields = {name: part.fields.get(name) for name in names}
+        return cls("output", rank, StoredPart(fields | {"json": {"output": part.fields["json"]["output"]}}, part.files))
+
+
+async def store_ranked(database: Database, parts: Iterable[RankedPart]) -> None:
+    """Store parts of calls; the result does not depend on their order or number."""
+    winners: dict[tuple[str, str], RankedPart] = {}
+    files: dict[str, list[NewFile]] = {}
+    for new in parts:
+        key, fields = (new.part.fields["_id"], new.register), new.part.fields
+        old = winners.get(key)
+        winner = new if old is None or new.rank >= old.rank else old
+        if old and "ended_at" in fields:
+            latest = max(fields["ended_at"], old.part.fields["ended_at"])
+            winner = winner._replace(part=StoredPart(winner.part.fields | {"ended_at": latest}, []))
+        winners[key] = winner
+        if new.part.files:
+            files.setdefault(fields["project_id"], []).extend(new.part.files)
+    project_ids = {ranked.part.fields["project_id"] for ranked in winners.values()}
+    registered = await database.ensure_projects_listed(project_ids)
+    for project_id, project_files in files.items():
+        await write_files(database, project_id, project_files)
+        await database.ensure_projects_listed(project_ids, registered)
+    due = database.search_marks(project_ids)
+    for ranked in winners.values():
+        if mark := due.get(ranked.part.fields["project_id"]):
+            ranked.part.fields["search_due"] = mark
+    updates = [
+        upsert(ranked.part.fields, documents.ranked_update(ranked.part.fields, ranked.register, ranked.rank))
+        for ranked in winners.values()
+    ]
+    await write_upserts(database.calls, updates)
+
+
 async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a running call; return False and store nothing if it has ended or is gone."""
     fields = (await prepared(end)).fields
@@ -346,6 +407,11 @@ class CallsStore(CallLists):
     async def write_parts(self, parts: Sequence[StoredPart]) -> None:
         """Store starts and ends in their stored form. An empty list does nothing."""
         await store_parts(self.database, parts)
+
+    @database_write
+    async def write_ranked(self, parts: Sequence[RankedPart]) -> None:
+        """Store parts of calls of which the registers keep the highest ranks. An empty list does nothing."""
+        await store_ranked(self.database, parts)
 
     @database_write
     async def write_partly(self, batch: Sequence[CallWrite]) -> Rejected:

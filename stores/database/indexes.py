@@ -78,6 +78,8 @@ INDEXES: Final = (
     ),
     Index("calls", "visible started_at turn_of id ended_at", "threads in a time range", exists="turn_of"),
     Index("calls", "visible wb_run_id started_at id", "a run", exists="wb_run_id"),
+    Index("calls", "visible user_id started_at id", "the calls for an end user", exists="user_id"),
+    Index("calls", "visible error_type started_at id", "calls with a type of error", exists="error_type"),
     Index("calls", "visible -latency_ms id", "the slowest calls; ranges of latency"),
     Index("calls", "visible -total_tokens id", "the calls with the most tokens; ranges"),
     Index("calls", "visible op_name started_at id", "an op, oldest first; all versions of an op"),

@@ -523,7 +523,13 @@ class RunRows:
         self._predictions = predictions
         stages, order = row_stages()
         self._relation = OneToMany(
-            database, database.calls, "parent_id", order, _predictions_of, lambda _: list(IN_ROWS), transform=stages
+            database,
+            database.calls,
+            "parent_id",
+            order,
+            _predictions_of,
+            lambda _: list(IN_ROWS),
+            transform=lambda *_: stages,
         )
 
     @database_query

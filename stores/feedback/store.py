@@ -62,7 +62,7 @@ class FeedbackStore(DocumentList[None]):
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.feedback)
         order = compile_sort(OLDEST_FIRST, FEEDBACK_FIELDS)
-        self.of_calls = OneToMany(database, self._documents, "call_id", order, _of_types, self.paths_of)
+        self.of_calls = OneToMany(database, self._documents, "call_id", order, feedback_of_types, self.paths_of)
         """Relation from a project and a call id to the feedback on the call, oldest first.
 
         The argument is a set of feedback types; an empty set means all.
@@ -265,7 +265,8 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
     return documents
 
 
-def _of_types(project_id: str, types: frozenset[str]) -> Document:
+def feedback_of_types(project_id: str, types: frozenset[str]) -> Document:
+    """Build the match of a project's feedback of some types; of all if there are none."""
     check_count(len(types), MAX_MEMBERS, "members", "types")
     return {"project_id": project_id, **({"feedback_type": {"$in": sorted(types)}} if types else {})}
 

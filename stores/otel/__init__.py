@@ -1,6 +1,6 @@
-"""OpenTelemetry: OTLP spans, converted to calls."""
+"""OpenTelemetry: OTLP spans and log records, converted to calls and feedback."""
 
-from stores.otel.spans import Projects
+from stores.otel.spans import LOGS, TRACES, Projects, Signal
 from stores.otel.store import Exported, OtelStore
 
-__all__ = ["Exported", "OtelStore", "Projects"]
+__all__ = ["LOGS", "TRACES", "Exported", "OtelStore", "Projects", "Signal"]

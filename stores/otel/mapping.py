@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from stores.calls import CallEnd, CallStart
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER
-from stores.input_checks import MAX_NAME, check_length
+from stores.input_checks import check_length
 from stores.json import AnyJson, codec
 from stores.otel.spans import ERROR, Origin, Span, time_text
 from stores.otel.usage import sums_up, usage_of
@@ -91,7 +92,6 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[
 def _start(
     span: Span, origin: Origin, read: _Attributes, noted: dict[str, Any], inputs: AnyJson, wb_user_id: str | None
 ) -> CallStart:
-    thread_id, is_turn = _thread(span, read)
     display_name = _text(read.pick("display_name"))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
     return CallStart(
@@ -104,9 +104,8 @@ def _start(
         trace_id=span.trace_id,
         display_name=display_name,
         parent_id=span.parent_id,
-        thread_id=thread_id,
-        turn_id=span.span_id if is_turn else None,
         wb_user_id=wb_user_id or LOCAL_USER,
+        span_attributes=read,
         values_with_files=("attributes", "inputs"),  # the span's own attributes contain the inputs too
     )
 
@@ -130,7 +129,7 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     """Return inputs or output under their key, or unnested; empty if neither attributes nor events have a value."""
     key_and_value = read.first(role)
     if key_and_value is None:
-        return _payload_of_events(span, read, role)
+        return payload_of_events(span.events, read.decoded, role)
     key, value = key_and_value
     if key in attributes.UNNESTED and (role == "output" or isinstance(value, dict)):
         return value
@@ -140,22 +139,28 @@ def _payload(span: Span, read: _Attributes, role: str) -> AnyJson:
     return dict([key_and_value, *(more for more in other_fields if more)])
 
 
-def _payload_of_events(span: Span, read: _Attributes, role: str) -> dict[str, Any]:
-    """Return the first attribute of an event for the role, else the messages of events, under their key."""
+def payload_of_events(events: list[dict[str, Any]], decoded: Callable[[AnyJson], AnyJson], role: str) -> dict[str, Any]:
+    """Return the first attribute of an event for the role, else the messages of events, under their key.
+
+    Args:
+        events: the events, with nested attributes.
+        decoded: returns the value in a string that is JSON, and any other value unchanged.
+        role: `inputs` or `output`.
+    """
     keys, default_roles = attributes.EVENT_ATTRIBUTES[role], attributes.EVENT_MESSAGES[role]
-    for event in span.events:
+    for event in events:
         if key := keys.get(event["name"]):
             value = event["attributes"]
             for step in key.split("."):
                 value = value.get(step) if isinstance(value, dict) else None
-            if decoded := read.decoded(value):
-                return {key: decoded}
+            if found := decoded(value):
+                return {key: found}
     messages = [
         {
             "role": default_roles[event["name"]],
-            **{name: read.decoded(value) for name, value in event["attributes"].items()},
+            **{name: decoded(value) for name, value in event["attributes"].items()},
         }
-        for event in span.events
+        for event in events
         if event["name"] in default_roles
     ]
     return {attributes.MESSAGES[role]: messages} if messages else {}
@@ -182,20 +187,6 @@ def _otel_span(span: Span, origin: Origin, read: _Attributes) -> dict[str, Any]:
 def _name(names: tuple[str, ...], number: int) -> str:
     """Return the name of a number, or the number if unknown."""
     return names[number] if 0 <= number < len(names) else str(number)
-
-
-def _thread(span: Span, read: _Attributes) -> tuple[str | None, bool]:
-    """Return the thread of a span, and True if the span is a turn of it.
-
-    Instrumentation that only names a conversation does so on every span of a trace, so then the root is the turn.
-    """
-    thread = _text(read.pick("thread"))
-    is_turn = bool(thread and read.pick("turn"))
-    if not thread:
-        thread = _text(read.pick("conversation"))
-        is_turn = bool(thread) and span.parent_id is None
-    check_length(thread, MAX_NAME, "thread_id")
-    return thread, is_turn
 
 
 def _text(value: AnyJson) -> str | None:

@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.otel import spans
-from stores.otel.spans import AnyMessage, Part, Shared, Span
+from stores.otel import logs, spans
+from stores.otel.logs import LogRecord
+from stores.otel.spans import TRACES, AnyMessage, Part, Shared, Signal, Span
 
 _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
@@ -20,25 +21,25 @@ _MAX_DIGITS: Final = 20
 _HEX: Final = frozenset("0123456789abcdef")
 
 
-def parts_of(request: object) -> list[Part[object]]:
-    """Return the parts of a request that have spans.
+def parts_of(request: object, signal: Signal = TRACES) -> list[Part[object]]:
+    """Return the parts of a signal's request that have spans or log records.
 
     Raises:
         BadInputError: it is not an OTLP/JSON request.
     """
     whole = _object(request, "the request")
-    if "resourceSpans" not in whole and whole:
+    if signal.resources not in whole and whole:
         raise BadInputError(
-            'the request has no resourceSpans; send {"resourceSpans": […]} with names in lowerCamelCase'
+            f'the request has no {signal.resources}; send {{"{signal.resources}": […]}} with names in lowerCamelCase'
         )
     parts: list[Part[object]] = []
-    for resource_spans in _objects(whole, "resourceSpans", "the request"):
-        resource = _shared(resource_spans, "resource")
-        for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans"):
-            messages = _list(scope_spans, "spans", "scopeSpans")
+    for of_resource in _objects(whole, signal.resources, "the request"):
+        resource = _shared(of_resource, "resource")
+        for of_scope in _objects(of_resource, signal.scopes, signal.resources):
+            messages = _list(of_scope, signal.records, signal.scopes)
             # An array of sizes takes less memory than a list of pairs.
             if sizes := array("Q", map(_size, messages)):
-                parts.append(Part(resource, _shared(scope_spans, "scope"), zip(messages, sizes, strict=True)))
+                parts.append(Part(resource, _shared(of_scope, "scope"), zip(messages, sizes, strict=True)))
     return parts
 
 
@@ -75,6 +76,16 @@ def span_of(message: object) -> Span:
         BadInputError: a member has the wrong type, or ids or keys are invalid.
     """
     return spans.span_of(_Message(_object(message, "a span")), dict, str)
+
+
+def log_of(message: object) -> LogRecord:
+    """Decode a log record; unknown members are ignored.
+
+    Raises:
+        BadInputError: a member has the wrong type, or ids or keys are invalid.
+    """
+    record = _Message(_object(message, "a log record"))
+    return logs.log_of(record, dict, str, record.body)
 
 
 class _Message:
@@ -212,7 +223,8 @@ def _integer_in(allowed: range, value: object, name: str) -> int:
 
 
 _READERS: Final[dict[str, Callable[[dict[str, Any], str], object]]] = {
-    **dict.fromkeys(("name", "version", "trace_state", "message"), _text),
+    **dict.fromkeys(("name", "version", "trace_state", "message", "event_name"), _text),
+    "body": lambda holder, name: _value(holder.get(name), _MAX_DEPTH),
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id"), _hexadecimal),
     **dict.fromkeys(("events", "links"), lambda holder, name: list(map(_Message, _objects(holder, name, "a span")))),
     "attributes": lambda holder, name: _pairs(_objects(holder, name, "its holder"), _MAX_DEPTH),

@@ -1,4 +1,4 @@
-"""OTLP/protobuf requests: a scanner locates resources, scopes and spans, which are then decoded one at a time.
+"""OTLP/protobuf requests: a scanner locates resources, scopes and records, which are then decoded one at a time.
 
 The scanner counts every field, so a small body with many empty messages costs little time and memory. A truncated or
 too large body is rejected before anything is stored.
@@ -11,21 +11,23 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as LogMessage
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.otel import spans
-from stores.otel.spans import Part, Shared, Span
+from stores.otel import logs, spans
+from stores.otel.logs import LogRecord
+from stores.otel.spans import TRACES, Part, Shared, Signal, Span
 
 MAX_FIELDS: Final = 100_000
-"""Limit on resources, scopes, spans and other fields of one request."""
+"""Limit on resources, scopes, spans or log records, and other fields of one request."""
 
 MAX_MEMBERS: Final = 200_000
 """Limit on the members of a list or object in an attribute."""
 
 _FIRST, _SECOND, _SCHEMA_URL = 1, 2, 3
-"""Field numbers, the same in a request, in ResourceSpans and in ScopeSpans."""
+"""Field numbers, the same in a request, in ResourceSpans and in ScopeSpans, and in those of logs."""
 
 _VARINT, _BYTES_8, _BYTES, _BYTES_4 = 0, 1, 2, 5
 _FIXED: Final = {_BYTES_8: 8, _BYTES_4: 4}
@@ -40,14 +42,14 @@ _Message = TypeVar("_Message", bound=Message)
 _Values = TypeVar("_Values", bound=Sized)
 
 
-def parts_of(body: Body) -> list[Part[bytes]]:
-    """Return the parts of an ExportTraceServiceRequest that have spans.
+def parts_of(body: Body, signal: Signal = TRACES) -> list[Part[bytes]]:
+    """Return the parts of a signal's request that have spans or log records.
 
     Raises:
         BadInputError: the body is not such a request, or is truncated.
         PayloadTooLargeError: it has more than `MAX_FIELDS` fields.
     """
-    scanner, view = _Scanner(body), memoryview(body)
+    scanner, view = _Scanner(body, signal), memoryview(body)
     parts: list[Part[bytes]] = []
     for number, *resource_spans in scanner.fields(0, len(body)):
         if number == _FIRST:
@@ -65,8 +67,9 @@ def parts_of(body: Body) -> list[Part[bytes]]:
 class _Scanner:
     """Finds the fields of a body's messages."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, signal: Signal) -> None:
         self._body = body
+        self._signal = signal
         self._remaining = MAX_FIELDS
 
     def split(self, start: int, end: int) -> "tuple[_Range, _Range, array[int]]":
@@ -89,7 +92,8 @@ class _Scanner:
             self._remaining -= 1
             if self._remaining < 0:
                 raise PayloadTooLargeError(
-                    f"the request has more than {MAX_FIELDS:,} resources, scopes and spans; send smaller requests"
+                    f"the request has more than {MAX_FIELDS:,} resources, scopes and {self._signal.plural}; "
+                    "send smaller requests"
                 )
             key, at = (body[at], at + 1) if body[at] < _CONTINUES else self._varint(at, end)
             kind = key & 7
@@ -101,9 +105,9 @@ class _Scanner:
             elif kind in _FIXED:
                 at += _FIXED[kind]
             else:
-                raise _damaged()
+                raise self._damaged()
             if at > end or key >> 3 == 0:
-                raise _damaged()
+                raise self._damaged()
             if kind == _BYTES:
                 yield key >> 3, start, at
 
@@ -116,11 +120,10 @@ class _Scanner:
                 return value | byte << shift, at
             value |= (byte & ~_CONTINUES) << shift
             shift += 7
-        raise _damaged()
+        raise self._damaged()
 
-
-def _damaged() -> BadInputError:
-    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is truncated")
+    def _damaged(self) -> BadInputError:
+        return BadInputError(f"the body is not an {self._signal.message} in protobuf, or is truncated")
 
 
 def _pairs(flat: "array[int]") -> Iterator[_Range]:
@@ -161,6 +164,16 @@ def span_of(content: bytes) -> Span:
         BadInputError: it cannot be decoded, or ids or attributes are invalid.
     """
     return spans.span_of(_parse(SpanMessage, content, "it"), attributes_of, bytes.hex)
+
+
+def log_of(content: bytes) -> LogRecord:
+    """Decode a log record.
+
+    Raises:
+        BadInputError: it cannot be decoded, or its attributes are invalid.
+    """
+    message = _parse(LogMessage, content, "it")
+    return logs.log_of(message, attributes_of, bytes.hex, _value_of(message.body))
 
 
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:

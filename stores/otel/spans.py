@@ -109,6 +109,38 @@ OTHER_FIELDS: Final = ("flags", "dropped_attributes_count", "dropped_events_coun
 _Message = TypeVar("_Message")
 
 
+class Signal(NamedTuple):
+    """A kind of telemetry: the name of its request, the JSON names of its levels and of its count of rejected ones."""
+
+    message: str
+    service: str
+    resources: str
+    scopes: str
+    records: str
+    rejected: str
+    plural: str
+
+
+TRACES: Final = Signal(
+    "ExportTraceServiceRequest",
+    "opentelemetry.proto.collector.trace.v1.TraceService",
+    "resourceSpans",
+    "scopeSpans",
+    "spans",
+    "rejectedSpans",
+    "spans",
+)
+LOGS: Final = Signal(
+    "ExportLogsServiceRequest",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+    "resourceLogs",
+    "scopeLogs",
+    "logRecords",
+    "rejectedLogRecords",
+    "log records",
+)
+
+
 @dataclass(slots=True)
 class Span:
     """One span. Ids are hexadecimal, times nanoseconds since the epoch (0 for none), kind and code OTLP's numbers.
@@ -149,30 +181,33 @@ class Shared(NamedTuple):
 
 
 class Part(NamedTuple, Generic[_Message]):
-    """The spans of one scope (at least one), not yet decoded, each with its size in bytes."""
+    """The spans or log records of one scope (at least one), not yet decoded, each with its size in bytes."""
 
     resource: Shared
     scope: Shared
-    spans: Iterable[tuple[_Message, int]]
+    records: Iterable[tuple[_Message, int]]
 
 
 class Undecoded(NamedTuple, Generic[_Message]):
-    """A span not yet decoded, its origin or the reason for rejection, and its size with resource and scope in bytes."""
+    """A span or log record not yet decoded.
+
+    It has its origin or the reason for rejection, and its size with resource and scope in bytes.
+    """
 
     message: _Message
     origin: Origin | StoreError
     size_bytes: int
 
 
-def undecoded_spans(parts: Iterable[Part[_Message]], projects: Projects) -> Iterator[Undecoded[_Message]]:
-    """Yield the spans of the parts of a request, in order."""
+def undecoded_records(parts: Iterable[Part[_Message]], projects: Projects) -> Iterator[Undecoded[_Message]]:
+    """Yield the spans or log records of the parts of a request, in order."""
     known: Shared | None = None
     for part in parts:
         if part.resource is not known:
             known, resource = part.resource, _of_resource(part.resource, projects)
         origin = _with_scope(resource, part.scope)
         shared_bytes = part.resource.size_bytes + part.scope.size_bytes
-        for message, size in part.spans:
+        for message, size in part.records:
             yield Undecoded(message, _size_error(size) or origin, size + shared_bytes)
 
 

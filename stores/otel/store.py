@@ -1,7 +1,7 @@
-"""Store of OpenTelemetry spans, which become calls."""
+"""Store of OpenTelemetry spans and logs, which become calls and feedback."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -9,11 +9,16 @@ from typing import Final, TypeVar
 from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
-from stores.errors import ForbiddenError, StoreError
+from stores.database.error_translation import translate_driver_errors
+from stores.errors import BadInputError, ForbiddenError, StoreError
+from stores.feedback import FeedbackStore, NewFeedback
 from stores.input_checks import MAX_NAME, check_length
-from stores.otel import otlp_json, protobuf
+from stores.otel import agents, logs, otlp_json, protobuf, span_events
+from stores.otel.agents import AgentEvent
+from stores.otel.logs import LogRecord, evaluations_of
 from stores.otel.mapping import call_of
-from stores.otel.spans import Projects, Span, Undecoded, undecoded_spans
+from stores.otel.span_events import SpanEvent
+from stores.otel.spans import TRACES, Projects, Signal, Span, Undecoded, undecoded_records
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024
@@ -35,25 +40,42 @@ _Message = TypeVar("_Message")
 
 
 _Rejected = tuple[str, StoreError]
-"""The reason why a span is rejected, and the error."""
+"""The reason why a span or log record is rejected, and the error."""
 
-_Convert = Callable[[Undecoded[_Message]], list[StoredPart] | _Rejected]
+
+@dataclass(slots=True)
+class _Record:
+    """What LoomQL stores of one span or log record, which `name` names in reasons."""
+
+    name: str
+    size_bytes: int
+    parts: list[StoredPart] = field(default_factory=list)
+    agent_event: AgentEvent | None = None
+    span_event: SpanEvent | None = None
+    feedback: list[NewFeedback] = field(default_factory=list)
+
+
+_Convert = Callable[[Undecoded[_Message]], _Record | _Rejected]
 
 
 @dataclass(slots=True)
 class Exported:
-    """Result of a request: number of rejected spans, and the reasons for the first ones."""
+    """Result of a request: number of rejected spans or log records, and the reasons for the first ones."""
 
-    rejected_spans: int = 0
+    rejected: int = 0
     reasons: list[str] = field(default_factory=list)
-    stored_spans: int = 0
+    stored: int = 0
+    num_others: int = 0
+    """Number of the rejected log records that LoomQL has no use for."""
     forbidden: ForbiddenError | None = None
     """The first error because the sender may not write; None if there was none."""
 
     def reject(self, reason: str, error: StoreError) -> None:
-        """Count a rejected span."""
-        self.rejected_spans += 1
-        if len(self.reasons) < _MAX_REASONS:
+        """Count a rejected span or log record."""
+        self.rejected += 1
+        if isinstance(error, _OtherLogError):
+            self.num_others += 1
+        elif len(self.reasons) < _MAX_REASONS:
             self.reasons.append(reason)
         if isinstance(error, ForbiddenError):
             self.forbidden = self.forbidden or error
@@ -61,79 +83,131 @@ class Exported:
     @property
     def error_message(self) -> str:
         """The reasons in one text, which ends with `...` if there are more."""
-        return "; ".join([*self.reasons, *(["..."] if self.rejected_spans > len(self.reasons) else [])])
+        has_more = self.rejected - self.num_others > len(self.reasons)
+        others = [f"{self.num_others:,} log records have no use here: {logs.ACCEPTED}"] if self.num_others else []
+        return "; ".join([*self.reasons, *(["..."] if has_more else []), *others])
+
+
+class _OtherLogError(BadInputError):
+    """A log record is none that LoomQL stores."""
 
 
 class OtelStore:
-    """Stores spans in MongoDB, through the store of calls.
+    """Stores spans and log records in MongoDB, through the stores of calls and feedback.
 
-    An invalid span is rejected; all others are stored before the response. Requests can be retried, also after a
-    partial failure, because the last write of a span wins.
+    An invalid one is rejected; all others are stored before the response. Requests can be retried, also after a partial
+    failure, because the last write of a span wins, and log records have ids that follow from their content.
     """
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
+        self._feedback = FeedbackStore(calls.database)
         self._parts = asyncio.Semaphore(_CONCURRENT_PARTS)
         self._decode_lock = asyncio.Lock()
 
     async def export_protobuf(
-        self, body: bytes | bytearray, projects: Projects, wb_user_id: str | None = None
+        self, body: bytes | bytearray, projects: Projects, wb_user_id: str | None = None, signal: Signal = TRACES
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in protobuf.
+        """Store the spans or log records of a signal's request in protobuf.
 
         Raises:
             ForbiddenError: the sender may store none of them.
             BadInputError: the body is not such a request.
-            PayloadTooLargeError: it has too many spans.
+            PayloadTooLargeError: it has too many of them.
         """
         # The scan comes first, so that nothing of a truncated body is stored.
         is_small = len(body) < _THREAD_BYTES
-        parts = protobuf.parts_of(body) if is_small else await asyncio.to_thread(protobuf.parts_of, body)
-        return await self._export(undecoded_spans(parts, projects), partial(_convert, protobuf.span_of, wb_user_id))
+        scan = partial(protobuf.parts_of, body, signal)
+        parts = scan() if is_small else await asyncio.to_thread(scan)
+        convert = (
+            partial(_convert, protobuf.span_of, wb_user_id)
+            if signal is TRACES
+            else partial(_convert_log, protobuf.log_of, wb_user_id)
+        )
+        return await self._export(undecoded_records(parts, projects), convert, wb_user_id)
 
-    async def export_json(self, request: object, projects: Projects, wb_user_id: str | None = None) -> Exported:
-        """Store the spans of an OTLP/JSON request.
+    async def export_json(
+        self, request: object, projects: Projects, wb_user_id: str | None = None, signal: Signal = TRACES
+    ) -> Exported:
+        """Store the spans or log records of a signal's OTLP/JSON request.
 
         Raises:
             ForbiddenError: the sender may store none of them.
             BadInputError: it is not such a request, or the user's name is too long.
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        parts = await asyncio.to_thread(otlp_json.parts_of, request)
-        return await self._export(undecoded_spans(parts, projects), partial(_convert, otlp_json.span_of, wb_user_id))
+        parts = await asyncio.to_thread(otlp_json.parts_of, request, signal)
+        convert = (
+            partial(_convert, otlp_json.span_of, wb_user_id)
+            if signal is TRACES
+            else partial(_convert_log, otlp_json.log_of, wb_user_id)
+        )
+        return await self._export(undecoded_records(parts, projects), convert, wb_user_id)
 
-    async def _export(self, spans: Iterator[Undecoded[_Message]], convert: _Convert[_Message]) -> Exported:
+    async def _export(
+        self, records: Iterator[Undecoded[_Message]], convert: _Convert[_Message], wb_user_id: str | None
+    ) -> Exported:
         exported, is_done = Exported(), False
         while not is_done:
             # A small request waits for one part of other requests, not for all of their parts.
             async with self._parts:
                 # Decoding two parts concurrently saves no time and would block everything else.
                 async with self._decode_lock:
-                    ready, is_done = await _part(spans, convert, exported)
+                    ready, is_done = await _part(records, convert, exported)
                 if ready:
-                    await self._calls.write_parts([part for parts in ready for part in parts])
-                    exported.stored_spans += len(ready)
-        if exported.forbidden and not exported.stored_spans:
+                    await self._write(ready, wb_user_id, exported)
+        if exported.forbidden and not exported.stored:
             raise exported.forbidden
         return exported
 
+    async def _write(self, records: list[_Record], wb_user_id: str | None, exported: Exported) -> None:
+        rejected = 0
+        if parts := [part for record in records for part in record.parts]:
+            await self._calls.write_parts(parts)
+            await span_events.add_to_calls(self._calls, parts)
+        if events := [record for record in records if record.agent_event]:
+            with translate_driver_errors():
+                errors = await agents.write(
+                    self._calls, [record.agent_event for record in events if record.agent_event], wb_user_id
+                )
+            rejected += _reject(exported, events, errors)
+        if messages := [record for record in records if record.span_event]:
+            with translate_driver_errors():
+                errors = await span_events.write(
+                    self._calls, [record.span_event for record in messages if record.span_event]
+                )
+            rejected += _reject(exported, messages, errors)
+        if feedback := [new for record in records for new in record.feedback]:
+            await self._feedback.create(feedback)
+        exported.stored += len(records) - rejected
+
+
+def _reject(exported: Exported, records: Iterable[_Record], errors: Iterable[StoreError | None]) -> int:
+    """Reject the records that have an error; return their number."""
+    number = 0
+    for record, error in zip(records, errors, strict=True):
+        if error:
+            exported.reject(_reason(record.name, error), error)
+            number += 1
+    return number
+
 
 async def _part(
-    spans: Iterator[Undecoded[_Message]], convert: _Convert[_Message], exported: Exported
-) -> tuple[list[list[StoredPart]], bool]:
-    """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
-    ready: list[list[StoredPart]] = []
+    records: Iterator[Undecoded[_Message]], convert: _Convert[_Message], exported: Exported
+) -> tuple[list[_Record], bool]:
+    """Decode the next records to write, and return True if there are no more; rejected ones are counted."""
+    ready: list[_Record] = []
     number = size = 0
-    async for span in cooperative(spans, _SLICE_SECONDS):
+    async for record in cooperative(records, _SLICE_SECONDS):
         # A thread lets other tasks run meanwhile, at some cost.
-        one = convert(span) if span.size_bytes < _THREAD_BYTES else await asyncio.to_thread(convert, span)
+        one = convert(record) if record.size_bytes < _THREAD_BYTES else await asyncio.to_thread(convert, record)
         number += 1
         if isinstance(one, tuple):
             exported.reject(*one)
-            size += span.size_bytes
+            size += record.size_bytes
         else:
             ready.append(one)
-            size += sum(part.size_bytes for part in one)
+            size += one.size_bytes
         if number >= _MAX_PART_CALLS or size >= _MAX_PART_BYTES:
             return ready, False
     return ready, True
@@ -141,14 +215,43 @@ async def _part(
 
 def _convert(
     span_of: Callable[[_Message], Span], wb_user_id: str | None, undecoded: Undecoded[_Message]
-) -> list[StoredPart] | _Rejected:
+) -> _Record | _Rejected:
     """Convert a span to the stored parts of its call, or return the reason for its rejection."""
     span = None
     try:
         if isinstance(undecoded.origin, StoreError):
             raise undecoded.origin
         span = span_of(undecoded.message)
-        return [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
+        parts = [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
+        feedback = span.events and evaluations_of(span, undecoded.origin.project_id, wb_user_id)
     except StoreError as error:
-        of = f"span {span.span_id} ({span.name[:100]})" if span else "a span"
-        return f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}", error
+        return _reason(f"span {span.span_id} ({span.name[:100]})" if span else "a span", error), error
+    return _Record("", sum(part.size_bytes for part in parts), parts, feedback=feedback or [])
+
+
+def _convert_log(
+    log_of: Callable[[_Message], LogRecord], wb_user_id: str | None, undecoded: Undecoded[_Message]
+) -> _Record | _Rejected:
+    """Convert a log record to what LoomQL stores of it, or return the reason for its rejection."""
+    name = "a log record"
+    try:
+        if isinstance(undecoded.origin, StoreError):
+            raise undecoded.origin
+        record, project_id = log_of(undecoded.message), undecoded.origin.project_id
+        name = f"log record {record.names[0][:100]}" if record.names else name
+        converted = _Record(name, undecoded.size_bytes)
+        if evaluation := logs.evaluation_of_record(record, project_id, wb_user_id):
+            converted.feedback = [evaluation.checked()]
+        elif event := agents.event_of(record, undecoded.origin):
+            converted.agent_event = event
+        elif span_event := span_events.event_of(record, project_id):
+            converted.span_event = span_event
+        else:
+            raise _OtherLogError("LoomQL has no use for it")
+    except StoreError as error:
+        return _reason(name, error), error
+    return converted
+
+
+def _reason(name: str, error: StoreError) -> str:
+    return f"{name}: {f'{error.argument}: ' if error.argument else ''}{error.message}"

@@ -13,12 +13,10 @@ from stores.senders.attributes import (
     GATEWAY,
     OTHER_USAGE,
     PARTS,
-    ROLES,
     SPEAKING_MARK,
+    STORED_LAYOUT,
     SUMMING_PREFIX,
     Attributes,
-    Candidate,
-    Layout,
 )
 from stores.usage import rules
 from stores.usage.classes import by_class
@@ -28,13 +26,6 @@ _NO_MODEL: Final = "usage"
 """Name in the summary for the usage of an unnamed model."""
 
 _DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
-_STORED_LAYOUT: Final = Layout(
-    root=(),
-    found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in ROLES.items()},
-    json_at=(),
-)
-"""Layout of a span's attributes as stored in a call: a single nested value."""
-
 _MAX_DIGITS: Final = 19
 
 
@@ -89,7 +80,7 @@ def usage_of_stored(attributes: object) -> dict[str, Any]:
     span = attributes.get("otel_span") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(span, dict):
         return {}
-    return usage_of(Attributes(_STORED_LAYOUT, [span.get("attributes")]), attributes, span.get("scope"))
+    return usage_of(Attributes(STORED_LAYOUT, [span.get("attributes")]), attributes, span.get("scope"))
 
 
 def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:

@@ -50,6 +50,11 @@ class Field:
     values: tuple[str, ...] = ()
     comparison_hint: str | None = None
 
+    @property
+    def is_object(self) -> bool:
+        """True if the value is always a JSON object."""
+        return bool(self.text_path and self.comparison_hint)
+
 
 @dataclass(frozen=True)
 class Access:

@@ -12,7 +12,20 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.parser import COMPARISONS, MAX_DEPTH, MAX_NODES, SIGIL, Operator
 from stores.query.sort import SortBy
 
-UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
+UNINDEXED_FILTERS: Final = (
+    "wb_user_ids",
+    "kinds",
+    "models",
+    "providers",
+    "tags",
+    "environments",
+    "releases",
+    "finish_reasons",
+    "min_time_to_first_token_ms",
+    "max_time_to_first_token_ms",
+    "leaf_object_classes",
+    "exclude_base_object_classes",
+)
 """Members of filters that no index serves."""
 
 _UNIQUE: Final = ("id", 1)

@@ -65,9 +65,13 @@ def _field(access: Access) -> Expression:
 
 def path_expression(access: Access) -> Expression:
     """Build the expression of a field or of a value inside a JSON field; missing if there is no value."""
-    result: Expression = f"${access.field.path}"
+    path, steps = access.field.path, access.steps
+    if steps and access.field.is_object and not is_index(steps[0]):
+        # MongoDB then reads the member only. A longer path would descend into lists.
+        path, steps = f"{path}.{steps[0]}", steps[1:]
+    result: Expression = f"${path}"
     parents: list[Expression] = []
-    for step in access.steps:
+    for step in steps:
         if not is_index(step):
             result = _member(result, step)
             continue

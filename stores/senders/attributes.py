@@ -18,9 +18,18 @@ from stores.errors import BadInputError
 from stores.input_checks import check_count
 from stores.json import AnyJson
 
-_TABLES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (files("stores.senders") / "conventions.toml").read_text("utf-8")
-)
+
+def _read(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads((files("stores.senders") / name).read_text("utf-8"))
+
+
+_TABLES: Final = _read("conventions.toml")
+
+COLUMN_RULES: Final = _read("columns.toml")
+"""The rules of the columns of calls, by column."""
+
+MEMBERS: Final = "[]"
+"""Step of a path that stands for each member of a list."""
 
 
 def _roles(table: str) -> dict[str, tuple[str, ...]]:
@@ -39,7 +48,18 @@ PARTS: Final = _roles("parts")
 OTHER_USAGE: Final = _roles("other_usage")
 """Langfuse's whole usage object, and costs in US dollars that the sender states."""
 
-ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE
+
+def column_role(column: str) -> str:
+    """Return the role of the attributes that name a column of the call."""
+    return f"column.{column}"
+
+
+_COLUMN_KEYS: Final = {
+    column_role(column): tuple(rule[0].partition(MEMBERS)[0] for rule in rules["attributes"])
+    for column, rules in COLUMN_RULES.items()
+}
+
+ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE | _COLUMN_KEYS
 """Keys of every role."""
 
 EVENT_ATTRIBUTES: Final[dict[str, dict[str, str]]] = _TABLES["event_attributes"]
@@ -120,6 +140,14 @@ class Layout:
     root: tuple[tuple[str, Any], ...]
     found: dict[str, list[Candidate]]
     json_at: tuple[int, ...]
+
+
+STORED_LAYOUT: Final = Layout(
+    root=(),
+    found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in ROLES.items()},
+    json_at=(),
+)
+"""Layout of a span's attributes as stored in a call: a single nested value."""
 
 
 class Attributes:

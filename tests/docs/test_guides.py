@@ -77,6 +77,15 @@ def test_trace_tree_matches_the_guide(exploring: httpx.Client) -> None:
     assert (project["__typename"], project["name"], trace) == ("Project", "assistant", None)
 
 
+def test_trace_list_has_failed_steps_in_order_of_cost(exploring: httpx.Client) -> None:
+    found = data_of(exploring, "threads-and-traces", "anyCall")["traces"]
+
+    costs = [node["totalCost"] for node in found["nodes"]]
+    assert len(costs) == 5 < found["totalCount"]
+    assert costs == sorted(costs, reverse=True)
+    assert all(node["numErrors"] > 0 for node in found["nodes"])
+
+
 def test_cost_chart_has_a_line_per_model(exploring: httpx.Client) -> None:
     rows = data_of(exploring, "charts", "groupBy: [TIME_BUCKET, MODEL]")["callsAggregate"]["rows"]
 

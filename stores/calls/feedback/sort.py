@@ -199,8 +199,13 @@ class NewestFeedbackTable(FieldTable):
         """The prequeries for the calls with any such feedback; others need no lookup."""
         return list(self._prequeries.values())
 
-    def lookups(self, database: Database, project_id: str, match: dict[str, Any], results: PrequeryResults) -> Pipeline:
-        """Build the stages that read matching calls with their newest feedback; absent if a call has none."""
+    def lookups(
+        self, database: Database, project_id: str, found: Sequence[dict[str, Any]], results: PrequeryResults
+    ) -> Pipeline:
+        """Build the stages that add their newest feedback, absent if there is none, to the calls that `found` returns.
+
+        The stages `found` become part of the result, in which they may occur twice.
+        """
         lookups: Pipeline = []
         for feedback_type, wanted in self._requested.items():
             path = self._path(feedback_type)
@@ -212,14 +217,15 @@ class NewestFeedbackTable(FieldTable):
             feedback = database.feedback.name
             lookups.append(conditions.feedback_lookup(feedback, project_id, feedback_type, newest, path))
             lookups.append({"$set": {path: {"$first": f"${path}"}}})
-        found = [results.get(prequery) for prequery in self.prequeries]
-        if not lookups or None in found:
-            return [{"$match": match}, *lookups]
+        known = [results.get(prequery) for prequery in self.prequeries]
+        if not lookups or None in known:
+            return [*found, *lookups]
         # Looking up each of 200,000 calls takes twelve seconds.
-        with_any = FoundCalls(list(dict.fromkeys(call_id for calls in found if calls for call_id in calls.ids)))
-        others: Pipeline = [{"$match": {"$and": [match, {"$nor": [with_any.by_id]}]}}]
+        with_any = FoundCalls(list(dict.fromkeys(call_id for calls in known if calls for call_id in calls.ids)))
+        others: Pipeline = [*found, {"$match": {"$nor": [with_any.by_id]}}]
         return [
-            {"$match": {"$and": [match, with_any.by_key(project_id)]}},
+            *found,
+            {"$match": with_any.by_key(project_id)},
             *lookups,
             {"$unionWith": {"coll": database.calls.name, "pipeline": others}},
         ]

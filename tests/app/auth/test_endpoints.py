@@ -22,13 +22,13 @@ from websockets.typing import Subprotocol
 
 from app.auth.sessions import KeyCache
 from app.commands.dispatch import parser
-from app.otlp.grpc_server import SERVICE
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores import times
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.otel import TRACES
 from stores.security.access import Grant, Role
 from stores.timings import DEFAULT_TIMINGS
 from tests.app.auth.conftest import CALL, OURS, THEIRS, Keyed
@@ -503,7 +503,7 @@ async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Data
     codes = []
     with live_server(create_app(settings), lifespan="on"):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export: Any = channel.unary_unary(f"/{SERVICE}/Export")
+            export: Any = channel.unary_unary(f"/{TRACES.service}/Export")
             for number, key in enumerate([keys[0]] * 3 + [keys[1]]):
                 sent = (("project_id", OURS), ("authorization", f"Bearer {key}"))
                 call = export(body(span(number + 1)), metadata=sent)
@@ -525,7 +525,7 @@ async def test_spans_over_grpc_need_the_writer_role(mongodb_uri: str, database: 
     codes = []
     with live_server(create_app(settings), lifespan="on"):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export: Any = channel.unary_unary(f"/{SERVICE}/Export")
+            export: Any = channel.unary_unary(f"/{TRACES.service}/Export")
             for project_id, authorization in ((OURS, f"Bearer {text}"), (THEIRS, f"Bearer {text}"), (OURS, "Bearer x")):
                 call = export(body(span()), metadata=(("project_id", project_id), ("authorization", authorization)))
                 codes.append(await call.code())
@@ -592,7 +592,7 @@ async def test_every_endpoint_names_the_command_for_the_first_key(
                 with pytest.raises(ConnectionClosed) as closed:
                     await opened.recv()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                export: Any = channel.unary_unary(f"/{SERVICE}/Export")
+                export: Any = channel.unary_unary(f"/{TRACES.service}/Export")
                 with pytest.raises(grpc.aio.AioRpcError) as over_grpc:
                     await export(spans)
             await KeysStore(database).create([Grant("*", Role.READER)])
@@ -682,7 +682,7 @@ async def test_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) -> N
         yield b""
 
     async with grpc.aio.insecure_channel(keyed.grpc_address) as channel, asyncio.timeout(30):
-        export: Any = channel.stream_unary(f"/{SERVICE}/Export")
+        export: Any = channel.stream_unary(f"/{TRACES.service}/Export")
         nowhere = export(never(), metadata=(("authorization", f"Bearer {keyed.keys['reader']}"),))
         metadata = (("project_id", THEIRS), ("authorization", f"Bearer {keyed.keys['writer']}"))
         elsewhere = export(never(), metadata=metadata)
@@ -701,7 +701,7 @@ async def test_spans_over_grpc_after_revocation_are_not_stored(keyed: Keyed) -> 
         yield body(span(77))
 
     async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
-        export: Any = channel.stream_unary(f"/{SERVICE}/Export")
+        export: Any = channel.stream_unary(f"/{TRACES.service}/Export")
         call = export(late(), metadata=(("project_id", OURS), ("authorization", f"Bearer {made.text}")))
         code = await call.code()
 

@@ -30,7 +30,7 @@ from app.auth.permissions import (
 )
 from app.auth.sessions import Session
 from app.http.connections import CALLER, SESSION
-from app.otlp.grpc_server import GrpcAddress, GrpcTraces
+from app.otlp.grpc_server import GrpcAddress, OtlpGrpc
 from app.server.application import PERMISSIONS, create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -243,7 +243,7 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
         raise UnauthenticatedError("nobody comes in")
 
     store = OtelStore(CallsStore(database))
-    return GrpcTraces(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
+    return OtlpGrpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
 def test_permissions_and_routes_match_one_to_one(endpoints: set[str]) -> None:

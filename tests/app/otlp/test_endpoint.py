@@ -14,10 +14,8 @@ import httpx
 import pytest
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from app.http.request_body import Decompression
@@ -47,7 +45,7 @@ def raw_deflate(content: bytes) -> bytes:
     return stream.compress(content) + stream.flush()
 
 
-@pytest.mark.parametrize("path", ["/v1/traces", "/otel/v1/traces"])
+@pytest.mark.parametrize("path", ["/v1/traces", "/otel/v1/traces", "/weave/agents/otel/v1/traces"])
 @pytest.mark.parametrize(
     ("encoding", "encoded"),
     [
@@ -245,17 +243,14 @@ async def test_large_body_is_decompressed_in_a_thread(
 
 
 @pytest.mark.parametrize("prefix", ["", "/otel"])
-@pytest.mark.parametrize("signal", ["logs", "metrics"])
-async def test_unsupported_signal_names_the_variable_that_disables_it(
-    prefix: str, signal: str, http: httpx.AsyncClient
-) -> None:
+async def test_metrics_name_the_variable_that_disables_them(prefix: str, http: httpx.AsyncClient) -> None:
     answers = [
-        await http.post(f"{prefix}/v1/{signal}", content=b"{}", headers=headers) for headers in (PROTOBUF, JSON, {})
+        await http.post(f"{prefix}/v1/metrics", content=b"{}", headers=headers) for headers in (PROTOBUF, JSON, {})
     ]
 
     message = (
-        f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment "
-        f"of the program that sends {signal}"
+        "LoomQL stores traces and logs only; set OTEL_METRICS_EXPORTER=none in the environment of the program that "
+        "sends metrics"
     )
     assert [answer.status_code for answer in answers] == [404, 404, 404]
     assert answers[0].headers["content-type"] == "application/x-protobuf"
@@ -264,7 +259,7 @@ async def test_unsupported_signal_names_the_variable_that_disables_it(
     assert all("retry-after" not in answer.headers for answer in answers)
 
 
-async def test_real_exporters_of_other_signals_do_not_retry(
+async def test_real_exporter_of_metrics_does_not_retry(
     receiver: Receiver, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
@@ -276,11 +271,10 @@ async def test_real_exporters_of_other_signals_do_not_retry(
         )
 
     before = await refused()
-    logs = await asyncio.to_thread(OTLPLogExporter().export, [])
     measured = await asyncio.to_thread(OTLPMetricExporter().export, MetricsData([]))
 
-    assert (logs, measured) == (LogRecordExportResult.FAILURE, MetricExportResult.FAILURE)
-    assert await refused() == before + 2
+    assert measured == MetricExportResult.FAILURE
+    assert await refused() == before + 1
 
 
 async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:

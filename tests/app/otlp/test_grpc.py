@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.observability.requests import RequestCounters
 from app.otlp import grpc_server
-from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, GrpcTraces, check_grpc
+from app.otlp.grpc_server import GrpcAddress, GrpcError, OtlpGrpc, check_grpc
 from app.runtime import Shutdown
 from stores.calls import CallsStore
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
-from stores.otel import OtelStore
+from stores.otel import TRACES, OtelStore
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
@@ -38,7 +38,9 @@ async def anybody(_authorization: str | None) -> Caller:
 
 async def channel_to(endpoint: str, compression: grpc.Compression | None = None) -> AsyncIterator[Export]:
     async with grpc.aio.insecure_channel(endpoint.removeprefix("http://"), compression=compression) as channel:
-        yield channel.unary_unary(f"/{SERVICE}/Export", response_deserializer=ExportTraceServiceResponse.FromString)
+        yield channel.unary_unary(
+            f"/{TRACES.service}/Export", response_deserializer=ExportTraceServiceResponse.FromString
+        )
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ async def test_invalid_message_is_refused(
 async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> None:
     address, request_budget = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
     with request_budget.reservation() as reservation:
-        async with GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
+        async with OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
             async for export in channel_to(str(address)):
                 reservation.reserve_now(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -106,9 +108,7 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
     async def ids_of(call: Any) -> object:
         return dict(await call.trailing_metadata())["x-request-id"]
 
-    async with GrpcTraces(
-        address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, counters=counters
-    ):
+    async with OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, counters=counters):
         async for export in channel_to(str(address)):
             project = ("project_id", "acme/counted")
             kept = await ids_of(export(body(span(1)), metadata=(project, ("x-request-id", "mine"))))
@@ -127,7 +127,7 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
 
 async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls: CallsStore) -> None:
     address, counters, shutdown = GrpcAddress("127.0.0.1", free_port()), RequestCounters(), Shutdown()
-    goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
+    goes_on, name = asyncio.Event(), f"/{TRACES.service}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
         await goes_on.wait()
@@ -142,7 +142,7 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
         return False
 
     async with (
-        GrpcTraces(
+        OtlpGrpc(
             address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, None, counters, shutdown, 60
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
@@ -164,7 +164,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch, timings
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
     address = GrpcAddress("127.0.0.1", free_port())
     async with (
-        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, timings=timings),
+        OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, timings=timings),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
@@ -173,7 +173,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch, timings
 @pytest.mark.parametrize("is_silent", [False, True], ids=["it comes", "it never comes"])
 @pytest.mark.timings(message_seconds=1)
 async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_silent: bool) -> None:
-    goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
+    goes_on, name = asyncio.Event(), f"/{TRACES.service}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
         await goes_on.wait()
@@ -197,7 +197,7 @@ async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_s
 
 @pytest.mark.timings(slot_wait_seconds=0.2)
 async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) -> None:
-    name = f"/{SERVICE}/Export"
+    name = f"/{TRACES.service}/Export"
 
     async def never() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
@@ -215,10 +215,10 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) ->
 
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
+    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{TRACES.service}/Export"
     request_budget = RequestBudget(100_000, timings=Timings(budget_wait_seconds=60))
     async with (
-        GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
+        OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.unary_unary(name)
@@ -235,7 +235,7 @@ async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, mon
 
 
 async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsStore) -> None:
-    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
+    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{TRACES.service}/Export"
 
     async def admit(authorization: str | None) -> Caller:
         return Caller(str(authorization), (Grant("*", Role.WRITER),))
@@ -245,7 +245,7 @@ async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsS
         yield b""
 
     async with (
-        GrpcTraces(
+        OtlpGrpc(
             address,
             OtelStore(calls),
             MAX_BODY_BYTES,
@@ -289,7 +289,7 @@ async def test_port_in_use_is_named(calls: CallsStore) -> None:
         with pytest.raises(GrpcError, match=reason):
             check_grpc(address)
         with pytest.raises(GrpcError, match=reason):
-            async with GrpcTraces(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody):
+            async with OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody):
                 pytest.fail("it listens")
 
 

@@ -19,7 +19,8 @@ from tests.stores.calls.builders import PROJECT, call_id
 from tests.stores.calls.cases import COLUMN_CASES, MODEL, PRICE, two_calls
 
 COLUMNS = [column for column in CALL_COLUMNS if column.description]
-QUERYABLE = [column for column in COLUMNS if column.is_queryable and column.type is not Type.JSON]
+SORTABLE = [column for column in COLUMNS if column.is_queryable and column.type is not Type.JSON]
+QUERYABLE = [column for column in SORTABLE if column.type is not Type.TEXTS]
 NODES = "query ($project: ID!, $query: QueryInput, $sortBy: [SortBy!]) { calls(projectId: $project, query: $query, "
 NODES += "sortBy: $sortBy) { nodes { %s } } }"
 
@@ -107,7 +108,7 @@ async def test_query_of_a_column_finds_the_same_calls_in_lists_and_events(
 
 
 @pytest.mark.usefixtures("_two_calls")
-@pytest.mark.parametrize("column", QUERYABLE, ids=name_of)
+@pytest.mark.parametrize("column", SORTABLE, ids=name_of)
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 async def test_sort_by_a_column_puts_nulls_last(run: Run, column: Column, direction: str) -> None:
     name, values = to_camel_case(column.name), case_of(column)
@@ -116,3 +117,21 @@ async def test_sort_by_a_column_puts_nulls_last(run: Run, column: Column, direct
     sorted_nodes = await nodes(run, name, sortBy=[{"field": column.name, "direction": direction}])
 
     assert [node[name] for node in sorted_nodes] == present + [None] * (len(values) - len(present))
+
+
+@pytest.mark.usefixtures("_two_calls")
+@pytest.mark.parametrize("name", [column.name for column in SORTABLE if column.type is Type.TEXTS])
+@pytest.mark.parametrize(("number", "found"), [(0, [call_id(1)]), (None, [])])
+async def test_list_of_texts_is_searched_and_not_compared(
+    run: Run, database: Database, name: str, number: int | None, found: list[str]
+) -> None:
+    text = "no such text" if number is None else COLUMN_CASES[name][0][number]
+    contains = {"$contains": {"input": {"$getField": name}, "substr": {"$literal": text}}}
+    documents = await database.calls.find({}).to_list(None)
+    event_filter = EventFilter(PROJECT, None, Query({"$expr": contains}))
+
+    assert [node["id"] for node in await nodes(run, "id", query={"json": {"$expr": contains}})] == found
+    assert [each["id"] for each in documents if event_filter.matches(each, DocumentValues(each))] == found
+    compared = {"$expr": {"$eq": [{"$getField": name}, {"$literal": text}]}}
+    refused = await run(NODES % "id", project=PROJECT, query={"json": compared})
+    assert "with contains" in refused.errors[0]["message"]

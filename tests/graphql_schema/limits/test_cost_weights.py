@@ -81,6 +81,7 @@ START = {
         ('{ trace(%s, traceId: "a") { roots(first: 5) { nodes { id } } root { id } } }', {}, 2 * ASKED + COUNT + 3 + 5),
         ("{ callsAggregate(%s) { rows { count } } }", {}, SCAN + 1 + 100),
         ("{ callsAggregate(%s, limit: 5) { rows { count } } }", {}, SCAN + 1 + 5),
+        ('{ callsFacets(%s, fields: ["id"], limit: 5) { values { count } } }', {}, SCAN + 5 * (1 + 20)),
         ('{ refs(refs: ["a", "b", "c"]) }', {}, ASKED + 3),
         ('{ refs(refs: "a") }', {}, ASKED + 1),
         (REFS, {"refs": ["a"] * 40}, ASKED + 40),

@@ -37,6 +37,7 @@ RULED: Final[_Ruled] = {
     "CallSearchHighlight": {OWN: "ranges"},
     "CallSearchHit": {OWN: "call score highlights"},
     "CallsAggregateRes": {OWN: "rows"},
+    "CallsFacet": {OWN: "values histogram"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},
@@ -70,7 +71,7 @@ RULED: Final[_Ruled] = {
     "OtelExportRes": {OWN: "partialSuccess"},
     "Project": {
         OWN: "ref",
-        SAME_PROJECT: "callCount objectCount feedbackCount stats calls threads objs ops feedback costs",
+        SAME_PROJECT: "callCount objectCount feedbackCount stats calls traces threads objs ops feedback costs",
     },
     "ResolvedRef": {OWN: "kind", BY_REF: "value obj"},
     "RetentionRes": {OWN: "lastSweep"},
@@ -78,7 +79,11 @@ RULED: Final[_Ruled] = {
     "Table": {OWN: "ref", SAME_PROJECT: "rows"},
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
     "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
-    "Trace": {OWN: "ref", SAME_PROJECT: "root calls roots tree totals"},
+    "Trace": {
+        OWN: "ref",
+        SAME_PROJECT: "root calls roots tree totals feedback name status startedAt endedAt latencyMs numCalls "
+        "numErrors totalTokens totalCost threadId",
+    },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},
     "UsageTotals": {OWN: "models"},

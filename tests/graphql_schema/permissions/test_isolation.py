@@ -233,6 +233,7 @@ async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSch
 
 LISTS = {
     "calls": "nodes { id inputs output }",
+    "traces": "nodes { traceId name numCalls feedback { nodes { payload } } }",
     "threads": "nodes { threadId turnCount }",
     "objs": "nodes { objectId val }",
     "ops": "nodes { objectId val }",
@@ -262,6 +263,7 @@ async def test_project_returns_only_its_own_entities(schema: LimitedSchema, stor
     assert HIDDEN.encode() not in encoded.pop()
     assert {name: listed[name]["totalCount"] for name in LISTS} == {
         "calls": 1,
+        "traces": 1,
         "threads": 1,
         "objs": 2,
         "ops": 0,

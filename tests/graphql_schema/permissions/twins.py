@@ -19,6 +19,8 @@ RUNS = (10, 20)
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}
+_COLUMNS = {"kind": "llm", "time_to_first_token_ms": 5}
+_COLUMNS_OF_WORDS = ("provider", "user_id", "tags", "environment", "release", "error.type", "llm.finish_reason")
 
 
 class Twin(NamedTuple):
@@ -103,7 +105,7 @@ class Builder:
                 turn_id=call_id(root),
                 op_name=op or self.refs["answer"],
                 display_name=self.words,
-                attributes=words,
+                attributes=words | _COLUMNS | dict.fromkeys(_COLUMNS_OF_WORDS, self.words),
                 inputs=given.get("inputs", words | refs),
                 wb_user_id=self.words,
                 wb_run_id=f"{self.project_id}/run",

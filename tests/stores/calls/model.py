@@ -105,6 +105,7 @@ class CallModel:
             "output": self.end.output,
             "summary": self.end.summary,
             **_usage(self.end.summary),
+            **_columns(self.end.summary),
             "output_refs": _refs(self.end.output),
             "end_size_bytes": len(json.dumps(self.end.output)) + len(json.dumps(self.end.summary)),
             "end_json": {"output": self.end.output, "summary": self.end.summary},
@@ -117,6 +118,14 @@ def _usage(summary: Any) -> dict[str, Any]:
     models = [{"model": model, **none, **counts} for model, counts in summary.get("usage", {}).items()]
     scope = "own" if sum(summary.get("status_counts", {}).values()) == 1 else "unclear"
     return {"usage": models, "total_tokens": 0, "usage_scope": scope} if models else {}
+
+
+def _columns(summary: Any) -> dict[str, Any]:
+    """Return the columns that summaries of these tests give: the only model, and a kind for the call's own usage."""
+    usage = _usage(summary)
+    found = {"model": usage["usage"][0]["model"]} if usage and len(usage["usage"]) == 1 else {}
+    found |= {"kind": "llm"} if usage and usage["usage_scope"] == "own" else {}
+    return {"end_columns": found, **found} if found else {}
 
 
 def _compact(value: object) -> str:

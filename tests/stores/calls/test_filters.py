@@ -84,7 +84,7 @@ def of(name: str, members: list[str]) -> CallsFilter:
         (CallsFilter(errors_only=True), [4]),
         (CallsFilter(errors_only=False), [1, 2, 3, 4, 5, 6]),
         (CallsFilter(errors_only=True, statuses=["success"]), []),
-        (CallsFilter(models=["gpt-4o"]), [4, 6]),
+        (CallsFilter(models=["gpt-4o"]), [2, 4, 6]),
         (CallsFilter(models=["o3", "none"]), [4]),
         (CallsFilter(models=["gpt-4"]), []),
         (CallsFilter(started_after=NOON + 3 * SECOND), [4, 5, 6]),

@@ -367,7 +367,7 @@ async def test_column_chains_reach_through_rows(objects: ObjectsStore, calls: Ca
 @pytest.mark.parametrize(
     ("columns", "argument", "reason"),
     [
-        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; the fields are id,"),
+        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; did you mean model?"),
         (["op_name"], "expand_columns.0", "op_name holds no refs to expand"),
         (["input_refs"], "expand_columns.0", "input_refs holds no refs to expand"),
         (["summary.weave.status"], "expand_columns.0", "summary.weave.status holds no refs to expand"),

@@ -27,7 +27,7 @@ def stored(database: Database) -> Stored:
     async def read(project_id: str = PROJECT) -> dict[str, Any]:
         found = {}
         async for document in database.calls.find({"project_id": project_id}).sort("started_at", 1):
-            texts = {name: codec.loads(text.encode()) for name, text in document["json"].items()}
+            texts = {name: codec.loads(text.encode()) for name, text in document.get("json", {}).items()}
             found[document["id"]] = document | texts
         return found
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 NOON = 1_769_860_800_000_000_000
@@ -87,12 +89,41 @@ def body(*spans: Span, resource: Mapping[str, object] | None = None) -> bytes:
     return request(*spans, resource=resource).SerializeToString()
 
 
-def otlp_json(message: ExportTraceServiceRequest) -> Any:
+def log(
+    name: str, attributes: Mapping[str, object] | None = None, at_span: int = 0, body: object = None, **changes: Any
+) -> LogRecord:
+    """Return a log record at noon with an event's name; it refers to a span, or to none."""
+    plain: dict[str, Any] = {
+        "time_unix_nano": NOON,
+        "event_name": name,
+        "body": any_value(body),
+        "trace_id": bytes.fromhex(TRACE) if at_span else b"",
+        "span_id": bytes.fromhex(span_id(at_span)) if at_span else b"",
+        "attributes": pairs(attributes or {}),
+    }
+    return LogRecord(**(plain | changes))
+
+
+def logs_request(*records: LogRecord, resource: Mapping[str, object] | None = None) -> ExportLogsServiceRequest:
+    """Return a request with the log records of one program."""
+    found = ExportLogsServiceRequest()
+    resource_logs = found.resource_logs.add()
+    resource_logs.resource.attributes.extend(pairs(resource or {}))
+    resource_logs.scope_logs.add().log_records.extend(records)
+    return found
+
+
+def logs_body(*records: LogRecord, resource: Mapping[str, object] | None = None) -> bytes:
+    """Return the protobuf bytes of such a request."""
+    return logs_request(*records, resource=resource).SerializeToString()
+
+
+def otlp_json(message: ExportTraceServiceRequest | ExportLogsServiceRequest) -> Any:
     """Return a message in OTLP's JSON, which differs from protobuf's by hexadecimal ids and numeric enums."""
     whole = json_format.MessageToDict(message, use_integers_for_enums=True)
-    for resource_spans in whole.get("resourceSpans", []):
-        for scope_spans in resource_spans["scopeSpans"]:
-            for one in scope_spans.get("spans", []):
+    for of_resource in [*whole.get("resourceSpans", []), *whole.get("resourceLogs", [])]:
+        for of_scope in [*of_resource.get("scopeSpans", []), *of_resource.get("scopeLogs", [])]:
+            for one in [*of_scope.get("spans", []), *of_scope.get("logRecords", [])]:
                 for holder in (one, *one.get("links", [])):
                     for name in ("traceId", "spanId", "parentSpanId"):
                         if name in holder:

@@ -259,6 +259,8 @@ def test_model_details_are_stored_with_the_span(attributes: dict[str, object], n
         ({"wandb.is_turn": True}, 0, None, False),
         ({"gcp.vertex.agent.session_id": "t"}, 9, "t", True),
         ({"session.id": "t"}, 0, "t", True),
+        ({"wandb.thread_id": "t" * 1025}, 0, None, False),
+        ({"wandb.thread_id": "t" * 1025, "session.id": "s"}, 0, "s", True),
         ({"session.id": "t"}, 9, "t", False),
         ({"gen_ai.conversation.id": 7}, 0, "7", True),
         ({"traceloop.association.properties.session_id": "t"}, 0, "t", True),
@@ -398,7 +400,6 @@ def test_end_before_the_start_is_kept() -> None:
     [
         ({"." * 64: 1}, "has 64 dots; the limit is 63"),
         ({"a": [True] * 200_001}, "has 200,001 values; the limit is 200,000"),
-        ({"wandb.thread_id": "t" * 1025}, "1,025 characters; the limit is 1,024"),
         ({"wandb.display_name": "n" * 1025}, "1,025 characters; the limit is 1,024"),
         ({"input.value": "weave-trace-internal:///x"}, "weave-trace-internal"),
     ],

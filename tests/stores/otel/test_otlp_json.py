@@ -7,7 +7,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from stores.errors import BadInputError
 from stores.otel import otlp_json, protobuf
-from stores.otel.spans import Origin, Projects, Undecoded, undecoded_spans
+from stores.otel.spans import Origin, Projects, Undecoded, undecoded_records
 from tests.stores.otel.messages import NOON, TRACE, failed, pairs, request, span, span_id
 from tests.stores.otel.messages import otlp_json as as_json
 
@@ -34,7 +34,7 @@ FULL.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=pairs({"x": 3}
 
 
 def undecoded(whole: object, given: str | None = "acme/spans") -> list[Undecoded[object]]:
-    return list(undecoded_spans(otlp_json.parts_of(whole), Projects(given)))
+    return list(undecoded_records(otlp_json.parts_of(whole), Projects(given)))
 
 
 def spans_of(whole: object) -> list[Any]:
@@ -54,7 +54,7 @@ def test_protobuf_and_json_give_the_same_spans() -> None:
     by.scope.MergeFrom(InstrumentationScope(attributes=pairs({"a.b": 1}), dropped_attributes_count=5))
     sent = message.SerializeToString()
 
-    by_protobuf = list(undecoded_spans(protobuf.parts_of(sent), Projects()))
+    by_protobuf = list(undecoded_records(protobuf.parts_of(sent), Projects()))
     by_json = undecoded(as_json(message), None)
 
     assert [one.origin for one in by_json] == [one.origin for one in by_protobuf]

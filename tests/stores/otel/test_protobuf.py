@@ -26,7 +26,7 @@ def test_every_span_is_found_with_its_resource_and_scope() -> None:
 
     parts = protobuf.parts_of(sent)
 
-    found = [[message for message, _size in part.spans] for part in parts]
+    found = [[message for message, _size in part.records] for part in parts]
     assert found == [[one.SerializeToString() for one in spans] for spans in ([span(1), span(2)], [span(3)], [span(4)])]
     assert parts[0].resource is parts[1].resource
     assert [part.resource.decode() for part in parts] == [
@@ -42,7 +42,7 @@ def test_unknown_fields_are_skipped() -> None:
 
     [part] = protobuf.parts_of(sent)
 
-    assert list(part.spans) == [(b"span", 4)]
+    assert list(part.records) == [(b"span", 4)]
 
 
 def test_truncated_body_is_refused_at_any_position() -> None:

@@ -16,7 +16,7 @@ from stores.input_checks import MAX_NAME
 from stores.otel import Exported, OtelStore, protobuf
 from stores.otel import otlp_json as json_form
 from stores.otel.mapping import MAX_VALUES
-from stores.otel.spans import Projects, undecoded_spans
+from stores.otel.spans import Projects, undecoded_records
 from stores.paging import PageRequest
 from stores.query import Query
 from tests.stores.otel.conftest import PROJECT, Stored
@@ -28,7 +28,7 @@ async def test_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stor
         body(span(1), span(2, {"." * 64: 1}), span(3, span_id=b"\0" * 8), span(4, parent=2)), Projects(PROJECT)
     )
 
-    assert exported.rejected_spans == 2
+    assert exported.rejected == 2
     assert exported.error_message == (
         f"span 0000000000000002 (step 2): the key {'.' * 64!r}… has 64 dots; the limit is 63; "
         "a span: span_id is all zeros, which is not a valid id"
@@ -59,7 +59,7 @@ async def test_first_20_reasons_are_reported(otel: OtelStore) -> None:
     )
 
     reasons = exported.error_message.split("; ")
-    assert (exported.rejected_spans, len(reasons), reasons[-1]) == (22, 2 * 20 + 1, "...")
+    assert (exported.rejected, len(reasons), reasons[-1]) == (22, 2 * 20 + 1, "...")
 
 
 async def test_repeated_span_replaces_itself(otel: OtelStore, stored: Stored) -> None:
@@ -132,7 +132,7 @@ async def test_spans_are_routed_to_the_projects_of_their_resources(otel: OtelSto
 
     exported = await otel.export_protobuf(both.SerializeToString(), Projects())
 
-    assert exported.rejected_spans == 1
+    assert exported.rejected == 1
     assert "wandb.entity and wandb.project: 'acme/a:b' is not a project id" in exported.error_message
     assert (list(await stored("otel/one")), list(await stored("acme/two"))) == ([span_id(1)], [span_id(2)])
 
@@ -144,7 +144,7 @@ async def test_json_uses_the_same_path(otel: OtelStore, stored: Stored) -> None:
     by_json = await stored()
     await otel.export_protobuf(message.SerializeToString(), Projects(PROJECT), "ada")
 
-    assert exported.rejected_spans == 1
+    assert exported.rejected == 1
     assert by_json == await stored()
     assert by_json[span_id(1)]["wb_user_id"] == "ada"
 
@@ -179,7 +179,7 @@ async def test_large_requests_are_stored_in_chunks(otel: OtelStore, stored: Stor
         body(*spans, span(8, {"input.value": large * 20}), span(9, {"input.value": large * 2})), Projects(PROJECT)
     )
 
-    assert exported.rejected_spans == 2
+    assert exported.rejected == 2
     too_large_to_decode, too_large_to_store = exported.error_message.split("; span")
     assert "a span: it has 20,000," in too_large_to_decode
     assert "; the limit is 8,388,608. Keep large" in too_large_to_decode
@@ -194,7 +194,7 @@ async def test_span_has_the_same_size_limit_in_json(otel: OtelStore, stored: Sto
 
     exported = await otel.export_json(otlp_json(request(*spans)), Projects(PROJECT))
 
-    assert exported.rejected_spans == 1
+    assert exported.rejected == 1
     assert exported.error_message.startswith("a span: it has 20,000,")
     assert "; the limit is 8,388,608. Keep large" in exported.error_message
     assert list(await stored()) == [span_id(2)]
@@ -213,7 +213,7 @@ async def test_data_repeated_in_every_span_is_small(what: str, form: str, otel: 
     else:
         exported = await otel.export_protobuf(whole.SerializeToString(), Projects(PROJECT))
 
-    assert exported.rejected_spans == 2
+    assert exported.rejected == 2
     assert exported.reasons[0].startswith(f"a span: its {what} has 70,0")
     assert "the limit is 65,536" in exported.reasons[0]
     assert list(await stored()) == [span_id(3)]
@@ -241,7 +241,7 @@ def test_resource_is_decoded_once_for_all_its_scopes(form: str, monkeypatch: pyt
     sent = whole.SerializeToString()
 
     parts: list[Any] = json_form.parts_of(otlp_json(whole)) if form == "json" else protobuf.parts_of(sent)
-    spans: list[Any] = list(undecoded_spans(parts, projects))
+    spans: list[Any] = list(undecoded_records(parts, projects))
 
     assert len(spans) == 4
     assert projects.read == [{"service.name": "one"}, {"service.name": "two"}]
@@ -270,7 +270,7 @@ async def test_rejected_request_does_not_block_others(database: Database, stored
 
     assert calls.waiting == [1]
     assert list(await stored()) == [span_id(1)]
-    assert (await calls.requests[0]).rejected_spans == 8_000
+    assert (await calls.requests[0]).rejected == 8_000
 
 
 async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Stored) -> None:
@@ -283,7 +283,7 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
     )
     await otel.export_protobuf(body(span(3, {"a": half, "b": half}, events=events)), Projects(PROJECT))
 
-    assert exported.rejected_spans == 0
+    assert exported.rejected == 0
     first, second, third = (await stored()).values()
     nested = first["attributes"]["otel_span"]["attributes"]
     assert (len(nested["a"]), nested["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
@@ -305,7 +305,7 @@ async def test_malformed_span_alone_is_rejected(otel: OtelStore, stored: Stored)
 
     exported = await otel.export_protobuf(whole.replace(b"?!", b"\xff\xfe"), Projects(PROJECT))
 
-    assert exported.rejected_spans == 1
+    assert exported.rejected == 1
     assert exported.error_message.startswith("a span: it cannot be decoded")
     assert list(await stored()) == [span_id(1)]
 
@@ -318,5 +318,5 @@ async def test_project_and_user_names_are_validated(otel: OtelStore) -> None:
 
 
 async def test_empty_request_stores_nothing(otel: OtelStore, database: Database) -> None:
-    assert (await otel.export_protobuf(b"", Projects())).rejected_spans == 0
+    assert (await otel.export_protobuf(b"", Projects())).rejected == 0
     assert await database.projects.count_documents({}) == 0

@@ -22,6 +22,6 @@ def tables(database: Database) -> TablesStore:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set chunks of 2 to 8 rows, so that few rows make many chunks."""
-    monkeypatch.setattr(documents, "MIN_ROWS", 2)
-    monkeypatch.setattr(documents, "MAX_ROWS", 8)
+    monkeypatch.setattr(documents, "MIN_CHUNK_ROWS", 2)
+    monkeypatch.setattr(documents, "MAX_CHUNK_ROWS", 8)
     monkeypatch.setattr(documents, "_END_EVERY", 4)

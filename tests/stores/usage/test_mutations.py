@@ -8,7 +8,7 @@ import pytest
 
 from stores.otel import usage as span_usage
 from stores.otel.usage import usage_of_stored
-from stores.senders.attributes import OTHER_USAGE, PARTS
+from stores.senders.attributes import OTHER_USAGE, PARTS, STORED_LAYOUT
 from stores.usage import rules
 from stores.usage.entries import kept_entry
 from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule, SpanRule, rule_of
@@ -139,12 +139,12 @@ def test_each_span_rule_flag_affects_a_spans_usage(spans: list[Case], monkeypatc
 
 
 def test_each_usage_attribute_affects_a_spans_usage(spans: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = span_usage._STORED_LAYOUT
+    layout = STORED_LAYOUT
     undecided = []
     for name, keys in (PARTS | OTHER_USAGE).items():
         for key in keys:
             left = [candidate for candidate in layout.found[name] if candidate.key != key]
-            monkeypatch.setattr(span_usage, "_STORED_LAYOUT", replace(layout, found={**layout.found, name: left}))
+            monkeypatch.setattr(span_usage, "STORED_LAYOUT", replace(layout, found={**layout.found, name: left}))
             if not _is_misread(spans):
                 undecided.append((name, key))
 

@@ -1,0 +1,149 @@
+"""Values of calls by name, as queries name them: columns, paths into JSON, and fields of the newest feedback."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from stores.calls import CallsFilter, Expansion
+from stores.calls.feedback import conditions
+from stores.calls.feedback.sort import NewestFeedbackTable
+from stores.calls.fields import CALL_FIELDS, TOTAL_COST
+from stores.calls.list_query import CallsQuery, cost_stages
+from stores.costs import Prices, pricing_of_found
+from stores.database import Database
+from stores.database.transactions import Session
+from stores.errors import BadInputError
+from stores.input_checks import check_count
+from stores.query import Query
+from stores.query.fields import Access, Kind
+from stores.query.text_expressions import Expression, is_type, let_v, switch
+from stores.query.value_expressions import path_expression
+
+Pipeline = list[dict[str, Any]]
+
+MAX_FIELDS: Final = 20
+"""Maximum fields of one request."""
+
+MAX_TEXT: Final = 500
+"""Characters of a text that tell groups apart; longer texts with an equal start count together."""
+
+START: Final = "start"
+"""Key of a group's value that is the start of longer texts."""
+
+NESTED: Final[Expression] = {"nested": True}
+"""Group of all objects, and of lists in lists."""
+
+_V: Final = "$$v"
+_MAX_FEEDBACK_BYTES: Final = 5_000_000
+"""Bytes of the found call ids in a pipeline, which contains them twice; MongoDB accepts 16 MiB."""
+
+
+class CallValues:
+    """The values of named fields of calls.
+
+    Args:
+        names: distinct field names, as queries accept them.
+        argument: the argument that contains the names, for errors.
+
+    Raises:
+        BadInputError: a name is unknown, repeated, or that of a whole JSON object; or there are too many.
+    """
+
+    def __init__(self, names: Sequence[str], argument: str) -> None:
+        check_count(len(names), MAX_FIELDS, "fields", argument)
+        self.names = tuple(names)
+        self._feedback = NewestFeedbackTable(CALL_FIELDS)
+        self.accesses: list[Access] = []
+        for position, name in enumerate(names):
+            at = f"{argument}.{position}"
+            try:
+                access = self._feedback[name]
+            except BadInputError as error:
+                raise error.prefixed(at) from None
+            if any(access.stored_path == other.stored_path for other in self.accesses):
+                raise BadInputError(f"{name[:100]} is named twice; name it once", at)
+            if access.is_whole_json and access.field.is_object:
+                raise BadInputError(
+                    f"{name} is always an object; name a value in it, such as {name}.name. callsPaths lists the paths",
+                    at,
+                )
+            self.accesses.append(access)
+
+    @property
+    def needs_cost(self) -> bool:
+        """True if a field is the cost of a call, which depends on prices."""
+        return any(access.field is TOTAL_COST for access in self.accesses)
+
+    async def stages(
+        self,
+        database: Database,
+        project_id: str,
+        found: Sequence[dict[str, Any]],
+        prices: Prices | None,
+        session: Session,
+    ) -> Pipeline:
+        """Build the stages that return the calls of `found` with the costs and feedback that the fields need."""
+        prequeries = self._feedback.prequeries
+        results = await conditions.run_prequeries(
+            database.feedback, project_id, prequeries, _MAX_FEEDBACK_BYTES, session
+        )
+        return self._feedback.lookups(database, project_id, [*found, *cost_stages(prices)], results)
+
+
+@asynccontextmanager
+async def matching_calls(
+    database: Database,
+    project_id: str,
+    values: CallValues,
+    calls_filter: CallsFilter | None,
+    query: Query | None,
+    expansion: Expansion | None = None,
+) -> AsyncIterator[tuple[Pipeline, Session]]:
+    """Provide the stages that return the matching calls with what `values` needs, and the snapshot session to use."""
+    search = CallsQuery(database, project_id, calls_filter, query, expansion=expansion)
+    async with search.compiled() as found, _session(database, found.session) as session:
+        if not values.needs_cost:
+            yield await values.stages(database, project_id, found.stages, None, session), session
+            return
+        pricing = pricing_of_found(database, project_id, found.stages, session, Prices.total_cost_expression)
+        async with pricing as prices:
+            yield await values.stages(database, project_id, found.stages, prices, session), session
+
+
+@asynccontextmanager
+async def _session(database: Database, session: Session | None) -> AsyncIterator[Session]:
+    if session:
+        yield session
+        return
+    async with database.snapshot_session() as own:
+        yield own
+
+
+def value_of(access: Access) -> Expression:
+    """Build the stored value of a field; missing or null if there is none."""
+    return path_expression(access)
+
+
+def may_be_list(access: Access) -> bool:
+    """Return True if some calls may have a list in a field."""
+    return access.field.kind is Kind.JSON
+
+
+def group_keys(access: Access) -> Expression:
+    """Build the group of a call's value, or the list of groups of the members of a list; null without a value."""
+    value = value_of(access)
+    if not may_be_list(access):
+        return _group_key(value) if access.is_text else {"$ifNull": [value, None]}
+    members = {"$setUnion": [{"$map": {"input": "$$list", "in": _group_key("$$this")}}]}
+    present = {"$filter": {"input": members, "cond": {"$ne": ["$$this", None]}}}
+    one = {"$cond": [{"$isArray": "$$list"}, present, _group_key("$$list")]}
+    return {"$let": {"vars": {"list": value}, "in": one}}
+
+
+def _group_key(value: Expression) -> Expression:
+    start = {"$substrCP": [_V, 0, MAX_TEXT]}
+    # The bytes of a text are stored; its characters are counted.
+    long = {"$and": [{"$gt": [{"$strLenBytes": _V}, MAX_TEXT]}, {"$gt": [{"$strLenCP": _V}, MAX_TEXT]}]}
+    text = {"$cond": [long, {START: start}, _V]}
+    nested = {"$or": [is_type(_V, "object"), {"$isArray": [_V]}]}
+    return let_v(value, switch((is_type(_V, "string"), text), (nested, NESTED), default={"$ifNull": [_V, None]}))

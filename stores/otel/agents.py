@@ -1,0 +1,459 @@
+"""Events of coding agents (Claude Code, Codex), which become calls: a trace of each prompt of a session.
+
+An event becomes a span with the names of the GenAI conventions, so that `mapping` reads it like any other span. Ids are
+digests of the session and of what the event names, so events that are sent again or in another order change nothing.
+An event without a prompt's id belongs to the last prompt of its session that came before it.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from stores.calls import CallEnd, CallsStore, RankedPart
+from stores.calls.documents import key_fields, part_update, stored_part
+from stores.calls.store import upsert, write_upserts
+from stores.concurrency.time_slices import cooperative
+from stores.database import Database, Document
+from stores.errors import BadInputError, StoreError
+from stores.input_checks import MAX_NAME
+from stores.otel.logs import LogRecord, derived_id
+from stores.otel.mapping import call_of
+from stores.otel.spans import CLIENT, ERROR, Attributes, Origin, Span
+
+_INTERNAL: Final = 1
+_FIRST_FAILURE: Final = 400
+_MAX_MILLISECONDS: Final = 10**10
+_MAX_CALLS: Final = 10_000
+"""Limit on calls of a prompt of which the starts are set."""
+
+_MAX_PROMPTS: Final = 1_000
+"""Limit on prompts of a session that are read to place the events of one request."""
+
+_ATTEMPTS: Final = 3
+
+_PROMPT_RANK: Final = 1 << 62
+"""Rank of the start that a prompt states, above those that other events of the prompt imply."""
+
+_ACCEPTED: Final = ("accept", "approved")
+_REDACTED: Final = ("<REDACTED>", "[REDACTED]")
+_HELPERS: Final = ("generate_session_title", "prompt_suggestion", "away_summary", "tool_use_summary_generation")
+"""Sources of requests whose response is not the answer to the prompt."""
+
+
+class Agent(NamedTuple):
+    """A coding agent: its names, the attributes that identify session and prompt, and those that have GenAI names."""
+
+    name: str
+    provider: str
+    session: str
+    prompt: str | None
+    renamed: dict[str, str]
+
+
+_COMMON: Final = {"tool_name": "gen_ai.tool.name", "error_type": "error.type", "model": "gen_ai.request.model"}
+AGENTS: Final = {
+    "claude_code": Agent(
+        "Claude Code",
+        "anthropic",
+        "session.id",
+        "prompt.id",
+        _COMMON
+        | {
+            "input_tokens": "gen_ai.usage.input_tokens",
+            "output_tokens": "gen_ai.usage.output_tokens",
+            "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
+            "cache_creation_tokens": "gen_ai.usage.cache_creation.input_tokens",
+            "cost_usd": "gen_ai.usage.cost",
+            "request_id": "gen_ai.response.id",
+            "status_code": "http.response.status_code",
+            "tool_use_id": "gen_ai.tool.call.id",
+            "tool_input": "gen_ai.tool.call.arguments",
+        },
+    ),
+    "codex": Agent(
+        "Codex",
+        "openai",
+        "conversation.id",
+        None,
+        _COMMON
+        | {
+            "conversation.id": "gen_ai.conversation.id",
+            "user.account_id": "user.id",
+            "input_token_count": "gen_ai.usage.input_tokens",
+            "output_token_count": "gen_ai.usage.output_tokens",
+            "cached_token_count": "gen_ai.usage.cache_read.input_tokens",
+            "cache_write_token_count": "gen_ai.usage.cache_creation.input_tokens",
+            "reasoning_token_count": "gen_ai.usage.reasoning.output_tokens",
+            "call_id": "gen_ai.tool.call.id",
+            "arguments": "gen_ai.tool.call.arguments",
+            "output": "gen_ai.tool.call.result",
+        },
+    ),
+}
+"""Agents by the first part of their events' names."""
+
+_OF_PROMPT: Final = frozenset(
+    {"session.id", "conversation.id", "user.id", "user.email", "user.account_uuid", "user.account_id"}
+    | {"organization.id", "terminal.type", "app.version"}
+)
+"""Attributes that every event of a prompt has."""
+
+
+@dataclass(slots=True)
+class AgentEvent:
+    """One event of an agent's session, at nanoseconds since the epoch."""
+
+    origin: Origin
+    agent: Agent
+    kind: str
+    at: int
+    session: str
+    prompt: str | None
+    attributes: Attributes
+
+    @property
+    def is_prompt(self) -> bool:
+        """True if it starts a prompt."""
+        return self.kind == "user_prompt"
+
+    @property
+    def started_at(self) -> int:
+        """Start of what ended with the event, in nanoseconds since the epoch."""
+        return max(self.at - self._number("duration_ms") * 1_000_000, 0)
+
+    @property
+    def failure(self) -> str | None:
+        """The error of what ended with the event; None if it succeeded."""
+        read = self.attributes.get
+        status = self._number("status_code") or self._number("http.response.status_code")
+        stated = read("error.message") or read("error")
+        if self.kind == "api_error" or stated or status >= _FIRST_FAILURE:
+            return str(stated or f"the request failed with status {status}")
+        if str(read("success", "true")).lower() == "false":
+            return str(read("error_type") or "the tool failed")
+        return None
+
+    def _number(self, name: str) -> int:
+        value = self.attributes.get(name)
+        try:
+            number = int(float(value)) if isinstance(value, int | float | str) else 0
+        except (ValueError, OverflowError):
+            return 0
+        return min(max(number, 0), _MAX_MILLISECONDS)
+
+
+class Prompt(NamedTuple):
+    """A prompt of a session: its time in microseconds since the epoch, and the ids of its trace and its call."""
+
+    at: int
+    trace_id: str
+    call_id: str
+
+
+_Session = tuple[str, str, str]
+"""Project, name of the agent, and id of the session."""
+
+
+def event_of(record: LogRecord, origin: Origin) -> AgentEvent | None:
+    """Return the event in a record; None if it is of no agent.
+
+    Raises:
+        BadInputError: it names no session.
+    """
+    for name in record.names:
+        first, _, kind = name.partition(".")
+        if kind and (agent := AGENTS.get(first)):
+            break
+    else:
+        return None
+    session = record.attributes.get(agent.session)
+    if not isinstance(session, str) or not 0 < len(session) <= MAX_NAME:
+        raise BadInputError(f"{name[:100]} has no {agent.session} of 1 to {MAX_NAME:,} characters")
+    prompt = record.attributes.get(agent.prompt) if agent.prompt else None
+    prompt = prompt if isinstance(prompt, str) and prompt else None
+    return AgentEvent(origin, agent, kind, record.at, session, prompt, record.attributes)
+
+
+async def _place(database: Database, events: Sequence[AgentEvent]) -> list[Prompt]:
+    """Return the prompt of each event."""
+    placed: list[Prompt | None] = [None if event.prompt is None else _named(event, event.prompt) for event in events]
+    sessions: dict[_Session, list[int]] = defaultdict(list)
+    for position, event in enumerate(events):
+        if event.prompt is None:
+            sessions[_session_of(event)].append(position)
+    for session, positions in sessions.items():
+        ends = [events[position].started_at // 1000 for position in positions]
+        known = {prompt.call_id: prompt for prompt in await _stored_prompts(database, session, min(ends), max(ends))}
+        for event in events:
+            if event.is_prompt and _session_of(event) == session:
+                prompt = _own_prompt(event)
+                known[prompt.call_id] = prompt
+        prompts = sorted(known.values())
+        for position in positions:
+            event = events[position]
+            if event.is_prompt:
+                placed[position] = _own_prompt(event)
+                continue
+            index = bisect_right(prompts, event.started_at // 1000, key=lambda prompt: prompt.at)
+            placed[position] = prompts[index - 1] if index else _named(event, "")
+    return [prompt for prompt in placed if prompt]
+
+
+def _session_of(event: AgentEvent) -> _Session:
+    return event.origin.project_id, event.agent.name, event.session
+
+
+def _own_prompt(event: AgentEvent) -> Prompt:
+    """Return the prompt that an event starts."""
+    return _named(event, event.prompt or f"@{event.at}")
+
+
+def _named(event: AgentEvent, name: str) -> Prompt:
+    of = event.agent.name, event.session, name
+    return Prompt(event.at // 1000, derived_id(32, *of), derived_id(16, *of))
+
+
+def _op_name(agent_name: str) -> str:
+    return f"invoke_agent {agent_name}"
+
+
+async def _stored_prompts(database: Database, session: _Session, first: int, last: int) -> list[Prompt]:
+    """Return the prompts of a session in a time range, and the last one before it."""
+    project_id, agent_name, session_id = session
+    match: Document = {
+        "project_id": project_id,
+        # A deleted prompt still has its events; naming both values lets MongoDB use the index.
+        "visible": {"$in": [True, False]},
+        "turn_of": session_id,
+        "op_name": _op_name(agent_name),
+        "id": {"$ne": derived_id(16, agent_name, session_id, "")},
+    }
+    fields = dict.fromkeys(("started_at", "trace_id", "id"), 1)
+    before = database.calls.find(match | {"started_at": {"$lte": first}}, fields).sort("started_at", -1).limit(1)
+    within = database.calls.find(match | {"started_at": {"$gt": first, "$lte": last}}, fields).limit(_MAX_PROMPTS)
+    return [
+        Prompt(row["started_at"], row["trace_id"], row["id"])
+        for cursor in (before, within)
+        for row in await cursor.to_list(None)
+    ]
+
+
+async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
+    """Store the calls that events state; return the error of each event that is no valid call."""
+    prompts: list[Prompt] = []
+    errors: list[StoreError | None] = [None] * len(events)
+    for _ in range(_ATTEMPTS):
+        placed = await _place(calls.database, events)
+        if placed == prompts:
+            break
+        # A prompt that another request stored meanwhile may be closer, so a second look follows each write.
+        prompts = placed
+        parts: list[RankedPart] = []
+        async for position in cooperative(range(len(events))):
+            try:
+                parts += _parts_of(events[position], prompts[position], wb_user_id)
+            except StoreError as error:
+                errors[position] = error
+        await calls.write_ranked(parts)
+        if all(event.prompt for event in events):
+            break
+    changed = await _adopt(calls, events)
+    changed |= {
+        (event.origin.project_id, prompt)
+        for event, prompt in zip(events, prompts, strict=True)
+        if event.agent.prompt is None
+    }
+    for project_id, prompt in changed:
+        await _start_requests(calls, project_id, prompt)
+    return errors
+
+
+def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iterator[RankedPart]:
+    # The prompt of an event that names none may change later, so the attributes of its call do not name one either.
+    call = _call_of(event, prompt if event.prompt else _named(event, ""))
+    if call is None and not event.is_prompt:
+        return
+    yield from _parts_of_root(event, prompt, wb_user_id, has_failed=bool(call and call.status_code == ERROR))
+    if call is None:
+        return
+    start, end = call_of(call, event.origin, wb_user_id)
+    start.trace_id, start.parent_id = prompt.trace_id, prompt.call_id
+    rank = int(event.kind != "tool_decision")
+    if event.kind != "assistant_response":
+        yield RankedPart.of_start(stored_part(start), rank)
+    if end:
+        part = stored_part(end)
+        if event.kind != "assistant_response":
+            yield RankedPart.of_end(part, rank)
+        if end.output:
+            yield RankedPart.of_output(part, rank)
+
+
+def _parts_of_root(
+    event: AgentEvent, prompt: Prompt, wb_user_id: str | None, *, has_failed: bool
+) -> Iterator[RankedPart]:
+    read = event.attributes.get
+    states_output = event.kind == "assistant_response" and read("query_source") not in _HELPERS
+    own = {
+        **(event.attributes if event.is_prompt else {key: read(key) for key in _OF_PROMPT if key in event.attributes}),
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": event.agent.name,
+        **(_message("input", "user", read("prompt")) if event.is_prompt else {}),
+        **(_message("output", "assistant", read("response")) if states_output else {}),
+    }
+    started_at = event.at if event.is_prompt else event.started_at
+    root = _span(event, _op_name(event.agent.name), prompt, own, (started_at, event.at), prompt.call_id)
+    start, end = call_of(root, event.origin, wb_user_id)
+    yield RankedPart.of_start(stored_part(start), _PROMPT_RANK if event.is_prompt else -(started_at // 1000))
+    if end:
+        output = end.output
+        end.summary = {"status_counts": {"error": 1}} if has_failed else {}
+        part = stored_part(end)
+        yield RankedPart.of_end(part, int(has_failed))
+        if output:
+            yield RankedPart.of_output(part, event.at)
+
+
+def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
+    """Return the span of a request or a tool; None if the event tells only that the prompt goes on."""
+    read, kind, agent = event.attributes.get, event.kind, event.agent
+    if kind == "tool_result" or (kind == "tool_decision" and not str(read("decision")).startswith(_ACCEPTED)):
+        failure = event.failure if kind == "tool_result" else f"the tool was not allowed to run: {read('decision')}"
+        key = read("tool_use_id") or read("call_id") or f"{event.at} {read('event.sequence')}"
+        # Without the tool's input, its parameters say what it was to do.
+        inputs = {} if read("tool_input") or not read("tool_parameters") else {"tool_input": read("tool_parameters")}
+        name = f"execute_tool {read('tool_name')}"
+        own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
+        return _child(event, name, prompt, own, (event.started_at, event.at), f"tool {key}", failure)
+    is_request = kind in ("api_request", "api_error", "assistant_response")
+    if agent.prompt is None:
+        # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
+        is_request = "input_token_count" in event.attributes or bool(event.failure and kind != "tool_decision")
+    if not is_request:
+        return None
+    key = read("request_id") or f"{event.at} {read('event.sequence')}"
+    name = f"chat {read('model')}" if read("model") else "chat"
+    own = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": agent.provider,
+        **event.attributes,
+        **(_message("output", "assistant", read("response")) if kind == "assistant_response" else {}),
+    }
+    return _child(event, name, prompt, own, (event.started_at, event.at), f"request {key}", event.failure)
+
+
+def _child(
+    event: AgentEvent,
+    name: str,
+    prompt: Prompt,
+    attributes: Attributes,
+    times: tuple[int, int],
+    key: str,
+    failure: str | None,
+) -> Span:
+    # The id does not depend on a prompt that the event does not name, so that this may arrive later.
+    span = _span(
+        event, name, prompt, attributes, times, derived_id(16, *(event.agent.name, event.session, event.prompt, key))
+    )
+    span.parent_id = prompt.call_id
+    span.kind = CLIENT if key.startswith("request") else _INTERNAL
+    if failure:
+        span.status_code, span.status_message = ERROR, failure
+    return span
+
+
+def _span(
+    event: AgentEvent, name: str, prompt: Prompt, attributes: Attributes, times: tuple[int, int], span_id: str
+) -> Span:
+    renamed = event.agent.renamed
+    return Span(
+        name=name,
+        trace_id=prompt.trace_id,
+        span_id=span_id,
+        parent_id=None,
+        trace_state="",
+        kind=_INTERNAL,
+        started_at=times[0],
+        ended_at=times[1],
+        status_code=0,
+        status_message="",
+        attributes={renamed.get(key, key): value for key, value in attributes.items()},
+        events=[],
+        links=[],
+        other_fields={},
+    )
+
+
+def _message(side: str, role: str, text: object) -> Attributes:
+    """Return the attribute with a message; empty if the agent sent no text."""
+    if not isinstance(text, str) or not text or text in _REDACTED:
+        return {}
+    return {f"gen_ai.{side}.messages": [{"role": role, "parts": [{"type": "text", "content": text}]}]}
+
+
+async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[str, Prompt]]:
+    """Move calls of events without a prompt's id to prompts that arrived after them; both prompts get new ends.
+
+    Returns the prompts of which the calls changed, with their projects.
+    """
+    adopting: set[tuple[str, Prompt]] = set()
+    for event in events:
+        if not event.is_prompt:
+            continue
+        prompt, missing = _own_prompt(event), _named(event, "")
+        others = [
+            other
+            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at - 1, 1 << 62)
+            if other.call_id != prompt.call_id
+        ]
+        before = max((other for other in others if other.at <= prompt.at), default=missing)
+        after = min((other.at for other in others if other.at > prompt.at), default=1 << 62)
+        project_id = event.origin.project_id
+        await calls.database.ensure_projects_listed({project_id})
+        children = _children(project_id, before) | {
+            "started_at": {"$gte": prompt.at, "$lt": after},
+            "attributes.otel_span.attributes.prompt.id": {"$exists": False},
+        }
+        moved = {"$set": {"trace_id": prompt.trace_id, "parent_id": prompt.call_id}}
+        if (await calls.database.calls.update_many(children, moved)).modified_count:
+            for changed in (before, prompt):
+                await _end_with_calls(calls, project_id, changed, is_missing=changed == missing)
+            if event.agent.prompt is None:
+                adopting |= {(project_id, before), (project_id, prompt)}
+    return adopting
+
+
+def _children(project_id: str, prompt: Prompt) -> Document:
+    return {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": prompt.call_id}
+
+
+async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *, is_missing: bool) -> None:
+    """End a prompt with the last of its calls; delete one without calls that only stood for a missing prompt."""
+    latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
+    stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
+    rows = await calls.database.calls.aggregate(stages).to_list(None)
+    if not rows and is_missing:
+        await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
+        return
+    row = rows[0] if rows else {}
+    summary = {"status_counts": {"error": 1}} if row.get("exception") else {}
+    end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
+    await calls.write_parts([RankedPart.of_end(stored_part(end)).part])  # unlike a ranked end, it may come earlier
+
+
+async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) -> None:
+    """Set the starts of a prompt's model calls: Codex states none, so each starts when the call before it ended."""
+    fields = dict.fromkeys(("id", "op_name", "started_at", "ended_at", "status"), 1)
+    rows = await calls.database.calls.find(_children(project_id, prompt), fields).limit(_MAX_CALLS).to_list(None)
+    previous, updates = prompt.at, []
+    for row in sorted(rows, key=lambda row: (row.get("ended_at", 0), row["id"])):
+        is_request = row["op_name"].startswith("chat") and row["status"] == "success"
+        if is_request and row["started_at"] != previous:
+            key = key_fields(project_id, row["id"])
+            updates.append(upsert(key, part_update({**key, "started_at": min(previous, row["ended_at"])})))
+        previous = row.get("ended_at", previous)
+    if updates:
+        await calls.database.ensure_projects_listed({project_id})
+        await write_upserts(calls.database.calls, updates)

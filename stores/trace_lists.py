@@ -1,0 +1,444 @@
+"""Lists of traces, one row per trace, and the sums over traces by which they are sorted.
+
+The head of a trace represents it: its root, or its oldest call if the root is missing. The filter and the query of a
+list apply to heads. There are two ways to read a page:
+
+- By start, an index returns the roots in order. Heads with a missing parent are searched only among the calls that
+  started between the roots of the page.
+- Other orders and conditions on any call need all traces: MongoDB groups their calls, and Python keeps the rows of the
+  page. Its sums are those of `stores.traces`: a trace whose calls may report the usage of others is read as a tree.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from stores import paging
+from stores.aggregates.usage_tree import usage_of_trace
+from stores.calls.fields import CALL_FIELDS, STATUSES, CallsFilter, Match, calls_match
+from stores.calls.list_query import CallsQuery
+from stores.concurrency.time_slices import cooperative_async
+from stores.costs import Prices, pricing_of_found
+from stores.database import Database, database_query
+from stores.database.connection import in_scan_slot
+from stores.database.driver import all_rows
+from stores.database.transactions import Session
+from stores.errors import BadInputError, ErrorsAt
+from stores.ids import check_project_id
+from stores.json.bson_copy import INT64
+from stores.paging import FirstRows, Order, Page, PageRequest, Row
+from stores.query import Query
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
+from stores.query.sort import SortBy, compile_sort
+from stores.traces import (
+    ACCUMULATORS,
+    CALLS_AND_ERRORS,
+    HEAD_COLUMNS,
+    MAX_CALLS,
+    USAGE_FIELDS,
+    head_of_trace,
+    read_traces,
+)
+from stores.usage.entries import SUM, UNCLEAR
+
+Pipeline = list[dict[str, Any]]
+
+MAX_TRACES: Final = 200_000
+"""Traces whose ids a process keeps during a read: those that pass a condition, or whose trees are needed."""
+
+MAX_OFFSET: Final = 100_000
+"""Rows that a page of traces may skip; a process reads them."""
+
+_MAX_NAMED: Final = 10_000
+"""Traces whose ids are in a pipeline; of more, the calls of all traces are grouped."""
+
+_MAX_TREES: Final = 2_000
+"""Traces that are read as trees together."""
+
+_BATCH: Final = 2_000
+"""Rows per batch of MongoDB, decoded without yielding to the event loop."""
+
+_FIRST: Final = "_first"
+"""Field of a call with the oldest of some calls of its trace."""
+
+STARTED_AT: Final = "started_at"
+TOTAL_TOKENS: Final = "total_tokens"
+TOTAL_COST: Final = "total_cost"
+_USAGE: Final = {TOTAL_TOKENS, TOTAL_COST}
+_NEEDS_TREE: Final = ("num_reporting", "is_unclear")
+
+TRACE_FIELDS: Final = FieldTable(
+    [
+        Field("name", "name", optional=False),
+        Field("status", "status", optional=False, values=STATUSES),
+        Field(STARTED_AT, STARTED_AT, Kind.TIME, optional=False),
+        Field("ended_at", "ended_at", Kind.TIME),
+        Field("latency_ms", "latency_ms", Kind.NUMBER),
+        Field("num_calls", "num_calls", Kind.NUMBER, optional=False),
+        Field("num_errors", "num_errors", Kind.NUMBER, optional=False),
+        Field(TOTAL_TOKENS, TOTAL_TOKENS, Kind.NUMBER, optional=False),
+        Field(TOTAL_COST, TOTAL_COST, Kind.NUMBER),
+    ]
+)
+"""Fields by which traces are sorted."""
+
+_NEWEST_FIRST: Final = (SortBy(STARTED_AT, descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCall:
+    """A condition on any call of a trace: one call passes both the filter and the query."""
+
+    calls_filter: CallsFilter | None = None
+    query: Query | None = None
+
+
+class IndexedTraceFields(IndexedFields):
+    """The fields of a list of traces that indexes serve: those of calls for its query, and the start for its order."""
+
+    def needs_scan(self, *arguments: object) -> bool:
+        """Return True if an argument needs all traces, or if no index serves it."""
+        return any(isinstance(each, AnyCall) for each in arguments) or super().needs_scan(*arguments)
+
+    def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
+        """Return True unless the traces are sorted by their start alone."""
+        return [key.field for key in sort_by] not in (["started_at"], ["startedAt"])
+
+
+INDEXED_TRACE_FIELDS: Final = IndexedTraceFields(CALL_FIELDS, "calls")
+
+
+async def sums_of_traces(
+    database: Database,
+    project_id: str,
+    wanted: Collection[str],
+    session: Session,
+    trace_ids: Collection[str] | None = None,
+    keeps: Callable[[Row], bool] = lambda _: True,
+) -> AsyncIterator[Row]:
+    """Yield each trace of a project, or each of some traces, with the wanted fields of `TRACE_FIELDS`.
+
+    Rows have the `trace_id`, and the `id` and the start of the head. A row that is not kept has no usage.
+
+    Raises:
+        BadInputError: if the calls have too many models or prices, or if more than `MAX_TRACES` traces, or a trace of
+            more than `MAX_CALLS` calls, need their trees.
+    """
+    match = calls_match(project_id)
+    if trace_ids is not None and len(trace_ids) <= _MAX_NAMED:
+        match |= {"trace_id": {"$in": list(trace_ids)}}
+    pricing = pricing_of_found(database, project_id, [{"$match": match}], session, Prices.call_cost_expression)
+    trees: dict[str, Row] = {}
+    async with pricing if TOTAL_COST in wanted else nullcontext() as prices:
+        stages = [{"$match": match}, *_sum_stages(wanted, prices)]
+        cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
+        while batch := await cursor.to_list(_BATCH):
+            for found in batch:
+                row = _row(found)
+                if not keeps(row):
+                    continue
+                if row.pop("is_unclear", False) and row.pop("num_reporting") > 1:
+                    trees[row["trace_id"]] = row
+                    check_number(len(trees), "have calls that may report the usage of others")
+                else:
+                    yield row
+        for some in _batches(trees.values()):
+            calls = await read_traces(
+                database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
+            )
+            for row in some:
+                usage = await usage_of_trace(calls[row["trace_id"]], prices)
+                yield row | {TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]}
+
+
+def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
+    """Build the stages that group calls by trace; usage is right unless the trace needs its tree."""
+    is_sum = {"$eq": ["$usage_scope", SUM]}
+    sums: dict[str, Any] = {
+        "head": head_of_trace(name for name in HEAD_COLUMNS if name in wanted),
+        **{name: ACCUMULATORS[name] for name in CALLS_AND_ERRORS if name in wanted},
+    }
+    if not _USAGE.isdisjoint(wanted):
+        sums |= {
+            "num_calls": ACCUMULATORS["num_calls"],
+            "num_reporting": {"$sum": {"$cond": [{"$gt": ["$usage_scope", None]}, 1, 0]}},
+            "is_unclear": {"$max": {"$eq": ["$usage_scope", UNCLEAR]}},
+            TOTAL_TOKENS: {"$sum": {"$cond": [is_sum, 0, {"$sum": "$usage.total_tokens"}]}},
+        }
+    stages: Pipeline = [{"$group": {"_id": "$trace_id"} | sums}]
+    if prices:
+        cost = {"$cond": [is_sum, None, prices.call_cost_expression()]}
+        stages[0]["$group"] |= {TOTAL_COST: {"$sum": cost}}
+        # The sum of nulls alone is the integer 0.
+        is_priced = {"$eq": [{"$type": f"${TOTAL_COST}"}, "decimal"]}
+        stages.append({"$set": {TOTAL_COST: {"$cond": [is_priced, {"$toDouble": f"${TOTAL_COST}"}, None]}}})
+    return stages
+
+
+def _row(found: Row) -> Row:
+    row: Row = found.pop("head")
+    del row["rank"]
+    row |= found
+    row["trace_id"] = row.pop("_id")
+    if TOTAL_TOKENS in row:
+        row[TOTAL_TOKENS] = int(min(row[TOTAL_TOKENS], INT64 - 1))
+    return row
+
+
+def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """Split traces into batches that are read together."""
+    batch: list[Row] = []
+    num_calls = 0
+    for row in rows:
+        if batch and (num_calls + row["num_calls"] > MAX_CALLS or len(batch) == _MAX_TREES):
+            yield batch
+            batch, num_calls = [], 0
+        batch.append(row)
+        num_calls += row["num_calls"]
+    if batch:
+        yield batch
+
+
+def check_number(number: int, reason: str) -> None:
+    """Check the number of traces that a process keeps.
+
+    Raises:
+        BadInputError: if it exceeds `MAX_TRACES`.
+    """
+    if number > MAX_TRACES:
+        raise BadInputError(
+            f"more than {MAX_TRACES:,} traces {reason}, the limit of this list; narrow the filter, for example to a "
+            "time range, or sort by started_at",
+            "filter",
+        )
+
+
+class TraceListsStore:
+    """Lists of the traces of one project, derived from its visible calls in MongoDB.
+
+    Rows are those of `TracesStore`.
+    """
+
+    indexed = INDEXED_TRACE_FIELDS
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @in_scan_slot()
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+        any_call: AnyCall | None = None,
+    ) -> Page:
+        """Return a page of traces whose heads pass the filter and the query; by default the newest come first.
+
+        Raises:
+            BadInputError: if the filter, the query, the sort, the offset or the cursor is invalid, or if too many
+                traces must be kept.
+        """
+        check_project_id(project_id)
+        if request.offset > MAX_OFFSET:
+            raise BadInputError(
+                f"{request.offset:,} exceeds the limit of {MAX_OFFSET:,} traces; continue by cursor instead", "offset"
+            )
+        order = _order(sort_by or _NEWEST_FIRST)
+        async with self.database.snapshot_session() as session:
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call)
+            return await traces.page(order, request)
+
+    @in_scan_slot()
+    @database_query
+    async def count(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
+        any_call: AnyCall | None = None,
+    ) -> int:
+        """Count the traces whose heads pass the filter and the query."""
+        check_project_id(project_id)
+        async with self.database.snapshot_session() as session:
+            return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count()
+
+
+def _order(sort_by: Sequence[SortBy]) -> Order:
+    """Compile a sort; `FirstRows` needs no computed keys for nulls."""
+    order = compile_sort(sort_by, TRACE_FIELDS)
+    return Order({}, tuple([key for key in order.keys if key.path not in order.computed]))
+
+
+class _Traces:
+    """The traces of a list, in one snapshot.
+
+    Raises:
+        BadInputError: if a filter or a query is invalid.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        session: Session,
+        project_id: str,
+        calls_filter: CallsFilter | None,
+        query: Query | None,
+        any_call: AnyCall | None,
+    ) -> None:
+        self._database, self._session, self._project_id = database, session, project_id
+        self._filter, self._query, self._any = calls_filter, query, any_call
+        self._identity = "traces", project_id, calls_filter, query, any_call
+        self._visible = calls_match(project_id)
+        self._heads = CallsQuery(database, project_id, calls_filter, query, session=session)
+        with ErrorsAt("any_call"):
+            self._any_call = (
+                CallsQuery(database, project_id, any_call.calls_filter, any_call.query, session=session)
+                if any_call
+                else None
+            )
+
+    async def page(self, order: Order, request: PageRequest) -> Page:
+        """Read a page."""
+        rows = FirstRows(order, request, self._scope(order))
+        if not request.size:
+            return rows.page()
+        if order.keys[0].path == STARTED_AT and order.keys[1].path == "id" and not self._any_call:
+            async for row in self._by_start(order, request):
+                rows.add(row)
+        else:
+            async for row in self._matching({key.path for key in order.keys}):
+                rows.add(row)
+        page = rows.page()
+        for row in page.rows:
+            row["project_id"] = self._project_id
+        return page
+
+    def _scope(self, order: Order) -> bytes:
+        return paging.scope_of(self._database.calls.name, *self._identity, order)
+
+    async def count(self) -> int:
+        """Count the traces."""
+        if not (self._filter or self._query or self._any_call):
+            stages = [{"$match": self._visible}, {"$group": {"_id": "$trace_id"}}]
+            return await paging.count(self._database.calls, stages, session=self._session)
+        if not (self._filter or self._query):
+            return len(await self._with_any_call())
+        return sum([1 async for _ in self._matching(())])
+
+    async def _by_start(self, order: Order, request: PageRequest) -> AsyncIterator[Row]:
+        """Yield the heads of a page, and perhaps others."""
+        needed = request.offset + request.size + 1
+        key, backward = order.keys[0], request.backward
+        roots = CallsQuery(
+            self._database,
+            self._project_id,
+            replace(self._filter or CallsFilter(), trace_roots_only=True),
+            self._query,
+            [SortBy(STARTED_AT, key.descending)],
+            narrowing=self._first_of_trace({"parent_id": None}),
+            cursor_scope=self._identity,
+            session=self._session,
+        )
+        page = await roots.page(replace(request, size=needed, offset=0), ["trace_id"])
+        for row in page.rows:
+            yield row
+        if self._filter and self._filter.trace_roots_only:
+            return
+        # Heads with a missing parent are among the calls between the cursor and the last of these roots.
+        bounds: dict[str, Any] = {}
+        position = paging.decode_cursor(request, self._scope(order), len(order.keys))
+        descending = key.descending != backward
+        if position is not None:
+            bounds["$lte" if descending else "$gte"] = position[0]
+        if len(page.rows) == needed:
+            bounds["$gte" if descending else "$lte"] = page.rows[0 if backward else -1][STARTED_AT]
+        candidate: Match = {"parent_id": {"$gt": ""}} | ({STARTED_AT: bounds} if bounds else {})
+        async with self._heads.compiled() as found:
+            stages: Pipeline = [
+                *found.stages,
+                {"$match": candidate},
+                {"$group": {"_id": "$trace_id", "first": {"$min": {STARTED_AT: f"${STARTED_AT}", "id": "$id"}}}},
+                {"$project": {"_id": 0, "trace_id": "$_id", STARTED_AT: f"$first.{STARTED_AT}", "id": "$first.id"}},
+                *order.stages({}, position, backward=backward),
+                *self._first_of_trace({}),
+                self._lookup({"parent_id": None}),
+                {"$match": {_FIRST: []}},
+                {"$limit": needed},
+                {"$unset": _FIRST},
+            ]
+            for row in await all_rows(self._database.calls, stages, needed + 1, self._session):
+                yield row
+
+    def _first_of_trace(self, match: Match) -> Pipeline:
+        """Build the stages that keep a call if it is the oldest of the calls in its trace that match."""
+        return [self._lookup(match), {"$match": {"$expr": {"$eq": ["$id", {"$first": f"${_FIRST}.id"}]}}}]
+
+    def _lookup(self, match: Match) -> dict[str, Any]:
+        """Build the stage that looks up the oldest of the calls in a call's trace that match."""
+        pipeline: Pipeline = [
+            {"$match": self._visible | match},
+            {"$sort": {STARTED_AT: 1, "id": 1}},
+            {"$limit": 1},
+            {"$project": {"_id": 0, "id": 1}},
+        ]
+        by_trace = {"from": self._database.calls.name, "localField": "trace_id", "foreignField": "trace_id"}
+        return {"$lookup": {**by_trace, "pipeline": pipeline, "as": _FIRST}}
+
+    async def _matching(self, wanted: Collection[str]) -> AsyncIterator[Row]:
+        """Yield the traces of the list, in no order, with the wanted fields of `TRACE_FIELDS`."""
+        heads = await self._find_heads() if self._filter or self._query else None
+        traces = await self._with_any_call() if self._any_call else None
+        if heads is not None and traces is not None:
+            heads = {trace_id: head for trace_id, head in heads.items() if trace_id in traces}
+        chosen = traces if heads is None else heads
+        if chosen is not None and not chosen:
+            return
+
+        def keeps(row: Row) -> bool:
+            trace_id = row["trace_id"]
+            return chosen is None or (trace_id in chosen and (heads is None or heads[trace_id] == row["id"]))
+
+        async for row in cooperative_async(
+            sums_of_traces(self._database, self._project_id, wanted, self._session, chosen, keeps)
+        ):
+            yield row
+
+    async def _find_heads(self) -> dict[str, str]:
+        """Return the call that may be the head of its trace, by trace, among those that pass the filter and the query.
+
+        It is the head if no other call of the trace precedes it.
+        """
+        found = self._grouped(self._heads, {"head": head_of_trace()}, "match")
+        return {row["_id"]: row["head"]["id"] async for row in found}
+
+    async def _with_any_call(self) -> set[str]:
+        """Return the traces of which some call passes the condition on any call."""
+        if self._any_call is None:
+            return set()
+        with ErrorsAt("any_call"):
+            return {row["_id"] async for row in self._grouped(self._any_call, {}, "have a call that matches")}
+
+    async def _grouped(self, calls: CallsQuery, accumulators: dict[str, Any], reason: str) -> AsyncIterator[Row]:
+        """Yield the traces of the calls that pass a condition.
+
+        Raises:
+            BadInputError: if there are more than `MAX_TRACES`.
+        """
+        async with calls.compiled() as found:
+            stages: Pipeline = [
+                *found.stages,
+                {"$group": {"_id": "$trace_id"} | accumulators},
+                {"$limit": MAX_TRACES + 1},
+            ]
+            cursor = self._database.calls.aggregate(stages, session=self._session, allowDiskUse=True, batchSize=_BATCH)
+            number = 0
+            while batch := await cursor.to_list(_BATCH):
+                number += len(batch)
+                check_number(number, reason)
+                for row in batch:
+                    yield row

@@ -1,0 +1,164 @@
+"""Tests of coding agents' events, as Claude Code and Codex sent them, in any order, number and split."""
+
+import asyncio
+import copy
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stores.otel import LOGS, OtelStore, Projects
+from tests.stores.otel.conftest import PROJECT, Stored
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "logs"
+PROJECTS = Projects(PROJECT)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDED / f"{name}.json").read_text())
+    return found
+
+
+def split(*requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a request for each log record."""
+    found = []
+    for request in requests:
+        for record in request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
+            one = copy.deepcopy(request)
+            one["resourceLogs"][0]["scopeLogs"][0]["logRecords"] = [record]
+            found.append(one)
+    return found
+
+
+async def export(otel: OtelStore, requests: Iterable[dict[str, Any]]) -> int:
+    return sum([(await otel.export_json(request, PROJECTS, signal=LOGS)).rejected for request in requests])
+
+
+def summary(calls: dict[str, Any]) -> list[Any]:
+    """Return what a reader sees of calls, by their ids."""
+    names = ("trace_id", "parent_id", "op_name", "started_at", "ended_at", "latency_ms", "status", "thread_id")
+    more = ("turn_id", "exception", "inputs", "output", "attributes", "summary", "usage", "visible")
+    return sorted((key, [call.get(name) for name in (*names, *more)]) for key, call in calls.items())
+
+
+async def test_prompt_of_claude_code_is_one_trace(otel: OtelStore, stored: Stored) -> None:
+    assert await export(otel, [recorded("claude_code/redacted-1"), recorded("claude_code/redacted-2")]) == 0
+
+    calls = await stored()
+    [root] = [call for call in calls.values() if "parent_id" not in call]
+    children = [call for call in calls.values() if call is not root]
+    assert {call["trace_id"] for call in calls.values()} == {root["trace_id"]}
+    assert {call["parent_id"] for call in children} == {root["id"]}
+    assert sorted(call["op_name"] for call in children) == ["chat claude-opus-4-8"] * 3 + ["execute_tool Bash"] * 2
+    assert (root["op_name"], root["inputs"], root["status"]) == ("invoke_agent Claude Code", {}, "descendant_error")
+    assert root["thread_id"] == "0be1e524-a54f-4265-8662-f31ff6365d4c"
+    assert root["turn_id"] == root["id"]
+    assert root["ended_at"] == max(call["ended_at"] for call in children)
+    tools = sorted(
+        (call["status"], call["latency_ms"], call.get("exception")) for call in children if "tool" in call["op_name"]
+    )
+    assert tools == [("error", 645, "ShellError"), ("success", 1711, None)]
+
+
+async def test_usage_cost_and_texts_of_claude_code(otel: OtelStore, stored: Stored) -> None:
+    assert await export(otel, [recorded("claude_code/tools-1"), recorded("claude_code/tools-2")]) == 0
+
+    calls = await stored()
+    prompt = "USETOOL please: which is the capital of France?"
+    [root] = [call for call in calls.values() if call["inputs"] and call["op_name"] == "invoke_agent Claude Code"]
+    answer = "The stand-in says that Paris is the capital of France."
+    assert root["inputs"]["gen_ai.input.messages"][0]["parts"] == [{"type": "text", "content": prompt}]
+    assert root["output"]["gen_ai.output.messages"][0]["parts"] == [{"type": "text", "content": answer}]
+    of_root = [call for call in calls.values() if call.get("parent_id") == root["id"]]
+    requests = [call for call in of_root if call["op_name"].startswith("chat")]
+    assert [call["latency_ms"] for call in requests] == [285, 126]
+    for call in requests:
+        [counts] = call["summary"]["usage"].values()
+        assert list(call["summary"]["usage"]) == ["claude-opus-4-8"]
+        assert counts["cost"] == 0.00828
+        assert counts["total_tokens"] == 21 + 37 + 2000 + 1000
+    assert requests[-1]["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == answer
+    [echo] = [call for call in of_root if call["status"] == "success" and "tool" in call["op_name"]]
+    assert echo["inputs"]["gen_ai.tool.call.arguments"]["command"] == "echo hello from the tool"
+
+
+async def test_failed_request_of_claude_code(otel: OtelStore, stored: Stored) -> None:
+    assert await export(otel, [recorded("claude_code/error")]) == 0
+
+    [failed] = [call for call in (await stored()).values() if call["status"] == "error"]
+    assert (failed["exception"], failed["latency_ms"]) == ("the stand-in refuses this", 89)
+    assert failed["attributes"]["model"] == "claude-opus-4-8[1m]"
+
+
+async def test_prompts_of_a_session_are_turns_of_one_thread(otel: OtelStore, stored: Stored) -> None:
+    await export(otel, map(recorded, ("claude_code/tools-1", "claude_code/tools-2", "claude_code/continued")))
+
+    turns = [call for call in (await stored()).values() if call.get("turn_of") and call["inputs"]]
+    assert [turn["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] for turn in turns] == [
+        "USETOOL please: which is the capital of France?",
+        "And of Italy?",
+    ]
+    assert len({turn["thread_id"] for turn in turns}) == 1
+    assert len({turn["trace_id"] for turn in turns}) == 2
+
+
+async def test_prompt_of_codex_is_one_trace(otel: OtelStore, stored: Stored) -> None:
+    assert await export(otel, [recorded("codex/tools-1"), recorded("codex/tools-2")]) == 0
+
+    calls = await stored()
+    [root] = [call for call in calls.values() if "parent_id" not in call]
+    children = [call for call in calls.values() if call is not root]
+    assert sorted(call["op_name"] for call in children) == ["chat gpt-5", "chat gpt-5", "execute_tool exec_command"]
+    assert {(call["trace_id"], call["parent_id"]) for call in children} == {(root["trace_id"], root["id"])}
+    parts = root["inputs"]["gen_ai.input.messages"][0]["parts"]
+    assert parts[0]["content"] == "USETOOL please: which is the capital of France?"
+    assert root["ended_at"] == max(call["ended_at"] for call in children)
+    first = next(call for call in children if call["op_name"] == "chat gpt-5")
+    [counts] = first["summary"]["usage"].values()
+    assert (counts["total_tokens"], counts["input_tokens"], counts["output_tokens"]) == (1290, 1234, 56)
+    assert first["latency_ms"] >= 91
+    [tool] = [call for call in children if "tool" in call["op_name"]]
+    assert tool["latency_ms"] == 729
+    assert tool["inputs"]["gen_ai.tool.call.arguments"] == {"cmd": "echo hello from the tool"}
+    assert "hello from the tool" in tool["output"]["gen_ai.tool.call.result"]
+
+
+RUNS = {
+    "claude_code": ("claude_code/tools-1", "claude_code/tools-2", "claude_code/continued", "claude_code/error"),
+    "codex": ("codex/tools-1", "codex/tools-2"),
+}
+
+
+@pytest.mark.parametrize("agent", RUNS)
+async def test_repeated_shuffled_and_concurrent_events_change_nothing(
+    agent: str, otel: OtelStore, stored: Stored
+) -> None:
+    requests = [recorded(name) for name in RUNS[agent]]
+    await export(otel, requests)
+    once = summary(await stored())
+
+    await export(otel, requests)
+    assert summary(await stored()) == once
+    await asyncio.gather(*(export(otel, [request]) for request in requests * 3))
+    assert summary(await stored()) == once
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("agent", RUNS)
+async def test_single_events_in_any_order_give_the_same_calls(
+    agent: str, seed: int, otel: OtelStore, stored: Stored
+) -> None:
+    whole = [recorded(name) for name in RUNS[agent]]
+    await export(otel, whole)
+    expected = summary(await stored())
+    events = split(*whole)
+    random.Random(seed).shuffle(events)
+
+    other = Projects("acme/shuffled")
+    for event in events:
+        await otel.export_json(event, other, signal=LOGS)
+
+    assert summary(await stored("acme/shuffled")) == expected

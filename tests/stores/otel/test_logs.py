@@ -1,0 +1,244 @@
+"""Tests of log records that refer to spans: messages and evaluations, before or after their spans, and bad ones."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.errors import ForbiddenError
+from stores.otel import LOGS, Exported, OtelStore, Projects
+from tests.stores.otel.conftest import PROJECT, Stored
+from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
+
+PROJECTS = Projects(PROJECT)
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"}
+USER = log("gen_ai.user.message", {"gen_ai.system": "openai"}, 1, {"content": "hi"}, time_unix_nano=NOON + 1)
+SYSTEM = log("gen_ai.system.message", {"gen_ai.system": "openai"}, 1, {"content": "be brief"})
+CHOICE = log(
+    "gen_ai.choice",
+    {"gen_ai.system": "openai"},
+    1,
+    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}},
+    time_unix_nano=NOON + SECOND,
+)
+INPUTS = {
+    "gen_ai.input.messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}],
+}
+OUTPUT = {
+    "gen_ai.output.messages": [
+        {
+            "role": "assistant",
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "hello"},
+        }
+    ]
+}
+
+
+async def logs(otel: OtelStore, *records: Any) -> Exported:
+    return await otel.export_protobuf(logs_body(*records), PROJECTS, signal=LOGS)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+async def test_messages_of_a_span_arrive_in_any_order(order: tuple[int, ...], otel: OtelStore, stored: Stored) -> None:
+    for step in order:
+        if step == 3:
+            await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+        else:
+            await logs(otel, (USER, SYSTEM, CHOICE)[step])
+
+    [call] = (await stored()).values()
+    assert (call["inputs"], call["output"], call["attributes"]["model"]) == (INPUTS, OUTPUT, "small")
+
+
+async def test_messages_survive_repetition_and_a_span_that_is_sent_again(otel: OtelStore, stored: Stored) -> None:
+    for _ in range(2):
+        await logs(otel, USER, SYSTEM, CHOICE)
+        await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert (call["inputs"], call["output"]) == (INPUTS, OUTPUT)
+
+
+async def test_concurrent_records_and_spans_lose_nothing(otel: OtelStore, stored: Stored) -> None:
+    for _ in range(5):
+        await asyncio.gather(
+            *(logs(otel, record) for record in (USER, SYSTEM, CHOICE)),
+            otel.export_protobuf(body(span(1, CHAT)), PROJECTS),
+        )
+
+        [call] = (await stored()).values()
+        assert (call["inputs"], call["output"]) == (INPUTS, OUTPUT)
+
+
+async def test_payload_of_a_span_wins(otel: OtelStore, stored: Stored) -> None:
+    await logs(otel, USER, CHOICE)
+    own = {"input.value": "own", "output.value": "mine"}
+    await otel.export_protobuf(body(span(1, own)), PROJECTS)
+    await logs(otel, SYSTEM)
+
+    [call] = (await stored()).values()
+    assert (call["inputs"], call["output"]) == ({"input.value": "own"}, {"output.value": "mine"})
+
+
+async def test_running_span_gets_its_output_at_its_end(otel: OtelStore, stored: Stored) -> None:
+    await otel.export_protobuf(body(span(1, CHAT, end_time_unix_nano=0)), PROJECTS)
+    await logs(otel, USER, CHOICE)
+    [running] = (await stored()).values()
+    await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+    [ended] = (await stored()).values()
+
+    assert (running["status"], "output" in running) == ("running", False)
+    assert ended["output"] == OUTPUT
+
+
+async def test_details_of_an_operation_are_inputs_and_output(otel: OtelStore, stored: Stored) -> None:
+    messages = [{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]
+    details = {"gen_ai.input.messages": messages, "gen_ai.output.messages": messages}
+    await logs(otel, log("gen_ai.client.inference.operation.details", details, 1))
+    await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert call["inputs"] == {"gen_ai.input.messages": messages}
+    assert call["output"] == {"gen_ai.output.messages": messages}
+
+
+EVALUATION = {
+    "gen_ai.evaluation.name": "Relevance",
+    "gen_ai.evaluation.score.value": 0.75,
+    "gen_ai.evaluation.score.label": "relevant",
+    "gen_ai.evaluation.explanation": "it answers",
+}
+
+
+async def feedback(database: Database) -> list[dict[str, Any]]:
+    return await database.feedback.find({"project_id": PROJECT}).sort("id", 1).to_list(None)
+
+
+async def test_evaluation_is_feedback_on_its_span(otel: OtelStore, database: Database) -> None:
+    for _ in range(2):
+        result = await logs(otel, log("gen_ai.evaluation.result", EVALUATION, 1))
+        await otel.export_protobuf(body(span(1)), PROJECTS)
+        assert result.rejected == 0
+
+    [found] = await feedback(database)
+    assert (found["call_id"], found["feedback_type"]) == (span_id(1), "evaluation.Relevance")
+    assert found["created_at"] == NOON // 1000
+    payload = {name: found["payload"][name] for name in ("name", "score", "label", "explanation")}
+    assert payload == {"name": "Relevance", "score": 0.75, "label": "relevant", "explanation": "it answers"}
+
+
+async def test_evaluation_in_a_span_event_is_feedback_too(otel: OtelStore, database: Database, stored: Stored) -> None:
+    evaluated = span(1)
+    for attributes in (EVALUATION, {"gen_ai.evaluation.name": 7}):
+        event = evaluated.events.add(name="gen_ai.evaluation.result", time_unix_nano=NOON)
+        event.attributes.extend(log("", attributes).attributes)
+    for _ in range(2):
+        assert (await otel.export_protobuf(body(evaluated), PROJECTS)).rejected == 0
+        await logs(otel, log("gen_ai.evaluation.result", EVALUATION, 1))
+
+    [found] = await feedback(database)
+    assert (found["call_id"], found["payload"]["score"]) == (span_id(1), 0.75)
+    assert list(await stored()) == [span_id(1)]
+
+
+BAD = {
+    "no session": (log("claude_code.user_prompt", {"prompt": "hi"}), "has no session.id of 1 to 1,024 characters"),
+    "session is a number": (log("claude_code.user_prompt", {"session.id": 7}), "has no session.id"),
+    "long session": (log("codex.user_prompt", {"conversation.id": "x" * 2_000}), "has no conversation.id"),
+    "no span": (log("gen_ai.user.message", body={"content": "hi"}), "refers to no span"),
+    "no name": (log("gen_ai.evaluation.result", {}, 1), "has no gen_ai.evaluation.name"),
+    "long name": (log("gen_ai.evaluation.result", {"gen_ai.evaluation.name": "x" * 2_000}, 1), "feedback_type: has"),
+    "many attributes": (
+        log("codex.x", {str(number): 1 for number in range(10_001)}),
+        "has 10,001 attributes; the limit",
+    ),
+    "many dots": (log("codex.user_prompt", {"conversation.id": "s", "." * 64: 1}), "dots; the limit is 63"),
+    "large": (log("codex.user_prompt", {"conversation.id": "s", "prompt": "x" * 9_000_000}), "bytes; the limit is 8,"),
+    "large message": (log("gen_ai.user.message", {}, 1, {"content": "x" * 3_000_000}), "the limit is 1,048,576 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_record_is_rejected_and_the_others_are_stored(case: str, otel: OtelStore, stored: Stored) -> None:
+    record, reason = BAD[case]
+    good = log("claude_code.user_prompt", {"session.id": "s", "prompt.id": "p", "prompt": "hello"})
+
+    result = await logs(otel, record, good)
+
+    assert result.rejected == 1
+    assert reason in result.error_message
+    [call] = [call for call in (await stored()).values() if call["visible"]]
+    assert call["thread_id"] == "s"
+
+
+ODD = {
+    "duration_ms": ["-5", "1e400", "NaN", "x", True, [1], {"a": 1}, 10**15],
+    "input_tokens": ["many", -1, 1.5, [3], {}, 2**62],
+    "cost_usd": ["free", -1.0, float("nan"), [1]],
+    "success": [0, "FALSE", [], {}],
+    "error": [7, ["list"], {"a": 1}, ""],
+    "model": [7, ["m"], {"name": "m"}, "m" * 5_000],
+    "tool_input": ["{not json", "[" * 200, 7],
+    "request_id": [7, [1], {"a": 1}],
+    "prompt.id": [7, [], {"a": 1}, "p" * 5_000],
+    "event.timestamp": ["yesterday", 7],
+    "query_source": [7, []],
+    "response": [7, [], {"a": 1}],
+    "prompt": [7, [], {"a": 1}],
+    "status_code": ["x", 1e300, -400],
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["user_prompt", "api_request", "api_error", "tool_result", "tool_decision", "assistant_response"]
+)
+async def test_odd_values_never_reject_an_event(kind: str, otel: OtelStore, stored: Stored) -> None:
+    records = [
+        log(f"claude_code.{kind}", {"session.id": f"{name} {number}", "prompt.id": "p", "model": "m", name: value})
+        for name, values in ODD.items()
+        for number, value in enumerate(values)
+    ]
+
+    result = await logs(otel, *records)
+
+    assert result.reasons == []
+    assert len([call for call in (await stored()).values() if not call.get("parent_id")]) == len(records)
+
+
+async def test_call_has_room_for_few_large_messages(otel: OtelStore, stored: Stored) -> None:
+    records = [
+        log("gen_ai.user.message", {}, 1, {"content": f"{number}" * 300_000}, time_unix_nano=NOON + number)
+        for number in range(5)
+    ]
+    for _ in range(2):
+        assert [(await logs(otel, record)).rejected for record in records] == [0, 0, 0, 1, 1]
+    await otel.export_protobuf(body(span(1, CHAT | {"output.value": "x" * 3_000_000})), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert [message["content"][0] for message in call["inputs"]["gen_ai.input.messages"]] == ["0", "1", "2"]
+
+
+async def test_span_that_fills_its_document_is_stored_without_the_messages(otel: OtelStore, stored: Stored) -> None:
+    for number in range(3):
+        await logs(otel, log("gen_ai.user.message", {}, 1, {"content": f"{number}" * 300_000}))
+    result = await otel.export_protobuf(body(span(1, {"output.value": "x" * 3_780_000})), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert (result.rejected, call["inputs"], len(call["output"]["output.value"])) == (0, {}, 3_780_000)
+
+
+async def test_sender_without_rights_is_refused(otel: OtelStore, stored: Stored, calls: CallsStore) -> None:
+    def check(_project_id: str) -> None:
+        raise ForbiddenError("you need the role WRITER")
+
+    records = log("codex.user_prompt", {"conversation.id": "s"}), log("gen_ai.evaluation.result", EVALUATION, 1)
+    with pytest.raises(ForbiddenError):
+        await otel.export_protobuf(logs_body(*records), Projects(check=check), signal=LOGS)
+
+    assert await stored() == {}
+    assert await calls.database.feedback.count_documents({}) == 0
