@@ -64,6 +64,8 @@ def _names_nothing(kind: object) -> bool:
 
 
 RULED: Final[_Ruled] = {
+    "CallSchema.messages": {PAGE: "first last offset"},
+    "CallSchema.outputMessages": {PAGE: "first last offset"},
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
@@ -111,7 +113,8 @@ RULED: Final[_Ruled] = {
             "CompletionsCreateEvent.response", "CompletionsCreateRes.response", "EvaluationPrediction.output",
             "EvaluationResult.example", "EvaluationRun.output", "EvaluationScore.value", "Feedback.payload",
             "FeedbackCreateRes.payload", "FeedbackReplaceRes.payload", "ImageGenerationCreateRes.response",
-            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val",
+            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val", "ToolCallPart.arguments",
+            "ToolResultPart.result",
         ),
         _PATH,
     ),

@@ -25,10 +25,11 @@ _EDGE: Final = {OWN: "cursor node"}
 RULED: Final[_Ruled] = {
     "ActionResult": {OWN: "output error feedback"},
     "ActionsExecuteBatchRes": {OWN: "results"},
+    "AudioPart": {OWN: "sizeBytes"},
     "CallCreateBatchRes": {OWN: "res"},
     "CallEvent": {OWN: "call"},
     "CallSchema": {
-        OWN: "ref attributes inputs output summary usage inputRefs outputRefs trace",
+        OWN: "ref attributes inputs output summary messages outputMessages usage inputRefs outputRefs trace",
         SAME_PROJECT: "costs totalCost traceCost traceTokens traceErrors traceCalls parent children turn thread "
         "evaluationRun feedback",
         BY_REF: "op",
@@ -38,6 +39,7 @@ RULED: Final[_Ruled] = {
     "CallSearchHit": {OWN: "call score highlights"},
     "CallsAggregateRes": {OWN: "rows"},
     "CallsFacet": {OWN: "values histogram"},
+    "ChatMessage": {OWN: "parts"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},
@@ -60,7 +62,9 @@ RULED: Final[_Ruled] = {
     "FeedbackReplaceRes": {OWN: "payload"},
     "FeedbackStatsRes": {OWN: "types"},
     "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
+    "FilePart": {OWN: "sizeBytes"},
     "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
+    "ImagePart": {OWN: "sizeBytes"},
     "LLMCostSchema": {OWN: "components price"},
     "ObjFile": {SAME_PROJECT: "file"},
     "ObjSchema": {
@@ -78,6 +82,8 @@ RULED: Final[_Ruled] = {
     "RetentionSweepRes": {OWN: "durationMs"},
     "Table": {OWN: "ref", SAME_PROJECT: "rows"},
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
+    "ToolCallPart": {OWN: "arguments"},
+    "ToolResultPart": {OWN: "result"},
     "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
     "Trace": {
         OWN: "ref",
