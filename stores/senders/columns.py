@@ -140,11 +140,10 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         output: the call's output.
         summary: the call's summary.
         exception: the call's exception.
-        usage: the stored fields of the call's usage, `usage` and `usage_scope`; empty without usage.
+        usage: the stored fields of the call's usage, `usage` and `usage_scope`.
     """
     columns: Columns = {}
-    if usage and (scope := usage["usage_scope"]) != SUM:
-        entries = usage["usage"]
+    if (entries := usage.get("usage")) and (scope := usage["usage_scope"]) != SUM:
         if len(entries) == 1 and (name := entries[0]["model"]) != _UNNAMED and (name := _text(name)):
             columns["model"] = name
         if scope == OWN:
