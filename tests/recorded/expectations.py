@@ -3,8 +3,8 @@
 It follows from the programs and from the documented meaning of each sender's attributes, never from LoomQL's answer.
 The recorder writes it into the recording, by the name of the span or op; `NAME#2` is the second of that name by start.
 
-A message is a list: its role and its parts. A part is a text, or an object with one of the keys `reasoning`, `image`,
-`audio`, `refusal`, `toolCall` and `toolResult`.
+Tags are in alphabetic order, since LangSmith sends them in any. A message is a list: its role and its parts. A part is
+a text, or an object with one of the keys `reasoning`, `image`, `audio`, `refusal`, `toolCall` and `toolResult`.
 """
 
 from typing import Any, Final
@@ -27,7 +27,7 @@ _QUESTIONS: Final = {
 }
 """Questions by a word in the case; any other case asks `QUESTION`."""
 
-_IDENTITY: Final[Reading] = {"userId": said.USER_ID, "threadId": said.SESSION_ID, "tags": said.TAGS}
+_IDENTITY: Final[Reading] = {"userId": said.USER_ID, "threadId": said.SESSION_ID, "tags": sorted(said.TAGS)}
 _NOBODY: Final[Reading] = {"userId": None, "threadId": None, "tags": None}
 
 _IDENTITIES: Final[dict[str, Reading]] = {
@@ -58,16 +58,6 @@ _APIS: Final = {
 }
 """The API behind a library; the others are named after it."""
 
-_REASONS: Final = {
-    "openai": ("stop", "tool_calls"),
-    "anthropic": ("end_turn", "tool_use"),
-    "gemini": ("STOP", "STOP"),
-    "bedrock": ("end_turn", "tool_use"),
-    "cohere": ("COMPLETE", "TOOL_CALL"),
-    "mistral": ("stop", "tool_calls"),
-}
-"""Finish reasons of a text and of a tool call by API."""
-
 
 def expected_of(sender: str, library: str, case: str) -> dict[str, Reading]:
     """Return the readings of a recording by the name of the span or op."""
@@ -83,14 +73,25 @@ def expected_of(sender: str, library: str, case: str) -> dict[str, Reading]:
     if (library, case) in {("pydantic_ai", "reasoning"), ("ai", "reasoning")}:
         api = "anthropic"
     readings = _model_calls(api, case)
-    return others | {
+    named = others | {
         f"{name}#{number}" if number > 1 else name: {
             **reading,
             **_IDENTITIES.get(sender, _NOBODY),
-            **_PARTICULARS.get((sender, library, case, number), _PARTICULARS.get((sender, library, case), {})),
+            **_particulars(sender, library, case, number),
         }
         for number, reading in enumerate(readings, 1)
     }
+    return {
+        name: {column: value for column, value in reading.items() if value is not ...}
+        for name, reading in named.items()
+    }
+
+
+def _particulars(*path: object) -> Reading:
+    found: Reading = {}
+    for length in range(1, len(path) + 1):
+        found |= _PARTICULARS.get(path[:length], {})
+    return found
 
 
 def _model_calls(api: str, case: str) -> list[Reading]:
@@ -106,26 +107,27 @@ def _model_calls(api: str, case: str) -> list[Reading]:
         type_ = "RateLimitError" if case == "error-limited" else "InternalServerError"
         return [{**common, "model": failing, "errorType": type_, "messages": asked, "outputMessages": []}]
     answered = {**common, "errorType": None, "usage": _USAGE}
-    text_reason, tool_reason = _REASONS[api]
-    if case.startswith("responses"):
-        text_reason, tool_reason = "completed", "completed"
+    text_reasons: list[str] | None
+    tool_reasons: list[str] | None
+    text_reasons, tool_reasons = ["stop"], ["stop" if api == "gemini" else "tool_calls"]
+    if case.startswith("responses"):  # they have a status instead
+        text_reasons = tool_reasons = None
     if "tool" not in case and case not in {"agent", "agent-chat"}:
         texts = [["assistant", *parts] for parts in _answers(api, case)]
-        return [{**answered, "messages": asked, "outputMessages": texts, "finishReasons": [text_reason] * len(texts)}]
+        return [{**answered, "messages": asked, "outputMessages": texts, "finishReasons": text_reasons}]
     id_ = None if api == "gemini" else said.CALL_ID
     call = {"toolCall": {"id": id_, "name": said.TOOL_NAME, "arguments": said.TOOL_ARGUMENTS}}
-    called = ["assistant", call]
-    first = {**answered, "messages": asked, "outputMessages": [called], "finishReasons": [tool_reason]}
+    called = ["assistant", *(["I will look up the temperature."] if api == "cohere" else []), call]
+    first = {**answered, "messages": asked, "outputMessages": [called], "finishReasons": tool_reasons}
     if case == "tool-stream":
         return [first]
     result = {"result": said.TOOL_RESULT} if api == "gemini" else said.TOOL_RESULT
-    role = "user" if api in {"anthropic", "bedrock", "gemini"} else "tool"
-    returned = [role, {"toolResult": {"id": id_, "result": result}}]
+    returned = ["tool", {"toolResult": {"id": id_, "result": result}}]
     second = {
         **answered,
         "messages": [*asked, called, returned],
         "outputMessages": [["assistant", said.ANSWER_WITH_TOOL.text]],
-        "finishReasons": [text_reason],
+        "finishReasons": text_reasons,
     }
     return [first, second]
 
@@ -137,7 +139,7 @@ def _question(api: str, case: str) -> list[Any]:
         picture = {"image": said.REMOTE_URL if case == "image-url" else said.PIXEL_URL}
         return [picture, text] if api in {"anthropic", "gemini"} else [text, picture]
     if case == "audio":
-        return [text, {"audio": "wav"}]
+        return [text, {"audio": "audio/wav"}]
     return [text]
 
 
@@ -196,7 +198,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "cohere": {"": "cohere.chat"},
         "mistral": {"": "mistralai.chat"},
         "langchain": {"": "ChatOpenAI.chat"},
-        "llamaindex": {"": "OpenAI.chat"},
+        "llamaindex": {"": "openai.chat"},
     },
     "openllmetry-old": {
         "openai": {"": "openai.chat"},
@@ -205,6 +207,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "cohere": {"": "cohere.chat"},
     },
     "official": _OFFICIAL,
+    "official-events": _OFFICIAL,
     "official-latest": _OFFICIAL,
     "langfuse": {
         "openai": {"": "OpenAI-generation", "embeddings": "OpenAI-embedding"},
@@ -251,15 +254,108 @@ _OTHER_SPANS: Final[dict[tuple[str, str, str], dict[str, str | None]]] = {
     ("openinference", "llamaindex", "retrieval"): {"VectorIndexRetriever.retrieve": "RETRIEVER"},
     ("openinference", "agents", "agent"): {"get_temperature": "TOOL", "weather": "AGENT"},
     ("openllmetry", "langchain", "tools"): {"execute_tool get_temperature": "TOOL"},
-    ("logfire", "pydantic_ai", "agent"): {"execute_tool get_temperature": "TOOL", "invoke_agent weaver": "AGENT"},
     ("weave", "weave_op", "agent"): {"answer": "AGENT", "get_temperature": "TOOL"},
     ("weave", "weave_op", "error-op"): {"fails": None},
     ("weave", "weave_op", "retrieval"): {"retrieve": None},
     ("weave", "langchain", "tools"): {"langchain.Tool.get_temperature": "TOOL"},
     ("vercel", "ai", "tools"): {"ai.toolCall": "TOOL"},
-    ("vercel4", "ai", "tools"): {"ai.toolCall": "TOOL"},
 }
 """Kinds of further spans, whose messages no rule of this table states."""
 
-_PARTICULARS: Final[dict[tuple[Any, ...], Reading]] = {}
-"""What a sender does not send of a case, or sends otherwise, by sender, library, case and number of the call."""
+_REQUESTED: Final = {"model": said.OPENAI_MODEL}
+_NO_REASON: Final = {"finishReasons": None}
+_NO_USAGE: Final = {"usage": None}
+_NO_CONTENT: Final[Reading] = {"messages": [], "outputMessages": []}
+_UNPREFIXED: Final = {"model": said.BEDROCK_MODEL.removeprefix("anthropic.")}
+_ITEM_CALL: Final = {"toolCall": {"id": "fc_1", "name": said.TOOL_NAME, "arguments": said.TOOL_ARGUMENTS}}
+_WEATHER: Final = [_SYSTEM, ["user", said.WEATHER_QUESTION]]
+_ADK_WEATHER: Final = [
+    ["system", f'{said.SYSTEM}\n\nYou are an agent. Your internal name is "weather".'],
+    ["user", said.WEATHER_QUESTION],
+]
+_ADK_CALL_ID: Final = f"{said.TOOL_NAME}_0"
+_ADK_CALLED: Final = [
+    "assistant",
+    {"toolCall": {"id": _ADK_CALL_ID, "name": said.TOOL_NAME, "arguments": said.TOOL_ARGUMENTS}},
+]
+
+_PARTICULARS: Final[dict[tuple[object, ...], Reading]] = {
+    # ADK adds to the instruction, and gives each call an id. It names Google's API as the convention does.
+    ("adk",): {"provider": "gcp.gemini", "threadId": said.SESSION_ID},
+    ("adk", "adk", "agent", 1): {"messages": _ADK_WEATHER, "outputMessages": [_ADK_CALLED]},
+    ("adk", "adk", "agent", 2): {
+        "messages": [
+            *_ADK_WEATHER,
+            _ADK_CALLED,
+            ["tool", {"toolResult": {"id": _ADK_CALL_ID, "result": {"result": said.TOOL_RESULT}}}],
+        ]
+    },
+    # Langfuse states no provider, no finish reason and no type of an error.
+    ("langfuse",): {"provider": None, **_NO_REASON},
+    ("langfuse", "openai", "error-limited"): {"errorType": None},
+    ("langsmith", "langchain"): _REQUESTED,
+    ("langsmith", "langchain", "agent"): {"tags": sorted([*said.TAGS, "seq:step:1"])},
+    # Logfire's integration of OpenAI tags its spans. pydantic-ai gives each conversation a random id.
+    ("logfire", "openai"): {"tags": ["LLM"]},
+    ("logfire", "pydantic_ai"): {"threadId": ...},
+    ("mlflow", "openai"): {"provider": None},
+    ("mlflow", "langchain"): {**_REQUESTED, **_NO_REASON},
+    ("mlflow", "openai", "image-data"): {"messages": ...},  # it sends the picture elsewhere
+    # The official instrumentation records no content in its stable form.
+    ("official", "openai"): _NO_CONTENT,
+    ("official", "openai", "stream"): _NO_REASON,
+    ("official-events", "openai", "stream"): _NO_REASON,  # it is in the event alone
+    ("openinference", "agents", "agent-chat"): {**_REQUESTED, **_NO_REASON},
+    ("openinference", "agents", "agent"): {"finishReasons": ["stop"]},  # even for a tool call
+    ("openinference", "langchain", "image-data"): {"messages": [["user", *_question("openai", "image-data")]]},
+    ("openinference", "langchain", "stream"): _REQUESTED,
+    ("openinference", "litellm"): {"model": f"openai/{said.OPENAI_MODEL}"},
+    ("openinference", "llamaindex"): _REQUESTED,
+    ("openinference", "llamaindex", "stream"): _NO_USAGE,
+    # smolagents asks with a long prompt of its own, and the stand-in answers each question with a call.
+    ("openinference", "smolagents"): {**_REQUESTED, **_NO_REASON, "messages": ...},
+    ("openinference", "smolagents", "agent", 2): {"outputMessages": ...},
+    ("openllmetry-old", "bedrock"): {**_UNPREFIXED, "provider": "anthropic", **_NO_REASON},
+    ("openllmetry-old", "openai", "stream"): _NO_USAGE,
+    # OpenLLMetry uploads pictures instead, and drops the messages if it cannot.
+    ("openllmetry", "openai", "image-data"): {"messages": []},
+    ("openllmetry", "anthropic", "image-data"): {"messages": []},
+    # It adds the output tokens of the first event to those of the last.
+    ("openllmetry", "anthropic", "stream"): {"usage": {**_USAGE, "output": said.OUTPUT_TOKENS + 1}},
+    ("openllmetry", "bedrock"): _UNPREFIXED,
+    # It drops the tool calls of requests to Cohere, and most messages of Mistral.
+    ("openllmetry", "cohere", "tools", 2): {
+        "messages": [*_WEATHER, ["assistant"], ["tool", {"toolResult": {"id": None, "result": said.TOOL_RESULT}}]]
+    },
+    ("openllmetry", "mistral"): {"messages": [["user"]]},
+    ("openllmetry", "mistral", "tools", 1): {"outputMessages": [["assistant"]]},
+    ("openllmetry", "gemini", "image-data"): {
+        "messages": [_SYSTEM, ["user", {"image": said.PIXEL_URL}], ["user", said.PICTURE_QUESTION]]
+    },
+    ("openllmetry", "gemini", "stream"): {"outputMessages": [["assistant", "the warp."]]},  # the last chunk alone
+    # It states a reason for responses, as Vercel's SDK does, and takes the id of the item for that of the call.
+    ("openllmetry", "openai", "responses"): {"finishReasons": ["stop"]},
+    ("vercel", "ai", "responses"): {"finishReasons": ["stop"]},
+    ("openllmetry", "openai", "responses-tools", 1): {
+        "outputMessages": [["assistant", _ITEM_CALL]],
+        "finishReasons": ["tool_calls"],
+    },
+    ("openllmetry", "openai", "responses-tools", 2): {
+        "messages": [
+            *_WEATHER,
+            ["assistant", _ITEM_CALL],
+            ["tool", {"toolResult": {"id": said.CALL_ID, "result": said.TOOL_RESULT}}],
+        ],
+        "finishReasons": ["stop"],
+    },
+    ("vercel", "ai", "error-limited"): {"errorType": "AI_APICallError"},
+    ("vercel4", "ai", "stream"): _NO_USAGE,  # NaN, because the provider was not asked for it
+    ("weave", "cohere"): _NO_USAGE,
+    # Weave's integrations of these two do not state which provider they call.
+    ("weave", "langchain"): {"provider": None},
+    ("weave", "litellm"): {"provider": None},
+}
+"""What a sender does not send or sends otherwise: by sender, or sender and library, and so on to the call's number.
+
+`...` stands for a value that the program does not decide, which is not compared.
+"""

@@ -136,7 +136,8 @@ def _reading(node: dict[str, Any]) -> dict[str, Any]:
         for entry in node["usage"]
     ]
     messages = {name: [_message(message) for message in node[name]] for name in ("messages", "outputMessages")}
-    return {**node, "usage": usage[0] if usage else None, **messages}
+    tags = node["tags"] and sorted(node["tags"])
+    return {**node, "tags": tags, "usage": usage[0] if usage else None, **messages}
 
 
 def _message(message: dict[str, Any]) -> list[Any]:

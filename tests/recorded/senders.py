@@ -35,6 +35,10 @@ def _names(prefix: str, names: str) -> tuple[str, ...]:
 
 
 _CONTENT: Final = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true"}
+_LATEST: Final = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT",
+}
 
 SENDERS: Final = (
     Sender(
@@ -96,26 +100,29 @@ SENDERS: Final = (
             "setuptools<80",
             *_OTLP,
         ),
-        {"openai": "chat stream tools image-url", "anthropic": "chat tools", "bedrock": "chat", "cohere": "chat"},
+        {"openai": "chat stream tools image-url", "anthropic": "chat tools", "bedrock": "chat"},
     ),
     Sender(
         "official",
         (
-            *_names("opentelemetry-instrumentation-", "openai-v2 google-genai"),
-            *_names("", "openai google-genai<3 httpx opentelemetry-util-genai==1.1b0"),
+            *_names("opentelemetry-instrumentation-", "openai-v2"),
+            *_names("", "openai httpx opentelemetry-util-genai==1.1b0"),
             *_OTLP,
         ),
-        {"openai": "chat stream tools embeddings error-limited", "gemini": "chat tools"},
+        {"openai": "chat stream tools embeddings error-limited"},
+        _CONTENT,
+    ),
+    Sender(
+        "official-events",
+        ("opentelemetry-instrumentation-openai-v2==2.0b0", "openai<2", *(f"{name}<1.32" for name in _OTLP)),
+        {"openai": "chat stream tools"},
         _CONTENT,
     ),
     Sender(
         "official-latest",
         (),
-        {"openai": "chat stream tools error-limited choices", "gemini": "chat tools"},
-        {
-            "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT",
-        },
+        {"openai": "chat stream tools error-limited choices"},
+        _LATEST,
         environment="official",
     ),
     Sender(
@@ -139,7 +146,7 @@ SENDERS: Final = (
         ("langsmith[otel]", "openai", "langchain", "langchain-openai", *_OTLP),
         {"langchain": "chat tools agent"},
     ),
-    Sender("adk", ("google-adk", *_OTLP), {"adk": "agent"}, environment="google-adk"),
+    Sender("adk", ("google-adk", *_OTLP), {"adk": "agent"}, _LATEST, environment="google-adk"),
     Sender(
         "weave",
         (

@@ -79,10 +79,9 @@ start_openllmetry_old = start_openllmetry
 
 
 def start_official(library: str) -> Started:
-    import importlib
-
     from opentelemetry._logs import set_logger_provider
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
     from opentelemetry.sdk.resources import Resource
@@ -90,14 +89,13 @@ def start_official(library: str) -> Started:
     logs = LoggerProvider(resource=Resource.create({"service.name": "recorded"}))
     logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{RECEIVER}/v1/logs")))
     set_logger_provider(logs)
+    if os.environ["SENDER"] == "official-events":  # versions before events were logs
+        from opentelemetry._events import set_event_logger_provider
+        from opentelemetry.sdk._events import EventLoggerProvider
+
+        set_event_logger_provider(EventLoggerProvider(logs))
     provider = tracer_provider()
-    names = {
-        "openai": ("openai_v2", "OpenAIInstrumentor"),
-        "gemini": ("google_genai", "GoogleGenAiSdkInstrumentor"),
-    }
-    package, instrumentor = names[library]
-    module = importlib.import_module(f"opentelemetry.instrumentation.{package}")
-    getattr(module, instrumentor)().instrument()
+    OpenAIInstrumentor().instrument()
 
     def flush() -> None:
         logs.force_flush()
@@ -107,6 +105,7 @@ def start_official(library: str) -> Started:
 
 
 start_official_latest = start_official
+start_official_events = start_official
 
 
 def start_langfuse(library: str) -> Started:
@@ -166,6 +165,7 @@ def start_langsmith(library: str) -> Started:
     }
     provider = tracer_provider()
     from langsmith import tracing_context
+    from langsmith.run_trees import get_cached_client
 
     metadata = {"user_id": USER_ID, "session_id": SESSION_ID}
 
@@ -173,6 +173,7 @@ def start_langsmith(library: str) -> Started:
         from langchain_core.tracers.langchain import wait_for_all_tracers
 
         wait_for_all_tracers()
+        get_cached_client().flush()
         provider.force_flush()
 
     return Started(flush, lambda: tracing_context(metadata=metadata, tags=TAGS, enabled=True))
