@@ -32,6 +32,8 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.query.sort import SortBy, compile_sort
+from stores.query.text_expressions import Expression
+from stores.senders.columns import KINDS
 from stores.traces import (
     ACCUMULATORS,
     CALLS_AND_ERRORS,
@@ -63,15 +65,21 @@ _BATCH: Final = 2_000
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
 
+_UNCLEAR: Final = "_unclear"
+_PARENTS: Final = "_parents"
+_NEEDS_TREE: Final = "_needs_tree"
+
 STARTED_AT: Final = "started_at"
 TOTAL_TOKENS: Final = "total_tokens"
 TOTAL_COST: Final = "total_cost"
 _USAGE: Final = {TOTAL_TOKENS, TOTAL_COST}
-_NEEDS_TREE: Final = ("num_reporting", "is_unclear")
+_MAX_COLLECTED: Final = 1_000
+"""Calls of a trace whose ids MongoDB compares; a trace with more is read as a tree if usage of calls is unclear."""
 
 TRACE_FIELDS: Final = FieldTable(
     [
         Field("name", "name", optional=False),
+        Field("kind", "kind", values=KINDS),
         Field("status", "status", optional=False, values=STATUSES),
         Field(STARTED_AT, STARTED_AT, Kind.TIME, optional=False),
         Field("ended_at", "ended_at", Kind.TIME),
@@ -132,14 +140,17 @@ async def sums_of_traces(
     pricing = pricing_of_found(database, project_id, [{"$match": match}], session, Prices.call_cost_expression)
     trees: dict[str, Row] = {}
     async with pricing if TOTAL_COST in wanted else nullcontext() as prices:
-        stages = [{"$match": match}, *_sum_stages(wanted, prices)]
+        sums_usage = not _USAGE.isdisjoint(wanted)
+        unclear: Match = {**match, "usage_scope": UNCLEAR}
+        found_unclear = await database.calls.find_one(unclear, {"_id": 1}, session=session) if sums_usage else None
+        stages = [{"$match": match}, *_sum_stages(wanted, prices, has_unclear=found_unclear is not None)]
         cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
         while batch := await cursor.to_list(_BATCH):
             for found in batch:
                 row = _row(found)
                 if not keeps(row):
                     continue
-                if row.pop("is_unclear", False) and row.pop("num_reporting") > 1:
+                if row.pop(_NEEDS_TREE, False):
                     trees[row["trace_id"]] = row
                     check_number(len(trees), "have calls that may report the usage of others")
                 else:
@@ -153,8 +164,11 @@ async def sums_of_traces(
                 yield row | {TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]}
 
 
-def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
-    """Build the stages that group calls by trace; usage is right unless the trace needs its tree."""
+def _sum_stages(wanted: Collection[str], prices: Prices | None, *, has_unclear: bool) -> Pipeline:
+    """Build the stages that group calls by trace; usage is right unless the trace has `_NEEDS_TREE`.
+
+    That is so if a call with unclear usage has children, which may have reported the same usage.
+    """
     is_sum = {"$eq": ["$usage_scope", SUM]}
     sums: dict[str, Any] = {
         "head": head_of_trace(name for name in HEAD_COLUMNS if name in wanted),
@@ -163,11 +177,21 @@ def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
     if not _USAGE.isdisjoint(wanted):
         sums |= {
             "num_calls": ACCUMULATORS["num_calls"],
-            "num_reporting": {"$sum": {"$cond": [{"$gt": ["$usage_scope", None]}, 1, 0]}},
-            "is_unclear": {"$max": {"$eq": ["$usage_scope", UNCLEAR]}},
             TOTAL_TOKENS: {"$sum": {"$cond": [is_sum, 0, {"$sum": "$usage.total_tokens"}]}},
         }
     stages: Pipeline = [{"$group": {"_id": "$trace_id"} | sums}]
+    if has_unclear:
+        is_unclear = {"$eq": ["$usage_scope", UNCLEAR]}
+        stages[0]["$group"] |= {
+            _UNCLEAR: _some({"$cond": [is_unclear, "$id", None]}),
+            _PARENTS: _some("$parent_id"),
+        }
+        too_many = {"$gt": ["$num_calls", _MAX_COLLECTED]}
+        unclear_parents = {"$setIntersection": [{"$setDifference": [f"${_UNCLEAR}", [None]]}, f"${_PARENTS}"]}
+        stages += [
+            {"$set": {_NEEDS_TREE: {"$or": [too_many, {"$ne": [unclear_parents, []]}]}}},
+            {"$unset": [_UNCLEAR, _PARENTS]},
+        ]
     if prices:
         cost = {"$cond": [is_sum, None, prices.call_cost_expression()]}
         stages[0]["$group"] |= {TOTAL_COST: {"$sum": cost}}
@@ -175,6 +199,11 @@ def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
         is_priced = {"$eq": [{"$type": f"${TOTAL_COST}"}, "decimal"]}
         stages.append({"$set": {TOTAL_COST: {"$cond": [is_priced, {"$toDouble": f"${TOTAL_COST}"}, None]}}})
     return stages
+
+
+def _some(value: Expression) -> Expression:
+    """Build the accumulator of a value of each call, up to the limit."""
+    return {"$firstN": {"n": _MAX_COLLECTED, "input": value}}
 
 
 def _row(found: Row) -> Row:

@@ -52,6 +52,7 @@ _RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "start
 
 HEAD_COLUMNS: Final = {
     "name": "trace_name",
+    "kind": "kind",
     "status": "status",
     "started_at": "started_at",
     "ended_at": "ended_at",
@@ -59,7 +60,7 @@ HEAD_COLUMNS: Final = {
 }
 """Paths of the fields of traces that are columns of their head, by name."""
 
-FIRST_COLUMNS: Final = ("thread_id",)
+FIRST_COLUMNS: Final = ("user_id", "thread_id", "tags", "environment", "release")
 """Fields of traces that come from the first call that has a value: the head if it has one."""
 
 NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}

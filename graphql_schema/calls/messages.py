@@ -1,29 +1,26 @@
 """GraphQL types of messages: the inputs and outputs of calls in one shape for all senders."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final
 
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.context import Info
+from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import FieldDefinition, argument, computed_field, json_field, plain_field, resolved_field
-from graphql_schema.fields.connections import batched_resolver
+from graphql_schema.fields.connections import Call, Find, KeyOf, batched_resolver, key_of, to_one
+from graphql_schema.limits.cost_weights import COUNT
+from stores.calls.messages import Read, read_messages
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
-from stores.json import codec
 from stores.paging import PageRequest, Row, ValueField
 from stores.refs import file_ref
 from stores.senders.message_parts import Part
-from stores.senders.messages import Message, input_messages, output_messages
+from stores.senders.messages import Message
 
 MAX_MESSAGES: Final = 10_000
 """Maximum number of messages that a field returns without the argument `first`, and of parts in any case."""
-
-_MAX_DIRECT_CHARACTERS: Final = 64 * 1024
-"""Characters of JSON that are parsed on the event loop, in about a millisecond; more are parsed in a thread."""
 
 
 @strawberry.type
@@ -161,37 +158,7 @@ def message_row(message: Message, project_id: str) -> Row:
     return {**message, "parts": [part_of(part, project_id) for part in message["parts"]]}
 
 
-def inputs_of(row: Row) -> list[Message]:
-    """Return the messages of a call's inputs."""
-    return _read(row, "inputs", input_messages)
-
-
-def outputs_of(row: Row) -> list[Message]:
-    """Return the messages of a call's output."""
-    return _read(row, "output", output_messages)
-
-
-def _read(row: Row, name: str, read: Callable[[object, object], list[Message]]) -> list[Message]:
-    texts: dict[str, str] = row.get("json") or {}
-    payload, attributes = texts.get(name), texts.get("attributes", "")
-    is_span = '"otel_span"' in attributes  # the rules read nothing else of the attributes
-    return read(
-        codec.loads(attributes.encode()) if is_span else None,
-        None if payload is None else codec.loads(payload.encode()),
-    )
-
-
-def size_of(row: Row) -> int:
-    """Return the characters of the texts that a call's messages are read from."""
-    return sum(len(text) for text in (row.get("json") or {}).values() if isinstance(text, str))
-
-
-async def read_messages(row: Row, read: Callable[[Row], list[Message]]) -> list[Message]:
-    """Read messages of a call; those of large texts in a thread."""
-    return read(row) if size_of(row) <= _MAX_DIRECT_CHARACTERS else await asyncio.to_thread(read, row)
-
-
-_ARGUMENTS: Final = {
+PAGING: Final = {
     "first": Annotated[
         int | None, argument("Number of messages from the start, at most 10,000; all if omitted, up to 10,000.")
     ],
@@ -200,47 +167,78 @@ _ARGUMENTS: Final = {
 }
 
 
-def messages_field(read: Callable[[Row], list[Message]]) -> FieldDefinition:
+def messages_field(read: Read) -> FieldDefinition:
     """Field of calls with messages, all by default."""
 
-    async def of_all(
-        info: Info,
-        parents: Sequence[Row],
-        first: int | None = None,
-        last: int | None = None,
-        offset: int | None = None,
-    ) -> list[list[Row]]:
-        limit = info.context.max_page_size
-        request = PageRequest.from_arguments(
-            first=first, last=last, offset=offset, default_size=MAX_MESSAGES, max_size=max(limit, MAX_MESSAGES)
-        )
-        is_complete = first is None and last is None
+    async def of_all(info: Info, parents: Sequence[Row], **given: int | None) -> list[list[Row]]:
+        request = page_of(info, given)
         return [
-            _page(await read_messages(row, read), request, row["project_id"], is_complete=is_complete)
+            [message_row(message, row["project_id"]) for message in page(await read_messages(row, read), request)]
             async for row in cooperative(parents)
         ]
 
-    return resolved_field(returns=list[ChatMessage] | None, work=0)(batched_resolver(of_all, _ARGUMENTS))
+    return resolved_field(returns=list[ChatMessage] | None, work=0)(batched_resolver(of_all, PAGING))
 
 
-def _page(messages: list[Message], request: PageRequest, project_id: str, *, is_complete: bool) -> list[Row]:
-    """Return the requested messages.
+def page_of(info: Info, given: Mapping[str, int | None]) -> PageRequest:
+    """Return the page that the arguments of a list of messages request; one more than the limit if they state no size.
 
     Raises:
-        BadInputError: if there are more than `MAX_MESSAGES` and no number is requested, or if they have too many parts.
+        BadInputError: if a number is out of range, or `last` is combined with another.
     """
-    found = messages[-request.size :] if request.backward and request.size else messages[request.offset :]
-    if is_complete and len(found) > MAX_MESSAGES:
+    limit = max(info.context.max_page_size, MAX_MESSAGES)
+    return PageRequest.from_arguments(
+        first=given.get("first"),
+        last=given.get("last"),
+        offset=given.get("offset"),
+        default_size=limit + 1,
+        max_size=limit,
+    )
+
+
+def page(messages: list[Row], request: PageRequest) -> list[Row]:
+    """Return the requested messages, or entries of a conversation.
+
+    Raises:
+        BadInputError: if there are too many without a size, or if they have too many parts.
+    """
+    rest = messages[-request.size :] if request.backward and request.size else messages[request.offset :]
+    found = rest[: request.size]
+    if len(found) > MAX_MESSAGES:
         raise BadInputError(
-            f"the call has {len(messages):,} messages, and {MAX_MESSAGES:,} is the limit without first; request pages "
-            "by first and offset, or the newest by last",
+            f"omitted, and there are {len(messages):,} messages; the limit is {MAX_MESSAGES:,} per page, so request "
+            "pages by first and offset, or the newest by last",
             "first",
         )
-    found = found[: request.size]
-    if sum(len(message["parts"]) for message in found) > MAX_MESSAGES:
+    if sum(len(each.get("message", each)["parts"]) for each in found) > MAX_MESSAGES:
         raise BadInputError(
             f"the messages have more than {MAX_MESSAGES:,} parts, the limit of a page; request fewer, or read the "
             "content by inputs(path: ...) or output(path: ...)",
             "first",
         )
-    return [message_row(message, project_id) for message in found]
+    return found
+
+
+@strawberry.type
+class ConversationMessage:
+    """Message of a conversation, with the call that first had it."""
+
+    # The source is a row of `stores.conversations`.
+
+    message = computed_field(lambda row: message_row(row["message"], row["project_id"]), ChatMessage)
+    """Message that no earlier call of the conversation had."""
+    call_id: strawberry.ID
+    """Id of the call that first sent or received the message."""
+    call = to_one(Call | None, lambda stores: stores.calls.by_keys, key_of("project_id", "call_id"))
+    """Call that first sent or received the message; null if it was deleted meanwhile."""
+
+
+def conversation_field(find: Callable[[Stores], Find], key: KeyOf) -> FieldDefinition:
+    """Field of traces or threads with their conversation, all messages by default."""
+
+    async def of_all(info: Info, parents: Sequence[Row], **given: int | None) -> list[list[Row]]:
+        request, keys = page_of(info, given), [key(parent) for parent in parents]
+        found = await info.context.loaders.load_all(find(info.context.stores), keys)
+        return [page(found[each], request) for each in keys]
+
+    return resolved_field(returns=list[ConversationMessage] | None, work=COUNT)(batched_resolver(of_all, PAGING))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.calls.messages import inputs_of, messages_field, outputs_of
+from graphql_schema.calls.messages import messages_field
 from graphql_schema.costs import LLMCostSchema
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
@@ -26,6 +26,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type, usage
+from stores.calls.messages import inputs_of, outputs_of
 from stores.costs import bill
 from stores.paging import JsonField, Row
 from stores.refs import call_ref

@@ -1,10 +1,10 @@
 """OpenTelemetry log records, independent of the encoding they arrived in, and the forms that LoomQL stores."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from stores import refs, times
 from stores.errors import BadInputError, StoreError
@@ -12,15 +12,22 @@ from stores.feedback import NewFeedback
 from stores.ids import SPAN_ID_LENGTH
 from stores.input_checks import check_count
 from stores.json import AnyJson
+from stores.json.bson_copy import INT64
 from stores.otel.spans import AnyMessage, Attributes, Span
 from stores.senders.attributes import MAX_KEYS, nested
 
 EVALUATION: Final = "gen_ai.evaluation.result"
 """Event with an evaluation of a span."""
 
+_KINDS: Final = ("annotation", "evaluation")
+_SCOPES: Final = ("trace", "session")
+_ANNOTATION_PREFIXES: Final = tuple(f"{scope}{kind}s." for scope in ("", "trace.", "session.") for kind in _KINDS)
+"""Prefixes of OpenInference's attributes with feedback on a span, or on its trace or session."""
+
 ACCEPTED: Final = (
     "LoomQL stores events of Claude Code (claude_code.*) and Codex (codex.*), GenAI messages (gen_ai.*.message, "
-    f"gen_ai.choice, gen_ai.client.inference.operation.details) and evaluations ({EVALUATION}); set "
+    f"gen_ai.choice, gen_ai.client.inference.operation.details), evaluations ({EVALUATION}) and OpenInference "
+    "annotations (annotations.0.annotation.name, evaluations.0.evaluation.name, ...); set "
     "OTEL_LOGS_EXPORTER=none in programs that send other logs"
 )
 
@@ -56,7 +63,7 @@ def log_of(
     names = attributes.get("event.name"), message.event_name, body
     return LogRecord(
         names=tuple(name for name in names if isinstance(name, str) and name),
-        at=message.time_unix_nano or _stated_time(attributes) or message.observed_time_unix_nano,
+        at=min(message.time_unix_nano or _stated_time(attributes) or message.observed_time_unix_nano, INT64 - 1),
         span_id=hex_of(message.span_id),
         body=body,
         attributes=attributes,
@@ -67,7 +74,7 @@ def _stated_time(attributes: Attributes) -> int:
     text = attributes.get("event.timestamp")
     if isinstance(text, str):
         with suppress(BadInputError):
-            return times.parse(text) * 1000
+            return max(times.parse(text) * 1000, 0)
     return 0
 
 
@@ -76,62 +83,99 @@ def derived_id(length: int, *parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:length]
 
 
-def evaluation_of(
-    name: str, attributes: dict[str, Any], span_id: str, at: int, project_id: str, wb_user_id: str | None
-) -> NewFeedback | None:
-    """Return the feedback of an evaluation of a span, from nested attributes; None if the event has another name.
+def feedback_of_record(record: LogRecord, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
+    """Return the feedback in a log record: an evaluation, or OpenInference's annotations.
 
-    Equal evaluations have equal ids. The span need not be stored yet.
+    Equal feedback has equal ids. The span need not be stored yet.
 
     Raises:
         BadInputError: it refers to no span, or has no name.
     """
-    if name != EVALUATION:
-        return None
-    members = attributes.get("gen_ai")
-    stated = members.get("evaluation") if isinstance(members, dict) else None
-    stated = stated if isinstance(stated, dict) else {}
-    of = stated.get("name")
-    if not isinstance(of, str) or not of:
-        raise BadInputError(f"{EVALUATION} has no gen_ai.evaluation.name; set it to the name of the metric")
-    score = stated.get("score")
-    score = score if isinstance(score, dict) else {}
-    payload = {
-        "name": of,
-        "score": score.get("value"),
-        "label": score.get("label"),
-        "explanation": stated.get("explanation"),
-        "attributes": attributes,
-    }
-    return NewFeedback(
-        project_id,
-        refs.call_ref({"project_id": project_id, "id": span_of_event(span_id, name)}),
-        f"evaluation.{of}",
-        payload,
-        id=derived_id(32, EVALUATION, span_id, at, of, wb_user_id),
-        created_at=at // 1000,
-        wb_user_id=wb_user_id,
-    )
-
-
-def evaluation_of_record(record: LogRecord, project_id: str, wb_user_id: str | None) -> NewFeedback | None:
-    """Return the feedback in a log record, as `evaluation_of` does."""
-    if EVALUATION not in record.names:
-        return None
+    is_evaluation = EVALUATION in record.names
+    if not is_evaluation and not _has_annotations(record.attributes):
+        return []
     attributes = nested(record.attributes)
-    return evaluation_of(EVALUATION, attributes, record.span_id, record.at, project_id, wb_user_id)
+    on = _Span(project_id, span_of_event(record.span_id, record.names[0] if record.names else "it"), wb_user_id)
+    found = [on.evaluation(attributes, record.at)] if is_evaluation else list(on.annotations(attributes, record.at))
+    return [new.checked() for new in found]
 
 
-def evaluations_of(span: Span, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
-    """Return the feedback in a span's events. An invalid evaluation stays a mere event of the span."""
-    found = []
+def feedback_of_span(span: Span, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
+    """Return the feedback in a span's attributes and events. Invalid feedback stays a mere part of the span."""
+    found: list[NewFeedback] = []
+    on = _Span(project_id, span.span_id, wb_user_id)
     for event in span.events:
-        with suppress(StoreError):
-            at = times.parse(event["timestamp"]) * 1000
-            new = evaluation_of(event["name"], event["attributes"], span.span_id, at, project_id, wb_user_id)
-            if new:
+        if event["name"] == EVALUATION:
+            with suppress(StoreError):
+                at = times.parse(event["timestamp"]) * 1000
+                found.append(on.evaluation(event["attributes"], at).checked())
+    if _has_annotations(span.attributes):
+        for new in on.annotations(nested(span.attributes), span.ended_at or span.started_at):
+            with suppress(StoreError):
                 found.append(new.checked())
     return found
+
+
+def _has_annotations(attributes: Attributes) -> bool:
+    return any(key.startswith(_ANNOTATION_PREFIXES) for key in attributes)
+
+
+class _Span(NamedTuple):
+    """The span that feedback is about."""
+
+    project_id: str
+    span_id: str
+    wb_user_id: str | None
+
+    def evaluation(self, attributes: dict[str, Any], at: int) -> NewFeedback:
+        """Return the feedback in the attributes of an evaluation event.
+
+        Raises:
+            BadInputError: it has no name.
+        """
+        stated = _object_in(_object_in(attributes, "gen_ai"), "evaluation")
+        name = stated.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadInputError(f"{EVALUATION} has no gen_ai.evaluation.name; set it to the name of the metric")
+        score = _object_in(stated, "score")
+        payload = {
+            "name": name,
+            "score": score.get("value"),
+            "label": score.get("label"),
+            "explanation": stated.get("explanation"),
+            "attributes": attributes,
+        }
+        return self._feedback(f"evaluation.{name}", payload, at, at)
+
+    def annotations(self, attributes: dict[str, Any], at: int) -> Iterator[NewFeedback]:
+        """Yield the feedback in OpenInference's lists, such as `annotations.0.annotation.score`."""
+        for scope, holder in (("span", attributes), *((name, _object_in(attributes, name)) for name in _SCOPES)):
+            for kind in _KINDS:
+                for index, item in _object_in(holder, f"{kind}s").items():
+                    stated = _object_in(item, kind)
+                    name = stated.get("name")
+                    if isinstance(name, str) and name:
+                        key = scope, stated.get("identifier") or index
+                        yield self._feedback(f"{kind}.{name}", {**stated, "scope": scope}, at, key)
+
+    def _feedback(self, feedback_type: str, payload: dict[str, Any], at: int, key: object) -> NewFeedback:
+        return NewFeedback(
+            self.project_id,
+            refs.call_ref({"project_id": self.project_id, "id": self.span_id}),
+            feedback_type,
+            payload,
+            id=derived_id(32, self.span_id, feedback_type, key, self.wb_user_id),
+            created_at=at // 1000,
+            wb_user_id=self.wb_user_id,
+        )
+
+
+def _object_in(holder: object, name: str) -> dict[str, Any]:
+    """Return the object of a name; a list as an object with its indexes, and an empty one for any other value."""
+    value = holder.get(name) if isinstance(holder, dict) else None
+    if isinstance(value, list):
+        return {str(index): item for index, item in enumerate(value)}
+    return value if isinstance(value, dict) else {}
 
 
 def span_of_event(span_id: str, name: str) -> str:

@@ -15,7 +15,7 @@ from stores.feedback import FeedbackStore, NewFeedback
 from stores.input_checks import MAX_NAME, check_length
 from stores.otel import agents, logs, otlp_json, protobuf, span_events
 from stores.otel.agents import AgentEvent
-from stores.otel.logs import LogRecord, evaluations_of
+from stores.otel.logs import LogRecord
 from stores.otel.mapping import call_of
 from stores.otel.span_events import SpanEvent
 from stores.otel.spans import TRACES, Projects, Signal, Span, Undecoded, undecoded_records
@@ -223,10 +223,10 @@ def _convert(
             raise undecoded.origin
         span = span_of(undecoded.message)
         parts = [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
-        feedback = span.events and evaluations_of(span, undecoded.origin.project_id, wb_user_id)
+        feedback = logs.feedback_of_span(span, undecoded.origin.project_id, wb_user_id)
     except StoreError as error:
         return _reason(f"span {span.span_id} ({span.name[:100]})" if span else "a span", error), error
-    return _Record("", sum(part.size_bytes for part in parts), parts, feedback=feedback or [])
+    return _Record("", sum(part.size_bytes for part in parts), parts, feedback=feedback)
 
 
 def _convert_log(
@@ -240,8 +240,8 @@ def _convert_log(
         record, project_id = log_of(undecoded.message), undecoded.origin.project_id
         name = f"log record {record.names[0][:100]}" if record.names else name
         converted = _Record(name, undecoded.size_bytes)
-        if evaluation := logs.evaluation_of_record(record, project_id, wb_user_id):
-            converted.feedback = [evaluation.checked()]
+        if feedback := logs.feedback_of_record(record, project_id, wb_user_id):
+            converted.feedback = feedback
         elif event := agents.event_of(record, undecoded.origin):
             converted.agent_event = event
         elif span_event := span_events.event_of(record, project_id):

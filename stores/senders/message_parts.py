@@ -96,7 +96,7 @@ def known_parts(members: dict[str, Any], level: int = 0) -> list[Part] | None:
     """Return the parts of an object; None if no rule recognises it."""
     if level > MAX_LEVELS:
         return None
-    kind = members.get("type") or members.get("block_type")
+    kind = _kind(members)
     rule = _rule_of(kind) if isinstance(kind, str) else None
     if rule and (found := rule(members, level + 1)) is not None:
         return found
@@ -109,6 +109,10 @@ def known_parts(members: dict[str, Any], level: int = 0) -> list[Part] | None:
         if isinstance(inner, dict) and (found := rule(inner, level + 1)) is not None:
             return found
     return _bare_text(members, level)
+
+
+def _kind(members: dict[str, Any]) -> AnyJson:
+    return members.get("type") or members.get("block_type")
 
 
 def is_typed_part(members: dict[str, Any]) -> bool:
@@ -147,11 +151,11 @@ def tool_calls(value: AnyJson) -> list[Part]:
 def tool_result(id_: str | None, value: AnyJson) -> Part:
     """Return a tool's result: the text of its only text part, or the value; a JSON list or object is parsed."""
     match value:
-        case [{"type": "text", "text": str(text)}] | [{"text": str(text)}]:
+        case [{"text": str(text)} as only] if _BESIDE_TEXT.issuperset(only) and _kind(only) in (None, TEXT):
             value = text
-        case [{"json": inner}]:  # Bedrock
+        case [{"json": inner} as only] if len(only) == 1:  # Bedrock
             value = inner
-        case {"type": str(), "value": inner}:  # Vercel
+        case {"type": str(), "value": inner} if len(value) == len(("type", "value")):  # Vercel
             value = inner
     return {"type": TOOL_RESULT, "id": id_ or None, "result": decoded_container(value)}
 
@@ -178,9 +182,22 @@ _SOURCES: Final = (
 """Keys of media: each has a URL, Base64, a stored file, or an object with such keys."""
 
 _BESIDE_TEXT: Final = frozenset(
-    {"text", "thought", "thoughtSignature", "thought_signature", "annotations", "citations", "cache_control"}
+    {
+        *(
+            "text",
+            "type",
+            "block_type",
+            "thought",
+            "thoughtSignature",
+            "thought_signature",
+            "signature",
+            "annotations",
+            "citations",
+        ),
+        "cache_control",
+    }
 )
-"""Keys of an object that is a text part without a type."""
+"""Keys of an object that only has a text to show."""
 
 
 def _text(members: dict[str, Any], _level: int) -> list[Part] | None:
@@ -193,7 +210,7 @@ def _text(members: dict[str, Any], _level: int) -> list[Part] | None:
 def _bare_text(members: dict[str, Any], level: int) -> list[Part] | None:
     """Return the text of an object without a type, if it has nothing else to show."""
     others = (name for name, value in members.items() if value is not None)
-    return _text(members, level) if _BESIDE_TEXT.issuperset(others) else None
+    return _text(members, level) if _kind(members) is None and _BESIDE_TEXT.issuperset(others) else None
 
 
 def _reasoning(members: dict[str, Any], level: int) -> list[Part] | None:

@@ -50,6 +50,7 @@ ENDPOINTS: Final = (
     Endpoint("file", "PUT", f"/files/{PROJECT}", 201, b"hello", "text/plain"),
     Endpoint("export", "GET", f"/export/calls?projectId={PROJECT}", 200),
     Endpoint("otlp", "POST", "/v1/traces", 200, b"{}", JSON),
+    Endpoint("logs", "POST", "/v1/logs", 200, b"{}", JSON),
     Endpoint("weave", "POST", "/weave/project/stats", 200, json.dumps({"project_id": PROJECT}).encode(), JSON),
 )
 every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=[endpoint.name for endpoint in ENDPOINTS])

@@ -22,9 +22,10 @@ OF_LOOMQL = sorted({tuple(words) for words in COMMANDS if Path(words[0]).name ==
 REQUESTS = [words for words in COMMANDS if words[0] == "curl" and "-N" not in words]
 OF_TOOLS = {
     *("python3", "python", "pip", "pipx", "pytest", "mypy", "ariadne-codegen", "npm", "npx", "node"),
-    *("cp", "docker", "systemctl", "mongodump", "mongorestore", "(echo"),
+    *("claude", "cp", "docker", "systemctl", "mongodump", "mongorestore", "(echo"),
 }
 ITS_OWN = {"OPENAI_API_KEY", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}
+OF_CLAUDE_CODE = {"CLAUDE_CODE_ENABLE_TELEMETRY", "OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"}
 OF_WEAVE = {"WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY"}
 
 
@@ -72,7 +73,7 @@ def test_documented_variables_are_settings() -> None:
     settings = {variable(name) for name in Settings.model_fields}
 
     named = {name for each in PAGES for name in each.environment}
-    assert named - settings == ITS_OWN | OF_WEAVE
+    assert named - settings == ITS_OWN | OF_CLAUDE_CODE | OF_WEAVE
 
 
 def test_documented_extras_exist() -> None:

@@ -22,6 +22,7 @@ TESTED_ELSEWHERE = [
     ("how-to/live", "after: $after"),
     ("how-to/retention", "retentionSet("),
     ("how-to/send-traces", "otel/weaver"),
+    ("how-to/send-traces", "otel/claude-code"),
     ("how-to/send-traces", "acme/weave-demo"),
 ]
 """Pages, and texts in documents without a response, which need more than the demo and which other tests run."""

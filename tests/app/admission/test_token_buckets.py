@@ -94,7 +94,7 @@ def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, e
     assert answer.status_code == 429
     assert 900 <= int(answer.headers["retry-after"]) <= 1000
     assert "LOOMQL_RATE_LIMIT" in answer.text
-    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "weave"} else "RATE_LIMITED")
+    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "logs", "weave"} else "RATE_LIMITED")
 
 
 def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server) -> None:

@@ -41,7 +41,7 @@ from stores.otel import OtelStore
 from stores.security.access import EVERY_PROJECT, Caller, Grant, Role
 from tests.app.auth.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.free_ports import free_port
-from tests.stores.otel.messages import body, span
+from tests.stores.otel.messages import body, log, logs_body, span
 from tests.waiting import TIMEOUT
 
 REF: Final = f"weave:///{OURS}/object/thing:{'x' * 43}"
@@ -107,8 +107,10 @@ async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Respon
     url = path.replace(":path", "").format(
         entity=entity, project=project, digest="x" * 43, concept="calls", path="nothing"
     )
-    if path.endswith("/traces"):
-        content = body(span(1), resource={"wandb.entity": entity, "wandb.project": project})
+    if path.endswith(("/traces", "/logs")):
+        resource = {"wandb.entity": entity, "wandb.project": project}
+        event = log("codex.user_prompt", {"conversation.id": "walked"})
+        content = body(span(1), resource=resource) if "traces" in path else logs_body(event, resource=resource)
         return await client.request(method, url, content=content, headers={"content-type": "application/x-protobuf"})
     if path in {"/weave/files/create", "/weave/file/create"}:
         return await client.request(method, url, data={"project_id": OURS}, files={"file": b"walked"})

@@ -83,7 +83,7 @@ def test_cross_origin_page_is_refused_at_every_endpoint(
 
     assert answer.status_code == 403
     assert "LOOMQL_CORS_ORIGINS" in answer.text
-    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "weave"} else "FORBIDDEN")
+    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "logs", "weave"} else "FORBIDDEN")
 
 
 @every_endpoint

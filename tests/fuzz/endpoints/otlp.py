@@ -1,14 +1,18 @@
-"""OTLP requests: spans that are valid, damaged, cut off, compressed, or a decompression bomb."""
+"""OTLP requests: spans and log records that are valid, damaged, cut off, compressed, or a decompression bomb."""
 
 import functools
 import gzip
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tests.fuzz import damage, texts
@@ -24,6 +28,19 @@ _KEYS: Final = (
     "output.value", "input.mime_type", "wandb.thread_id", "session.id", "thread.id", "weave.display_name", "metadata",
     "traceloop.entity.input", "a", "a.b", "a.b.c", "a.0.b", "exception.message",
 )  # fmt: skip
+_EVENTS: Final = (
+    *("claude_code.user_prompt", "claude_code.api_request", "claude_code.api_error", "claude_code.tool_result"),
+    *("claude_code.tool_decision", "claude_code.assistant_response", "codex.user_prompt", "codex.sse_event"),
+    *("codex.api_request", "codex.tool_result", "gen_ai.user.message", "gen_ai.choice", "gen_ai.evaluation.result"),
+    "gen_ai.client.inference.operation.details",
+)
+_EVENT_KEYS: Final = (
+    *("session.id", "prompt.id", "conversation.id", "prompt", "response", "model", "cost_usd", "input_tokens"),
+    *("duration_ms", "request_id", "tool_name", "tool_use_id", "success", "error", "status_code", "event.timestamp"),
+    *("input_token_count", "call_id", "arguments", "output", "decision", "event.name", "query_source"),
+    *("gen_ai.evaluation.name", "gen_ai.evaluation.score.value", "annotations.0.annotation.name"),
+    "gen_ai.input.messages",
+)
 _VALUES: Final = ("gpt-4o", "[]", '{"a": 1}', '{"a": NaN}', "[" * 500, '[{"role": "user"}]', "application/json")
 
 
@@ -37,6 +54,11 @@ def bombs() -> tuple[bytes, ...]:
 
 
 def request(random: Random) -> Request:
+    if random.random() < 0.3:
+        records = logs(random)
+        if random.random() < 0.5:
+            return replace(_sent(random, records.SerializeToString(), _PROTOBUF), target="/v1/logs")
+        return replace(_sent(random, json_of(random, records), _JSON), target="/v1/logs")
     if random.random() < 0.01:
         spans_text = texts.dense(random, 1_000_000)
         return _post(f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": {spans_text}}}]}}]}}'.encode(), _JSON)
@@ -45,7 +67,7 @@ def request(random: Random) -> Request:
     if way < 0.4:
         return _sent(random, message.SerializeToString(), _PROTOBUF)
     if way < 0.95:
-        return _sent(random, _json(random, message), _JSON)
+        return _sent(random, json_of(random, message), _JSON)
     return _post(random.choice(bombs()), random.choice((_PROTOBUF, _JSON)), ("Content-Encoding", "gzip"))
 
 
@@ -77,7 +99,7 @@ def _post(content: bytes, media_type: str, *headers: tuple[str, str], **more: An
     return Request(NAME, "POST", "/v1/traces", (("Content-Type", media_type), *project, *headers), content, **more)
 
 
-def _json(random: Random, message: ExportTraceServiceRequest) -> bytes:
+def json_of(random: Random, message: Message) -> bytes:
     content = MessageToDict(message)
     if random.random() < 0.4:
         spoil(random, content)
@@ -104,6 +126,27 @@ def spans(random: Random) -> ExportTraceServiceRequest:
     ids = [random.randbytes(random.choice((8, 8, 8, 8, 8, 0, 7))) for _ in range(random.randint(0, 6))]
     made = [_span(random, trace_id, span_id, random.choice((b"", *ids))) for span_id in ids]
     return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=made)])])
+
+
+def logs(random: Random) -> ExportLogsServiceRequest:
+    """Return an export request with up to twelve log records, of few sessions."""
+    records = [_record(random) for _ in range(random.randint(0, 12))]
+    return ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=records)])])
+
+
+def _record(random: Random) -> LogRecord:
+    session = AnyValue(string_value=random.choice(("one", "two", "")))
+    name = random.choice(_EVENTS)
+    keys = ("conversation.id" if name.startswith("codex") else "session.id", *random.sample(_EVENT_KEYS, 8))
+    return LogRecord(
+        time_unix_nano=random.choice((1_770_000_000_000_000_000, 1_770_000_001_000_000_000, 0, 1, 2**64 - 1)),
+        event_name=name,
+        body=_value(random, 3),
+        span_id=random.choice((b"", bytes(8), b"12345678", b"123")),
+        attributes=[
+            KeyValue(key=key, value=_value(random, 3) if position else session) for position, key in enumerate(keys)
+        ],
+    )
 
 
 def _span(random: Random, trace_id: bytes, span_id: bytes, parent_id: bytes) -> Span:

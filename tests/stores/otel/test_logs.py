@@ -2,14 +2,17 @@
 
 import asyncio
 import itertools
+from random import Random
 from typing import Any
 
 import pytest
 
 from stores.calls import CallsStore
 from stores.database import Database
-from stores.errors import ForbiddenError
+from stores.errors import BadInputError, ForbiddenError
+from stores.json import codec
 from stores.otel import LOGS, Exported, OtelStore, Projects
+from tests.fuzz.endpoints import otlp
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
 
@@ -146,6 +149,41 @@ async def test_evaluation_in_a_span_event_is_feedback_too(otel: OtelStore, datab
     assert list(await stored()) == [span_id(1)]
 
 
+ANNOTATIONS = {
+    "annotations.0.annotation.name": "tone",
+    "annotations.0.annotation.score": 1,
+    "annotations.0.annotation.label": "kind",
+    "annotations.0.annotation.annotator_kind": "HUMAN",
+    "evaluations.0.evaluation.name": "Relevance",
+    "evaluations.0.evaluation.score": 0.25,
+    "trace.evaluations.0.evaluation.name": "Relevance",
+    "trace.evaluations.0.evaluation.score": 0.5,
+    "annotations.1.annotation.score": 7,
+}
+
+
+@pytest.mark.parametrize("sent", ["span", "log"])
+async def test_annotations_of_openinference_are_feedback(
+    sent: str, otel: OtelStore, database: Database, stored: Stored
+) -> None:
+    for _ in range(2):
+        if sent == "span":
+            assert (await otel.export_protobuf(body(span(1, ANNOTATIONS)), PROJECTS)).rejected == 0
+        else:
+            assert (await logs(otel, log("", ANNOTATIONS, 1))).rejected == 0
+
+    found = sorted(
+        (row["feedback_type"], row["payload"]["scope"], row["payload"]["score"]) for row in await feedback(database)
+    )
+    assert found == [
+        ("annotation.tone", "span", 1),
+        ("evaluation.Relevance", "span", 0.25),
+        ("evaluation.Relevance", "trace", 0.5),
+    ]
+    assert {row["call_id"] for row in await feedback(database)} == {span_id(1)}
+    assert list(await stored()) == ([span_id(1)] if sent == "span" else [])
+
+
 BAD = {
     "no session": (log("claude_code.user_prompt", {"prompt": "hi"}), "has no session.id of 1 to 1,024 characters"),
     "session is a number": (log("claude_code.user_prompt", {"session.id": 7}), "has no session.id"),
@@ -242,3 +280,20 @@ async def test_sender_without_rights_is_refused(otel: OtelStore, stored: Stored,
 
     assert await stored() == {}
     assert await calls.database.feedback.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_records_cause_no_internal_error(seed: int, otel: OtelStore) -> None:
+    chance, stored = Random(seed), 0
+    for _ in range(60):
+        message = otlp.logs(chance)
+        try:
+            if chance.random() < 0.5:
+                exported = await otel.export_protobuf(message.SerializeToString(), PROJECTS, signal=LOGS)
+            else:
+                exported = await otel.export_json(codec.loads(otlp.json_of(chance, message)), PROJECTS, signal=LOGS)
+        except BadInputError:
+            continue
+        stored += exported.stored
+
+    assert stored

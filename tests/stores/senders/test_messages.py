@@ -1,12 +1,16 @@
 """Tests of messages in one shape, from the payload forms of each sender."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.senders.messages import input_messages, output_messages
+from tests.chance import cases
 from tests.stores.otel.messages import pairs
 from tests.stores.otel.test_mapping import of
 
@@ -550,3 +554,276 @@ def test_chunks_of_a_stream_are_one_message(name: str) -> None:
 
     assert shown(messages) == CALLED
     assert messages[0]["finish_reason"] == "tool_calls"
+
+
+MEDIA: dict[str, tuple[object, str]] = {
+    "remote URL": (
+        {"type": "image_url", "image_url": {"url": "https://a.b/c.png"}},
+        'image {"url": "https://a.b/c.png"}',
+    ),
+    "URL alone": ({"type": "input_image", "image_url": "https://a.b/c.png"}, 'image {"url": "https://a.b/c.png"}'),
+    "data URL": (
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        'image {"media_type": "image/png", "data": "AAAA"}',
+    ),
+    "stored data URL": (
+        {
+            "type": "image_url",
+            "image_url": {
+                "url": {
+                    "_type": "CustomWeaveType",
+                    "weave_type": {"type": "weave.type_wrappers.Content.content.Content"},
+                    "files": {"content": "abc", "metadata.json": "def"},
+                }
+            },
+        },
+        'image {"file": "abc"}',
+    ),
+    "Weave's image": (
+        {"_type": "CustomWeaveType", "weave_type": {"type": "PIL.Image.Image"}, "files": {"image.png": "abc"}},
+        'image {"media_type": "image/png", "file": "abc"}',
+    ),
+    "Anthropic's image": (
+        {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "AAAA"}},
+        'image {"media_type": "image/jpeg", "data": "AAAA"}',
+    ),
+    "Anthropic's document": (
+        {"type": "document", "title": "a", "source": {"type": "url", "url": "https://a.b/c.pdf"}},
+        'file {"url": "https://a.b/c.pdf", "name": "a"}',
+    ),
+    "OpenAI's audio": (
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        'audio {"media_type": "audio/wav", "data": "AAAA"}',
+    ),
+    "OpenAI's file": ({"type": "input_file", "file_id": "file-1"}, 'file {"file_id": "file-1"}'),
+    "Gemini's inline data": (
+        {"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}},
+        'audio {"media_type": "audio/mp3", "data": "AAAA"}',
+    ),
+    "Gemini's file": (
+        {"file_data": {"mime_type": "application/pdf", "file_uri": "gs://a/b"}},
+        'file {"media_type": "application/pdf", "url": "gs://a/b"}',
+    ),
+    "Bedrock's image": (
+        {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+        'image {"media_type": "image/png", "data": "AAAA"}',
+    ),
+    "Bedrock's document": (
+        {"document": {"format": "pdf", "name": "a", "source": {"s3Location": {"uri": "s3://a/b"}}}},
+        'file {"media_type": "application/pdf", "url": "s3://a/b", "name": "a"}',
+    ),
+    "OpenTelemetry's blob": (
+        {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "AAAA"},
+        'image {"media_type": "image/png", "data": "AAAA"}',
+    ),
+    "OpenTelemetry's URI": (
+        {"type": "uri", "modality": "audio", "uri": "https://a.b/c.wav"},
+        'audio {"url": "https://a.b/c.wav"}',
+    ),
+    "OpenTelemetry's file": ({"type": "file", "modality": "image", "file_id": "f"}, 'image {"file_id": "f"}'),
+    "Vercel's file": (
+        {"type": "file", "mediaType": "application/pdf", "data": "AAAA", "filename": "a.pdf"},
+        'file {"media_type": "application/pdf", "data": "AAAA", "name": "a.pdf"}',
+    ),
+    "LlamaIndex's image": (
+        {"block_type": "image", "url": "https://a.b/c.png", "image_mimetype": "image/png"},
+        'image {"media_type": "image/png", "url": "https://a.b/c.png"}',
+    ),
+    "OpenInference's image": (
+        {"message_content": {"type": "image", "image": {"image": {"url": "https://a.b/c.png"}}}},
+        'image {"url": "https://a.b/c.png"}',
+    ),
+    "image without content": ({"type": "image", "alt": "cat"}, 'text: {"type":"image","alt":"cat"}'),
+}
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_media_of_each_sender_are_parts(name: str) -> None:
+    content, expected = MEDIA[name]
+
+    assert asked([{"role": "user", "content": [content]}]) == [("user", [expected])]
+
+
+CONTENTS: dict[str, tuple[object, list[str]]] = {
+    "encrypted reasoning": ({"type": "redacted_thinking", "data": "x"}, ["reasoning: "]),
+    "thinking": ({"type": "thinking", "thinking": "Hm.", "signature": "x"}, ["reasoning: Hm."]),
+    "summaries": (
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "A"}, {"type": "summary_text", "text": "B"}],
+        },
+        ["reasoning: A\n\nB"],
+    ),
+    "Bedrock's reasoning": (
+        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "x"}}},
+        ["reasoning: Hm."],
+    ),
+    "Gemini's thought": ({"text": "Hm.", "thought": True}, ["reasoning: Hm."]),
+    "OpenTelemetry's reasoning": ({"type": "reasoning", "content": "Hm."}, ["reasoning: Hm."]),
+    "refusal": ({"type": "refusal", "refusal": "No."}, ["refusal: No."]),
+    "server tool": (
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
+        ['call s web_search {"query": "x"}'],
+    ),
+    "result of a server tool": (
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u"}]},
+        ['result s [{"url": "u"}]'],
+    ),
+    "built-in tool": (
+        {"type": "web_search_call", "id": "w", "status": "completed", "action": {"query": "x"}},
+        ['call w web_search {"query": "x"}'],
+    ),
+    "built-in tool with results": (
+        {"type": "file_search_call", "id": "f", "queries": ["x"], "results": [{"text": "y", "score": 1}]},
+        ['call f file_search ["x"]', 'result f [{"text": "y", "score": 1}]'],
+    ),
+    "audio with a transcript": (
+        {"audio": {"id": "a", "data": "AAAA", "transcript": "Hi."}},
+        ['audio {"data": "AAAA"}', "text: Hi."],
+    ),
+    "document in plain text": (
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Hi."}},
+        ['file {"media_type": "text/plain"}', "text: Hi."],
+    ),
+    "cache point": ({"cachePoint": {"type": "default"}}, []),
+    "unknown type": ({"type": "hologram", "beam": 1}, ['text: {"type":"hologram","beam":1}']),
+    "number": (5, ["text: 5"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_other_content_of_each_sender_are_parts(name: str) -> None:
+    content, expected = CONTENTS[name]
+
+    assert asked([{"role": "assistant", "content": [content]}]) == [("assistant", expected)]
+
+
+def test_unknown_role_is_kept_as_sent() -> None:
+    assert asked({"messages": [{"role": "Critic", "content": "x"}]}) == [("Critic", ["text: x"])]
+
+
+def test_arguments_that_are_no_json_are_a_text() -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{city: Lund"}}]
+    assert asked([{"role": "assistant", "tool_calls": calls}]) == [("assistant", ['call c f "{city: Lund"'])]
+
+
+def test_payload_that_no_rule_recognises_is_its_json() -> None:
+    assert asked({"a": "b", "c": ["d"]}) == [("user", ['text: {"a":"b","c":["d"]}'])]
+    assert answered([1, {"a": "b"}]) == [("assistant", ['text: [1,{"a":"b"}]'])]
+    assert asked({"question": "why?", "context": "because"}) == [
+        ("user", ['text: {"question":"why?","context":"because"}'])
+    ]
+    assert answered('{"mood": "calm"}') == [("assistant", ['text: {"mood": "calm"}'])]
+    assert answered(0) == [("assistant", ["text: 0"])]
+
+
+@pytest.mark.parametrize("empty", [None, "", {}, []])
+def test_empty_payload_has_no_message(empty: object) -> None:
+    assert asked(empty) == answered(empty) == []
+
+
+def test_span_of_a_tool_is_a_call_and_its_result() -> None:
+    payloads = of(
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "weather",
+            "gen_ai.tool.call.id": "c1",
+            "gen_ai.tool.call.arguments": ARGUMENTS_TEXT,
+            "gen_ai.tool.call.result": "rain",
+        }
+    )
+
+    assert asked(payloads["inputs"], payloads["attributes"]) == [("assistant", ['call c1 weather {"city": "Berlin"}'])]
+    assert answered(payloads["output"], payloads["attributes"]) == [("tool", ['result c1 "rain"'])]
+
+
+def test_ten_megabytes_and_a_hundred_thousand_messages_are_read() -> None:
+    large = input_messages(None, {"messages": [{"role": "user", "content": "x" * 10_000_000}]})
+    many = input_messages(None, {"messages": [{"role": "user", "content": "x"}] * 100_000})
+
+    assert [len(message["parts"][0]["text"]) for message in large] == [10_000_000]
+    assert len(many) == 100_000
+
+
+def test_deep_payload_becomes_text() -> None:
+    for shell in ("[%s]", '{"content":%s}', '{"role":"user","content":[%s]}', '{"message":%s}', '{"inputs":%s}'):
+        text = '"x"'
+        for _ in range(400):
+            text = shell % text
+        found = asked(json.loads(text))
+        assert "x" in json.dumps(found), shell
+
+
+KEYS = st.sampled_from(
+    [
+        *("role", "content", "type", "text", "parts", "message", "messages", "choices", "delta", "tool_calls", "id"),
+        *("function", "name", "arguments", "input", "output", "candidates", "generations", "kwargs", "data", "image"),
+        *("image_url", "source", "files", "_type", "weave_type", "reasoning", "summary", "object", "0", "1", "system"),
+        *("inputs", "response", "prompt", "audio", "toolUse", "message_content", "finish_reason", "additional_kwargs"),
+    ]
+)
+WORDS = st.sampled_from(
+    [
+        *("user", "assistant", "tool", "human", "text", "image", "tool_use", "reasoning", "function_call", "response"),
+        *("message_start", "content_block_delta", "response.completed", "CustomWeaveType", "constructor", "file", "x"),
+        *("chat.completion.chunk", "{}", "[", '{"role":"user"}', "https://a.b", "data:image/png;base64,AAAA", ""),
+    ]
+)
+LIKE_PAYLOADS = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=cases(600), deadline=None)
+@given(LIKE_PAYLOADS, LIKE_PAYLOADS)
+def test_any_payload_has_messages_of_known_parts(payload: Any, attributes: Any) -> None:
+    span = {"kind": "tool", "otel_span": {"attributes": attributes}}
+    for messages in (
+        input_messages(None, payload),
+        output_messages(None, payload),
+        input_messages(span, payload),
+        output_messages(span, payload),
+    ):
+        for message in messages:
+            assert isinstance(message["role"], str)
+            assert message["name"] is None or isinstance(message["name"], str)
+            assert message["finish_reason"] is None or isinstance(message["finish_reason"], str)
+            for part in message["parts"]:
+                assert part.keys() == FIELDS[part["type"]], part
+                for name, value in part.items():
+                    if name not in ("arguments", "result"):
+                        assert value is None or isinstance(value, str), part
+
+
+WORDS_OF_NOBODY = st.text("abc", min_size=1)
+MEDIA_FIELDS = {"type", "media_type", "url", "file", "data", "name", "file_id"}
+FIELDS = {
+    **{kind: {"type", "text"} for kind in ("text", "reasoning", "refusal")},
+    **dict.fromkeys(("image", "audio", "file"), MEDIA_FIELDS),
+    "tool_call": {"type", "id", "name", "arguments"},
+    "tool_result": {"type", "id", "result"},
+}
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for each in value:
+                yield from texts_in(each)
+        case dict():
+            for each in value.values():
+                yield from texts_in(each)
+
+
+@settings(max_examples=cases(300), deadline=None)
+@given(
+    st.recursive(st.text("abc", min_size=1), lambda inner: st.dictionaries(st.sampled_from("pqr"), inner, min_size=1))
+)
+def test_no_text_of_an_unknown_payload_is_lost(payload: Any) -> None:
+    for messages in (input_messages(None, payload), output_messages(None, payload)):
+        shown_text = json.dumps(messages)
+        assert all(text in shown_text for text in texts_in(payload))

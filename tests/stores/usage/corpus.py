@@ -55,6 +55,7 @@ LANGFUSE_PRICES: Final = "https://github.com/langfuse/langfuse/blob/main/worker/
 LANGFUSE_SPANS: Final = (
     "https://github.com/langfuse/langfuse/blob/main/packages/shared/src/server/otel/OtelIngestionProcessor.ts"
 )
+CLAUDE_CODE: Final = "https://code.claude.com/docs/en/monitoring-usage"
 LIVEKIT: Final = "https://github.com/livekit/agents/blob/main/livekit-agents/livekit/agents/telemetry/trace_types.py"
 PYDANTIC_AI: Final = "https://github.com/pydantic/pydantic-ai/blob/main/pydantic_ai_slim/pydantic_ai/usage.py"
 STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/strands/telemetry/tracer.py"
@@ -3652,6 +3653,38 @@ _FURTHER_SPANS: Final = (
         # 5000 + 2000
         entry(7000, 100, 7100, cache_read=2000),
         "openlit.instrumentation.anthropic",
+    ),
+    Payload(
+        "Claude Code, read from and written to the cache",
+        CLAUDE_CODE,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            cache_read__input_tokens=2000,
+            cache_creation__input_tokens=500,
+        ),
+        # 5000 + 2000 + 500
+        entry(7500, 100, 7600, cache_read=2000, cache_write_5m=500),
+        "com.anthropic.claude_code.events",
+    ),
+    Payload(
+        "Claude Code, with a total that does not tell",
+        CLAUDE_CODE,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "com.anthropic.claude_code.events",
     ),
     Payload(
         "OpenLIT, Bedrock, whose total does not tell",

@@ -544,6 +544,8 @@ BILLS: Final = {
     "OpenRouter's spans, cached tokens and reasoning": "76 * 2 + 1024 * 0.5 + 44 * 8 + 256 * 8",
     "OpenLIT, Anthropic read from the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
     "OpenLIT, Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "Claude Code, read from and written to the cache": "5000 * 3 + 2000 * 0.3 + 500 * 3.75 + 100 * 15",
+    "Claude Code, with a total that does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
     "OpenLIT, Bedrock, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
     "OpenLIT, Bedrock read from the cache and written to it": "5000 * 3 + 2000 * 0.3 + 1000 * 3.75 + 100 * 15",
     "OpenLLMetry, LlamaIndex with Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
