@@ -296,6 +296,8 @@ def _item(item: AnyJson, role: str, level: int) -> tuple[list[Message] | None, b
             return [_message(role, parts_of(item))], True
         case list():
             return _list(item, role, level), False
+        case {"role": "tool", "content": {"type": "function", "function": {"parameters": _}}}:
+            return [], False  # a definition of a tool, which Langfuse lists after LangChain's messages
         case dict():
             message = _as_message(item, role, level)
             if message is not None:
