@@ -94,8 +94,8 @@ RULED: Final[_Ruled] = {
     },
     "Trace": {
         OWN: "ref",
-        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs numCalls "
-        "numErrors totalTokens totalCost threadId kind userId tags environment release",
+        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs "
+        "numCalls numErrors totalTokens totalCost threadId kind userId tags environment release",
     },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},
