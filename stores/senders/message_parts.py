@@ -141,7 +141,7 @@ def tool_call(members: dict[str, Any]) -> Part | None:
 
 def tool_calls(value: AnyJson) -> list[Part]:
     """Return a message's tool calls; one that no rule recognises becomes text."""
-    if isinstance(value, dict) and value.get("_type") == "Unset":  # Mistral's client, as Weave's sends it
+    if isinstance(value, dict) and value.get("_type") == "Unset":  # Mistral's absent value, as Weave sends it
         return []
     calls = value if isinstance(value, list) else [value] if value else []
     found = ((call, tool_call(call) if isinstance(call, dict) else None) for call in calls)

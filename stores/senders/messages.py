@@ -296,24 +296,18 @@ def _item(item: AnyJson, role: str, level: int) -> tuple[list[Message] | None, b
             return [_message(role, parts_of(item))], True
         case list():
             return _list(item, role, level), False
+        case {"role": "tool", "content": {"type": "function", "function": {"parameters": _}}}:
+            return [], False  # a definition of a tool, which Langfuse lists after LangChain's messages
         case dict():
             message = _as_message(item, role, level)
             if message is not None:
-                return [] if _is_definition(item) else [message], False
+                return [message], False
             parts = known_parts(item)
             if parts is not None:
                 return [_message(_role_of(parts, role), parts)] if parts else [], True
             response = _response(item, role, level)
             return response, False
     return None, False
-
-
-def _is_definition(item: dict[str, Any]) -> bool:
-    """Return True for the definition of a tool, which Langfuse's client for LangChain sends as a message."""
-    match item:
-        case {"role": "tool", "content": {"type": "function", "function": {"name": str(), "parameters": _}}}:
-            return "tool_call_id" not in item
-    return False
 
 
 def _role_of(parts: list[Part], role: str) -> str:
