@@ -717,6 +717,19 @@ def test_payload_that_no_rule_recognises_is_its_json() -> None:
     assert answered(0) == [("assistant", ["text: 0"])]
 
 
+def test_tool_definition_among_messages_is_none() -> None:
+    function = {"name": "weather", "parameters": {"type": "object"}}
+    definition = {"role": "tool", "content": {"type": "function", "function": function}}
+
+    assert asked([*CHAT, definition]) == ASKED
+
+
+def test_value_that_a_client_left_unset_is_no_tool_call() -> None:
+    unset = {"_type": "Unset", "_class_name": "Unset", "_bases": ["BaseModel"]}
+
+    assert answered({"role": "assistant", "content": "Yes, it is.", "tool_calls": unset}) == ANSWERED
+
+
 @pytest.mark.parametrize("empty", [None, "", {}, []])
 def test_empty_payload_has_no_message(empty: object) -> None:
     assert asked(empty) == answered(empty) == []
