@@ -183,18 +183,9 @@ _SOURCES: Final = (
 
 _BESIDE_TEXT: Final = frozenset(
     {
-        *(
-            "text",
-            "type",
-            "block_type",
-            "thought",
-            "thoughtSignature",
-            "thought_signature",
-            "signature",
-            "annotations",
-            "citations",
-        ),
-        "cache_control",
+        *("text", "type", "block_type", "thought", "thoughtSignature", "thought_signature", "signature"),
+        *("annotations", "citations", "cache_control"),
+        *("_type", "_class_name", "_bases"),  # of objects that Weave serialised
     }
 )
 """Keys of an object that only has a text to show."""

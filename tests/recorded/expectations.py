@@ -228,7 +228,10 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
     "weave": {
         "openai": _WEAVE_OPENAI,
         "anthropic": {"": "anthropic.Messages.create"},
-        "gemini": {"": "google.genai.models.Models.generate_content"},
+        "gemini": {
+            "": "google.genai.models.Models.generate_content",
+            "stream": "google.genai.models.Models.generate_content_stream",
+        },
         "bedrock": {"": "BedrockRuntime.converse"},
         "cohere": {"": "cohere.ClientV2.chat"},
         "mistral": {"": "mistralai.chat.complete"},
@@ -351,6 +354,7 @@ _PARTICULARS: Final[dict[tuple[object, ...], Reading]] = {
     ("vercel", "ai", "error-limited"): {"errorType": "AI_APICallError"},
     ("vercel4", "ai", "stream"): _NO_USAGE,  # NaN, because the provider was not asked for it
     ("weave", "cohere"): _NO_USAGE,
+    ("weave", "gemini", "stream"): _NO_REASON,  # it keeps that of the first chunk, which has none
     # Weave's integrations of these two do not state which provider they call.
     ("weave", "langchain"): {"provider": None},
     ("weave", "litellm"): {"provider": None},

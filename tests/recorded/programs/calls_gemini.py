@@ -6,6 +6,10 @@ import conversation as said
 from google import genai
 from google.genai import types
 
+if os.environ["SENDER"] == "weave":  # its import hook misses `from google import genai`
+    from weave.integrations import patch_google_genai
+
+    patch_google_genai()
 client = genai.Client(api_key="none", http_options=types.HttpOptions(base_url=os.environ["PROVIDER"]))
 TOOL = types.Tool(
     function_declarations=[
