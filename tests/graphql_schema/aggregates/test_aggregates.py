@@ -246,3 +246,21 @@ async def test_rows_by_path_have_typed_values_and_numbers(calls: CallsStore, run
     assert rows[3]["numbers"][0] == {"field": "output.score", "count": 0} | dict.fromkeys(list(of_a)[1:])
     plain = await run('{ callsAggregate(projectId: "acme/chat") { rows { pathValues numbers { sum } } } }')
     assert plain.data["callsAggregate"]["rows"] == [{"pathValues": None, "numbers": None}]
+
+
+async def test_normalised_columns_are_keys(calls: CallsStore, run: Run) -> None:
+    for number, kind in enumerate(["llm", "llm", "tool"]):
+        await calls.write([start(number, attributes={"kind": kind}), end(number)])
+
+    answer = await run(
+        """{ callsAggregate(projectId: "acme/chat", groupBy: [KIND, TAG, FINISH_REASON, PROVIDER, USER_ID, ENVIRONMENT,
+            RELEASE, ERROR_TYPE, TIME_TO_FIRST_TOKEN_MS]) {
+          rows { kind tag finishReason provider userId environment release errorType timeToFirstTokenMs count } } }"""
+    )
+
+    assert answer.errors == []
+    rows = answer.data["callsAggregate"]["rows"]
+    assert [(row["kind"], row["tag"], row["userId"], row["count"]) for row in rows] == [
+        ("LLM", None, None, 2),
+        ("TOOL", None, None, 1),
+    ]
