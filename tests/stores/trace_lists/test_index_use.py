@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStore
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
@@ -21,7 +21,7 @@ TRACES, SIZE = 1_000, 40
 async def stored(calls: CallsStore) -> None:
     """Write a thousand traces of four calls; every hundredth trace lacks its root."""
     for first in range(0, TRACES, 100):
-        parts = []
+        parts: list[CallStart | CallEnd] = []
         for number in range(first, first + 100):
             of = {"trace_id": trace_id(number), "parent_id": call_id(number)}
             root = [start(number, op_name=f"op {number % 20}"), end(number)] if number % 100 else []
