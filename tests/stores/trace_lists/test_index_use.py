@@ -1,0 +1,74 @@
+"""The default page of traces reads the calls of its traces, whatever the size of the project."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
+from stores.database import Database
+from stores.paging import PageRequest
+from stores.query.sort import SortBy
+from stores.trace_lists import TraceListsStore
+from stores.traces import CALLS_AND_ERRORS, TracesStore
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+TRACES, SIZE = 1_000, 40
+
+
+@pytest.fixture
+async def stored(calls: CallsStore) -> None:
+    """Write a thousand traces of four calls; every hundredth trace lacks its root."""
+    for first in range(0, TRACES, 100):
+        parts: list[CallStart | CallEnd] = []
+        for number in range(first, first + 100):
+            of = {"trace_id": trace_id(number), "parent_id": call_id(number)}
+            root = [start(number, op_name=f"op {number % 20}"), end(number)] if number % 100 else []
+            parts += root
+            parts += [start(10_000 * each + number, **of, started_at=start(number).started_at + each)
+                      for each in (1, 2, 3)]  # fmt: skip
+        await calls.write(parts)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("calls_filter", "sort_by"),
+    [(None, None), (None, [SortBy("started_at")]), (CallsFilter(op_names=["op 3"]), None)],
+    ids=["newest", "oldest", "filter"],
+)
+async def test_page_reads_few_calls(
+    database: Database, commands: Commands, calls_filter: CallsFilter | None, sort_by: list[SortBy] | None
+) -> None:
+    lists, traces = TraceListsStore(database), TracesStore(database)
+    commands.sent.clear()
+    page = await lists.page(PROJECT, PageRequest(SIZE), calls_filter, sort_by)
+    keys = [(PROJECT, row["trace_id"]) for row in page.rows]
+    await traces.summaries(keys)
+    await traces.totals(keys, CALLS_AND_ERRORS)
+
+    assert len(keys) == SIZE
+    examined = [await _examined(database, body) for name, body in commands.sent if name == "aggregate"]
+    assert len(examined) == (5 if calls_filter else 4)  # op names are read first
+    # The page reads up to 50 roots more than it shows, and the calls between its roots.
+    assert max(examined) <= 4 * (SIZE + 2 + 50)
+
+
+async def _examined(database: Database, command: dict[str, Any]) -> int:
+    """Return the number of documents that MongoDB examines for an aggregation."""
+    asked = {"aggregate": "calls", "pipeline": command["pipeline"], "cursor": {}}
+    plan = await database.calls.database.command("explain", asked, verbosity="executionStats")
+    return max(_numbers(plan, "totalDocsExamined"))
+
+
+def _numbers(plan: object, name: str) -> Iterator[int]:
+    """Yield the numbers of a name in a plan, without the plans that were rejected."""
+    if isinstance(plan, dict):
+        for key, value in plan.items():
+            if key == name:
+                yield int(value)
+            elif key != "allPlansExecution":
+                yield from _numbers(value, name)
+    elif isinstance(plan, list):
+        for each in plan:
+            yield from _numbers(each, name)
