@@ -108,16 +108,16 @@ class _Known:
     def add(self, values: Sequence[tuple[Steps, object]]) -> None:
         """Add the JSON values of one call, each with the steps to it."""
         self.calls += 1
-        found: set[tuple[Steps, JsonType]] = set()
+        found: dict[tuple[Steps, JsonType], None] = {}  # in the order of the values, outer ones first
         for number, (steps, value) in enumerate(self._values(values)):
             if number == MAX_VALUES:
                 self.is_truncated = True
                 break
             kind = _TYPES[type(value)]
-            found.add((steps, kind))
+            found[steps, kind] = None
             if steps not in self.examples and kind not in (JsonType.LIST, JsonType.OBJECT):
                 self.examples[steps] = value
-        for steps in {steps for steps, _ in found}:
+        for steps in dict.fromkeys(steps for steps, _ in found):
             if steps not in self.types:
                 if len(self.types) == MAX_KNOWN:
                     self.is_truncated = True
