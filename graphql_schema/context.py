@@ -13,6 +13,7 @@ from stores.aggregates import AggregatesStore, CallPathsStore, FacetsStore
 from stores.calls import CallsStore
 from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.concurrency.time_slices import BATCH_SIZE
+from stores.conversations import ConversationsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
@@ -187,6 +188,7 @@ class Stores:
         self.retention = RetentionStore(database)
         self.tables = TablesStore(database)
         self.text_search = TextSearchStore(database)
+        self.conversations = ConversationsStore(database)
         self.threads = ThreadsStore(database)
         self.traces = TracesStore(database)
         self.trace_lists = TraceListsStore(database)

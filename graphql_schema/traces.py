@@ -8,6 +8,7 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.aggregates import UsageTotals
+from graphql_schema.calls.messages import conversation_field
 from graphql_schema.calls.queries import CallsFilter
 from graphql_schema.calls.types import CallKind, CallSchema, TraceStatus, Types
 from graphql_schema.context import Info, Stores
@@ -195,6 +196,11 @@ class Trace(Node):
     """Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. A
     page of 10,000 contains most traces completely.
     """
+    conversation = conversation_field(lambda stores: stores.conversations.of_traces, _KEY)
+    """Messages of the trace's model calls in the order of their starts, without the history that later calls repeat;
+    of its roots if it has no model call. Null, with an error, if there are more than 1,000 model calls, or more than
+    10,000 messages and first is omitted.
+    """
     totals = to_one(
         TraceTotals,
         lambda stores: stores.traces.totals,
@@ -341,6 +347,11 @@ class ThreadSchema(Node):
     """Turns that turnCount counts, the oldest first."""
     calls = to_many(Call, lambda stores: stores.threads.calls, _THREAD_KEY)
     """All calls of the thread, turns and their steps, regardless of the filter's times; the oldest first."""
+    conversation = conversation_field(lambda stores: stores.conversations.of_threads, _THREAD_KEY)
+    """Messages of the thread's model calls in the order of their starts, without the history that later calls repeat;
+    of the roots of its traces if it has no model call. Null, with an error, if there are more than 1,000 model calls,
+    or more than 10,000 messages and first is omitted.
+    """
     traces = to_many(TraceOf, lambda stores: stores.threads.traces, _THREAD_KEY)
     """Traces of the calls, sorted by the start of their first call."""
 

@@ -33,7 +33,7 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
 from stores.trace_lists import MAX_TRACES, check_number, sums_of_traces
-from stores.traces import ACCUMULATORS, TOKENS_AND_COST, TracesStore
+from stores.traces import ACCUMULATORS, TOKENS_AND_COST, TracesStore, calls_of_traces
 
 Stages = list[dict[str, Any]]
 Expression = Any
@@ -542,7 +542,7 @@ class ThreadsStore:
         for scope, thread_ids in await by_scope(keys):
             sums, of_trace = await self._traces_of(scope, thread_ids)
             groups: Stages = [
-                {"$match": calls_match(scope[0]) | {"trace_id": {"$in": list(of_trace)}}},
+                *calls_of_traces(scope[0], list(of_trace)),
                 {
                     "$group": {"_id": {"trace": "$trace_id", "user": "$user_id"}}
                     | {name: ACCUMULATORS[name] for name in (NUM_CALLS, NUM_ERRORS)}

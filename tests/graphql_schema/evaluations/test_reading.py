@@ -619,20 +619,21 @@ async def test_command_count_does_not_depend_on_the_number_of_runs(
 
 async def test_all_runs_of_a_project_are_listed(run: Run, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(1, 1)]), start(900, op_name="Evaluation.evaluate")])
+    oldest_first = [{"field": "started_at", "direction": "ASC"}]
     document = """query ($p: ID!, $filter: EvaluationRunsFilter, $sort: [SortBy!]) {
       evaluationRuns(projectId: $p, filter: $filter, sortBy: $sort, first: 1) {
         totalCount nodes { id status model { ref } metrics { name } call { id } } pageInfo { hasNextPage }
       }
     }"""
 
-    newest = await run(document, p=PROJECT)
+    oldest = await run(document, p=PROJECT, sort=oldest_first)
     complete = await run(document, p=PROJECT, filter={"statuses": ["COMPLETE"]})
     missing = await run(document, p=PROJECT, filter={"statuses": ["NOT_FOUND"]})
 
-    assert newest.errors == complete.errors == []
-    assert newest.data["evaluationRuns"]["totalCount"] == 2
-    assert newest.data["evaluationRuns"]["pageInfo"]["hasNextPage"] is True
-    [node] = newest.data["evaluationRuns"]["nodes"]
+    assert oldest.errors == complete.errors == []
+    assert oldest.data["evaluationRuns"]["totalCount"] == 2
+    assert oldest.data["evaluationRuns"]["pageInfo"]["hasNextPage"] is True
+    [node] = oldest.data["evaluationRuns"]["nodes"]
     assert (node["id"], node["status"], node["call"]["id"]) == (call_id(900), "RUNNING", call_id(900))
     [node] = complete.data["evaluationRuns"]["nodes"]
     assert node["status"] == "COMPLETE"

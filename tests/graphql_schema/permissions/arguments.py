@@ -34,6 +34,7 @@ _SORTED: Final = _LIST | {ROWS: "sortBy"}
 _ASKED: Final = _LIST | {ROWS: "query sortBy"}
 _FILTERED: Final = _ASKED | {NAMES: "filter"}
 _CALLS: Final = _ASKED | {NAMES: "filter expandColumns", SHAPE: "returnExpandedColumnValues"}
+_PAGE: Final = {PAGE: "first last offset"}
 _PATH: Final = {SHAPE: "path"}
 _BY: Final = {SAID: "wbUserId"}
 _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
@@ -65,6 +66,10 @@ def _names_nothing(kind: object) -> bool:
 
 
 RULED: Final[_Ruled] = {
+    **dict.fromkeys(
+        ("CallSchema.messages", "CallSchema.outputMessages", "ThreadSchema.conversation", "Trace.conversation"),
+        _PAGE,
+    ),
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
@@ -115,7 +120,8 @@ RULED: Final[_Ruled] = {
             "CompletionsCreateEvent.response", "CompletionsCreateRes.response", "EvaluationPrediction.output",
             "EvaluationResult.example", "EvaluationRun.output", "EvaluationScore.value", "Feedback.payload",
             "FeedbackCreateRes.payload", "FeedbackReplaceRes.payload", "ImageGenerationCreateRes.response",
-            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val",
+            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val", "ToolCallPart.arguments",
+            "ToolResultPart.result",
         ),
         _PATH,
     ),

@@ -62,7 +62,7 @@ class RootArguments:
             "ids": [f"weave:///{OURS}", *refs, *(f"weave:///{OURS}/{entity}" for entity in entities)],
             "refs": refs,
             "traceId": trace_id(1),
-            "threadId": "t1",
+            "threadId": "thread",
             "callId": call_id(RUNS[0]),
             "evaluationCallId": call_id(RUNS[0]),
             "callIds": [call_id(run) for run in RUNS],
