@@ -108,16 +108,16 @@ class _Known:
     def add(self, values: Sequence[tuple[Steps, object]]) -> None:
         """Add the JSON values of one call, each with the steps to it."""
         self.calls += 1
-        found: set[tuple[Steps, JsonType]] = set()
+        found: dict[tuple[Steps, JsonType], None] = {}  # in the order of the values, outer ones first
         for number, (steps, value) in enumerate(self._values(values)):
             if number == MAX_VALUES:
                 self.is_truncated = True
                 break
             kind = _TYPES[type(value)]
-            found.add((steps, kind))
+            found[steps, kind] = None
             if steps not in self.examples and kind not in (JsonType.LIST, JsonType.OBJECT):
                 self.examples[steps] = value
-        for steps in {steps for steps, _ in found}:
+        for steps in dict.fromkeys(steps for steps, _ in found):
             if steps not in self.types:
                 if len(self.types) == MAX_KNOWN:
                     self.is_truncated = True
@@ -173,8 +173,8 @@ class CallPathsStore:
         roots = start[:1] or ROOTS
         projection = {"_id": 0} | {f"json.{root}": 1 for root in roots}
         calls = self.database.calls.find(match, projection, sort=[("started_at", -1), ("id", 1)]).limit(MAX_CALLS)
-        known, characters = _Known(), 0
         read: list[dict[str, str]] = []
+        known, characters = _Known(), 0
         async for row in calls:
             texts = {root: text for root in roots if (text := row.get("json", {}).get(root))}
             characters += sum(map(len, texts.values()))

@@ -135,6 +135,28 @@ def test_rate_chart_has_failures_and_thumbs_down(exploring: httpx.Client) -> Non
     assert 25 < sum(count["down"].values()) < sum(count["rated"].values()) / 2 < sum(count["all"].values()) / 4
 
 
+def test_groups_at_paths_have_numbers(exploring: httpx.Client) -> None:
+    rows = data_of(exploring, "charts", "groupPaths:")["callsAggregate"]["rows"]
+
+    assert len(rows) == 5
+    latencies = [row["numbers"][0]["p95"] for row in rows]
+    assert latencies == sorted(latencies, reverse=True)
+    assert any(row["pathValues"] != [None] for row in rows)
+    assert any(row["numbers"][1]["average"] for row in rows)
+
+
+def test_facets_and_paths_describe_the_demo(exploring: httpx.Client) -> None:
+    facets = data_of(exploring, "charts", "callsFacets(")["callsFacets"]
+    paths = data_of(exploring, "charts", "callsPaths(")["callsPaths"]
+
+    assert all(facet["values"] for facet in facets)
+    assert [bool(facet["histogram"]) for facet in facets] == [False, True, False, False, False]
+    assert {value["value"] for value in facets[2]["values"]} == {"production", "staging"}
+    assert paths["numCalls"] == 1_000
+    assert not paths["isTruncated"]
+    assert any(path["path"] == "output.choices.0.message.role" and path["example"] for path in paths["paths"])
+
+
 def test_evaluations_guide_reads_the_demo_runs(exploring: httpx.Client) -> None:
     found = data_of(exploring, "evaluations", "evaluationRuns(")["evaluationRuns"]["nodes"]
 

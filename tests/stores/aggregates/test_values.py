@@ -132,8 +132,12 @@ async def test_groups_and_numbers_of_random_calls_equal_the_model(database: Data
         (("inputs.label", "attributes.meta.tags"), ("label", "tags")),
         ((SCORE,), (SCORE,)),
     ):
-        found = await store.calls(PROJECT, Grouping(paths=paths), ["count"], numbers=NUMBERS)
+        wanted = ["count", "total_tokens", "cost"]
+        found = await store.calls(PROJECT, Grouping(paths=paths), wanted, numbers=NUMBERS)
         assert_equal(found.rows, expected_rows(calls, keys))
+        for row in found.rows:
+            cost = row["numbers"][NUMBERS.index("total_cost")]
+            assert (row["total_tokens"], row["cost"]) == (6 * cost["count"], cost["sum"])
         assert found.num_groups == len(found.rows)
 
 
@@ -163,8 +167,8 @@ def assert_equal(rows: list[dict[str, Any]], expected: dict[tuple[str | None, ..
     for group, right in expected.items():
         assert found[group]["count"] == right["count"], group
         for number in found[group]["numbers"]:
-            metrics = right[number.pop("field")]
-            assert number.keys() == metrics.keys()
+            metrics = right[number["field"]]
+            assert number.keys() == metrics.keys() | {"field"}
             for name, value in metrics.items():
                 is_equal = number[name] is None if value is None else number[name] == pytest.approx(value, rel=1e-12)
                 assert is_equal, (group, name, number, metrics)
