@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from stores import times
@@ -128,6 +129,10 @@ async def _session(database: Database, session: Session | None) -> AsyncIterator
 
 def value_of(access: Access) -> Expression:
     """Build the stored value of a field; missing or null if there is none."""
+    field, steps = access.field, access.steps
+    if steps and field.is_object and steps[0].isascii() and steps[0].isidentifier():
+        # MongoDB then reads the member only, in half the time. A longer path would descend into lists.
+        access = Access(replace(field, path=f"{field.path}.{steps[0]}"), steps[1:])
     return path_expression(access)
 
 

@@ -65,13 +65,9 @@ def _field(access: Access) -> Expression:
 
 def path_expression(access: Access) -> Expression:
     """Build the expression of a field or of a value inside a JSON field; missing if there is no value."""
-    path, steps = access.field.path, access.steps
-    if steps and access.field.is_object and not is_index(steps[0]):
-        # MongoDB then reads the member only. A longer path would descend into lists.
-        path, steps = f"{path}.{steps[0]}", steps[1:]
-    result: Expression = f"${path}"
+    result: Expression = f"${access.field.path}"
     parents: list[Expression] = []
-    for step in steps:
+    for step in access.steps:
         if not is_index(step):
             result = _member(result, step)
             continue
