@@ -333,5 +333,5 @@ class MigrationRunner:
     async def _end(self) -> None:
         await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
         if self.progress and self.progress.is_ours and self.progress.looked_at:
-            logger.info("the backfill of older calls is done; it changed %s calls", f"{self.progress.changed:,}")
+            logger.info("the backfill of older calls is done; it made %s changes", f"{self.progress.changed:,}")
         self.progress = None

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterable
 
 import strawberry
+from strawberry.scalars import JSON
 
 from graphql_schema.calls.queries import Condition, ExpandColumns, Filter
-from graphql_schema.calls.types import TraceStatus
+from graphql_schema.calls.types import CallKind, TraceStatus
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.fields import (
@@ -28,11 +29,40 @@ _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
 
 @strawberry.type
+class CallsNumber:
+    """Aggregates of the numbers in one field of a group's calls; only selected fields are computed.
+
+    Values that are no numbers, such as texts and booleans, do not count.
+    """
+
+    # The source is a member of `numbers` in a row of `stores.aggregates.Aggregate`.
+
+    field: str
+    """Name of the field, as in the argument `numbers`."""
+    count: BigInt
+    """Number of calls with a number."""
+    sum: float | None
+    """Sum of the numbers; null if there is none."""
+    average: float | None
+    """Average of the numbers; null if there is none."""
+    minimum: float | None
+    """Least number; null if there is none."""
+    maximum: float | None
+    """Greatest number; null if there is none."""
+    p50: float | None
+    """Median of the numbers; null if there is none. All percentiles are exact, as those of the latency."""
+    p95: float | None
+    """95th percentile of the numbers; null if there is none."""
+    p99: float | None
+    """99th percentile of the numbers; null if there is none."""
+
+
+@strawberry.type
 @with_class_counts
 class CallsAggregateRow:
     """Aggregates of one group of calls; only selected fields are computed.
 
-    Fields that are no key of the grouping are null.
+    Keys that are not in the grouping are null.
     """
 
     # The source is a row of `stores.aggregates.Aggregate`.
@@ -42,17 +72,40 @@ class CallsAggregateRow:
     op_version: str | None
     """Ref of the op's version, or the plain name; valid in filter.opNames."""
     model: str | None
-    """Name of the model; null for calls without usage."""
+    """Name of the model; null for calls without one."""
     status: TraceStatus | None
     """Status of the calls."""
     thread_id: str | None
     """Id of the thread; null for calls without a thread."""
     wb_user_id: str | None
     """User who wrote the calls."""
+    kind: CallKind | None
+    """Kind of the calls."""
+    provider: str | None
+    """Provider of the model."""
+    user_id: str | None
+    """Id of the end user."""
+    tag: str | None
+    """One of the calls' tags."""
+    environment: str | None
+    """Deployment environment."""
+    release: str | None
+    """Release of the application."""
+    error_type: str | None
+    """Type of the error."""
+    finish_reason: str | None
+    """One of the calls' finish reasons."""
+    time_to_first_token_ms: float | None
+    """Time to the first token in milliseconds."""
     bucket_start: DateTime | None
     """Start of the bucket, inclusive."""
     bucket_end: DateTime | None
     """End of the bucket, exclusive."""
+    path_values: list[JSON | None] | None = plain_field(size=1)
+    """Values of the calls at `groupPaths`, in this order; null without groupPaths. A value is a string, a number or a
+    boolean, or null for calls without a value and those with an object. Times are seconds since 1970. Texts with equal
+    first 500 characters are one value, which is cut.
+    """
     count: BigInt
     """Number of calls."""
     error_count: BigInt
@@ -84,6 +137,8 @@ class CallsAggregateRow:
     cost: float | None
     """Cost in US dollars, by the prices at the start of each call; null if no model has a price."""
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
+    numbers: list[CallsNumber] | None = plain_field(size=1)
+    """Aggregates of the fields in the argument `numbers`, in this order; null without it."""
 
 
 @strawberry.type
@@ -201,8 +256,10 @@ class AggregateQueries:
         sort_by: list[SortBy] | None = None,
         limit: int | None = None,
         expand_columns: ExpandColumns = None,
+        group_paths: list[str] | None = None,
+        numbers: list[str] | None = None,
     ) -> Aggregate:
-        """Aggregates of calls by group: number, errors, latency, tokens and cost.
+        """Aggregates of calls by group: number, errors, latency, tokens, cost, and numbers at any path.
 
         The server computes only the selected fields. Aliases compute several aggregates in one request.
 
@@ -216,10 +273,17 @@ class AggregateQueries:
                 if omitted, are sorted by time and then by the other keys.
             limit: Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the request fails
                 beyond 10,000 rows. It always fails beyond 100,000 groups.
+            group_paths: Names of at most 20 fields whose values are further keys, as in `query`: columns, paths into
+                the JSON such as inputs.topic, and fields of the newest feedback such as
+                feedback.[wandb.reaction.1].payload.emoji. A call with a list is in the row of each distinct member.
+                Rows have the values in pathValues, and sortBy accepts the names.
+            numbers: Names of at most 20 fields whose numbers are aggregated, as in `query`, such as output.score,
+                totalCost, or the newest score in feedback.[wandb.runnable.judge].payload.output.score. sortBy accepts
+                them with a metric, as output.score.average.
         """
         return await info.context.stores.aggregates.calls(
             project_id,
-            Grouping(group_by or [], bucket, timezone),
+            Grouping(group_by or [], bucket, timezone, group_paths or []),
             selected_fields(info, "rows"),
             to_store(filter),
             to_store(query),
@@ -227,6 +291,8 @@ class AggregateQueries:
             usage or UsageOf.OWN,
             sort_keys(sort_by),
             limit,
+            numbers or [],
+            selected_fields(info, "rows.numbers"),
         )
 
     @resolved_field(returns=list[UsageTreeNode], size=1000)

@@ -9,10 +9,11 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import strawberry
 
 from stores.actions import ActionsStore
-from stores.aggregates import AggregatesStore, FacetsStore
+from stores.aggregates import AggregatesStore, CallPathsStore, FacetsStore
 from stores.calls import CallsStore
 from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.concurrency.time_slices import BATCH_SIZE
+from stores.conversations import ConversationsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
@@ -173,6 +174,7 @@ class Stores:
         self.actions = ActionsStore(self.calls, self.objects, self.feedback, self.completions)
         self.aggregates = AggregatesStore(database)
         self.facets = FacetsStore(database)
+        self.call_paths = CallPathsStore(database)
         self.costs = CostsStore(database)
         self.evaluations = EvaluationsStore(database)
         self.evaluation_runs = EvaluationRunsStore(database, self.calls, self.completions, evaluation_rows)
@@ -186,6 +188,7 @@ class Stores:
         self.retention = RetentionStore(database)
         self.tables = TablesStore(database)
         self.text_search = TextSearchStore(database)
+        self.conversations = ConversationsStore(database)
         self.threads = ThreadsStore(database)
         self.traces = TracesStore(database)
         self.trace_lists = TraceListsStore(database)

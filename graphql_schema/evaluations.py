@@ -26,9 +26,20 @@ from graphql_schema.fields import (
     subscription_field,
     to_store,
 )
-from graphql_schema.fields.connections import Listing, SortBy, connection_field, key_of, sort_keys, to_many, to_one
+from graphql_schema.fields.connections import (
+    Listing,
+    SortBy,
+    connection_field,
+    key_of,
+    list_field,
+    sort_keys,
+    to_many,
+    to_one,
+)
 from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.refs import ResolvedRef
+from stores.evaluations import RunsFilter
 from stores.evaluations import logged_runs as stored
 from stores.evaluations.result_rows import PredictionSelection
 from stores.ids import check_call_id
@@ -428,9 +439,43 @@ class EvaluationComparison:
         return Listing(page, partial(store.count_joined_rows, *key, only_common=only_common))
 
 
+@strawberry.input
+class EvaluationRunsFilter:
+    """Filter of evaluation runs; all conditions must hold.
+
+    An empty or omitted list sets no condition. Each list has at most 1,000 entries.
+    """
+
+    evaluation_refs: list[str] | None = None
+    """Refs of the evaluations of runs, each compared as a whole; one that ends in :* stands for every version."""
+    model_refs: list[str] | None = None
+    """Refs of the models of runs, each compared as a whole; one that ends in :* stands for every version."""
+    statuses: list[EvaluationStatusCode] | None = None
+    """States of runs: RUNNING, FAILED or COMPLETE."""
+    started_after: DateTime | None = None
+    """Exclusive lower bound of startedAt."""
+    started_before: DateTime | None = None
+    """Exclusive upper bound of startedAt."""
+
+    def to_store(self) -> RunsFilter:
+        """Convert to the filter of `stores.evaluations`."""
+        statuses = [status.value for status in self.statuses or ()]
+        return RunsFilter(**vars(self) | {"statuses": statuses})
+
+
 @strawberry.type
 class EvaluationQueries:
     """Query fields that read evaluations."""
+
+    evaluation_runs = list_field(
+        EvaluationRun, lambda stores: stores.evaluations, filter=EvaluationRunsFilter, work=COUNT
+    )
+    """Page of the project's evaluation runs, whichever client logged them.
+
+    Args:
+        filter: Filter of the runs; all if omitted.
+        sort_by: Sort order: by started_at, ended_at, latency_ms or display_name; the newest first if omitted or empty.
+    """
 
     @resolved_field()
     async def evaluation_status(self, info: Info, project_id: ProjectId, call_id: RunId) -> EvaluationStatus:

@@ -9,8 +9,8 @@ from graphql_schema.calls.queries import Condition, Filter
 from graphql_schema.context import Info
 from graphql_schema.execution.scalars import BigInt
 from graphql_schema.fields import ProjectId, plain_field, resolved_field, selected_fields, to_store
-from graphql_schema.limits.cost_weights import SCAN
-from stores.aggregates import Facet
+from graphql_schema.limits.cost_weights import COUNT, SCAN
+from stores.aggregates import CallPaths, Facet, JsonType
 from stores.aggregates.call_values import MAX_FIELDS
 from stores.aggregates.facets import MAX_BINS
 
@@ -69,9 +69,60 @@ class CallsFacet:
     """
 
 
+strawberry.enum(JsonType)
+
+
+@strawberry.type
+class CallsPathType:
+    """Type of the values at a path."""
+
+    # The source is `stores.aggregates.call_paths.TypeShare`.
+
+    type: JsonType
+    """Type of the values."""
+    share: float
+    """Share of the calls read that have a value of this type there, from 0 to 1."""
+
+
+@strawberry.type
+class CallsPath:
+    """Path in the JSON of calls."""
+
+    # The source is `stores.aggregates.call_paths.CallPath`.
+
+    path: str
+    """Path as `query`, `callsFacets` and `callsAggregate` accept it, such as inputs.messages.0.role. The index 0 stands
+    for all members of a list here, and for the first one there.
+    """
+    share: float
+    """Share of the calls read that have a value other than null there, from 0 to 1."""
+    types: list[CallsPathType] = plain_field(size=2)
+    """Types of the values, the most frequent one first."""
+    example: JSON | None
+    """Newest value: a number, a boolean, or the first 200 characters of a string. Null if all values are lists or
+    objects.
+    """
+
+
+@strawberry.type
+class CallsPathsRes:
+    """Paths in the JSON of the newest calls."""
+
+    # The source is `stores.aggregates.CallPaths`.
+
+    num_calls: int
+    """Number of calls read: the newest 1,000 at most, and fewer if their JSON has more than 20 million characters."""
+    paths: list[CallsPath] = plain_field(size=100)
+    """At most 1,000 paths, those of most calls first, and then sorted by path."""
+    is_truncated: bool
+    """True if the calls have further paths, or if some of the newest 1,000 were not read or not as a whole: of a call,
+    10,000 values are read.
+    """
+
+
 @strawberry.type
 class FacetQueries:
-    """Query field for the facets of calls."""
+    """Query fields for the values and paths of calls."""
 
     @resolved_field(returns=list[CallsFacet], size="limit", work=SCAN)
     async def calls_facets(
@@ -101,3 +152,17 @@ class FacetQueries:
             limit,
             with_histograms="histogram" in selected_fields(info),
         )
+
+    @resolved_field(returns=CallsPathsRes, work=COUNT)
+    async def calls_paths(
+        self, info: Info, project_id: ProjectId, under: str | None = None, filter: Filter = None
+    ) -> CallPaths:
+        """Paths in the JSON of the newest calls, with types and examples.
+
+        Of each list, the first 20 members are read.
+
+        Args:
+            under: Path whose inner paths are returned, such as inputs or attributes.metadata; all paths below inputs,
+                output, attributes and summary if omitted.
+        """
+        return await info.context.stores.call_paths.paths(project_id, under, to_store(filter))

@@ -101,11 +101,11 @@ _QUERIES: Final = {
     **_need(
         Role.READER,
         """
-        call calls callEventsCursor callsAggregate callsFacets callsStats costs explain feedback feedbackStats
-        search searchIndex evaluationCompare evaluationResults evaluationRun evaluationStatus file filesStats
-        obj objs op ops
+        call calls callEventsCursor callsAggregate callsFacets callsPaths callsStats costs explain feedback
+        feedbackStats search searchIndex evaluationCompare evaluationResults evaluationRun evaluationRuns
+        evaluationStatus file filesStats obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
-        threads trace traces usageTree
+        thread threads trace traces usageTree
         """,
     ),
 }

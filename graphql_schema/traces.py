@@ -1,5 +1,6 @@
 """Traces of calls, with their trees and totals, and threads, which are conversations over traces."""
 
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Annotated
@@ -7,8 +8,9 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.aggregates import UsageTotals
+from graphql_schema.calls.messages import conversation_field
 from graphql_schema.calls.queries import CallsFilter
-from graphql_schema.calls.types import CallSchema, TraceStatus, Types
+from graphql_schema.calls.types import CallKind, CallSchema, TraceStatus, Types
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
@@ -26,6 +28,7 @@ from graphql_schema.fields import (
 )
 from graphql_schema.fields.connections import (
     Call,
+    Find,
     Listing,
     Relation,
     SortBy,
@@ -41,7 +44,7 @@ from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from stores.paging import PageRequest, Row
 from stores.refs import thread_ref, trace_ref
-from stores.threads import ThreadsFilter
+from stores.threads import ThreadsFilter, ThreadsStore, checked_users
 from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall
 from stores.traces import TOKENS_AND_COST
 
@@ -138,6 +141,8 @@ class Trace(Node):
 
     name = _summary(str | None, "name")
     """Name of the trace: the traceName of its head."""
+    kind = _summary(CallKind | None, "kind")
+    """Kind of the head; null if unknown."""
     status = _summary(TraceStatus | None, "status")
     """Status of the head. Errors of other calls are in numErrors."""
     started_at = _summary(DateTime | None, "started_at")
@@ -156,8 +161,17 @@ class Trace(Node):
     """Cost of all calls in US dollars, with each call's own usage counted once; null if no model has a price in US
     dollars.
     """
+    user_id = _summary(str | None, "user_id")
+    """Id of the end user of the head; if it has none, of the oldest call that has one, and null if none has."""
     thread_id = _summary(str | None, "thread_id")
     """Id of the thread of the head; if it is in none, of the oldest call that is in one, and null if none is."""
+
+    tags = _summary(list[str] | None, "tags")
+    """Tags of the head; if it has none, of the oldest call that has some, and null if none has."""
+    environment = _summary(str | None, "environment")
+    """Environment of the head; if it has none, of the oldest call that has one, and null if none has."""
+    release = _summary(str | None, "release")
+    """Release of the head; if it has none, of the oldest call that has one, and null if none has."""
 
     root = to_one(CallSchema | None, lambda stores: stores.traces.roots, _KEY)
     """Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top of the
@@ -181,6 +195,11 @@ class Trace(Node):
     )
     """Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. A
     page of 10,000 contains most traces completely.
+    """
+    conversation = conversation_field(lambda stores: stores.conversations.of_traces, _KEY)
+    """Messages of the trace's model calls in the order of their starts, without the history that later calls repeat;
+    of its roots if it has no model call. Null, with an error, if there are more than 1,000 model calls, or more than
+    10,000 messages and first is omitted.
     """
     totals = to_one(
         TraceTotals,
@@ -238,8 +257,8 @@ class TraceQueries:
             filter: Filter of the heads; all traces if omitted.
             query: Further condition on fields of the heads; none if omitted.
             any_call: Condition on any call of a trace, such as a failed step; none if omitted.
-            sort_by: Sort order: by name, status, started_at, ended_at, latency_ms, num_calls, num_errors, total_tokens
-                or total_cost; the newest first if omitted or empty.
+            sort_by: Sort order: by name, kind, status, started_at, ended_at, latency_ms, num_calls, num_errors,
+                total_tokens or total_cost; the newest first if omitted or empty.
         """
         condition = to_store(filter), to_store(query), to_store(any_call)
         store_filter, store_query, of_any_call = condition
@@ -265,11 +284,19 @@ def _thread_ref(row: Row) -> str:
     return thread_ref(row["project_id"], row["thread_id"], period.after, period.before)
 
 
+def _of_thread(kind: object, find: Callable[[ThreadsStore], Find], name: str) -> FieldDefinition:
+    """Field with one of the sums over the traces of a thread's turns."""
+    return to_one(
+        kind, lambda stores: find(stores.threads), _THREAD_KEY, lambda _: (), lambda found: found[name], work=COUNT
+    )
+
+
 @strawberry.type
 class ThreadSchema(Node):
     """Thread: a conversation, made of turns.
 
-    A turn is a call whose turnId is its own id; deleted turns do not count.
+    A turn is a call whose turnId is its own id; deleted turns do not count. Numbers of calls, errors, tokens, costs and
+    users are those of the traces of the turns that count; a trace with several of these turns counts once.
     """
 
     # The source is a row of `stores.threads`.
@@ -295,12 +322,36 @@ class ThreadSchema(Node):
     p99_turn_duration_ms: float | None
     """99th percentile of the duration of the ended turns, in milliseconds, interpolated between two turns."""
 
+    num_calls = _of_thread(BigInt, lambda threads: threads.counts, "num_calls")
+    """Number of calls."""
+    num_errors = _of_thread(BigInt, lambda threads: threads.counts, "num_errors")
+    """Number of calls that ended with an exception."""
+    total_tokens = _of_thread(BigInt, lambda threads: threads.usage, "total_tokens")
+    """Number of tokens, with each call's own usage counted once."""
+    total_cost = _of_thread(float | None, lambda threads: threads.usage, "total_cost")
+    """Cost in US dollars, with each call's own usage counted once; null if no model has a price in US dollars."""
+
+    users = to_one(
+        list[str],
+        lambda stores: stores.threads.counts,
+        _THREAD_KEY,
+        lambda _: (),
+        lambda found: checked_users(found["users"]),
+        work=COUNT,
+    )
+    """Distinct ids of end users, sorted; an error if there are more than 1,000."""
+
     ref: strawberry.ID = node_ref(_thread_ref)
     """Ref of the thread, which node resolves; if a filter bounds its turns, the ref contains these bounds."""
     turns = to_many(Call, lambda stores: stores.threads.turns, _THREAD_KEY)
     """Turns that turnCount counts, the oldest first."""
     calls = to_many(Call, lambda stores: stores.threads.calls, _THREAD_KEY)
     """All calls of the thread, turns and their steps, regardless of the filter's times; the oldest first."""
+    conversation = conversation_field(lambda stores: stores.conversations.of_threads, _THREAD_KEY)
+    """Messages of the thread's model calls in the order of their starts, without the history that later calls repeat;
+    of the roots of its traces if it has no model call. Null, with an error, if there are more than 1,000 model calls,
+    or more than 10,000 messages and first is omitted.
+    """
     traces = to_many(TraceOf, lambda stores: stores.threads.traces, _THREAD_KEY)
     """Traces of the calls, sorted by the start of their first call."""
 
@@ -327,18 +378,30 @@ class ThreadsQueryFilter:
 
 @strawberry.type
 class ThreadQueries:
-    """Query field that reads threads."""
+    """Query fields that read threads."""
+
+    @resolved_field(returns=ThreadSchema | None)
+    async def thread(self, info: Info, project_id: ProjectId, thread_id: str) -> Row | None:
+        """Thread with all its turns; null if no turn of it has ended.
+
+        Args:
+            thread_id: Id of the thread, shared by its calls.
+        """
+        return await info.context.stores.threads.one(project_id, thread_id, selected_fields(info))
 
     threads = list_field(
         ThreadSchema,
         lambda stores: stores.threads,
         filter=ThreadsQueryFilter,
+        has_query=True,
         scans=True,
     )
     """Page of the project's threads, without those of which no turn has ended yet.
 
     Args:
         filter: Filter of threads and of their turns; all if omitted.
-        sort_by: Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or
-            p99_turn_duration_ms; the last updated first if omitted or empty.
+        query: Condition on fields of calls that at least one of the turns must meet; all of them count nevertheless.
+        sort_by: Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms,
+            p99_turn_duration_ms, num_calls, num_errors, total_tokens or total_cost; the last updated first if omitted
+            or empty.
     """

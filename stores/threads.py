@@ -1,31 +1,47 @@
 """Store of threads: conversations, each derived from the calls that are its turns; with their fields and filter.
 
+Costs, tokens, errors and users of a thread are those of the traces of its turns.
+
 Percentiles of turn durations are exact, interpolated linearly between the two values around position q * (n - 1). There
 are two methods. The fast one collects a thread's durations in one document while grouping, which limits the turns of a
 thread. The slow one reads the turns of a thread beyond that limit once more, sorted by duration, which takes several
 times as long; other threads still use their collected durations.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
 from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
-from stores.calls.list_query import calls_by
+from stores.calls.list_query import CallsQuery, calls_by
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query, in_scan_slot
+from stores.database.driver import all_rows
+from stores.database.transactions import Session
+from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.input_checks import MAX_MEMBERS, check_count
-from stores.paging import Order, Page, PageRequest, Row
+from stores.json.bson_copy import INT64
+from stores.paging import FirstRows, Order, Page, PageRequest, Row
+from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
+from stores.trace_lists import MAX_TRACES, check_number, sums_of_traces
+from stores.traces import ACCUMULATORS, TOKENS_AND_COST, TracesStore, calls_of_traces
 
 Stages = list[dict[str, Any]]
 Expression = Any
 
+NUM_CALLS: Final = "num_calls"
+NUM_ERRORS: Final = "num_errors"
+TOTAL_TOKENS: Final = "total_tokens"
+TOTAL_COST: Final = "total_cost"
 P50: Final = "p50_turn_duration_ms"
 P99: Final = "p99_turn_duration_ms"
 _PERCENTILES: Final = {P50: 50, P99: 99}
@@ -139,6 +155,18 @@ def _interpolate(lower: Expression, upper: Expression, fraction: Expression) -> 
     return {"$divide": [{"$add": [lower, difference]}, 1000]}
 
 
+_MATCHES: Final = "_matches"
+"""True for a thread of which a turn passes the query."""
+
+_TRACE_IDS: Final = "_trace_ids"
+_SUMS_OF_THREAD: Final = "_sums"
+
+_BATCH: Final = 2_000
+"""Rows per batch of MongoDB, decoded without yielding to the event loop."""
+
+MAX_USERS: Final = 1_000
+"""Users of a thread that one response lists."""
+
 _LAST_UPDATED: Final = "last_updated"
 _LAST_TURN: Final = "last_turn_id"
 
@@ -150,8 +178,15 @@ THREAD_FIELDS: Final = FieldTable(
         Field(_LAST_UPDATED, _LAST_UPDATED, Kind.TIME, optional=False),
         Field(P50, P50, Kind.NUMBER, optional=False),
         Field(P99, P99, Kind.NUMBER, optional=False),
+        Field(NUM_CALLS, NUM_CALLS, Kind.NUMBER, optional=False),
+        Field(NUM_ERRORS, NUM_ERRORS, Kind.NUMBER, optional=False),
+        Field(TOTAL_TOKENS, TOTAL_TOKENS, Kind.NUMBER, optional=False),
+        Field(TOTAL_COST, TOTAL_COST, Kind.NUMBER),
     ]
 )
+
+_SUMS: Final = (NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST)
+"""Sums over the traces of a thread's turns."""
 
 _ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     "turn_count": {"$sum": 1},
@@ -284,6 +319,7 @@ class ThreadsStore:
             transform=lambda *_: _TRACES,
         )
         """From `ThreadKey` to the traces with calls of the thread, by the start of their first such call."""
+        self._traces = TracesStore(database)
 
     @in_scan_slot(_needs_scan)
     @database_query
@@ -294,17 +330,32 @@ class ThreadsStore:
         wanted: Iterable[str],
         threads_filter: ThreadsFilter | None = None,
         sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
     ) -> Page:
         """Return a page of threads with the selected fields; by default the most recently ended turn comes first.
 
+        With a query, a thread is listed if one of the turns that count passes it; all of them count nevertheless.
+
         Raises:
-            BadInputError: if the filter, the sort or the cursor is invalid.
+            BadInputError: if the filter, the query, the sort or the cursor is invalid, or if the sort needs the sums of
+                too many traces.
         """
         check_project_id(project_id)
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         order = compile_sort(sort_by or (SortBy(_LAST_UPDATED, descending=True),), THREAD_FIELDS)
-        return await self._page(project_id, threads_filter, order, request, frozenset(wanted))
+        listed = project_id, threads_filter, order, request, frozenset(wanted)
+        read = self._page_by_sums if any(key.path in _SUMS for key in order.keys) else self._page
+        if not query and read == self._page:
+            return await self._page(*listed)
+        async with self.database.snapshot_session() as session, self._passing(project_id, query, session) as passing:
+            return await read(*listed, session, passing, query)
+
+    async def one(self, project_id: str, thread_id: str, wanted: Iterable[str]) -> Row | None:
+        """Return the selected fields of a thread; None if no turn of it has ended."""
+        check_project_id(project_id)
+        key = project_id, Period(), thread_id
+        return (await self.by_keys([key], frozenset(wanted)))[key]
 
     @database_query
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
@@ -318,9 +369,28 @@ class ThreadsStore:
         return threads
 
     async def _page(
-        self, project_id: str, threads_filter: ThreadsFilter, order: Order, request: PageRequest, wanted: frozenset[str]
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        session: Session | None = None,
+        passing: Stages | None = None,
+        query: Query | None = None,
     ) -> Page:
-        """Read a page of threads with the keys to their calls."""
+        """Read a page of threads with the keys to their calls.
+
+        Args:
+            project_id: the project.
+            threads_filter: the filter.
+            order: the sort keys.
+            request: the page.
+            wanted: the selected fields.
+            session: the snapshot session, if the read belongs to one.
+            passing: stages that find the calls that pass the query; None without a query.
+            query: the query.
+        """
         period = threads_filter.period.match()
         # The finished turns that count, for lookups by thread.
         turns_of_one: Match = calls_match(project_id) | period | {"ended_at": {"$ne": None}}
@@ -333,12 +403,7 @@ class ThreadsStore:
             )
             collected = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations
             finishing = _last_turn_stages(self._calls.name, turns_of_one) if _LAST_TURN in wanted else []
-            source: Stages = [
-                {"$match": threads_filter.turns(project_id)},
-                {"$sort": _BY_TIME if period and not threads_filter.thread_ids else _BY_THREAD},
-                {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **collected}},
-                {"$match": _HAS_FINISHED_TURN},
-            ]
+            source = self._source(project_id, threads_filter, collected, passing)
             # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
             if any(key.path in _PERCENTILES for key in order.keys):
                 source += computing
@@ -346,12 +411,13 @@ class ThreadsStore:
                 finishing = [*computing, *finishing]
             return await paging.find_page(
                 self._calls,
-                _HAS_FINISHED_TURN,
+                _listed(passing),
                 order,
                 request,
                 [*wanted, *_COLLECTED_FIELDS],
                 source,
-                cursor_scope=("threads", project_id, threads_filter),
+                cursor_scope=("threads", project_id, threads_filter, query),
+                session=session,
                 finishing=finishing,
             )
 
@@ -365,15 +431,214 @@ class ThreadsStore:
             row |= {"project_id": project_id, "thread_id": row["id"], "period": threads_filter.period}
         return page
 
+    def _source(
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter,
+        accumulators: dict[str, Any],
+        passing: Stages | None,
+    ) -> Stages:
+        """Build the stages that group turns by thread, and mark the threads of which a turn is among `passing`."""
+        turns: Match = {"$match": threads_filter.turns(project_id)}
+        by_time = threads_filter.period.match() and not threads_filter.thread_ids
+        stages: Stages = [
+            turns,
+            {"$sort": _BY_TIME if by_time else _BY_THREAD},
+            {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **accumulators}},
+            {"$match": _HAS_FINISHED_TURN},
+        ]
+        if passing is None:
+            return stages
+        marks: Stages = [*passing, turns, {"$group": {"_id": "$turn_of"}}, {"$set": {_MATCHES: True}}]
+        return [
+            *stages,
+            {"$unionWith": {"coll": self._calls.name, "pipeline": marks}},
+            {"$group": {"_id": "$_id", "thread": {"$mergeObjects": "$$ROOT"}}},
+            {"$replaceRoot": {"newRoot": "$thread"}},
+        ]
+
+    async def _page_by_sums(
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        session: Session,
+        passing: Stages | None,
+        query: Query | None,
+    ) -> Page:
+        """Read a page, as `_page`, in an order that needs the sums of all threads."""
+        if percentile := next((key.path for key in order.keys if key.path in _PERCENTILES), None):
+            raise BadInputError(
+                f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
+            )
+        # `FirstRows` needs no computed keys for nulls.
+        order = Order({}, tuple([key for key in order.keys if key.path not in order.computed]))
+        scope = paging.scope_of(self._calls.name, "threads", project_id, threads_filter, query, order)
+        first = FirstRows(order, request, scope)
+        threads: list[Row] = []
+        of_trace: dict[str, list[ThreadSums]] = {}
+        accumulators = _ACCUMULATORS | {_TRACE_IDS: {"$addToSet": "$trace_id"}}
+        stages = [*self._source(project_id, threads_filter, accumulators, passing), {"$match": _listed(passing)}]
+        cursor = self._calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
+        while batch := await cursor.to_list(_BATCH):
+            for row in batch:
+                row[_SUMS_OF_THREAD] = thread_sums = ThreadSums()
+                threads.append(row)
+                for trace_id in row.pop(_TRACE_IDS):
+                    of_trace.setdefault(trace_id, []).append(thread_sums)
+            check_number(len(of_trace), "have turns")
+        sums = {key.path for key in order.keys if key.path in _SUMS}
+        async for trace in sums_of_traces(
+            self.database, project_id, sums, session, of_trace, lambda row: row["trace_id"] in of_trace
+        ):
+            for thread_sums in of_trace[trace["trace_id"]]:
+                thread_sums.add(trace)
+        async for row in cooperative(threads):
+            first.add({**row.pop(_SUMS_OF_THREAD).row(), **row})
+        page = first.page()
+        shown = replace(threads_filter, thread_ids=[row["id"] for row in page.rows])
+        if page.rows:
+            by_id = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
+            found = await self._page(project_id, shown, by_id, PageRequest(len(page.rows)), wanted, session)
+            fields = {row["id"]: row for row in found.rows}
+            page.rows[:] = [row | fields[row["id"]] for row in page.rows]
+        return page
+
+    @asynccontextmanager
+    async def _passing(self, project_id: str, query: Query | None, session: Session) -> AsyncIterator[Stages | None]:
+        """Provide the stages that find the calls that pass a query; None without one."""
+        if query is None:
+            yield None
+            return
+        async with CallsQuery(self.database, project_id, query=query, session=session).compiled() as found:
+            yield found.stages
+
     @in_scan_slot(_needs_scan)
     @database_query
-    async def count(self, project_id: str, threads_filter: ThreadsFilter | None = None) -> int:
-        """Count the threads that pass the filter."""
+    async def count(
+        self, project_id: str, threads_filter: ThreadsFilter | None = None, query: Query | None = None
+    ) -> int:
+        """Count the threads that pass the filter, and with a query, of which a turn passes it."""
         check_project_id(project_id)
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
+        if query:
+            async with (
+                self.database.snapshot_session() as session,
+                self._passing(project_id, query, session) as passing,
+            ):
+                ended = {_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}
+                stages = [*self._source(project_id, threads_filter, ended, passing), {"$match": _listed(passing)}]
+                return await paging.count(self._calls, stages, session=session)
         finished = {"$match": {**threads_filter.turns(project_id), "ended_at": {"$ne": None}}}
         return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}])
+
+    @database_query
+    async def counts(self, keys: Sequence[ThreadKey]) -> dict[ThreadKey, Row]:
+        """Return `num_calls`, `num_errors` and the sorted `users` of the traces of each thread's turns."""
+        found: dict[ThreadKey, Row] = {}
+        for scope, thread_ids in await by_scope(keys):
+            sums, of_trace = await self._traces_of(scope, thread_ids)
+            groups: Stages = [
+                *calls_of_traces(scope[0], list(of_trace)),
+                {
+                    "$group": {"_id": {"trace": "$trace_id", "user": "$user_id"}}
+                    | {name: ACCUMULATORS[name] for name in (NUM_CALLS, NUM_ERRORS)}
+                },
+            ]
+            async for row in cooperative(await all_rows(self._calls, groups, _BATCH)):
+                for thread_sums in of_trace[row["_id"]["trace"]]:
+                    thread_sums.add(row)
+                    thread_sums.users.add(row["_id"].get("user"))
+            found |= {(*scope, thread_id): each.row() for thread_id, each in sums.items()}
+        return found
+
+    @database_query
+    async def usage(self, keys: Sequence[ThreadKey]) -> dict[ThreadKey, Row]:
+        """Return `total_tokens` and `total_cost` of the traces of each thread's turns.
+
+        Raises:
+            BadInputError: if the traces have more than `stores.traces.MAX_CALLS` calls.
+        """
+        found: dict[ThreadKey, Row] = {}
+        for scope, thread_ids in await by_scope(keys):
+            sums, of_trace = await self._traces_of(scope, thread_ids)
+            totals = await self._traces.totals([(scope[0], trace_id) for trace_id in of_trace], TOKENS_AND_COST)
+            for (_, trace_id), trace in totals.items():
+                usage = trace["usage"]
+                for thread_sums in of_trace[trace_id]:
+                    thread_sums.add({TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]})
+            found |= {(*scope, thread_id): each.row() for thread_id, each in sums.items()}
+        return found
+
+    async def _traces_of(
+        self, scope: tuple[Any, ...], thread_ids: Sequence[str]
+    ) -> tuple[dict[str, "ThreadSums"], dict[str, list["ThreadSums"]]]:
+        """Return empty sums by thread, and by each trace that has a turn of the thread in the period."""
+        project_id, period = scope
+        threads_filter = ThreadsFilter(period.after, period.before, list(thread_ids))
+        pairs: Stages = [
+            {"$match": threads_filter.turns(project_id)},
+            {"$group": {"_id": {"thread": "$turn_of", "trace": "$trace_id"}}},
+            {"$limit": MAX_TRACES + 1},
+        ]
+        sums = {thread_id: ThreadSums() for thread_id in thread_ids}
+        of_trace: dict[str, list[ThreadSums]] = {}
+        rows = await all_rows(self._calls, pairs, MAX_TRACES + 2)
+        check_number(len(rows), "have turns of these threads")
+        for row in rows:
+            of_trace.setdefault(row["_id"]["trace"], []).append(sums[row["_id"]["thread"]])
+        return sums, of_trace
+
+
+def checked_users(users: list[str]) -> list[str]:
+    """Return the users of a thread.
+
+    Raises:
+        BadInputError: if there are more than `MAX_USERS`.
+    """
+    if len(users) > MAX_USERS:
+        raise BadInputError(
+            f"the thread has more than {MAX_USERS:,} users, the limit of this field; use callsAggregate grouped by "
+            "USER_ID with filter.threadIds"
+        )
+    return users
+
+
+def _listed(passing: Stages | None) -> Match:
+    """Return the match of the threads to list."""
+    return _HAS_FINISHED_TURN if passing is None else {_MATCHES: True, **_HAS_FINISHED_TURN}
+
+
+@dataclass(slots=True, eq=False)
+class ThreadSums:
+    """Sums over the traces of a thread's turns, and the end users of their calls."""
+
+    num_calls: int = 0
+    num_errors: int = 0
+    total_tokens: int = 0
+    costs: list[float] = field(default_factory=list)
+    users: set[str | None] = field(default_factory=set)
+
+    def add(self, trace: Row) -> None:
+        """Add the sums of a trace, or of some of its calls."""
+        self.num_calls += trace.get(NUM_CALLS, 0)
+        self.num_errors += trace.get(NUM_ERRORS, 0)
+        self.total_tokens += trace.get(TOTAL_TOKENS, 0)
+        if (cost := trace.get(TOTAL_COST)) is not None:
+            self.costs.append(cost)
+
+    def row(self) -> Row:
+        """Return the sums; the sum of costs does not depend on their order."""
+        return {
+            NUM_CALLS: self.num_calls,
+            NUM_ERRORS: self.num_errors,
+            TOTAL_TOKENS: min(self.total_tokens, INT64 - 1),
+            TOTAL_COST: math.fsum(self.costs) if self.costs else None,
+            "users": sorted(user for user in self.users if user is not None),
+        }
 
 
 async def _to_trace_rows(_database: Database, project_id: str, rows: Sequence[Row], _wanted: set[str]) -> None:

@@ -27,17 +27,20 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt
 from stores.ids import check_project_id
 from stores.json.bson_copy import INT64
-from stores.paging import FirstRows, Order, Page, PageRequest, Row
+from stores.paging import FirstRows, Order, Page, PageRequest, Row, SortKey
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.query.sort import SortBy, compile_sort
+from stores.query.text_expressions import Expression
+from stores.senders.columns import KINDS
 from stores.traces import (
     ACCUMULATORS,
     CALLS_AND_ERRORS,
     HEAD_COLUMNS,
     MAX_CALLS,
     USAGE_FIELDS,
+    calls_of_traces,
     head_of_trace,
     read_traces,
 )
@@ -57,21 +60,30 @@ _MAX_NAMED: Final = 10_000
 _MAX_TREES: Final = 2_000
 """Traces that are read as trees together."""
 
+_SPARE: Final = 50
+"""Roots that are read beyond a page, in case some are not the first of their trace."""
+
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
 
+_UNCLEAR: Final = "_unclear"
+_PARENTS: Final = "_parents"
+_NEEDS_TREE: Final = "_needs_tree"
+
 STARTED_AT: Final = "started_at"
 TOTAL_TOKENS: Final = "total_tokens"
 TOTAL_COST: Final = "total_cost"
 _USAGE: Final = {TOTAL_TOKENS, TOTAL_COST}
-_NEEDS_TREE: Final = ("num_reporting", "is_unclear")
+_MAX_COLLECTED: Final = 1_000
+"""Calls of a trace whose ids MongoDB compares; a trace with more is read as a tree if usage of calls is unclear."""
 
 TRACE_FIELDS: Final = FieldTable(
     [
         Field("name", "name", optional=False),
+        Field("kind", "kind", values=KINDS),
         Field("status", "status", optional=False, values=STATUSES),
         Field(STARTED_AT, STARTED_AT, Kind.TIME, optional=False),
         Field("ended_at", "ended_at", Kind.TIME),
@@ -104,7 +116,7 @@ class IndexedTraceFields(IndexedFields):
 
     def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
         """Return True unless the traces are sorted by their start alone."""
-        return [key.field for key in sort_by] not in (["started_at"], ["startedAt"])
+        return bool(sort_by) and [key.field for key in sort_by] not in (["started_at"], ["startedAt"])
 
 
 INDEXED_TRACE_FIELDS: Final = IndexedTraceFields(CALL_FIELDS, "calls")
@@ -126,35 +138,42 @@ async def sums_of_traces(
         BadInputError: if the calls have too many models or prices, or if more than `MAX_TRACES` traces, or a trace of
             more than `MAX_CALLS` calls, need their trees.
     """
-    match = calls_match(project_id)
+    match, calls = calls_match(project_id), [{"$match": calls_match(project_id)}]
     if trace_ids is not None and len(trace_ids) <= _MAX_NAMED:
         match |= {"trace_id": {"$in": list(trace_ids)}}
+        calls = calls_of_traces(project_id, list(trace_ids))
     pricing = pricing_of_found(database, project_id, [{"$match": match}], session, Prices.call_cost_expression)
     trees: dict[str, Row] = {}
     async with pricing if TOTAL_COST in wanted else nullcontext() as prices:
-        stages = [{"$match": match}, *_sum_stages(wanted, prices)]
+        sums_usage = not _USAGE.isdisjoint(wanted)
+        unclear: Match = {**match, "usage_scope": UNCLEAR}
+        found_unclear = await database.calls.find_one(unclear, {"_id": 1}, session=session) if sums_usage else None
+        stages = [*calls, *_sum_stages(wanted, prices, has_unclear=found_unclear is not None)]
         cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
         while batch := await cursor.to_list(_BATCH):
             for found in batch:
                 row = _row(found)
                 if not keeps(row):
                     continue
-                if row.pop("is_unclear", False) and row.pop("num_reporting") > 1:
+                if row.pop(_NEEDS_TREE, False):
                     trees[row["trace_id"]] = row
                     check_number(len(trees), "have calls that may report the usage of others")
                 else:
                     yield row
         for some in _batches(trees.values()):
-            calls = await read_traces(
+            of_traces = await read_traces(
                 database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
             )
             for row in some:
-                usage = await usage_of_trace(calls[row["trace_id"]], prices)
+                usage = await usage_of_trace(of_traces[row["trace_id"]], prices)
                 yield row | {TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]}
 
 
-def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
-    """Build the stages that group calls by trace; usage is right unless the trace needs its tree."""
+def _sum_stages(wanted: Collection[str], prices: Prices | None, *, has_unclear: bool) -> Pipeline:
+    """Build the stages that group calls by trace; usage is right unless the trace has `_NEEDS_TREE`.
+
+    That is so if a call with unclear usage has children, which may have reported the same usage.
+    """
     is_sum = {"$eq": ["$usage_scope", SUM]}
     sums: dict[str, Any] = {
         "head": head_of_trace(name for name in HEAD_COLUMNS if name in wanted),
@@ -163,11 +182,21 @@ def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
     if not _USAGE.isdisjoint(wanted):
         sums |= {
             "num_calls": ACCUMULATORS["num_calls"],
-            "num_reporting": {"$sum": {"$cond": [{"$gt": ["$usage_scope", None]}, 1, 0]}},
-            "is_unclear": {"$max": {"$eq": ["$usage_scope", UNCLEAR]}},
             TOTAL_TOKENS: {"$sum": {"$cond": [is_sum, 0, {"$sum": "$usage.total_tokens"}]}},
         }
     stages: Pipeline = [{"$group": {"_id": "$trace_id"} | sums}]
+    if has_unclear:
+        is_unclear = {"$eq": ["$usage_scope", UNCLEAR]}
+        stages[0]["$group"] |= {
+            _UNCLEAR: _some({"$cond": [is_unclear, "$id", None]}),
+            _PARENTS: _some("$parent_id"),
+        }
+        too_many = {"$gt": ["$num_calls", _MAX_COLLECTED]}
+        unclear_parents = {"$setIntersection": [{"$setDifference": [f"${_UNCLEAR}", [None]]}, f"${_PARENTS}"]}
+        stages += [
+            {"$set": {_NEEDS_TREE: {"$or": [too_many, {"$ne": [unclear_parents, []]}]}}},
+            {"$unset": [_UNCLEAR, _PARENTS]},
+        ]
     if prices:
         cost = {"$cond": [is_sum, None, prices.call_cost_expression()]}
         stages[0]["$group"] |= {TOTAL_COST: {"$sum": cost}}
@@ -175,6 +204,11 @@ def _sum_stages(wanted: Collection[str], prices: Prices | None) -> Pipeline:
         is_priced = {"$eq": [{"$type": f"${TOTAL_COST}"}, "decimal"]}
         stages.append({"$set": {TOTAL_COST: {"$cond": [is_priced, {"$toDouble": f"${TOTAL_COST}"}, None]}}})
     return stages
+
+
+def _some(value: Expression) -> Expression:
+    """Build the accumulator of a value of each call, up to the limit."""
+    return {"$firstN": {"n": _MAX_COLLECTED, "input": value}}
 
 
 def _row(found: Row) -> Row:
@@ -334,17 +368,9 @@ class _Traces:
         """Yield the heads of a page, and perhaps others."""
         needed = request.offset + request.size + 1
         key, backward = order.keys[0], request.backward
-        roots = CallsQuery(
-            self._database,
-            self._project_id,
-            replace(self._filter or CallsFilter(), trace_roots_only=True),
-            self._query,
-            [SortBy(STARTED_AT, key.descending)],
-            narrowing=self._first_of_trace({"parent_id": None}),
-            cursor_scope=self._identity,
-            session=self._session,
-        )
-        page = await roots.page(replace(request, size=needed, offset=0), ["trace_id"])
+        page = await self._roots(key, replace(request, size=needed, offset=0), [{"$limit": needed + _SPARE}])
+        if len(page.rows) < needed:
+            page = await self._roots(key, replace(request, size=needed, offset=0), [])
         for row in page.rows:
             yield row
         if self._filter and self._filter.trace_roots_only:
@@ -373,6 +399,22 @@ class _Traces:
             ]
             for row in await all_rows(self._database.calls, stages, needed + 1, self._session):
                 yield row
+
+    async def _roots(self, key: SortKey, request: PageRequest, first: Pipeline) -> Page:
+        """Read a page of the first roots of traces; `first` are stages before the lookup of other roots.
+
+        Without a limit there, MongoDB looks up thousands of roots before it returns a page.
+        """
+        return await CallsQuery(
+            self._database,
+            self._project_id,
+            replace(self._filter or CallsFilter(), trace_roots_only=True),
+            self._query,
+            [SortBy(STARTED_AT, key.descending)],
+            narrowing=[*first, *self._first_of_trace({"parent_id": None})],
+            cursor_scope=self._identity,
+            session=self._session,
+        ).page(request, ["trace_id"])
 
     def _first_of_trace(self, match: Match) -> Pipeline:
         """Build the stages that keep a call if it is the oldest of the calls in its trace that match."""

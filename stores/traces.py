@@ -52,6 +52,7 @@ _RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "start
 
 HEAD_COLUMNS: Final = {
     "name": "trace_name",
+    "kind": "kind",
     "status": "status",
     "started_at": "started_at",
     "ended_at": "ended_at",
@@ -59,7 +60,7 @@ HEAD_COLUMNS: Final = {
 }
 """Paths of the fields of traces that are columns of their head, by name."""
 
-FIRST_COLUMNS: Final = ("thread_id",)
+FIRST_COLUMNS: Final = ("user_id", "thread_id", "tags", "environment", "release")
 """Fields of traces that come from the first call that has a value: the head if it has one."""
 
 NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
@@ -202,7 +203,7 @@ class TracesStore:
         accumulators = _count_accumulators(wanted)
         for project_id, trace_ids in group_by_project(keys):
             if accumulators:
-                stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": accumulators}]
+                stages = [*calls_of_traces(project_id, trace_ids), {"$group": accumulators}]
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
                     totals_by_key[project_id, row.pop("_id")] |= _with_duration(row)
             if USAGE in wanted:
@@ -220,7 +221,7 @@ class TracesStore:
             **{name: ACCUMULATORS[name] for name in CALLS_AND_ERRORS},
         }
         for project_id, trace_ids in group_by_project(keys):
-            stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": {"_id": "$trace_id"} | accumulators}]
+            stages = [*calls_of_traces(project_id, trace_ids), {"$group": {"_id": "$trace_id"} | accumulators}]
             for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
                 firsts = {name: row[name]["value"] for name in FIRST_COLUMNS if row[name]}
                 counts = {name: row[name] for name in CALLS_AND_ERRORS}
@@ -248,8 +249,7 @@ async def read_traces(
         BadInputError: if the traces have more than `MAX_CALLS` calls.
     """
     stages: list[dict[str, Any]] = [
-        {"$match": _traces_match(project_id, trace_ids)},
-        {"$sort": {"trace_id": 1, **_BY_AGE}},
+        *calls_of_traces(project_id, trace_ids),
         {"$limit": MAX_CALLS + 1},
         {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
     ]
@@ -263,6 +263,15 @@ async def read_traces(
     for row in rows:
         calls_by_trace[row["trace_id"]].append(row)
     return calls_by_trace
+
+
+def calls_of_traces(project_id: str, trace_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Build the stages that find the calls of traces, the oldest of each trace first.
+
+    The order makes MongoDB use the index of traces. Without it, it may scan all calls of a project from the newest on,
+    since that finds the first calls of new traces at once.
+    """
+    return [{"$match": _traces_match(project_id, trace_ids)}, {"$sort": {"trace_id": 1, **_BY_AGE}}]
 
 
 def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:

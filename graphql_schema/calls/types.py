@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.calls.messages import messages_field
 from graphql_schema.costs import LLMCostSchema
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.feedback import Feedback
@@ -25,6 +26,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type, usage
+from stores.calls.messages import inputs_of, outputs_of
 from stores.costs import bill
 from stores.objects.documents import LATEST
 from stores.paging import JsonField, Row
@@ -190,6 +192,17 @@ class CallSchema(Node):
     """Call: one step of a trace, with a start and an end."""
 
     # The source is a row of `stores.calls`.
+
+    messages = messages_field(inputs_of)
+    """Messages that the inputs contain, in one shape for all senders: system instructions first. Inputs that are no
+    messages are one text part with their JSON; empty inputs have no message. Null, with an error, if there are more
+    than 10,000 and first is omitted.
+    """
+
+    output_messages = messages_field(outputs_of)
+    """Messages that the output contains, mostly one; a response with several choices has one each. Empty while the call
+    runs. Null, with an error, if there are more than 10,000 and first is omitted.
+    """
 
     usage = computed_field(usage, list[LLMUsageSchema], size=3)
     """Usage by model, from the call's summary; counts that are not 64-bit integers are null."""

@@ -1,9 +1,10 @@
 """Values of calls by name, as queries name them: columns, paths into JSON, and fields of the newest feedback."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, Final, NamedTuple
 
+from stores import times
 from stores.calls import CallsFilter, Expansion
 from stores.calls.feedback import conditions
 from stores.calls.feedback.sort import NewestFeedbackTable
@@ -27,52 +28,48 @@ MAX_FIELDS: Final = 20
 MAX_TEXT: Final = 500
 """Characters of a text that tell groups apart; longer texts with an equal start count together."""
 
-START: Final = "start"
-"""Key of a group's value that is the start of longer texts."""
-
-NESTED: Final[Expression] = {"nested": True}
-"""Group of all objects, and of lists in lists."""
+_MAX_WHOLE: Final = 1 << 53
+"""Doubles from here on are all whole; they keep their notation."""
 
 _V: Final = "$$v"
-_MAX_FEEDBACK_BYTES: Final = 5_000_000
-"""Bytes of the found call ids in a pipeline, which contains them twice; MongoDB accepts 16 MiB."""
+_MAX_FEEDBACK_BYTES: Final = 2_000_000
+"""Bytes of the found call ids, which a pipeline may contain four times; MongoDB accepts 16 MiB."""
 
 
 class CallValues:
     """The values of named fields of calls.
 
     Args:
-        names: distinct field names, as queries accept them.
-        argument: the argument that contains the names, for errors.
+        names: distinct field names, as queries accept them, by the argument that contains them.
 
     Raises:
         BadInputError: a name is unknown, repeated, or that of a whole JSON object; or there are too many.
     """
 
-    def __init__(self, names: Sequence[str], argument: str) -> None:
-        check_count(len(names), MAX_FIELDS, "fields", argument)
-        self.names = tuple(names)
+    def __init__(self, names: Mapping[str, Sequence[str]]) -> None:
         self._feedback = NewestFeedbackTable(CALL_FIELDS)
-        self.accesses: list[Access] = []
+        self.accesses = {argument: self._accesses(argument, each) for argument, each in names.items()}
+
+    def _accesses(self, argument: str, names: Sequence[str]) -> list[Access]:
+        check_count(len(names), MAX_FIELDS, "fields", argument)
+        accesses: list[Access] = []
         for position, name in enumerate(names):
             at = f"{argument}.{position}"
             try:
                 access = self._feedback[name]
             except BadInputError as error:
                 raise error.prefixed(at) from None
-            if any(access.stored_path == other.stored_path for other in self.accesses):
+            if any(access.stored_path == other.stored_path for other in accesses):
                 raise BadInputError(f"{name[:100]} is named twice; name it once", at)
             if access.is_whole_json and access.field.is_object:
-                raise BadInputError(
-                    f"{name} is always an object; name a value in it, such as {name}.name. callsPaths lists the paths",
-                    at,
-                )
-            self.accesses.append(access)
+                raise BadInputError(f"{name} is always an object; name a value in it, such as {name}.name", at)
+            accesses.append(access)
+        return accesses
 
     @property
     def needs_cost(self) -> bool:
         """True if a field is the cost of a call, which depends on prices."""
-        return any(access.field is TOTAL_COST for access in self.accesses)
+        return any(access.field is TOTAL_COST for accesses in self.accesses.values() for access in accesses)
 
     async def stages(
         self,
@@ -90,6 +87,14 @@ class CallValues:
         return self._feedback.lookups(database, project_id, [*found, *cost_stages(prices)], results)
 
 
+class MatchingCalls(NamedTuple):
+    """The stages that return the matching calls, those that add what `CallValues` needs, and the snapshot session."""
+
+    stages: Pipeline
+    with_values: Pipeline
+    session: Session
+
+
 @asynccontextmanager
 async def matching_calls(
     database: Database,
@@ -98,16 +103,18 @@ async def matching_calls(
     calls_filter: CallsFilter | None,
     query: Query | None,
     expansion: Expansion | None = None,
-) -> AsyncIterator[tuple[Pipeline, Session]]:
-    """Provide the stages that return the matching calls with what `values` needs, and the snapshot session to use."""
+) -> AsyncIterator[MatchingCalls]:
+    """Provide the calls that match, for a pipeline that the block runs.
+
+    Raises:
+        BadInputError: the filter, the query or the expansion is invalid.
+    """
     search = CallsQuery(database, project_id, calls_filter, query, expansion=expansion)
     async with search.compiled() as found, _session(database, found.session) as session:
-        if not values.needs_cost:
-            yield await values.stages(database, project_id, found.stages, None, session), session
-            return
         pricing = pricing_of_found(database, project_id, found.stages, session, Prices.total_cost_expression)
-        async with pricing as prices:
-            yield await values.stages(database, project_id, found.stages, prices, session), session
+        async with pricing if values.needs_cost else nullcontext() as prices:
+            with_values = await values.stages(database, project_id, found.stages, prices, session)
+            yield MatchingCalls(found.stages, with_values, session)
 
 
 @asynccontextmanager
@@ -129,21 +136,44 @@ def may_be_list(access: Access) -> bool:
     return access.field.kind is Kind.JSON
 
 
-def group_keys(access: Access) -> Expression:
-    """Build the group of a call's value, or the list of groups of the members of a list; null without a value."""
+def group_keys(access: Access, start: str = "", nested: Expression = None) -> Expression:
+    """Build the group of a call's value, or the list of groups of the members of a list; null without a value.
+
+    Args:
+        access: the field.
+        start: key of an object in which to group the starts of long texts; if empty, the starts are groups themselves.
+        nested: group of objects, and of lists in lists.
+    """
     value = value_of(access)
     if not may_be_list(access):
-        return _group_key(value) if access.is_text else {"$ifNull": [value, None]}
-    members = {"$setUnion": [{"$map": {"input": "$$list", "in": _group_key("$$this")}}]}
+        return _group_key(value, start, nested) if access.is_text else {"$ifNull": [value, None]}
+    members = {"$setUnion": [{"$map": {"input": "$$list", "in": _group_key("$$this", start, nested)}}]}
     present = {"$filter": {"input": members, "cond": {"$ne": ["$$this", None]}}}
-    one = {"$cond": [{"$isArray": "$$list"}, present, _group_key("$$list")]}
+    one = {"$cond": [{"$isArray": "$$list"}, present, _group_key("$$list", start, nested)]}
     return {"$let": {"vars": {"list": value}, "in": one}}
 
 
-def _group_key(value: Expression) -> Expression:
-    start = {"$substrCP": [_V, 0, MAX_TEXT]}
+def _group_key(value: Expression, start: str, nested: Expression) -> Expression:
+    cut = {"$substrCP": [_V, 0, MAX_TEXT]}
     # The bytes of a text are stored; its characters are counted.
-    long = {"$and": [{"$gt": [{"$strLenBytes": _V}, MAX_TEXT]}, {"$gt": [{"$strLenCP": _V}, MAX_TEXT]}]}
-    text = {"$cond": [long, {START: start}, _V]}
-    nested = {"$or": [is_type(_V, "object"), {"$isArray": [_V]}]}
-    return let_v(value, switch((is_type(_V, "string"), text), (nested, NESTED), default={"$ifNull": [_V, None]}))
+    is_long = {"$and": [{"$gt": [{"$strLenBytes": _V}, MAX_TEXT]}, {"$gt": [{"$strLenCP": _V}, MAX_TEXT]}]}
+    text = {"$cond": [is_long, {start: cut} if start else cut, _V]}
+    is_nested = {"$or": [is_type(_V, "object"), {"$isArray": [_V]}]}
+    return let_v(value, switch((is_type(_V, "string"), text), (is_nested, nested), default={"$ifNull": [_V, None]}))
+
+
+def number_of(access: Access) -> Expression:
+    """Build the number in a field; missing if the value is no number."""
+    return let_v(value_of(access), {"$cond": [{"$isNumber": _V}, _V, "$$REMOVE"]})
+
+
+def shown(value: object, access: Access) -> object:
+    """Return a scalar as queries compare it: times in unix seconds, and whole numbers without a decimal point."""
+    return shown_number(value, access) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def shown_number(number: float, access: Access) -> float:
+    """Return a number as queries compare it."""
+    if access.field.kind is Kind.TIME:
+        number /= times.SECOND
+    return int(number) if abs(number) < _MAX_WHOLE and number == int(number) else number

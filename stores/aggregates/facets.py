@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from stores import times
 from stores.aggregates.call_values import (
-    NESTED,
-    START,
     CallValues,
+    MatchingCalls,
     Pipeline,
     group_keys,
     matching_calls,
     may_be_list,
+    shown,
+    shown_number,
     value_of,
 )
 from stores.calls import CallsFilter
@@ -42,11 +43,14 @@ MAX_LIMIT: Final = 1_000
 MAX_BINS: Final = 20
 """Maximum ranges of a histogram."""
 
+_START: Final = "start"
+"""Key of a group that is the start of longer texts."""
+
+_NESTED: Final[Expression] = {"nested": True}
+"""Group of objects, and of lists in lists, which are no values."""
+
 _STEPS: Final = tuple(map(Decimal, (1, 2, 5, 10, 20, 50)))
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-_MAX_WHOLE: Final = 1 << 53
-"""Doubles from here on are all whole; they keep their notation."""
-
 _TIME_STEPS: Final = tuple(
     Decimal(seconds)
     for seconds in (
@@ -116,22 +120,21 @@ class FacetsStore:
         check_project_id(project_id)
         if not fields:
             raise BadInputError('is empty; name a field, such as "status" or "attributes.name"', "fields")
-        values = CallValues(fields, "fields")
+        values = CallValues({"fields": fields})
         limit = DEFAULT_LIMIT if limit is None else limit
         if not 1 <= limit <= MAX_LIMIT:
             raise BadInputError(f"{limit:,} is out of range; use 1 to {MAX_LIMIT:,} values", "limit")
-        async with matching_calls(self.database, project_id, values, calls_filter, query) as (found, session):
-            counts = await self._read([*found, *_value_counts(values.accesses, limit)], session)
-            bins = await self._histograms(found, values.accesses, counts, session) if with_histograms else {}
+        accesses = values.accesses["fields"]
+        async with matching_calls(self.database, project_id, values, calls_filter, query) as found:
+            counts = await self._read([*found.with_values, *_value_counts(accesses, limit)], found.session)
+            bins = await self._histograms(found, accesses, counts) if with_histograms else {}
         return [
-            _facet(name, access, counts[number][0], limit, bins.get(number))
-            if counts[number]
-            else Facet(name, [], 0, 0, 0)
-            for number, (name, access) in enumerate(zip(values.names, values.accesses, strict=True))
+            _facet(name, access, rows[0], limit, bins.get(number)) if rows else Facet(name, [], 0, 0, 0)
+            for number, (name, access, rows) in enumerate(zip(fields, accesses, counts, strict=True))
         ]
 
     async def _histograms(
-        self, found: Pipeline, accesses: Sequence[Access], counts: Sequence[Groups], session: Session
+        self, found: MatchingCalls, accesses: Sequence[Access], counts: Sequence[Groups]
     ) -> dict[int, list[Bin]]:
         """Return the histograms of the fields that have numbers, by the positions of the fields."""
         bounds = {
@@ -147,11 +150,11 @@ class FacetsStore:
         }
         if not bounds:
             return {}
-        found_bins = await self._read([*found, *_bin_counts(accesses, bounds)], session)
+        found_bins = await self._read([*found.with_values, *_bin_counts(accesses, bounds)], found.session)
         histograms = {}
         for (number, ends), rows in zip(bounds.items(), found_bins, strict=True):
             calls = {row["_id"]: row["calls"] for row in rows}
-            shown_ends = [_shown_number(end, accesses[number]) for end in ends]
+            shown_ends = [shown_number(end, accesses[number]) for end in ends]
             histograms[number] = [
                 Bin(*pair, calls.get(position, 0)) for position, pair in enumerate(pairwise(shown_ends))
             ]
@@ -175,13 +178,13 @@ def _value_counts(accesses: Sequence[Access], limit: int) -> Pipeline:
         "distinct": {"$sum": 1},
         "calls": {"$sum": "$calls"},
         "missing": _calls_of(None),
-        "nested": _calls_of(NESTED),
+        "nested": _calls_of(_NESTED),
         "least": {"$min": _NUMBER},
         "greatest": {"$max": _NUMBER},
         "has_fractions": {"$max": {"$ne": [{"$trunc": _NUMBER}, _NUMBER]}},
     }
     return _by_field(
-        {number: group_keys(access) for number, access in enumerate(accesses)},
+        {number: group_keys(access, _START, _NESTED) for number, access in enumerate(accesses)},
         lambda path: [
             {"$unwind": {"path": path, "preserveNullAndEmptyArrays": True}},
             {"$group": {"_id": {"$ifNull": [path, None]}, "calls": {"$sum": 1}}},
@@ -204,7 +207,7 @@ def _calls_of(group: Expression) -> Expression:
 
 
 def _facet(name: str, access: Access, row: Mapping[str, Any], limit: int, histogram: list[Bin] | None) -> Facet:
-    groups = [group for group in row["values"] if group["value"] not in (None, NESTED)][:limit]
+    groups = [group for group in row["values"] if group["value"] not in (None, _NESTED)][:limit]
     return Facet(
         name,
         [_facet_value(group, access) for group in groups],
@@ -218,19 +221,8 @@ def _facet(name: str, access: Access, row: Mapping[str, Any], limit: int, histog
 def _facet_value(group: Mapping[str, Any], access: Access) -> FacetValue:
     value = group["value"]
     if isinstance(value, dict):
-        return FacetValue(codec.encode(value[START]), group["calls"], is_start=True)
+        return FacetValue(codec.encode(value[_START]), group["calls"], is_start=True)
     return FacetValue(codec.encode(shown(value, access)), group["calls"])
-
-
-def shown(value: object, access: Access) -> object:
-    """Return a scalar as clients write it in queries: times in unix seconds, and whole numbers without a point."""
-    return _shown_number(value, access) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _shown_number(number: float, access: Access) -> float:
-    if access.field.kind is Kind.TIME:
-        number /= times.SECOND
-    return int(number) if abs(number) < _MAX_WHOLE and number == int(number) else number
 
 
 def _bin_counts(accesses: Sequence[Access], bounds: Mapping[int, Sequence[float]]) -> Pipeline:

@@ -8,7 +8,7 @@ length. A day, a week (from Monday) and a month follow the zone's calendar, so a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from stores import times
 from stores.errors import BadInputError
@@ -100,8 +100,8 @@ class GroupBy(StrEnum):
     OP_VERSION = "op_version"
     """Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows."""
     MODEL = "model"
-    """Model name. A call is in the row of each model that it used, with its usage of that model. The row of null has
-    the calls without a model.
+    """Model name. A call with usage is in the row of each model that it used, with its usage of that model. Any other
+    call is in the row of its model column, or in the row of null.
     """
     STATUS = "status"
     """Status of the calls."""
@@ -109,31 +109,76 @@ class GroupBy(StrEnum):
     """Id of the thread; null for calls without a thread."""
     USER = "wb_user_id"
     """User who wrote the calls."""
+    KIND = "kind"
+    """Kind of the calls; null if unknown."""
+    PROVIDER = "provider"
+    """Provider of the model; null if unknown."""
+    USER_ID = "user_id"
+    """Id of the end user; null if unknown. USER is the user who wrote the calls."""
+    TAG = "tag"
+    """Tag. A call is in the row of each of its tags, and in the row of null if it has none."""
+    ENVIRONMENT = "environment"
+    """Deployment environment; null if unknown."""
+    RELEASE = "release"
+    """Release of the application; null if unknown."""
+    ERROR_TYPE = "error_type"
+    """Type of the error that ended the calls; null for none."""
+    FINISH_REASON = "finish_reason"
+    """Finish reason. A call is in the row of each of its reasons, and in the row of null if it has none."""
+    TIME_TO_FIRST_TOKEN_MS = "time_to_first_token_ms"  # noqa: S105 -- no secret
+    """Time to the first token in milliseconds, not rounded; null if unknown."""
     TIME_BUCKET = "bucket_start"
     """Time bucket of the start; bucketStart and bucketEnd of the rows."""
 
 
-_PATHS: Final = {
-    GroupBy.OP_NAME: "op_trace_name",
-    GroupBy.OP_VERSION: "op_name",
-    GroupBy.MODEL: "usage.model",
-    GroupBy.STATUS: "status",
-    GroupBy.THREAD: "thread_id",
-    GroupBy.USER: "wb_user_id",
-    GroupBy.TIME_BUCKET: "started_at",
+class Key(NamedTuple):
+    """A group key: the document path that contains it.
+
+    If `is_optional`, some calls lack it and are in the row of null. If `is_list`, a call is in the row of each member.
+    """
+
+    path: str
+    is_optional: bool = False
+    is_list: bool = False
+
+
+KEYS: Final = {
+    GroupBy.OP_NAME: Key("op_trace_name"),
+    GroupBy.OP_VERSION: Key("op_name"),
+    GroupBy.MODEL: Key("usage.model", is_optional=True),
+    GroupBy.STATUS: Key("status"),
+    GroupBy.THREAD: Key("thread_id", is_optional=True),
+    GroupBy.USER: Key("wb_user_id"),
+    **{
+        key: Key(key.value, is_optional=True)
+        for key in (
+            *(GroupBy.KIND, GroupBy.PROVIDER, GroupBy.USER_ID, GroupBy.ENVIRONMENT, GroupBy.RELEASE),
+            *(GroupBy.ERROR_TYPE, GroupBy.TIME_TO_FIRST_TOKEN_MS),
+        )
+    },
+    GroupBy.TAG: Key("tags", is_optional=True, is_list=True),
+    GroupBy.FINISH_REASON: Key("finish_reasons", is_optional=True, is_list=True),
+    GroupBy.TIME_BUCKET: Key("started_at"),
 }
 
-_OPTIONAL: Final = (GroupBy.MODEL, GroupBy.THREAD)
-"""Keys that are null for some calls."""
+MODEL_COLUMN: Final = "model_column"
+"""Document field with the model column of a call, which is missing if the call reports usage."""
+
+VALUE: Final = "value_"
+"""Prefix of the field with the group of a call's value at a path, followed by the position of the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """The keys of rows. `bucket` is set only with TIME_BUCKET; `timezone` is an IANA name or an offset."""
+    """The keys of rows, and the names of fields whose values are further keys.
+
+    `bucket` is set only with TIME_BUCKET; `timezone` is an IANA name or an offset.
+    """
 
     by: Sequence[GroupBy] = ()
     bucket: Bucket | None = None
     timezone: str | None = None
+    paths: Sequence[str] = ()
 
     def check(self) -> None:
         """Check that the keys and bucket fit together.
@@ -170,31 +215,48 @@ class Grouping:
         return GroupBy.MODEL in self.by
 
     @property
-    def paths(self) -> set[str]:
+    def reads(self) -> set[str]:
         """Top-level document fields that the keys read."""
-        return {_PATHS[key].partition(".")[0] for key in self.by}
+        model = {MODEL_COLUMN} if self.by_model else set()
+        return {KEYS[key].path.partition(".")[0] for key in self.by} | model | {*self._values}
+
+    @property
+    def lists(self) -> list[str]:
+        """Document fields with a list, of which each member is a key."""
+        return [KEYS[key].path for key in self.by if KEYS[key].is_list] + self._values
 
     @property
     def fields(self) -> list[Field]:
         """Key fields in the default sort order, time first."""
         ordered = sorted(self.by, key=lambda key: key is not GroupBy.TIME_BUCKET)
-        return [Field(key.value, key.value, Kind.TIME if key is GroupBy.TIME_BUCKET else Kind.TEXT) for key in ordered]
+        return [
+            *(Field(key.value, key.value, Kind.TIME if key is GroupBy.TIME_BUCKET else Kind.TEXT) for key in ordered),
+            *(Field(path, value) for path, value in zip(self.paths, self._values, strict=True)),
+        ]
 
     @property
     def keys(self) -> dict[str, Expression]:
         """Expressions of the keys over a call document; null if the call has no value."""
-        return {key.value: self._key(key) for key in self.by}
+        return {key.value: self._key(key) for key in self.by} | {
+            value: {"$ifNull": [f"${value}", None]} for value in self._values
+        }
 
     def _key(self, key: GroupBy) -> Expression:
         if key is GroupBy.TIME_BUCKET and self.bucket:
             return bucket_of("$started_at", self.bucket, self._zone)
-        path = f"${_PATHS[key]}"
-        return {"$ifNull": [path, None]} if key in _OPTIONAL else path
+        path = f"${KEYS[key].path}"
+        if key is GroupBy.MODEL:
+            return {"$ifNull": [path, f"${MODEL_COLUMN}", None]}
+        return {"$ifNull": [path, None]} if KEYS[key].is_optional else path
+
+    @property
+    def _values(self) -> list[str]:
+        return [f"{VALUE}{position}" for position in range(len(self.paths))]
 
     @property
     def shown(self) -> dict[str, Any]:
         """Expressions of the key fields over the `_id` of a group."""
-        fields: dict[str, Any] = {key.value: f"$_id.{key.value}" for key in self.by}
+        fields: dict[str, Any] = {name: f"$_id.{name}" for name in self.keys}
         if self.bucket:
             first, following = bounds("$_id.bucket_start", self.bucket, self._zone)
             fields |= {"bucket_start": first, "bucket_end": following}

@@ -12,13 +12,25 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from stores.aggregates import metrics
-from stores.aggregates.grouping import Bucket, Grouping, bucket_of
-from stores.aggregates.metrics import ACCUMULATORS, COSTS, COUNTS, METRICS, NAMES, PERCENTILES, UNPRICED
+from stores.aggregates.call_values import CallValues, MatchingCalls, group_keys, matching_calls, number_of, shown
+from stores.aggregates.grouping import MODEL_COLUMN, VALUE, Bucket, Grouping, bucket_of
+from stores.aggregates.metrics import (
+    ACCUMULATORS,
+    COSTS,
+    COUNTS,
+    METRICS,
+    NAMES,
+    NUMBER,
+    NUMBER_METRICS,
+    PERCENTILES,
+    UNPRICED,
+    metrics_of_numbers,
+    number_metric,
+)
 from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.fields import calls_match
-from stores.calls.list_query import CallsQuery
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
 from stores.database.connection import always, in_scan_slot
@@ -27,6 +39,8 @@ from stores.database.error_translation import TOO_LARGE
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
+from stores.input_checks import check_count
+from stores.json import codec
 from stores.paging import Row
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
@@ -40,6 +54,16 @@ GROUPS: Final = "_groups"
 """Field of each row with the total number of groups."""
 
 _COMPUTED: Final = {COSTS, UNPRICED}
+
+_GROUP_PATHS: Final = "group_paths"
+_NUMBERS: Final = "numbers"
+"""Names of the arguments."""
+
+TIES: Final = "_ties"
+"""Field of each row that sorts rows with equal sort keys."""
+
+MAX_SORT_KEYS: Final = 15
+"""Limit on the sort keys of rows: each may take two of the 32 that MongoDB accepts, and `TIES` takes one."""
 
 MAX_ROWS: Final = 10_000
 """Limit on the rows of one response."""
@@ -57,43 +81,112 @@ class Rows:
         wanted: the selected metrics; other names are ignored.
         usage_of: which usage of calls counts.
         sort_by: the order of the rows.
+        numbers: names of fields whose numbers are aggregated.
+        wanted_of_numbers: the selected ones of `NUMBER_METRICS`.
 
     Attributes:
+        values: the fields of `grouping.paths` and `numbers`.
         counts_own: True if the pipeline computes own usage.
         is_priced: True if the pipeline needs prices.
-        percentiles: selected latency percentiles, in percent by name.
+        percentiles: selected percentiles by name.
 
     Raises:
-        BadInputError: the sort names a field that rows do not have.
+        BadInputError: the sort names a field that rows do not have, or a field to group by or to aggregate is invalid.
     """
 
     def __init__(
-        self, grouping: Grouping, wanted: Iterable[str], usage_of: UsageOf = UsageOf.OWN, sort_by: Sequence[SortBy] = ()
+        self,
+        grouping: Grouping,
+        wanted: Iterable[str],
+        usage_of: UsageOf = UsageOf.OWN,
+        sort_by: Sequence[SortBy] = (),
+        numbers: Sequence[str] = (),
+        wanted_of_numbers: Iterable[str] = (),
     ) -> None:
+        self.values = CallValues({_GROUP_PATHS: grouping.paths, _NUMBERS: numbers})
+        self._check_numbers(numbers)
         for position, key in enumerate(sort_by):
             grouping.check_sort(key.field, f"sort_by.{position}.field")
-        fields = FieldTable([*grouping.fields, *(Field(name, name, Kind.NUMBER) for name in sorted(NAMES))])
-        compile_sort(sort_by, fields)
-        named = {fields[key.field].field.name for key in sort_by}
-        ties = [SortBy(field.name) for field in grouping.fields if field.name not in named]  # time first
-        self._order = compile_sort([*sort_by, *ties], fields)
+        parts, metrics_by_name, percentiles = dict(ACCUMULATORS), dict(METRICS), dict(PERCENTILES)
+        for position in range(len(numbers)):
+            of_number = metrics_of_numbers(position)
+            parts |= of_number[0]
+            metrics_by_name |= of_number[1]
+            percentiles |= of_number[2]
+        sortable = {name: name for name in sorted(NAMES)} | {
+            f"{name}.{metric}": number_metric(position, metric)
+            for position, name in enumerate(numbers)
+            for metric in NUMBER_METRICS
+        }
+        fields = FieldTable([*grouping.fields, *(Field(name, path, Kind.NUMBER) for name, path in sortable.items())])
+        check_count(len(sort_by), MAX_SORT_KEYS, "keys", "sort_by")
+        self._order = compile_sort(sort_by, fields)
+        named = {fields[key.field].field.path for key in sort_by}
+        self._ties = _ties([field for field in grouping.fields if field.path not in named])  # time first
         self._grouping = grouping
-        self._names = NAMES.intersection({*wanted, *named})
-        self._metrics = {name: metric for name, metric in METRICS.items() if name in self._names}
-        self.percentiles = {name: percent for name, percent in PERCENTILES.items() if name in self._names}
+        self._numbers = numbers
+        self._wanted_of_numbers = [name for name in NUMBER_METRICS if name in {*wanted_of_numbers}]
+        of_numbers = {
+            number_metric(position, metric) for position in range(len(numbers)) for metric in self._wanted_of_numbers
+        }
+        self._names = {*metrics_by_name, *percentiles}.intersection({*wanted, *named, *of_numbers})
+        self._metrics = {name: metric for name, metric in metrics_by_name.items() if name in self._names}
+        self.percentiles = {name: each for name, each in percentiles.items() if name in self._names}
         needed = {part for metric in self._metrics.values() for part in metric.parts}
-        self._parts = {name: part for name, part in ACCUMULATORS.items() if name in needed}
+        self._parts = {name: part for name, part in parts.items() if name in needed}
         reads = {field for part in self._parts.values() for field in part.reads}
-        self._reads = reads | ({"latency_ms"} if self.percentiles else set())
+        self._reads = reads | {each.field for each in self.percentiles.values()}
         self._computed = reads & _COMPUTED
         self._reads_usage = grouping.by_model or bool(self._computed or "usage" in reads)
         self.counts_own = self._reads_usage and usage_of is UsageOf.OWN
         self.is_priced = bool(self._computed)
 
+    def _check_numbers(self, numbers: Sequence[str]) -> None:
+        for position, (name, access) in enumerate(zip(numbers, self.values.accesses[_NUMBERS], strict=True)):
+            if access.field.kind not in (Kind.NUMBER, Kind.JSON):
+                raise BadInputError(
+                    f"{name[:100]} is no number; name a path such as output.score, or a number such as latencyMs",
+                    f"{_NUMBERS}.{position}",
+                )
+
+    @property
+    def computed_values(self) -> dict[str, Expression]:
+        """The fields of documents that are computed before they are grouped, as expressions over calls."""
+        groups = self.values.accesses[_GROUP_PATHS]
+        numbers = self.values.accesses[_NUMBERS]
+        # The own usage of a call may be less than it reports, so the column applies to calls that report none.
+        model = {MODEL_COLUMN: {"$cond": [{"$isArray": "$usage"}, "$$REMOVE", "$model"]}}
+        return {
+            **(model if self._grouping.by_model else {}),
+            **{f"{VALUE}{position}": group_keys(access) for position, access in enumerate(groups)},
+            **{
+                name: number_of(access)
+                for position, access in enumerate(numbers)
+                if (name := f"{NUMBER}{position}") in self._reads
+            },
+        }
+
+    def row(self, found: Row) -> Row:
+        """Return a row with the values of its paths, as JSON texts, and with the metrics of its numbers."""
+        if self._grouping.paths:
+            found["path_values"] = [
+                None if (value := found[f"{VALUE}{position}"]) is None else codec.encode(shown(value, access))
+                for position, access in enumerate(self.values.accesses[_GROUP_PATHS])
+            ]
+        if self._numbers:
+            found["numbers"] = [
+                {"field": name} | {each: found[number_metric(position, each)] for each in self._wanted_of_numbers}
+                for position, name in enumerate(self._numbers)
+            ]
+        return found
+
     @property
     def of_nothing(self) -> dict[str, Any]:
         """The row of a group without calls."""
-        return {name: 0 if name in COUNTS or name in FIELDS.values() else None for name in self._names}
+        return {
+            name: 0 if name in COUNTS or name in FIELDS.values() or name.endswith("_count") else None
+            for name in self._names
+        }
 
     def facts(
         self,
@@ -104,9 +197,15 @@ class Rows:
         unclear: Unclear | None = None,
     ) -> Pipeline:
         """Build the stages that project the calls that `found` returns, one document per call or per model."""
-        paths = (self._grouping.paths | self._reads) - _COMPUTED
+        paths = (self._grouping.reads | self._reads) - _COMPUTED
+        if computed := self.computed_values:
+            found = [*found, {"$set": computed}]
+        members = [
+            {"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": True}} for path in self._grouping.lists
+        ]
         if not self._reads_usage:
-            return [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else [*found]
+            projected = [{"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else []
+            return [*found, *projected, *members]
         paths |= {"usage"} | ({"started_at"} if prices else set())
         if self.counts_own:
             has_classes = COSTS in self._computed or any(FIELDS[name] in self._parts for name in STORED)
@@ -115,7 +214,7 @@ class Rows:
             stages = [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
         if self._grouping.by_model:
             stages.append({"$unwind": {"path": "$usage", "preserveNullAndEmptyArrays": True}})
-        return [*stages, {"$set": self.priced(prices)}] if prices else stages
+        return [*stages, *([{"$set": self.priced(prices)}] if prices else []), *members]
 
     def priced(self, prices: Prices) -> dict[str, Expression]:
         """Build the cost of a call's usage, or of one entry, and its tokens without a price."""
@@ -149,10 +248,22 @@ class Rows:
             {"$limit": MAX_GROUPS + 1},
             {"$project": {"_id": 0} | shown},
             {"$setWindowFields": numbered},
-            *([{"$set": self._order.computed}] if self._order.computed else []),
-            {"$sort": {key.path: key.direction(backward=False) for key in self._order.keys}},
+            {"$set": self._order.computed | {TIES: self._ties}},
+            {"$sort": {key.path: key.direction(backward=False) for key in self._order.keys[:-1]} | {TIES: 1}},
             {"$limit": limit},
         ]
+
+
+def _ties(fields: Sequence[Field]) -> Expression:
+    """Build an object that sorts as some fields do, with nulls last.
+
+    MongoDB sorts by at most 32 keys, and compares objects member by member.
+    """
+    members: dict[str, Expression] = {}
+    for number, each in enumerate(fields):
+        value = {"$ifNull": [f"${each.path}", None]}
+        members |= {f"is_null_{number}": {"$eq": [value, None]}, f"value_{number}": value}
+    return members or {"$literal": {}}
 
 
 def _unpriced(prices: Prices, entry: str) -> Expression:
@@ -194,11 +305,14 @@ class AggregatesStore:
         usage_of: UsageOf = UsageOf.OWN,
         sort_by: Sequence[SortBy] = (),
         limit: int | None = None,
+        numbers: Sequence[str] = (),
+        wanted_of_numbers: Iterable[str] = NUMBER_METRICS,
     ) -> Aggregate:
         """Compute the selected metrics of each group of calls; the default order is by time, then by the other keys.
 
         Without keys there is one row, even if no call matches. Row fields are the names of `GroupBy` and
-        `metrics.NAMES`, and `bucket_end`.
+        `metrics.NAMES`, and `bucket_end`; `path_values`, JSON texts in the order of `grouping.paths`; and `numbers`,
+        each with its `field` and the selected ones of `NUMBER_METRICS`.
 
         Raises:
             BadInputError: the grouping, filter, query, expansion, sort or limit is invalid, the time zone is unknown,
@@ -208,20 +322,17 @@ class AggregatesStore:
         grouping.check()
         if limit is not None and not 1 <= limit <= MAX_ROWS:
             raise BadInputError(f"{limit:,} is out of range; use 1 to {MAX_ROWS:,} rows", "limit")
-        rows = Rows(grouping, wanted, usage_of, sort_by)
+        rows = Rows(grouping, wanted, usage_of, sort_by, numbers, wanted_of_numbers)
         await self._check_timezone(grouping.timezone)
-        async with (
-            CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).compiled() as search,
-            nullcontext(search.session) if search.session else self.database.snapshot_session() as session,
-        ):
-            pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
+        async with matching_calls(self.database, project_id, rows.values, calls_filter, query, expansion) as found:
+            pricing = pricing_of_found(self.database, project_id, found.stages, found.session, rows.priced)
             async with pricing if rows.is_priced else nullcontext() as prices:
-                result = await self._rows(project_id, search.stages, rows, prices, limit, session)
-        if not result and not grouping.by:
-            return Aggregate([rows.of_nothing], 1)
+                result = await self._rows(project_id, found, rows, prices, limit)
+        if not result and not grouping.by and not grouping.paths:
+            return Aggregate([rows.row(rows.of_nothing)], 1)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate(result, groups)
+        return Aggregate([rows.row(each) for each in result], groups)
 
     async def usage_tree(
         self, project_id: str, trace_id: str, wanted: Iterable[str], max_depth: int | None = None
@@ -263,11 +374,12 @@ class AggregatesStore:
         return rows
 
     async def _rows(
-        self, project_id: str, search: Pipeline, rows: Rows, prices: Prices | None, limit: int | None, session: Session
+        self, project_id: str, found: MatchingCalls, rows: Rows, prices: Prices | None, limit: int | None
     ) -> list[Row]:
         max_rows = MAX_ROWS if limit is None else limit
-        unclear = await find_unclear(self._calls, project_id, search, session) if rows.counts_own else None
-        facts = rows.facts(search, self._calls.name, project_id, prices, unclear)
+        session = found.session
+        unclear = await find_unclear(self._calls, project_id, found.stages, session) if rows.counts_own else None
+        facts = rows.facts(found.with_values, self._calls.name, project_id, prices, unclear)
         row_stages = rows.rows(max(max_rows, 1))
         try:
             return await self._read([*facts, *rows.groups(in_memory=True), *row_stages], session)

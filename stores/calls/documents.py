@@ -20,6 +20,7 @@ from stores.files.data_urls import extract_data_urls, may_hold_data_urls
 from stores.json import codec
 from stores.json.bson_copy import to_bson, traits_of
 from stores.senders import columns
+from stores.senders.attributes import Attributes
 from stores.usage.entries import SUM, kept_usage, usage_scope
 
 Document = dict[str, Any]
@@ -32,10 +33,20 @@ _START_COLUMNS: Final = "start_columns"
 _END_COLUMNS: Final = "end_columns"
 """Fields with the columns of `columns.SHARED` as the start and the end give them."""
 
-COLUMN_FIELDS: Final = (*columns.NAMES, _START_COLUMNS, _END_COLUMNS)
-"""Normalised columns, and the values of either part from which some of them follow."""
+START_COLUMN_FIELDS: Final = (*columns.OF_START, _START_COLUMNS)
+END_COLUMN_FIELDS: Final = (_END_COLUMNS,)
+"""Fields of the normalised columns that derive from a start and from an end alone; the others follow from both."""
 
-DERIVED_FIELDS: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
+DERIVED_FIELDS: Final = (
+    "turn_of",
+    "usage",
+    "total_tokens",
+    "usage_scope",
+    "example_digest",
+    *START_COLUMN_FIELDS,
+    *END_COLUMN_FIELDS,
+    *columns.SHARED,
+)
 """Fields that LoomQL derives from the client's data; they change only together with it."""
 
 SEARCH_FIELDS: Final = ("search_due", "search_segment")
@@ -45,10 +56,14 @@ A write sets `search_due` to a new id for the indexer and removes `search_segmen
 call's current text. The index does not know a call with neither field, so the indexer searches for such calls.
 """
 
-FIELDS_WITHOUT_EVENTS: Final = (*DERIVED_FIELDS, *SEARCH_FIELDS)
+FIELDS_WITHOUT_EVENTS: Final = (
+    *DERIVED_FIELDS,
+    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in (*columns.SHARED, columns.SUMS_UP)),
+    *SEARCH_FIELDS,
+)
 """Fields whose update alone is no event."""
 
-DERIVED_VERSION: Final = 5
+DERIVED_VERSION: Final = 6
 """Version of `DERIVED_FIELDS`. Raise it when they change: `calls_backfill` updates older calls to the new version."""
 
 MAX_BYTES: Final = 7_700_000
@@ -112,10 +127,15 @@ def whole_call(start: Document, end: Document | None) -> Document:
     document["visible"] = True
     document["trace_name"] = document.get("display_name") or document["op_trace_name"]
     document["storage_size_bytes"] = document["start_size_bytes"] + document.get("end_size_bytes", 0)
-    document |= columns.merged(document.get(_START_COLUMNS, {}), document.get(_END_COLUMNS, {}))
+    document |= shared_columns(document)
     if end:
         document["latency_ms"] = (end["ended_at"] - start["started_at"]) // 1000
     return document
+
+
+def shared_columns(document: Document) -> columns.Columns:
+    """Return the columns that a start and an end may both give, as `SHARED_EXPRESSIONS` computes them."""
+    return columns.merged(document.get(_START_COLUMNS) or {}, document.get(_END_COLUMNS) or {})
 
 
 def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
@@ -236,15 +256,43 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
     return StoredPart(_end_fields(write, payload, usage_fields), payload.files)
 
 
-def start_column_fields(found: columns.Columns) -> Document:
-    """Return the stored fields of a start's columns, None for those that it lacks."""
+def start_column_fields(call: Document, attributes: object, inputs: object, read: Attributes | None = None) -> Document:
+    """Return the stored fields of the columns that a start gives, None for those that it lacks.
+
+    Args:
+        call: the fields that the start gives directly, with `op_trace_name`; its thread wins over that of attributes.
+        attributes: its attributes.
+        inputs: its inputs.
+        read: the attributes of its span, if they are laid out already.
+    """
+    found = columns.columns_of_start(
+        call["op_trace_name"],
+        attributes,
+        inputs,
+        call["started_at"],
+        is_root=call.get("parent_id") is None,
+        span_attributes=read,
+    )
     shared = {name: found[name] for name in (*columns.SHARED, columns.SUMS_UP) if name in found}
-    return {**{name: found.get(name) for name in columns.OF_START}, _START_COLUMNS: shared or None}
+    thread_id, turn_id = call.get("thread_id"), call.get("turn_id")
+    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and found[columns.STARTS_TURN]:
+        turn_id = call["id"]
+    return {
+        "thread_id": thread_id,
+        "turn_id": turn_id,
+        # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
+        "turn_of": (thread_id or None) if turn_id == call["id"] else None,
+        **{name: found.get(name) for name in columns.OF_START},
+        _START_COLUMNS: shared or None,
+    }
 
 
-def end_column_fields(found: columns.Columns) -> Document:
-    """Return the stored fields of an end's columns, None if it has none."""
-    return {_END_COLUMNS: found or None}
+def end_column_fields(call: Document, output: object, summary: object) -> Document:
+    """Return the stored fields of the columns that an end gives, None if it gives none.
+
+    `call` has the end's `exception`, `usage` and `usage_scope`.
+    """
+    return {_END_COLUMNS: columns.columns_of_end(output, summary, call.get("exception"), call) or None}
 
 
 @dataclass(slots=True)
@@ -298,18 +346,7 @@ class _Payload:
 
 def _start_fields(start: CallStart, payload: _Payload) -> Document:
     trace_name = op_trace_name(start.op_name)
-    found = columns.columns_of_start(
-        trace_name,
-        start.attributes,
-        start.inputs,
-        start.started_at,
-        is_root=start.parent_id is None,
-        span_attributes=start.span_attributes,
-    )
-    thread_id, turn_id = start.thread_id, start.turn_id
-    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and found[columns.STARTS_TURN]:
-        turn_id = start.id
-    return {
+    fields = {
         **key_fields(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
@@ -318,23 +355,22 @@ def _start_fields(start: CallStart, payload: _Payload) -> Document:
         "wb_user_id": start.wb_user_id,
         "display_name": start.display_name or None,
         "parent_id": start.parent_id,
-        "thread_id": thread_id,
-        "turn_id": turn_id,
-        # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
-        "turn_of": (thread_id or None) if turn_id == start.id else None,
+        "thread_id": start.thread_id,
+        "turn_id": start.turn_id,
         "wb_run_id": start.wb_run_id,
         "wb_run_step": start.wb_run_step,
         "input_refs": payload.refs["inputs"] or None,
         "example_digest": example_digest(trace_name, payload.values["inputs"]),
-        **start_column_fields(found),
         **payload.bson_copies,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
+    fields |= start_column_fields(fields, start.attributes, start.inputs, start.span_attributes)
+    return fields
 
 
 def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Document:
-    return {
+    fields = {
         **key_fields(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
@@ -343,11 +379,12 @@ def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Docu
         "output_refs": payload.refs["output"] or None,
         **dict.fromkeys(("usage", "total_tokens", "usage_scope")),
         **usage_fields,
-        **end_column_fields(columns.columns_of_end(end.output, end.summary, end.exception, usage_fields)),
         **payload.bson_copies,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
+    fields |= end_column_fields(fields, end.output, end.summary)
+    return fields
 
 
 def summary_usage_fields(summary: object, scope: str | None = None) -> Document:

@@ -23,7 +23,6 @@ from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.store import end_if_running
 from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
-from stores.completions.stream_assembly import AssembledCompletion
 from stores.concurrency.quotas import Limiter, quota_refusal
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
@@ -36,6 +35,7 @@ from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit
+from stores.senders.stream_assembly import AssembledCompletion
 from stores.usage.entries import kept_entry, stated_entry
 
 _NAMES: Final = (

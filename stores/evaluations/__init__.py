@@ -1,5 +1,5 @@
 """Evaluations, read from call trees: runs of a model over the examples of a dataset."""
 
-from stores.evaluations.store import EvaluationsStore
+from stores.evaluations.store import EvaluationsStore, RunsFilter
 
-__all__ = ["EvaluationsStore"]
+__all__ = ["EvaluationsStore", "RunsFilter"]

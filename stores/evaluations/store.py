@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from stores import paging
@@ -9,17 +10,103 @@ from stores.calls.fields import CALL_FIELDS, calls_match
 from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query
+from stores.database.driver import all_rows
+from stores.errors import BadInputError
 from stores.evaluations import logged_runs, result_rows, scores
 from stores.evaluations.logged_runs import Status
 from stores.evaluations.result_rows import Key, Predictions, PredictionSelection, RunKey, RunRows
 from stores.ids import check_project_id, group_by_project
-from stores.paging import Order, Page, PageRequest, Row
+from stores.input_checks import MAX_MEMBERS, check_count
+from stores.paging import Order, Page, PageRequest, Row, starting_with
 from stores.query import Query
+from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
+from stores.refs import is_ref
 from stores.relations import OneToMany
 
 _NO_PREDICTIONS: Final = PredictionSelection()
 _IS_RUN: Final = {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
+
+
+_NEWEST_FIRST: Final = (SortBy("started_at", descending=True),)
+
+_MAX_OP_NAMES: Final = 1_000_000
+_MAX_VERSIONS: Final = 1_000
+"""Versions of ops by which an index finds runs; of more, all calls are searched."""
+
+_STATUSES: Final = {"running": ["running"], "failed": ["error"], "complete": ["success", "descendant_error"]}
+"""Statuses of the calls of runs, by the state of a run."""
+
+RUN_FIELDS: Final = FieldTable(
+    [
+        Field("started_at", "started_at", Kind.TIME, optional=False),
+        Field("ended_at", "ended_at", Kind.TIME),
+        Field("latency_ms", "latency_ms", Kind.NUMBER),
+        Field("display_name", "display_name"),
+    ]
+)
+"""Fields by which runs are sorted."""
+
+Match = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsFilter:
+    """A filter of runs: all conditions must hold; a null or empty list sets none.
+
+    A ref that ends in `:*` stands for every version. Times are microseconds since the epoch, and exclusive.
+    """
+
+    evaluation_refs: list[str] | None = None
+    model_refs: list[str] | None = None
+    statuses: list[str] | None = None
+    started_after: int | None = None
+    started_before: int | None = None
+
+    def clauses(self) -> list[Match]:
+        """Return the conditions on the calls of runs.
+
+        Raises:
+            BadInputError: a list is too long, a ref is none, or no run has a status.
+        """
+        clauses = [
+            *_ref_clauses("inputs.self", self.evaluation_refs, "filter.evaluation_refs"),
+            *_ref_clauses("inputs.model", self.model_refs, "filter.model_refs"),
+        ]
+        bounds = {"$gt": self.started_after, "$lt": self.started_before}
+        if present := {operator: bound for operator, bound in bounds.items() if bound is not None}:
+            clauses.append({"started_at": present})
+        for position, status in enumerate(self.statuses or ()):
+            if status not in _STATUSES:
+                raise BadInputError(
+                    "no stored run has this state; use RUNNING, FAILED or COMPLETE", f"filter.statuses.{position}"
+                )
+        if self.statuses:
+            clauses.append({"status": {"$in": [each for status in self.statuses for each in _STATUSES[status]]}})
+        return clauses
+
+
+def _ref_clauses(path: str, wanted: list[str] | None, argument: str) -> list[Match]:
+    """Return the conditions that a ref is in an input."""
+    if not wanted:
+        return []
+    check_count(len(wanted), MAX_MEMBERS, "members", argument)
+    exact: list[str] = []
+    branches: list[Match] = []
+    for position, ref in enumerate(wanted):
+        if not is_ref(ref):
+            raise BadInputError(
+                "not a ref; write weave:///entity/project/object/name:digest, or :* for every version",
+                f"{argument}.{position}",
+            )
+        if ref.endswith(":*"):
+            branches.append({path: starting_with(ref.removesuffix("*"))})
+        else:
+            exact.append(ref)
+    if not branches:
+        # An index finds the calls with a ref among their inputs.
+        return [{path: {"$in": exact}}, {"input_refs": {"$in": exact}}]
+    return [{"$or": [*branches, {path: {"$in": exact}}]}]
 
 
 class EvaluationsStore:
@@ -108,6 +195,51 @@ class EvaluationsStore:
             headers = {row["id"]: row for row in await self._headers(project_id, calls, {*wanted})}
             result |= {(project_id, call_id): headers.get(run_id) for call_id, run_id in runs.items()}
         return result
+
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        runs_filter: RunsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+    ) -> Page:
+        """Return a page of the headers of a project's runs; by default the newest come first.
+
+        Raises:
+            BadInputError: the filter, the sort or the cursor is invalid.
+        """
+        check_project_id(project_id)
+        runs_filter = runs_filter or RunsFilter()
+        clauses = runs_filter.clauses()
+        order = compile_sort(sort_by or _NEWEST_FIRST, RUN_FIELDS)
+        match = await self._runs_match(project_id, clauses)
+        scope = "evaluation_runs", project_id, runs_filter
+        paths = [*logged_runs.paths_of(wanted := {*wanted})]
+        page = await paging.find_page(self._calls, match, order, request, paths, cursor_scope=scope)
+        await self._replace_by_headers(self.database, project_id, page.rows, wanted)
+        return page
+
+    @database_query
+    async def count(self, project_id: str, runs_filter: RunsFilter | None = None) -> int:
+        """Count the runs of a project that pass the filter."""
+        check_project_id(project_id)
+        match = await self._runs_match(project_id, (runs_filter or RunsFilter()).clauses())
+        return await paging.count(self._calls, [{"$match": match}])
+
+    async def _runs_match(self, project_id: str, clauses: Sequence[Match]) -> Match:
+        """Return the match of a project's runs. An index finds them by the names of their ops."""
+        stages: list[Match] = [
+            {"$match": calls_match(project_id)},
+            {"$group": {"_id": "$op_name"}},  # each name once, from an index alone
+            {"$limit": _MAX_OP_NAMES + 1},  # MongoDB moves no condition before it, which would need all keys
+            {"$match": {"_id": {"$regex": re.escape(logged_runs.EVALUATE)}}},
+        ]
+        names = [row["_id"] for row in await all_rows(self._calls, stages, _MAX_OP_NAMES + 2)]
+        is_run: Match = {"op_name": {"$in": names}} if len(names) <= _MAX_VERSIONS else {}
+        conditions = {"$and": [*clauses]} if clauses else {}
+        return calls_match(project_id) | is_run | _IS_RUN | conditions
 
     async def _replace_by_headers(
         self, _database: Database, project_id: str, rows: Sequence[Row], wanted: set[str]

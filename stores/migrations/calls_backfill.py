@@ -9,7 +9,7 @@ Servers of an older version must not write during the backfill.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bson import encode as bson_encode
@@ -110,6 +110,7 @@ class CallsBackfill:
 
     async def _backfill(self, range_match: Document) -> int:
         """Backfill a range of calls; return the number of changes."""
+        # The columns of ends follow from the usage, so the order of the derivations counts.
         differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [documents.TURN_OF, None]}]}
         turns = await self._calls.update_many(
             {**range_match, "$expr": differs}, [{"$set": {"turn_of": documents.TURN_OF}}]
@@ -117,11 +118,9 @@ class CallsBackfill:
         return turns.modified_count + sum([await self._backfill_each(range_match, each) for each in _DERIVATIONS])
 
     async def _backfill_each(self, range_match: Document, derivation: "_Derivation") -> int:
-        """Write the fields that derive from one text of each call; return the number of changes."""
-        wanted = (
-            dict.fromkeys((*documents.KEY_FIELDS, *derivation.fields, f"json.{derivation.text}"), 1)
-            | derivation.also_read
-        )
+        """Write the fields that derive from some texts of each call; return the number of changes."""
+        texts = (f"json.{text}" for text in derivation.texts)
+        wanted = dict.fromkeys((*documents.KEY_FIELDS, *derivation.fields, *texts), 1) | derivation.also_read
         changed = 0
         pending: list[UpdateOne] = []
         pending_bytes = 0
@@ -131,7 +130,7 @@ class CallsBackfill:
                 await time_slice.yield_to_loop()
             if update := derivation.update(call):
                 pending.append(update)
-                pending_bytes += len(call["json"][derivation.text])
+                pending_bytes += sum(map(len, call["json"].values()))
             if pending_bytes > _UPDATES_BYTES:
                 changed += await self._write(pending, derivation)
                 pending, pending_bytes = [], 0
@@ -154,36 +153,56 @@ class CallsBackfill:
 
 @dataclass(frozen=True, slots=True)
 class _Derivation:
-    """Fields of a call that derive from one of its JSON texts.
+    """Fields of a call that derive from some of its JSON texts.
 
-    `match` finds the calls that may have them. `derive` returns the fields from the call, with `also_read`, and from
-    the value of the text.
+    Attributes:
+        texts: names of the texts, of which every call that `match` finds has the first.
+        noun: the fields, for the log.
+        fields: their names.
+        match: finds the calls that may have the fields.
+        also_read: projection of whatever else `derive` needs.
+        unchanged: names of other fields whose change makes an update invalid, as a change of the texts does.
+        derive: returns the fields from the call and the values of the texts; a field that is absent or None is removed.
+        expressions: computes further fields from these after each change.
+        expected: returns the further fields of a call with all other fields.
     """
 
-    text: str
+    texts: tuple[str, ...]
     noun: str
     fields: tuple[str, ...]
     match: Document
     also_read: Document
-    derive: Callable[[Document, object], Document]
+    derive: Callable[..., Document]
+    unchanged: tuple[str, ...] = ()
+    expressions: Document = field(default_factory=dict)
+    expected: Callable[[Document], Document] = lambda _call: {}
 
     def update(self, call: Document) -> UpdateOne | None:
-        """Return the update of a call, valid if its text is unchanged; None if nothing changes."""
-        text = call["json"][self.text]
-        try:
-            derived = self.derive(call, codec.loads(text.encode()))
-        except StoreError as error:
-            self.warn_skipped(call["_id"], f"its {self.text} cannot be read ({error})")
+        """Return the update of a call, valid if its texts are unchanged; None if nothing changes."""
+        texts = {text: call["json"].get(text) for text in self.texts}
+        values = []
+        for name, text in texts.items():
+            try:
+                values.append(None if text is None else codec.loads(text.encode()))
+            except StoreError as error:
+                self.warn_skipped(call["_id"], f"its {name} cannot be read ({error})")
+                return None
+        derived = {name: value for name, value in self.derive(call, *values).items() if value is not None}
+        further = self.expected({**{name: call[name] for name in call if name not in self.fields}, **derived})
+        known = (*self.fields, *self.expressions)
+        if derived | further == {name: call[name] for name in known if name in call}:
             return None
-        if derived == {name: call[name] for name in self.fields if name in call}:
-            return None
-        if len(text) > _ALWAYS_FITS and len(bson_encode(derived)) > documents.MAX_BYTES:
+        if (
+            sum(map(len, filter(None, texts.values()))) > _ALWAYS_FITS
+            and len(bson_encode(derived)) > documents.MAX_BYTES
+        ):
             self.warn_skipped(call["_id"], _NO_ROOM)
             return None
         found_by: Document = {name: call[name] for name in documents.KEY_FIELDS if name in call}
-        absent = {name: "" for name in self.fields if name not in derived}
-        change = {**({"$set": derived} if derived else {}), **({"$unset": absent} if absent else {})}
-        return UpdateOne({**found_by, f"json.{self.text}": text}, change)
+        found_by |= {f"json.{name}": text for name, text in texts.items()}
+        found_by |= {name: call.get(name) for name in self.unchanged}
+        change = {name: {"$literal": derived[name]} if name in derived else "$$REMOVE" for name in self.fields}
+        return UpdateOne(found_by, [{"$set": each} for each in (change, self.expressions) if each])
 
     def warn_skipped(self, key: str, reason: str) -> None:
         """Log that a call stays without the fields."""
@@ -213,9 +232,18 @@ def _example_fields(call: Document, inputs: object) -> Document:
     return {"example_digest": digest} if digest else {}
 
 
+def _end_columns(call: Document, summary: object, output: object) -> Document:
+    return documents.end_column_fields(call, output, summary)
+
+
+_THREAD_FIELDS: Final = ("thread_id", "turn_id", "turn_of")
+_SHARED: Final = dict.fromkeys(documents.SHARED_EXPRESSIONS, 1)
+_START_DATA: Final = ("op_trace_name", "started_at", "parent_id")
+_END_DATA: Final = ("exception", "usage", "usage_scope")
+
 _DERIVATIONS: Final = (
     _Derivation(
-        "summary",
+        ("summary",),
         "usage",
         ("usage", "total_tokens", "usage_scope"),
         {"json.summary": _HAS_USAGE},
@@ -223,12 +251,34 @@ _DERIVATIONS: Final = (
         _usage_fields,
     ),
     _Derivation(
-        "inputs",
+        ("inputs",),
         "example",
         ("example_digest",),
         {"op_trace_name": {"$regex": documents.PREDICTION_OPS}, "json.inputs": {"$exists": True}},
         {"op_trace_name": 1},
         _example_fields,
+    ),
+    _Derivation(
+        ("attributes", "inputs"),
+        "columns",
+        (*_THREAD_FIELDS, *documents.START_COLUMN_FIELDS),
+        {"json.attributes": {"$exists": True}, "started_at": {"$exists": True}, "op_trace_name": {"$exists": True}},
+        _SHARED | dict.fromkeys((*_START_DATA, *documents.END_COLUMN_FIELDS), 1),
+        documents.start_column_fields,
+        (*_START_DATA, "thread_id", "turn_id"),
+        documents.SHARED_EXPRESSIONS,
+        documents.shared_columns,
+    ),
+    _Derivation(
+        ("summary", "output"),
+        "columns",
+        documents.END_COLUMN_FIELDS,
+        {"json.summary": {"$exists": True}, "ended_at": {"$exists": True}},
+        _SHARED | dict.fromkeys((*_END_DATA, *documents.START_COLUMN_FIELDS), 1),
+        _end_columns,
+        ("exception", "usage_scope"),
+        documents.SHARED_EXPRESSIONS,
+        documents.shared_columns,
     ),
 )
 

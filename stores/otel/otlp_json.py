@@ -117,6 +117,8 @@ def _value(value: object, depth: int) -> object:
     if not depth:
         raise BadInputError(f"an attribute value is nested deeper than {_MAX_DEPTH} levels")
     for kind, inner in _object(value, "an attribute value").items():
+        if inner is None:  # as JavaScript writes NaN
+            continue
         if kind in _SCALARS:
             return _SCALARS[kind](inner, kind)
         if kind == "arrayValue":

@@ -70,7 +70,17 @@ _UNNAMED: Final = "usage"
 """Name of an unnamed model in the usage of a span."""
 
 _RESPONSE_MARKS: Final = frozenset(
-    {"choices", "candidates", "stop_reason", "usage", "usage_metadata", "usageMetadata", "object"}
+    {
+        "choices",
+        "candidates",
+        "stop_reason",
+        "usage",
+        "usage_metadata",
+        "usageMetadata",
+        "object",
+        "generations",
+        "outputs",
+    }
 )
 """Members of which a model's response has at least one; `model` of any other output may be anything."""
 
@@ -80,7 +90,8 @@ _EXCEPTION_NAME: Final = re.compile(
 )
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:[ \t].*\n)*([\w.$]+)", re.MULTILINE)
-_TYPE_NAME: Final = re.compile(r"(?:[\w$]+\.)+([A-Z][\w$]*)")
+_TYPE_NAME: Final = re.compile(r"(?:<class ')?(?:[\w$]+\.)+([A-Z][\w$]*)(?:'>)?")
+"""A class with its module, also as Python prints it."""
 _UNKNOWN_ERROR: Final = "_OTHER"
 
 _Convert = Callable[[Any], Any]
@@ -122,8 +133,8 @@ def columns_of_start(
         _add_span(columns, span, started_at)
     else:
         kind, provider = _of_op(op_name)
-        if kind:
-            columns.setdefault("kind", kind)
+        if kind and columns.get("kind", "llm") == "llm":  # Weave marks embeddings as models too
+            columns["kind"] = kind
         if provider:
             columns.setdefault("provider", provider)
         if "kind" not in columns and _source(attributes) == _SUMMING_SOURCE:
@@ -140,11 +151,10 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         output: the call's output.
         summary: the call's summary.
         exception: the call's exception.
-        usage: the stored fields of the call's usage, `usage` and `usage_scope`; empty without usage.
+        usage: the stored fields of the call's usage, `usage` and `usage_scope`.
     """
     columns: Columns = {}
-    if usage and (scope := usage["usage_scope"]) != SUM:
-        entries = usage["usage"]
+    if (entries := usage.get("usage")) and (scope := usage["usage_scope"]) != SUM:
         if len(entries) == 1 and (name := entries[0]["model"]) != _UNNAMED and (name := _text(name)):
             columns["model"] = name
         if scope == OWN:
@@ -317,7 +327,9 @@ def _provider_of(text: str) -> str:
 
 
 def _tags(value: object) -> list[str] | None:
-    """Return tags: texts and numbers of a list, one text, or the members of an object as `key:value`."""
+    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`."""
+    if isinstance(value, str):
+        value = [tag.strip() for tag in value.split(",", _MAX_MEMBERS)]
     if isinstance(value, dict):
         value = [f"{key}:{text}" for key, member in islice(value.items(), _MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]

@@ -5,13 +5,15 @@ parent sums up usage, and no group has very many calls.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import Decimal128
 
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.aggregates import AggregatesStore, Bucket, FacetsStore, GroupBy, Grouping
+from stores.aggregates.facets import DEFAULT_LIMIT
 from stores.calls import CallsStore
 from stores.calls.fields import PRICES
 from stores.costs import CostsStore, NewCost
@@ -39,8 +41,9 @@ _AS_DOUBLE: Final = {"$project": {"number": {"$toDouble": "$number"}}}
 class Case:
     """A chart as LoomQL's input, the hand-written pipeline for it, and the highest allowed ratio of their times.
 
-    Without a grouping, the case is the page of the most expensive calls. The hand-written rows have the key under
-    `_id`, and the number that both sides must agree on under `number`.
+    Without a grouping, the case is the facets of some `fields`, or the page of the most expensive calls. `numbers` are
+    fields whose numbers are aggregated, of which `number` is a metric. The hand-written rows have the key under `_id`,
+    and the number that both sides must agree on under `number`.
     """
 
     name: str
@@ -49,6 +52,14 @@ class Case:
     by_hand: Stages
     target: float
     query: Query | None = None
+    fields: Sequence[str] = ()
+    numbers: Sequence[str] = ()
+
+
+FIELDS: Final = (
+    *("status", "op_name", "thread_id", "wb_user_id", "latency_ms"),
+    *("attributes.environment", "attributes.release", "inputs.order.items"),
+)
 
 
 def cases(count: int) -> list[Case]:
@@ -113,7 +124,34 @@ def cases(count: int) -> list[Case]:
             [_all(), {"$group": {"_id": "$op_name", "number": {"$sum": 1}}}],
             target=1.3,
         ),
+        Case(
+            "mean score by environment, at paths into the JSON",
+            Grouping(paths=["attributes.environment"]),
+            "average",
+            [_all(), {"$group": {"_id": "$attributes.environment", "number": {"$avg": "$output.score"}}}],
+            target=2,
+            numbers=["output.score"],
+        ),
+        Case(
+            "facets of five columns and three paths",
+            None,
+            "count",
+            [
+                _all(),
+                {"$facet": {f"f{number}": _most_frequent(field) for number, field in enumerate(FIELDS)}},
+                {"$project": {"all": {"$concatArrays": [f"$f{number}" for number in range(len(FIELDS))]}}},
+                {"$unwind": "$all"},
+                {"$replaceRoot": {"newRoot": "$all"}},
+            ],
+            target=2,
+            fields=FIELDS,
+        ),
     ]
+
+
+def _most_frequent(field: str) -> Stages:
+    counted = {"$group": {"_id": f"${field}", "number": {"$sum": 1}}}
+    return [counted, {"$sort": {"number": -1}}, {"$limit": DEFAULT_LIMIT}]
 
 
 def _dollars(entry: str) -> Document:
@@ -174,9 +212,19 @@ async def _by_hand(calls: Collection, case: Case) -> list[Document]:
 
 
 async def _compiled(database: Database, case: Case) -> list[Document]:
+    if case.fields:
+        facets = await FacetsStore(database).facets(PROJECT, case.fields, with_histograms=False)
+        return [{"count": value.count} for facet in facets for value in facet.values]
     if case.grouping is None:
         order = [SortBy("total_cost", descending=True)]
         page = await CallsStore(database).page(PROJECT, PageRequest(PAGE), ["total_cost"], sort_by=order)
         return [{"cost": row[PRICES].total_cost(row["usage"], row["started_at"])} for row in page.rows]
-    found = await AggregatesStore(database).calls(PROJECT, case.grouping, [case.number], query=case.query)
-    return found.rows
+    found = await AggregatesStore(database).calls(
+        PROJECT,
+        case.grouping,
+        [case.number],
+        query=case.query,
+        numbers=case.numbers,
+        wanted_of_numbers=[case.number] if case.numbers else [],
+    )
+    return [number for row in found.rows for number in row["numbers"]] if case.numbers else found.rows

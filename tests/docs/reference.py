@@ -30,6 +30,7 @@ from stores.costs.store import COST_FIELDS, CostsStore
 from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
 from stores.evaluations.scores import PREDICTION_FIELDS
+from stores.evaluations.store import RUN_FIELDS
 from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
 from stores.objects.store import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS
 from stores.projects import PROJECT_FIELDS
@@ -39,6 +40,7 @@ from stores.query.index_use import IndexedFields
 from stores.security.access import Role
 from stores.tables.documents import INDEXED_ROW_FIELDS, ROW_FIELDS
 from stores.threads import THREAD_FIELDS
+from stores.trace_lists import TRACE_FIELDS
 from tests.docs.error_codes import error_codes
 from tests.docs.limits import limits
 from tests.docs.usage_rules import sender_rules
@@ -62,6 +64,8 @@ _FIELDS: Final[dict[str, tuple[FieldTable, IndexedFields | None]]] = {
     "Table rows": (ROW_FIELDS, INDEXED_ROW_FIELDS),
     "Predictions of an evaluation": (PREDICTION_FIELDS, None),
     "Threads (sort only)": (THREAD_FIELDS, None),
+    "Traces (sort only)": (TRACE_FIELDS, None),
+    "Evaluation runs (sort only)": (RUN_FIELDS, None),
     "Projects (sort only)": (PROJECT_FIELDS, None),
 }
 

@@ -86,6 +86,16 @@ def test_trace_list_has_failed_steps_in_order_of_cost(exploring: httpx.Client) -
     assert all(node["numErrors"] > 0 for node in found["nodes"])
 
 
+def test_threads_with_failures_have_costs(exploring: httpx.Client) -> None:
+    found = data_of(exploring, "threads-and-traces", "thread(projectId:")
+
+    nodes = found["threads"]["nodes"]
+    assert len(nodes) == min(3, found["threads"]["totalCount"]) > 0
+    assert [node["totalCost"] for node in nodes] == sorted((node["totalCost"] for node in nodes), reverse=True)
+    assert all(node["numErrors"] > 0 for node in nodes)
+    assert found["thread"]["turnCount"] > 0
+
+
 def test_cost_chart_has_a_line_per_model(exploring: httpx.Client) -> None:
     rows = data_of(exploring, "charts", "groupBy: [TIME_BUCKET, MODEL]")["callsAggregate"]["rows"]
 
@@ -126,9 +136,10 @@ def test_rate_chart_has_failures_and_thumbs_down(exploring: httpx.Client) -> Non
 
 
 def test_evaluations_guide_reads_the_demo_runs(exploring: httpx.Client) -> None:
-    found = data_of(exploring, "evaluations", "op/Evaluation.evaluate:*")["calls"]["nodes"]
+    found = data_of(exploring, "evaluations", "evaluationRuns(")["evaluationRuns"]["nodes"]
 
     assert [run["displayName"][-5:] for run in found[:2]] == ["2.4.0", "2.3.1"]
+    assert all(run["metrics"] and run["usage"]["cost"] for run in found)
     assert all(run["id"] in page("how-to/evaluations").containing("evaluationCompare(") for run in found[:2])
 
 

@@ -72,7 +72,12 @@ async def test_prompt_that_a_span_names_is_linked(run: Run) -> None:
         {"gen_ai.prompt.name": "greet er", **({} if version is None else {"gen_ai.prompt.version": version})}
         for version in versions
     ]
-    others = [{"gen_ai.prompt.name": "other"}, {"gen_ai.prompt.name": 7}, {"gen_ai.prompt": "greet-er"}, {}]
+    others: list[dict[str, object]] = [
+        {"gen_ai.prompt.name": "other"},
+        {"gen_ai.prompt.name": 7},
+        {"gen_ai.prompt": "greet-er"},
+        {},
+    ]
     spans = [span(number + 1, attributes) for number, attributes in enumerate([*named, *others])]
     await run(EXPORT, project="acme/chat", traces=otlp_json(request(*spans)))
 

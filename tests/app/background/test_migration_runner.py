@@ -95,7 +95,7 @@ async def test_two_processes_migrate_correctly_and_log_it(
 
     assert answer == RIGHT
     assert output.count("backfill of older calls: 3 of about 3 calls") == 1
-    assert output.count("the backfill of older calls is done; it changed 6 calls") == 1
+    assert output.count("the backfill of older calls is done; it made 9 changes") == 1
     assert "LoomQL is up.\n" in output
 
 

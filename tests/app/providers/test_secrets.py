@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from app.providers import EnvironmentProviders
 from app.providers.secrets import StreamedSecrets
-from stores.completions.stream_assembly import AssembledCompletion
 from stores.providers import Endpoint
+from stores.senders.stream_assembly import AssembledCompletion
 from tests.stand_in_provider import KEY, StandIn
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}

@@ -220,3 +220,47 @@ async def test_tree_names_the_invalid_argument(run: Run, trace: str, depth: int,
     answer = await run(document, trace=trace, depth=depth)
 
     assert (answer.code, answer.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", argument)
+
+
+async def test_rows_by_path_have_typed_values_and_numbers(calls: CallsStore, run: Run) -> None:
+    for number, (topic, score) in enumerate([("a", 1), ("a", 0.5), (2, None), (True, "1"), ({"x": 1}, 0)]):
+        await calls.write([start(number, inputs={"topic": topic}), end(number, output={"score": score})])
+
+    answer = await run(
+        """{ callsAggregate(projectId: "acme/chat", groupPaths: ["inputs.topic"],
+            numbers: ["output.score", "latencyMs"], sortBy: [{field: "output.score.sum", direction: DESC}]) {
+          numGroups rows { pathValues count opName numbers { field count sum average minimum maximum p50 p99 } } } }"""
+    )
+
+    assert answer.errors == []
+    rows = answer.data["callsAggregate"]["rows"]
+    assert [(row["pathValues"], row["count"], row["opName"]) for row in rows] == [
+        (["a"], 2, None),
+        ([None], 1, None),
+        ([2], 1, None),
+        ([True], 1, None),
+    ]
+    of_a = {"count": 2, "sum": 1.5, "average": 0.75, "minimum": 0.5, "maximum": 1.0, "p50": 0.75, "p99": 0.995}
+    assert rows[0]["numbers"][0] == {"field": "output.score"} | of_a
+    assert rows[0]["numbers"][1]["field"] == "latencyMs"
+    assert rows[3]["numbers"][0] == {"field": "output.score", "count": 0} | dict.fromkeys(list(of_a)[1:])
+    plain = await run('{ callsAggregate(projectId: "acme/chat") { rows { pathValues numbers { sum } } } }')
+    assert plain.data["callsAggregate"]["rows"] == [{"pathValues": None, "numbers": None}]
+
+
+async def test_normalised_columns_are_keys(calls: CallsStore, run: Run) -> None:
+    for number, kind in enumerate(["llm", "llm", "tool"]):
+        await calls.write([start(number, attributes={"kind": kind}), end(number)])
+
+    answer = await run(
+        """{ callsAggregate(projectId: "acme/chat", groupBy: [KIND, TAG, FINISH_REASON, PROVIDER, USER_ID, ENVIRONMENT,
+            RELEASE, ERROR_TYPE, TIME_TO_FIRST_TOKEN_MS]) {
+          rows { kind tag finishReason provider userId environment release errorType timeToFirstTokenMs count } } }"""
+    )
+
+    assert answer.errors == []
+    rows = answer.data["callsAggregate"]["rows"]
+    assert [(row["kind"], row["tag"], row["userId"], row["count"]) for row in rows] == [
+        ("LLM", None, None, 2),
+        ("TOOL", None, None, 1),
+    ]

@@ -69,3 +69,30 @@ async def test_histograms_are_computed_only_if_selected(calls: CallsStore, run: 
     await run('{ callsFacets(projectId: "acme/chat", fields: ["latency_ms"]) { numDistinct } }')
 
     assert [name for name, _ in commands.sent].count("aggregate") == 1
+
+
+async def test_paths_have_types_and_examples(calls: CallsStore, run: Run) -> None:
+    await calls.write([start(1, inputs={"a.b": [{"x": True}], "n": 1.5}), end(1)])
+    await calls.write([start(2, inputs={"n": "text", "none": None})])
+
+    answer = await run(
+        """{ callsPaths(projectId: "acme/chat", under: "inputs") {
+          numCalls isTruncated paths { path share types { type share } example } } }"""
+    )
+
+    assert answer.errors == []
+    found = answer.data["callsPaths"]
+    assert (found["numCalls"], found["isTruncated"]) == (2, False)
+    assert found["paths"] == [
+        {
+            "path": "inputs.n",
+            "share": 1.0,
+            "types": [{"type": "NUMBER", "share": 0.5}, {"type": "STRING", "share": 0.5}],
+            "example": "text",
+        },
+        {"path": "inputs.a\\.b", "share": 0.5, "types": [{"type": "LIST", "share": 0.5}], "example": None},
+        {"path": "inputs.a\\.b.0", "share": 0.5, "types": [{"type": "OBJECT", "share": 0.5}], "example": None},
+        {"path": "inputs.a\\.b.0.x", "share": 0.5, "types": [{"type": "BOOLEAN", "share": 0.5}], "example": True},
+    ]
+    wrong = await run('{ callsPaths(projectId: "acme/chat", under: "status") { numCalls } }')
+    assert wrong.errors[0]["extensions"]["argument"] == "under"

@@ -615,3 +615,27 @@ async def test_command_count_does_not_depend_on_the_number_of_runs(
     # The commands read the headers, the rows of all runs, their counts, the refs of examples, and the examples. They
     # also read predictions, the calls below them, and three kinds of related calls.
     assert len(names[0]) == 10
+
+
+async def test_all_runs_of_a_project_are_listed(run: Run, calls: CallsStore) -> None:
+    await calls.write([*whole_run([graded(1, 1)]), start(900, op_name="Evaluation.evaluate")])
+    oldest_first = [{"field": "started_at", "direction": "ASC"}]
+    document = """query ($p: ID!, $filter: EvaluationRunsFilter, $sort: [SortBy!]) {
+      evaluationRuns(projectId: $p, filter: $filter, sortBy: $sort, first: 1) {
+        totalCount nodes { id status model { ref } metrics { name } call { id } } pageInfo { hasNextPage }
+      }
+    }"""
+
+    oldest = await run(document, p=PROJECT, sort=oldest_first)
+    complete = await run(document, p=PROJECT, filter={"statuses": ["COMPLETE"]})
+    missing = await run(document, p=PROJECT, filter={"statuses": ["NOT_FOUND"]})
+
+    assert oldest.errors == complete.errors == []
+    assert oldest.data["evaluationRuns"]["totalCount"] == 2
+    assert oldest.data["evaluationRuns"]["pageInfo"]["hasNextPage"] is True
+    [node] = oldest.data["evaluationRuns"]["nodes"]
+    assert (node["id"], node["status"], node["call"]["id"]) == (call_id(900), "RUNNING", call_id(900))
+    [node] = complete.data["evaluationRuns"]["nodes"]
+    assert node["status"] == "COMPLETE"
+    assert node["metrics"]
+    assert missing.errors[0]["extensions"]["argument"] == "filter.statuses.0"

@@ -79,6 +79,12 @@ def aliases(number: int, field: str) -> str:
         # A list of threads reads all turns of a project, once for the page and once for each count.
         ("{ threads(%s, first: 1) { nodes { turnCount } } }", ASKED + SCAN + 2),
         ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 2),
+        # An index finds traces by their start alone.
+        ("{ traces(%s, first: 1, sortBy: []) { nodes { traceId } } }", ASKED + 2),
+        ('{ traces(%s, first: 1, sortBy: { field: "startedAt", direction: ASC }) { nodes { traceId } } }', ASKED + 2),
+        ('{ traces(%s, first: 1, sortBy: { field: "name", direction: ASC }) { nodes { traceId } } }', ASKED + SCAN + 2),
+        (f"{{ traces(%s, first: 1, {JSON_PATH}) {{ nodes {{ traceId }} }} }}", ASKED + SCAN + 2),
+        ("{ traces(%s, first: 1, anyCall: { filter: { callIds: [] } }) { nodes { traceId } } }", ASKED + SCAN + 2),
         # Each project of a page needs a scan of its own.
         (
             f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",

@@ -13,6 +13,7 @@ from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, G
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.evaluations import EvaluationRunsFilter
 from graphql_schema.execution.scalars import BigInt, DateTime
 from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.projects import ProjectsFilter
@@ -33,6 +34,7 @@ _SORTED: Final = _LIST | {ROWS: "sortBy"}
 _ASKED: Final = _LIST | {ROWS: "query sortBy"}
 _FILTERED: Final = _ASKED | {NAMES: "filter"}
 _CALLS: Final = _ASKED | {NAMES: "filter expandColumns", SHAPE: "returnExpandedColumnValues"}
+_PAGE: Final = {PAGE: "first last offset"}
 _PATH: Final = {SHAPE: "path"}
 _BY: Final = {SAID: "wbUserId"}
 _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
@@ -64,14 +66,21 @@ def _names_nothing(kind: object) -> bool:
 
 
 RULED: Final[_Ruled] = {
+    **dict.fromkeys(
+        ("CallSchema.messages", "CallSchema.outputMessages", "ThreadSchema.conversation", "Trace.conversation"),
+        _PAGE,
+    ),
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
-        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
+        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
+        SHAPE: "bucket groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
+    "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
     "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
     "Query.costs": _ASKED,
     "Query.evaluationResults": _ASKED,
+    "Query.evaluationRuns": _SORTED | {NAMES: "filter"},
     "Query.explain": {NAMES: "filter expandColumns", ROWS: "query sortBy"},
     "Query.feedback": _ASKED,
     "Query.feedbackStats": {ROWS: "query"},
@@ -84,7 +93,7 @@ RULED: Final[_Ruled] = {
     },
     "Query.tableRows": _FILTERED,
     "Query.tablesStats": {NAMES: "digests"},
-    "Query.threads": _SORTED | {NAMES: "filter"},
+    "Query.threads": _FILTERED,
     "Query.traces": _ASKED | {NAMES: "filter anyCall"},
     "Query.usageTree": {SHAPE: "maxDepth"},
     "Mutation.actionsExecuteBatch": _BY,
@@ -111,7 +120,8 @@ RULED: Final[_Ruled] = {
             "CompletionsCreateEvent.response", "CompletionsCreateRes.response", "EvaluationPrediction.output",
             "EvaluationResult.example", "EvaluationRun.output", "EvaluationScore.value", "Feedback.payload",
             "FeedbackCreateRes.payload", "FeedbackReplaceRes.payload", "ImageGenerationCreateRes.response",
-            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val",
+            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val", "ToolCallPart.arguments",
+            "ToolResultPart.result",
         ),
         _PATH,
     ),
@@ -132,7 +142,7 @@ RULED: Final[_Ruled] = {
     "Project.objs": _FILTERED,
     "Project.ops": _FILTERED,
     "Project.traces": _ASKED | {NAMES: "filter anyCall"},
-    "Project.threads": _SORTED | {NAMES: "filter"},
+    "Project.threads": _FILTERED,
     "Trace.tree": _LIST | {SHAPE: "maxDepth"},
     "AnyCallInput": {NAMES: "filter", ROWS: "query"},
     "CallBatchMode": {GATED: "start end"},
@@ -157,6 +167,7 @@ RULED: Final[_Ruled] = {
     "EndedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id output", SAID: "endedAt summary exception wbRunStepEnd",
     },
+    "EvaluationRunsFilter": _filter(EvaluationRunsFilter),
     "FeedbackCreateReq": {
         GATED: "projectId", NAMES: "weaveRef id annotationRef runnableRef callRef triggerRef",
         SAID: "feedbackType payload creator wbUserId",

@@ -25,10 +25,11 @@ _EDGE: Final = {OWN: "cursor node"}
 RULED: Final[_Ruled] = {
     "ActionResult": {OWN: "output error feedback"},
     "ActionsExecuteBatchRes": {OWN: "results"},
+    "AudioPart": {OWN: "sizeBytes"},
     "CallCreateBatchRes": {OWN: "res"},
     "CallEvent": {OWN: "call"},
     "CallSchema": {
-        OWN: "ref attributes inputs output summary usage inputRefs outputRefs trace",
+        OWN: "ref attributes inputs output summary messages outputMessages usage inputRefs outputRefs trace",
         SAME_PROJECT: "costs totalCost traceCost traceTokens traceErrors traceCalls prompt parent children turn thread "
         "evaluationRun feedback",
         BY_REF: "op",
@@ -37,12 +38,17 @@ RULED: Final[_Ruled] = {
     "CallSearchHighlight": {OWN: "ranges"},
     "CallSearchHit": {OWN: "call score highlights"},
     "CallsAggregateRes": {OWN: "rows"},
+    "CallsAggregateRow": {OWN: "numbers"},
     "CallsFacet": {OWN: "values histogram"},
+    "CallsPath": {OWN: "types"},
+    "CallsPathsRes": {OWN: "paths"},
+    "ChatMessage": {OWN: "parts"},
     "ComparedExample": {OWN: "exampleRef example runs"},
     "ComparedMetric": {OWN: "runs"},
     "ComparedResult": {OWN: "predictions metrics"},
     "CompletionsCreateEvent": {OWN: "chunk response", SAME_PROJECT: "call"},
     "CompletionsCreateRes": {OWN: "response", SAME_PROJECT: "call"},
+    "ConversationMessage": {OWN: "message", SAME_PROJECT: "call"},
     "CostCreateRes": {OWN: "ids"},
     "CostQueryOutput": {OWN: "ref"},
     "EvaluationComparison": {OWN: "runs", SAME_PROJECT: "metrics numInCommon rows"},
@@ -60,7 +66,9 @@ RULED: Final[_Ruled] = {
     "FeedbackReplaceRes": {OWN: "payload"},
     "FeedbackStatsRes": {OWN: "types"},
     "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
+    "FilePart": {OWN: "sizeBytes"},
     "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
+    "ImagePart": {OWN: "sizeBytes"},
     "LLMCostSchema": {OWN: "components price"},
     "ObjFile": {SAME_PROJECT: "file"},
     "ObjSchema": {
@@ -78,11 +86,16 @@ RULED: Final[_Ruled] = {
     "RetentionSweepRes": {OWN: "durationMs"},
     "Table": {OWN: "ref", SAME_PROJECT: "rows"},
     "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
-    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
+    "ToolCallPart": {OWN: "arguments"},
+    "ToolResultPart": {OWN: "result"},
+    "ThreadSchema": {
+        OWN: "ref",
+        SAME_PROJECT: "turns calls conversation traces numCalls numErrors totalTokens totalCost users",
+    },
     "Trace": {
         OWN: "ref",
-        SAME_PROJECT: "root calls roots tree totals feedback name status startedAt endedAt latencyMs numCalls "
-        "numErrors totalTokens totalCost threadId",
+        SAME_PROJECT: "root calls roots tree conversation totals feedback name status startedAt endedAt latencyMs "
+        "numCalls numErrors totalTokens totalCost threadId kind userId tags environment release",
     },
     "TraceTotals": {OWN: "usage"},
     "TraceTreeNode": {OWN: "parentId call"},

@@ -18,6 +18,16 @@ RUNS = (10, 20)
 """Numbers of the calls that are runs of an evaluation."""
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
+_MEDIA = [{"type": kind, "data": "AAAA", "name": "a"} for kind in ("image", "audio", "document")]
+_MESSAGES = {
+    "messages": [
+        {"role": "user", "content": _MEDIA},
+        {"role": "assistant", "tool_calls": [{"id": "1", "name": "tool", "arguments": {"a": 1}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "done"},
+    ]
+}
+"""A message with each type of part that has edges."""
+
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}
 _COLUMNS = {"kind": "llm", "time_to_first_token_ms": 5}
 _COLUMNS_OF_WORDS = ("provider", "user_id", "tags", "environment", "release", "error.type", "llm.finish_reason")
@@ -106,7 +116,7 @@ class Builder:
                 op_name=op or self.refs["answer"],
                 display_name=self.words,
                 attributes=words | _COLUMNS | dict.fromkeys(_COLUMNS_OF_WORDS, self.words),
-                inputs=given.get("inputs", words | refs),
+                inputs=given.get("inputs", words | refs | _MESSAGES),
                 wb_user_id=self.words,
                 wb_run_id=f"{self.project_id}/run",
                 wb_run_step=1,

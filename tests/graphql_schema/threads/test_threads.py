@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from stores import threads as stored
 from stores import times
 from stores.calls import CallsStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
-from tests.stores.calls.builders import PROJECT, call_id
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.threads.builders import at, turn
 
 LIST = """
@@ -223,3 +224,58 @@ async def test_ids_with_special_characters_round_trip(run: Run, calls: CallsStor
 
     assert [edge["node"]["threadId"] for edge in answer.data["threads"]["edges"]] == odd
     assert [found.data["threads"]["edges"][0]["node"]["threadId"] for found in one_by_one] == odd
+
+
+async def test_thread_has_the_sums_of_its_traces_and_is_found_by_id(run: Run, calls: CallsStore) -> None:
+    usage = {"m": {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}}
+    parts = [*turn(1, "t", 0), *turn(2, "t", 10), *turn(3, "other", 20), *turn(4, "running", 30, None)]
+    parts += [
+        start(5, trace_id=trace_id(1), parent_id=call_id(1), attributes={"user_id": "zoe"}),
+        end(5, summary={"usage": usage}, exception="broke"),
+        start(6, trace_id=trace_id(2), parent_id=call_id(2), attributes={"user_id": "ada"}),
+    ]
+    await calls.write(parts)
+    fields = "threadId turnCount numCalls numErrors totalTokens totalCost users"
+    document = f"""query ($p: ID!, $query: QueryInput) {{
+      thread(projectId: $p, threadId: "t") {{ {fields} }}
+      none: thread(projectId: $p, threadId: "running") {{ {fields} }}
+      threads(projectId: $p, query: $query, sortBy: [{{field: "num_errors", direction: DESC}}]) {{
+        totalCount nodes {{ {fields} }}
+      }}
+    }}"""
+
+    answer = await run(document, p=PROJECT)
+    second = {"json": {"$expr": {"$eq": [{"$getField": "id"}, {"$literal": call_id(3)}]}}}
+    of_turn = await run(document, p=PROJECT, query=second)
+
+    assert answer.errors == of_turn.errors == []
+    first = {
+        "threadId": "t",
+        "turnCount": 2,
+        "numCalls": 4,
+        "numErrors": 1,
+        "totalTokens": 3,
+        "totalCost": None,
+        "users": ["ada", "zoe"],
+    }
+    assert answer.data["thread"] == first
+    assert answer.data["none"] is None
+    assert answer.data["threads"]["totalCount"] == 2
+    assert answer.data["threads"]["nodes"][0] == first
+    assert [node["threadId"] for node in of_turn.data["threads"]["nodes"]] == ["other"]
+
+
+async def test_too_many_users_of_a_thread_are_refused(
+    run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "MAX_USERS", 1)
+    parts = turn(1, "t", 0)
+    for number, user in ((2, "zoe"), (3, "ada")):
+        of_turn = start(number, trace_id=trace_id(1), parent_id=call_id(1), attributes={"user_id": user})
+        parts.append(of_turn)
+    await calls.write(parts)
+
+    answer = await run('query ($p: ID!) { thread(projectId: $p, threadId: "t") { numCalls users } }', p=PROJECT)
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert "more than 1 users" in answer.errors[0]["message"]

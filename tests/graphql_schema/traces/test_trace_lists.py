@@ -14,7 +14,8 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
 FIELDS = """
   fragment F on Trace {
-    ref traceId name status startedAt endedAt latencyMs numCalls numErrors totalTokens totalCost threadId root { id }
+    ref traceId name status startedAt endedAt latencyMs numCalls numErrors totalTokens totalCost kind userId threadId
+    tags environment release root { id }
     feedback { totalCount nodes { feedbackType } }
   }
 """
@@ -32,6 +33,9 @@ query ($p: ID!, $filter: CallsFilter, $query: QueryInput, $any: AnyCallInput, $s
 )
 
 
+ATTRIBUTES = {"user_id": "zoe", "tags": ["beta", "web"], "deployment.environment.name": "prod"}
+
+
 @pytest.fixture
 async def written(database: Database, calls: CallsStore) -> None:
     """Write a trace of three calls with an error, and a trace whose root is missing."""
@@ -39,7 +43,7 @@ async def written(database: Database, calls: CallsStore) -> None:
     await calls.write(
         [
             start(1, display_name="Talk", thread_id="t"),
-            start(2, trace_id=trace_id(1), parent_id=call_id(1)),
+            start(2, trace_id=trace_id(1), parent_id=call_id(1), attributes=ATTRIBUTES),
             end(2, exception="broke", summary=usage | {"status_counts": {"error": 1}}),
             start(3, trace_id=trace_id(1), parent_id=call_id(1)),
             end(3, summary=usage),
@@ -79,7 +83,12 @@ async def test_row_has_the_numbers_of_its_trace(run: Run) -> None:
         "numErrors": 1,
         "totalTokens": 22,
         "totalCost": 12.0,
+        "kind": None,
+        "userId": "zoe",
         "threadId": "t",
+        "tags": ["beta", "web"],
+        "environment": "prod",
+        "release": None,
         "root": {"id": call_id(1)},
         "feedback": {"totalCount": 2, "nodes": [{"feedbackType": "good"}, {"feedbackType": "bad"}]},
     }

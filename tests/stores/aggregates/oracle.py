@@ -105,7 +105,7 @@ def _key(by: GroupBy, pair: Pair, model: str | None, grouping: Grouping) -> obje
         case GroupBy.TIME_BUCKET:
             return bucket_start(start.started_at, grouping)
         case _:
-            return getattr(start, by.value)
+            return getattr(start, by.value, None)  # the random calls have none of the other columns
 
 
 def status(end: CallEnd) -> str:

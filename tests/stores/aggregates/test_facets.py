@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from stores.aggregates import Facet, FacetsStore
+from stores.aggregates import AggregatesStore, Facet, FacetsStore, Grouping
 from stores.aggregates.call_values import MAX_FIELDS, MAX_TEXT
 from stores.aggregates.facets import MAX_BINS, MAX_LIMIT, bin_bounds
 from stores.calls import CallsFilter, CallsStore
@@ -243,7 +243,10 @@ async def test_invalid_arguments_are_named(
     assert caught.value.argument == argument
 
 
-@pytest.mark.parametrize("path", ["inputs.$where", "inputs.a.$b", "inputs.$$ROOT", ".".join(["inputs", *"k" * 50])])
+@pytest.mark.parametrize(
+    "path",
+    ["inputs.$where", "inputs.a.$b", "inputs.$$ROOT", ".".join(["inputs", *"k" * 50]), ".".join(["inputs", *"0" * 50])],
+)
 async def test_hostile_paths_are_plain_keys(calls: CallsStore, store: FacetsStore, path: str) -> None:
     value: Json = "here"
     for key in reversed(path.split(".")[1:]):
@@ -251,8 +254,10 @@ async def test_hostile_paths_are_plain_keys(calls: CallsStore, store: FacetsStor
     await calls.write([start(1, inputs=value), start(2)])
 
     [facet] = await store.facets(PROJECT, [path])
+    grouped = await AggregatesStore(store.database).calls(PROJECT, Grouping(paths=[path]), ["count"], numbers=[path])
 
     assert ([(each.value, each.count) for each in facet.values], facet.num_missing) == ([('"here"', 1)], 1)
+    assert [(row["path_values"], row["count"]) for row in grouped.rows] == [(['"here"'], 1), ([None], 1)]
 
 
 async def test_path_with_very_many_distinct_values_is_bounded_and_says_so(

@@ -37,7 +37,7 @@ async def test_large_group_has_exact_percentiles(database: Database, stages: lis
     values = [latency(number) for number in range(COUNT)]
     assert row["count"] == COUNT
     assert {name: row[name] for name in PERCENTILES} == {
-        name: percentile(values, percent) for name, percent in PERCENTILES.items()
+        name: percentile(values, each.percent) for name, each in PERCENTILES.items()
     }
 
 
@@ -70,7 +70,7 @@ async def test_small_equal_and_running_groups_have_exact_percentiles(
 
     rows = {row["_id"]["of"]: row for row in found}
     assert {name: rows["a"][name] for name in PERCENTILES} == {
-        name: percentile(values, percent) for name, percent in PERCENTILES.items()
+        name: percentile(values, each.percent) for name, each in PERCENTILES.items()
     }
     assert (rows["a"]["count"], rows["b"]["count"]) == (len(values) + 1, 1)
     assert all(rows["b"][name] is None for name in PERCENTILES)

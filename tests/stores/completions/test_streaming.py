@@ -8,9 +8,9 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.completions import CompletionEvent, CompletionsStore
-from stores.completions.stream_assembly import AssembledCompletion
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError
+from stores.senders.stream_assembly import AssembledCompletion
 from tests.stand_in_provider import KEY, USAGE, StandIn
 from tests.stores.completions.test_tracking import HELLO, PROJECT, kept
 from tests.waiting import until, until_found

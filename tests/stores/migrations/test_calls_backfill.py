@@ -43,6 +43,24 @@ SUMMARIES: tuple[dict[str, Any], ...] = (
     {"of": {"usage": {"gpt-4o": COUNTS[0]}}, "$text": '"usage":'},
     {},
 )
+ATTRIBUTES: tuple[dict[str, Any], ...] = (
+    {},
+    {"weave": {"kind": "agent", "source": "python-sdk"}},
+    {"weave": {"source": "js-sdk"}, "user_id": "eve", "tags": ["a"], "environment": "test", "release": "1"},
+    {"kind": "llm", "provider": "OpenAI", "gen_ai.request.model": "gpt-4o", "time_to_first_token_ms": 2},
+    {
+        "otel_span": {
+            "attributes": {
+                "openinference": {"span": {"kind": "LLM"}},
+                "llm": {"model_name": "m"},
+                "user": {"id": "$u"},
+            },
+            "resource": {"attributes": {"service": {"version": "2"}}},
+            "status": {"code": "ERROR"},
+            "events": [{"name": "exception", "attributes": {"exception": {"type": "a.B"}}}],
+        }
+    },
+)
 
 
 def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
@@ -55,10 +73,16 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
         number,
         thread_id=rng.choice((None, "", "talk", "$talk")),
         turn_id=turns,
-        op_name=rng.choice(("answer", "Evaluation.predict_and_score")),
+        op_name=rng.choice(("answer", "openai.chat.completions.create", "Evaluation.predict_and_score")),
+        attributes=rng.choice(ATTRIBUTES),
         inputs=rng.choice(({}, {"example": None}, {"example": {"question": "ü", "n": 2**70}}, {"example": ROW})),
     )
-    ended: CallStart | CallEnd = end(number, summary=rng.choice(SUMMARIES))
+    ended: CallStart | CallEnd = end(
+        number,
+        summary=rng.choice(SUMMARIES),
+        output=rng.choice((None, {"stop_reason": "max_tokens", "model": "claude-1"}, {"$a": [1]})),
+        exception=rng.choice((None, None, "ValueError: no")),
+    )
     return rng.choice(([started], [ended], [started, ended], [started, ended], [started, ended]))
 
 
@@ -127,14 +151,37 @@ async def test_turn_and_usage_are_backfilled(database: Database) -> None:
     await finish(CallsBackfill(database))
 
     [call] = (await all_calls(database)).values()
+    derived = {name: call[name] for name in DERIVED_FIELDS if name in call}
     counted = {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1, "total_tokens": 150}
-    assert {name: call[name] for name in DERIVED_FIELDS} == {
+    assert derived == {
+        "kind": "evaluator",
+        "start_columns": {"kind": "evaluator"},
         "turn_of": "talk",
         "usage": [{"model": "gpt-4o", **counted, "total_is_sum": True}],
         "total_tokens": 150,
         "usage_scope": "sum",
         "example_digest": RowContent.of({"question": "Why?"}, "row").digest,
     }
+
+
+async def test_old_calls_get_threads_from_their_attributes(database: Database) -> None:
+    session: dict[str, Any] = {"attributes": {"session_id": "talk"}}
+    calls = CallsStore(database)
+    parts = [start(1, **session), start(2, **session, parent_id=call_id(1)), start(3, **session, thread_id="other")]
+    await calls.write([*parts, end(1), end(2)])
+    fresh = await all_calls(database)
+    threads = await answers(database)
+    await database.calls.update_many({"thread_id": "talk"}, {"$unset": {"thread_id": "", "turn_id": ""}})
+    await age(database)
+
+    await finish(CallsBackfill(database, 1))
+    await database.upgrades.delete_many({})
+    await finish(CallsBackfill(database, 1))
+
+    assert await all_calls(database) == fresh
+    assert await answers(database) == threads
+    assert [call.get("thread_id") for call in fresh.values()] == ["talk", "talk", "other"]
+    assert [call.get("turn_id") for call in fresh.values()] == [call_id(1), None, None]
 
 
 async def test_calls_without_token_classes_get_them_from_summaries(database: Database) -> None:
@@ -217,7 +264,7 @@ async def test_new_database_is_marked_and_later_starts_read_only_the_mark(
 async def test_command_count_of_a_step_does_not_depend_on_its_calls(database: Database, commands: Commands) -> None:
     await fill(database)
     counts = []
-    for step in (10, 90):
+    for step in (20, 50):
         await age(database)
         upgrade = CallsBackfill(database, step)
         await upgrade.advance()
@@ -226,7 +273,7 @@ async def test_command_count_of_a_step_does_not_depend_on_its_calls(database: Da
         counts.append(commands.names)
 
     assert counts[0] == counts[1]
-    assert len(counts[0]) == 9
+    assert len(counts[0]) == 13
 
 
 async def test_backfill_resumes_after_a_kill(mongodb_uri: str, database: Database) -> None:

@@ -78,6 +78,7 @@ def test_protobuf_and_json_give_the_same_spans() -> None:
         ({"intValue": "-5"}, -5),
         ({"intValue": 5}, 5),
         ({"doubleValue": 5}, 5.0),
+        ({"doubleValue": None}, None),  # NaN in JavaScript
         ({"doubleValue": "NaN"}, "NaN"),
         ({"doubleValue": "-Infinity"}, "-Infinity"),
         ({"bytesValue": "_-8"}, "/+8="),

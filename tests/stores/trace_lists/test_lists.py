@@ -168,7 +168,7 @@ def is_dear(call: Row) -> bool:
         rates.get(entry["model"], 0) * (entry["prompt_tokens"] + 3 * entry["completion_tokens"])
         for entry in call.get("usage", ())
     ]
-    return sum(costs) > 0.01
+    return bool(sum(costs) > 0.01)
 
 
 @pytest.mark.parametrize("number", range(len(CONDITIONS)))

@@ -1,0 +1,102 @@
+"""Conversations: the messages of model calls in their order, without the history that each call repeats.
+
+The messages of a call, its output last, are aligned with the conversation that it continues. Messages that align are
+known. So a trimmed history, a summary in its place or another system prompt adds only what is new, and a call inside
+another with equal messages adds nothing. A call that continues no conversation, such as another agent's, starts one.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+from stores.json import codec
+from stores.senders.messages import SYSTEM, USER, Message
+
+_MAX_CANDIDATES: Final = 20
+"""Conversations with which a call is compared, the newest first."""
+
+_LOOKED_AT: Final = 2
+"""First messages of a call of which one must be known: a summary may stand before the rest of a history."""
+
+_INSTRUCTIONS: Final = frozenset({SYSTEM, "developer"})
+
+
+class _Branch:
+    """The messages of one conversation by their digests."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.positions: dict[bytes, list[int]] = {}
+
+    def append(self, digest: bytes) -> None:
+        self.positions.setdefault(digest, []).append(self.length)
+        self.length += 1
+
+    def align(self, digests: Sequence[bytes]) -> tuple[list[bool], int]:
+        """Return which messages are known, in order, and the position after the last of them."""
+        known, after = [], 0
+        for digest in digests:
+            positions = self.positions.get(digest, [])
+            at = bisect_left(positions, after)
+            known.append(at < len(positions))
+            after = positions[at] + 1 if at < len(positions) else after
+        return known, after
+
+
+class Conversation:
+    """Collects the new messages of calls that are added in the order of their starts."""
+
+    def __init__(self) -> None:
+        self._instructions: set[bytes] = set()
+        self._branches: dict[bytes, list[_Branch]] = {}
+        self._asked: dict[bytes, str] = {}
+
+    def add(self, scope: str, inputs: Sequence[Message], outputs: Sequence[Message]) -> list[Message]:
+        """Return the messages of a call that are new.
+
+        A question alone is new in each `scope`, such as a trace, though it was asked before in equal words.
+        """
+        instructions = [message for message in inputs if message["role"] in _INSTRUCTIONS]
+        spoken = [message for message in (*inputs, *outputs) if message["role"] not in _INSTRUCTIONS]
+        digests = [_digest(message) for message in spoken]
+        new = [message for message in instructions if self._is_new_instruction(_digest(message))]
+        question = digests[0] if len(spoken) - len(outputs) == 1 and spoken[0]["role"] == USER else None
+        is_asked_again = question is not None and self._asked.setdefault(question, scope) != scope
+        branch, known, after = (None, [False] * len(digests), 0) if is_asked_again else self._continued(digests)
+        if question is not None:
+            self._asked[question] = scope
+        if branch is None or (after < branch.length and not all(known)):
+            branch = _Branch()  # a fork has the whole history of its own
+            self._append(branch, digests)
+        else:
+            self._append(branch, [digest for digest, is_known in zip(digests, known, strict=True) if not is_known])
+        return [*new, *(message for message, is_known in zip(spoken, known, strict=True) if not is_known)]
+
+    def _is_new_instruction(self, digest: bytes) -> bool:
+        is_new = digest not in self._instructions
+        self._instructions.add(digest)
+        return is_new
+
+    def _continued(self, digests: Sequence[bytes]) -> tuple[_Branch | None, list[bool], int]:
+        """Return the branch with which most messages align, and how; None if none has the first ones."""
+        candidates = [branch for digest in digests[:_LOOKED_AT] for branch in self._branches.get(digest, ())]
+        best: tuple[_Branch | None, list[bool], int] = None, [False] * len(digests), 0
+        for branch in reversed(candidates[-_MAX_CANDIDATES:]):
+            known, after = branch.align(digests)
+            if sum(known) > sum(best[1]):
+                best = branch, known, after
+        return best
+
+    def _append(self, branch: _Branch, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            branch.append(digest)
+            branches = self._branches.setdefault(digest, [])
+            if not branches or branches[-1] is not branch:
+                branches.append(branch)
+
+
+def _digest(message: Message) -> bytes:
+    """Return a digest of what a message says, regardless of its name and finish reason."""
+    text = codec.encode([message["role"], message["parts"]])
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
