@@ -173,7 +173,8 @@ class CallPathsStore:
         roots = start[:1] or ROOTS
         projection = {"_id": 0} | {f"json.{root}": 1 for root in roots}
         calls = self.database.calls.find(match, projection, sort=[("started_at", -1), ("id", 1)]).limit(MAX_CALLS)
-        known, read, characters = _Known(), [], 0
+        known, characters = _Known(), 0
+        read: list[dict[str, str]] = []
         async for row in calls:
             texts = {root: text for root in roots if (text := row.get("json", {}).get(root))}
             characters += sum(map(len, texts.values()))
