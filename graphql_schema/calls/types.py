@@ -28,6 +28,7 @@ from graphql_schema.refs import ResolvedRef, refs_of
 from stores.calls.fields import CALL_COLUMNS, PRICES, Column, Type, usage
 from stores.calls.messages import inputs_of, outputs_of
 from stores.costs import bill
+from stores.objects.documents import LATEST
 from stores.paging import JsonField, Row
 from stores.refs import call_ref
 from stores.threads import Period
@@ -55,6 +56,18 @@ def _of_trace(kind: object, wanted: frozenset[str], value: Callable[[Row], objec
         return None if call.get("parent_id") else (call["project_id"], call["trace_id"])
 
     return to_one(kind, lambda stores: stores.traces.totals, key, lambda _info: (wanted,), value, work=COUNT)
+
+
+_PROMPT_PATH: Final = ("attributes", "otel_span", "attributes", "gen_ai", "prompt")
+
+
+def _prompt_key(row: Row) -> tuple[str, str, str] | None:
+    """Return the project, and the name and version of the prompt that a span states; None if it states none."""
+    stated: Any = row
+    for step in _PROMPT_PATH:
+        stated = stated.get(step) if isinstance(stated, dict) else None
+    name, version = (stated.get("name"), stated.get("version")) if isinstance(stated, dict) else (None, None)
+    return (row["project_id"], name, str(version or LATEST)) if isinstance(name, str) and name else None
 
 
 @strawberry.enum
@@ -216,6 +229,10 @@ class CallSchema(Node):
     """Ref of the call. JSON values refer to the call by it, and node resolves it."""
     op = to_one(ObjSchema | None, lambda stores: stores.objects.by_refs, key_of("project_id", "op_name"))
     """Version of the op; null if opName is no ref into this project, or its version is missing."""
+    prompt = to_one(ObjSchema | None, lambda stores: stores.objects.by_names, _prompt_key)
+    """Version of the object that the span's attributes `gen_ai.prompt.name` and `gen_ai.prompt.version` name; null if
+    they name none. The version is a digest, an index such as `v3` or `3`, or by default the latest one.
+    """
     parent = to_one(Call | None, lambda stores: stores.calls.by_keys, key_of("project_id", "parent_id"))
     """Parent call; null for a root, and if the parent is missing or deleted."""
     children = to_many(Call, lambda stores: stores.calls.children, key_of("project_id", "id"))

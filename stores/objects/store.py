@@ -6,6 +6,7 @@ last is the latest).
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
@@ -441,6 +442,38 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             rows = await find_all(self._documents, {"_id": {"$in": batch}, **visible}, projection, len(batch))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
+
+    @database_query
+    async def by_names(
+        self, keys: Sequence[tuple[str, str, str]], wanted: frozenset[str]
+    ) -> dict[tuple[str, str, str], Row | None]:
+        """Return the selected fields of the object that each project, name and version identify, or None without one.
+
+        Other programs may choose the names: characters that no object's name has count as hyphens, and a version that
+        is a number counts as an index.
+        """
+        identities = {key: _identity(*key) for key in keys}
+        projection = dict.fromkeys(["project_id", "object_id", *NAMING, *self.paths_of(wanted)], 1)
+        found: dict[tuple[str, str, str, object], Row] = {}
+        for batch in content_store.batches(list(set(identities.values())), content_store.BATCH):
+            each = [
+                {**documents.name_key(project_id, OBJECT, object_id), naming_field: value, "visible": True}
+                for project_id, object_id, naming_field, value in batch
+            ]
+            async for row in self._documents.find({"$or": each}, projection):
+                row.pop("_id")
+                for field in NAMING:
+                    found[row["project_id"], row["object_id"], field, row.get(field)] = row
+        return {key: found.get(identity) for key, identity in identities.items()}
+
+
+_UNNAMABLE: Final = re.compile(r"[^\w.\-]+")
+
+
+def _identity(project_id: str, name: str, version: str) -> tuple[str, str, str, object]:
+    """Return the project, the name, and the field and value that identify the version."""
+    text = f"v{version}" if version.isdecimal() else version
+    return project_id, _UNNAMABLE.sub("-", name).strip("-"), *naming(text)
 
 
 def _kinds(kind: Kind | None) -> list[Kind]:

@@ -303,6 +303,7 @@ def _parts_of_root(
         **(_message("input", "user", read("prompt")) if event.is_prompt else {}),
         **(_message("output", "assistant", read("response")) if states_output else {}),
     }
+    own.pop("model", None)
     started_at = event.at if event.is_prompt else event.started_at
     root = _span(event, _op_name(event.agent.name), prompt, own, (started_at, event.at), prompt.call_id)
     start, end = call_of(root, event.origin, wb_user_id)
@@ -326,6 +327,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         inputs = {} if read("tool_input") or not read("tool_parameters") else {"tool_input": read("tool_parameters")}
         name = f"execute_tool {read('tool_name')}"
         own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
+        own.pop("model", None)  # Codex names its model in every event, also of what no model does
         return _child(event, name, prompt, own, (event.started_at, event.at), f"tool {key}", failure)
     is_request = kind in ("api_request", "api_error", "assistant_response")
     if agent.prompt is None:

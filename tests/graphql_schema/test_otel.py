@@ -47,3 +47,43 @@ async def test_invalid_request_is_refused_by_name(run: Run) -> None:
     arguments = [answer.errors[0]["extensions"]["argument"] for answer in (traces, project, user)]
     assert arguments == ["traces", "projectId", "wbUserId"]
     assert {answer.code for answer in (traces, project, user)} == {"BAD_USER_INPUT"}
+
+
+PUBLISH = """
+mutation ($val: JSON!, $name: String!) {
+  objCreate(obj: { projectId: "acme/chat", objectId: $name, val: $val }) { digest }
+}
+"""
+PROMPTS = """
+{
+  calls(projectId: "acme/chat", sortBy: [{ field: "id", direction: ASC }]) {
+    nodes { prompt { objectId versionIndex val } }
+  }
+}
+"""
+
+
+async def test_prompt_that_a_span_names_is_linked(run: Run) -> None:
+    digests = [
+        (await run(PUBLISH, name="greet-er", val={"content": text})).data["objCreate"]["digest"] for text in ("a", "b")
+    ]
+    versions = [None, "latest", "v0", "0", 1, digests[0], "v7", "nope", [1], ""]
+    named = [
+        {"gen_ai.prompt.name": "greet er", **({} if version is None else {"gen_ai.prompt.version": version})}
+        for version in versions
+    ]
+    others: list[dict[str, object]] = [
+        {"gen_ai.prompt.name": "other"},
+        {"gen_ai.prompt.name": 7},
+        {"gen_ai.prompt": "greet-er"},
+        {},
+    ]
+    spans = [span(number + 1, attributes) for number, attributes in enumerate([*named, *others])]
+    await run(EXPORT, project="acme/chat", traces=otlp_json(request(*spans)))
+
+    nodes = (await run(PROMPTS)).data["calls"]["nodes"]
+    assert [node["prompt"] and node["prompt"]["versionIndex"] for node in nodes] == [
+        *(1, 1, 0, 0, 1, 0, None, None, None, 1),
+        *(None, None, None, None),
+    ]
+    assert nodes[0]["prompt"] == {"objectId": "greet-er", "versionIndex": 1, "val": {"content": "b"}}

@@ -30,7 +30,7 @@ RULED: Final[_Ruled] = {
     "CallEvent": {OWN: "call"},
     "CallSchema": {
         OWN: "ref attributes inputs output summary messages outputMessages usage inputRefs outputRefs trace",
-        SAME_PROJECT: "costs totalCost traceCost traceTokens traceErrors traceCalls parent children turn thread "
+        SAME_PROJECT: "costs totalCost traceCost traceTokens traceErrors traceCalls prompt parent children turn thread "
         "evaluationRun feedback",
         BY_REF: "op",
     },

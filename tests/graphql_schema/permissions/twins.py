@@ -30,6 +30,7 @@ _MESSAGES = {
 
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}
 _COLUMNS = {"kind": "llm", "time_to_first_token_ms": 5}
+_PROMPT = {"otel_span": {"attributes": {"gen_ai": {"prompt": {"name": "thing"}}}}}
 _COLUMNS_OF_WORDS = ("provider", "user_id", "tags", "environment", "release", "error.type", "llm.finish_reason")
 
 
@@ -115,7 +116,10 @@ class Builder:
                 turn_id=call_id(root),
                 op_name=op or self.refs["answer"],
                 display_name=self.words,
-                attributes=words | _COLUMNS | dict.fromkeys(_COLUMNS_OF_WORDS, self.words),
+                attributes=words
+                | _COLUMNS
+                | (_PROMPT if number == 3 else {})
+                | dict.fromkeys(_COLUMNS_OF_WORDS, self.words),
                 inputs=given.get("inputs", words | refs | _MESSAGES),
                 wb_user_id=self.words,
                 wb_run_id=f"{self.project_id}/run",

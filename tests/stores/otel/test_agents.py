@@ -123,6 +123,8 @@ async def test_prompt_of_codex_is_one_trace(otel: OtelStore, stored: Stored) -> 
     [tool] = [call for call in children if "tool" in call["op_name"]]
     assert tool["latency_ms"] == 729
     assert tool["inputs"]["gen_ai.tool.call.arguments"] == {"cmd": "echo hello from the tool"}
+    assert [call.get("model") for call in (root, first, tool)] == [None, "gpt-5", None]
+    assert [call["kind"] for call in (root, first, tool)] == ["agent", "llm", "tool"]
     assert "hello from the tool" in tool["output"]["gen_ai.tool.call.result"]
 
 

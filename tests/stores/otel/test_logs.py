@@ -12,6 +12,7 @@ from stores.database import Database
 from stores.errors import BadInputError, ForbiddenError
 from stores.json import codec
 from stores.otel import LOGS, Exported, OtelStore, Projects
+from stores.senders.messages import input_messages, output_messages
 from tests.fuzz.endpoints import otlp
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
@@ -56,6 +57,9 @@ async def test_messages_of_a_span_arrive_in_any_order(order: tuple[int, ...], ot
 
     [call] = (await stored()).values()
     assert (call["inputs"], call["output"], call["attributes"]["model"]) == (INPUTS, OUTPUT, "small")
+    assert [message["role"] for message in input_messages(call["attributes"], call["inputs"])] == ["system", "user"]
+    [answer] = output_messages(call["attributes"], call["output"])
+    assert (answer["parts"], answer["finish_reason"]) == ([{"type": "text", "text": "hello"}], "stop")
 
 
 async def test_messages_survive_repetition_and_a_span_that_is_sent_again(otel: OtelStore, stored: Stored) -> None:
