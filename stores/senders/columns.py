@@ -133,10 +133,10 @@ def columns_of_start(
         read = span_attributes or Attributes(STORED_LAYOUT, [stored])
         _add_attributes(columns, read, started_at, is_root=is_root)
         _add_span(columns, span, started_at)
-        return columns
-    if known := _known(attributes):
-        _add_attributes(columns, known, started_at, is_root=is_root)
-    _add_op(columns, op_name, attributes.get("weave"))
+    else:
+        if known := _known(attributes):
+            _add_attributes(columns, known, started_at, is_root=is_root)
+        _add_op(columns, op_name, attributes.get("weave"))
     if columns.get("kind") in _MODEL_KINDS and isinstance(inputs, dict):
         _add_paths(columns, _INPUTS, inputs)
     return columns
