@@ -18,6 +18,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
+from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id
 from stores.otel.mapping import call_of
 from stores.otel.spans import CLIENT, ERROR, Attributes, Origin, Span
@@ -28,13 +29,13 @@ _MAX_MILLISECONDS: Final = 10**10
 _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
-_MAX_PROMPTS: Final = 1_000
-"""Limit on prompts of a session that are read to place the events of one request."""
-
 _ATTEMPTS: Final = 3
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
+
+_OF_EVENTS: Final = {"ranks.start": {"$exists": True}}
+"""Matches calls that events started. Others of the session, such as spans of the agent, stay as they are."""
 
 _ACCEPTED: Final = ("accept", "approved")
 _REDACTED: Final = ("<REDACTED>", "[REDACTED]")
@@ -220,7 +221,7 @@ def _op_name(agent_name: str) -> str:
 
 
 async def _stored_prompts(database: Database, session: _Session, first: int, last: int) -> list[Prompt]:
-    """Return the prompts of a session in a time range, and the last one before it."""
+    """Return the prompts of a session in a time range, the last one before it and the first one after it."""
     project_id, agent_name, session_id = session
     match: Document = {
         "project_id": project_id,
@@ -228,14 +229,18 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
         "visible": {"$in": [True, False]},
         "turn_of": session_id,
         "op_name": _op_name(agent_name),
+        **_OF_EVENTS,
         "id": {"$ne": derived_id(16, agent_name, session_id, "")},
     }
     fields = dict.fromkeys(("started_at", "trace_id", "id"), 1)
-    before = database.calls.find(match | {"started_at": {"$lte": first}}, fields).sort("started_at", -1).limit(1)
-    within = database.calls.find(match | {"started_at": {"$gt": first, "$lte": last}}, fields).limit(_MAX_PROMPTS)
+    cursors = (
+        database.calls.find(match | {"started_at": {"$lt": first}}, fields).sort("started_at", -1).limit(1),
+        database.calls.find(match | {"started_at": {"$gte": first, "$lte": last}}, fields),
+        database.calls.find(match | {"started_at": {"$gt": last}}, fields).sort("started_at", 1).limit(1),
+    )
     return [
         Prompt(row["started_at"], row["trace_id"], row["id"])
-        for cursor in (before, within)
+        for cursor in cursors
         for row in await cursor.to_list(None)
     ]
 
@@ -314,7 +319,7 @@ def _parts_of_root(
         part = stored_part(end)
         yield RankedPart.of_end(part, int(has_failed))
         if output:
-            yield RankedPart.of_output(part, event.at)
+            yield RankedPart.of_output(part, min(event.at, INT64 - 1))
 
 
 def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
@@ -407,7 +412,7 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
         prompt, missing = _own_prompt(event), _named(event, "")
         others = [
             other
-            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at - 1, 1 << 62)
+            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at, prompt.at)
             if other.call_id != prompt.call_id
         ]
         before = max((other for other in others if other.at <= prompt.at), default=missing)
@@ -428,7 +433,8 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
 
 
 def _children(project_id: str, prompt: Prompt) -> Document:
-    return {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": prompt.call_id}
+    visible = {"visible": {"$in": [True, False]}}
+    return {"project_id": project_id, **visible, "parent_id": prompt.call_id, **_OF_EVENTS}
 
 
 async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *, is_missing: bool) -> None:
