@@ -158,7 +158,8 @@ class RankedPart(NamedTuple):
     @classmethod
     def of_end(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of an end without its output."""
-        fields = {name: value for name, value in part.fields.items() if name not in documents.OUTPUT_FIELDS}
+        fields = documents.with_single_columns(part.fields)
+        fields = {name: value for name, value in fields.items() if name not in documents.OUTPUT_FIELDS}
         texts = {name: text for name, text in part.fields["json"].items() if name != "output"}
         return cls("end", rank, StoredPart(fields | {"json": texts}, []))
 
@@ -166,7 +167,8 @@ class RankedPart(NamedTuple):
     def of_output(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of an end's output alone."""
         names = (*documents.KEY_FIELDS, *documents.OUTPUT_FIELDS)
-        fields = {name: part.fields.get(name) for name in names}
+        given = documents.with_single_columns(part.fields)
+        fields = {name: given[name] for name in names}
         return cls("output", rank, StoredPart(fields | {"json": {"output": part.fields["json"]["output"]}}, part.files))
 
 

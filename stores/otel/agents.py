@@ -38,6 +38,12 @@ _OF_EVENTS: Final = {"ranks.start": {"$exists": True}}
 """Matches calls that events started. Others of the session, such as spans of the agent, stay as they are."""
 
 _ACCEPTED: Final = ("accept", "approved")
+_RESPONSES: Final = ("assistant_response", "api_response_body")
+"""Events that state the output of a request, which another event starts and ends."""
+
+_RANKS: Final = {"tool_decision": 0, "api_response_body": 2}
+"""Ranks of events that state less or more of a call than others, which have rank 1."""
+
 _REDACTED: Final = ("<REDACTED>", "[REDACTED]")
 _HELPERS: Final = ("generate_session_title", "prompt_suggestion", "away_summary", "tool_use_summary_generation")
 """Sources of requests whose response is not the answer to the prompt."""
@@ -280,17 +286,21 @@ def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iter
     call = _call_of(event, prompt if event.prompt else _named(event, ""))
     if call is None and not event.is_prompt:
         return
+    if call:
+        yield from _parts_of_call(event, call, prompt, wb_user_id)
+    # The root comes last: `_end_with_calls` thus finds the call behind each end that it may overwrite.
     yield from _parts_of_root(event, prompt, wb_user_id, has_failed=bool(call and call.status_code == ERROR))
-    if call is None:
-        return
+
+
+def _parts_of_call(event: AgentEvent, call: Span, prompt: Prompt, wb_user_id: str | None) -> Iterator[RankedPart]:
     start, end = call_of(call, event.origin, wb_user_id)
     start.trace_id, start.parent_id = prompt.trace_id, prompt.call_id
-    rank = int(event.kind != "tool_decision")
-    if event.kind != "assistant_response":
+    rank = _RANKS.get(event.kind, 1)
+    if event.kind not in _RESPONSES:
         yield RankedPart.of_start(stored_part(start), rank)
     if end:
         part = stored_part(end)
-        if event.kind != "assistant_response":
+        if event.kind not in _RESPONSES:
             yield RankedPart.of_end(part, rank)
         if end.output:
             yield RankedPart.of_output(part, rank)
@@ -334,7 +344,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
         own.pop("model", None)  # Codex names its model in every event, also of what no model does
         return _child(event, name, prompt, own, (event.started_at, event.at), f"tool {key}", failure)
-    is_request = kind in ("api_request", "api_error", "assistant_response")
+    is_request = kind in ("api_request", "api_error", *_RESPONSES)
     if agent.prompt is None:
         # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
         is_request = "input_token_count" in event.attributes or bool(event.failure and kind != "tool_decision")
@@ -347,6 +357,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         "gen_ai.provider.name": agent.provider,
         **event.attributes,
         **(_message("output", "assistant", read("response")) if kind == "assistant_response" else {}),
+        **({"output.value": read("body")} if kind == "api_response_body" and not read("body_truncated") else {}),
     }
     return _child(event, name, prompt, own, (event.started_at, event.at), f"request {key}", event.failure)
 
@@ -441,14 +452,22 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *,
     """End a prompt with the last of its calls; delete one without calls that only stood for a missing prompt."""
     latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
     stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
-    rows = await calls.database.calls.aggregate(stages).to_list(None)
-    if not rows and is_missing:
-        await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
-        return
-    row = rows[0] if rows else {}
-    summary = {"status_counts": {"error": 1}} if row.get("exception") else {}
-    end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
-    await calls.write_parts([RankedPart.of_end(stored_part(end)).part])  # unlike a ranked end, it may come earlier
+    written = None
+    for _ in range(_ATTEMPTS):
+        rows = await calls.database.calls.aggregate(stages).to_list(None)
+        if rows == written:
+            return
+        if not rows and is_missing:
+            await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
+            return
+        row = rows[0] if rows else {}
+        has_failed = bool(row.get("exception"))
+        summary = {"status_counts": {"error": 1}} if has_failed else {}
+        end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
+        part = RankedPart.of_end(stored_part(end)).part
+        part.fields["ranks.end"] = int(has_failed)
+        await calls.write_parts([part])  # unlike a ranked end, it may come earlier
+        written = rows  # calls that other requests stored meanwhile need another round
 
 
 async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from stores.calls import CallsStore
 from stores.otel import LOGS, OtelStore, Projects
+from stores.senders.messages import output_messages
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
 
@@ -210,3 +212,37 @@ async def test_many_later_prompts_do_not_hide_the_next_one(otel: OtelStore, stor
     calls = await stored()
     [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool ls"]
     assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "first"
+
+
+async def test_failure_that_came_before_its_prompt_is_kept(otel: OtelStore, stored: Stored) -> None:
+    failed = codex("s", "tool_result", 1, tool_name="ls", call_id="1", success="false")
+    await send(otel, failed)
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+    await send(otel, codex("s", "tool_result", 2, tool_name="ls", call_id="2"))
+
+    [root] = [call for call in (await stored()).values() if "parent_id" not in call]
+    assert root["status"] == "descendant_error"
+
+
+async def test_events_that_arrive_again_keep_the_name_that_a_user_gave(
+    otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+    [call_id] = await stored()
+    await calls.rename(PROJECT, call_id, "The good one")
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+
+    assert (await stored())[call_id]["display_name"] == "The good one"
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
+async def test_raw_response_is_the_output_of_its_request(*, is_shuffled: bool, otel: OtelStore, stored: Stored) -> None:
+    names = ("claude_code/bodies-1", "claude_code/bodies-2", "claude_code/bodies-3")
+    events = split(*map(recorded, names))
+    await export(otel, reversed(events) if is_shuffled else events)
+
+    requests = [call for call in (await stored()).values() if call["op_name"].startswith("chat")]
+    assert [call["finish_reasons"] for call in requests] == [["stop"], ["tool_calls"], ["stop"]]
+    parts = [part for message in output_messages({}, requests[1]["output"]) for part in message["parts"]]
+    assert [(part["type"], part.get("name")) for part in parts] == [("tool_call", "Bash")] * 2
+    assert all(call["inputs"] == {} and call["total_tokens"] == 3058 for call in requests)
