@@ -11,7 +11,7 @@ from stores.senders.columns import END_WINS, MAX_MEMBERS, MAX_MS, MAX_TAGS, MAX_
 
 _SOURCES: Final = {
     "attributes": "attribute",
-    "events": "first event of this name",
+    "events": "first event of these names",
     "resource": "resource attribute",
     "inputs": "inputs",
     "output": "output",
@@ -26,8 +26,9 @@ _Row = tuple[str, str, str]
 
 _BEFORE: Final[dict[str, list[_Row]]] = {
     "model": [("usage", "the model, if the call's own usage names exactly one", "any sender")],
+    "thread_id": [("call", "`threadId`", "Weave and GraphQL")],
 }
-"""Sources of a call's end that LoomQL reads before its output."""
+"""Sources outside of the rules, which LoomQL reads first."""
 
 _AFTER: Final[dict[str, list[_Row]]] = {
     "kind": [
@@ -74,7 +75,7 @@ def column_rules() -> str:
 def _rows(name: str, rules: dict[str, Any]) -> Iterator[_Row]:
     of_start = [row for source in _SOURCES if source not in _OF_END for row in _declared(source, rules)]
     of_end = [row for source in _SOURCES if source in _OF_END for row in _declared(source, rules)]
-    of_end = _BEFORE.get(name, []) + of_end
+    yield from _BEFORE.get(name, [])
     yield from of_end + of_start if name in END_WINS else of_start + of_end
     yield from _AFTER.get(name, [])
 
