@@ -61,6 +61,8 @@ _MAX_MEMBERS: Final = 1_000
 _MAX_MS: Final = 1e12
 _MAX_JSON: Final = 262_144
 _MAX_DIGITS: Final = 24
+_MAX_BITS: Final = 128
+"""Bits of an integer that counts as an id; those of snowflakes have 64."""
 _MAX_TIME: Final = 40
 _MODEL_KINDS: Final = frozenset({"llm", "embedding", "reranker"})
 _SUMMING_SOURCE: Final = "js-sdk"
@@ -89,7 +91,8 @@ _EXCEPTION_NAME: Final = re.compile(
     r"(?=:|\s*$|\n)"
 )
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:(?! +File )[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+"""The name after the last frame. A match ends before the next frame, so that the search is linear."""
 _TYPE_NAME: Final = re.compile(r"(?:<class ')?(?:[\w$]+\.)+([A-Z][\w$]*)(?:'>)?")
 """A class with its module, also as Python prints it."""
 _UNKNOWN_ERROR: Final = "_OTHER"
@@ -146,7 +149,7 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         usage: the stored fields of the call's usage, `usage` and `usage_scope`.
     """
     columns: Columns = {}
-    if (entries := usage.get("usage")) and (scope := usage["usage_scope"]) != SUM:
+    if (entries := usage.get("usage")) and (scope := usage.get("usage_scope")) != SUM:
         if len(entries) == 1 and (name := entries[0]["model"]) != _UNNAMED and (name := _text(name)):
             columns["model"] = name
         if scope == OWN:
@@ -284,9 +287,18 @@ def _text(value: object, limit: int = MAX_TEXT) -> str | None:
     """Return a text that is not blank, or a number as text; None if it is too long: a cut text would be another one."""
     if isinstance(value, str):
         return value if 0 < len(value) <= limit and not value.isspace() else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_MS:
+    if isinstance(value, float) and abs(value) < _MAX_MS:
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_BITS:
         return str(value)
     return None
+
+
+def _listed(value: object) -> object:
+    """Return the list that a stored span has as an object with the keys 0, 1, ...; any other value unchanged."""
+    if isinstance(value, dict) and value and all(str(index) in value for index in range(len(value))):
+        return [value[str(index)] for index in range(len(value))]
+    return value
 
 
 def _word(words: dict[str, str], value: object) -> str | None:
@@ -312,14 +324,26 @@ def _provider_of(text: str) -> str:
 
 
 def _tags(value: object) -> list[str] | None:
-    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`."""
+    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`.
+
+    Only a text that is the whole value is split at commas or read as JSON; a member of a list is one tag.
+    """
     if isinstance(value, str):
-        value = [tag.strip() for tag in value.split(",", _MAX_MEMBERS)]
+        value = _json_list(value) or [tag.strip() for tag in value.split(",", _MAX_MEMBERS)]
+    value = _listed(value)
     if isinstance(value, dict):
         value = [f"{key}:{text}" for key, member in islice(value.items(), _MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]
     tags = dict.fromkeys(tag for member in islice(members, _MAX_MEMBERS) if (tag := _tag(member)))
     return [*islice(tags, MAX_TAGS)] or None
+
+
+def _json_list(text: str) -> list[Any] | None:
+    if text.startswith("[") and len(text) <= _MAX_JSON:
+        with suppress(StoreError, UnicodeEncodeError):
+            value = codec.loads(text.encode())
+            return value if isinstance(value, list) else None
+    return None
 
 
 def _tag(value: object) -> str | None:
@@ -331,6 +355,7 @@ def _reasons(value: object) -> list[str] | None:
         value = value[0]
     if isinstance(value, str):
         return [reason] if (reason := _reason(value)) else None
+    value = _listed(value)
     members = value if isinstance(value, list) else [value]
     reasons = dict.fromkeys(reason for member in islice(members, _MAX_MEMBERS) if (reason := _reason(member)))
     return [*islice(reasons, MAX_TAGS)] or None
