@@ -181,6 +181,12 @@ def merged(of_start: Columns, of_end: Columns) -> Columns:
     return found
 
 
+def spelling(column: str, text: str) -> str:
+    """Return a text in the spelling that a column has for it; unchanged if the column has one spelling of each text."""
+    convert = _SPELLINGS.get(column)
+    return (convert and convert(text)) or text
+
+
 def error_type_of(exception: str) -> str | None:
     """Return the name of the exception's class; None if the text names none.
 
@@ -412,6 +418,13 @@ _CONVERT: Final[dict[str, _Convert]] = {
     "finish_reasons": _reasons,
 }
 """Conversions by column; others are texts."""
+
+_SPELLINGS: Final[dict[str, _Convert]] = {
+    "provider": _provider,
+    "error_type": _error_name,
+    "finish_reasons": _reason,
+}
+"""Conversions of single texts, by columns with one spelling for several texts."""
 
 
 def _steps(path: str) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
+from stores.calls.documents import stored_part
+from stores.calls.store import RankedPart, store_ranked
 from stores.senders.attributes import Attributes, layout_of, nested
 from stores.senders.columns import MAX_TAGS, columns_of_end, columns_of_start, error_type_of
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -130,6 +132,17 @@ async def test_columns_do_not_depend_on_the_order_and_number_of_writes(calls: Ca
     assert found["model"] == "gpt-4o"
 
 
+async def test_start_of_a_higher_rank_replaces_all_columns_in_any_order(calls: CallsStore) -> None:
+    old = stored_part(start(1, attributes={"kind": "agent", "tags": ["old"], "user_id": "eve"}))
+    new = stored_part(start(1, attributes={"user_id": "ann"}))
+    for order in itertools.permutations([RankedPart.of_start(old, 0), RankedPart.of_start(new, 1)]):
+        await calls.database.calls.delete_many({})
+        for part in order:
+            await store_ranked(calls.database, [part])
+        found = await calls.database.calls.find_one({"id": call_id(1)}) or {}
+        assert [found.get(name) for name in ("kind", "tags", "user_id")] == [None, None, "ann"]
+
+
 async def test_exported_calls_get_equal_columns_when_imported(calls: CallsStore) -> None:
     attributes = {"session_id": "s", "tags": "a,b", "kind": "llm", "release": 2.5, "model": "m"}
     original = start(1, attributes=attributes)
@@ -144,7 +157,7 @@ async def test_exported_calls_get_equal_columns_when_imported(calls: CallsStore)
 
 
 async def test_odd_characters_reject_no_call(calls: CallsStore) -> None:
-    attributes = {name: "a\x00b" for name in ("user_id", "thread_id", "kind", "provider", "environment")}
+    attributes = dict.fromkeys(("user_id", "thread_id", "kind", "provider", "environment"), "a\x00b")
     tags = '["\\ud83d"]'  # JSON of half a character
     await calls.write([start(1, attributes=attributes | {"tags": tags}), end(1, exception='{"type": "\\ud83dError"}')])
     assert await calls.count(PROJECT) == 1
