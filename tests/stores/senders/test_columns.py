@@ -48,7 +48,7 @@ def test_tags_split_only_a_text_that_is_the_whole_value(value: object, tags: lis
     [
         ("eve", "eve"),
         (123_456_789_012_345_678, "123456789012345678"),
-        (2**128, None),
+        (10**101, None),
         ("u" * 10_000, None),
         ({"id": 1}, None),
         (True, None),
