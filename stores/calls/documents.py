@@ -176,8 +176,16 @@ def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
-OUTPUT_FIELDS: Final = ("output", "output_refs")
+_OUTPUT_REASONS: Final = f"{_END_COLUMNS}.finish_reasons"
+OUTPUT_FIELDS: Final = ("output", "output_refs", _OUTPUT_REASONS)
 """Fields of an end that one part of a call may store alone, besides the output's JSON text."""
+
+
+def with_single_columns(end: Document) -> Document:
+    """Return the fields of an end with a field for each of its columns, so that two parts of a call may give them."""
+    found = end[_END_COLUMNS] or {}
+    rest = {name: value for name, value in end.items() if name != _END_COLUMNS}
+    return rest | {f"{_END_COLUMNS}.{name}": found.get(name) for name in columns.SHARED}
 
 
 def payload_fields(name: str, value: object) -> Document:
@@ -201,6 +209,8 @@ def ranked_update(fields: Document, register: str, rank: int) -> Pipeline:
     wins = {"$gte": [rank, {"$ifNull": [f"${field}", rank]}]}
     own, *derived = part_update({**fields, field: rank})
     stored = {name: {"$cond": [wins, value, f"${name}"]} for name, value in own["$set"].items()}
+    if "display_name" in fields:
+        stored["display_name"] = {"$cond": ["$renamed", "$display_name", stored["display_name"]]}
     if "ended_at" in fields:
         stored["ended_at"] = {"$max": ["$ended_at", fields["ended_at"]]}
     return [{"$set": stored}, *derived]
