@@ -388,7 +388,8 @@ def _parts(members: dict[str, Any], role: str, content: AnyJson) -> list[Part]:
     if role == TOOL:
         return _results(members, content)
     parts = parts_of(content)
-    parts = [*_reasoning(members, parts), *parts, *_further_parts(members, parts)]
+    if not _BESIDE_CONTENT.isdisjoint(members):
+        parts = [*_reasoning(members, parts), *parts, *_further_parts(members, parts)]
     if parts or _has_only(members, _METADATA):
         return parts
     return [json_part({name: other for name, other in members.items() if name not in _METADATA})]
@@ -427,6 +428,15 @@ _METADATA: Final = frozenset(
 _REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 
 
+_BESIDE_CONTENT: Final = frozenset(
+    {
+        *(*_REASONING_KEYS, "additional_kwargs", "refusal", "audio", "images", "tool_calls", "toolCalls"),
+        *("function_call", "invalid_tool_calls"),
+    }
+)
+"""Keys with parts beside the content; a message without them needs no further rules."""
+
+
 def _sources(members: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a message, and what LangChain adds of the provider's message."""
     extra = members.get("additional_kwargs")
@@ -461,8 +471,7 @@ def _further_parts(members: dict[str, Any], parts: list[Part]) -> list[Part]:
 
 
 def _finish_reason(members: dict[str, Any]) -> str | None:
-    for key in ("", "response_metadata", "generation_info"):
-        source = members.get(key) if key else members
+    for source in (members, members.get("response_metadata"), members.get("generation_info")):
         if isinstance(source, dict) and (found := _reason(first(source, _FINISH_KEYS))):
             return found
     return None
