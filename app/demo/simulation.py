@@ -72,7 +72,7 @@ class Trace:
         age, releases = world.now - started_at, COMPANY["releases"]
         self.release: Json = next((each for each in releases if age < each["days"] * DAY), releases[-1])
         named = {"environment": environment, "region": region, "release": self.release["name"]}
-        self.attributes: Json = {**named, **details, "weave": COMPANY["client"]}
+        self.attributes: Json = {**named, **details}
 
     def ref(self, name: str) -> str:
         """Return the ref of the object or op version that the release uses."""
@@ -111,6 +111,7 @@ class Span:
         self.clock = self.started_at
         self.id = world.new_id()
         self.root: Span = self.parent.root if self.parent else self
+        self.kind: str | None = COMPANY["kinds"].get(self.op_name.partition(".")[0])
         if self.op_name in world.library:
             self.op_name = self.trace.ref(self.op_name)
 
@@ -159,7 +160,9 @@ class Span:
         """Yield the start of the call, and the end if it has ended, each with its time."""
         trace, project_id = self.trace, self.trace.world.library.project_id
         ids = {"id": self.id, "parent_id": self.parent.id if self.parent else None, **trace.ids}
-        start = CallStart(project_id, self.op_name, self.started_at, trace.attributes, self.inputs, **ids)
+        client = COMPANY["client"] | ({"kind": self.kind} if self.kind else {})
+        attributes = {**trace.attributes, "weave": client}
+        start = CallStart(project_id, self.op_name, self.started_at, attributes, self.inputs, **ids)
         start.display_name = self.display_name
         start.turn_id = self.root.id if start.thread_id else None
         yield self.started_at, start

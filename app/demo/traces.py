@@ -78,7 +78,10 @@ class Conversation:
             self.environment, user = "staging", rng.choice(COMPANY["developers"])
         self.case = case = draw_case(rng)
         customer = {"name": case["customer"], "tier": case["tier"], "language": self.topic["language"]}
-        self.details = {"area": self.topic["area"], "customer": customer}
+        user_id = f"customer-{COMPANY['customers'].index(case['customer']) + 1:02}"
+        self.details = {"area": self.topic["area"], "customer": customer, "user_id": user_id}
+        is_premium, is_foreign = case["tier"] != "basic", self.topic["language"] != "en"
+        self.tags = ["chat", *["premium"] * is_premium, *["multilingual"] * is_foreign]
         self.ids = {"wb_user_id": user, "thread_id": f"chat-{world.new_id()[:13]}"}
         self.history: list[Json] = []
 
@@ -110,7 +113,8 @@ class Conversation:
     def turn(self, exchange: Exchange, started_at: int, *, escalated: bool = False, hangs: bool = False) -> Span:
         """Record the trace of another turn; with `hangs`, the last tool or the large model does not return."""
         question, reply = (text.format_map(self.case) for text in exchange)
-        trace = Trace(self.world, started_at, self.environment, self.region, self.ids, **self.details)
+        tags = [*self.tags, *["escalated"] * escalated]
+        trace = Trace(self.world, started_at, self.environment, self.region, self.ids, **self.details, tags=tags)
         inputs = {"self": trace.ref(ASSISTANT), "question": question, "history": list(self.history)}
         with Span(trace, "assistant.answer", inputs, started_at) as turn:
             if escalated:
@@ -164,7 +168,7 @@ def _retrieve(parent: Span, topic: Json, question: str) -> list[str]:
     """
     inputs = {"query": question, "area": topic["area"], "language": topic["language"]}
     with parent.step("retrieve", inputs, optional=True) as call:
-        with call.step("embed", {"model": "bge-m3", "texts": [question]}) as embed:
+        with call.step("embed", {"encoder": "bge-m3", "texts": [question]}) as embed:
             embed.work(0.035)
             start = [round(call.rng.gauss(0, 0.04), 6) for _ in range(8)]
             embed.output = {"dimensions": 1024, "vectors_start_with": [start]}
@@ -368,7 +372,7 @@ def night(world: World, days_ago: int) -> Span:
     started_at = world.timestamp(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
     run_id = f"{world.library.project_id}/nightly-{rng.getrandbits(32):08x}"
     ids = {"wb_user_id": "nightly-jobs", "wb_run_id": run_id}
-    trace = Trace(world, started_at, "production", "eu-central-1", ids)
+    trace = Trace(world, started_at, "production", "eu-central-1", ids, tags=["nightly"])
     topics = rng.choices(TOPICS, k=rng.randint(9, 17))
     with Span(trace, "tickets.summarise_night", {"queue": "support", "tickets": len(topics)}, started_at) as batch:
         lines = [_summarise_ticket(batch, topic) for topic in topics]

@@ -55,10 +55,16 @@ MAX_TEXT: Final = 256
 MAX_TAGS: Final = 100
 """Tags of one call; further tags are left out."""
 
-_MAX_MEMBERS: Final = 1_000
+MAX_MEMBERS: Final = 1_000
 """Members of a list that are read."""
 
-_MAX_MS: Final = 1e12
+MAX_MS: Final = 1e12
+"""Milliseconds from here on are ignored."""
+
+TEXT_LIMITS: Final = {"user_id": MAX_NAME, "thread_id": MAX_NAME}
+"""Characters of a text by column, if not `MAX_TEXT`."""
+
+_MAX_NUMBER: Final = 1e100
 _MAX_JSON: Final = 262_144
 _MAX_DIGITS: Final = 24
 _MAX_TIME: Final = 40
@@ -284,7 +290,7 @@ def _text(value: object, limit: int = MAX_TEXT) -> str | None:
     """Return a text that is not blank, or a number as text; None if it is too long: a cut text would be another one."""
     if isinstance(value, str):
         return value if 0 < len(value) <= limit and not value.isspace() else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_MS:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER:
         return str(value)
     return None
 
@@ -314,11 +320,11 @@ def _provider_of(text: str) -> str:
 def _tags(value: object) -> list[str] | None:
     """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`."""
     if isinstance(value, str):
-        value = [tag.strip() for tag in value.split(",", _MAX_MEMBERS)]
+        value = [tag.strip() for tag in value.split(",", MAX_MEMBERS)]
     if isinstance(value, dict):
-        value = [f"{key}:{text}" for key, member in islice(value.items(), _MAX_MEMBERS) if (text := _tag(member))]
+        value = [f"{key}:{text}" for key, member in islice(value.items(), MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]
-    tags = dict.fromkeys(tag for member in islice(members, _MAX_MEMBERS) if (tag := _tag(member)))
+    tags = dict.fromkeys(tag for member in islice(members, MAX_MEMBERS) if (tag := _tag(member)))
     return [*islice(tags, MAX_TAGS)] or None
 
 
@@ -332,7 +338,7 @@ def _reasons(value: object) -> list[str] | None:
     if isinstance(value, str):
         return [reason] if (reason := _reason(value)) else None
     members = value if isinstance(value, list) else [value]
-    reasons = dict.fromkeys(reason for member in islice(members, _MAX_MEMBERS) if (reason := _reason(member)))
+    reasons = dict.fromkeys(reason for member in islice(members, MAX_MEMBERS) if (reason := _reason(member)))
     return [*islice(reasons, MAX_TAGS)] or None
 
 
@@ -363,8 +369,8 @@ def _milliseconds(unit: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if unit == "seconds" or (unit == "mixed" and isinstance(value, float)):
-        value = value * 1000 if abs(value) < _MAX_MS else _MAX_MS
-    return round(float(value), 3) if 0 <= value < _MAX_MS else None
+        value = value * 1000 if abs(value) < MAX_MS else MAX_MS
+    return round(float(value), 3) if 0 <= value < MAX_MS else None
 
 
 def _since(value: object, started_at: int) -> float | None:
@@ -378,10 +384,9 @@ def _since(value: object, started_at: int) -> float | None:
 
 
 _CONVERT: Final[dict[str, _Convert]] = {
+    **{column: partial(_text, limit=limit) for column, limit in TEXT_LIMITS.items()},
     "kind": partial(_word, {word: kind for kind, words in COLUMN_RULES["kind"]["words"].items() for word in words}),
     "provider": _provider,
-    "user_id": partial(_text, limit=MAX_NAME),
-    "thread_id": partial(_text, limit=MAX_NAME),
     "tags": _tags,
     "error_type": _error_name,
     "finish_reasons": _reasons,
@@ -412,7 +417,7 @@ def _members(inner: _Get | None, value: object) -> list[Any] | None:
     if not isinstance(value, list):
         return None
     found: list[Any] = []
-    for member in value if len(value) <= _MAX_MEMBERS else value[:_MAX_MEMBERS]:
+    for member in value if len(value) <= MAX_MEMBERS else value[:MAX_MEMBERS]:
         each = inner(member) if inner else member
         if isinstance(each, list):
             found += each

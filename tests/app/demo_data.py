@@ -17,7 +17,8 @@ PROMPT_TEXTS = [version["content"] for version in COMPANY["objects"][PROMPT]["ve
 NOW = times.parse("2026-03-14T10:30:00Z")
 IDS = ("id", "trace_id", "parent_id", "thread_id", "turn_id", "wb_user_id")
 OUTCOME = ("op_name", "display_name", "started_at", "ended_at", "latency_ms", "status", "exception")
-FIELDS = (*IDS, *OUTCOME, "inputs", "output", "attributes", "summary")
+COLUMNS = ("op_trace_name", "kind", "user_id", "tags")
+FIELDS = (*IDS, *OUTCOME, *COLUMNS, "inputs", "output", "attributes", "summary")
 
 
 @dataclass

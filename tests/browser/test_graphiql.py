@@ -18,7 +18,7 @@ from tests.browser.graphiql_page import GraphiqlPage, until
 MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
 
 
-async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: GraphiqlPage) -> None:
+async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_tabs(graphiql: GraphiqlPage) -> None:
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"
@@ -37,6 +37,7 @@ async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: Gra
         "WorstThreads",
         "ThumbsDown",
         "EvaluationResults",
+        "FacetsAndTraces",
     ]
 
 
@@ -63,7 +64,7 @@ async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
     await graphiql.run()
     answer = await until(graphiql.answer, bool)
 
-    assert len(tabs) == 13
+    assert len(tabs) == 14
     assert before == {}
     shown = answer["data"]["call"]
     assert (shown["id"], shown["traceName"]) == (call["id"], call["traceName"])

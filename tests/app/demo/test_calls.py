@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 
 from app import demo
-from app.demo.library import SAMPLE
+from app.demo.library import COMPANY, SAMPLE
 from app.demo.simulation import DAY, HOUR
 from graphql_schema.context import Stores
 from stores import ids
@@ -250,6 +250,36 @@ async def test_users_locations_and_releases_vary(rows: dict[str, Row]) -> None:
     assert len({each["region"] for each in attributes}) == 3
     assert len({each["release"] for each in attributes}) == 2
     assert {each["weave"]["source"] for each in attributes} == {"python-sdk"}
+
+
+async def test_conversations_have_end_users_and_tags(rows: dict[str, Row]) -> None:
+    users = Counter(turn["user_id"] for turn in turns(rows))
+    tags = Counter(tag for row in rows.values() if "parent_id" not in row for tag in row.get("tags", []))
+
+    assert 12 <= len(users) <= 20
+    assert set(tags) == {"chat", "premium", "multilingual", "escalated", "nightly"}
+    assert all(child.get("user_id") == parent.get("user_id") for child, parent in parents(rows))
+
+
+async def test_every_call_has_the_kind_of_its_op(rows: dict[str, Row]) -> None:
+    kinds: dict[str, set[str]] = {}
+    for row in rows.values():
+        kinds.setdefault(row["kind"], set()).add(row["op_trace_name"])
+
+    assert kinds == {
+        "agent": {"assistant.answer", "SupportAssistant.predict"},
+        "chain": {"plan", "tickets.summarise_night", "summarise_ticket"},
+        "retriever": {"retrieve", "vector_search"},
+        "embedding": {"embed"},
+        "reranker": {"rerank"},
+        "tool": {f"tools.{name}" for name in COMPANY["tools"]},
+        "guardrail": {"check_policy"},
+        "llm": {"openai.chat.completions.create", "mistralai.chat.complete"},
+        "evaluator": {
+            *("Evaluation.evaluate", "Evaluation.predict_and_score", "Evaluation.summarize"),
+            *("HelpfulnessScorer.score", "answer_overlap"),
+        },
+    }
 
 
 async def test_questions_are_varied_filled_in_and_multilingual(rows: dict[str, Row]) -> None:
