@@ -165,7 +165,7 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         payload = value if "." in key else payload
     if isinstance(payload, list):
         payload = {MEMBERS: payload}
-    if isinstance(payload, dict):
+    if isinstance(payload, dict) and not _OUTPUT_KEYS.isdisjoint(payload):
         _add_paths(columns, _OUTPUT, payload)
         if "model" not in columns and not _RESPONSE_MARKS.isdisjoint(payload):
             _add_paths(columns, _OUTPUT_MODEL, payload)
@@ -180,8 +180,11 @@ def merged(of_start: Columns, of_end: Columns) -> Columns:
     """Return the `SHARED` columns of a call from those of its start and its end."""
     if SUMS_UP in of_start:
         of_end = {name: value for name, value in of_end.items() if name not in OF_USAGE}
-    found = {**of_end, **of_start, **{name: of_end[name] for name in END_WINS if name in of_end}}
+    found = of_end | of_start
     found.pop(SUMS_UP, None)
+    for name in END_WINS:
+        if name in of_end:
+            found[name] = of_end[name]
     return found
 
 
@@ -498,6 +501,7 @@ _SUMMARY: Final = _path_rules("summary")
 _SUMMARY_KEYS: Final = frozenset(first for _, paths in _SUMMARY for first, _, _ in paths)
 _OUTPUT: Final = tuple(rule for rule in _path_rules("output") if rule[0] != "model")
 _OUTPUT_MODEL: Final = tuple(rule for rule in _path_rules("output") if rule[0] == "model")
+_OUTPUT_KEYS: Final = frozenset(first for _, paths in (*_OUTPUT, *_OUTPUT_MODEL) for first, _, _ in paths)
 
 _EXCEPTION: Final = "exception"
 _EXCEPTION_TYPE: Final = _getter(("attributes", "exception", "type")) or (lambda _event: None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import stored_part
 from stores.calls.store import RankedPart, store_ranked
 from stores.senders.attributes import Attributes, layout_of, nested
@@ -115,7 +115,8 @@ async def test_columns_do_not_depend_on_the_order_and_number_of_writes(calls: Ca
     changed = start(1, op_name="openai.chat.completions.create", inputs={"model": "gpt-4o", "user": "eve"})
     ended = end(1, output={"choices": [{"finish_reason": "stop"}]}, summary=SUMMARY)
     expected: dict[str, Any] | None = None
-    for order in itertools.permutations([first, first, ended, ended]):
+    parts: list[CallStart | CallEnd] = [first, first, ended, ended]
+    for order in itertools.permutations(parts):
         await calls.database.calls.delete_many({})
         for part in (*order, changed):  # the last start wins, and nothing of the first one stays
             await calls.write([part])
