@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 from stores.calls import CallsStore
@@ -157,12 +158,14 @@ async def test_invalid_page_is_an_error_that_names_the_argument(run: Run, calls:
 
     for arguments, named in (
         ({"first": -1}, "first"),
-        ({"last": 1, "offset": 1}, "offset"),
+        ({"last": 1, "offset": 1}, "last"),
+        ({"last": 1, "first": 1}, "last"),
         ({"last": 99_999}, "last"),
     ):
         answer = await run(ONE, project=PROJECT, id=call_id(1), **arguments)
         assert answer.code == "BAD_USER_INPUT"
         assert answer.errors[0]["message"].startswith(f"{named}: ")
+        assert not re.search("cursor|after|before|LOOMQL_", answer.errors[0]["message"]), "no advice that cannot help"
         assert answer.data["call"]["messages"] is None
 
 
