@@ -31,6 +31,23 @@ def check_length(text: str | None, limit: int, argument: str | None = None) -> N
         check_count(len(text), limit, "characters", argument)
 
 
+def check_range(low: float | None, high: float | None, low_name: str, argument: str, *, excludes: bool = False) -> None:
+    """Check that a value between two bounds may exist; None means unbounded.
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+        low_name: name of the lower bound, for the message.
+        argument: the argument that contains the upper bound.
+        excludes: True if the bounds themselves do not match.
+
+    Raises:
+        BadInputError: if no value is between the bounds.
+    """
+    if low is not None and high is not None and (low >= high if excludes else low > high):
+        raise BadInputError(f"must be greater than {low_name}; nothing is between them", argument)
+
+
 def check_count(count: int, limit: int, noun: str, argument: str | None = None) -> None:
     """Check a number of items, which `noun` names.
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
-from stores.input_checks import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count, check_range
 from stores.json import codec
 from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
@@ -474,7 +474,8 @@ class CallsFilter:
         `names`, if given, are the known op names; they replace searches by the prefixes of `op_names`.
 
         Raises:
-            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, a member is an internal ref, or nothing is
+                between two bounds.
         """
         return [row.match(value, project_id, names) for row, value in self._conditions()]
 
@@ -482,13 +483,17 @@ class CallsFilter:
         """Return the filter as a predicate over a loaded call of the project.
 
         Raises:
-            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, a member is an internal ref, or nothing is
+                between two bounds.
         """
         tests = [row.test(value, project_id) for row, value in self._conditions()]
         return lambda call: all(test(call) for test in tests)
 
     def _conditions(self) -> list[tuple[FilterField, Any]]:
         """Check the filter; return the fields that set a condition, with their values."""
+        check_range(self.started_after, self.started_before, "startedAfter", "filter.started_before", excludes=True)
+        least, most = self.min_time_to_first_token_ms, self.max_time_to_first_token_ms
+        check_range(least, most, "minTimeToFirstTokenMs", "filter.max_time_to_first_token_ms")
         conditions = []
         for name, row in FILTER_FIELDS.items():
             value = getattr(self, name)

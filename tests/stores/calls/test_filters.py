@@ -150,6 +150,29 @@ async def test_list_accepts_a_thousand_values_and_no_more(calls: CallsStore, nam
     assert refused.value.argument == f"filter.{name}"
 
 
+@pytest.mark.parametrize(
+    ("impossible", "argument"),
+    [
+        (CallsFilter(started_after=NOON, started_before=NOON), "filter.started_before"),
+        (
+            CallsFilter(min_time_to_first_token_ms=2, max_time_to_first_token_ms=1.5),
+            "filter.max_time_to_first_token_ms",
+        ),
+    ],
+)
+async def test_bounds_without_values_between_them_are_refused(
+    calls: CallsStore, impossible: CallsFilter, argument: str
+) -> None:
+    with pytest.raises(BadInputError, match="nothing is between them") as refused:
+        await calls.count(PROJECT, impossible)
+    assert refused.value.argument == argument
+    with pytest.raises(BadInputError, match="nothing is between them"):
+        impossible.test(PROJECT)
+
+    equal = CallsFilter(min_time_to_first_token_ms=2, max_time_to_first_token_ms=2)
+    assert await calls.count(PROJECT, equal) == 0
+
+
 async def test_thousand_op_versions_are_one_query(calls: CallsStore) -> None:
     await calls.write([start(1, op_name="op7:v1"), start(2, op_name="op:v1")])
 
