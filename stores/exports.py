@@ -79,8 +79,11 @@ _COMPUTED: Final[dict[str, Callable[[Row], object]]] = {
     "completion_tokens": _tokens("completion_tokens"),
     "total_cost": total_cost,
 }
-FLOATS: Final = ("total_cost", P50, P99)
+FLOATS: Final = ("total_cost", "time_to_first_token_ms", P50, P99)
 """Columns with numbers that are not integers."""
+
+TEXT_LISTS: Final = ("tags", "finish_reasons")
+"""Columns with lists of texts, which are no JSON text in documents."""
 
 _NEVER_NULL: Final = ("attributes", "inputs", "summary", "payload")
 _MAY_BE_NULL: Final = ("wb_user_id", P50, P99)
@@ -98,9 +101,11 @@ class Columns:
         self.kinds = {field.name: field.kind for field in fields}
         self.names = tuple(self.kinds)
         self.nullable = {field.name for field in fields if field.optional}.difference(_NEVER_NULL).union(_MAY_BE_NULL)
-        self._texts = [name for name, kind in self.kinds.items() if kind is Kind.JSON]
+        self._texts = [name for name, kind in self.kinds.items() if kind is Kind.JSON and name not in TEXT_LISTS]
         self._computed = [(name, _COMPUTED[name]) for name in self.names if name in _COMPUTED]
-        self._encoded = [(name, _ENCODERS[kind]) for name, kind in self.kinds.items() if kind in _ENCODERS]
+        self._encoded = [
+            (name, _ENCODERS[kind]) for name, kind in self.kinds.items() if kind in _ENCODERS and name not in TEXT_LISTS
+        ]
 
     def values(self, row: Row) -> dict[str, Any]:
         """Return a row's values by column as stored, None if missing."""
@@ -158,7 +163,8 @@ CALL_COLUMNS: Final = Columns(
     CALL_FIELDS,
     "project_id id op_name display_name trace_id parent_id thread_id turn_id started_at ended_at exception attributes "
     "inputs output summary wb_user_id wb_run_id wb_run_step wb_run_step_end status latency_ms trace_name prompt_tokens "
-    "completion_tokens total_tokens total_cost",
+    "completion_tokens total_tokens total_cost kind model provider user_id tags environment release error_type "
+    "time_to_first_token_ms finish_reasons",
 )
 OBJECT_COLUMNS: Final = Columns(
     OBJECT_FIELDS,

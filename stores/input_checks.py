@@ -31,23 +31,6 @@ def check_length(text: str | None, limit: int, argument: str | None = None) -> N
         check_count(len(text), limit, "characters", argument)
 
 
-def check_range(low: float | None, high: float | None, low_name: str, argument: str, *, excludes: bool = False) -> None:
-    """Check that a value between two bounds may exist; None means unbounded.
-
-    Args:
-        low: the lower bound.
-        high: the upper bound.
-        low_name: name of the lower bound, for the message.
-        argument: the argument that contains the upper bound.
-        excludes: True if the bounds themselves do not match.
-
-    Raises:
-        BadInputError: if no value is between the bounds.
-    """
-    if low is not None and high is not None and (low >= high if excludes else low > high):
-        raise BadInputError(f"must be greater than {low_name}; nothing is between them", argument)
-
-
 def check_count(count: int, limit: int, noun: str, argument: str | None = None) -> None:
     """Check a number of items, which `noun` names.
 
@@ -56,3 +39,15 @@ def check_count(count: int, limit: int, noun: str, argument: str | None = None) 
     """
     if count > limit:
         raise BadInputError(f"has {count:,} {noun}; the limit is {limit:,}", argument)
+
+
+def check_range(low: float | None, high: float | None, argument: str, *, exclusive: bool = False) -> None:
+    """Check that some value may be within both bounds; None sets no bound.
+
+    Raises:
+        BadInputError: none may, so that the answer would always be empty.
+    """
+    if low is None or high is None or (low < high if exclusive else low <= high):
+        return
+    relation = "not before" if exclusive else "greater than"
+    raise BadInputError(f"nothing can match: the lower bound is {relation} the upper bound", argument)

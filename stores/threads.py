@@ -238,8 +238,7 @@ class ThreadsFilter:
         Raises:
             BadInputError: if a list has more than `MAX_MEMBERS` members, or if nothing is between the times.
         """
-        after, before = self.after_datetime, self.before_datetime
-        check_range(after, before, "afterDatetime", "filter.before_datetime", excludes=True)
+        check_range(self.after_datetime, self.before_datetime, "filter.after_datetime", exclusive=True)
         check_count(len(self.thread_ids or ()), MAX_MEMBERS, "members", "filter.thread_ids")
 
 

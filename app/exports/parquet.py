@@ -1,7 +1,7 @@
 """Parquet exports, written in row groups, so that memory does not grow with the list.
 
-Texts, numbers and times have Parquet types. JSON is stored as text, because its type can differ between rows. A
-truncated file has no footer, and every Parquet reader rejects it.
+Texts, numbers, times and lists of texts have Parquet types. JSON is stored as text, because its type can differ between
+rows. A truncated file has no footer, and every Parquet reader rejects it.
 """
 
 import io
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from stores.database import Database
 from stores.database.driver import json_characters
-from stores.exports import CURSOR, FLOATS
+from stores.exports import CURSOR, FLOATS, TEXT_LISTS
 from stores.json import codec
 from stores.query.fields import Kind
 
@@ -42,10 +42,7 @@ async def parquet(export: "Export", database: Database, *, with_cursors: bool) -
     # Arrow's own memory pools keep up to twice as much memory as everything else takes.
     pa.set_memory_pool(pa.system_memory_pool())
     columns, sink = export.columns, _Sink()
-    fields = [
-        pa.field(name, pa.float64() if name in FLOATS else _TYPES[kind], name in columns.nullable)
-        for name, kind in columns.kinds.items()
-    ]
+    fields = [pa.field(name, _type(name, kind), name in columns.nullable) for name, kind in columns.kinds.items()]
     schema = pa.schema([*fields, *([pa.field(CURSOR, pa.string(), nullable=False)] if with_cursors else [])])
     repeating = [name for name, kind in columns.kinds.items() if kind is not Kind.JSON]
     writer = pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=repeating)
@@ -64,6 +61,12 @@ async def parquet(export: "Export", database: Database, *, with_cursors: bool) -
     writer.add_key_value_metadata({name: codec.encode(content) for name, content in export.trailer().items()})
     writer.close()
     yield sink.drain()
+
+
+def _type(name: str, kind: Kind) -> pa.DataType:
+    if name in FLOATS:
+        return pa.float64()
+    return pa.list_(pa.string()) if name in TEXT_LISTS else _TYPES[kind]
 
 
 class _Sink(io.RawIOBase):

@@ -14,6 +14,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from stores.calls.messages import Read, read_messages
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
+from stores.files.uploads import UNKNOWN
 from stores.paging import PageRequest, Row, ValueField
 from stores.refs import file_ref
 from stores.senders.message_parts import Part
@@ -47,12 +48,22 @@ class RefusalPart:
     """Explanation by the model."""
 
 
+async def _media_types(info: Info, parts: Sequence["_Media"]) -> list[str | None]:
+    unstated = [part.file_key for part in parts if part.file_key and not part.sent_media_type]
+    find = info.context.stores.files.by_keys
+    files = await info.context.loaders.load_all(find, unstated, frozenset({"content_type"})) if unstated else {}
+    detected = {key: file["content_type"] for key, file in files.items() if file and file["content_type"] != UNKNOWN}
+    return [part.sent_media_type or detected.get(part.file_key) for part in parts]
+
+
 @strawberry.type
 class _Media:
     """Content that is no text."""
 
-    media_type: str | None
-    """Media type, such as image/png; null if the sender did not state it."""
+    sent_media_type: strawberry.Private[str | None]
+    file_key: strawberry.Private[tuple[str, str] | None]
+    media_type = resolved_field(returns=str | None)(batched_resolver(_media_types))
+    """Media type, such as image/png, as sent, or else as detected from a stored file; null if unknown."""
     url: str | None
     """URL as sent, which LoomQL never fetches; null for content sent inline or by id."""
     ref: strawberry.ID | None
@@ -150,6 +161,8 @@ def part_of(part: Part, project_id: str) -> object:
     if "file" in fields:
         digest = fields.pop("file")
         fields["ref"] = digest and file_ref({"project_id": project_id, "digest": digest})
+        fields["file_key"] = digest and (project_id, digest)
+        fields["sent_media_type"] = fields.pop("media_type")
     return _PARTS[part["type"]](**fields)
 
 

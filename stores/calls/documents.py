@@ -33,6 +33,8 @@ _START_COLUMNS: Final = "start_columns"
 _END_COLUMNS: Final = "end_columns"
 """Fields with the columns of `columns.SHARED` as the start and the end give them."""
 
+_OF_START_IN_PART: Final = (*columns.SHARED, columns.SUMS_UP)
+
 START_COLUMN_FIELDS: Final = (*columns.OF_START, _START_COLUMNS)
 END_COLUMN_FIELDS: Final = (_END_COLUMNS,)
 """Fields of the normalised columns that derive from a start and from an end alone; the others follow from both."""
@@ -58,7 +60,7 @@ call's current text. The index does not know a call with neither field, so the i
 
 FIELDS_WITHOUT_EVENTS: Final = (
     *DERIVED_FIELDS,
-    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in (*columns.SHARED, columns.SUMS_UP)),
+    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in _OF_START_IN_PART),
     *SEARCH_FIELDS,
 )
 """Fields whose update alone is no event."""
@@ -140,6 +142,7 @@ def shared_columns(document: Document) -> columns.Columns:
 
 def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
     """Build the update of a start; a display name set by a rename survives unless `ends_rename`."""
+    start = dict.fromkeys(columns.OF_START) | start
     if ends_rename:
         return part_update(start, {"renamed": "$$REMOVE"})
     name = "$$REMOVE" if start["display_name"] is None else {"$literal": start["display_name"]}
@@ -173,8 +176,16 @@ def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
-OUTPUT_FIELDS: Final = ("output", "output_refs")
+_OUTPUT_REASONS: Final = f"{_END_COLUMNS}.finish_reasons"
+OUTPUT_FIELDS: Final = ("output", "output_refs", _OUTPUT_REASONS)
 """Fields of an end that one part of a call may store alone, besides the output's JSON text."""
+
+
+def with_single_columns(end: Document) -> Document:
+    """Return the fields of an end with a field for each of its columns, so that two parts of a call may give them."""
+    found = end[_END_COLUMNS] or {}
+    rest = {name: value for name, value in end.items() if name != _END_COLUMNS}
+    return rest | {f"{_END_COLUMNS}.{name}": found.get(name) for name in columns.SHARED}
 
 
 def payload_fields(name: str, value: object) -> Document:
@@ -198,6 +209,8 @@ def ranked_update(fields: Document, register: str, rank: int) -> Pipeline:
     wins = {"$gte": [rank, {"$ifNull": [f"${field}", rank]}]}
     own, *derived = part_update({**fields, field: rank})
     stored = {name: {"$cond": [wins, value, f"${name}"]} for name, value in own["$set"].items()}
+    if "display_name" in fields:
+        stored["display_name"] = {"$cond": ["$renamed", "$display_name", stored["display_name"]]}
     if "ended_at" in fields:
         stored["ended_at"] = {"$max": ["$ended_at", fields["ended_at"]]}
     return [{"$set": stored}, *derived]
@@ -257,7 +270,7 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
 
 
 def start_column_fields(call: Document, attributes: object, inputs: object, read: Attributes | None = None) -> Document:
-    """Return the stored fields of the columns that a start gives, None for those that it lacks.
+    """Return the stored fields of the columns that a start gives.
 
     Args:
         call: the fields that the start gives directly, with `op_trace_name`; its thread wins over that of attributes.
@@ -273,18 +286,14 @@ def start_column_fields(call: Document, attributes: object, inputs: object, read
         is_root=call.get("parent_id") is None,
         span_attributes=read,
     )
-    shared = {name: found[name] for name in (*columns.SHARED, columns.SUMS_UP) if name in found}
-    thread_id, turn_id = call.get("thread_id"), call.get("turn_id")
-    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and found[columns.STARTS_TURN]:
+    shared = {name: found.pop(name) for name in _OF_START_IN_PART if name in found}
+    thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), found.pop(columns.STARTS_TURN, False)
+    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and starts_turn:
         turn_id = call["id"]
-    return {
-        "thread_id": thread_id,
-        "turn_id": turn_id,
-        # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
-        "turn_of": (thread_id or None) if turn_id == call["id"] else None,
-        **{name: found.get(name) for name in columns.OF_START},
-        _START_COLUMNS: shared or None,
-    }
+    # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
+    turn_of = (thread_id or None) if turn_id == call["id"] else None
+    threads = {"thread_id": thread_id, "turn_id": turn_id, "turn_of": turn_of}
+    return {**found, **threads, _START_COLUMNS: shared or None}
 
 
 def end_column_fields(call: Document, output: object, summary: object) -> Document:

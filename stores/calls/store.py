@@ -33,6 +33,7 @@ from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.paging import Row
 from stores.query import Query
 from stores.security import audit
+from stores.senders import columns
 
 MAX_DELETED_IDS: Final = 1000
 
@@ -107,11 +108,11 @@ def _mode(write: CallWrite) -> str:
     return "start" if isinstance(write, CallStart) else "end"
 
 
-async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_stored: bool = False) -> None:
+async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_stored: bool = False) -> set[str]:
     """Store starts and ends; of each call the last ones win, or with `keeps_stored` those that are stored already.
 
     Files are stored first, so that no call refers to a missing file. New calls are inserted whole, at a third of the
-    cost of an update; existing ones are updated.
+    cost of an update; existing ones are updated. Returns the `_id`s of calls whose documents may have existed before.
     """
     calls: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
@@ -131,11 +132,12 @@ async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_
     existing = await _insert_new(
         database.calls, [documents.whole_call(call.start, call.end) for call in calls.values() if call.start]
     )
-    to_update = [call for key, call in calls.items() if key in existing or not call.start]
+    to_update = {key: call for key, call in calls.items() if key in existing or not call.start}
     if to_update:
         await database.ensure_projects_listed(project_ids, registered if keeps_stored else None)
-    updates = [update for call in to_update for update in call.updates(keeps_stored=keeps_stored)]
+    updates = [update for call in to_update.values() for update in call.updates(keeps_stored=keeps_stored)]
     await write_upserts(database.calls, updates)
+    return set(to_update)
 
 
 class RankedPart(NamedTuple):
@@ -152,12 +154,14 @@ class RankedPart(NamedTuple):
     @classmethod
     def of_start(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of a start."""
-        return cls("start", rank, part)
+        fields = dict.fromkeys(columns.OF_START) | part.fields  # the columns of another start go
+        return cls("start", rank, StoredPart(fields, part.files))
 
     @classmethod
     def of_end(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of an end without its output."""
-        fields = {name: value for name, value in part.fields.items() if name not in documents.OUTPUT_FIELDS}
+        fields = documents.with_single_columns(part.fields)
+        fields = {name: value for name, value in fields.items() if name not in documents.OUTPUT_FIELDS}
         texts = {name: text for name, text in part.fields["json"].items() if name != "output"}
         return cls("end", rank, StoredPart(fields | {"json": texts}, []))
 
@@ -165,7 +169,8 @@ class RankedPart(NamedTuple):
     def of_output(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of an end's output alone."""
         names = (*documents.KEY_FIELDS, *documents.OUTPUT_FIELDS)
-        fields = {name: part.fields.get(name) for name in names}
+        given = documents.with_single_columns(part.fields)
+        fields = {name: given[name] for name in names}
         return cls("output", rank, StoredPart(fields | {"json": {"output": part.fields["json"]["output"]}}, part.files))
 
 
@@ -404,9 +409,12 @@ class CallsStore(CallLists):
         await store_parts(self.database, await _prepare(writes))
 
     @database_write
-    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
-        """Store starts and ends in their stored form. An empty list does nothing."""
-        await store_parts(self.database, parts)
+    async def write_parts(self, parts: Sequence[StoredPart]) -> set[str]:
+        """Store starts and ends in their stored form. An empty list does nothing.
+
+        Returns the `_id`s of calls whose documents may have existed before.
+        """
+        return await store_parts(self.database, parts)
 
     @database_write
     async def write_ranked(self, parts: Sequence[RankedPart]) -> None:

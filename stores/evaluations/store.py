@@ -67,14 +67,14 @@ class RunsFilter:
         """Return the conditions on the calls of runs.
 
         Raises:
-            BadInputError: a list is too long, a member is no ref of an object, no run has a status, or nothing is
-                between the times.
+            BadInputError: a list is too long, a member is no ref of an object, no run has a status, or the bounds
+                exclude each other.
         """
-        check_range(self.started_after, self.started_before, "startedAfter", "filter.started_before", excludes=True)
         clauses = [
             *_ref_clauses("inputs.self", self.evaluation_refs, "filter.evaluation_refs"),
             *_ref_clauses("inputs.model", self.model_refs, "filter.model_refs"),
         ]
+        check_range(self.started_after, self.started_before, "filter.started_after", exclusive=True)
         bounds = {"$gt": self.started_after, "$lt": self.started_before}
         if present := {operator: bound for operator, bound in bounds.items() if bound is not None}:
             clauses.append({"started_at": present})

@@ -18,6 +18,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
+from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id
 from stores.otel.mapping import call_of
 from stores.otel.spans import CLIENT, ERROR, Attributes, Origin, Span
@@ -28,15 +29,21 @@ _MAX_MILLISECONDS: Final = 10**10
 _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
-_MAX_PROMPTS: Final = 1_000
-"""Limit on prompts of a session that are read to place the events of one request."""
-
 _ATTEMPTS: Final = 3
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
 
+_OF_EVENTS: Final = {"ranks.start": {"$exists": True}}
+"""Matches calls that events started. Others of the session, such as spans of the agent, stay as they are."""
+
 _ACCEPTED: Final = ("accept", "approved")
+_RESPONSES: Final = ("assistant_response", "api_response_body")
+"""Events that state the output of a request, which another event starts and ends."""
+
+_RANKS: Final = {"tool_decision": 0, "api_response_body": 2}
+"""Ranks of events that state less or more of a call than others, which have rank 1."""
+
 _REDACTED: Final = ("<REDACTED>", "[REDACTED]")
 _HELPERS: Final = ("generate_session_title", "prompt_suggestion", "away_summary", "tool_use_summary_generation")
 """Sources of requests whose response is not the answer to the prompt."""
@@ -220,7 +227,7 @@ def _op_name(agent_name: str) -> str:
 
 
 async def _stored_prompts(database: Database, session: _Session, first: int, last: int) -> list[Prompt]:
-    """Return the prompts of a session in a time range, and the last one before it."""
+    """Return the prompts of a session in a time range, the last one before it and the first one after it."""
     project_id, agent_name, session_id = session
     match: Document = {
         "project_id": project_id,
@@ -228,14 +235,18 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
         "visible": {"$in": [True, False]},
         "turn_of": session_id,
         "op_name": _op_name(agent_name),
+        **_OF_EVENTS,
         "id": {"$ne": derived_id(16, agent_name, session_id, "")},
     }
     fields = dict.fromkeys(("started_at", "trace_id", "id"), 1)
-    before = database.calls.find(match | {"started_at": {"$lte": first}}, fields).sort("started_at", -1).limit(1)
-    within = database.calls.find(match | {"started_at": {"$gt": first, "$lte": last}}, fields).limit(_MAX_PROMPTS)
+    cursors = (
+        database.calls.find(match | {"started_at": {"$lt": first}}, fields).sort("started_at", -1).limit(1),
+        database.calls.find(match | {"started_at": {"$gte": first, "$lte": last}}, fields),
+        database.calls.find(match | {"started_at": {"$gt": last}}, fields).sort("started_at", 1).limit(1),
+    )
     return [
         Prompt(row["started_at"], row["trace_id"], row["id"])
-        for cursor in (before, within)
+        for cursor in cursors
         for row in await cursor.to_list(None)
     ]
 
@@ -275,17 +286,21 @@ def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iter
     call = _call_of(event, prompt if event.prompt else _named(event, ""))
     if call is None and not event.is_prompt:
         return
+    if call:
+        yield from _parts_of_call(event, call, prompt, wb_user_id)
+    # The root comes last: `_end_with_calls` thus finds the call behind each end that it may overwrite.
     yield from _parts_of_root(event, prompt, wb_user_id, has_failed=bool(call and call.status_code == ERROR))
-    if call is None:
-        return
+
+
+def _parts_of_call(event: AgentEvent, call: Span, prompt: Prompt, wb_user_id: str | None) -> Iterator[RankedPart]:
     start, end = call_of(call, event.origin, wb_user_id)
     start.trace_id, start.parent_id = prompt.trace_id, prompt.call_id
-    rank = int(event.kind != "tool_decision")
-    if event.kind != "assistant_response":
+    rank = _RANKS.get(event.kind, 1)
+    if event.kind not in _RESPONSES:
         yield RankedPart.of_start(stored_part(start), rank)
     if end:
         part = stored_part(end)
-        if event.kind != "assistant_response":
+        if event.kind not in _RESPONSES:
             yield RankedPart.of_end(part, rank)
         if end.output:
             yield RankedPart.of_output(part, rank)
@@ -314,7 +329,7 @@ def _parts_of_root(
         part = stored_part(end)
         yield RankedPart.of_end(part, int(has_failed))
         if output:
-            yield RankedPart.of_output(part, event.at)
+            yield RankedPart.of_output(part, min(event.at, INT64 - 1))
 
 
 def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
@@ -329,7 +344,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
         own.pop("model", None)  # Codex names its model in every event, also of what no model does
         return _child(event, name, prompt, own, (event.started_at, event.at), f"tool {key}", failure)
-    is_request = kind in ("api_request", "api_error", "assistant_response")
+    is_request = kind in ("api_request", "api_error", *_RESPONSES)
     if agent.prompt is None:
         # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
         is_request = "input_token_count" in event.attributes or bool(event.failure and kind != "tool_decision")
@@ -342,6 +357,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         "gen_ai.provider.name": agent.provider,
         **event.attributes,
         **(_message("output", "assistant", read("response")) if kind == "assistant_response" else {}),
+        **({"output.value": read("body")} if kind == "api_response_body" and not read("body_truncated") else {}),
     }
     return _child(event, name, prompt, own, (event.started_at, event.at), f"request {key}", event.failure)
 
@@ -407,7 +423,7 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
         prompt, missing = _own_prompt(event), _named(event, "")
         others = [
             other
-            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at - 1, 1 << 62)
+            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at, prompt.at)
             if other.call_id != prompt.call_id
         ]
         before = max((other for other in others if other.at <= prompt.at), default=missing)
@@ -428,21 +444,30 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
 
 
 def _children(project_id: str, prompt: Prompt) -> Document:
-    return {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": prompt.call_id}
+    visible = {"visible": {"$in": [True, False]}}
+    return {"project_id": project_id, **visible, "parent_id": prompt.call_id, **_OF_EVENTS}
 
 
 async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *, is_missing: bool) -> None:
     """End a prompt with the last of its calls; delete one without calls that only stood for a missing prompt."""
     latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
     stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
-    rows = await calls.database.calls.aggregate(stages).to_list(None)
-    if not rows and is_missing:
-        await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
-        return
-    row = rows[0] if rows else {}
-    summary = {"status_counts": {"error": 1}} if row.get("exception") else {}
-    end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
-    await calls.write_parts([RankedPart.of_end(stored_part(end)).part])  # unlike a ranked end, it may come earlier
+    written = None
+    for _ in range(_ATTEMPTS):
+        rows = await calls.database.calls.aggregate(stages).to_list(None)
+        if rows == written:
+            return
+        if not rows and is_missing:
+            await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
+            return
+        row = rows[0] if rows else {}
+        has_failed = bool(row.get("exception"))
+        summary = {"status_counts": {"error": 1}} if has_failed else {}
+        end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
+        part = RankedPart.of_end(stored_part(end)).part
+        part.fields["ranks.end"] = int(has_failed)
+        await calls.write_parts([part])  # unlike a ranked end, it may come earlier
+        written = rows  # calls that other requests stored meanwhile need another round
 
 
 async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) -> None:

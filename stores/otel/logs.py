@@ -1,6 +1,7 @@
 """OpenTelemetry log records, independent of the encoding they arrived in, and the forms that LoomQL stores."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +10,9 @@ from typing import Any, Final, NamedTuple
 from stores import refs, times
 from stores.errors import BadInputError, StoreError
 from stores.feedback import NewFeedback
-from stores.ids import SPAN_ID_LENGTH
+from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
 from stores.input_checks import check_count
 from stores.json import AnyJson
-from stores.json.bson_copy import INT64
 from stores.otel.spans import AnyMessage, Attributes, Span
 from stores.senders.attributes import MAX_KEYS, nested
 
@@ -39,11 +39,13 @@ class LogRecord:
     Attributes:
         names: names that the record may have, the most specific ones first.
         at: its time in nanoseconds since the epoch.
-        span_id: the span it refers to, in hexadecimal; empty without one.
+        trace_id: the trace that it refers to, in hexadecimal; empty without one.
+        span_id: the span that it refers to, in hexadecimal; empty without one.
     """
 
     names: tuple[str, ...]
     at: int
+    trace_id: str
     span_id: str
     body: AnyJson
     attributes: Attributes
@@ -63,7 +65,8 @@ def log_of(
     names = attributes.get("event.name"), message.event_name, body
     return LogRecord(
         names=tuple(name for name in names if isinstance(name, str) and name),
-        at=min(message.time_unix_nano or _stated_time(attributes) or message.observed_time_unix_nano, INT64 - 1),
+        at=message.time_unix_nano or _stated_time(attributes) or message.observed_time_unix_nano,
+        trace_id=hex_of(message.trace_id),
         span_id=hex_of(message.span_id),
         body=body,
         attributes=attributes,
@@ -80,7 +83,8 @@ def _stated_time(attributes: Attributes) -> int:
 
 def derived_id(length: int, *parts: object) -> str:
     """Return hexadecimal digits that are equal for equal parts."""
-    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:length]
+    # JSON keeps the parts apart, whatever characters a sender puts into them.
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:length]
 
 
 def feedback_of_record(record: LogRecord, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
@@ -178,12 +182,18 @@ def _object_in(holder: object, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def span_of_event(span_id: str, name: str) -> str:
-    """Return the id of the span that an event refers to.
+def span_of_event(span_id: str, name: str, trace_id: str | None = None) -> str:
+    """Return the id of the span that an event refers to; with a `trace_id`, it must be one too.
 
     Raises:
         BadInputError: it refers to none.
     """
-    if len(span_id) != SPAN_ID_LENGTH or not span_id.strip("0"):
-        raise BadInputError(f"{name} refers to no span; emit it while its span is current, so that it has a span_id")
+    if not _is_id(span_id, SPAN_ID_LENGTH) or not (trace_id is None or _is_id(trace_id, TRACE_ID_LENGTH)):
+        raise BadInputError(
+            f"{name} refers to no span; emit it while its span is current, so that it has a trace_id and a span_id"
+        )
     return span_id
+
+
+def _is_id(text: str, length: int) -> bool:
+    return len(text) == length and bool(text.strip("0"))

@@ -1,7 +1,8 @@
 """Log records with messages of a span, which its call keeps beside its own fields.
 
-If the span itself has no inputs or no output, those of the records become its inputs or output. The records stay, so
-the order and number of spans and records do not matter.
+If the span itself has no inputs or no output, those of the records become its inputs or output, and the columns of the
+call follow. The records stay, so the order and number of spans and records do not matter. A record changes only a call
+of the trace that it names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,15 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from stores.calls import CallsStore
-from stores.calls.documents import Document, StoredPart, key_fields, part_update, payload_fields
+from stores.calls.documents import (
+    Document,
+    StoredPart,
+    end_column_fields,
+    key_fields,
+    part_update,
+    payload_fields,
+    start_column_fields,
+)
 from stores.calls.store import upsert, write_upserts
 from stores.database.content_store import batches
 from stores.database.error_translation import translate_driver_errors
@@ -19,6 +28,7 @@ from stores.digests import text_digest
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.ids import group_by_project
 from stores.json import AnyJson, codec
+from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id, span_of_event
 from stores.otel.mapping import payload_of_events
 from stores.senders.attributes import EVENT_ATTRIBUTES, EVENT_MESSAGES, nested
@@ -26,7 +36,12 @@ from stores.senders.attributes import EVENT_ATTRIBUTES, EVENT_MESSAGES, nested
 _MESSAGES: Final = frozenset(name for events in EVENT_MESSAGES.values() for name in events)
 _NAMES: Final = _MESSAGES.union(*EVENT_ATTRIBUTES.values())
 _EMPTY: Final = ("{}", "null")
-_SIDES: Final = ("inputs", "output")
+_SIDES: Final = {
+    "inputs": ("attributes", ("op_trace_name", "started_at", "parent_id", "thread_id", "turn_id")),
+    "output": ("summary", ("exception", "usage", "usage_scope")),
+}
+"""By the side of a call, the other text and the fields from which its columns derive."""
+
 _ATTEMPTS: Final = 10
 _BATCH: Final = 100
 
@@ -53,7 +68,7 @@ def event_of(record: LogRecord, project_id: str) -> SpanEvent | None:
     name = next((name for name in record.names if name in _NAMES), None)
     if name is None:
         return None
-    span_id = span_of_event(record.span_id, name)
+    span_id = span_of_event(record.span_id, name, record.trace_id)
     if isinstance(record.body, dict):
         value = record.body if name in _MESSAGES else nested(record.attributes) | record.body
     else:
@@ -61,8 +76,8 @@ def event_of(record: LogRecord, project_id: str) -> SpanEvent | None:
         if record.body not in (None, name):
             value["content"] = record.body
     text = codec.encode(value)
-    stored = {"at": record.at, "name": name, "text": text}
-    return SpanEvent(project_id, span_id, derived_id(16, record.at, name, text), stored)
+    stored = {"at": min(record.at, INT64 - 1), "name": name, "text": text, "trace_id": record.trace_id}
+    return SpanEvent(project_id, span_id, derived_id(16, record.at, name, text, record.trace_id), stored)
 
 
 async def write(calls: CallsStore, events: Sequence[SpanEvent]) -> list[StoreError | None]:
@@ -107,7 +122,10 @@ async def _stored_keys(
 
 
 async def add_to_calls(calls: CallsStore, parts: Iterable[StoredPart]) -> None:
-    """Add the stored records to calls of which the spans have just been stored without inputs or output."""
+    """Add the stored records to calls of which the spans have just been stored without inputs or output.
+
+    A call that did not exist before has none: the request that stores a record later adds it itself.
+    """
     keys = {
         (part.fields["project_id"], part.fields["id"])
         for part in parts
@@ -134,29 +152,41 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
         "logged": {"$exists": True},
         "visible": True,
     }
-    fields = dict.fromkeys(("project_id", "id", "logged", "merged", *(f"json.{side}" for side in _SIDES)), 1)
+    texts = (f"json.{text}" for side, (other, _) in _SIDES.items() for text in (side, other))
+    sources = (name for _, names in _SIDES.values() for name in names)
+    fields = dict.fromkeys(("project_id", "id", "trace_id", "logged", "merged", *texts, *sources), 1)
     changed = []
     async for call in calls.database.calls.find(match, fields):
         key = key_fields(call["project_id"], call["id"])
-        for side in _SIDES:
+        events = [event for event in call["logged"].values() if event["trace_id"] == call["trace_id"]]
+        for side, (other, names) in _SIDES.items():
             text, merged = call["json"].get(side), call.get("merged", {}).get(side)
             if text is None or (text not in _EMPTY and text_digest(text) != merged):
                 continue  # not ended yet, or the span has its own
-            value = _payload(call["logged"].values(), side)
+            value = _payload(events, side)
             new = payload_fields(side, value) if value else None
             if new is None or new["json"][side] == text:
                 continue
-            new[f"merged.{side}"] = text_digest(new["json"][side])
+            new |= {f"merged.{side}": text_digest(new["json"][side]), **_columns(call, side, value)}
+            # The columns derive from what was read, so that it must not change until the update.
+            unchanged = {f"json.{text}": call["json"].get(text) for text in (side, other)}
+            unchanged |= {name: call.get(name) for name in names}
             if due := calls.database.search_marks([call["project_id"]]).get(call["project_id"]):
                 new["search_due"] = due
             try:
                 with translate_driver_errors():
-                    found = await calls.database.calls.update_one(key | {f"json.{side}": text}, part_update(new))
+                    found = await calls.database.calls.update_one(key | unchanged, part_update(new))
             except PayloadTooLargeError:
                 continue  # the span fills its document, so that the records stay beside it
             if not found.matched_count:
                 changed.append(key)
     return changed
+
+
+def _columns(call: Document, side: str, value: AnyJson) -> Document:
+    """Return the fields of the columns that follow from the new inputs or output of a call."""
+    other = codec.loads(call["json"].get(_SIDES[side][0], "null").encode())
+    return start_column_fields(call, other, value) if side == "inputs" else end_column_fields(call, value, other)
 
 
 def _payload(logged: Iterable[Document], side: str) -> AnyJson:

@@ -1,7 +1,7 @@
 """Store of OpenTelemetry spans and logs, which become calls and feedback."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -10,8 +10,8 @@ from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
 from stores.database.error_translation import translate_driver_errors
-from stores.errors import BadInputError, ForbiddenError, StoreError
-from stores.feedback import FeedbackStore, NewFeedback
+from stores.errors import BadInputError, ForbiddenError, IdTakenError, PayloadTooLargeError, StoreError
+from stores.feedback import MAX_BATCH, FeedbackStore, NewFeedback
 from stores.input_checks import MAX_NAME, check_length
 from stores.otel import agents, logs, otlp_json, protobuf, span_events
 from stores.otel.agents import AgentEvent
@@ -163,8 +163,8 @@ class OtelStore:
     async def _write(self, records: list[_Record], wb_user_id: str | None, exported: Exported) -> None:
         rejected = 0
         if parts := [part for record in records for part in record.parts]:
-            await self._calls.write_parts(parts)
-            await span_events.add_to_calls(self._calls, parts)
+            existing = await self._calls.write_parts(parts)
+            await span_events.add_to_calls(self._calls, (part for part in parts if part.fields["_id"] in existing))
         if events := [record for record in records if record.agent_event]:
             with translate_driver_errors():
                 errors = await agents.write(
@@ -177,9 +177,30 @@ class OtelStore:
                     self._calls, [record.span_event for record in messages if record.span_event]
                 )
             rejected += _reject(exported, messages, errors)
-        if feedback := [new for record in records for new in record.feedback]:
-            await self._feedback.create(feedback)
+        if annotated := [record for record in records if record.feedback]:
+            errors = await self._create_feedback(annotated)
+            # Of a span, feedback that cannot be stored stays a mere part.
+            errors = [None if record.parts else error for record, error in zip(annotated, errors, strict=True)]
+            rejected += _reject(exported, annotated, errors)
         exported.stored += len(records) - rejected
+
+    async def _create_feedback(self, records: Sequence[_Record]) -> list[StoreError | None]:
+        """Store the feedback of records; return the error of each record of which some is not stored."""
+        errors: list[StoreError | None] = [None] * len(records)
+        owners = [position for position, record in enumerate(records) for _ in record.feedback]
+        feedback = [new for record in records for new in record.feedback]
+        step, at = MAX_BATCH, 0
+        while at < len(feedback):
+            try:
+                await self._feedback.create(feedback[at : at + step])
+            except (BadInputError, PayloadTooLargeError, IdTakenError) as error:
+                if step > 1:
+                    step = max(step // 10, 1)  # until the invalid one is alone
+                    continue
+                errors[owners[at]] = error.relative_to("batch.0")
+            at += step
+            step = min(step * 10, MAX_BATCH)
+        return errors
 
 
 def _reject(exported: Exported, records: Iterable[_Record], errors: Iterable[StoreError | None]) -> int:

@@ -48,19 +48,13 @@ PARTS: Final = _roles("parts")
 OTHER_USAGE: Final = _roles("other_usage")
 """Langfuse's whole usage object, and costs in US dollars that the sender states."""
 
-
-def column_role(column: str) -> str:
-    """Return the role of the attributes that name a column of the call."""
-    return f"column.{column}"
-
+ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE
+"""Keys of every role."""
 
 _COLUMN_KEYS: Final = {
-    column_role(column): tuple(rule[0].partition(MEMBERS)[0] for rule in rules["attributes"])
+    column: tuple(rule[0].partition(MEMBERS)[0] for rule in rules["attributes"])
     for column, rules in COLUMN_RULES.items()
 }
-
-ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE | _COLUMN_KEYS
-"""Keys of every role."""
 
 EVENT_ATTRIBUTES: Final[dict[str, dict[str, str]]] = _TABLES["event_attributes"]
 """By role, events with an attribute for it, and the attribute's key."""
@@ -134,18 +128,23 @@ class Layout:
 
     Attributes:
         found: by role in `conventions.ROLES` the keys present, in order of precedence.
+        columns: the columns of the call that some key may give, each with these keys, in order of precedence.
         json_at: positions of values that may be quoted JSON strings.
     """
 
     root: tuple[tuple[str, Any], ...]
     found: dict[str, list[Candidate]]
     json_at: tuple[int, ...]
+    columns: tuple[tuple[str, list[Candidate]], ...]
 
 
 STORED_LAYOUT: Final = Layout(
     root=(),
     found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in ROLES.items()},
     json_at=(),
+    columns=tuple(
+        (column, [Candidate(key, 0, tuple(key.split("."))) for key in keys]) for column, keys in _COLUMN_KEYS.items()
+    ),
 )
 """Layout of a span's attributes as stored in a call: a single nested value."""
 
@@ -212,6 +211,9 @@ def _compute_layout(keys: tuple[str, ...]) -> Layout:
         root=_frozen(tree),
         found={role: found for role, names in ROLES.items() if (found := list(_candidates(tree, names)))},
         json_at=tuple(at for at, key in enumerate(keys) if key.startswith(JSON_PREFIXES)),
+        columns=tuple(
+            (column, found) for column, names in _COLUMN_KEYS.items() if (found := list(_candidates(tree, names)))
+        ),
     )
 
 

@@ -8,7 +8,7 @@ next source applies. Nothing here rejects a call.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fnmatch import translate
 from functools import lru_cache, partial
@@ -18,8 +18,8 @@ from typing import Any, Final
 from stores import times
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
-from stores.json import AnyJson, codec
-from stores.senders.attributes import COLUMN_RULES, MEMBERS, STORED_LAYOUT, Attributes, column_role, layout_of
+from stores.json import codec
+from stores.senders.attributes import COLUMN_RULES, MEMBERS, ROLES, STORED_LAYOUT, Attributes, layout_of
 from stores.usage.entries import OWN, SUM
 
 Columns = dict[str, Any]
@@ -55,10 +55,16 @@ MAX_TEXT: Final = 256
 MAX_TAGS: Final = 100
 """Tags of one call; further tags are left out."""
 
-_MAX_MEMBERS: Final = 1_000
+MAX_MEMBERS: Final = 1_000
 """Members of a list that are read."""
 
-_MAX_MS: Final = 1e12
+MAX_MS: Final = 1e12
+"""Milliseconds from here on are ignored."""
+
+TEXT_LIMITS: Final = {"user_id": MAX_NAME, "thread_id": MAX_NAME}
+"""Characters of a text by column, if not `MAX_TEXT`."""
+
+_MAX_NUMBER: Final = 1e100
 _MAX_JSON: Final = 262_144
 _MAX_DIGITS: Final = 24
 _MAX_TIME: Final = 40
@@ -89,7 +95,8 @@ _EXCEPTION_NAME: Final = re.compile(
     r"(?=:|\s*$|\n)"
 )
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:(?! +File )[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+"""The name after the last frame. A match ends before the next frame, so that the search is linear."""
 _TYPE_NAME: Final = re.compile(r"(?:<class ')?(?:[\w$]+\.)+([A-Z][\w$]*)(?:'>)?")
 """A class with its module, also as Python prints it."""
 _UNKNOWN_ERROR: Final = "_OTHER"
@@ -97,7 +104,8 @@ _UNKNOWN_ERROR: Final = "_OTHER"
 _Convert = Callable[[Any], Any]
 """Returns the usable form of a value; None if it has none."""
 
-_Path = tuple[str, ...]
+_Get = Callable[[Any], Any]
+"""Returns the value at a path, or a list of values if the path leads through a list; None if there is none."""
 
 
 def columns_of_start(
@@ -120,26 +128,17 @@ def columns_of_start(
         span_attributes: the span's attributes, if they are laid out already.
     """
     columns: Columns = {}
-    if not isinstance(attributes, dict):
-        attributes = {}
-    span = attributes.get("otel_span") if attributes else None
+    attributes = attributes if isinstance(attributes, dict) else {}
+    span = attributes.get("otel_span")
     if isinstance(span, dict) and isinstance(stored := span.get("attributes"), dict):
-        read: Attributes | None = span_attributes or Attributes(STORED_LAYOUT, [stored])
-    else:
-        span, read = None, _known(attributes)
-    if read:
+        read = span_attributes or Attributes(STORED_LAYOUT, [stored])
         _add_attributes(columns, read, started_at, is_root=is_root)
-    if span:
         _add_span(columns, span, started_at)
     else:
-        kind, provider = _of_op(op_name)
-        if kind and columns.get("kind", "llm") == "llm":  # Weave marks embeddings as models too
-            columns["kind"] = kind
-        if provider:
-            columns.setdefault("provider", provider)
-        if "kind" not in columns and _source(attributes) == _SUMMING_SOURCE:
-            columns[SUMS_UP] = True
-    if isinstance(inputs, dict) and columns.get("kind") in _MODEL_KINDS:
+        if known := _known(attributes):
+            _add_attributes(columns, known, started_at, is_root=is_root)
+        _add_op(columns, op_name, attributes.get("weave"))
+    if columns.get("kind") in _MODEL_KINDS and isinstance(inputs, dict):
         _add_paths(columns, _INPUTS, inputs)
     return columns
 
@@ -154,7 +153,7 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         usage: the stored fields of the call's usage, `usage` and `usage_scope`.
     """
     columns: Columns = {}
-    if (entries := usage.get("usage")) and (scope := usage["usage_scope"]) != SUM:
+    if (entries := usage.get("usage")) and (scope := usage.get("usage_scope")) != SUM:
         if len(entries) == 1 and (name := entries[0]["model"]) != _UNNAMED and (name := _text(name)):
             columns["model"] = name
         if scope == OWN:
@@ -164,15 +163,15 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         # The output of a span is under the key of its attribute, such as `output.value`.
         ((key, value),) = payload.items()
         payload = value if "." in key else payload
+    if isinstance(payload, list):
+        payload = {MEMBERS: payload}
     if isinstance(payload, dict):
         _add_paths(columns, _OUTPUT, payload)
         if "model" not in columns and not _RESPONSE_MARKS.isdisjoint(payload):
             _add_paths(columns, _OUTPUT_MODEL, payload)
-    elif isinstance(payload, list):
-        _add_paths(columns, _OUTPUT_LIST, payload)
     if exception and (name := error_type_of(exception)):
         columns["error_type"] = name
-    if isinstance(summary, dict):
+    if isinstance(summary, dict) and not _SUMMARY_KEYS.isdisjoint(summary):
         _add_paths(columns, _SUMMARY, summary)
     return columns
 
@@ -184,6 +183,12 @@ def merged(of_start: Columns, of_end: Columns) -> Columns:
     found = {**of_end, **of_start, **{name: of_end[name] for name in END_WINS if name in of_end}}
     found.pop(SUMS_UP, None)
     return found
+
+
+def spelling(column: str, text: str) -> str:
+    """Return a text in the spelling that a column has for it; unchanged if the column has one spelling of each text."""
+    convert = _SPELLINGS.get(column)
+    return (convert and convert(text)) or text
 
 
 def error_type_of(exception: str) -> str | None:
@@ -205,16 +210,22 @@ def error_type_of(exception: str) -> str | None:
     return _error_name(found[1]) if found else None
 
 
+def _known(attributes: dict[str, Any]) -> Attributes | None:
+    """Lay out the attributes that a rule names; None if there are none, as for most calls."""
+    keys = [key for key in attributes if key in _PREFIXES]
+    return Attributes(layout_of(tuple(keys)), [attributes[key] for key in keys]) if keys else None
+
+
 def _add_attributes(columns: Columns, read: Attributes, started_at: int, *, is_root: bool) -> None:
-    found = read.layout.found
-    for column, role, paths in _ATTRIBUTES:
-        for candidate in found.get(role, ()):
+    for column, candidates in read.layout.columns:
+        conversions = _ATTRIBUTES[column]
+        for candidate in candidates:
             value = candidate.value(read.values)
             if value is None:
                 continue
-            rest, convert, is_time = paths[candidate.key]
-            if rest:
-                value = _at(value, rest)
+            get, convert, is_time = conversions[candidate.key]
+            if get:
+                value = get(value)
             value = _since(value, started_at) if is_time else convert(value)
             if value is not None:
                 columns[column] = value
@@ -223,20 +234,34 @@ def _add_attributes(columns: Columns, read: Attributes, started_at: int, *, is_r
                 break
 
 
+def _add_op(columns: Columns, op_name: str, sent: object) -> None:
+    """Add columns by the attributes of Weave's client and by the op, which may belong to an integration of Weave."""
+    weave = sent if isinstance(sent, dict) else {}
+    if "kind" not in columns and (kind := _CONVERT["kind"](weave.get("kind"))):
+        columns["kind"] = kind
+    kind, provider = _of_op(op_name)
+    if kind and columns.get("kind", "llm") == "llm":  # Weave marks embeddings as models too
+        columns["kind"] = kind
+    if provider:
+        columns.setdefault("provider", provider)
+    if "kind" not in columns and weave.get("source") == _SUMMING_SOURCE:
+        columns[SUMS_UP] = True
+
+
 def _add_span(columns: Columns, span: dict[str, Any], started_at: int) -> None:
     """Add columns that a span states outside of its attributes."""
     resource = span.get("resource")
     stored = resource.get("attributes") if isinstance(resource, dict) else None
-    if stored:
+    if isinstance(stored, dict):
         _add_paths(columns, _RESOURCE, stored)
     events = span.get("events")
     if not isinstance(events, list) or not events:
         return
-    named = [event for event in events if isinstance(event, dict) and event.get("name") in _EVENTS]
+    named = [event for event in events if isinstance(event, dict) and str(event.get("name")) in _EVENTS]
     status = span.get("status")
     if "error_type" not in columns and isinstance(status, dict) and status.get("code") == "ERROR":
         recorded = [event for event in named if event["name"] == _EXCEPTION]
-        if recorded and (name := _error_name(_at(recorded[-1], ("attributes", "exception", "type")))):
+        if recorded and (name := _error_name(_EXCEPTION_TYPE(recorded[-1]))):
             columns["error_type"] = name
     if "time_to_first_token_ms" not in columns:
         for event in named:
@@ -246,46 +271,17 @@ def _add_span(columns: Columns, span: dict[str, Any], started_at: int) -> None:
                 break
 
 
-def _add_paths(columns: Columns, rules: "_PathRules", payload: object) -> None:
+def _add_paths(columns: Columns, rules: "_PathRules", payload: dict[str, Any]) -> None:
     for column, paths in rules:
         if column in columns:
             continue
-        for steps, convert in paths:
-            if (value := _at(payload, steps)) is not None and (value := convert(value)) is not None:
+        for first, get, convert in paths:
+            value = payload.get(first)
+            if value is not None and get:
+                value = get(value)
+            if value is not None and (value := convert(value)) is not None:
                 columns[column] = value
                 break
-
-
-def _at(value: AnyJson, steps: _Path) -> AnyJson:
-    """Return the value at a path, or a list of values if a step stands for the members of a list; None if missing."""
-    for position, step in enumerate(steps):
-        if isinstance(value, dict):
-            if step == MEMBERS:
-                # Members under the keys 0, 1, ... are those of a list in the attributes of a stored span.
-                value = [*value.values()]
-            elif (value := value.get(step)) is None:
-                return None
-            else:
-                continue
-        if step != MEMBERS or not isinstance(value, list):
-            return None
-        found: list[Any] = []
-        for member in islice(value, _MAX_MEMBERS):
-            inner = _at(member, steps[position + 1 :])
-            found.extend(inner if isinstance(inner, list) else () if inner is None else (inner,))
-        return found or None
-    return value
-
-
-def _known(attributes: dict[str, Any]) -> Attributes | None:
-    """Lay out the attributes that a rule names; None if there are none, as for most calls."""
-    keys = [key for key in attributes if key in _PREFIXES]
-    return Attributes(layout_of(tuple(keys)), [attributes[key] for key in keys]) if keys else None
-
-
-def _source(attributes: dict[str, Any]) -> object:
-    weave = attributes.get("weave")
-    return weave.get("source") if isinstance(weave, dict) else None
 
 
 @lru_cache(4_096)  # programs call few distinct ops
@@ -299,9 +295,18 @@ def _of_op(op_name: str) -> tuple[str, str]:
 
 def _text(value: object, limit: int = MAX_TEXT) -> str | None:
     """Return a text that is not blank, or a number as text; None if it is too long: a cut text would be another one."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_MS:
-        value = str(value)
-    return value if isinstance(value, str) and len(value) <= limit and not value.isspace() and value else None
+    if isinstance(value, str):
+        return value if 0 < len(value) <= limit and not value.isspace() else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER:
+        return str(value)
+    return None
+
+
+def _listed(value: object) -> object:
+    """Return the list that a stored span has as an object with the keys 0, 1, ...; any other value unchanged."""
+    if isinstance(value, dict) and value and all(str(index) in value for index in range(len(value))):
+        return [value[str(index)] for index in range(len(value))]
+    return value
 
 
 def _word(words: dict[str, str], value: object) -> str | None:
@@ -327,14 +332,26 @@ def _provider_of(text: str) -> str:
 
 
 def _tags(value: object) -> list[str] | None:
-    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`."""
+    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`.
+
+    Only a text that is the whole value is split at commas or read as JSON; a member of a list is one tag.
+    """
     if isinstance(value, str):
-        value = [tag.strip() for tag in value.split(",", _MAX_MEMBERS)]
+        value = _json_list(value) or [tag.strip() for tag in value.split(",", MAX_MEMBERS)]
+    value = _listed(value)
     if isinstance(value, dict):
-        value = [f"{key}:{text}" for key, member in islice(value.items(), _MAX_MEMBERS) if (text := _tag(member))]
+        value = [f"{key}:{text}" for key, member in islice(value.items(), MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]
-    tags = dict.fromkeys(tag for member in islice(members, _MAX_MEMBERS) if (tag := _tag(member)))
+    tags = dict.fromkeys(tag for member in islice(members, MAX_MEMBERS) if (tag := _tag(member)))
     return [*islice(tags, MAX_TAGS)] or None
+
+
+def _json_list(text: str) -> list[Any] | None:
+    if text.startswith("[") and len(text) <= _MAX_JSON:
+        with suppress(StoreError, UnicodeEncodeError):
+            value = codec.loads(text.encode())
+            return value if isinstance(value, list) else None
+    return None
 
 
 def _tag(value: object) -> str | None:
@@ -342,8 +359,13 @@ def _tag(value: object) -> str | None:
 
 
 def _reasons(value: object) -> list[str] | None:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return [reason] if (reason := _reason(value)) else None
+    value = _listed(value)
     members = value if isinstance(value, list) else [value]
-    reasons = dict.fromkeys(reason for member in islice(members, _MAX_MEMBERS) if (reason := _reason(member)))
+    reasons = dict.fromkeys(reason for member in islice(members, MAX_MEMBERS) if (reason := _reason(member)))
     return [*islice(reasons, MAX_TAGS)] or None
 
 
@@ -374,8 +396,8 @@ def _milliseconds(unit: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if unit == "seconds" or (unit == "mixed" and isinstance(value, float)):
-        value = value * 1000 if abs(value) < _MAX_MS else _MAX_MS
-    return round(float(value), 3) if 0 <= value < _MAX_MS else None
+        value = value * 1000 if abs(value) < MAX_MS else MAX_MS
+    return round(float(value), 3) if 0 <= value < MAX_MS else None
 
 
 def _since(value: object, started_at: int) -> float | None:
@@ -389,24 +411,53 @@ def _since(value: object, started_at: int) -> float | None:
 
 
 _CONVERT: Final[dict[str, _Convert]] = {
+    **{column: partial(_text, limit=limit) for column, limit in TEXT_LIMITS.items()},
     "kind": partial(_word, {word: kind for kind, words in COLUMN_RULES["kind"]["words"].items() for word in words}),
     "provider": _provider,
-    "user_id": partial(_text, limit=MAX_NAME),
-    "thread_id": partial(_text, limit=MAX_NAME),
     "tags": _tags,
     "error_type": _error_name,
     "finish_reasons": _reasons,
 }
 """Conversions by column; others are texts."""
 
+_SPELLINGS: Final[dict[str, _Convert]] = {
+    "provider": _provider,
+    "error_type": _error_name,
+    "finish_reasons": _reason,
+}
+"""Conversions of single texts, by columns with one spelling for several texts."""
 
-def _steps(path: str) -> _Path:
-    return tuple(step for name in path.split(".") for step in _members(name))
+
+def _steps(path: str) -> list[str]:
+    return path.replace(MEMBERS, f".{MEMBERS}").strip(".").split(".") if path else []
 
 
-def _members(name: str) -> Iterable[str]:
-    plain = name.rstrip(MEMBERS)
-    return [*([plain] if plain else []), *[MEMBERS] * name.count(MEMBERS)]
+def _getter(steps: Sequence[str]) -> _Get | None:
+    """Compile a path, which is much faster than to follow it step by step; None for an empty one."""
+    if not steps:
+        return None
+    first, inner = steps[0], _getter(steps[1:])
+    if first == MEMBERS:
+        return partial(_members, inner)
+    if inner is None:
+        return lambda value: value.get(first) if isinstance(value, dict) else None
+    return lambda value: inner(value.get(first)) if isinstance(value, dict) else None
+
+
+def _members(inner: _Get | None, value: object) -> list[Any] | None:
+    if isinstance(value, dict):
+        # Members under the keys 0, 1, ... are those of a list in the attributes of a stored span.
+        value = [*value.values()]
+    if not isinstance(value, list):
+        return None
+    found: list[Any] = []
+    for member in value if len(value) <= MAX_MEMBERS else value[:MAX_MEMBERS]:
+        each = inner(member) if inner else member
+        if isinstance(each, list):
+            found += each
+        elif each is not None:
+            found.append(each)
+    return found
 
 
 def _convert(column: str, rule: list[str]) -> _Convert:
@@ -414,47 +465,42 @@ def _convert(column: str, rule: list[str]) -> _Convert:
     return partial(_milliseconds, *unit) if unit else _CONVERT.get(column, _text)
 
 
-_PathRules = tuple[tuple[str, tuple[tuple[_Path, _Convert], ...]], ...]
+_PathRules = tuple[tuple[str, tuple[tuple[str, _Get | None, _Convert], ...]], ...]
 
 
 def _path_rules(source: str) -> _PathRules:
-    """Return the paths of a source in the order of precedence, by column."""
+    """Return the paths of a source by column, in order of precedence: first step, getter of the rest, conversion."""
     return tuple(
-        (column, tuple((_steps(rule[0]), _convert(column, rule)) for rule in rules[source]))
+        (column, tuple(_path_rule(column, rule) for rule in rules[source]))
         for column, rules in COLUMN_RULES.items()
         if source in rules
     )
 
 
-_ATTRIBUTES: Final = tuple(
-    (
-        column,
-        column_role(column),
-        {
-            key.partition(MEMBERS)[0]: (
-                _steps(key)[key.partition(MEMBERS)[0].count(".") + 1 :],
-                _convert(column, rule),
-                "time" in rule[2:],
-            )
-            for rule in rules["attributes"]
-            if (key := rule[0])
-        },
-    )
-    for column, rules in COLUMN_RULES.items()
-)
+def _path_rule(column: str, rule: list[str]) -> tuple[str, _Get | None, _Convert]:
+    steps = _steps(rule[0])
+    # A payload that is a list is read as the only member of an object.
+    return steps[0], _getter(steps if steps[0] == MEMBERS else steps[1:]), _convert(column, rule)
+
+
+def _conversion(column: str, rule: list[str]) -> tuple[str, tuple[_Get | None, _Convert, bool]]:
+    """Return an attribute, the getter inside its value, the conversion, and whether the value is a time."""
+    key, *rest = rule[0].partition(MEMBERS)
+    return key, (_getter(_steps("".join(rest))), _convert(column, rule), "time" in rule[2:])
+
+
+_ATTRIBUTES: Final = {
+    column: dict(_conversion(column, rule) for rule in rules["attributes"]) for column, rules in COLUMN_RULES.items()
+}
 _INPUTS: Final = _path_rules("inputs")
 _RESOURCE: Final = _path_rules("resource")
 _SUMMARY: Final = _path_rules("summary")
+_SUMMARY_KEYS: Final = frozenset(first for _, paths in _SUMMARY for first, _, _ in paths)
+_OUTPUT: Final = tuple(rule for rule in _path_rules("output") if rule[0] != "model")
 _OUTPUT_MODEL: Final = tuple(rule for rule in _path_rules("output") if rule[0] == "model")
-_OUTPUT_ALL: Final = tuple(rule for rule in _path_rules("output") if rule[0] != "model")
-_OUTPUT: Final = tuple(
-    (column, tuple(path for path in paths if path[0][0] != MEMBERS)) for column, paths in _OUTPUT_ALL
-)
-_OUTPUT_LIST: Final = tuple(
-    (column, tuple(path for path in paths if path[0][0] == MEMBERS)) for column, paths in _OUTPUT_ALL
-)
 
 _EXCEPTION: Final = "exception"
+_EXCEPTION_TYPE: Final = _getter(("attributes", "exception", "type")) or (lambda _event: None)
 _EVENTS: Final = frozenset({_EXCEPTION, *(rule[0] for rule in COLUMN_RULES["time_to_first_token_ms"]["events"])})
 _OWN_TURNS: Final = frozenset(COLUMN_RULES["thread_id"]["own_turns"])
 _OPS: Final = [
@@ -464,9 +510,12 @@ _PROVIDERS: Final = {word: name for name, words in COLUMN_RULES["provider"]["wor
 _REASONS: Final = {word: name for name, words in COLUMN_RULES["finish_reasons"]["words"].items() for word in words}
 _PREFIXES: Final = frozenset(
     ".".join(steps[:length])
-    for _, _, paths in _ATTRIBUTES
-    for key in (*paths, "wandb.is_turn")
+    for conversions in _ATTRIBUTES.values()
+    for key in (*conversions, *ROLES["turn"])
+    if key != "weave.kind"
     for steps in [key.split(".")]
     for length in range(1, len(steps) + 1)
-)
-"""Keys of attributes that contain an attribute of the rules, or a part of its path."""
+) - {"weave"}
+"""Keys of attributes that contain an attribute of the rules or a part of its path, except those of Weave's own client,
+which most calls have.
+"""

@@ -41,6 +41,7 @@ from stores.security.access import Role
 from stores.tables.documents import INDEXED_ROW_FIELDS, ROW_FIELDS
 from stores.threads import THREAD_FIELDS
 from stores.trace_lists import TRACE_FIELDS
+from tests.docs.column_rules import column_rules
 from tests.docs.error_codes import error_codes
 from tests.docs.limits import limits
 from tests.docs.usage_rules import sender_rules
@@ -258,6 +259,7 @@ def indexes() -> str:
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "collections": collections,
+    "column_rules": column_rules,
     "commands": commands,
     "conversions": conversions,
     "error_codes": error_codes,

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from app.cli import main
 from app.commands.exports import SUFFIX, ExportClient, ExportError, run_export
+from stores.exports import CALL_COLUMNS
 from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id
 
@@ -41,7 +42,7 @@ def test_export_command_writes_a_complete_file(
     assert code == 0
     assert capsys.readouterr().out == f"Exported {COUNT + 1:,} calls of {PROJECT} to {file}.\n"
     assert [row["id"] for row in rows] == [call_id(number) for number in reversed(range(COUNT + 1))]
-    assert list(rows[0])[-1] == "total_cost"
+    assert tuple(rows[0]) == CALL_COLUMNS.names
     assert (last["loomql_export"]["count"], last["loomql_export"]["complete"]) == (COUNT + 1, True)
     assert files_in(tmp_path) == [file]
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.exported_project import COUNT, EMPTY
+from tests.app.exported_project import COUNT, EMPTY, NORMALISED
 from tests.stores.calls.builders import PROJECT, call_id, trace_id
 from tests.waiting import until
 
@@ -56,7 +56,7 @@ async def test_exported_call_has_the_documented_form(client: httpx.AsyncClient) 
         "started_at": "2026-01-31T12:00:00.000000Z",
         "ended_at": "2026-01-31T12:00:00.500000Z",
         "exception": None,
-        "attributes": {},
+        "attributes": NORMALISED,
         "inputs": {"big": 10**30, "a.b": None, "text": 'quo"te\n'},
         "output": [1, "1", None, 1.5],
         "summary": {
@@ -74,9 +74,20 @@ async def test_exported_call_has_the_documented_form(client: httpx.AsyncClient) 
         "completion_tokens": 0,
         "total_tokens": 0,
         "total_cost": None,
+        "kind": "llm",
+        "model": "m",
+        "provider": "openai",
+        "user_id": "ada",
+        "tags": ["a", "b"],
+        "environment": "test",
+        "release": "1.2",
+        "error_type": None,
+        "time_to_first_token_ms": 120.5,
+        "finish_reasons": ["stop"],
     }
     assert (second["started_at"], second["ended_at"]) == ("2026-01-31T12:00:01.000001Z", "2026-01-31T12:00:03.000123Z")
     assert (second["exception"], second["summary"]["weave"]["status"]) == ("ValueError: no", "error")
+    assert (second["error_type"], second["kind"], second["tags"]) == ("ValueError", None, None)
     assert (running["ended_at"], running["output"], running["summary"]["weave"]["status"]) == (None, None, "running")
 
 

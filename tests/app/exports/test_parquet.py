@@ -60,6 +60,20 @@ async def test_calls_have_their_status_latency_tokens_and_cost_in_columns(client
     assert types == ["string", "int64", "string", "int64", "int64", "int64", "double"]
 
 
+async def test_normalised_columns_have_types_of_their_own(client: httpx.AsyncClient) -> None:
+    file = await parquet(client, "calls")
+
+    names = ("kind", "model", "tags", "release", "error_type", "time_to_first_token_ms", "finish_reasons")
+    rows = [tuple(row[name] for name in names) for row in file.read().to_pylist()]
+    assert rows[0] == ("llm", "m", ["a", "b"], "1.2", None, 120.5, ["stop"])
+    assert rows[3] == ("llm", "m", ["c"], "7", "ReadTimeout", 250.0, ["length"])
+    assert rows[COUNT] == (None,) * len(names)
+    types = {str(file.schema_arrow.field(name).type) for name in ("tags", "finish_reasons")}
+    assert len(types) == 1
+    assert types.pop().startswith("list<")
+    assert file.schema_arrow.field("time_to_first_token_ms").type == pa.float64()
+
+
 async def test_object_values_are_text(client: httpx.AsyncClient) -> None:
     file = await parquet(client, "objects", cursors="true")
 

@@ -82,6 +82,11 @@ COMPUTED = {
     "completion_tokens": 0,
     "total_tokens": 0,
     "total_cost": 0.0,
+    "kind": "llm",
+    "model": "gpt-4o",
+    **dict.fromkeys(("provider", "user_id", "tags", "environment", "release", "error_type")),
+    "time_to_first_token_ms": None,
+    "finish_reasons": None,
 }
 """Columns of `call(1)` that LoomQL computes."""
 
@@ -125,6 +130,7 @@ async def test_weave_export_becomes_calls(fresh: Stores, import_file: Import, tm
 
 async def test_computed_columns_are_ignored_and_recomputed(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     wrong = {"status": "error", "latency_ms": 7, "trace_name": "x", "prompt_tokens": "y", "total_cost": -1.0}
+    wrong |= {"kind": 7, "tags": "x", "model": {}, "user_id": [1], "time_to_first_token_ms": "soon"}
 
     outcome = await import_file(written(tmp_path / "calls.ndjson", call(1, **wrong)))
 

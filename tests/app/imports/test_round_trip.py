@@ -57,6 +57,9 @@ async def test_repeated_import_into_an_empty_database_equals_the_export(
     copies = await exported(copying, tmp_path / "copies")
     assert all(outcome.is_whole for outcome in outcomes.values())
     assert outcomes["calls"].progress.stored["calls"] == COUNT + 1
+    normalised = {row["id"]: (row["kind"], row["tags"], row["finish_reasons"]) for row in rows(copies["calls"])}
+    assert normalised[call_id(0)] == ("llm", ["a", "b"], ["stop"])
+    assert normalised[call_id(3)] == ("llm", ["c"], ["length"])
     for concept in CONCEPTS:
         assert rows(copies[concept]) == rows(originals[concept])
         # Equal to the byte except for the last line, whose cursor belongs to another list.

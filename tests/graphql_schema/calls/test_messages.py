@@ -52,7 +52,7 @@ def said(text: str, role: str = "user") -> dict[str, Any]:
 
 
 async def test_each_type_of_part_is_read(run: Run, calls: CallsStore) -> None:
-    image = base64.b64encode(bytes(range(256)) * 8).decode()
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8).decode()
     content = [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
@@ -100,6 +100,7 @@ async def test_each_type_of_part_is_read(run: Run, calls: CallsStore) -> None:
         ],
     }
     assert stored["data"] is None
+    assert stored["mediaType"] == "image/png", "detected, because the stored value does not state it"
     assert stored["ref"].startswith(f"weave:///{PROJECT}/file/")
     assert result["parts"] == [{"__typename": "ToolResultPart", "id": "c1", "result": "warm"}]
     assert found["outputMessages"] == [

@@ -93,7 +93,6 @@ async def test_runs_of_too_many_ops_are_found_without_an_index(
         (RunsFilter(model_refs=[object_of("fast"), ""]), None, "filter.model_refs.1"),
         (RunsFilter(model_refs=[object_of("fast")] * 1_001), None, "filter.model_refs"),
         (RunsFilter(evaluation_refs=[f"weave:///{PROJECT}/call/{call_id(1)}"]), None, "filter.evaluation_refs.0"),
-        (RunsFilter(started_after=NOON, started_before=NOON), None, "filter.started_before"),
         (RunsFilter(statuses=["not_found"]), None, "filter.statuses.0"),
         (None, [SortBy("started")], "sort_by.0.field"),
     ],

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from stores.calls import CallsStore
 from stores.otel import LOGS, OtelStore, Projects
+from stores.senders.messages import output_messages
 from tests.stores.otel.conftest import PROJECT, Stored
+from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "logs"
 PROJECTS = Projects(PROJECT)
@@ -164,3 +167,82 @@ async def test_single_events_in_any_order_give_the_same_calls(
         await otel.export_json(event, other, signal=LOGS)
 
     assert summary(await stored("acme/shuffled")) == expected
+
+
+def codex(session: str, kind: str, at: int, **attributes: object) -> Any:
+    return log(f"codex.{kind}", {"conversation.id": session, **attributes}, time_unix_nano=NOON + at * SECOND)
+
+
+async def send(otel: OtelStore, *records: Any) -> None:
+    assert (await otel.export_protobuf(logs_body(*records), PROJECTS, signal=LOGS)).reasons == []
+
+
+async def test_sessions_with_separators_in_their_names_stay_apart(otel: OtelStore, stored: Stored) -> None:
+    named = [("a\0b", "c"), ("a", "b\0c"), ("a", "b"), ("a\0", "b"), ('a","b', "c")]
+    records = [
+        log("claude_code.user_prompt", {"session.id": session, "prompt.id": prompt, "prompt": "hi"})
+        for session, prompt in named
+    ]
+    await send(otel, *records)
+
+    turns = [call["thread_id"] for call in (await stored()).values()]
+    assert sorted(turns) == sorted(session for session, _ in named)
+
+
+async def test_spans_of_an_agent_are_no_prompts_of_its_events(otel: OtelStore, stored: Stored) -> None:
+    traced = {"gen_ai.operation.name": "invoke_agent", "gen_ai.conversation.id": "s"}
+    await otel.export_protobuf(body(span(1, traced, name="invoke_agent Codex"), span(2, {}, 1)), PROJECTS)
+    await send(
+        otel, codex("s", "user_prompt", 0, prompt="hi"), codex("s", "tool_result", 9, tool_name="ls", call_id="1")
+    )
+    await send(otel, codex("s", "user_prompt", 8, prompt="and"))
+
+    calls = await stored()
+    [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool ls"]
+    assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "and"
+    assert calls[span_id(2)]["parent_id"] == span_id(1)
+
+
+async def test_many_later_prompts_do_not_hide_the_next_one(otel: OtelStore, stored: Stored) -> None:
+    later = [codex("s", "user_prompt", 10 + at, prompt=str(at)) for at in range(1_010)]
+    await send(otel, *reversed(later))
+    await send(otel, codex("s", "tool_result", 5, tool_name="ls", call_id="1"))
+    await send(otel, codex("s", "user_prompt", 0, prompt="first"))
+
+    calls = await stored()
+    [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool ls"]
+    assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "first"
+
+
+async def test_failure_that_came_before_its_prompt_is_kept(otel: OtelStore, stored: Stored) -> None:
+    failed = codex("s", "tool_result", 1, tool_name="ls", call_id="1", success="false")
+    await send(otel, failed)
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+    await send(otel, codex("s", "tool_result", 2, tool_name="ls", call_id="2"))
+
+    [root] = [call for call in (await stored()).values() if "parent_id" not in call]
+    assert root["status"] == "descendant_error"
+
+
+async def test_events_that_arrive_again_keep_the_name_that_a_user_gave(
+    otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+    [call_id] = await stored()
+    await calls.rename(PROJECT, call_id, "The good one")
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+
+    assert (await stored())[call_id]["display_name"] == "The good one"
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
+async def test_raw_response_is_the_output_of_its_request(*, is_shuffled: bool, otel: OtelStore, stored: Stored) -> None:
+    names = ("claude_code/bodies-1", "claude_code/bodies-2", "claude_code/bodies-3")
+    events = split(*map(recorded, names))
+    await export(otel, reversed(events) if is_shuffled else events)
+
+    requests = [call for call in (await stored()).values() if call["op_name"].startswith("chat")]
+    assert [call["finish_reasons"] for call in requests] == [["stop"], ["tool_calls"], ["stop"]]
+    parts = [part for message in output_messages({}, requests[1]["output"]) for part in message["parts"]]
+    assert [(part["type"], part.get("name")) for part in parts] == [("tool_call", "Bash")] * 2
+    assert all(call["inputs"] == {} and call["total_tokens"] == 3058 for call in requests)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore, CallStart
 from stores.database import Database
 from stores.errors import BadInputError, ForbiddenError
 from stores.json import codec
@@ -15,7 +15,7 @@ from stores.otel import LOGS, Exported, OtelStore, Projects
 from stores.senders.messages import input_messages, output_messages
 from tests.fuzz.endpoints import otlp
 from tests.stores.otel.conftest import PROJECT, Stored
-from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
+from tests.stores.otel.messages import NOON, SECOND, TRACE, body, log, logs_body, span, span_id
 
 PROJECTS = Projects(PROJECT)
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"}
@@ -301,3 +301,81 @@ async def test_random_records_cause_no_internal_error(seed: int, otel: OtelStore
         stored += exported.stored
 
     assert stored
+
+
+async def test_columns_follow_from_logged_messages_in_any_order(otel: OtelStore, stored: Stored) -> None:
+    def span_again() -> Any:
+        return otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+
+    for steps in itertools.permutations([lambda: logs(otel, USER, CHOICE), span_again]):
+        for step in steps:
+            await step()
+        await span_again()
+        [call] = (await stored()).values()
+        assert (call["finish_reasons"], call["model"], call["kind"]) == (["stop"], "small", "llm")
+        await otel._calls.database.calls.delete_many({})
+
+
+@pytest.mark.parametrize("trace_id", [b"", bytes(16), b"\x01" * 16], ids=["none", "zeros", "other"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_record_of_another_trace_changes_no_call(
+    trace_id: bytes, *, is_first: bool, otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    record = log("gen_ai.user.message", {}, 1, {"content": "hi"}, trace_id=trace_id)
+    start = CallStart(PROJECT, "op", NOON // 1000, {}, {}, id=span_id(1), trace_id=TRACE)
+    if is_first:
+        await logs(otel, record)
+    await calls.write_one(start)
+    await calls.write_one(CallEnd(PROJECT, span_id(1), NOON // 1000, {}))
+    await otel.export_protobuf(body(span(2)), PROJECTS)
+    result = await logs(otel, record)
+
+    assert result.rejected == int(trace_id != b"\x01" * 16)
+    call = (await stored())[span_id(1)]
+    assert (call["inputs"], call["output"]) == ({}, None)
+
+
+async def test_times_of_the_last_year_are_kept(otel: OtelStore, stored: Stored) -> None:
+    last = (1 << 64) - 1
+    names = {"session.id": "s", "prompt.id": "p"}
+    records = [
+        log(f"claude_code.{kind}", names | more, time_unix_nano=last)
+        for kind, more in {"user_prompt": {"prompt": "hi"}, "assistant_response": {"response": "hello"}}.items()
+    ]
+    last_message = log("gen_ai.user.message", {}, 1, {"content": "hi"}, time_unix_nano=last)
+
+    assert (await logs(otel, *records, last_message)).reasons == []
+
+    root = next(call for call in (await stored()).values() if call.get("turn_of"))
+    assert (root["started_at"], root["ended_at"]) == (last // 1000, last // 1000)
+    assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "hello"
+
+
+async def test_many_annotations_lose_no_span(otel: OtelStore, database: Database, stored: Stored) -> None:
+    names = {f"annotations.{number}.annotation.name": "x" for number in range(6_000)}
+    result = await otel.export_protobuf(body(span(1, names), span(2, names)), PROJECTS)
+
+    assert (result.rejected, len(await stored())) == (0, 2)
+    assert await database.feedback.count_documents({}) == 12_000
+
+
+@pytest.mark.parametrize("sent", ["span", "log"])
+async def test_feedback_of_another_user_rejects_no_other_record(
+    sent: str, otel: OtelStore, database: Database, stored: Stored
+) -> None:
+    other = "someone else"
+    await logs(otel, log("gen_ai.evaluation.result", EVALUATION, 1))
+    await database.feedback.update_many({}, {"$set": {"wb_user_id": other}})
+    if sent == "log":
+        more = EVALUATION | {"gen_ai.evaluation.name": "Tone"}
+        records = [log("gen_ai.evaluation.result", attributes, 1) for attributes in (EVALUATION, more)]
+        result = await logs(otel, *records)
+        assert (result.rejected, result.stored) == (1, 1)
+        assert "of another user" in result.error_message
+    else:
+        evaluated = span(1)
+        event = evaluated.events.add(name="gen_ai.evaluation.result", time_unix_nano=NOON)
+        event.attributes.extend(log("", EVALUATION).attributes)
+        result = await otel.export_protobuf(body(evaluated, span(2)), PROJECTS)
+        assert (result.rejected, len(await stored())) == (0, 2)
+    assert await database.feedback.count_documents({"wb_user_id": other}) == 1

@@ -232,6 +232,15 @@ def test_usage_is_found_in_every_convention(attributes: dict[str, object], usage
             {"system": "s", "kind": "invoke_agent", "agent": "planner"},
         ),
         (
+            {
+                "gen_ai.agent.id": "a-1",
+                "gen_ai.agent.version": "2",
+                "gen_ai.agent.description": "Plans trips",
+                "gen_ai.workflow.name": "travel",
+            },
+            {"agent_id": "a-1", "agent_version": "2", "agent_description": "Plans trips", "workflow": "travel"},
+        ),
+        (
             {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"},
             {"kind": "execute_tool", "tool": "weather"},
         ),

@@ -255,9 +255,9 @@ class NotedCalls(CallsStore):
         self.requests: list[asyncio.Task[Exported]] = []
         self.waiting: list[int] = []
 
-    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
+    async def write_parts(self, parts: Sequence[StoredPart]) -> set[str]:
         self.waiting.append(sum(not request.done() for request in self.requests))
-        await super().write_parts(parts)
+        return await super().write_parts(parts)
 
 
 async def test_rejected_request_does_not_block_others(database: Database, stored: Stored) -> None:

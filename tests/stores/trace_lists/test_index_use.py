@@ -24,8 +24,8 @@ async def stored(calls: CallsStore) -> None:
         parts: list[CallStart | CallEnd] = []
         for number in range(first, first + 100):
             of = {"trace_id": trace_id(number), "parent_id": call_id(number)}
-            root = [start(number, op_name=f"op {number % 20}"), end(number)] if number % 100 else []
-            parts += root
+            if number % 100:
+                parts += [start(number, op_name=f"op {number % 20}"), end(number)]
             parts += [start(10_000 * each + number, **of, started_at=start(number).started_at + each)
                       for each in (1, 2, 3)]  # fmt: skip
         await calls.write(parts)
