@@ -67,7 +67,8 @@ class RunsFilter:
         """Return the conditions on the calls of runs.
 
         Raises:
-            BadInputError: a list is too long, a ref is none, no run has a status, or the bounds exclude each other.
+            BadInputError: a list is too long, a member is no ref of an object, no run has a status, or the bounds
+                exclude each other.
         """
         clauses = [
             *_ref_clauses("inputs.self", self.evaluation_refs, "filter.evaluation_refs"),
@@ -95,9 +96,9 @@ def _ref_clauses(path: str, wanted: list[str] | None, argument: str) -> list[Mat
     exact: list[str] = []
     branches: list[Match] = []
     for position, ref in enumerate(wanted):
-        if not is_ref(ref):
+        if not is_ref(ref) or "/object/" not in ref:
             raise BadInputError(
-                "not a ref; write weave:///entity/project/object/name:digest, or :* for every version",
+                "not the ref of an object; write weave:///entity/project/object/name:digest, or :* for every version",
                 f"{argument}.{position}",
             )
         if ref.endswith(":*"):
