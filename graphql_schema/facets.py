@@ -22,7 +22,9 @@ class CallsFacetValue:
     # The source is `stores.aggregates.facets.FacetValue`.
 
     value: JSON
-    """The value: a string, a number or a boolean. A time is the number of seconds since 1970."""
+    """The value: a string, a number or a boolean. A time is the number of seconds since 1970. Kinds and statuses are in
+    lower case, as in `query`; the enums of `filter` are in upper case.
+    """
     is_start: bool
     """True if `value` is only the first 500 characters of longer texts, which count together."""
     count: BigInt
@@ -115,8 +117,8 @@ class CallsPathsRes:
     paths: list[CallsPath] = plain_field(size=100)
     """At most 1,000 paths, those of most calls first, and then sorted by path."""
     is_truncated: bool
-    """True if the calls have further paths, or if some of the newest 1,000 were not read or not as a whole: of a call,
-    10,000 values are read.
+    """True if the calls have further paths, or if some of the newest 1,000 were not read or not as a whole. Of a call,
+    10,000 values are read, and of a list, 20 members that are objects or lists.
     """
 
 

@@ -39,3 +39,15 @@ def check_count(count: int, limit: int, noun: str, argument: str | None = None) 
     """
     if count > limit:
         raise BadInputError(f"has {count:,} {noun}; the limit is {limit:,}", argument)
+
+
+def check_range(low: float | None, high: float | None, argument: str, *, exclusive: bool = False) -> None:
+    """Check that some value may be within both bounds; None sets no bound.
+
+    Raises:
+        BadInputError: none may, so that the answer would always be empty.
+    """
+    if low is None or high is None or (low < high if exclusive else low <= high):
+        return
+    relation = "not before" if exclusive else "greater than"
+    raise BadInputError(f"nothing can match: the lower bound is {relation} the upper bound", argument)

@@ -25,7 +25,7 @@ from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
-from stores.input_checks import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count, check_range
 from stores.json.bson_copy import INT64
 from stores.paging import FirstRows, Order, Page, PageRequest, Row
 from stores.query import Query
@@ -233,11 +233,12 @@ class ThreadsFilter:
         return calls_match(project_id) | {"turn_of": thread} | self.period.match()
 
     def check(self) -> None:
-        """Check the filter's limits.
+        """Check the filter.
 
         Raises:
-            BadInputError: if a list has more than `MAX_MEMBERS` members.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, or if nothing is between the times.
         """
+        check_range(self.after_datetime, self.before_datetime, "filter.after_datetime", exclusive=True)
         check_count(len(self.thread_ids or ()), MAX_MEMBERS, "members", "filter.thread_ids")
 
 
@@ -488,7 +489,7 @@ class ThreadsStore:
                 threads.append(row)
                 for trace_id in row.pop(_TRACE_IDS):
                     of_trace.setdefault(trace_id, []).append(thread_sums)
-            check_number(len(of_trace), "have turns")
+            check_number(len(of_trace), "have turns", sort=_LAST_UPDATED)
         sums = {key.path for key in order.keys if key.path in _SUMS}
         async for trace in sums_of_traces(
             self.database, project_id, sums, session, of_trace, lambda row: row["trace_id"] in of_trace
@@ -587,7 +588,8 @@ class ThreadsStore:
         sums = {thread_id: ThreadSums() for thread_id in thread_ids}
         of_trace: dict[str, list[ThreadSums]] = {}
         rows = await all_rows(self._calls, pairs, MAX_TRACES + 2)
-        check_number(len(rows), "have turns of these threads")
+        if len(rows) > MAX_TRACES:
+            raise BadInputError(f"the threads have more than {MAX_TRACES:,} traces, the limit; request fewer threads")
         for row in rows:
             of_trace.setdefault(row["_id"]["trace"], []).append(sums[row["_id"]["thread"]])
         return sums, of_trace

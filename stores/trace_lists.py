@@ -235,8 +235,8 @@ def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
         yield batch
 
 
-def check_number(number: int, reason: str) -> None:
-    """Check the number of traces that a process keeps.
+def check_number(number: int, reason: str, *, sort: str = STARTED_AT) -> None:
+    """Check the number of traces that a process keeps for a list; `sort` is an order that needs fewer of them.
 
     Raises:
         BadInputError: if it exceeds `MAX_TRACES`.
@@ -244,7 +244,7 @@ def check_number(number: int, reason: str) -> None:
     if number > MAX_TRACES:
         raise BadInputError(
             f"more than {MAX_TRACES:,} traces {reason}, the limit of this list; narrow the filter, for example to a "
-            "time range, or sort by started_at",
+            f"time range, or sort by {sort}",
             "filter",
         )
 

@@ -14,6 +14,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from stores.calls.messages import Read, read_messages
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
+from stores.files.uploads import UNKNOWN
 from stores.paging import PageRequest, Row, ValueField
 from stores.refs import file_ref
 from stores.senders.message_parts import Part
@@ -47,12 +48,22 @@ class RefusalPart:
     """Explanation by the model."""
 
 
+async def _media_types(info: Info, parts: Sequence["_Media"]) -> list[str | None]:
+    unstated = [part.file_key for part in parts if part.file_key and not part.sent_media_type]
+    find = info.context.stores.files.by_keys
+    files = await info.context.loaders.load_all(find, unstated, frozenset({"content_type"})) if unstated else {}
+    detected = {key: file["content_type"] for key, file in files.items() if file and file["content_type"] != UNKNOWN}
+    return [part.sent_media_type or (part.file_key and detected.get(part.file_key)) for part in parts]
+
+
 @strawberry.type
 class _Media:
     """Content that is no text."""
 
-    media_type: str | None
-    """Media type, such as image/png; null if the sender did not state it."""
+    sent_media_type: strawberry.Private[str | None]
+    file_key: strawberry.Private[tuple[str, str] | None]
+    media_type = resolved_field(returns=str | None)(batched_resolver(_media_types))
+    """Media type, such as image/png, as sent, or else as detected from a stored file; null if unknown."""
     url: str | None
     """URL as sent, which LoomQL never fetches; null for content sent inline or by id."""
     ref: strawberry.ID | None
@@ -150,6 +161,8 @@ def part_of(part: Part, project_id: str) -> object:
     if "file" in fields:
         digest = fields.pop("file")
         fields["ref"] = digest and file_ref({"project_id": project_id, "digest": digest})
+        fields["file_key"] = digest and (project_id, digest)
+        fields["sent_media_type"] = fields.pop("media_type")
     return _PARTS[part["type"]](**fields)
 
 
@@ -170,8 +183,8 @@ PAGING: Final = {
 def messages_field(read: Read) -> FieldDefinition:
     """Field of calls with messages, all by default."""
 
-    async def of_all(info: Info, parents: Sequence[Row], **given: int | None) -> list[list[Row]]:
-        request = page_of(info, given)
+    async def of_all(_info: Info, parents: Sequence[Row], **given: int | None) -> list[list[Row]]:
+        request = page_of(given)
         return [
             [message_row(message, row["project_id"]) for message in page(await read_messages(row, read), request)]
             async for row in cooperative(parents)
@@ -180,19 +193,30 @@ def messages_field(read: Read) -> FieldDefinition:
     return resolved_field(returns=list[ChatMessage] | None, work=0)(batched_resolver(of_all, PAGING))
 
 
-def page_of(info: Info, given: Mapping[str, int | None]) -> PageRequest:
+def page_of(given: Mapping[str, int | None]) -> PageRequest:
     """Return the page that the arguments of a list of messages request; one more than the limit if they state no size.
 
     Raises:
         BadInputError: if a number is out of range, or `last` is combined with another.
     """
-    limit = max(info.context.max_page_size, MAX_MESSAGES)
+    for name in ("first", "last"):
+        size = given.get(name)
+        if size is not None and size > MAX_MESSAGES:
+            raise BadInputError(
+                f"{size:,} exceeds the limit of {MAX_MESSAGES:,} messages per page; request pages by first and offset",
+                name,
+            )
+    if given.get("last") is not None and any(given.get(name) is not None for name in ("first", "offset")):
+        raise BadInputError(
+            "cannot be combined with first or offset; request messages from the start by these, or the newest by last",
+            "last",
+        )
     return PageRequest.from_arguments(
         first=given.get("first"),
         last=given.get("last"),
         offset=given.get("offset"),
-        default_size=limit + 1,
-        max_size=limit,
+        default_size=MAX_MESSAGES + 1,
+        max_size=MAX_MESSAGES,
     )
 
 
@@ -237,7 +261,7 @@ def conversation_field(find: Callable[[Stores], Find], key: KeyOf) -> FieldDefin
     """Field of traces or threads with their conversation, all messages by default."""
 
     async def of_all(info: Info, parents: Sequence[Row], **given: int | None) -> list[list[Row]]:
-        request, keys = page_of(info, given), [key(parent) for parent in parents]
+        request, keys = page_of(given), [key(parent) for parent in parents]
         found = await info.context.loaders.load_all(find(info.context.stores), keys)
         return [page(found[each], request) for each in keys]
 

@@ -23,7 +23,8 @@ _MAX_PROJECTS: Final = 3
 """Maximum number of projects of one operation that get hints, one after the other."""
 
 _AGGREGATE: Final = "callsAggregate"
-_ON_CALLS: Final = frozenset({"calls", "callEvents", "callsStats", _AGGREGATE})
+_THREADS: Final = "threads"
+_ON_CALLS: Final = frozenset({"calls", "callEvents", "callsStats", _AGGREGATE, "traces", _THREADS})
 _CONDITIONS: Final = ("filter", "query")
 _OTHER_PAGE: Final = ("after", "before", "offset")
 _SIZES: Final = ("first", "last", "limit")
@@ -117,8 +118,14 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         if any(arguments.get(each) for each in _OTHER_PAGE) or any(arguments.get(each) == 0 for each in _SIZES):
             continue
         is_on_calls = node.name.value in _ON_CALLS and not arguments.get("expandColumns")
-        condition = CallsCondition(*(to_store(arguments[each]) for each in _CONDITIONS)) if is_on_calls else None
-        yield _Field(name, arguments["projectId"], condition)
+        if not is_on_calls:
+            yield _Field(name, arguments["projectId"], None)
+            continue
+        # The filter of threads is not one of calls.
+        calls_filter = None if node.name.value == _THREADS else to_store(arguments["filter"])
+        yield _Field(name, arguments["projectId"], CallsCondition(calls_filter, to_store(arguments["query"])))
+        if any_call := to_store(arguments.get("anyCall")):
+            yield _Field(name, arguments["projectId"], CallsCondition(any_call.calls_filter, any_call.query))
 
 
 def _has_row(value: object) -> bool:

@@ -388,6 +388,7 @@ class Rows:
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self._inner: dict[int, Rows] = {}
+        self._by_class: dict[int, dict[type, Rows]] = {}
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
         self.batched = plan.batched
 
@@ -458,8 +459,8 @@ class Rows:
     def _below(self, position: int, value: object, at: Location) -> object:
         """Complete an object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
-        if type(value) is list and (kind := field.plain_item_type):
-            return self._list(field, kind, value, (at, field.name, field.parent.name)) if value else []
+        if type(value) is list and field.has_composite_items:
+            return self._list(position, value, (at, field.name, field.parent.name)) if value else []
         is_row = type(value) is dict or hasattr(type(value), IS_ROW)
         rows = (self._inner.get(position) or self._find_inner(position)) if is_row else None
         if rows is None:
@@ -481,30 +482,44 @@ class Rows:
             self._inner[position] = rows
         return rows
 
-    def _list(self, field: Field, kind: GraphQLObjectType, items: list[Any], at: Location) -> object:
+    def _list(self, position: int, items: list[Any], at: Location) -> object:
         """Complete a list of objects.
 
         A page has a short list in each of its rows. A `RowList` for each would take a tenth of the page's time, so only
         a list with an item that fails or must be awaited gets one.
         """
-        executor = self._executor
+        field, executor = self.fields[position], self._executor
         # Only rows inside another list defer their fields to that list.
-        is_inside = executor.batched_fields is not None
-        rows = executor.known_rows(kind, field.details) if is_inside and {*map(type, items)} == {dict} else None
-        if rows is None:
+        by_class = self._rows_of_items(position, items) if executor.batched_fields is not None else None
+        if by_class is None:
             return self._pend(field, executor.complete_list(field, at, items))
         made: list[Any] = []
-        error = None
-        try:
-            for item in items:
+        for item in items:
+            rows = by_class[type(item)]
+            error = None
+            try:
                 made.append(rows.row(item, (at, len(made), None)))
-                if rows.pending:
-                    break
-            else:
-                return made
-        except Exception as raised:  # noqa: BLE001 -- any exception becomes the item's error
-            error = raised
-        return self._pend(field, executor.complete_list(field, at, items, (rows, made, error)))
+            except Exception as raised:  # noqa: BLE001 -- any exception becomes the item's error
+                error = raised
+            if error or rows.pending:
+                return self._pend(field, executor.complete_list(field, at, items, (rows, made, error)))
+        return made
+
+    def _rows_of_items(self, position: int, items: list[Any]) -> "dict[type, Rows] | None":
+        """Return the rows of a field's items by their classes; None if some item has no known rows."""
+        by_class = self._by_class.setdefault(position, {})
+        field, executor = self.fields[position], self._executor
+        for item in items:
+            of_class = type(item)
+            if of_class is not dict and get_strawberry_type_cast(item) is not None:
+                return None
+            if of_class not in by_class:
+                kind = field.item_type and _type_of_item(field.item_type, item, executor.schema)
+                rows = executor.known_rows(kind, field.details) if kind else None
+                if rows is None:
+                    return None
+                by_class[of_class] = rows
+        return by_class
 
     def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
@@ -652,8 +667,13 @@ async def _put_awaited(data: Data, name: str, awaitable: Awaitable[Any]) -> None
     data[name] = await awaitable
 
 
-def _type_by_class(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
-    """Return the object type of a value if its class alone determines it; None if graphql-core must resolve it."""
+def _type_of_item(kind: GraphQLOutputType, item: object, schema: GraphQLSchema) -> GraphQLObjectType | None:
+    """Return the object type of a store's row, or of a value whose class alone determines it.
+
+    None if graphql-core must resolve it.
+    """
+    if type(item) is dict:
+        return plain_object(kind)
     definition = getattr(type(item), "__strawberry_definition__", None)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
         return None
@@ -794,8 +814,7 @@ class RowList:
 
     def _find_rows(self, item: object) -> Rows | None:
         """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
-        is_dict = type(item) is dict
-        kind = plain_object(self._kind) if is_dict else _type_by_class(self._kind, item, self._executor.schema)
+        kind = _type_of_item(self._kind, item, self._executor.schema)
         if kind is None:
             return None
         # The first row of a new selection is completed by graphql-core, and registers the selection.

@@ -33,6 +33,7 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
     get_nullable_type,
+    is_composite_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -221,9 +222,9 @@ class Field:
         return kind.of_type if is_list_type(kind) else None
 
     @cached_property
-    def plain_item_type(self) -> GraphQLObjectType | None:
-        """Type of the items if they are plain objects of one type; None otherwise."""
-        return plain_object(self.item_type) if self.item_type else None
+    def has_composite_items(self) -> bool:
+        """True if its type is a list of objects, interfaces or unions."""
+        return self.item_type is not None and is_composite_type(get_nullable_type(self.item_type))
 
     @cached_property
     def object_type(self) -> GraphQLObjectType | None:

@@ -1,5 +1,6 @@
 """Paths in the JSON of a project's newest calls, with the types of their values."""
 
+import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from stores.calls.fields import CALL_FIELDS, calls_match
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
 from stores.database.connection import always, in_scan_slot
-from stores.errors import BadInputError
+from stores.errors import BadInputError, ErrorsAt
 from stores.ids import check_project_id
 from stores.json import codec, paths
 from stores.query.fields import MAX_PATH_KEYS, MAX_PATH_LENGTH
@@ -146,6 +147,9 @@ class _Known:
                 # A path cannot name an empty key.
                 stack += [((*steps, key), inner) for key, inner in reversed(value.items()) if key]
             else:
+                # Further members that are no objects or lists have no further paths.
+                has_more = any(isinstance(inner, dict | list) for inner in value[MAX_MEMBERS:])
+                self.is_truncated = self.is_truncated or has_more
                 stack += [((*steps, INDEX), inner) for inner in reversed(value[:MAX_MEMBERS])]
 
 
@@ -190,15 +194,15 @@ class CallPathsStore:
 
 def _start(under: str) -> Steps:
     """Return the steps of a path into the JSON of calls."""
-    try:
-        access = CALL_FIELDS[under]
-    except BadInputError as error:
-        raise error.prefixed("under") from None
-    if access.field.name not in ROOTS:
-        raise BadInputError(
-            f"{under[:100]} is no path into the JSON of calls; start it with {', '.join(ROOTS)}", "under"
-        )
-    return (access.field.name, *paths.split(under)[1:])
+    root = under.partition(".")[0]
+    with ErrorsAt("under"):
+        if root not in ROOTS:
+            similar = difflib.get_close_matches(root[:100], ROOTS, 1)
+            hint = f"did you mean {similar[0]}?" if similar else f"start it with {', '.join(ROOTS[:-1])} or {ROOTS[-1]}"
+            raise BadInputError(f"{under[:100]!r} is no path into the JSON of calls; {hint}")
+        if CALL_FIELDS[under].field.name != root:
+            raise BadInputError(f"{under[:100]} is computed from columns and has no inner paths")
+        return tuple(paths.split(under))
 
 
 def _shown(known: _Known, length: int) -> CallPaths:

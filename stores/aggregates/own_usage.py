@@ -102,19 +102,32 @@ async def find_unclear(
     limit = number * MANY_MORE
     if number <= FEW or await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
-    parents = await _parents(calls, project_id, reporting, session)
-    return Unclear() if parents is None else Unclear(parents, reporting)
+    parents = await _parents(calls, project_id, match | {"usage": {"$exists": True}}, session)
+    if parents is None:
+        return Unclear()
+    # Often only the calls of models report usage, and none of these has children.
+    return Unclear(parents, reporting) if parents else None
 
 
 async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any], session: Session) -> list[str] | None:
-    """Return the `_id`s of unclear calls that have matching children; None if there are more than `MAX_PARENTS`."""
-    grouped: Pipeline = [{"$match": reporting}, {"$group": {"_id": "$parent_id"}}, {"$limit": MAX_PARENTS + 1}]
-    groups = await calls.aggregate(grouped, session=session, allowDiskUse=True).to_list(None)
-    if len(groups) > MAX_PARENTS:
+    """Return the `_id`s of unclear calls that have children, both among the calls that report usage.
+
+    None if there are more than `MAX_PARENTS`.
+    """
+    is_unclear = {"$eq": ["$usage_scope", UNCLEAR]}
+    roles: list[Expression] = [{"id": "$id", "is_unclear": is_unclear}, {"id": "$parent_id", "has_children": True}]
+    found: Pipeline = [
+        {"$match": reporting},
+        {"$project": {"_id": 0, "call": roles}},
+        {"$unwind": "$call"},
+        {"$group": {"_id": "$call.id"} | {name: {"$max": f"$call.{name}"} for name in ("is_unclear", "has_children")}},
+        {"$match": {"is_unclear": True, "has_children": True}},
+        {"$limit": MAX_PARENTS + 1},
+    ]
+    parents = await calls.aggregate(found, session=session, allowDiskUse=True).to_list(None)
+    if len(parents) > MAX_PARENTS:
         return None
-    keys = [key_fields(project_id, group["_id"])["_id"] for group in groups]
-    unclear = calls.find({"_id": {"$in": keys}, "usage_scope": UNCLEAR}, {"_id": 1}, session=session)
-    return sorted([call["_id"] async for call in unclear])
+    return sorted([key_fields(project_id, parent["_id"])["_id"] for parent in parents])
 
 
 def with_own_usage(

@@ -15,13 +15,13 @@ from importlib.resources import files
 from typing import Annotated, Any, Final, get_type_hints
 
 from stores.calls import documents
-from stores.input_checks import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count, check_range
 from stores.json import codec
 from stores.paging import JsonField, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.refs import INTERNAL_SCHEME, SCHEME, check_external
-from stores.senders.columns import KINDS
+from stores.senders.columns import KINDS, spelling
 from stores.usage.classes import class_fields
 from stores.usage.entries import by_model, sent_counts
 
@@ -323,6 +323,21 @@ def _any_of(path: str, description: str) -> FilterField:
     )
 
 
+def _any_spelling_of(column: str, description: str) -> FilterField:
+    """Condition as `_any_of`, of a column that has one spelling for several texts: any of these texts finds it."""
+    plain = _any_of(column, description)
+
+    def spelt(members: Sequence[str]) -> list[str]:
+        return [spelling(column, member) for member in members]
+
+    return FilterField(
+        column,
+        description,
+        lambda members, project_id, names: plain.match(spelt(members), project_id, names),
+        lambda members, project_id: plain.test(spelt(members), project_id),
+    )
+
+
 def _flag(column: str, value: str | None, description: str) -> FilterField:
     """Condition that a column has a value, which clients turn on by true."""
     return FilterField(
@@ -442,14 +457,20 @@ class CallsFilter:
             lambda members, _project: _any_test(_any_of_test(path, members) for path in _MODEL_PATHS),
         ),
     ] = None
-    providers: Annotated[Texts, _any_of("provider", "Providers of models, in lower case.")] = None
+    providers: Annotated[Texts, _any_spelling_of("provider", "Providers of models, in any sender's spelling.")] = None
     user_ids: Annotated[Texts, _any_of("user_id", "Ids of end users.")] = None
     tags: Annotated[Texts, _any_of("tags", "Tags of which a call has at least one.")] = None
     environments: Annotated[Texts, _any_of("environment", "Deployment environments, such as production.")] = None
     releases: Annotated[Texts, _any_of("release", "Releases of the application.")] = None
-    error_types: Annotated[Texts, _any_of("error_type", "Types of errors, such as RateLimitError.")] = None
+    error_types: Annotated[
+        Texts, _any_spelling_of("error_type", "Types of errors, such as RateLimitError; modules are ignored.")
+    ] = None
     finish_reasons: Annotated[
-        Texts, _any_of("finish_reasons", "Finish reasons of which a call has at least one, such as length.")
+        Texts,
+        _any_spelling_of(
+            "finish_reasons",
+            "Finish reasons of which a call has at least one, such as length; in any sender's spelling.",
+        ),
     ] = None
     min_time_to_first_token_ms: Annotated[
         Float, _bound(_TTFT, "$gte", "Inclusive lower bound of timeToFirstTokenMs.")
@@ -499,6 +520,9 @@ class CallsFilter:
                         check_external(member, f"filter.{name}.{position}")
             if value is not None and value is not False and value != []:
                 conditions.append((row, value))
+        check_range(self.started_after, self.started_before, "filter.started_after", exclusive=True)
+        low, high = self.min_time_to_first_token_ms, self.max_time_to_first_token_ms
+        check_range(0 if low is None else low, high, "filter.max_time_to_first_token_ms")
         return conditions
 
 

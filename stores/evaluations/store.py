@@ -16,7 +16,7 @@ from stores.evaluations import logged_runs, result_rows, scores
 from stores.evaluations.logged_runs import Status
 from stores.evaluations.result_rows import Key, Predictions, PredictionSelection, RunKey, RunRows
 from stores.ids import check_project_id, group_by_project
-from stores.input_checks import MAX_MEMBERS, check_count
+from stores.input_checks import MAX_MEMBERS, check_count, check_range
 from stores.paging import Order, Page, PageRequest, Row, starting_with
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
@@ -67,12 +67,14 @@ class RunsFilter:
         """Return the conditions on the calls of runs.
 
         Raises:
-            BadInputError: a list is too long, a ref is none, or no run has a status.
+            BadInputError: a list is too long, a member is no ref of an object, no run has a status, or the bounds
+                exclude each other.
         """
         clauses = [
             *_ref_clauses("inputs.self", self.evaluation_refs, "filter.evaluation_refs"),
             *_ref_clauses("inputs.model", self.model_refs, "filter.model_refs"),
         ]
+        check_range(self.started_after, self.started_before, "filter.started_after", exclusive=True)
         bounds = {"$gt": self.started_after, "$lt": self.started_before}
         if present := {operator: bound for operator, bound in bounds.items() if bound is not None}:
             clauses.append({"started_at": present})
@@ -94,9 +96,9 @@ def _ref_clauses(path: str, wanted: list[str] | None, argument: str) -> list[Mat
     exact: list[str] = []
     branches: list[Match] = []
     for position, ref in enumerate(wanted):
-        if not is_ref(ref):
+        if not is_ref(ref) or "/object/" not in ref:
             raise BadInputError(
-                "not a ref; write weave:///entity/project/object/name:digest, or :* for every version",
+                "not the ref of an object; write weave:///entity/project/object/name:digest, or :* for every version",
                 f"{argument}.{position}",
             )
         if ref.endswith(":*"):

@@ -14,7 +14,7 @@ from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
 from stores.input_checks import check_count
 from stores.json import AnyJson
 from stores.otel.spans import AnyMessage, Attributes, Span
-from stores.senders.attributes import MAX_KEYS, nested
+from stores.senders.attributes import MAX_KEYS, Layout, nested
 
 EVALUATION: Final = "gen_ai.evaluation.result"
 """Event with an evaluation of a span."""
@@ -96,7 +96,7 @@ def feedback_of_record(record: LogRecord, project_id: str, wb_user_id: str | Non
         BadInputError: it refers to no span, or has no name.
     """
     is_evaluation = EVALUATION in record.names
-    if not is_evaluation and not _has_annotations(record.attributes):
+    if not is_evaluation and not any(key.startswith(_ANNOTATION_PREFIXES) for key in record.attributes):
         return []
     attributes = nested(record.attributes)
     on = _Span(project_id, span_of_event(record.span_id, record.names[0] if record.names else "it"), wb_user_id)
@@ -104,8 +104,14 @@ def feedback_of_record(record: LogRecord, project_id: str, wb_user_id: str | Non
     return [new.checked() for new in found]
 
 
-def feedback_of_span(span: Span, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
-    """Return the feedback in a span's attributes and events. Invalid feedback stays a mere part of the span."""
+def feedback_of_span(span: Span, layout: Layout, project_id: str, wb_user_id: str | None) -> list[NewFeedback]:
+    """Return the feedback in a span's attributes, of which `layout` is the layout, and in its events.
+
+    Invalid feedback stays a mere part of the span.
+    """
+    has_annotations = "feedback" in layout.found
+    if not span.events and not has_annotations:
+        return []
     found: list[NewFeedback] = []
     on = _Span(project_id, span.span_id, wb_user_id)
     for event in span.events:
@@ -113,15 +119,11 @@ def feedback_of_span(span: Span, project_id: str, wb_user_id: str | None) -> lis
             with suppress(StoreError):
                 at = times.parse(event["timestamp"]) * 1000
                 found.append(on.evaluation(event["attributes"], at).checked())
-    if _has_annotations(span.attributes):
+    if has_annotations:
         for new in on.annotations(nested(span.attributes), span.ended_at or span.started_at):
             with suppress(StoreError):
                 found.append(new.checked())
     return found
-
-
-def _has_annotations(attributes: Attributes) -> bool:
-    return any(key.startswith(_ANNOTATION_PREFIXES) for key in attributes)
 
 
 class _Span(NamedTuple):

@@ -28,7 +28,7 @@ from stores.digests import text_digest
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.ids import group_by_project
 from stores.json import AnyJson, codec
-from stores.json.bson_copy import INT64
+from stores.json.bson_copy import INT64, traits_of
 from stores.otel.logs import LogRecord, derived_id, span_of_event
 from stores.otel.mapping import payload_of_events
 from stores.senders.attributes import EVENT_ATTRIBUTES, EVENT_MESSAGES, nested
@@ -37,10 +37,10 @@ _MESSAGES: Final = frozenset(name for events in EVENT_MESSAGES.values() for name
 _NAMES: Final = _MESSAGES.union(*EVENT_ATTRIBUTES.values())
 _EMPTY: Final = ("{}", "null")
 _SIDES: Final = {
-    "inputs": ("attributes", ("op_trace_name", "started_at", "parent_id", "thread_id", "turn_id")),
-    "output": ("summary", ("exception", "usage", "usage_scope")),
+    "inputs": ("attributes", ("start_size_bytes", "op_trace_name", "started_at", "parent_id", "thread_id", "turn_id")),
+    "output": ("summary", ("end_size_bytes", "exception", "usage", "usage_scope")),
 }
-"""By the side of a call, the other text and the fields from which its columns derive."""
+"""By the side of a call, the other text and the fields, first the size, from which the size and the columns derive."""
 
 _ATTEMPTS: Final = 10
 _BATCH: Final = 100
@@ -168,6 +168,7 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
             if new is None or new["json"][side] == text:
                 continue
             new |= {f"merged.{side}": text_digest(new["json"][side]), **_columns(call, side, value)}
+            new[names[0]] = call[names[0]] + _length(new["json"][side]) - _length(text)
             # The columns derive from what was read, so that it must not change until the update.
             unchanged = {f"json.{text}": call["json"].get(text) for text in (side, other)}
             unchanged |= {name: call.get(name) for name in names}
@@ -181,6 +182,12 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
             if not found.matched_count:
                 changed.append(key)
     return changed
+
+
+def _length(text: str) -> int:
+    """Return the length that a text has in the size of its call."""
+    value = codec.loads(text.encode())
+    return traits_of(value).default_length(value, text)
 
 
 def _columns(call: Document, side: str, value: AnyJson) -> Document:

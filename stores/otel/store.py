@@ -19,6 +19,7 @@ from stores.otel.logs import LogRecord
 from stores.otel.mapping import call_of
 from stores.otel.span_events import SpanEvent
 from stores.otel.spans import TRACES, Projects, Signal, Span, Undecoded, undecoded_records
+from stores.senders.attributes import layout_of
 
 _MAX_PART_CALLS: Final = 500
 _MAX_PART_BYTES: Final = 2 * 1024 * 1024
@@ -243,8 +244,10 @@ def _convert(
         if isinstance(undecoded.origin, StoreError):
             raise undecoded.origin
         span = span_of(undecoded.message)
-        parts = [stored_part(write) for write in call_of(span, undecoded.origin, wb_user_id) if write]
-        feedback = logs.feedback_of_span(span, undecoded.origin.project_id, wb_user_id)
+        start, end = call_of(span, undecoded.origin, wb_user_id)
+        parts = [stored_part(write) for write in (start, end) if write]
+        layout = layout_of(tuple(span.attributes))
+        feedback = logs.feedback_of_span(span, layout, undecoded.origin.project_id, wb_user_id)
     except StoreError as error:
         return _reason(f"span {span.span_id} ({span.name[:100]})" if span else "a span", error), error
     return _Record("", sum(part.size_bytes for part in parts), parts, feedback=feedback)

@@ -64,7 +64,8 @@ class IndexedFields:
             case [SortBy(), *_]:
                 return self.sort_needs_scan(cast("Sequence[SortBy]", argument))
             case _:
-                return any(getattr(argument, name, None) for name in UNINDEXED_FILTERS)
+                values = (getattr(argument, name, None) for name in UNINDEXED_FILTERS)
+                return any(value or (value == 0 and value is not False) for value in values)  # 0 is a bound
 
     def query_needs_scan(self, query: Query) -> bool:
         """Return True if no index serves some condition of the query, or if the query is invalid."""

@@ -95,7 +95,8 @@ _EXCEPTION_NAME: Final = re.compile(
     r"(?=:|\s*$|\n)"
 )
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+_TRACEBACK_END: Final = re.compile(r"^ +File .*\n(?:(?! +File )[ \t].*\n)*([\w.$]+)", re.MULTILINE)
+"""The name after the last frame. A match ends before the next frame, so that the search is linear."""
 _TYPE_NAME: Final = re.compile(r"(?:<class ')?(?:[\w$]+\.)+([A-Z][\w$]*)(?:'>)?")
 """A class with its module, also as Python prints it."""
 _UNKNOWN_ERROR: Final = "_OTHER"
@@ -152,7 +153,7 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         usage: the stored fields of the call's usage, `usage` and `usage_scope`.
     """
     columns: Columns = {}
-    if (entries := usage.get("usage")) and (scope := usage["usage_scope"]) != SUM:
+    if (entries := usage.get("usage")) and (scope := usage.get("usage_scope")) != SUM:
         if len(entries) == 1 and (name := entries[0]["model"]) != _UNNAMED and (name := _text(name)):
             columns["model"] = name
         if scope == OWN:
@@ -164,7 +165,7 @@ def columns_of_end(output: object, summary: object, exception: str | None, usage
         payload = value if "." in key else payload
     if isinstance(payload, list):
         payload = {MEMBERS: payload}
-    if isinstance(payload, dict):
+    if isinstance(payload, dict) and not _OUTPUT_KEYS.isdisjoint(payload):
         _add_paths(columns, _OUTPUT, payload)
         if "model" not in columns and not _RESPONSE_MARKS.isdisjoint(payload):
             _add_paths(columns, _OUTPUT_MODEL, payload)
@@ -179,9 +180,18 @@ def merged(of_start: Columns, of_end: Columns) -> Columns:
     """Return the `SHARED` columns of a call from those of its start and its end."""
     if SUMS_UP in of_start:
         of_end = {name: value for name, value in of_end.items() if name not in OF_USAGE}
-    found = {**of_end, **of_start, **{name: of_end[name] for name in END_WINS if name in of_end}}
+    found = of_end | of_start
     found.pop(SUMS_UP, None)
+    for name in END_WINS:
+        if name in of_end:
+            found[name] = of_end[name]
     return found
+
+
+def spelling(column: str, text: str) -> str:
+    """Return a text in the spelling that a column has for it; unchanged if the column has one spelling of each text."""
+    convert = _SPELLINGS.get(column)
+    return (convert and convert(text)) or text
 
 
 def error_type_of(exception: str) -> str | None:
@@ -295,6 +305,13 @@ def _text(value: object, limit: int = MAX_TEXT) -> str | None:
     return None
 
 
+def _listed(value: object) -> object:
+    """Return the list that a stored span has as an object with the keys 0, 1, ...; any other value unchanged."""
+    if isinstance(value, dict) and value and all(str(index) in value for index in range(len(value))):
+        return [value[str(index)] for index in range(len(value))]
+    return value
+
+
 def _word(words: dict[str, str], value: object) -> str | None:
     """Return the word of a vocabulary for a sender's word; None if it is unknown."""
     return words.get(_folded(value)) if isinstance(value, str) and len(value) <= MAX_TEXT else None
@@ -318,14 +335,26 @@ def _provider_of(text: str) -> str:
 
 
 def _tags(value: object) -> list[str] | None:
-    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`."""
+    """Return tags: texts and numbers of a list, texts between commas, or the members of an object as `key:value`.
+
+    Only a text that is the whole value is split at commas or read as JSON; a member of a list is one tag.
+    """
     if isinstance(value, str):
-        value = [tag.strip() for tag in value.split(",", MAX_MEMBERS)]
+        value = _json_list(value) or [tag.strip() for tag in value.split(",", MAX_MEMBERS)]
+    value = _listed(value)
     if isinstance(value, dict):
         value = [f"{key}:{text}" for key, member in islice(value.items(), MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]
     tags = dict.fromkeys(tag for member in islice(members, MAX_MEMBERS) if (tag := _tag(member)))
     return [*islice(tags, MAX_TAGS)] or None
+
+
+def _json_list(text: str) -> list[Any] | None:
+    if text.startswith("[") and len(text) <= _MAX_JSON:
+        with suppress(StoreError, UnicodeEncodeError):
+            value = codec.loads(text.encode())
+            return value if isinstance(value, list) else None
+    return None
 
 
 def _tag(value: object) -> str | None:
@@ -337,6 +366,7 @@ def _reasons(value: object) -> list[str] | None:
         value = value[0]
     if isinstance(value, str):
         return [reason] if (reason := _reason(value)) else None
+    value = _listed(value)
     members = value if isinstance(value, list) else [value]
     reasons = dict.fromkeys(reason for member in islice(members, MAX_MEMBERS) if (reason := _reason(member)))
     return [*islice(reasons, MAX_TAGS)] or None
@@ -392,6 +422,13 @@ _CONVERT: Final[dict[str, _Convert]] = {
     "finish_reasons": _reasons,
 }
 """Conversions by column; others are texts."""
+
+_SPELLINGS: Final[dict[str, _Convert]] = {
+    "provider": _provider,
+    "error_type": _error_name,
+    "finish_reasons": _reason,
+}
+"""Conversions of single texts, by columns with one spelling for several texts."""
 
 
 def _steps(path: str) -> list[str]:
@@ -464,6 +501,7 @@ _SUMMARY: Final = _path_rules("summary")
 _SUMMARY_KEYS: Final = frozenset(first for _, paths in _SUMMARY for first, _, _ in paths)
 _OUTPUT: Final = tuple(rule for rule in _path_rules("output") if rule[0] != "model")
 _OUTPUT_MODEL: Final = tuple(rule for rule in _path_rules("output") if rule[0] == "model")
+_OUTPUT_KEYS: Final = frozenset(first for _, paths in (*_OUTPUT, *_OUTPUT_MODEL) for first, _, _ in paths)
 
 _EXCEPTION: Final = "exception"
 _EXCEPTION_TYPE: Final = _getter(("attributes", "exception", "type")) or (lambda _event: None)

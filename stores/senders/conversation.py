@@ -17,7 +17,7 @@ _MAX_CANDIDATES: Final = 20
 """Conversations with which a call is compared, the newest first."""
 
 _LOOKED_AT: Final = 2
-"""First messages of a call of which one must be known: a summary may stand before the rest of a history."""
+"""First inputs of a call of which one must be known: a summary may stand before the rest of a history."""
 
 _INSTRUCTIONS: Final = frozenset({SYSTEM, "developer"})
 
@@ -55,17 +55,18 @@ class Conversation:
     def add(self, scope: str, inputs: Sequence[Message], outputs: Sequence[Message]) -> list[Message]:
         """Return the messages of a call that are new.
 
-        A question alone is new in each `scope`, such as a trace, though it was asked before in equal words.
+        A question alone is new in each `scope`, such as a trace, though another one asked it last in equal words.
         """
-        instructions = [message for message in inputs if message["role"] in _INSTRUCTIONS]
-        spoken = [message for message in (*inputs, *outputs) if message["role"] not in _INSTRUCTIONS]
-        digests = [_digest(message) for message in spoken]
-        new = [message for message in instructions if self._is_new_instruction(_digest(message))]
-        question = digests[0] if len(spoken) - len(outputs) == 1 and spoken[0]["role"] == USER else None
-        is_asked_again = question is not None and self._asked.setdefault(question, scope) != scope
-        branch, known, after = (None, [False] * len(digests), 0) if is_asked_again else self._continued(digests)
-        if question is not None:
-            self._asked[question] = scope
+        new = [each for each in inputs if _is_instruction(each) and self._is_new_instruction(_digest(each))]
+        asked = [each for each in inputs if not _is_instruction(each)]
+        spoken = [*asked, *(each for each in outputs if not _is_instruction(each))]
+        digests = [_digest(each) for each in spoken]
+        questions = [digest for digest, each in zip(digests, asked, strict=False) if each["role"] == USER]
+        is_asked_again = len(asked) == len(questions) == 1 and self._asked.get(questions[0], scope) != scope
+        if questions:
+            self._asked[questions[-1]] = scope
+        begun = () if is_asked_again else digests[: min(_LOOKED_AT, len(asked))]
+        branch, known, after = self._continued(begun, digests)
         if branch is None or (after < branch.length and not all(known)):
             branch = _Branch()  # a fork has the whole history of its own
             self._append(branch, digests)
@@ -78,9 +79,13 @@ class Conversation:
         self._instructions.add(digest)
         return is_new
 
-    def _continued(self, digests: Sequence[bytes]) -> tuple[_Branch | None, list[bool], int]:
-        """Return the branch with which most messages align, and how; None if none has the first ones."""
-        candidates = [branch for digest in digests[:_LOOKED_AT] for branch in self._branches.get(digest, ())]
+    def _continued(self, begun: Sequence[bytes], digests: Sequence[bytes]) -> tuple[_Branch | None, list[bool], int]:
+        """Return the branch with which most messages align, and how; None if none has the first inputs.
+
+        The branches with the first of these inputs come before all that have only a later one: other agents get equal
+        answers and instructions to go on.
+        """
+        candidates = next((self._branches[digest] for digest in begun if digest in self._branches), [])
         best: tuple[_Branch | None, list[bool], int] = None, [False] * len(digests), 0
         for branch in reversed(candidates[-_MAX_CANDIDATES:]):
             known, after = branch.align(digests)
@@ -94,6 +99,10 @@ class Conversation:
             branches = self._branches.setdefault(digest, [])
             if not branches or branches[-1] is not branch:
                 branches.append(branch)
+
+
+def _is_instruction(message: Message) -> bool:
+    return message["role"] in _INSTRUCTIONS
 
 
 def _digest(message: Message) -> bytes:

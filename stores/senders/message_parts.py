@@ -102,6 +102,8 @@ def known_parts(members: dict[str, Any], level: int = 0) -> list[Part] | None:
         return found
     if members.get("_type") == _CUSTOM_TYPE:
         return _media(FILE, members)
+    if isinstance(members.get("call"), dict) and "outputs" in members:  # Cohere's first API
+        return _tool_result(members, level)
     if members.get("thought") is True and isinstance(members.get("text"), str):  # Gemini
         return _reasoning(members, level)
     for key, rule in _BY_KEY:
@@ -166,13 +168,14 @@ _Rule = Callable[[dict[str, Any], int], list[Part] | None]
 _CALL_IDS: Final = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES: Final = ("name", "toolName", "tool_name")
 _ARGUMENTS: Final = ("arguments", "args", "input", "parameters", "tool_kwargs")
+_REASONING_PARTS: Final = ("thinking", "summary", "content", "reasoningText", "reasoning_text", "reasoningContent")
 _BUILT_IN_ARGUMENTS: Final = ("action", "code", "queries")
-_RESULTS: Final = ("response", "result", "output", "content", "outputs", "results")
+_RESULTS: Final = ("response", "result", "output", "content", "outputs", "results", "server_tool_call_response")
 _MEDIA_TYPES: Final = (
     *("mediaType", "media_type", "mimeType", "mime_type", "mimetype", "contentType"),
     *("image_mimetype", "audio_mimetype", "document_mimetype", "video_mimetype"),
 )
-_FILE_NAMES: Final = ("filename", "file_name", "displayName", "display_name", "title", "name")
+_FILE_NAMES: Final = ("filename", "file_name", "displayName", "display_name", "document_name", "title", "name")
 _FILE_IDS: Final = ("file_id", "fileId")
 _SOURCES: Final = (
     *("url", "uri", "fileUri", "file_uri", "file_url", "image_url", "audio_url", "video_url", "document_url"),
@@ -180,6 +183,9 @@ _SOURCES: Final = (
     *("image", "audio", "document", "video", "file", "data", "bytes", "base64", "content"),
 )
 """Keys of media: each has a URL, Base64, a stored file, or an object with such keys."""
+
+_TEXTS_BESIDE_MEDIA: Final = ("transcript", "context")
+"""Keys of texts that the model reads with an audio or, in Anthropic's API, with a document."""
 
 _BESIDE_TEXT: Final = frozenset(
     {
@@ -208,8 +214,8 @@ def _reasoning(members: dict[str, Any], level: int) -> list[Part] | None:
     """Return reasoning; its text is empty if the provider encrypted it."""
     text = first_text(members, ("thinking", "reasoning", "text"))
     if text is None:
-        inner = first(members, ("summary", "content", "reasoningText", "reasoning_text", "reasoningContent")) or ""
-        text = "\n\n".join(part.get("text", "") for part in parts_of(inner, level))
+        parts = parts_of([members[name] for name in _REASONING_PARTS if members.get(name)], level)
+        text = "\n\n".join(part["text"] for part in parts if part.get("text"))
     return [{"type": REASONING, "text": text}]
 
 
@@ -275,8 +281,7 @@ def _fill(part: Part, value: AnyJson, texts: list[Part], level: int) -> bool:
     part["media_type"] = part["media_type"] or first_text(value, _MEDIA_TYPES) or _of_format(part["type"], value)
     part["name"] = part["name"] or first_text(value, _FILE_NAMES)
     part["file_id"] = part["file_id"] or first_text(value, _FILE_IDS)
-    transcript = value.get("transcript")
-    texts += parts_of(transcript, level) if isinstance(transcript, str) else []
+    texts += [text_part(text) for name in _TEXTS_BESIDE_MEDIA if (text := value.get(name)) and isinstance(text, str)]
     if level and value.get("type") in ("text", "content"):  # Anthropic's documents in plain text
         texts += parts_of(first(value, ("data", "content")), level)
         return bool(texts)
@@ -323,7 +328,7 @@ def _by_modality(members: dict[str, Any], _level: int) -> list[Part] | None:
 
 
 _BY_TYPE: Final[dict[str, _Rule]] = {
-    **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), _text),
+    **dict.fromkeys(("text", "input_text", "output_text", "summary_text", "text-plain"), _text),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_text", "thought"), _reasoning),
     "refusal": _refusal,
     **dict.fromkeys(("image", "image_url", "input_image", "image_file"), _media_rule(IMAGE)),
@@ -336,7 +341,7 @@ _BY_TYPE: Final[dict[str, _Rule]] = {
         _media_rule(FILE),
     ),
     **dict.fromkeys(("blob", "uri", "file"), _by_modality),
-    **dict.fromkeys(("tool_call", "tool-call", "tool_use", "function"), _tool_call),
+    **dict.fromkeys(("tool_call", "tool-call", "tool_use", "function", "mcp_approval_request"), _tool_call),
     **dict.fromkeys(("tool_result", "tool-result", "tool_call_response", "server_tool_call_response"), _tool_result),
 }
 

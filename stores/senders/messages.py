@@ -318,7 +318,7 @@ def _role_of(parts: list[Part], role: str) -> str:
 
 # Messages
 
-_CONTENTS: Final = ("contents", "parts", "blocks", "content", "message", "text")
+_CONTENTS: Final = ("contents", "parts", "blocks", "content", "message", "text", "tool_results")
 _FINISH_KEYS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 _TOOL_CALL_IDS: Final = ("tool_call_id", "toolCallId", "tool_use_id", "id")
 
@@ -328,6 +328,9 @@ _PLAIN: Final = frozenset({"role", "content", "name"})
 
 
 def _one_message(value: dict[str, Any], role: str, level: int) -> list[Message] | None:
+    is_request = isinstance(value.get("contents"), dict) or len(_REQUEST_KEYS & value.keys()) > 1
+    if role == USER and "role" not in value and is_request:
+        return None  # a request with one message, and perhaps more beside it
     message = _as_message(value, role, level)
     return None if message is None else [message]
 
@@ -352,8 +355,7 @@ def _as_message(members: dict[str, Any], default: str, level: int) -> Message | 
     if isinstance(content, dict) and (is_gemini or _role(content)):
         return _inner_message(members, {"role": role or default, **content}, default, level)
     parts = _parts(unwrapped, role or default, content)
-    reason = _finish_reason(members) or _finish_reason(unwrapped)
-    return _message(role or default, parts, first_text(unwrapped, ("name",)), reason)
+    return _message(role or default, parts, first_text(unwrapped, ("name",)), _finish_reason(unwrapped))
 
 
 def _without_wrapper(members: dict[str, Any]) -> dict[str, Any]:
@@ -386,10 +388,11 @@ def _parts(members: dict[str, Any], role: str, content: AnyJson) -> list[Part]:
     if role == TOOL:
         return _results(members, content)
     parts = parts_of(content)
-    parts = [*_reasoning(members, parts), *parts, *_further_parts(members, parts)]
-    others = {name: other for name, other in members.items() if name not in _METADATA}
-    has_others = any(isinstance(other, str | list | dict) and other for other in others.values())
-    return [json_part(others)] if has_others and not parts else parts
+    if not _BESIDE_CONTENT.isdisjoint(members):
+        parts = [*_reasoning(members, parts), *parts, *_further_parts(members, parts)]
+    if parts or _has_only(members, _METADATA):
+        return parts
+    return [json_part({name: other for name, other in members.items() if name not in _METADATA})]
 
 
 def _role(members: dict[str, Any]) -> str | None:
@@ -425,6 +428,15 @@ _METADATA: Final = frozenset(
 _REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 
 
+_BESIDE_CONTENT: Final = frozenset(
+    {
+        *(*_REASONING_KEYS, "additional_kwargs", "refusal", "audio", "images", "tool_calls", "toolCalls"),
+        *("function_call", "invalid_tool_calls"),
+    }
+)
+"""Keys with parts beside the content; a message without them needs no further rules."""
+
+
 def _sources(members: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a message, and what LangChain adds of the provider's message."""
     extra = members.get("additional_kwargs")
@@ -435,9 +447,7 @@ def _reasoning(members: dict[str, Any], parts: list[Part]) -> list[Part]:
     """Return the reasoning that some providers put beside the content, under one of several keys."""
     if any(part["type"] == REASONING for part in parts):
         return []
-    texts = (
-        first_text(each, ("reasoning_content", "reasoning", "thinking", "tool_plan")) for each in _sources(members)
-    )
+    texts = (first_text(each, _REASONING_KEYS) for each in _sources(members))
     return next(([{"type": REASONING, "text": text}] for text in texts if text), [])
 
 
@@ -461,8 +471,7 @@ def _further_parts(members: dict[str, Any], parts: list[Part]) -> list[Part]:
 
 
 def _finish_reason(members: dict[str, Any]) -> str | None:
-    for key in ("", "response_metadata", "generation_info"):
-        source = members.get(key) if key else members
+    for source in (members, members.get("response_metadata"), members.get("generation_info")):
         if isinstance(source, dict) and (found := _reason(first(source, _FINISH_KEYS))):
             return found
     return None
@@ -480,9 +489,12 @@ _SYSTEM_KEYS: Final = (
 )
 _MESSAGE_KEYS: Final = (
     *("chat_history", "history", "messages", "gen_ai.input.messages", "gen_ai.output.messages", "llm.input_messages"),
-    *("llm.output_messages", "ai.prompt.messages", "contents", "prompts", "prompt", "input", "message"),
+    *("llm.output_messages", "ai.prompt.messages", "contents", "prompts", "prompt", "input", "inputText", "message"),
+    "tool_results",
 )
 """Keys of a request with messages, in the order of the conversation."""
+
+_REQUEST_KEYS: Final = frozenset({*_SYSTEM_KEYS, *_MESSAGE_KEYS})
 
 _OUTPUT_KEYS: Final = ("messages", "gen_ai.output.messages", "llm.output_messages", "contents")
 """Those of outputs, such as the state of an agent."""
@@ -494,8 +506,8 @@ def _request(value: dict[str, Any], role: str, level: int) -> list[Message] | No
     for key in _MESSAGE_KEYS if role == USER else _OUTPUT_KEYS:
         content = decoded_container(value.get(key))
         if isinstance(content, str):
-            if not _is_request_text(value, key):
-                return None
+            if not _has_only(value, _REQUEST_KEYS | _PARAMETERS):
+                return None  # other texts may belong to the question
             found.append(_message(USER, parts_of(content)))
         elif isinstance(content, list | dict) and content:
             if key == "prompts" and isinstance(content, list):
@@ -523,15 +535,17 @@ _PARAMETERS: Final = frozenset(
         *("text", "reasoning", "include", "previous_response_id", "conversation", "store", "service_tier"),
         *("truncation", "conversation_id", "documents", "connectors", "stop_sequences", "options", "extra_headers"),
         *("extra_body", "safety_identifier", "prompt_cache_key", "api_key", "base_url", "timeout", "object", "type"),
+        *("accept", "contentType", "textGenerationConfig"),
     }
 )
 """Keys of requests that are no messages."""
 
 
-def _is_request_text(value: dict[str, Any], key: str) -> bool:
-    """Return True if a text under a key is what the user says: the rest is known, or has no text of its own."""
-    known = {key, *_SYSTEM_KEYS, *_MESSAGE_KEYS} | _PARAMETERS
-    return all(name in known or not isinstance(other, str | list | dict) or not other for name, other in value.items())
+def _has_only(value: dict[str, Any], names: frozenset[str]) -> bool:
+    """Return True if an object has content (a text, list or object) under these keys alone."""
+    return not any(
+        other and isinstance(other, str | list | dict) and name not in names for name, other in value.items()
+    )
 
 
 _QUESTIONS: Final = (
@@ -540,14 +554,15 @@ _QUESTIONS: Final = (
 )
 
 
+_BESIDE_QUESTION: Final = frozenset({"self", *_FINISH_KEYS})
+"""Keys beside a question: the object whose method a Weave op is, and finish reasons."""
+
+
 def _question(value: dict[str, Any], role: str, _level: int) -> list[Message] | None:
     """Return the only text of an object, under a usual key."""
     for key in _QUESTIONS:
         text = value.get(key)
-        if isinstance(text, str) and not any(
-            isinstance(other, str | list | dict) and other and name != key and name not in _FINISH_KEYS
-            for name, other in value.items()
-        ):
+        if isinstance(text, str) and _has_only(value, _BESIDE_QUESTION | {key}):
             return [_message(role, parts_of(text), finish_reason=_finish_reason(value))]
     return None
 
@@ -562,7 +577,8 @@ def _response(value: dict[str, Any], role: str, level: int) -> list[Message] | N
         if isinstance(choices, list) and choices:
             return _choices(choices, level)
     output = value.get("output")
-    if isinstance(output, list) and value.get("object") == "response":  # OpenAI's responses API
+    if isinstance(output, list) and (value.get("object") == "response" or str(value.get("id")).startswith("resp_")):
+        # OpenAI's responses API
         messages = _list(output, ASSISTANT, level + 1)
         reason = value.get("incomplete_details")
         finish_reason = _reason(reason.get("reason") if isinstance(reason, dict) else None) or _reason(
@@ -628,8 +644,7 @@ def _wrapped(value: dict[str, Any], role: str, level: int) -> list[Message] | No
     """Return the messages of the payload inside an object without other content."""
     for key in _WRAPPERS:
         inner = decoded_container(value.get(key))
-        others = (other for name, other in value.items() if name != key and name not in _PARAMETERS)
-        if inner and not any(isinstance(other, str | list | dict) and other for other in others):
+        if inner and _has_only(value, _PARAMETERS | {key}):
             return _payload(inner, role, level + 1)
     return None
 

@@ -204,6 +204,17 @@ async def empty_gzip_members(target: Target) -> Results:
     return await _ask_all(target, [request])
 
 
+async def many_sessions(target: Target) -> Results:
+    """3 clients POST 20,000 events of Codex at /v1/logs, each of its own session, and other logs."""
+    pairs = [[{"key": "conversation.id", "value": {"stringValue": f"{number}"}}] for number in range(20_000)]
+    records = [
+        {"eventName": name, "attributes": attributes} for attributes in pairs for name in ("codex.user_prompt", "other")
+    ]
+    body = gzip.compress(json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}).encode())
+    headers = target.headers(_JSON, ("Content-Encoding", "gzip"), ("project_id", PROJECT), writes=True)
+    return await _ask_again_and_again(target, Request("otlp", "POST", "/v1/logs", headers, body), 3)
+
+
 def _dense() -> bytes:
     document = f'query ($q: JSON!) {{ calls(projectId: "{PROJECT}", query: {{ json: $q }}) {{ nodes {{ id }} }} }}'
     start, end = f'{{"query": {json.dumps(document)}, "variables": {{"q": [{{}}'.encode(), b"]}}"
@@ -320,6 +331,7 @@ ATTACKS: Final[dict[str, Attack]] = {
         slow_bodies,
         slow_gzip,
         empty_gzip_members,
+        many_sessions,
         dense_variables,
         dense_operations,
         dense_batch,

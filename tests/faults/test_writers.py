@@ -19,6 +19,7 @@ from tests.faults.writers import MORE_WRITERS, WRITERS, Writer
 from tests.faults.writers.calls import BatchWriter, DeletingWriter, Reader
 from tests.faults.writers.feedback import FeedbackWriter
 from tests.faults.writers.files import FilesWriter
+from tests.faults.writers.logs import LogsWriter
 from tests.faults.writers.names import NamesWriter
 from tests.faults.writers.objects import ObjectsWriter
 from tests.faults.writers.spans import SpansWriter
@@ -109,6 +110,7 @@ SENDS_AGAIN = (
     ObjectsWriter,
     FilesWriter,
     SpansWriter,
+    LogsWriter,
     NamesWriter,
 )
 

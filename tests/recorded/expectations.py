@@ -307,7 +307,6 @@ _PARTICULARS: Final[dict[tuple[object, ...], Reading]] = {
     # The official instrumentation records no content in its stable form.
     ("official", "openai"): _NO_CONTENT,
     ("official", "openai", "stream"): _NO_REASON,
-    ("official-events", "openai", "stream"): _NO_REASON,  # it is in the event alone
     ("openinference", "agents", "agent-chat"): {**_REQUESTED, **_NO_REASON},
     ("openinference", "agents", "agent"): {"finishReasons": ["stop"]},  # even for a tool call
     ("openinference", "langchain", "image-data"): {"messages": [["user", *_question("openai", "image-data")]]},

@@ -138,6 +138,25 @@ async def test_unknown_path_gets_a_similar_one(
 
 @pytest.mark.usefixtures("stocked")
 @pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("traces", "query: $query"),
+        ("traces", "anyCall: { query: $query }"),
+        ("threads", 'query: $query, filter: { threadIds: ["t"] }'),
+    ],
+)
+async def test_lists_of_traces_and_threads_get_hints(client: httpx.AsyncClient, name: str, arguments: str) -> None:
+    document = (
+        f"query ($project: ID!, $query: QueryInput) {{ {name}(projectId: $project, {arguments}) {{ totalCount }} }}"
+    )
+
+    [found] = await hints_of(client, eq("inputs.top_k", 1), document=document)
+
+    assert (found["path"], found["code"], found["suggestion"]) == ([name], "PATH_NOT_FOUND", "inputs.topK")
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
     ("query", "kind", "literal", "fitting"),
     [
         (eq("inputs.topK", "9"), "inputs.topK holds numbers", '"9"', "9"),

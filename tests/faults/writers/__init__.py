@@ -7,6 +7,7 @@ from tests.faults.writers.calls import BatchWriter, DeletingWriter, PartsWriter,
 from tests.faults.writers.costs import CostsWriter
 from tests.faults.writers.feedback import FeedbackWriter, ReplacingWriter
 from tests.faults.writers.files import FilesWriter
+from tests.faults.writers.logs import LogsWriter
 from tests.faults.writers.names import NamesWriter
 from tests.faults.writers.objects import DeletedVersionsWriter, ObjectsWriter
 from tests.faults.writers.spans import SpansWriter
@@ -29,6 +30,7 @@ WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
 MORE_WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
     WeaveWriter,
     SpansWriter,
+    LogsWriter,
     NamesWriter,
     DeletedVersionsWriter,
     CostsWriter,

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 from stores.calls import CallsStore
@@ -52,7 +53,7 @@ def said(text: str, role: str = "user") -> dict[str, Any]:
 
 
 async def test_each_type_of_part_is_read(run: Run, calls: CallsStore) -> None:
-    image = base64.b64encode(bytes(range(256)) * 8).decode()
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8).decode()
     content = [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
@@ -100,6 +101,7 @@ async def test_each_type_of_part_is_read(run: Run, calls: CallsStore) -> None:
         ],
     }
     assert stored["data"] is None
+    assert stored["mediaType"] == "image/png", "detected, because the stored value does not state it"
     assert stored["ref"].startswith(f"weave:///{PROJECT}/file/")
     assert result["parts"] == [{"__typename": "ToolResultPart", "id": "c1", "result": "warm"}]
     assert found["outputMessages"] == [
@@ -156,12 +158,14 @@ async def test_invalid_page_is_an_error_that_names_the_argument(run: Run, calls:
 
     for arguments, named in (
         ({"first": -1}, "first"),
-        ({"last": 1, "offset": 1}, "offset"),
+        ({"last": 1, "offset": 1}, "last"),
+        ({"last": 1, "first": 1}, "last"),
         ({"last": 99_999}, "last"),
     ):
         answer = await run(ONE, project=PROJECT, id=call_id(1), **arguments)
         assert answer.code == "BAD_USER_INPUT"
         assert answer.errors[0]["message"].startswith(f"{named}: ")
+        assert not re.search("cursor|after|before|LOOMQL_", answer.errors[0]["message"]), "no advice that cannot help"
         assert answer.data["call"]["messages"] is None
 
 

@@ -179,7 +179,7 @@ _SCALARS: Final[dict[str, Callable[[Random], object]]] = {
     "String": lambda pick: "".join(pick.choices(_LETTERS, k=pick.randrange(6))),
 }
 _ENUMS: Final[dict[str, list[Any]]] = {"Color": [*Color], "Level": [*Level]}
-_CLASSES: Final = ("Dog", "Cat", "Fish")
+_CLASSES: Final = ("Dog", "Cat", "Fish", "Bird")
 _FORMS: Final[list[Callable[[dict[str, Any]], object]]] = [Thing, lambda given: SimpleNamespace(**given), Row]
 PAGES: Final = Order({}, (SortKey("id"),))
 

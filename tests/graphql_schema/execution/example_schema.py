@@ -186,7 +186,20 @@ class Fish:
     depth: float | None
 
 
-Pet = Annotated[Dog | Cat | Fish, strawberry.union("Pet")]
+@strawberry.type
+class Bird:
+    """Another type in the union alone, with a field that must be awaited."""
+
+    name: str
+    wings: int
+
+    @strawberry.field
+    async def song(self) -> str | None:
+        await asyncio.sleep(0)
+        return noted(self, "song")
+
+
+Pet = Annotated[Dog | Cat | Fish | Bird, strawberry.union("Pet")]
 
 
 @strawberry.interface

@@ -11,7 +11,7 @@ import pytest
 from graphql import ExecutionResult, GraphQLError, parse, subscribe, validate
 from strawberry.utils.str_converters import to_snake_case
 
-from graphql_schema.execution import CompilingExecutor
+from graphql_schema.execution import CompilingExecutor, executor
 from graphql_schema.fields.connections import Listing
 from graphql_schema.schema import LoomSchema
 from stores.concurrency import time_slices
@@ -20,6 +20,7 @@ from tests.graphql_schema.execution.comparing import Outcome, difference, outcom
 from tests.graphql_schema.execution.example_data import PAGES, Breaking, Flowing, Later, Number, Row, Text
 from tests.graphql_schema.execution.example_schema import (
     CALLS,
+    Bird,
     Cat,
     Color,
     Dog,
@@ -375,6 +376,41 @@ async def test_unions_and_interfaces(ours: LoomSchema, stock: LoomSchema) -> Non
 
     found = await same(ours, stock, query, root)
     assert len(found.errors) >= 6
+
+
+async def test_short_lists_of_a_union_in_many_rows(
+    ours: LoomSchema, stock: LoomSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = """query ($sings: Boolean!) { nodes { maybePets {
+        __typename
+        ... on Named { name } ... on Dog { barks } ... on Fish { depth }
+        ... on Bird { name wings song @include(if: $sings) }
+    } } }"""
+    dog = animal(Dog, name="Rex", nick=None, barks=True, title="Sir")
+    fish = animal(Fish, name="Nemo", depth=2.5)
+    bird = animal(Bird, name="Tux", wings=2, song="la")
+    ill = animal(Bird, name="Ill", wings=None, song=Raising(ValueError("hoarse")))
+    lists: list[list[object]] = [
+        *([fish, bird], [bird, fish, fish], [fish, ill, bird], [ill], [fish, dog, bird], [bird, bird, None], []),
+        *([{"name": "a row"}, fish], [fish, Later(bird)]),
+    ]
+    with_lists: list[int] = []
+    make = executor.RowList.complete
+
+    def complete(rows: executor.RowList, *given: Any) -> Any:
+        with_lists.append(1)
+        return make(rows, *given)
+
+    monkeypatch.setattr(executor.RowList, "complete", complete)
+
+    mixed = nodes(*({"id": "a", "maybe_pets": each} for each in lists * 2))
+    for sings in (True, False):
+        found = await same(ours, stock, query, lambda: mixed, sings=sings)
+        assert found.errors
+    with_lists.clear()
+    plain = nodes(*({"id": "a", "maybe_pets": [bird, fish]} for _ in range(100)))
+    await same(ours, stock, query, lambda: plain, sings=False)
+    assert len(with_lists) < 10, "only unusual lists cost more than their items"
 
 
 @pytest.mark.parametrize("turn", [0, 1e9])

@@ -25,7 +25,7 @@ _EDGE: Final = {OWN: "cursor node"}
 RULED: Final[_Ruled] = {
     "ActionResult": {OWN: "output error feedback"},
     "ActionsExecuteBatchRes": {OWN: "results"},
-    "AudioPart": {OWN: "sizeBytes"},
+    "AudioPart": {OWN: "sizeBytes", SAME_PROJECT: "mediaType"},
     "CallCreateBatchRes": {OWN: "res"},
     "CallEvent": {OWN: "call"},
     "CallSchema": {
@@ -66,9 +66,9 @@ RULED: Final[_Ruled] = {
     "FeedbackReplaceRes": {OWN: "payload"},
     "FeedbackStatsRes": {OWN: "types"},
     "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
-    "FilePart": {OWN: "sizeBytes"},
+    "FilePart": {OWN: "sizeBytes", SAME_PROJECT: "mediaType"},
     "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
-    "ImagePart": {OWN: "sizeBytes"},
+    "ImagePart": {OWN: "sizeBytes", SAME_PROJECT: "mediaType"},
     "LLMCostSchema": {OWN: "components price"},
     "ObjFile": {SAME_PROJECT: "file"},
     "ObjSchema": {

@@ -18,7 +18,9 @@ RUNS = (10, 20)
 """Numbers of the calls that are runs of an evaluation."""
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
-_MEDIA = [{"type": kind, "data": "AAAA", "name": "a"} for kind in ("image", "audio", "document")]
+_MEDIA = [
+    {"type": kind, "data": "AAAA", "name": "a", "media_type": "text/plain"} for kind in ("image", "audio", "document")
+]
 _MESSAGES = {
     "messages": [
         {"role": "user", "content": _MEDIA},

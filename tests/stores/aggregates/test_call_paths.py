@@ -102,11 +102,16 @@ async def test_bounds_are_reported(calls: CallsStore, store: CallPathsStore, mon
     await calls.write([start(1, inputs={"deep": deep}), start(2, inputs=many), start(3, inputs={"k" * 2_000: 1})])
     await calls.write([start(4, inputs={"list": [{"a": 1}] * MAX_MEMBERS + [{"b": 1}]})])
 
-    for number, is_truncated in ((1, True), (2, True), (3, True), (4, False)):
+    await calls.write([start(5, inputs={"list": list(range(MAX_MEMBERS + 1))})])
+
+    for number, is_truncated in ((1, True), (2, True), (3, True), (4, True)):
         found = await store.paths(PROJECT, "inputs", CallsFilter(call_ids=[call_id(number)]))
         assert found.is_truncated == is_truncated, number
         assert len(found.paths) <= MAX_PATHS
     assert [each.path for each in found.paths] == ["inputs.list", "inputs.list.0", "inputs.list.0.a"]
+    numbers = await store.paths(PROJECT, "inputs", CallsFilter(call_ids=[call_id(5)]))
+    assert not numbers.is_truncated
+    await calls.delete(PROJECT, [call_id(5)])
 
     monkeypatch.setattr("stores.aggregates.call_paths.MAX_CHARACTERS", 100)
     newest = await store.paths(PROJECT, "inputs")
@@ -121,10 +126,12 @@ async def test_bounds_are_reported(calls: CallsStore, store: CallPathsStore, mon
 @pytest.mark.parametrize(
     ("under", "message"),
     [
-        ("inptus", "did you mean inputs"),
-        ("status", "status is no path into the JSON of calls"),
+        ("inptus.messages", r"'inptus\.messages' is no path into the JSON of calls; did you mean inputs\?$"),
+        ("foo", r"JSON of calls; start it with inputs, output, attributes or summary$"),
+        ("status", "'status' is no path into the JSON of calls; start it with"),
+        ("summary.weave.status", "is computed from columns"),
         ("inputs.", "empty key"),
-        ("", "there is no field ''"),
+        ("", "'' is no path into the JSON of calls"),
         (f"inputs.{'k' * 10_000}", "10,007 characters"),
     ],
 )

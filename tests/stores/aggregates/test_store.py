@@ -285,6 +285,22 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     assert found.parents == (None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
 
 
+async def test_calls_without_reporting_children_need_no_lookup(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_usage, "FEW", 1)
+    monkeypatch.setattr(own_usage, "MAX_PARENTS", 1)
+    summary = {"usage": {"loom": {"prompt_tokens": 1}}}
+    for number in (1, 3, 5):
+        model = start(number + 1, parent_id=call_id(number))
+        await calls.write([start(number), model, end(number + 1, summary=summary), end(number)])
+
+    async with database.snapshot_session() as session:
+        found = await own_usage.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
+
+    assert found is None
+
+
 @pytest.mark.parametrize("name", ["op_name", "opName"])
 async def test_sort_by_a_missing_number_names_the_required_argument(store: AggregatesStore, name: str) -> None:
     with pytest.raises(BadInputError, match=f"rows have {name} only with OP_NAME in groupBy") as caught:

@@ -75,7 +75,7 @@ FILTER_CASES: Final[dict[str, tuple[Any, list[int]]]] = {
     "releases": (["1.2"], [2]),
     "error_types": (["KeyError"], [4]),
     "finish_reasons": (["length", "stop"], [6]),
-    "min_time_to_first_token_ms": (900.5, [5]),
+    "min_time_to_first_token_ms": (250, [2, 5]),
     "max_time_to_first_token_ms": (250, [2]),
     "started_after": (NOON + 3 * SECOND, [4, 5, 6]),
     "started_before": (NOON + 3 * SECOND, [1, 2]),

@@ -1,5 +1,6 @@
 """Tests that a filter matches any value within a list and all lists together, within one project."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any, get_type_hints
 
@@ -7,7 +8,7 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
-from stores.calls.fields import FILTER_FIELDS
+from stores.calls.fields import FILTER_FIELDS, INDEXED_CALL_FIELDS
 from stores.database import Database
 from stores.database.indexes import INDEXES
 from stores.errors import BadInputError
@@ -187,3 +188,47 @@ async def test_internal_ref_is_refused_with_its_position(calls: CallsStore, name
         await calls.count(PROJECT, replace(CallsFilter(), **{name: members}))
 
     assert refused.value.argument == f"filter.{name}.1"
+
+
+@pytest.mark.parametrize(
+    ("calls_filter", "argument"),
+    [
+        (CallsFilter(started_after=NOON, started_before=NOON), "started_after"),
+        (CallsFilter(started_after=NOON + 1, started_before=NOON), "started_after"),
+        (CallsFilter(min_time_to_first_token_ms=2.5, max_time_to_first_token_ms=2), "max_time_to_first_token_ms"),
+        (CallsFilter(max_time_to_first_token_ms=-1), "max_time_to_first_token_ms"),
+    ],
+)
+async def test_bounds_that_exclude_each_other_are_refused(
+    calls: CallsStore, calls_filter: CallsFilter, argument: str
+) -> None:
+    for ask in (lambda: calls.count(PROJECT, calls_filter), lambda: asyncio.to_thread(calls_filter.test, PROJECT)):
+        with pytest.raises(BadInputError, match="nothing can match: the lower bound is") as refused:
+            await ask()
+        assert refused.value.argument == f"filter.{argument}"
+
+
+@pytest.mark.parametrize(
+    ("calls_filter", "numbers"),
+    [
+        (CallsFilter(providers=["OpenAI"]), [2]),
+        (CallsFilter(providers=["openai.chat", "none"]), [2]),
+        (CallsFilter(finish_reasons=["max_tokens"]), [6]),
+        (CallsFilter(error_types=["builtins.KeyError"]), [4]),
+        (CallsFilter(min_time_to_first_token_ms=250, max_time_to_first_token_ms=250), [2]),
+    ],
+)
+@pytest.mark.usefixtures("some_calls")
+async def test_filter_knows_the_spellings_of_senders(
+    calls: CallsStore, database: Database, calls_filter: CallsFilter, numbers: list[int]
+) -> None:
+    assert await found(calls, calls_filter) == numbers
+    event_filter = EventFilter(PROJECT, calls_filter)
+    documents = await database.calls.find({"project_id": PROJECT}).to_list(None)
+    passing = {each["id"] for each in documents if event_filter.matches(each, DocumentValues(each))}
+    assert passing == {call_id(number) for number in numbers}
+
+
+def test_bound_of_zero_counts_as_a_scan() -> None:
+    assert INDEXED_CALL_FIELDS.needs_scan(PROJECT, CallsFilter(min_time_to_first_token_ms=0))
+    assert not INDEXED_CALL_FIELDS.needs_scan(PROJECT, CallsFilter(kinds=[], user_ids=["eve"]))

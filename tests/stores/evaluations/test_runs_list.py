@@ -92,6 +92,7 @@ async def test_runs_of_too_many_ops_are_found_without_an_index(
         (RunsFilter(evaluation_refs=["odd"]), None, "filter.evaluation_refs.0"),
         (RunsFilter(model_refs=[object_of("fast"), ""]), None, "filter.model_refs.1"),
         (RunsFilter(model_refs=[object_of("fast")] * 1_001), None, "filter.model_refs"),
+        (RunsFilter(evaluation_refs=[f"weave:///{PROJECT}/call/{call_id(1)}"]), None, "filter.evaluation_refs.0"),
         (RunsFilter(statuses=["not_found"]), None, "filter.statuses.0"),
         (None, [SortBy("started")], "sort_by.0.field"),
     ],

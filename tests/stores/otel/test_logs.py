@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from random import Random
 from typing import Any
 
@@ -313,6 +314,7 @@ async def test_columns_follow_from_logged_messages_in_any_order(otel: OtelStore,
         await span_again()
         [call] = (await stored()).values()
         assert (call["finish_reasons"], call["model"], call["kind"]) == (["stop"], "small", "llm")
+        assert call["storage_size_bytes"] == sum(len(json.dumps(call[name])) for name in call["json"])
         await otel._calls.database.calls.delete_many({})
 
 

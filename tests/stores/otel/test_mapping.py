@@ -121,6 +121,10 @@ def test_span_becomes_a_complete_call() -> None:
             {"gen_ai.input.messages": [1], "gen_ai.system_instructions": [2], "gen_ai.tool.definitions": [3]},
         ),
         ({"gen_ai.tool.call.arguments": '{"city": "Lund"}'}, {"gen_ai.tool.call.arguments": {"city": "Lund"}}),
+        (
+            {"gen_ai.memory.query.text": "diet", "gen_ai.memory.records": "[1]"},
+            {"gen_ai.memory.query.text": "diet"},
+        ),
         ({"ai.toolCall.args": '{"city": "Lund"}'}, {"ai.toolCall.args": {"city": "Lund"}}),
         (
             {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "hi"},
@@ -149,6 +153,7 @@ def test_inputs_are_found_in_every_convention(attributes: dict[str, object], inp
         ({"traceloop.entity.output": "{}", "gen_ai.output.messages": "[1]"}, {"gen_ai.output.messages": [1]}),
         ({"langfuse.observation.output": "ho"}, {"langfuse.observation.output": "ho"}),
         ({"gen_ai.tool.call.result": "22 °C"}, {"gen_ai.tool.call.result": "22 °C"}),
+        ({"gen_ai.memory.records": '[{"content": "vegan"}]'}, {"gen_ai.memory.records": [{"content": "vegan"}]}),
         ({"retrieval.documents.0.document.content": "d"}, {"retrieval.documents": [{"document": {"content": "d"}}]}),
         ({"ai.value": "hi", "ai.embedding": "[0.5]"}, {"ai.embedding": [0.5]}),
         ({"output": "ho"}, "ho"),

@@ -107,12 +107,32 @@ def test_conversation_of_another_agent_is_told_as_a_whole() -> None:
     assert told.add(*asked, answer="done") == ["found", "done"]
 
 
+def test_agents_with_equal_answers_are_told_apart() -> None:
+    told = Told()
+
+    assert told.add(user("sum 1"), answer="ok") == ["sum 1", "ok"]
+    assert told.add(user("sum 2"), answer="ok") == ["sum 2", "ok"]
+    for first in ("sum 1", "sum 2"):
+        assert told.add(user(first), assistant("ok"), user("go on"), answer="done") == ["go on", "done"]
+    for first in ("sum 2", "sum 1"):
+        history = user(first), assistant("ok"), user("go on"), assistant("done")
+        assert told.add(*history, user("and?"), answer=first) == ["and?", first]
+
+
 def test_question_without_history_is_new_in_another_trace() -> None:
     told = Told()
 
     told.add(SYSTEM, user("hi"), answer="hello", scope="1")
     assert told.add(SYSTEM, user("hi"), answer="hello", scope="2") == ["hi", "hello"]
     assert told.add(SYSTEM, user("hi"), answer="hello", scope="2") == []
+
+
+def test_question_that_ended_a_history_is_new_alone_in_another_trace() -> None:
+    told = Told()
+
+    told.add(user("hi"), answer="hello", scope="1")
+    told.add(user("hi"), assistant("hello"), user("more"), answer="ok", scope="2")
+    assert told.add(user("more"), answer="ok", scope="3") == ["more", "ok"]
 
 
 def test_long_conversation_of_equal_messages_is_fast() -> None:

@@ -654,6 +654,24 @@ CONTENTS: dict[str, tuple[object, list[str]]] = {
         },
         ["reasoning: A\n\nB"],
     ),
+    "Mistral's thinking": ({"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, ["reasoning: Hm."]),
+    "reasoning without a summary": (
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+        ["reasoning: Hm."],
+    ),
+    "OpenTelemetry's server tool": (
+        {"type": "server_tool_call_response", "id": "s", "server_tool_call_response": {"type": "web", "found": 1}},
+        ['result s {"type": "web", "found": 1}'],
+    ),
+    "document with a context": (
+        {"type": "document", "context": "Of Ann.", "source": {"type": "url", "url": "https://a.b/c.pdf"}},
+        ['file {"url": "https://a.b/c.pdf"}', "text: Of Ann."],
+    ),
+    "LangChain's plain text": ({"type": "text-plain", "text": "Hi.", "mime_type": "text/plain"}, ["text: Hi."]),
+    "request for approval": (
+        {"type": "mcp_approval_request", "id": "m", "name": "f", "arguments": "{}", "server_label": "s"},
+        ["call m f {}"],
+    ),
     "Bedrock's reasoning": (
         {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "x"}}},
         ["reasoning: Hm."],
@@ -696,6 +714,59 @@ def test_other_content_of_each_sender_are_parts(name: str) -> None:
     content, expected = CONTENTS[name]
 
     assert asked([{"role": "assistant", "content": [content]}]) == [("assistant", expected)]
+
+
+def test_request_with_one_content_keeps_its_instructions() -> None:
+    content = {"parts": [{"text": "hi"}]}
+    brief = {"role": "system", "parts": [{"text": "Be brief."}]}
+    expected = [("system", ["text: Be brief."]), ("user", ["text: hi"])]
+
+    assert asked({"contents": content, "system_instruction": brief}) == expected
+    assert asked({"contents": content, "config": {"system_instruction": "Be brief."}}) == expected
+    assert asked({"system": "Be brief.", "message": {"role": "user", "content": "hi"}}) == expected
+
+
+def test_history_and_results_of_cohere_first_api_are_messages() -> None:
+    call = {"name": "weather", "parameters": ARGUMENTS}
+    request = {
+        "model": "command-r",
+        "preamble": "Be brief.",
+        "message": "And tomorrow?",
+        "chat_history": [
+            {"role": "USER", "message": "Is it raining?"},
+            {"role": "CHATBOT", "message": "Let me look.", "tool_calls": [call]},
+            {"role": "TOOL", "tool_results": [{"call": call, "outputs": [{"rain": True}]}]},
+        ],
+        "tool_results": [{"call": call, "outputs": [{"rain": False}]}],
+    }
+
+    assert asked(request) == [
+        ("system", ["text: Be brief."]),
+        ("user", ["text: Is it raining?"]),
+        ("assistant", ["text: Let me look.", 'call None weather {"city": "Berlin"}']),
+        ("tool", ['result None [{"rain": true}]']),
+        ("user", ["text: And tomorrow?"]),
+        ("tool", ['result None [{"rain": false}]']),
+    ]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"body": '{"messages": [{"role": "user", "content": "hi"}]}', "modelId": "m", "accept": "application/json"},
+        {"body": '{"inputText": "hi", "textGenerationConfig": {"maxTokenCount": 5}}', "modelId": "m"},
+        {"self": {"_type": "Bot", "prompt": "long"}, "question": "hi"},
+    ],
+)
+def test_question_in_a_body_or_beside_an_object_is_read(request_: object) -> None:
+    assert asked(request_) == [("user", ["text: hi"])]
+
+
+def test_response_of_openai_is_read_without_its_type() -> None:
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes, it is."}]}
+    response = {"id": "resp_1", "status": "completed", "output": [message], "text": {"format": {"type": "text"}}}
+
+    assert answered(response) == ANSWERED
 
 
 def test_unknown_role_is_kept_as_sent() -> None:

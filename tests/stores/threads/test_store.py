@@ -163,7 +163,6 @@ async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, c
     later = await _read(threads, ThreadsFilter(after_datetime=at(600)))
     before = await _read(threads, ThreadsFilter(before_datetime=at(600)))
     between = await _read(threads, ThreadsFilter(at(0), at(601), ["t", "old"]))
-    none = await _read(threads, ThreadsFilter(after_datetime=at(5), before_datetime=at(5)))
 
     names = ("thread_id", "turn_count", "start_time", "p50_turn_duration_ms", "first_turn_id", "last_turn_id")
     assert _values_of(after, *names) == [("t", 2, at(600), 250.0, call_id(2), call_id(3))]
@@ -173,7 +172,9 @@ async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, c
         ("t", 1, at(0), 100.0, call_id(1), call_id(1)),
     ]
     assert _values_of(between, *names) == [("t", 1, at(600), 200.0, call_id(2), call_id(2))]
-    assert none == []
+    with pytest.raises(BadInputError, match="nothing can match") as refused:
+        await _read(threads, ThreadsFilter(after_datetime=at(5), before_datetime=at(5)))
+    assert refused.value.argument == "filter.after_datetime"
 
 
 async def test_threads_of_another_project_are_not_found(threads: ThreadsStore, calls: CallsStore) -> None:

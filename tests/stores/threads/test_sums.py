@@ -153,8 +153,10 @@ async def test_bad_input_names_what_to_change(
         assert str(refused.value.argument).startswith(argument)
     monkeypatch.setattr(trace_lists, "MAX_TRACES", 1)
     monkeypatch.setattr(threads_module, "MAX_TRACES", 1)
-    with pytest.raises(BadInputError, match="more than 1 traces have turns"):
+    with pytest.raises(BadInputError, match=r"more than 1 traces have turns, .* or sort by last_updated$"):
         await threads.page(PROJECT, PageRequest(1), set(), None, [SortBy("num_calls")])
+    with pytest.raises(BadInputError, match=r"more than 1 traces, the limit; request fewer threads$"):
+        await threads.counts([(PROJECT, Period(), "t")])
 
 
 async def test_sums_of_many_threads_take_few_commands(
