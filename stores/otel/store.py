@@ -46,7 +46,7 @@ _Rejected = tuple[str, StoreError]
 
 @dataclass(slots=True)
 class _Record:
-    """What LoomQL stores of one span or log record, which `name` names in reasons."""
+    """Writes that one span or log record causes; reasons of rejections contain its `name`."""
 
     name: str
     size_bytes: int
