@@ -246,7 +246,7 @@ def _convert(
         span = span_of(undecoded.message)
         start, end = call_of(span, undecoded.origin, wb_user_id)
         parts = [stored_part(write) for write in (start, end) if write]
-        layout = layout_of(tuple(span.attributes))
+        layout = start.span_attributes.layout if start.span_attributes else layout_of(tuple(span.attributes))
         feedback = logs.feedback_of_span(span, layout, undecoded.origin.project_id, wb_user_id)
     except StoreError as error:
         return _reason(f"span {span.span_id} ({span.name[:100]})" if span else "a span", error), error

@@ -26,6 +26,7 @@ _NO_MODEL: Final = "usage"
 """Name in the summary for the usage of an unnamed model."""
 
 _DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
+_COSTS: Final = OTHER_USAGE.keys() - {"langfuse_usage"}
 _MAX_DIGITS: Final = 19
 
 
@@ -55,7 +56,7 @@ def usage_of(read: Attributes, noted: dict[str, Any], scope: object = None) -> d
             counts["total_tokens"] = parts.total
             totals = {"prompt_tokens": parts.prompt, "completion_tokens": parts.completion}
             counts[rules.CLASS_COUNTS] = by_class({**totals, "classes": parts.classes})
-        if (cost := _cost(read)) is not None:
+        if not _COSTS.isdisjoint(found) and (cost := _cost(read)) is not None:
             counts["cost"] = cost
     if counts["total_tokens"] is None:
         counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
