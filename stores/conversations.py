@@ -59,7 +59,7 @@ class ConversationsStore:
             {"$match": match},
             {"$sort": {"started_at": 1, "id": 1}},
             {"$limit": MAX_CALLS + 1},
-            {"$project": {"_id": 0} | dict.fromkeys(("id", "trace_id", *_TEXTS), 1)},
+            {"$project": {"_id": 0} | dict.fromkeys(("id", "trace_id", "started_at", "ended_at", *_TEXTS), 1)},
         ]
         conversation, entries, count = Conversation(), list[Row](), 0
         async for row in cooperative_async(aiter(self.database.calls.aggregate(stages, batchSize=_BATCH_ROWS))):
@@ -70,7 +70,8 @@ class ConversationsStore:
                     "calls(filter: { kinds: [LLM] })"
                 )
             inputs, outputs = await read_messages(row, inputs_of), await read_messages(row, outputs_of)
-            new = await asyncio.to_thread(conversation.add, row["trace_id"], inputs, outputs)
+            period = row["started_at"], row.get("ended_at")
+            new = await asyncio.to_thread(conversation.add, row["trace_id"], *period, inputs, outputs)
             entries += [{"project_id": project_id, "call_id": row["id"], "message": message} for message in new]
             if len(entries) > MAX_ENTRIES:
                 raise BadInputError(

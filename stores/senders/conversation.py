@@ -50,21 +50,31 @@ class Conversation:
     def __init__(self) -> None:
         self._instructions: set[bytes] = set()
         self._branches: dict[bytes, list[_Branch]] = {}
-        self._asked: dict[bytes, str] = {}
+        self._asked: dict[bytes, tuple[str, int | None]] = {}
 
-    def add(self, scope: str, inputs: Sequence[Message], outputs: Sequence[Message]) -> list[Message]:
+    def add(
+        self,
+        trace_id: str,
+        started_at: int,
+        ended_at: int | None,
+        inputs: Sequence[Message],
+        outputs: Sequence[Message],
+    ) -> list[Message]:
         """Return the messages of a call that are new.
 
-        A question alone is new in each `scope`, such as a trace, though another one asked it last in equal words.
+        A question alone is new if the last call with it is of another trace, or had answered before this call started.
+        It is not new in a call inside that one, or in one that tries again after a failure.
         """
         new = [each for each in inputs if _is_instruction(each) and self._is_new_instruction(_digest(each))]
         asked = [each for each in inputs if not _is_instruction(each)]
         spoken = [*asked, *(each for each in outputs if not _is_instruction(each))]
         digests = [_digest(each) for each in spoken]
         questions = [digest for digest, each in zip(digests, asked, strict=False) if each["role"] == USER]
-        is_asked_again = len(asked) == len(questions) == 1 and self._asked.get(questions[0], scope) != scope
+        is_asked_again = False
+        if len(asked) == len(questions) == 1 and (last := self._asked.get(questions[0])):
+            is_asked_again = last[0] != trace_id or (last[1] is not None and last[1] <= started_at)
         if questions:
-            self._asked[questions[-1]] = scope
+            self._asked[questions[-1]] = trace_id, ended_at if outputs else None
         begun = () if is_asked_again else digests[: min(_LOOKED_AT, len(asked))]
         branch, known, after = self._continued(begun, digests)
         if branch is None or (after < branch.length and not all(known)):

@@ -19,8 +19,10 @@ class Told:
     def __init__(self) -> None:
         self.conversation = Conversation()
 
-    def add(self, *asked: tuple[str, str], answer: str = "", scope: str = "trace") -> list[str]:
-        new = self.conversation.add(scope, _messages(*asked), output_messages(None, answer or None))
+    def add(
+        self, *asked: tuple[str, str], answer: str = "", trace: str = "trace", at: tuple[int, int | None] = (0, None)
+    ) -> list[str]:
+        new = self.conversation.add(trace, *at, _messages(*asked), output_messages(None, answer or None))
         return [message["parts"][0]["text"] for message in new]
 
 
@@ -80,6 +82,21 @@ def test_call_inside_another_with_equal_messages_adds_nothing() -> None:
     assert told.add(SYSTEM, user("hi"), answer="hello") == []
 
 
+def test_question_without_history_is_new_after_its_answer() -> None:
+    told = Told()
+
+    told.add(SYSTEM, user("hi"), answer="hello", at=(0, 5))
+    assert told.add(SYSTEM, user("hi"), answer="hello", at=(1, 4)) == []
+    assert told.add(SYSTEM, user("hi"), answer="hello", at=(6, 8)) == ["hi", "hello"]
+
+
+def test_question_is_not_new_in_a_retry() -> None:
+    told = Told()
+
+    told.add(user("hi"), at=(0, 1))
+    assert told.add(user("hi"), answer="hello", at=(2, 3)) == ["hello"]
+
+
 def test_other_answer_to_the_same_question_is_told() -> None:
     told = Told()
 
@@ -122,17 +139,17 @@ def test_agents_with_equal_answers_are_told_apart() -> None:
 def test_question_without_history_is_new_in_another_trace() -> None:
     told = Told()
 
-    told.add(SYSTEM, user("hi"), answer="hello", scope="1")
-    assert told.add(SYSTEM, user("hi"), answer="hello", scope="2") == ["hi", "hello"]
-    assert told.add(SYSTEM, user("hi"), answer="hello", scope="2") == []
+    told.add(SYSTEM, user("hi"), answer="hello", trace="1")
+    assert told.add(SYSTEM, user("hi"), answer="hello", trace="2") == ["hi", "hello"]
+    assert told.add(SYSTEM, user("hi"), answer="hello", trace="2") == []
 
 
 def test_question_that_ended_a_history_is_new_alone_in_another_trace() -> None:
     told = Told()
 
-    told.add(user("hi"), answer="hello", scope="1")
-    told.add(user("hi"), assistant("hello"), user("more"), answer="ok", scope="2")
-    assert told.add(user("more"), answer="ok", scope="3") == ["more", "ok"]
+    told.add(user("hi"), answer="hello", trace="1")
+    told.add(user("hi"), assistant("hello"), user("more"), answer="ok", trace="2")
+    assert told.add(user("more"), answer="ok", trace="3") == ["more", "ok"]
 
 
 def test_long_conversation_of_equal_messages_is_fast() -> None:
