@@ -75,7 +75,7 @@ strawberry.enum(JsonType)
 
 
 @strawberry.type
-class CallsPathType:
+class CallsPathShare:
     """Type of the values at a path."""
 
     # The source is `stores.aggregates.call_paths.TypeShare`.
@@ -98,7 +98,7 @@ class CallsPath:
     """
     share: float
     """Share of the calls read that have a value other than null there, from 0 to 1."""
-    types: list[CallsPathType] = plain_field(size=2)
+    types: list[CallsPathShare] = plain_field(size=2)
     """Types of the values, the most frequent one first."""
     example: JSON | None
     """Newest value: a number, a boolean, or the first 200 characters of a string. Null if all values are lists or

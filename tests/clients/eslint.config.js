@@ -20,6 +20,12 @@ const values = {
     ...["EvaluationStatusComplete", "EvaluationStatusFailed", "EvaluationStatusNotFound", "EvaluationStatusRunning"],
     "ExportTracePartialSuccess",
   ],
+  facets: ["CallsFacet", "CallsFacetBin", "CallsFacetValue", "CallsNumber", "CallsPath", "CallsPathShare"],
+  // A message has no identity of its own; the call that contains it has the ref.
+  messages: [
+    ...["AudioPart", "ChatMessage", "ConversationMessage", "FilePart", "ImagePart", "ReasoningPart", "RefusalPart"],
+    ...["TextPart", "ToolCallPart", "ToolResultPart"],
+  ],
   search: ["CallSearchHighlight", "CallSearchHit", "CallSearchRange"],
   rest: ["FeedbackTypeStats", "GeneratedImage", "ObjFile", "PageInfo", "ResolvedRef", "TableStatsRow"],
 };
