@@ -10,7 +10,7 @@ from pymongo import UpdateOne
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import KEY_FIELDS, stored_part, whole_call
+from stores.calls.documents import KEY_FIELDS, shared_columns, stored_part, whole_call
 from stores.database import Document
 from tests.benchmarks.bench import MANY, Bench, row_of
 from tests.benchmarks.report import Must, Row, Section
@@ -111,7 +111,7 @@ def _ended(start: Document, end: Document) -> Document:
         if name not in (*KEY_FIELDS, "json") and (value is not None or name in end["json"])
     }
     texts = {f"json.{name}": text for name, text in end["json"].items()}
-    return own | texts | {"latency_ms": latency, "storage_size_bytes": size}
+    return own | texts | shared_columns(start | end) | {"latency_ms": latency, "storage_size_bytes": size}
 
 
 def item_of(part: CallStart | CallEnd) -> dict[str, Any]:

@@ -34,6 +34,7 @@ MISSING: dict[str, Any] = {
             "retentionPreview",
             "searchIndex",
             "tableStats",
+            "thread",
             "trace",
         )
     ),
@@ -60,16 +61,17 @@ def run(request: pytest.FixtureRequest, database: Database) -> Run:
     return running(build_schema(Limits(), compiled=request.param), Context(Stores(database)))
 
 
-def several(question: Question) -> dict[str, Any]:
-    """Return two runs to compare, because a question has only one."""
-    return {"callIds": [call_id(98), call_id(99)]} if question.field == "evaluationCompare" else {}
+def fitting(question: Question) -> dict[str, Any]:
+    """Return variables in place of a question's: two runs to compare, and a field that calls have."""
+    compared = {"evaluationCompare": {"callIds": [call_id(98), call_id(99)]}, "callsFacets": {"fields": ["status"]}}
+    return compared.get(question.field, {})
 
 
 async def test_missing_entity_is_null_without_an_error(run: Run, schema: LoomSchema) -> None:
     found: dict[str, Any] = {}
     for question in questions(schema, "acme/none", number=99):
         if question.root == "Query":
-            answer = await run(question.document, **question.variables | several(question))
+            answer = await run(question.document, **question.variables | fitting(question))
             assert answer.errors == [], question
             found[question.field] = answer.data[question.field]
 
@@ -83,7 +85,7 @@ async def test_missing_entity_in_a_project_is_null(run: Run, schema: LoomSchema,
 
     for question in questions(schema, PROJECT, number=99):
         if question.field in MISSING.keys() - OF_A_PROJECT:
-            answer = await run(question.document, **question.variables | several(question))
+            answer = await run(question.document, **question.variables | fitting(question))
             assert answer == ({question.field: MISSING[question.field]}, [])
 
 
@@ -91,7 +93,7 @@ async def test_malformed_project_id_is_an_error_of_every_field(run: Run, schema:
     count = 0
     for question in questions(schema, PROJECT, number=99):
         if question.root == "Query" and "projectId" in question.variables:
-            answer = await run(question.document, **question.variables | several(question) | {"projectId": "acme"})
+            answer = await run(question.document, **question.variables | fitting(question) | {"projectId": "acme"})
             [error] = answer.errors
             extensions = error["extensions"]
             assert (extensions["code"], extensions["argument"]) == ("BAD_USER_INPUT", "projectId"), question
