@@ -24,7 +24,7 @@ INPUTS = {"model": "held", "messages": HELLO}
 @pytest.fixture(autouse=True)
 async def asking(completions: CompletionsStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """Shorten the leases, so that the test soon sees a dead process."""
-    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=0.6))
+    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=1.2))
     yield
     await completions.close()
 
