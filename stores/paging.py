@@ -205,15 +205,18 @@ class Page:
 class FirstRows:
     """The rows of a page among rows that Python computes, in any order; it keeps no more than the page needs.
 
+    It sorts nulls last by itself, without the computed keys of the order.
+
     Raises:
         BadInputError: if the cursor belongs to another list.
     """
 
     def __init__(self, order: Order, request: PageRequest, scope: bytes) -> None:
-        self._order, self._request, self._scope = order, request, scope
+        keys = tuple([key for key in order.keys if key.path not in order.computed])
+        self._order, self._request, self._scope = Order({}, keys), request, scope
         self._needed = request.offset + request.size + 1
         self._rows: list[tuple[_Position, Row]] = []
-        position = decode_cursor(request, scope, len(order.keys))
+        position = decode_cursor(request, scope, len(keys))
         self._start = None if position is None else self._position(position)
 
     def add(self, row: Row) -> None:

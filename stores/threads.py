@@ -474,8 +474,6 @@ class ThreadsStore:
             raise BadInputError(
                 f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
             )
-        # `FirstRows` needs no computed keys for nulls.
-        order = Order({}, tuple([key for key in order.keys if key.path not in order.computed]))
         scope = paging.scope_of(self._calls.name, "threads", project_id, threads_filter, query, order)
         first = FirstRows(order, request, scope)
         threads: list[Row] = []

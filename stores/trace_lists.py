@@ -9,7 +9,8 @@ list apply to heads. There are two ways to read a page:
   page. Its sums are those of `stores.traces`: a trace whose calls may report the usage of others is read as a tree.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections import abc
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,7 +21,7 @@ from stores.calls.fields import CALL_FIELDS, STATUSES, CallsFilter, Match, calls
 from stores.calls.list_query import CallsQuery
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import Prices, pricing_of_found
-from stores.database import Database, database_query
+from stores.database import Collection, Database, database_query
 from stores.database.connection import in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.transactions import Session
@@ -125,9 +126,9 @@ INDEXED_TRACE_FIELDS: Final = IndexedTraceFields(CALL_FIELDS, "calls")
 async def sums_of_traces(
     database: Database,
     project_id: str,
-    wanted: Collection[str],
+    wanted: abc.Collection[str],
     session: Session,
-    trace_ids: Collection[str] | None = None,
+    trace_ids: abc.Collection[str] | None = None,
     keeps: Callable[[Row], bool] = lambda _: True,
 ) -> AsyncIterator[Row]:
     """Yield each trace of a project, or each of some traces, with the wanted fields of `TRACE_FIELDS`.
@@ -149,17 +150,15 @@ async def sums_of_traces(
         unclear: Match = {**match, "usage_scope": UNCLEAR}
         found_unclear = await database.calls.find_one(unclear, {"_id": 1}, session=session) if sums_usage else None
         stages = [*calls, *_sum_stages(wanted, prices, has_unclear=found_unclear is not None)]
-        cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
-        while batch := await cursor.to_list(_BATCH):
-            for found in batch:
-                row = _row(found)
-                if not keeps(row):
-                    continue
-                if row.pop(_NEEDS_TREE, False):
-                    trees[row["trace_id"]] = row
-                    check_number(len(trees), "have calls that may report the usage of others")
-                else:
-                    yield row
+        async for found in rows_in_batches(database.calls, stages, session):
+            row = _row(found)
+            if not keeps(row):
+                continue
+            if row.pop(_NEEDS_TREE, False):
+                trees[row["trace_id"]] = row
+                check_number(len(trees), "have calls that may report the usage of others")
+            else:
+                yield row
         for some in _batches(trees.values()):
             of_traces = await read_traces(
                 database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
@@ -169,7 +168,15 @@ async def sums_of_traces(
                 yield row | {TOTAL_TOKENS: usage["total_tokens"], TOTAL_COST: usage["cost"]}
 
 
-def _sum_stages(wanted: Collection[str], prices: Prices | None, *, has_unclear: bool) -> Pipeline:
+async def rows_in_batches(calls: Collection, stages: Pipeline, session: Session) -> AsyncIterator[Row]:
+    """Yield the rows that stages produce from calls; only one batch of them is in memory."""
+    cursor = calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
+    while batch := await cursor.to_list(_BATCH):
+        for row in batch:
+            yield row
+
+
+def _sum_stages(wanted: abc.Collection[str], prices: Prices | None, *, has_unclear: bool) -> Pipeline:
     """Build the stages that group calls by trace; usage is right unless the trace has `_NEEDS_TREE`.
 
     That is so if a call with unclear usage has children, which may have reported the same usage.
@@ -282,7 +289,7 @@ class TraceListsStore:
             raise BadInputError(
                 f"{request.offset:,} exceeds the limit of {MAX_OFFSET:,} traces; continue by cursor instead", "offset"
             )
-        order = _order(sort_by or _NEWEST_FIRST)
+        order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
         async with self.database.snapshot_session() as session:
             traces = _Traces(self.database, session, project_id, calls_filter, query, any_call)
             return await traces.page(order, request)
@@ -300,12 +307,6 @@ class TraceListsStore:
         check_project_id(project_id)
         async with self.database.snapshot_session() as session:
             return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count()
-
-
-def _order(sort_by: Sequence[SortBy]) -> Order:
-    """Compile a sort; `FirstRows` needs no computed keys for nulls."""
-    order = compile_sort(sort_by, TRACE_FIELDS)
-    return Order({}, tuple([key for key in order.keys if key.path not in order.computed]))
 
 
 class _Traces:
@@ -431,7 +432,7 @@ class _Traces:
         by_trace = {"from": self._database.calls.name, "localField": "trace_id", "foreignField": "trace_id"}
         return {"$lookup": {**by_trace, "pipeline": pipeline, "as": _FIRST}}
 
-    async def _matching(self, wanted: Collection[str]) -> AsyncIterator[Row]:
+    async def _matching(self, wanted: abc.Collection[str]) -> AsyncIterator[Row]:
         """Yield the traces of the list, in no order, with the wanted fields of `TRACE_FIELDS`."""
         heads = await self._find_heads() if self._filter or self._query else None
         traces = await self._with_any_call() if self._any_call else None
@@ -477,10 +478,8 @@ class _Traces:
                 {"$group": {"_id": "$trace_id"} | accumulators},
                 {"$limit": MAX_TRACES + 1},
             ]
-            cursor = self._database.calls.aggregate(stages, session=self._session, allowDiskUse=True, batchSize=_BATCH)
             number = 0
-            while batch := await cursor.to_list(_BATCH):
-                number += len(batch)
+            async for row in rows_in_batches(self._database.calls, stages, self._session):
+                number += 1
                 check_number(number, reason)
-                for row in batch:
-                    yield row
+                yield row
