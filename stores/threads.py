@@ -32,7 +32,7 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
-from stores.trace_lists import MAX_TRACES, check_number, sums_of_traces
+from stores.trace_lists import MAX_TRACES, check_number, rows_in_batches, sums_of_traces
 from stores.traces import ACCUMULATORS, TOKENS_AND_COST, TracesStore, calls_of_traces
 
 Stages = list[dict[str, Any]]
@@ -159,7 +159,6 @@ _MATCHES: Final = "_matches"
 """True for a thread of which a turn passes the query."""
 
 _TRACE_IDS: Final = "_trace_ids"
-_SUMS_OF_THREAD: Final = "_sums"
 
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
@@ -345,12 +344,12 @@ class ThreadsStore:
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         order = compile_sort(sort_by or (SortBy(_LAST_UPDATED, descending=True),), THREAD_FIELDS)
-        listed = project_id, threads_filter, order, request, frozenset(wanted)
-        read = self._page_by_sums if any(key.path in _SUMS for key in order.keys) else self._page
-        if not query and read == self._page:
-            return await self._page(*listed)
-        async with self.database.snapshot_session() as session, self._passing(project_id, query, session) as passing:
-            return await read(*listed, session, passing, query)
+        needs_sums = any(key.path in _SUMS for key in order.keys)
+        page = order, request, frozenset(wanted)
+        if not (query or needs_sums):
+            return await _Threads(self.database, project_id, threads_filter).page(*page)
+        async with self._in_snapshot(project_id, threads_filter, query) as (threads, session):
+            return await (threads.page_by_sums(*page, session) if needs_sums else threads.page(*page))
 
     async def one(self, project_id: str, thread_id: str, wanted: Iterable[str]) -> Row | None:
         """Return the selected fields of a thread; None if no turn of it has ended."""
@@ -365,154 +364,22 @@ class ThreadsStore:
         order = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
         for (project_id, period), thread_ids in await by_scope(keys):
             threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
-            page = await self._page(project_id, threads_filter, order, PageRequest(size=len(thread_ids)), wanted)
+            listed = _Threads(self.database, project_id, threads_filter)
+            page = await listed.page(order, PageRequest(size=len(thread_ids)), wanted)
             threads |= {(project_id, period, row["id"]): row for row in page.rows}
         return threads
 
-    async def _page(
-        self,
-        project_id: str,
-        threads_filter: ThreadsFilter,
-        order: Order,
-        request: PageRequest,
-        wanted: frozenset[str],
-        session: Session | None = None,
-        passing: Stages | None = None,
-        query: Query | None = None,
-    ) -> Page:
-        """Read a page of threads with the keys to their calls.
-
-        Args:
-            project_id: the project.
-            threads_filter: the filter.
-            order: the sort keys.
-            request: the page.
-            wanted: the selected fields.
-            session: the snapshot session, if the read belongs to one.
-            passing: stages that find the calls that pass the query; None without a query.
-            query: the query.
-        """
-        period = threads_filter.period.match()
-        # The finished turns that count, for lookups by thread.
-        turns_of_one: Match = calls_match(project_id) | period | {"ended_at": {"$ne": None}}
-        names = {*wanted, _LAST_UPDATED, *(key.path for key in order.keys)}
-
-        async def read(*, collects_durations: bool) -> Page:
-            """Read the page by one of the two methods of `_percentiles`."""
-            durations, computing = _percentiles(
-                names, self._calls.name, turns_of_one, collects_durations=collects_durations
-            )
-            collected = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations
-            finishing = _last_turn_stages(self._calls.name, turns_of_one) if _LAST_TURN in wanted else []
-            source = self._source(project_id, threads_filter, collected, passing)
-            # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
-            if any(key.path in _PERCENTILES for key in order.keys):
-                source += computing
-            else:
-                finishing = [*computing, *finishing]
-            return await paging.find_page(
-                self._calls,
-                _listed(passing),
-                order,
-                request,
-                [*wanted, *_COLLECTED_FIELDS],
-                source,
-                cursor_scope=("threads", project_id, threads_filter, query),
-                session=session,
-                finishing=finishing,
-            )
-
-        try:
-            page = await read(collects_durations=True)
-        except OperationFailure as error:
-            if error.code != _TOO_MANY:
-                raise
-            page = await read(collects_durations=False)
-        for row in page.rows:
-            row |= {"project_id": project_id, "thread_id": row["id"], "period": threads_filter.period}
-        return page
-
-    def _source(
-        self,
-        project_id: str,
-        threads_filter: ThreadsFilter,
-        accumulators: dict[str, Any],
-        passing: Stages | None,
-    ) -> Stages:
-        """Build the stages that group turns by thread, and mark the threads of which a turn is among `passing`."""
-        turns: Match = {"$match": threads_filter.turns(project_id)}
-        by_time = threads_filter.period.match() and not threads_filter.thread_ids
-        stages: Stages = [
-            turns,
-            {"$sort": _BY_TIME if by_time else _BY_THREAD},
-            {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **accumulators}},
-            {"$match": _HAS_FINISHED_TURN},
-        ]
-        if passing is None:
-            return stages
-        marks: Stages = [*passing, turns, {"$group": {"_id": "$turn_of"}}, {"$set": {_MATCHES: True}}]
-        return [
-            *stages,
-            {"$unionWith": {"coll": self._calls.name, "pipeline": marks}},
-            {"$group": {"_id": "$_id", "thread": {"$mergeObjects": "$$ROOT"}}},
-            {"$replaceRoot": {"newRoot": "$thread"}},
-        ]
-
-    async def _page_by_sums(
-        self,
-        project_id: str,
-        threads_filter: ThreadsFilter,
-        order: Order,
-        request: PageRequest,
-        wanted: frozenset[str],
-        session: Session,
-        passing: Stages | None,
-        query: Query | None,
-    ) -> Page:
-        """Read a page, as `_page`, in an order that needs the sums of all threads."""
-        if percentile := next((key.path for key in order.keys if key.path in _PERCENTILES), None):
-            raise BadInputError(
-                f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
-            )
-        scope = paging.scope_of(self._calls.name, "threads", project_id, threads_filter, query, order)
-        first = FirstRows(order, request, scope)
-        threads: list[Row] = []
-        of_trace: dict[str, list[ThreadSums]] = {}
-        accumulators = _ACCUMULATORS | {_TRACE_IDS: {"$addToSet": "$trace_id"}}
-        stages = [*self._source(project_id, threads_filter, accumulators, passing), {"$match": _listed(passing)}]
-        cursor = self._calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
-        while batch := await cursor.to_list(_BATCH):
-            for row in batch:
-                row[_SUMS_OF_THREAD] = thread_sums = ThreadSums()
-                threads.append(row)
-                for trace_id in row.pop(_TRACE_IDS):
-                    of_trace.setdefault(trace_id, []).append(thread_sums)
-            check_number(len(of_trace), "have turns", sort=_LAST_UPDATED)
-        sums = {key.path for key in order.keys if key.path in _SUMS}
-        async for trace in sums_of_traces(
-            self.database, project_id, sums, session, of_trace, lambda row: row["trace_id"] in of_trace
-        ):
-            for thread_sums in of_trace[trace["trace_id"]]:
-                thread_sums.add(trace)
-        async for row in cooperative(threads):
-            first.add({**row.pop(_SUMS_OF_THREAD).row(), **row})
-        page = first.page()
-        shown = replace(threads_filter, thread_ids=[row["id"] for row in page.rows])
-        if page.rows:
-            by_id = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
-            found = await self._page(project_id, shown, by_id, PageRequest(len(page.rows)), wanted, session)
-            fields = {row["id"]: row for row in found.rows}
-            page.rows[:] = [row | fields[row["id"]] for row in page.rows]
-        return page
-
     @asynccontextmanager
-    async def _passing(self, project_id: str, query: Query | None, session: Session) -> AsyncIterator[Stages | None]:
-        """Provide the stages that find the calls that pass a query; None without one."""
-        if query is None:
-            yield None
-            return
-        async with CallsQuery(self.database, project_id, query=query, session=session).compiled() as found:
-            yield found.stages
+    async def _in_snapshot(
+        self, project_id: str, threads_filter: ThreadsFilter, query: Query | None
+    ) -> "AsyncIterator[tuple[_Threads, Session]]":
+        """Provide the threads of a list, to read inside the block, and the snapshot session that reads them."""
+        async with self.database.snapshot_session() as session:
+            if query is None:
+                yield _Threads(self.database, project_id, threads_filter, session), session
+                return
+            async with CallsQuery(self.database, project_id, query=query, session=session).compiled() as found:
+                yield _Threads(self.database, project_id, threads_filter, session, query, found.stages), session
 
     @in_scan_slot(_needs_scan)
     @database_query
@@ -524,13 +391,8 @@ class ThreadsStore:
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         if query:
-            async with (
-                self.database.snapshot_session() as session,
-                self._passing(project_id, query, session) as passing,
-            ):
-                ended = {_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}
-                stages = [*self._source(project_id, threads_filter, ended, passing), {"$match": _listed(passing)}]
-                return await paging.count(self._calls, stages, session=session)
+            async with self._in_snapshot(project_id, threads_filter, query) as (threads, _):
+                return await threads.count()
         finished = {"$match": {**threads_filter.turns(project_id), "ended_at": {"$ne": None}}}
         return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}])
 
@@ -607,9 +469,142 @@ def checked_users(users: list[str]) -> list[str]:
     return users
 
 
-def _listed(passing: Stages | None) -> Match:
-    """Return the match of the threads to list."""
-    return _HAS_FINISHED_TURN if passing is None else {_MATCHES: True, **_HAS_FINISHED_TURN}
+@dataclass(frozen=True, slots=True)
+class _Threads:
+    """The threads of a list.
+
+    Attributes:
+        database: the database.
+        project_id: the project.
+        filter: the filter.
+        session: the snapshot session of the reads; None if a page needs none.
+        query: the query.
+        passing: stages that find the calls that pass the query; None without a query.
+    """
+
+    database: Database
+    project_id: str
+    filter: ThreadsFilter
+    session: Session | None = None
+    query: Query | None = None
+    passing: Stages | None = None
+
+    async def page(self, order: Order, request: PageRequest, wanted: frozenset[str]) -> Page:
+        """Read a page of threads with the selected fields and the keys to their calls."""
+        try:
+            page = await self._read(order, request, wanted, collects_durations=True)
+        except OperationFailure as error:
+            if error.code != _TOO_MANY:
+                raise
+            page = await self._read(order, request, wanted, collects_durations=False)
+        for row in page.rows:
+            row |= {"project_id": self.project_id, "thread_id": row["id"], "period": self.filter.period}
+        return page
+
+    async def _read(
+        self, order: Order, request: PageRequest, wanted: frozenset[str], *, collects_durations: bool
+    ) -> Page:
+        """Read a page by one of the two methods of `_percentiles`."""
+        calls = self.database.calls
+        # The finished turns that count, for lookups by thread.
+        turns_of_one: Match = calls_match(self.project_id) | self.filter.period.match() | {"ended_at": {"$ne": None}}
+        names = {*wanted, _LAST_UPDATED, *(key.path for key in order.keys)}
+        durations, computing = _percentiles(names, calls.name, turns_of_one, collects_durations=collects_durations)
+        source = self._source({name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations)
+        finishing = _last_turn_stages(calls.name, turns_of_one) if _LAST_TURN in wanted else []
+        # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
+        if any(key.path in _PERCENTILES for key in order.keys):
+            source += computing
+        else:
+            finishing = [*computing, *finishing]
+        return await paging.find_page(
+            calls,
+            self._listed,
+            order,
+            request,
+            [*wanted, *_COLLECTED_FIELDS],
+            source,
+            cursor_scope=self._scope,
+            session=self.session,
+            finishing=finishing,
+        )
+
+    async def page_by_sums(self, order: Order, request: PageRequest, wanted: frozenset[str], session: Session) -> Page:
+        """Read a page, as `page`, in an order that needs the sums of all threads.
+
+        Raises:
+            BadInputError: if the order also has a percentile, or if the turns are in more than `MAX_TRACES` traces.
+        """
+        if percentile := next((key.path for key in order.keys if key.path in _PERCENTILES), None):
+            raise BadInputError(
+                f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
+            )
+        first = FirstRows(order, request, paging.scope_of(self.database.calls.name, *self._scope, order))
+        async for row in self._with_sums({key.path for key in order.keys if key.path in _SUMS}, session):
+            first.add(row)
+        page = first.page()
+        if page.rows:
+            shown = replace(self.filter, thread_ids=[row["id"] for row in page.rows])
+            threads = _Threads(self.database, self.project_id, shown, session)
+            by_id = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
+            found = await threads.page(by_id, PageRequest(len(page.rows)), wanted)
+            fields = {row["id"]: row for row in found.rows}
+            page.rows[:] = [row | fields[row["id"]] for row in page.rows]
+        return page
+
+    async def _with_sums(self, wanted: Collection[str], session: Session) -> AsyncIterator[Row]:
+        """Yield all threads of the list with the wanted ones of `_SUMS`."""
+        threads: list[tuple[Row, ThreadSums]] = []
+        of_trace: dict[str, list[ThreadSums]] = {}
+        accumulators = _ACCUMULATORS | {_TRACE_IDS: {"$addToSet": "$trace_id"}}
+        stages = [*self._source(accumulators), {"$match": self._listed}]
+        async for row in rows_in_batches(self.database.calls, stages, session):
+            threads.append((row, thread_sums := ThreadSums()))
+            for trace_id in row.pop(_TRACE_IDS):
+                of_trace.setdefault(trace_id, []).append(thread_sums)
+            check_number(len(of_trace), "have turns", sort=_LAST_UPDATED)
+        async for trace in sums_of_traces(
+            self.database, self.project_id, wanted, session, of_trace, lambda row: row["trace_id"] in of_trace
+        ):
+            for thread_sums in of_trace[trace["trace_id"]]:
+                thread_sums.add(trace)
+        async for row, thread_sums in cooperative(threads):
+            yield {**thread_sums.row(), **row}
+
+    async def count(self) -> int:
+        """Count the threads."""
+        stages = [*self._source({_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}), {"$match": self._listed}]
+        return await paging.count(self.database.calls, stages, session=self.session)
+
+    @property
+    def _scope(self) -> tuple[object, ...]:
+        """The values that identify the list for its cursors."""
+        return "threads", self.project_id, self.filter, self.query
+
+    @property
+    def _listed(self) -> Match:
+        """The match of the threads to list among those of `_source`."""
+        return _HAS_FINISHED_TURN if self.passing is None else {_MATCHES: True, **_HAS_FINISHED_TURN}
+
+    def _source(self, accumulators: dict[str, Any]) -> Stages:
+        """Build the stages that group turns by thread, and mark the threads of which a turn is among `passing`."""
+        turns: Match = {"$match": self.filter.turns(self.project_id)}
+        by_time = self.filter.period.match() and not self.filter.thread_ids
+        stages: Stages = [
+            turns,
+            {"$sort": _BY_TIME if by_time else _BY_THREAD},
+            {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **accumulators}},
+            {"$match": _HAS_FINISHED_TURN},
+        ]
+        if self.passing is None:
+            return stages
+        marks: Stages = [*self.passing, turns, {"$group": {"_id": "$turn_of"}}, {"$set": {_MATCHES: True}}]
+        return [
+            *stages,
+            {"$unionWith": {"coll": self.database.calls.name, "pipeline": marks}},
+            {"$group": {"_id": "$_id", "thread": {"$mergeObjects": "$$ROOT"}}},
+            {"$replaceRoot": {"newRoot": "$thread"}},
+        ]
 
 
 @dataclass(slots=True, eq=False)
