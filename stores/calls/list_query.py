@@ -326,7 +326,7 @@ class CallsQuery:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, found, results)
-            compiled = ListQuery(last, self._order, [*found, *lookups])
+            compiled = ListQuery(last, self._order, [*found, *lookups], self._narrowing)
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python
         if self._prequeries or prices or self._prefixes:

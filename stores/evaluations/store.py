@@ -17,6 +17,7 @@ from stores.evaluations.logged_runs import Status
 from stores.evaluations.result_rows import Key, Predictions, PredictionSelection, RunKey, RunRows
 from stores.ids import check_project_id, group_by_project
 from stores.input_checks import MAX_MEMBERS, check_count, check_range
+from stores.json.bson_copy import INT64
 from stores.paging import Order, Page, PageRequest, Row, starting_with
 from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
@@ -30,7 +31,6 @@ _IS_RUN: Final = {"op_trace_name": {"$regex": re.escape(logged_runs.EVALUATE)}}
 
 _NEWEST_FIRST: Final = (SortBy("started_at", descending=True),)
 
-_MAX_OP_NAMES: Final = 1_000_000
 _MAX_VERSIONS: Final = 1_000
 """Versions of ops by which an index finds runs; of more, all calls are searched."""
 
@@ -235,10 +235,11 @@ class EvaluationsStore:
         stages: list[Match] = [
             {"$match": calls_match(project_id)},
             {"$group": {"_id": "$op_name"}},  # each name once, from an index alone
-            {"$limit": _MAX_OP_NAMES + 1},  # MongoDB moves no condition before it, which would need all keys
+            {"$limit": INT64 - 1},  # MongoDB moves no condition before it, which would need all keys
             {"$match": {"_id": {"$regex": re.escape(logged_runs.EVALUATE)}}},
+            {"$limit": _MAX_VERSIONS + 1},
         ]
-        names = [row["_id"] for row in await all_rows(self._calls, stages, _MAX_OP_NAMES + 2)]
+        names = [row["_id"] for row in await all_rows(self._calls, stages, _MAX_VERSIONS + 2)]
         is_run: Match = {"op_name": {"$in": names}} if len(names) <= _MAX_VERSIONS else {}
         conditions = {"$and": [*clauses]} if clauses else {}
         return calls_match(project_id) | is_run | _IS_RUN | conditions

@@ -85,14 +85,7 @@ def expected_facet(field: str, values: list[Json], limit: int) -> dict[str, Any]
         scalars = [each for each in members if not isinstance(each, list | dict)]
         missing += not members
         others += len(scalars) < len(members)
-        groups = {
-            (
-                isinstance(each, str) and len(each) > MAX_TEXT,
-                text_of(each[:MAX_TEXT] if isinstance(each, str) else each),
-            )
-            for each in scalars
-        }
-        counts.update(groups)
+        counts.update({group_of(each) for each in scalars})
         numbers += {each for each in scalars if isinstance(each, int | float) and not isinstance(each, bool)}
     frequent = sorted(counts.items(), key=lambda item: (-item[1], order_of(item[0])))[:limit]
     return {
