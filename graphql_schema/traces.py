@@ -128,7 +128,7 @@ class Trace(Node):
     """Trace: the calls that share a trace id, as a tree.
 
     It exists as long as one of its calls does. Its head represents it in lists: the root, or if the root is missing or
-    deleted, the oldest call. All fields are null once all calls are deleted.
+    deleted, the oldest call. Once all calls are deleted, counts are 0 and other values are null.
     """
 
     # The source is a row of `stores.traces`.

@@ -183,7 +183,7 @@ async def test_page_takes_a_constant_number_of_commands(run: Run, calls: CallsSt
     assert counts[0] == counts[1]
 
 
-async def test_deleted_trace_of_an_event_has_no_values(run: Run, calls: CallsStore) -> None:
+async def test_deleted_trace_is_neither_listed_nor_found(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1)])
     await calls.delete(PROJECT, [call_id(1)])
 
