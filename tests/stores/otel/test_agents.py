@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore
 from stores.otel import LOGS, OtelStore, Projects
 from stores.senders.messages import output_messages
 from tests.stores.otel.conftest import PROJECT, Stored
@@ -44,6 +44,8 @@ def summary(calls: dict[str, Any]) -> list[Any]:
     """Return what a reader sees of calls, by their ids."""
     names = ("trace_id", "parent_id", "op_name", "started_at", "ended_at", "latency_ms", "status", "thread_id")
     more = ("turn_id", "exception", "inputs", "output", "attributes", "summary", "usage", "visible")
+    for call in calls.values():
+        assert call["storage_size_bytes"] == sum(len(json.dumps(call[name])) for name in call["json"]), call["op_name"]
     return sorted((key, [call.get(name) for name in (*names, *more)]) for key, call in calls.items())
 
 
@@ -246,3 +248,16 @@ async def test_raw_response_is_the_output_of_its_request(*, is_shuffled: bool, o
     parts = [part for message in output_messages({}, requests[1]["output"]) for part in message["parts"]]
     assert [(part["type"], part.get("name")) for part in parts] == [("tool_call", "Bash")] * 2
     assert all(call["inputs"] == {} and call["total_tokens"] == 3058 for call in requests)
+
+
+async def test_end_over_another_api_replaces_the_size_of_the_output(
+    otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    names = {"session.id": "s", "prompt.id": "p"}
+    await send(otel, log("claude_code.assistant_response", names | {"response": "a long answer" * 9}))
+    [root] = [call for call in (await stored()).values() if call["visible"]]
+    await calls.write_one(CallEnd(PROJECT, root["id"], NOON // 1000, {}, output="short"))
+
+    ended = (await stored())[root["id"]]
+    assert ended["output"] == "short"
+    assert ended["storage_size_bytes"] == sum(len(json.dumps(ended[name])) for name in ended["json"])
