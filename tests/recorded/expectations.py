@@ -168,7 +168,6 @@ _OFFICIAL: Final = {
         "embeddings": "embeddings text-embedding-3-small",
         "error-limited": "chat gpt-limited",
     },
-    "gemini": {"": "generate_content gemini-2.5-flash"},
 }
 
 _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
@@ -198,7 +197,6 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "openai": {"": "openai.chat"},
         "anthropic": {"": "anthropic.chat"},
         "bedrock": {"": "bedrock.converse"},
-        "cohere": {"": "cohere.chat"},
     },
     "official": _OFFICIAL,
     "official-events": _OFFICIAL,
