@@ -261,3 +261,17 @@ async def test_end_over_another_api_replaces_the_size_of_the_output(
     ended = (await stored())[root["id"]]
     assert ended["output"] == "short"
     assert ended["storage_size_bytes"] == sum(len(json.dumps(ended[name])) for name in ended["json"])
+
+
+async def test_response_to_a_request_of_the_agent_itself_is_no_answer_to_the_prompt(
+    otel: OtelStore, stored: Stored
+) -> None:
+    names = {"session.id": "s", "prompt.id": "p"}
+    responses = {"repl_main_thread": "Paris", "prompt_suggestion": "And of Italy?"}
+    await send(otel, log("claude_code.user_prompt", names | {"prompt": "The capital of France?"}))
+    for number, (source, text) in enumerate(responses.items()):
+        attributes = names | {"query_source": source, "response": text, "request_id": source}
+        await send(otel, log("claude_code.assistant_response", attributes, time_unix_nano=NOON + number * SECOND))
+
+    [root] = [call for call in (await stored()).values() if call["visible"]]
+    assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Paris"
