@@ -275,3 +275,42 @@ async def test_response_to_a_request_of_the_agent_itself_is_no_answer_to_the_pro
 
     [root] = [call for call in (await stored()).values() if call["visible"]]
     assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Paris"
+
+
+PROMPT = {"session.id": "s", "prompt.id": "p"}
+
+
+@pytest.mark.parametrize(
+    ("decision", "exceptions"),
+    [("accept", []), ("approved_for_session", []), ("reject", ["the tool was not allowed to run: reject"])],
+)
+async def test_tool_that_was_not_allowed_to_run_is_a_failed_call(
+    decision: str, exceptions: list[str], otel: OtelStore, stored: Stored
+) -> None:
+    decided = PROMPT | {"tool_name": "Bash", "tool_use_id": "1", "decision": decision}
+    await send(otel, log("claude_code.user_prompt", PROMPT), log("claude_code.tool_decision", decided))
+
+    tools = [call for call in (await stored()).values() if call["op_name"] == "execute_tool Bash"]
+    assert [call["exception"] for call in tools] == exceptions
+
+
+async def test_parameters_of_a_tool_stand_for_its_missing_input(otel: OtelStore, stored: Stored) -> None:
+    done = PROMPT | {"tool_name": "Bash", "tool_use_id": "1", "tool_parameters": '{"command": "ls"}'}
+    await send(otel, log("claude_code.tool_result", done))
+
+    [tool] = [call for call in (await stored()).values() if call["op_name"] == "execute_tool Bash"]
+    assert tool["inputs"]["gen_ai.tool.call.arguments"] == {"command": "ls"}
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_cut_response_is_no_output(*, is_cut: bool, otel: OtelStore, stored: Stored) -> None:
+    request = PROMPT | {"request_id": "r", "model": "m"}
+    cut = {"body_truncated": True} if is_cut else {}
+    await send(
+        otel,
+        log("claude_code.api_request", request),
+        log("claude_code.api_response_body", request | {"body": '{"content": []}'} | cut),
+    )
+
+    [call] = [call for call in (await stored()).values() if call["op_name"] == "chat m"]
+    assert call.get("output") == (None if is_cut else {"output.value": {"content": []}})
