@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.requests import Request
@@ -50,9 +51,7 @@ class OtlpEndpoint:
         self.entity = entity
         self.request_budget = request_budget
         self._body_rules = {
-            media_type: BodyRules(
-                max_body_bytes, "export fewer spans or log records at once", copies=copies, decompresses=True
-            )
+            media_type: BodyRules(max_body_bytes, _ADVICE, copies=copies, decompresses=True)
             for media_type, copies in COPIES.items()
         }
 
@@ -86,9 +85,7 @@ class OtlpEndpoint:
             else:
                 exported = await store.export_json(await _read(await body, reservation), projects, signal=signal)
         if media_type == JSON:
-            rejected = str(exported.rejected)
-            reasons = {signal.rejected: rejected, "errorMessage": exported.error_message}
-            content = codec.dumps({"partialSuccess": reasons} if exported.rejected else {})
+            content = codec.dumps(_response_json(signal, exported))
         else:
             content = response_of(signal, exported).SerializeToString()
         return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
@@ -121,14 +118,11 @@ def project_of(header: str | None) -> str | None:
 
 def response_of(signal: Signal, exported: Exported) -> ExportTraceServiceResponse | ExportLogsServiceResponse:
     """Return the response message, which HTTP and gRPC share."""
-    if signal is LOGS:
-        logs = ExportLogsServiceResponse()
-        if exported.rejected:
-            logs.partial_success.rejected_log_records = exported.rejected
-            logs.partial_success.error_message = exported.error_message
-        return logs
-    traces = ExportTraceServiceResponse()
-    if exported.rejected:
-        traces.partial_success.rejected_spans = exported.rejected
-        traces.partial_success.error_message = exported.error_message
-    return traces
+    message = ExportLogsServiceResponse() if signal is LOGS else ExportTraceServiceResponse()
+    return json_format.ParseDict(_response_json(signal, exported), message)
+
+
+def _response_json(signal: Signal, exported: Exported) -> dict[str, object]:
+    if not exported.rejected:
+        return {}
+    return {"partialSuccess": {signal.rejected: str(exported.rejected), "errorMessage": exported.error_message}}

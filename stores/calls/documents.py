@@ -104,7 +104,9 @@ _DERIVED_EXPRESSIONS: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
     "status": {"$ifNull": ["$status", "running"]},
     "trace_name": {"$ifNull": ["$display_name", "$op_trace_name", "$$REMOVE"]},
-    "storage_size_bytes": {"$add": [{"$ifNull": ["$start_size_bytes", 0]}, {"$ifNull": ["$end_size_bytes", 0]}]},
+    "storage_size_bytes": {
+        "$add": [{"$ifNull": [f"${part}_size_bytes", 0]} for part in ("start", "end", "output")],
+    },
     "latency_ms": {
         "$cond": [
             {"$and": [{"$isNumber": "$started_at"}, {"$isNumber": "$ended_at"}]},
@@ -177,7 +179,7 @@ def part_update(fields: Document, computed: Document | None = None) -> Pipeline:
 
 
 _OUTPUT_REASONS: Final = f"{_END_COLUMNS}.finish_reasons"
-OUTPUT_FIELDS: Final = ("output", "output_refs", _OUTPUT_REASONS)
+OUTPUT_FIELDS: Final = ("output", "output_refs", "output_size_bytes", _OUTPUT_REASONS)
 """Fields of an end that one part of a call may store alone, besides the output's JSON text."""
 
 
@@ -186,6 +188,12 @@ def with_single_columns(end: Document) -> Document:
     found = end[_END_COLUMNS] or {}
     rest = {name: value for name, value in end.items() if name != _END_COLUMNS}
     return rest | {f"{_END_COLUMNS}.{name}": found.get(name) for name in columns.SHARED}
+
+
+def length_of(text: str) -> int:
+    """Return the length that a JSON text has in the size of its call."""
+    value = codec.loads(text.encode())
+    return traits_of(value).default_length(value, text)
 
 
 def payload_fields(name: str, value: object) -> Document:
@@ -386,7 +394,7 @@ def _end_fields(end: CallEnd, payload: _Payload, usage_fields: Document) -> Docu
         "exception": end.exception or None,
         "wb_run_step_end": end.wb_run_step_end,
         "output_refs": payload.refs["output"] or None,
-        **dict.fromkeys(("usage", "total_tokens", "usage_scope")),
+        **dict.fromkeys(("usage", "total_tokens", "usage_scope", "output_size_bytes")),
         **usage_fields,
         **payload.bson_copies,
         "json": payload.texts,

@@ -163,15 +163,17 @@ class RankedPart(NamedTuple):
         fields = documents.with_single_columns(part.fields)
         fields = {name: value for name, value in fields.items() if name not in documents.OUTPUT_FIELDS}
         texts = {name: text for name, text in part.fields["json"].items() if name != "output"}
-        return cls("end", rank, StoredPart(fields | {"json": texts}, []))
+        size = fields["end_size_bytes"] - documents.length_of(part.fields["json"]["output"])
+        return cls("end", rank, StoredPart(fields | {"json": texts, "end_size_bytes": size}, []))
 
     @classmethod
     def of_output(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of an end's output alone."""
         names = (*documents.KEY_FIELDS, *documents.OUTPUT_FIELDS)
         given = documents.with_single_columns(part.fields)
-        fields = {name: given[name] for name in names}
-        return cls("output", rank, StoredPart(fields | {"json": {"output": part.fields["json"]["output"]}}, part.files))
+        text = part.fields["json"]["output"]
+        own = {"output_size_bytes": documents.length_of(text), "json": {"output": text}}
+        return cls("output", rank, StoredPart({name: given[name] for name in names} | own, part.files))
 
 
 async def store_ranked(database: Database, parts: Iterable[RankedPart]) -> None:

@@ -20,7 +20,9 @@ from stores.paging import Row
 
 MAX_OBJECT_ID: Final = 128
 
-_OBJECT_ID: Final = re.compile(rf"[\w.\-]{{1,{MAX_OBJECT_ID}}}")
+_SIGNS: Final = r"\w.\-"
+_OBJECT_ID: Final = re.compile(rf"[{_SIGNS}]{{1,{MAX_OBJECT_ID}}}")
+_OTHER_SIGNS: Final = re.compile(rf"[^{_SIGNS}]+")
 
 
 @dataclass(slots=True)
@@ -100,6 +102,11 @@ CONTENT: Final = ("json", "val", "refs", "size_bytes")
 """Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
 
 EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
+
+
+def with_hyphens(name: str) -> str:
+    """Return a name with hyphens for the characters that no object's name has."""
+    return _OTHER_SIGNS.sub("-", name).strip("-")
 
 
 def naming(version: str) -> tuple[str, object]:

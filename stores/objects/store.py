@@ -6,7 +6,6 @@ last is the latest).
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
@@ -467,13 +466,10 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         return {key: found.get(identity) for key, identity in identities.items()}
 
 
-_UNNAMABLE: Final = re.compile(r"[^\w.\-]+")
-
-
 def _identity(project_id: str, name: str, version: str) -> tuple[str, str, str, object]:
     """Return the project, the name, and the field and value that identify the version."""
     text = f"v{version}" if version.isdecimal() else version
-    return project_id, _UNNAMABLE.sub("-", name).strip("-"), *naming(text)
+    return project_id, documents.with_hyphens(name), *naming(text)
 
 
 def _kinds(kind: Kind | None) -> list[Kind]:

@@ -187,17 +187,16 @@ async def _place(database: Database, events: Sequence[AgentEvent]) -> list[Promp
     """Return the prompt of each event."""
     placed: list[Prompt | None] = [None if event.prompt is None else _named(event, event.prompt) for event in events]
     sessions: dict[_Session, list[int]] = defaultdict(list)
+    started: dict[_Session, list[Prompt]] = defaultdict(list)
     for position, event in enumerate(events):
         if event.prompt is None:
             sessions[_session_of(event)].append(position)
+        if event.is_prompt:
+            started[_session_of(event)].append(_own_prompt(event))
     for session, positions in sessions.items():
         ends = [events[position].started_at // 1000 for position in positions]
-        known = {prompt.call_id: prompt for prompt in await _stored_prompts(database, session, min(ends), max(ends))}
-        for event in events:
-            if event.is_prompt and _session_of(event) == session:
-                prompt = _own_prompt(event)
-                known[prompt.call_id] = prompt
-        prompts = sorted(known.values())
+        known = [*await _stored_prompts(database, session, min(ends), max(ends)), *started[session]]
+        prompts = sorted({prompt.call_id: prompt for prompt in known}.values())
         for position in positions:
             event = events[position]
             if event.is_prompt:
@@ -320,7 +319,7 @@ def _parts_of_root(
     }
     own.pop("model", None)
     started_at = event.at if event.is_prompt else event.started_at
-    root = _span(event, _op_name(event.agent.name), prompt, own, (started_at, event.at), prompt.call_id)
+    root = _span(event, _op_name(event.agent.name), prompt, own, started_at, prompt.call_id)
     start, end = call_of(root, event.origin, wb_user_id)
     yield RankedPart.of_start(stored_part(start), _PROMPT_RANK if event.is_prompt else -(started_at // 1000))
     if end:
@@ -343,7 +342,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         name = f"execute_tool {read('tool_name')}"
         own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
         own.pop("model", None)  # Codex names its model in every event, also of what no model does
-        return _child(event, name, prompt, own, (event.started_at, event.at), f"tool {key}", failure)
+        return _child(event, name, prompt, own, f"tool {key}", failure)
     is_request = kind in ("api_request", "api_error", *_RESPONSES)
     if agent.prompt is None:
         # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
@@ -359,22 +358,13 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         **(_message("output", "assistant", read("response")) if kind == "assistant_response" else {}),
         **({"output.value": read("body")} if kind == "api_response_body" and not read("body_truncated") else {}),
     }
-    return _child(event, name, prompt, own, (event.started_at, event.at), f"request {key}", event.failure)
+    return _child(event, name, prompt, own, f"request {key}", event.failure)
 
 
-def _child(
-    event: AgentEvent,
-    name: str,
-    prompt: Prompt,
-    attributes: Attributes,
-    times: tuple[int, int],
-    key: str,
-    failure: str | None,
-) -> Span:
-    # The id does not depend on a prompt that the event does not name, so that this may arrive later.
-    span = _span(
-        event, name, prompt, attributes, times, derived_id(16, *(event.agent.name, event.session, event.prompt, key))
-    )
+def _child(event: AgentEvent, name: str, prompt: Prompt, attributes: Attributes, key: str, failure: str | None) -> Span:
+    # The id depends on no prompt that the event does not name, because such a prompt may arrive later.
+    span_id = derived_id(16, event.agent.name, event.session, event.prompt, key)
+    span = _span(event, name, prompt, attributes, event.started_at, span_id)
     span.parent_id = prompt.call_id
     span.kind = CLIENT if key.startswith("request") else _INTERNAL
     if failure:
@@ -382,9 +372,7 @@ def _child(
     return span
 
 
-def _span(
-    event: AgentEvent, name: str, prompt: Prompt, attributes: Attributes, times: tuple[int, int], span_id: str
-) -> Span:
+def _span(event: AgentEvent, name: str, prompt: Prompt, attributes: Attributes, started_at: int, span_id: str) -> Span:
     renamed = event.agent.renamed
     return Span(
         name=name,
@@ -393,8 +381,8 @@ def _span(
         parent_id=None,
         trace_state="",
         kind=_INTERNAL,
-        started_at=times[0],
-        ended_at=times[1],
+        started_at=started_at,
+        ended_at=event.at,
         status_code=0,
         status_message="",
         attributes={renamed.get(key, key): value for key, value in attributes.items()},

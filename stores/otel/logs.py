@@ -99,7 +99,7 @@ def feedback_of_record(record: LogRecord, project_id: str, wb_user_id: str | Non
     if not is_evaluation and not any(key.startswith(_ANNOTATION_PREFIXES) for key in record.attributes):
         return []
     attributes = nested(record.attributes)
-    on = _Span(project_id, span_of_event(record.span_id, record.names[0] if record.names else "it"), wb_user_id)
+    on = _Subject(project_id, span_of_event(record.span_id, record.names[0] if record.names else "it"), wb_user_id)
     found = [on.evaluation(attributes, record.at)] if is_evaluation else list(on.annotations(attributes, record.at))
     return [new.checked() for new in found]
 
@@ -113,7 +113,7 @@ def feedback_of_span(span: Span, layout: Layout, project_id: str, wb_user_id: st
     if not span.events and not has_annotations:
         return []
     found: list[NewFeedback] = []
-    on = _Span(project_id, span.span_id, wb_user_id)
+    on = _Subject(project_id, span.span_id, wb_user_id)
     for event in span.events:
         if event["name"] == EVALUATION:
             with suppress(StoreError):
@@ -126,7 +126,7 @@ def feedback_of_span(span: Span, layout: Layout, project_id: str, wb_user_id: st
     return found
 
 
-class _Span(NamedTuple):
+class _Subject(NamedTuple):
     """The span that feedback is about."""
 
     project_id: str

@@ -17,6 +17,7 @@ from stores.calls.documents import (
     StoredPart,
     end_column_fields,
     key_fields,
+    length_of,
     part_update,
     payload_fields,
     start_column_fields,
@@ -28,7 +29,7 @@ from stores.digests import text_digest
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.ids import group_by_project
 from stores.json import AnyJson, codec
-from stores.json.bson_copy import INT64, traits_of
+from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id, span_of_event
 from stores.otel.mapping import payload_of_events
 from stores.senders.attributes import EVENT_ATTRIBUTES, EVENT_MESSAGES, nested
@@ -168,8 +169,8 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
             if new is None or new["json"][side] == text:
                 continue
             new |= {f"merged.{side}": text_digest(new["json"][side]), **_columns(call, side, value)}
-            new[names[0]] = call[names[0]] + _length(new["json"][side]) - _length(text)
-            # The columns derive from what was read, so that it must not change until the update.
+            new[names[0]] = call[names[0]] + length_of(new["json"][side]) - length_of(text)
+            # The columns derive from these fields, so the update applies only if nobody changed them meanwhile.
             unchanged = {f"json.{text}": call["json"].get(text) for text in (side, other)}
             unchanged |= {name: call.get(name) for name in names}
             if due := calls.database.search_marks([call["project_id"]]).get(call["project_id"]):
@@ -178,16 +179,10 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
                 with translate_driver_errors():
                     found = await calls.database.calls.update_one(key | unchanged, part_update(new))
             except PayloadTooLargeError:
-                continue  # the span fills its document, so that the records stay beside it
+                continue  # the document has no room for them as inputs or output too
             if not found.matched_count:
                 changed.append(key)
     return changed
-
-
-def _length(text: str) -> int:
-    """Return the length that a text has in the size of its call."""
-    value = codec.loads(text.encode())
-    return traits_of(value).default_length(value, text)
 
 
 def _columns(call: Document, side: str, value: AnyJson) -> Document:

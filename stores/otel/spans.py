@@ -110,7 +110,17 @@ _Message = TypeVar("_Message")
 
 
 class Signal(NamedTuple):
-    """A kind of telemetry: the name of its request, the JSON names of its levels and of its count of rejected ones."""
+    """A kind of telemetry, by its names in OTLP.
+
+    Attributes:
+        message: the name of a request's message.
+        service: the name of the gRPC service.
+        resources: the JSON name of the records by resource.
+        scopes: the JSON name of the records by scope.
+        records: the JSON name of the spans or log records.
+        rejected: the JSON name of the number of rejected ones.
+        plural: the noun for them in errors.
+    """
 
     message: str
     service: str

@@ -39,7 +39,6 @@ _MAX_REASONS: Final = 20
 
 _Message = TypeVar("_Message")
 
-
 _Rejected = tuple[str, StoreError]
 """The reason why a span or log record is rejected, and the error."""
 
@@ -120,11 +119,7 @@ class OtelStore:
         is_small = len(body) < _THREAD_BYTES
         scan = partial(protobuf.parts_of, body, signal)
         parts = scan() if is_small else await asyncio.to_thread(scan)
-        convert = (
-            partial(_convert, protobuf.span_of, wb_user_id)
-            if signal is TRACES
-            else partial(_convert_log, protobuf.log_of, wb_user_id)
-        )
+        convert = _converter(signal, protobuf.span_of, protobuf.log_of, wb_user_id)
         return await self._export(undecoded_records(parts, projects), convert, wb_user_id)
 
     async def export_json(
@@ -138,11 +133,7 @@ class OtelStore:
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         parts = await asyncio.to_thread(otlp_json.parts_of, request, signal)
-        convert = (
-            partial(_convert, otlp_json.span_of, wb_user_id)
-            if signal is TRACES
-            else partial(_convert_log, otlp_json.log_of, wb_user_id)
-        )
+        convert = _converter(signal, otlp_json.span_of, otlp_json.log_of, wb_user_id)
         return await self._export(undecoded_records(parts, projects), convert, wb_user_id)
 
     async def _export(
@@ -233,6 +224,14 @@ async def _part(
         if number >= _MAX_PART_CALLS or size >= _MAX_PART_BYTES:
             return ready, False
     return ready, True
+
+
+def _converter(
+    signal: Signal, span_of: Callable[[_Message], Span], log_of: Callable[[_Message], LogRecord], wb_user_id: str | None
+) -> _Convert[_Message]:
+    if signal is TRACES:
+        return partial(_convert, span_of, wb_user_id)
+    return partial(_convert_log, log_of, wb_user_id)
 
 
 def _convert(

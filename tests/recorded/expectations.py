@@ -155,27 +155,24 @@ def _answers(api: str, case: str) -> list[list[Any]]:
 
 
 _RESPONSES: Final = ("responses", "responses-stream", "responses-tools", "responses-image", "responses-reasoning")
-_WEAVE_OPENAI: Final = {
-    "": "openai.chat.completions.create",
-    "embeddings": "openai.embeddings.create",
-    **dict.fromkeys(_RESPONSES, "openai.responses.create"),
-}
+
+
+def _of_openai(chat: str, embeddings: str, response: str) -> dict[str, str]:
+    """Return the names of the spans of OpenAI's three APIs, by case."""
+    return {"": chat, "embeddings": embeddings, **dict.fromkeys(_RESPONSES, response)}
+
+
 _OFFICIAL: Final = {
     "openai": {
         "": "chat gpt-4o-mini",
         "embeddings": "embeddings text-embedding-3-small",
         "error-limited": "chat gpt-limited",
     },
-    "gemini": {"": "generate_content gemini-2.5-flash"},
 }
 
 _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
     "openinference": {
-        "openai": {
-            "": "ChatCompletion",
-            "embeddings": "CreateEmbeddings",
-            **dict.fromkeys(_RESPONSES, "Response"),
-        },
+        "openai": _of_openai("ChatCompletion", "CreateEmbeddings", "Response"),
         "anthropic": {"": "messages.create"},
         "gemini": {"": "GenerateContent", "stream": "GenerateContentStream"},
         "bedrock": {"": "bedrock.converse"},
@@ -187,11 +184,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "agents": {"agent": "response", "agent-chat": "generation"},
     },
     "openllmetry": {
-        "openai": {
-            "": "openai.chat",
-            "embeddings": "openai.embeddings",
-            **dict.fromkeys(_RESPONSES, "openai.response"),
-        },
+        "openai": _of_openai("openai.chat", "openai.embeddings", "openai.response"),
         "anthropic": {"": "anthropic.chat"},
         "gemini": {"": "generate_content gemini-2.5-flash"},
         "bedrock": {"": "chat claude-3-5-haiku-20241022-v1:0"},
@@ -204,7 +197,6 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "openai": {"": "openai.chat"},
         "anthropic": {"": "anthropic.chat"},
         "bedrock": {"": "bedrock.converse"},
-        "cohere": {"": "cohere.chat"},
     },
     "official": _OFFICIAL,
     "official-events": _OFFICIAL,
@@ -226,7 +218,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
     "langsmith": {"langchain": {"": "ChatOpenAI"}},
     "adk": {"adk": {"": "generate_content gemini-2.5-flash"}},
     "weave": {
-        "openai": _WEAVE_OPENAI,
+        "openai": _of_openai("openai.chat.completions.create", "openai.embeddings.create", "openai.responses.create"),
         "anthropic": {"": "anthropic.Messages.create"},
         "gemini": {
             "": "google.genai.models.Models.generate_content",

@@ -335,7 +335,7 @@ def _scrubbed(text: str, addresses: set[str]) -> str:
     for address in addresses:
         text = text.replace(address, "127.0.0.1:8080").replace(f'"{address.rpartition(":")[2]}"', '"8080"')
         text = re.sub(rf"(?<=[\s:]){address.rpartition(':')[2]}(?=[\s,}}])", "8080", text)
-    for private in (str(ENVIRONMENTS), str(PROGRAMS), str(Path.home()), os.environ.get("PYENV_ROOT", "/root/.pyenv")):
+    for private in filter(None, (str(ENVIRONMENTS), str(PROGRAMS), str(Path.home()), os.environ.get("PYENV_ROOT"))):
         text = text.replace(private, "/programs")
     text = re.sub(r'("(?:os_version|os_release|sys_version)": )"[^"]*"', r'\1"0"', text)
     text = re.sub(r"/tmp/[\w/.-]+", "/programs", text)  # noqa: S108 -- a path that is removed

@@ -87,7 +87,7 @@ SENDERS: Final = (
             "bedrock": "chat tools",
             "cohere": "chat tools",
             "mistral": "chat tools",
-            "langchain": "chat tools agent",
+            "langchain": "chat tools",
             "llamaindex": "chat",
         },
     ),

@@ -124,8 +124,7 @@ def start_mlflow(library: str) -> Started:
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
     import mlflow
 
-    flavors = {"openai": "openai", "anthropic": "anthropic", "langchain": "langchain", "gemini": "gemini"}
-    getattr(mlflow, flavors[library]).autolog()
+    getattr(mlflow, library).autolog()
 
     @contextmanager
     def identity():
@@ -146,13 +145,8 @@ def start_logfire(library: str) -> Started:
     import logfire
 
     logfire.configure(send_to_logfire=False, service_name="recorded", console=False)
-    instrument = {
-        "pydantic_ai": "instrument_pydantic_ai",
-        "openai": "instrument_openai",
-        "anthropic": "instrument_anthropic",
-        "agents": "instrument_openai_agents",
-    }
-    getattr(logfire, instrument[library])()
+    name = "openai_agents" if library == "agents" else library
+    getattr(logfire, f"instrument_{name}")()
     return Started(logfire.force_flush)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore
 from stores.otel import LOGS, OtelStore, Projects
 from stores.senders.messages import output_messages
 from tests.stores.otel.conftest import PROJECT, Stored
@@ -44,6 +44,8 @@ def summary(calls: dict[str, Any]) -> list[Any]:
     """Return what a reader sees of calls, by their ids."""
     names = ("trace_id", "parent_id", "op_name", "started_at", "ended_at", "latency_ms", "status", "thread_id")
     more = ("turn_id", "exception", "inputs", "output", "attributes", "summary", "usage", "visible")
+    for call in calls.values():
+        assert call["storage_size_bytes"] == sum(len(json.dumps(call[name])) for name in call["json"]), call["op_name"]
     return sorted((key, [call.get(name) for name in (*names, *more)]) for key, call in calls.items())
 
 
@@ -246,3 +248,69 @@ async def test_raw_response_is_the_output_of_its_request(*, is_shuffled: bool, o
     parts = [part for message in output_messages({}, requests[1]["output"]) for part in message["parts"]]
     assert [(part["type"], part.get("name")) for part in parts] == [("tool_call", "Bash")] * 2
     assert all(call["inputs"] == {} and call["total_tokens"] == 3058 for call in requests)
+
+
+async def test_end_over_another_api_replaces_the_size_of_the_output(
+    otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    names = {"session.id": "s", "prompt.id": "p"}
+    await send(otel, log("claude_code.assistant_response", names | {"response": "a long answer" * 9}))
+    [root] = [call for call in (await stored()).values() if call["visible"]]
+    await calls.write_one(CallEnd(PROJECT, root["id"], NOON // 1000, {}, output="short"))
+
+    ended = (await stored())[root["id"]]
+    assert ended["output"] == "short"
+    assert ended["storage_size_bytes"] == sum(len(json.dumps(ended[name])) for name in ended["json"])
+
+
+async def test_response_to_a_request_of_the_agent_itself_is_no_answer_to_the_prompt(
+    otel: OtelStore, stored: Stored
+) -> None:
+    names = {"session.id": "s", "prompt.id": "p"}
+    responses = {"repl_main_thread": "Paris", "prompt_suggestion": "And of Italy?"}
+    await send(otel, log("claude_code.user_prompt", names | {"prompt": "The capital of France?"}))
+    for number, (source, text) in enumerate(responses.items()):
+        attributes = names | {"query_source": source, "response": text, "request_id": source}
+        await send(otel, log("claude_code.assistant_response", attributes, time_unix_nano=NOON + number * SECOND))
+
+    [root] = [call for call in (await stored()).values() if call["visible"]]
+    assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Paris"
+
+
+PROMPT = {"session.id": "s", "prompt.id": "p"}
+
+
+@pytest.mark.parametrize(
+    ("decision", "exceptions"),
+    [("accept", []), ("approved_for_session", []), ("reject", ["the tool was not allowed to run: reject"])],
+)
+async def test_tool_that_was_not_allowed_to_run_is_a_failed_call(
+    decision: str, exceptions: list[str], otel: OtelStore, stored: Stored
+) -> None:
+    decided = PROMPT | {"tool_name": "Bash", "tool_use_id": "1", "decision": decision}
+    await send(otel, log("claude_code.user_prompt", PROMPT), log("claude_code.tool_decision", decided))
+
+    tools = [call for call in (await stored()).values() if call["op_name"] == "execute_tool Bash"]
+    assert [call["exception"] for call in tools] == exceptions
+
+
+async def test_parameters_of_a_tool_stand_for_its_missing_input(otel: OtelStore, stored: Stored) -> None:
+    done = PROMPT | {"tool_name": "Bash", "tool_use_id": "1", "tool_parameters": '{"command": "ls"}'}
+    await send(otel, log("claude_code.tool_result", done))
+
+    [tool] = [call for call in (await stored()).values() if call["op_name"] == "execute_tool Bash"]
+    assert tool["inputs"]["gen_ai.tool.call.arguments"] == {"command": "ls"}
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_cut_response_is_no_output(*, is_cut: bool, otel: OtelStore, stored: Stored) -> None:
+    request = PROMPT | {"request_id": "r", "model": "m"}
+    cut = {"body_truncated": True} if is_cut else {}
+    await send(
+        otel,
+        log("claude_code.api_request", request),
+        log("claude_code.api_response_body", request | {"body": '{"content": []}'} | cut),
+    )
+
+    [call] = [call for call in (await stored()).values() if call["op_name"] == "chat m"]
+    assert call.get("output") == (None if is_cut else {"output.value": {"content": []}})
