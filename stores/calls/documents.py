@@ -89,7 +89,7 @@ _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_S
 TURN_OF: Final[Document] = {
     "$cond": [{"$and": [{"$gt": ["$thread_id", ""]}, {"$eq": ["$turn_id", "$id"]}]}, "$thread_id", "$$REMOVE"]
 }
-"""The aggregation expression of `turn_of`, for stored calls; `_start_fields` computes it for new ones."""
+"""The aggregation expression of `turn_of`, for stored calls; `start_column_fields` computes it for new ones."""
 
 
 def _shared(name: str) -> Document:
