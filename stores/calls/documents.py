@@ -286,14 +286,14 @@ def start_column_fields(call: Document, attributes: object, inputs: object, read
         is_root=call.get("parent_id") is None,
         span_attributes=read,
     )
-    thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), found.get(columns.STARTS_TURN)
+    shared = {name: found.pop(name) for name in _MEMBERS if name in found}
+    thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), found.pop(columns.STARTS_TURN, False)
     if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and starts_turn:
         turn_id = call["id"]
-    fields = {name: found.get(name) for name in columns.OF_START}
-    fields[_START_COLUMNS] = {name: found[name] for name in _MEMBERS if name in found} or None
     # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
     turn_of = (thread_id or None) if turn_id == call["id"] else None
-    return fields | {"thread_id": thread_id, "turn_id": turn_id, "turn_of": turn_of}
+    threads = {"thread_id": thread_id, "turn_id": turn_id, "turn_of": turn_of}
+    return {**dict.fromkeys(columns.OF_START), **found, **threads, _START_COLUMNS: shared or None}
 
 
 def end_column_fields(call: Document, output: object, summary: object) -> Document:
