@@ -101,11 +101,10 @@ class Columns:
         self.kinds = {field.name: field.kind for field in fields}
         self.names = tuple(self.kinds)
         self.nullable = {field.name for field in fields if field.optional}.difference(_NEVER_NULL).union(_MAY_BE_NULL)
-        self._texts = [name for name, kind in self.kinds.items() if kind is Kind.JSON and name not in TEXT_LISTS]
+        encoded = {name: kind for name, kind in self.kinds.items() if kind in _ENCODERS and name not in TEXT_LISTS}
+        self._texts = [name for name, kind in encoded.items() if kind is Kind.JSON]
         self._computed = [(name, _COMPUTED[name]) for name in self.names if name in _COMPUTED]
-        self._encoded = [
-            (name, _ENCODERS[kind]) for name, kind in self.kinds.items() if kind in _ENCODERS and name not in TEXT_LISTS
-        ]
+        self._encoded = [(name, _ENCODERS[kind]) for name, kind in encoded.items()]
 
     def values(self, row: Row) -> dict[str, Any]:
         """Return a row's values by column as stored, None if missing."""

@@ -46,7 +46,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.index_use import UNINDEXED_FILTERS, IndexedFields
+from stores.query.index_use import IndexedFields, filter_needs_scan
 from stores.query.sort import SortBy
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
@@ -462,9 +462,9 @@ def _needs_scan(indexed: IndexedFields, name: str, value: Any) -> bool:  # noqa:
         case _, None:
             return False
         case "filter", dict():
-            return any(value.get(to_camel_case(each)) for each in UNINDEXED_FILTERS)
+            return filter_needs_scan(lambda each: value.get(to_camel_case(each)))
         case "filter", _:
-            return any(getattr(value, each, None) for each in UNINDEXED_FILTERS)
+            return filter_needs_scan(lambda each: getattr(value, each, None))
         case "anyCall", _:
             return True
         case "sortBy", _:

@@ -33,11 +33,15 @@ _START_COLUMNS: Final = "start_columns"
 _END_COLUMNS: Final = "end_columns"
 """Fields with the columns of `columns.SHARED` as the start and the end give them."""
 
-_OF_START_IN_PART: Final = (*columns.SHARED, columns.SUMS_UP)
+_MEMBERS: Final = (*columns.SHARED, columns.SUMS_UP)
+"""Members of both fields; only a start has `columns.SUMS_UP`."""
 
 START_COLUMN_FIELDS: Final = (*columns.OF_START, _START_COLUMNS)
 END_COLUMN_FIELDS: Final = (_END_COLUMNS,)
-"""Fields of the normalised columns that derive from a start and from an end alone; the others follow from both."""
+"""Fields of the normalised columns that derive from a start and from an end alone."""
+
+COLUMN_FIELDS: Final = (*START_COLUMN_FIELDS, *END_COLUMN_FIELDS, *columns.SHARED)
+"""All fields of the normalised columns but `thread_id`; the shared ones follow from both parts."""
 
 DERIVED_FIELDS: Final = (
     "turn_of",
@@ -45,9 +49,7 @@ DERIVED_FIELDS: Final = (
     "total_tokens",
     "usage_scope",
     "example_digest",
-    *START_COLUMN_FIELDS,
-    *END_COLUMN_FIELDS,
-    *columns.SHARED,
+    *COLUMN_FIELDS,
 )
 """Fields that LoomQL derives from the client's data; they change only together with it."""
 
@@ -60,7 +62,7 @@ call's current text. The index does not know a call with neither field, so the i
 
 FIELDS_WITHOUT_EVENTS: Final = (
     *DERIVED_FIELDS,
-    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in _OF_START_IN_PART),
+    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in _MEMBERS),
     *SEARCH_FIELDS,
 )
 """Fields whose update alone is no event."""
@@ -87,7 +89,7 @@ _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_S
 TURN_OF: Final[Document] = {
     "$cond": [{"$and": [{"$gt": ["$thread_id", ""]}, {"$eq": ["$turn_id", "$id"]}]}, "$thread_id", "$$REMOVE"]
 }
-"""The aggregation expression of `turn_of`, for stored calls; `_start_fields` computes it for new ones."""
+"""The aggregation expression of `turn_of`, for stored calls; `start_column_fields` computes it for new ones."""
 
 
 def _shared(name: str) -> Document:
@@ -144,7 +146,6 @@ def shared_columns(document: Document) -> columns.Columns:
 
 def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
     """Build the update of a start; a display name set by a rename survives unless `ends_rename`."""
-    start = dict.fromkeys(columns.OF_START) | start
     if ends_rename:
         return part_update(start, {"renamed": "$$REMOVE"})
     name = "$$REMOVE" if start["display_name"] is None else {"$literal": start["display_name"]}
@@ -199,10 +200,9 @@ def length_of(text: str) -> int:
 def payload_fields(name: str, value: object) -> Document:
     """Return the fields of inputs or output alone."""
     text = codec.encode(value)
-    found = refs.collect(value) if ":///" in text else []
     return {
         name: to_bson(value, traits_of(value)),
-        f"{name.removesuffix('s')}_refs": found or None,
+        f"{name.removesuffix('s')}_refs": _refs(value, text) or None,
         "json": {name: text},
     }
 
@@ -278,7 +278,7 @@ def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({}
 
 
 def start_column_fields(call: Document, attributes: object, inputs: object, read: Attributes | None = None) -> Document:
-    """Return the stored fields of the columns that a start gives.
+    """Return the stored fields of the columns that a start gives, None for those that it does not give.
 
     Args:
         call: the fields that the start gives directly, with `op_trace_name`; its thread wins over that of attributes.
@@ -294,14 +294,14 @@ def start_column_fields(call: Document, attributes: object, inputs: object, read
         is_root=call.get("parent_id") is None,
         span_attributes=read,
     )
-    shared = {name: found.pop(name) for name in _OF_START_IN_PART if name in found}
+    shared = {name: found.pop(name) for name in _MEMBERS if name in found}
     thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), found.pop(columns.STARTS_TURN, False)
     if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and starts_turn:
         turn_id = call["id"]
     # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
     turn_of = (thread_id or None) if turn_id == call["id"] else None
     threads = {"thread_id": thread_id, "turn_id": turn_id, "turn_of": turn_of}
-    return {**found, **threads, _START_COLUMNS: shared or None}
+    return {**dict.fromkeys(columns.OF_START), **found, **threads, _START_COLUMNS: shared or None}
 
 
 def end_column_fields(call: Document, output: object, summary: object) -> Document:
@@ -310,6 +310,13 @@ def end_column_fields(call: Document, output: object, summary: object) -> Docume
     `call` has the end's `exception`, `usage` and `usage_scope`.
     """
     return {_END_COLUMNS: columns.columns_of_end(output, summary, call.get("exception"), call) or None}
+
+
+def _refs(value: object, text: str) -> list[str]:
+    """Return the refs in a value that has this JSON text."""
+    # Few texts have the common part, which is faster to search for than all schemes.
+    may_hold_refs = ":///" in text and any(scheme in text for scheme in _SCHEMES)
+    return refs.collect(value) if may_hold_refs else []
 
 
 @dataclass(slots=True)
@@ -334,9 +341,7 @@ class _Payload:
         self.values[name] = value
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)
-        # Few texts have the common part, which is faster to search for than all schemes.
-        may_hold_refs = ":///" in text and any(scheme in text for scheme in _SCHEMES)
-        self.refs[name] = refs.collect(value) if may_hold_refs else []
+        self.refs[name] = _refs(value, text)
         self.size_bytes += traits.default_length(value, text)
 
     def check_size(self, other_fields: dict[str, object]) -> None:

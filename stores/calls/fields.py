@@ -495,7 +495,8 @@ class CallsFilter:
         `names`, if given, are the known op names; they replace searches by the prefixes of `op_names`.
 
         Raises:
-            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, if a member is an internal ref, or if two
+                bounds exclude each other.
         """
         return [row.match(value, project_id, names) for row, value in self._conditions()]
 
@@ -503,7 +504,8 @@ class CallsFilter:
         """Return the filter as a predicate over a loaded call of the project.
 
         Raises:
-            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, if a member is an internal ref, or if two
+                bounds exclude each other.
         """
         tests = [row.test(value, project_id) for row, value in self._conditions()]
         return lambda call: all(test(call) for test in tests)

@@ -33,7 +33,6 @@ from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.paging import Row
 from stores.query import Query
 from stores.security import audit
-from stores.senders import columns
 
 MAX_DELETED_IDS: Final = 1000
 
@@ -154,8 +153,7 @@ class RankedPart(NamedTuple):
     @classmethod
     def of_start(cls, part: StoredPart, rank: int = 0) -> "RankedPart":
         """Return the part of a start."""
-        fields = dict.fromkeys(columns.OF_START) | part.fields  # the columns of another start go
-        return cls("start", rank, StoredPart(fields, part.files))
+        return cls("start", rank, part)
 
     @classmethod
     def of_end(cls, part: StoredPart, rank: int = 0) -> "RankedPart":

@@ -9,7 +9,7 @@ Servers of an older version must not write during the backfill.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import encode as bson_encode
@@ -120,7 +120,8 @@ class CallsBackfill:
     async def _backfill_each(self, range_match: Document, derivation: "_Derivation") -> int:
         """Write the fields that derive from some texts of each call; return the number of changes."""
         texts = (f"json.{text}" for text in derivation.texts)
-        wanted = dict.fromkeys((*documents.KEY_FIELDS, *derivation.fields, *texts), 1) | derivation.also_read
+        names = (*documents.KEY_FIELDS, *documents.COLUMN_FIELDS, *derivation.fields, *texts)
+        wanted = dict.fromkeys(names, 1) | derivation.also_read
         changed = 0
         pending: list[UpdateOne] = []
         pending_bytes = 0
@@ -156,26 +157,22 @@ class _Derivation:
     """Fields of a call that derive from some of its JSON texts.
 
     Attributes:
-        texts: names of the texts, of which every call that `match` finds has the first.
+        texts: names of the texts, of which every call that `match` finds has one.
         noun: the fields, for the log.
         fields: their names.
         match: finds the calls that may have the fields.
+        derive: returns the fields from the call and the values of the texts; a field that is absent or None is removed.
         also_read: projection of whatever else `derive` needs.
         unchanged: names of other fields whose change makes an update invalid, as a change of the texts does.
-        derive: returns the fields from the call and the values of the texts; a field that is absent or None is removed.
-        expressions: computes further fields from these after each change.
-        expected: returns the further fields of a call with all other fields.
     """
 
     texts: tuple[str, ...]
     noun: str
     fields: tuple[str, ...]
     match: Document
-    also_read: Document
     derive: Callable[..., Document]
+    also_read: Document
     unchanged: tuple[str, ...] = ()
-    expressions: Document = field(default_factory=dict)
-    expected: Callable[[Document], Document] = lambda _call: {}
 
     def update(self, call: Document) -> UpdateOne | None:
         """Return the update of a call, valid if its texts are unchanged; None if nothing changes."""
@@ -188,9 +185,10 @@ class _Derivation:
                 self.warn_skipped(call["_id"], f"its {name} cannot be read ({error})")
                 return None
         derived = {name: value for name, value in self.derive(call, *values).items() if value is not None}
-        further = self.expected({**{name: call[name] for name in call if name not in self.fields}, **derived})
-        known = (*self.fields, *self.expressions)
-        if derived | further == {name: call[name] for name in known if name in call}:
+        others = {name: value for name, value in call.items() if name not in self.fields}
+        shared = documents.shared_columns(others | derived)
+        known = (*self.fields, *documents.SHARED_EXPRESSIONS)
+        if derived | shared == {name: call[name] for name in known if name in call}:
             return None
         if (
             sum(map(len, filter(None, texts.values()))) > _ALWAYS_FITS
@@ -202,7 +200,7 @@ class _Derivation:
         found_by |= {f"json.{name}": text for name, text in texts.items()}
         found_by |= {name: call.get(name) for name in self.unchanged}
         change = {name: {"$literal": derived[name]} if name in derived else "$$REMOVE" for name in self.fields}
-        return UpdateOne(found_by, [{"$set": each} for each in (change, self.expressions) if each])
+        return UpdateOne(found_by, [{"$set": change}, {"$set": documents.SHARED_EXPRESSIONS}])
 
     def warn_skipped(self, key: str, reason: str) -> None:
         """Log that a call stays without the fields."""
@@ -232,53 +230,46 @@ def _example_fields(call: Document, inputs: object) -> Document:
     return {"example_digest": digest} if digest else {}
 
 
-def _end_columns(call: Document, summary: object, output: object) -> Document:
-    return documents.end_column_fields(call, output, summary)
-
-
-_THREAD_FIELDS: Final = ("thread_id", "turn_id", "turn_of")
-_SHARED: Final = dict.fromkeys(documents.SHARED_EXPRESSIONS, 1)
 _START_DATA: Final = ("op_trace_name", "started_at", "parent_id")
-_END_DATA: Final = ("exception", "usage", "usage_scope")
 
 _DERIVATIONS: Final = (
     _Derivation(
-        ("summary",),
-        "usage",
-        ("usage", "total_tokens", "usage_scope"),
-        {"json.summary": _HAS_USAGE},
-        {"json.attributes": _SPAN_ATTRIBUTES},
-        _usage_fields,
+        texts=("summary",),
+        noun="usage",
+        fields=("usage", "total_tokens", "usage_scope"),
+        match={"json.summary": _HAS_USAGE},
+        derive=_usage_fields,
+        also_read={"json.attributes": _SPAN_ATTRIBUTES},
     ),
     _Derivation(
-        ("inputs",),
-        "example",
-        ("example_digest",),
-        {"op_trace_name": {"$regex": documents.PREDICTION_OPS}, "json.inputs": {"$exists": True}},
-        {"op_trace_name": 1},
-        _example_fields,
+        texts=("inputs",),
+        noun="example",
+        fields=("example_digest",),
+        match={"op_trace_name": {"$regex": documents.PREDICTION_OPS}, "json.inputs": {"$exists": True}},
+        derive=_example_fields,
+        also_read={"op_trace_name": 1},
     ),
     _Derivation(
-        ("attributes", "inputs"),
-        "columns",
-        (*_THREAD_FIELDS, *documents.START_COLUMN_FIELDS),
-        {"json.attributes": {"$exists": True}, "started_at": {"$exists": True}, "op_trace_name": {"$exists": True}},
-        _SHARED | dict.fromkeys((*_START_DATA, *documents.END_COLUMN_FIELDS), 1),
-        documents.start_column_fields,
-        (*_START_DATA, "thread_id", "turn_id"),
-        documents.SHARED_EXPRESSIONS,
-        documents.shared_columns,
+        texts=("attributes", "inputs"),
+        noun="columns",
+        fields=("thread_id", "turn_id", "turn_of", *documents.START_COLUMN_FIELDS),
+        match={
+            "json.attributes": {"$exists": True},
+            "started_at": {"$exists": True},
+            "op_trace_name": {"$exists": True},
+        },
+        derive=documents.start_column_fields,
+        also_read=dict.fromkeys(_START_DATA, 1),
+        unchanged=(*_START_DATA, "thread_id", "turn_id"),
     ),
     _Derivation(
-        ("summary", "output"),
-        "columns",
-        documents.END_COLUMN_FIELDS,
-        {"json.summary": {"$exists": True}, "ended_at": {"$exists": True}},
-        _SHARED | dict.fromkeys((*_END_DATA, *documents.START_COLUMN_FIELDS), 1),
-        _end_columns,
-        ("exception", "usage_scope"),
-        documents.SHARED_EXPRESSIONS,
-        documents.shared_columns,
+        texts=("output", "summary"),
+        noun="columns",
+        fields=documents.END_COLUMN_FIELDS,
+        match={"json.summary": {"$exists": True}, "ended_at": {"$exists": True}},
+        derive=documents.end_column_fields,
+        also_read=dict.fromkeys(("exception", "usage", "usage_scope"), 1),
+        unchanged=("exception", "usage_scope"),
     ),
 )
 

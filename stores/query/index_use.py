@@ -1,6 +1,6 @@
 """Prediction of which filters and sorts an index serves, from their field names alone and without asking MongoDB."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
 from stores.database.indexes import INDEXES, Keys
@@ -31,6 +31,14 @@ UNINDEXED_FILTERS: Final = (
 _UNIQUE: Final = ("id", 1)
 _PLAIN: Final = frozenset({str, int, set, frozenset, PageRequest})
 """Types of arguments that do not affect which documents are read."""
+
+
+def filter_needs_scan(member: Callable[[str], object]) -> bool:
+    """Return True if no index serves some condition of a filter.
+
+    `member` returns the value of a member by its name, None if the filter lacks it.
+    """
+    return any(member(name) not in (None, []) for name in UNINDEXED_FILTERS)
 
 
 class IndexedFields:
@@ -64,8 +72,7 @@ class IndexedFields:
             case [SortBy(), *_]:
                 return self.sort_needs_scan(cast("Sequence[SortBy]", argument))
             case _:
-                values = (getattr(argument, name, None) for name in UNINDEXED_FILTERS)
-                return any(value or (value == 0 and value is not False) for value in values)  # 0 is a bound
+                return filter_needs_scan(lambda name: getattr(argument, name, None))
 
     def query_needs_scan(self, query: Query) -> bool:
         """Return True if no index serves some condition of the query, or if the query is invalid."""

@@ -40,9 +40,6 @@ OF_USAGE: Final = frozenset({"kind", "model"})
 OF_START: Final = ("provider", "user_id", "tags", "environment", "release")
 """Columns that only a start gives, besides `thread_id`."""
 
-NAMES: Final = (*SHARED, *OF_START)
-"""All columns of this module but `thread_id`."""
-
 STARTS_TURN: Final = "starts_turn"
 """Key in a start's columns, true if the call starts a turn of its thread."""
 

@@ -56,6 +56,7 @@ def aliases(number: int, field: str) -> str:
         (listed('sortBy: [{ field: "started_at", direction: DESC }]'), ASKED + 2),
         (listed('filter: { traceIds: ["a"], wbUserIds: [] }'), ASKED + 2),
         (listed('filter: { wbUserIds: ["me"] }'), ASKED + SCAN + 2),
+        (listed("filter: { minTimeToFirstTokenMs: 0 }"), ASKED + SCAN + 2),
         # One scan serves a condition and a sort.
         (listed(f'{JSON_PATH}, sortBy: [{{ field: "inputs.a", direction: ASC }}]'), ASKED + SCAN + 2),
         # A count of all matches is a separate scan, each time that the document selects it.
@@ -119,6 +120,7 @@ BY_VARIABLES = about(
         # Calls without a latency come last, an order that no index provides.
         ({"sort": [{"field": "latency_ms", "direction": "ASC"}]}, 1),
         ({"filter": {"wbUserIds": ["me"]}}, 1),
+        ({"filter": {"maxTimeToFirstTokenMs": 0}}, 1),
         ({"filter": {"opNames": ["op"], "traceRootsOnly": True}}, 0),
     ],
 )
