@@ -811,6 +811,15 @@ def test_response_of_openai_is_read_without_its_type() -> None:
     assert answered(response) == ANSWERED
 
 
+def test_members_of_the_provider_message_fill_what_is_empty() -> None:
+    message = {"type": "ai", "content": "Hi.", "reasoning_content": "", "tool_calls": []}
+    extra = {"reasoning": "Hm.", "refusal": "No.", "tool_calls": CHAT[2]["tool_calls"]}
+
+    assert answered({**message, "additional_kwargs": extra}) == [
+        ("assistant", ["reasoning: Hm.", "text: Hi.", "refusal: No.", 'call c1 weather {"city": "Berlin"}'])
+    ]
+
+
 def test_unknown_role_is_kept_as_sent() -> None:
     assert asked({"messages": [{"role": "Critic", "content": "x"}]}) == [("Critic", ["text: x"])]
 
