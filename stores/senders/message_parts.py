@@ -86,10 +86,8 @@ def parts_of(content: AnyJson, level: int = 0) -> list[Part]:
         return [part for each in content for part in parts_of(each, level + 1)]
     if content is None or content == "":
         return []
-    if isinstance(content, dict):
-        found = known_parts(content, level)
-        return [json_part(content)] if found is None else found
-    return [json_part(content)]
+    found = known_parts(content, level) if isinstance(content, dict) else None
+    return [json_part(content)] if found is None else found
 
 
 def known_parts(members: dict[str, Any], level: int = 0) -> list[Part] | None:
@@ -153,7 +151,7 @@ def tool_calls(value: AnyJson) -> list[Part]:
 def tool_result(id_: str | None, value: AnyJson) -> Part:
     """Return a tool's result: the text of its only text part, or the value; a JSON list or object is parsed."""
     match value:
-        case [{"text": str(text)} as only] if _BESIDE_TEXT.issuperset(only) and _kind(only) in (None, TEXT):
+        case [{"text": str(text)} as only] if _ONLY_TEXT.issuperset(only) and _kind(only) in (None, TEXT):
             value = text
         case [{"json": inner} as only] if len(only) == 1:  # Bedrock
             value = inner
@@ -184,10 +182,10 @@ _SOURCES: Final = (
 )
 """Keys of media: each has a URL, Base64, a stored file, or an object with such keys."""
 
-_TEXTS_BESIDE_MEDIA: Final = ("transcript", "context")
+_TEXTS_WITH_MEDIA: Final = ("transcript", "context")
 """Keys of texts that the model reads with an audio or, in Anthropic's API, with a document."""
 
-_BESIDE_TEXT: Final = frozenset(
+_ONLY_TEXT: Final = frozenset(
     {
         *("text", "type", "block_type", "thought", "thoughtSignature", "thought_signature", "signature"),
         *("annotations", "citations", "cache_control"),
@@ -207,7 +205,7 @@ def _text(members: dict[str, Any], _level: int) -> list[Part] | None:
 def _bare_text(members: dict[str, Any], level: int) -> list[Part] | None:
     """Return the text of an object without a type, if it has nothing else to show."""
     others = (name for name, value in members.items() if value is not None)
-    return _text(members, level) if _kind(members) is None and _BESIDE_TEXT.issuperset(others) else None
+    return _text(members, level) if _kind(members) is None and _ONLY_TEXT.issuperset(others) else None
 
 
 def _reasoning(members: dict[str, Any], level: int) -> list[Part] | None:
@@ -281,7 +279,7 @@ def _fill(part: Part, value: AnyJson, texts: list[Part], level: int) -> bool:
     part["media_type"] = part["media_type"] or first_text(value, _MEDIA_TYPES) or _of_format(part["type"], value)
     part["name"] = part["name"] or first_text(value, _FILE_NAMES)
     part["file_id"] = part["file_id"] or first_text(value, _FILE_IDS)
-    texts += [text_part(text) for name in _TEXTS_BESIDE_MEDIA if (text := value.get(name)) and isinstance(text, str)]
+    texts += [text_part(text) for name in _TEXTS_WITH_MEDIA if (text := value.get(name)) and isinstance(text, str)]
     if level and value.get("type") in ("text", "content"):  # Anthropic's documents in plain text
         texts += parts_of(first(value, ("data", "content")), level)
         return bool(texts)

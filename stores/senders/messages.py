@@ -5,7 +5,7 @@ by its messages, a response by its choices. Spans keep all attributes, of which 
 are read. What no rule recognises becomes one message with its JSON as text, so no text is lost.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores.json import AnyJson, codec
@@ -63,14 +63,14 @@ def input_messages(attributes: AnyJson, inputs: AnyJson) -> list[Message]:
 def output_messages(attributes: AnyJson, output: AnyJson) -> list[Message]:
     """Return the messages of a call's output; `attributes` are the call's, with the span that it was, if any."""
     span = _span_attributes(attributes)
-    found = (span and _best(span, _SPAN_OUTPUTS, ASSISTANT)) or None
-    if found is None:
+    found = _best(span, _SPAN_OUTPUTS, ASSISTANT) if span else []
+    if not found:
         result = _tool_payload(attributes, output, _TOOL_OUTPUTS)
         if result is not None:
             return [_message(TOOL, [tool_result(_tool_call_id(span), result)])]
         found = _messages(output, ASSISTANT)
     if span and not any(message["finish_reason"] for message in found):
-        reasons = _listed(first(dict(_values(span, _FINISH_REASONS)), _FINISH_REASONS))
+        reasons = _listed(_first_at(span, _FINISH_REASONS))
         for message, reason in zip(found, reasons, strict=False):
             message["finish_reason"] = _reason(reason)
     return found
@@ -106,7 +106,7 @@ _SPAN_OUTPUTS: Final = (
 )
 """Attributes that structure messages better than the call's inputs and output, the best first.
 
-Of those side by side, the one with more parts and finish reasons applies, if the first is present.
+Of those in one row, the one with more parts, ids and finish reasons applies, if the first is present.
 """
 
 _SPAN_SYSTEM: Final = "gen_ai.system_instructions"
@@ -126,11 +126,8 @@ def _span_system(span: dict[str, Any]) -> AnyJson:
 
 def _best(span: dict[str, Any], choices: Sequence[tuple[str, ...]], role: str) -> list[Message]:
     for keys in choices:
-        values = dict(_values(span, keys))
-        if keys[0] not in values:
-            continue
-        found = [_payload(value, role, 0) or [] for value in values.values()]
-        if best := max(found, key=_richness, default=[]):
+        values = [_at(span, key) for key in keys]
+        if values[0] and (best := max((_payload(value, role, 0) or [] for value in values if value), key=_richness)):
             return best
     return []
 
@@ -142,11 +139,9 @@ def _richness(messages: list[Message]) -> tuple[int, int]:
     return len(parts), ids + sum(bool(message["finish_reason"]) for message in messages)
 
 
-def _values(span: dict[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, AnyJson]]:
-    for key in keys:
-        value = _at(span, key)
-        if value:
-            yield key, value
+def _first_at(span: dict[str, Any], keys: Iterable[str]) -> AnyJson:
+    """Return the first value among some attributes that is not empty; None if there is none."""
+    return next(filter(None, (_at(span, key) for key in keys)), None)
 
 
 def _at(span: dict[str, Any], key: str) -> AnyJson:
@@ -212,7 +207,7 @@ def _tool_name(attributes: dict[str, Any]) -> str | None:
 
 
 def _tool_call_id(span: dict[str, Any]) -> str | None:
-    found = first(dict(_values(span, _TOOL_IDS)), _TOOL_IDS)
+    found = _first_at(span, _TOOL_IDS)
     return found if isinstance(found, str) else None
 
 
@@ -305,8 +300,7 @@ def _item(item: AnyJson, role: str, level: int) -> tuple[list[Message] | None, b
             parts = known_parts(item)
             if parts is not None:
                 return [_message(_role_of(parts, role), parts)] if parts else [], True
-            response = _response(item, role, level)
-            return response, False
+            return _response(item, role, level), False
     return None, False
 
 
@@ -330,7 +324,7 @@ _PLAIN: Final = frozenset({"role", "content", "name"})
 def _one_message(value: dict[str, Any], role: str, level: int) -> list[Message] | None:
     is_request = isinstance(value.get("contents"), dict) or len(_REQUEST_KEYS & value.keys()) > 1
     if role == USER and "role" not in value and is_request:
-        return None  # a request with one message, and perhaps more beside it
+        return None  # a request with one message, and perhaps with instructions
     message = _as_message(value, role, level)
     return None if message is None else [message]
 
@@ -388,8 +382,9 @@ def _parts(members: dict[str, Any], role: str, content: AnyJson) -> list[Part]:
     if role == TOOL:
         return _results(members, content)
     parts = parts_of(content)
-    if not _BESIDE_CONTENT.isdisjoint(members):
-        parts = [*_reasoning(members, parts), *parts, *_further_parts(members, parts)]
+    if not _PART_KEYS.isdisjoint(members):
+        everything = _with_additional(members)
+        parts = [*_reasoning(everything, parts), *parts, *_further_parts(everything, parts)]
     if parts or _has_only(members, _METADATA):
         return parts
     return [json_part({name: other for name, other in members.items() if name not in _METADATA})]
@@ -411,8 +406,7 @@ def _results(members: dict[str, Any], content: AnyJson) -> list[Part]:
     inner = parts_of(content) if isinstance(content, list) else []
     if any(part["type"] == TOOL_RESULT for part in inner):
         return inner
-    ids = (first_text(each, _TOOL_CALL_IDS) for each in reversed(_sources(members)))
-    return [tool_result(next(filter(None, ids), None), content)]
+    return [tool_result(first_text(_with_additional(members), _TOOL_CALL_IDS), content)]
 
 
 _METADATA: Final = frozenset(
@@ -428,44 +422,44 @@ _METADATA: Final = frozenset(
 _REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 
 
-_BESIDE_CONTENT: Final = frozenset(
+_PART_KEYS: Final = frozenset(
     {
         *(*_REASONING_KEYS, "additional_kwargs", "refusal", "audio", "images", "tool_calls", "toolCalls"),
         *("function_call", "invalid_tool_calls"),
     }
 )
-"""Keys with parts beside the content; a message without them needs no further rules."""
+"""Keys of parts that are not in the content; a message without these keys needs no further rules."""
 
 
-def _sources(members: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a message, and what LangChain adds of the provider's message."""
+def _with_additional(members: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a message that are not empty, and those of the provider's message that LangChain adds."""
     extra = members.get("additional_kwargs")
-    return [members, extra] if isinstance(extra, dict) else [members]
+    sources = (extra, members) if isinstance(extra, dict) else (members,)
+    return {name: value for source in sources for name, value in source.items() if value}
 
 
 def _reasoning(members: dict[str, Any], parts: list[Part]) -> list[Part]:
-    """Return the reasoning that some providers put beside the content, under one of several keys."""
+    """Return the reasoning that some providers send outside the content, under one of several keys."""
     if any(part["type"] == REASONING for part in parts):
         return []
-    texts = (first_text(each, _REASONING_KEYS) for each in _sources(members))
-    return next(([{"type": REASONING, "text": text}] for text in texts if text), [])
+    text = first_text(members, _REASONING_KEYS)
+    return [{"type": REASONING, "text": text}] if text else []
 
 
 def _further_parts(members: dict[str, Any], parts: list[Part]) -> list[Part]:
-    """Return refusal, audio, images and tool calls beside the content, unless this has them already."""
+    """Return refusal, audio, images and tool calls that are outside the content, unless this has them already."""
     further: list[Part] = []
     kinds = {part["type"] for part in parts}
-    refusal = next((text for each in _sources(members) if (text := first_text(each, ("refusal",)))), None)
+    refusal = first_text(members, ("refusal",))
     if refusal and REFUSAL not in kinds:
         further.append({"type": REFUSAL, "text": refusal})
-    audio = next((each["audio"] for each in _sources(members) if isinstance(each.get("audio"), dict)), None)
-    if audio:
+    audio = members.get("audio")
+    if audio and isinstance(audio, dict):
         further += known_parts({"audio": audio}) or [json_part(audio)]
     for image in _listed(members.get("images")):
         further += known_parts(image if isinstance(image, dict) else {"type": "image", "image": image}) or []
     if TOOL_CALL not in kinds:
-        calls = (first(each, ("tool_calls", "toolCalls")) or each.get("function_call") for each in _sources(members))
-        further += next((tool_calls(each) for each in calls if each), [])
+        further += tool_calls(first(members, ("tool_calls", "toolCalls")) or members.get("function_call"))
         further += tool_calls(members.get("invalid_tool_calls"))
     return further
 
@@ -554,15 +548,15 @@ _QUESTIONS: Final = (
 )
 
 
-_BESIDE_QUESTION: Final = frozenset({"self", *_FINISH_KEYS})
-"""Keys beside a question: the object whose method a Weave op is, and finish reasons."""
+_IGNORED_WITH_QUESTION: Final = frozenset({"self", *_FINISH_KEYS})
+"""Other keys that an object with a question may have: the object whose method a Weave op is, and finish reasons."""
 
 
 def _question(value: dict[str, Any], role: str, _level: int) -> list[Message] | None:
     """Return the only text of an object, under a usual key."""
     for key in _QUESTIONS:
         text = value.get(key)
-        if isinstance(text, str) and _has_only(value, _BESIDE_QUESTION | {key}):
+        if isinstance(text, str) and _has_only(value, _IGNORED_WITH_QUESTION | {key}):
             return [_message(role, parts_of(text), finish_reason=_finish_reason(value))]
     return None
 
@@ -580,10 +574,9 @@ def _response(value: dict[str, Any], role: str, level: int) -> list[Message] | N
     if isinstance(output, list) and (value.get("object") == "response" or str(value.get("id")).startswith("resp_")):
         # OpenAI's responses API
         messages = _list(output, ASSISTANT, level + 1)
-        reason = value.get("incomplete_details")
-        finish_reason = _reason(reason.get("reason") if isinstance(reason, dict) else None) or _reason(
-            value.get("status")
-        )
+        details = value.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, dict) else None
+        finish_reason = _reason(reason) or _reason(value.get("status"))
         return messages and [*messages[:-1], {**messages[-1], "finish_reason": finish_reason}]
     if isinstance(output, dict) and isinstance(output.get("message"), dict):  # Bedrock
         message = _as_message(output, ASSISTANT, level + 1)
@@ -606,12 +599,9 @@ def _vercel_or_cohere(value: dict[str, Any]) -> list[Message] | None:
     """Return the response of Vercel's AI SDK or of Cohere's first API, whose text is not in a message."""
     found = decoded(value.get("object")) if value.get("object") else None
     content = first_text(value, ("text",)) or (found if found is None else codec.encode(found))
-    parts = [*_reasoning(value, []), *parts_of(content), *tool_calls(_calls_of(value))]
+    calls = decoded_container(first(value, ("toolCalls", "tool_calls")))
+    parts = [*_reasoning(value, []), *parts_of(content), *tool_calls(calls)]
     return [_message(ASSISTANT, parts, finish_reason=_finish_reason(value))] if parts else None
-
-
-def _calls_of(value: dict[str, Any]) -> AnyJson:
-    return decoded_container(first(value, ("toolCalls", "tool_calls")))
 
 
 def _choices(choices: Sequence[AnyJson], level: int) -> list[Message] | None:

@@ -1,6 +1,6 @@
 """Assembly of responses from the chunks or events of a stream, in the forms of several providers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -68,26 +68,28 @@ class AssembledCompletion:
         return {"object": "chat.completion", **self._head, "choices": choices, **usage}
 
 
-class _Fragments(list[str]):
-    """A string in the fragments that arrived."""
+class _Fragments(list[Any]):
+    """The fragments of a text that arrived; Mistral's reasoning arrives between them, as typed parts."""
 
 
 class _Indexed(dict[int, JsonObject]):
     """List members by their index, merged as they arrive."""
 
 
-def _merge(whole: JsonObject, part: JsonObject) -> None:
+def _merge(whole: JsonObject, part: JsonObject, joined: Container[str] | None = _JOINED_STRINGS) -> None:
+    """Merge a delta; `joined` names the strings that grow, None for all of them."""
     for name, value in part.items():
         current = whole.get(name)
         match value:
             case None:
                 whole.setdefault(name, None)
-            case str() if name in _JOINED_STRINGS:
-                whole[name] = current if isinstance(current, _Fragments) else _Fragments()
-                whole[name].append(value)
+            case str() if joined is None or name in joined:
+                if not isinstance(current, _Fragments):
+                    current = whole[name] = _Fragments(current if isinstance(current, list) else ())
+                current.append(value)
             case dict():
-                whole[name] = current if isinstance(current, dict) else {}
-                _merge(whole[name], value)
+                whole[name] = current if type(current) is dict else {}
+                _merge(whole[name], value, joined)
             case [{"index": int()}, *_]:
                 whole[name] = current if isinstance(current, _Indexed) else _Indexed()
                 _merge_members(whole[name], value)
@@ -107,13 +109,32 @@ def _merge_members(whole: _Indexed, part: list[Any]) -> None:
 def _assembled(value: AnyJson) -> AnyJson:
     match value:
         case _Fragments():
-            return "".join(value)
+            parts = [part for kind, group in groupby(value, _kind_of) for part in _joined(kind, group)]
+            return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else [part for part in parts if part != ""]
         case _Indexed():
             return [_assembled(member) for _, member in sorted(value.items())]
         case dict():
             return {name: _assembled(inner) for name, inner in value.items()}
         case _:
             return value
+
+
+def _kind_of(fragment: AnyJson) -> str | None:
+    """Return the kind of a fragment that its neighbours of this kind continue; None for any other."""
+    match fragment:
+        case str():
+            return "text"
+        case {"type": "thinking", "thinking": [{"type": "text", "text": str()}]}:
+            return "thinking"
+    return None
+
+
+def _joined(kind: str | None, fragments: Iterable[Any]) -> Iterable[Any]:
+    if kind == "text":
+        return ["".join(fragments)]
+    if kind == "thinking":
+        return [{"type": kind, kind: "".join(fragment[kind][0]["text"] for fragment in fragments)}]
+    return fragments
 
 
 def assembled(items: Sequence[AnyJson]) -> JsonObject | None:
@@ -149,14 +170,15 @@ def _anthropic_events(events: Sequence[JsonObject]) -> JsonObject | None:
         if kind in ("message_start", "message_delta"):
             message |= {name: value for name, value in part.items() if name != "content"}
         elif kind == "content_block_start":
-            block |= {name: value for name, value in part.items() if name != "input" or value}
+            block.clear()  # another message of the same list
+            _merge(block, {name: value for name, value in part.items() if name != "input" or value}, None)
         elif kind == "content_block_delta":
-            _add_texts(block, {_ANTHROPIC.get(name, name): value for name, value in part.items() if name != "type"})
+            renamed = {"input" if name == "partial_json" else name: value for name, value in part.items()}
+            _merge(block, {name: value for name, value in renamed.items() if name != "type"}, None)
             block.setdefault("type", _ANTHROPIC_TYPES.get(str(part.get("type")), "text"))
-    return message | {"content": [_joined(block) for block in blocks.values() if block]}
+    return message | {"content": [_assembled(block) for block in blocks.values() if block]}
 
 
-_ANTHROPIC: Final = {"partial_json": "input"}
 _ANTHROPIC_TYPES: Final = {"thinking_delta": "thinking", "signature_delta": "thinking", "input_json_delta": "tool_use"}
 
 
@@ -186,10 +208,10 @@ def _bedrock_events(events: Sequence[JsonObject]) -> JsonObject | None:
         for part in (start, delta):
             if isinstance(part, dict):
                 inner = _object(part, ("start", "delta"))
-                _add_texts(blocks.setdefault(str(part.get("contentBlockIndex")), {}), inner)
+                _merge(blocks.setdefault(str(part.get("contentBlockIndex")), {}), inner, None)
         if isinstance(event.get("messageStop"), dict):
             stop = event["messageStop"]
-    message = {"role": "assistant", "content": [_joined(block) for block in blocks.values()]}
+    message = {"role": "assistant", "content": [_assembled(block) for block in blocks.values()]}
     return {"output": {"message": message}, **stop}
 
 
@@ -204,8 +226,8 @@ def _response_list(responses: Sequence[JsonObject]) -> JsonObject | None:
     if all("done" in response and isinstance(response.get("message"), dict) for response in responses):
         message: JsonObject = {}
         for response in responses:
-            _add_texts(message, response["message"])
-        return {**responses[-1], "message": _joined(message) | {"role": "assistant"}}
+            _merge(message, response["message"], None)
+        return {**responses[-1], "message": _assembled(message) | {"role": "assistant"}}
     return None
 
 
@@ -225,25 +247,6 @@ def _list(value: AnyJson) -> list[Any]:
 def _object(members: JsonObject, names: Sequence[str]) -> JsonObject:
     """Return the first object under some keys; an empty one if there is none."""
     return next((members[name] for name in names if isinstance(members.get(name), dict)), {})
-
-
-def _add_texts(whole: JsonObject, part: JsonObject) -> None:
-    """Merge a part: texts grow, lists too, and the last of other values wins."""
-    for name, value in part.items():
-        current = whole.get(name)
-        if isinstance(value, str):
-            whole[name] = current if isinstance(current, _Fragments) else _Fragments([current] if current else ())
-            whole[name].append(value)
-        elif isinstance(value, dict):
-            whole[name] = current if isinstance(current, dict) else {}
-            _add_texts(whole[name], value)
-        elif isinstance(value, list) and isinstance(current, list):
-            whole[name] = [*current, *value]
-        elif value is not None:
-            whole[name] = value
-
-
-_joined = _assembled
 
 
 def _joined_parts(parts: Sequence[AnyJson]) -> list[Any]:

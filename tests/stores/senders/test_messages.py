@@ -1,7 +1,8 @@
 """Tests of messages in one shape, from the payload forms of each sender."""
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -556,6 +557,47 @@ def test_chunks_of_a_stream_are_one_message(name: str) -> None:
     assert messages[0]["finish_reason"] == "tool_calls"
 
 
+def test_reasoning_between_the_texts_of_a_stream_is_joined() -> None:
+    def thought(text: str) -> dict[str, Any]:
+        return _chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]})
+
+    chunks = [_chunk({"content": ""}), thought("Rain "), thought("falls."), _chunk({"content": "Yes, "})]
+    messages = output_messages({}, [*chunks, _chunk({"content": "it is."}, "stop")])
+
+    assert shown(messages) == [("assistant", ["reasoning: Rain falls.", "text: Yes, it is."])]
+
+
+VALUES: list[Any] = ["a", "", ["a"], [{"x": "a"}], [{"index": 0, "x": "a"}], {"x": "a"}, {"x": {"y": 1}}, 1, None]
+
+
+@pytest.mark.parametrize("name", ["content", "tool_calls", "text", "input"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        _chunk,
+        lambda delta: _event("content_block_start", index=0, content_block=delta),
+        lambda delta: _event("content_block_delta", index=0, delta=delta),
+        lambda delta: {"contentBlockDelta": {"delta": delta, "contentBlockIndex": 0}},
+        lambda message: {"message": message, "done": False},
+    ],
+)
+def test_value_of_a_stream_may_change_its_type(event: Callable[[dict[str, Any]], dict[str, Any]], name: str) -> None:
+    marks = [_event("content_block_delta", index=1)] if event({}).get("type") == "content_block_start" else []
+    for values in itertools.product(VALUES, VALUES, ["a", [{"x": "a"}]]):
+        chunks = [*(event({name: value}) for value in values), *marks]
+        assert isinstance(output_messages(None, chunks), list), values
+
+
+def test_second_message_in_a_list_of_events_replaces_the_first() -> None:
+    def block(text: str) -> list[dict[str, object]]:
+        return [
+            _event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+            _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text}),
+        ]
+
+    assert answered([_event("message_start"), *block("No"), *block("Yes, "), *block("Yes, it is.")]) == ANSWERED
+
+
 MEDIA: dict[str, tuple[object, str]] = {
     "remote URL": (
         {"type": "image_url", "image_url": {"url": "https://a.b/c.png"}},
@@ -769,6 +811,15 @@ def test_response_of_openai_is_read_without_its_type() -> None:
     assert answered(response) == ANSWERED
 
 
+def test_members_of_the_provider_message_fill_what_is_empty() -> None:
+    message = {"type": "ai", "content": "Hi.", "reasoning_content": "", "tool_calls": []}
+    extra = {"reasoning": "Hm.", "refusal": "No.", "tool_calls": CHAT[2]["tool_calls"]}
+
+    assert answered({**message, "additional_kwargs": extra}) == [
+        ("assistant", ["reasoning: Hm.", "text: Hi.", "refusal: No.", 'call c1 weather {"city": "Berlin"}'])
+    ]
+
+
 def test_unknown_role_is_kept_as_sent() -> None:
     assert asked({"messages": [{"role": "Critic", "content": "x"}]}) == [("Critic", ["text: x"])]
 
@@ -881,7 +932,6 @@ def test_any_payload_has_messages_of_known_parts(payload: Any, attributes: Any) 
                         assert value is None or isinstance(value, str), part
 
 
-WORDS_OF_NOBODY = st.text("abc", min_size=1)
 MEDIA_FIELDS = {"type", "media_type", "url", "file", "data", "name", "file_id"}
 FIELDS = {
     **{kind: {"type", "text"} for kind in ("text", "reasoning", "refusal")},
