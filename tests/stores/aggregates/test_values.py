@@ -21,7 +21,7 @@ from stores.json import codec
 from stores.query import Query
 from stores.query.sort import SortBy
 from tests.stores.aggregates.oracle import percentile
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, end, start
 from tests.stores.feedback.builders import call_ref, feedback, note
 
 Json = Any
@@ -268,22 +268,16 @@ async def test_invalid_arguments_are_named(
 
 
 async def test_columns_are_keys(calls: CallsStore, database: Database) -> None:
-    spans: list[dict[str, Json]] = [
-        {"openinference.span.kind": "LLM", "gen_ai.request.model": "loom", "user.id": "ada", "tag.tags": ["a", "b"]},
-        {"openinference.span.kind": "LLM", "gen_ai.request.model": "loom", "user.id": "bob", "tag.tags": ["b"]},
-        {"openinference.span.kind": "TOOL"},
+    release = {"environment": "production", "release": "1.2"}
+    model = {"kind": "llm", "gen_ai.request.model": "loom", "gen_ai.provider.name": "openai", **release}
+    first_token = {"gen_ai.response.time_to_first_chunk": 0.0015}
+    attributes: list[dict[str, Json]] = [
+        {**model, **first_token, "user.id": "ada", "tags": ["a", "b"], "gen_ai.response.finish_reasons": ["stop"]},
+        {**model, "user.id": "bob", "tags": ["b"], "gen_ai.response.finish_reasons": ["stop", "length"]},
+        {"kind": "tool"},
     ]
-    for number, attributes in enumerate(spans):
-        await calls.write([start(number), end(number)])
-        columns = {
-            "kind": attributes["openinference.span.kind"].lower(),
-            "model": attributes.get("gen_ai.request.model"),
-            "user_id": attributes.get("user.id"),
-            "tags": attributes.get("tag.tags"),
-            "time_to_first_token_ms": 1.5,
-        }
-        stored_columns = {name: value for name, value in columns.items() if value is not None}
-        await database.calls.update_one({"_id": f"{PROJECT}:{call_id(number)}"}, {"$set": stored_columns})
+    for number, each in enumerate(attributes):
+        await calls.write([start(number, attributes=each), end(number, exception="ValueError: no" if number else None)])
     store = AggregatesStore(database)
 
     async def rows(*by: GroupBy) -> list[tuple[Json, ...]]:
@@ -294,11 +288,14 @@ async def test_columns_are_keys(calls: CallsStore, database: Database) -> None:
     assert await rows(GroupBy.USER_ID, GroupBy.KIND) == [("ada", "llm", 1), ("bob", "llm", 1), (None, "tool", 1)]
     assert await rows(GroupBy.TAG) == [("a", 1), ("b", 2), (None, 1)]
     assert await rows(GroupBy.MODEL) == [("loom", 2), (None, 1)]
-    assert await rows(GroupBy.TIME_TO_FIRST_TOKEN_MS) == [(1.5, 3)]
-    assert await rows(GroupBy.FINISH_REASON, GroupBy.ENVIRONMENT) == [(None, None, 3)]
+    assert await rows(GroupBy.TIME_TO_FIRST_TOKEN_MS) == [(1.5, 1), (None, 2)]
+    assert await rows(GroupBy.FINISH_REASON) == [("length", 1), ("stop", 2), (None, 1)]
+    assert await rows(GroupBy.PROVIDER) == [("openai", 2), (None, 1)]
+    assert await rows(GroupBy.ENVIRONMENT, GroupBy.RELEASE) == [("production", "1.2", 2), (None, None, 1)]
+    assert await rows(GroupBy.ERROR_TYPE) == [("ValueError", 2), (None, 1)]
     every_key = await store.calls(
         PROJECT,
         Grouping(list(GroupBy), Bucket.DAY, paths=[f"inputs.k{number}" for number in range(MAX_FIELDS)]),
         ["count"],
     )
-    assert sum(row["count"] for row in every_key.rows) == 4
+    assert sum(row["count"] for row in every_key.rows) == 5
