@@ -222,3 +222,22 @@ async def test_list_of_calls_has_equal_messages_as_single_calls(run: Run, calls:
 
     assert [node["messages"] for node in answer.data["calls"]["nodes"]] == [[said(f"{number}")] for number in range(30)]
     assert json.dumps(answer.data["calls"]["nodes"][7]["messages"]) == json.dumps((await read(run, 8))["messages"])
+
+
+async def test_remote_url_is_not_fetched(run: Run, calls: CallsStore) -> None:
+    connected = asyncio.Event()
+
+    def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/cat.png"
+        content = [{"type": "image_url", "image_url": {"url": url}}]
+        await calls.write([start(1, inputs={"messages": [{"role": "user", "content": content}]}), end(1)])
+
+        [message] = (await read(run))["messages"]
+        await asyncio.sleep(0.1)
+
+    assert [(part["url"], part["mediaType"], part["data"]) for part in message["parts"]] == [(url, None, None)]
+    assert not connected.is_set()
