@@ -419,7 +419,7 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
         project_id = event.origin.project_id
         await calls.database.ensure_projects_listed({project_id})
         children = _children(project_id, before) | {
-            "started_at": {"$gte": prompt.at, "$lt": after},
+            **_came_between(event.agent, prompt.at, after),
             "attributes.otel_span.attributes.prompt.id": {"$exists": False},
         }
         moved = {"$set": {"trace_id": prompt.trace_id, "parent_id": prompt.call_id}}
@@ -429,6 +429,16 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
             if event.agent.prompt is None:
                 adopting |= {(project_id, before), (project_id, prompt)}
     return adopting
+
+
+def _came_between(agent: Agent, first: int, end: int) -> Document:
+    """Build the match of calls of which the events came from `first` until before `end`."""
+    between = {"$gte": first, "$lt": end}
+    if agent.prompt:
+        return {"started_at": between}
+    # `_start_requests` set the starts of these, so only the end is the time of the event.
+    request = {"op_name": {"$regex": "^chat"}, "status": "success"}
+    return {"$or": [{**request, "ended_at": between}, {"$nor": [request], "started_at": between}]}
 
 
 def _children(project_id: str, prompt: Prompt) -> Document:

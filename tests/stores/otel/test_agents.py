@@ -314,3 +314,29 @@ async def test_cut_response_is_no_output(*, is_cut: bool, otel: OtelStore, store
 
     [call] = [call for call in (await stored()).values() if call["op_name"] == "chat m"]
     assert call.get("output") == (None if is_cut else {"output.value": {"content": []}})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_requests_of_codex_that_come_before_their_prompt_move_to_it(
+    seed: int, otel: OtelStore, stored: Stored
+) -> None:
+    events = [
+        codex("s", "user_prompt", 0, prompt="hi"),
+        codex("s", "sse_event", 5, model="m", input_token_count=1, output_token_count=2),
+        codex("s", "user_prompt", 10, prompt="and"),
+        codex("s", "sse_event", 15, model="m", input_token_count=3, output_token_count=4),
+        codex("s", "sse_event", 20, model="m", input_token_count=5, output_token_count=6),
+    ]
+    random.Random(seed).shuffle(events)
+    for event in events:
+        await send(otel, event)
+
+    calls = await stored()
+    starts = {call["id"]: call["started_at"] // 1_000_000 for call in calls.values()}
+    first = NOON // SECOND
+    found = sorted(
+        (starts[call["parent_id"]] - first, starts[call["id"]] - first, call["ended_at"] // 1_000_000 - first)
+        for call in calls.values()
+        if "parent_id" in call
+    )
+    assert found == [(0, 0, 5), (10, 10, 15), (10, 15, 20)]
