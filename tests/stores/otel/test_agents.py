@@ -305,11 +305,11 @@ async def test_parameters_of_a_tool_stand_for_its_missing_input(otel: OtelStore,
 @pytest.mark.parametrize("is_cut", [False, True])
 async def test_cut_response_is_no_output(*, is_cut: bool, otel: OtelStore, stored: Stored) -> None:
     request = PROMPT | {"request_id": "r", "model": "m"}
-    cut = {"body_truncated": True} if is_cut else {}
+    cut: dict[str, object] = {"body_truncated": True} if is_cut else {}
     await send(
         otel,
         log("claude_code.api_request", request),
-        log("claude_code.api_response_body", request | {"body": '{"content": []}'} | cut),
+        log("claude_code.api_response_body", {**request, "body": '{"content": []}', **cut}),
     )
 
     [call] = [call for call in (await stored()).values() if call["op_name"] == "chat m"]
@@ -340,3 +340,17 @@ async def test_requests_of_codex_that_come_before_their_prompt_move_to_it(
         if "parent_id" in call
     )
     assert found == [(0, 0, 5), (10, 10, 15), (10, 15, 20)]
+
+
+async def test_call_that_names_its_prompt_stays_there(otel: OtelStore, stored: Stored) -> None:
+    def claude(kind: str, at: int, prompt_id: str, **attributes: object) -> Any:
+        named = {"session.id": "s", "prompt.id": prompt_id, **attributes}
+        return log(f"claude_code.{kind}", named, time_unix_nano=NOON + at * SECOND)
+
+    await send(otel, claude("user_prompt", 0, "a", prompt="first"))
+    await send(otel, claude("tool_result", 20, "a", tool_name="Bash", tool_use_id="1"))
+    await send(otel, claude("user_prompt", 10, "b", prompt="second"))
+
+    calls = await stored()
+    [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool Bash"]
+    assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "first"
