@@ -269,8 +269,8 @@ async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str
         await calls.write_ranked(parts)
         if all(event.prompt for event in events):
             break
-    changed = await _adopt(calls, events)
-    changed |= {
+    await _adopt(calls, events)
+    changed = {
         (event.origin.project_id, prompt)
         for event, prompt in zip(events, prompts, strict=True)
         if event.agent.prompt is None
@@ -399,12 +399,8 @@ def _message(side: str, role: str, text: object) -> Attributes:
     return {f"gen_ai.{side}.messages": [{"role": role, "parts": [{"type": "text", "content": text}]}]}
 
 
-async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[str, Prompt]]:
-    """Move calls of events without a prompt's id to prompts that arrived after them; both prompts get new ends.
-
-    Returns the prompts of which the calls changed, with their projects.
-    """
-    adopting: set[tuple[str, Prompt]] = set()
+async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> None:
+    """Move calls of events without a prompt's id to prompts that arrived after them; both prompts get new ends."""
     for event in events:
         if not event.is_prompt:
             continue
@@ -419,16 +415,23 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> set[tuple[s
         project_id = event.origin.project_id
         await calls.database.ensure_projects_listed({project_id})
         children = _children(project_id, before) | {
-            "started_at": {"$gte": prompt.at, "$lt": after},
+            **_came_between(event.agent, prompt.at, after),
             "attributes.otel_span.attributes.prompt.id": {"$exists": False},
         }
         moved = {"$set": {"trace_id": prompt.trace_id, "parent_id": prompt.call_id}}
         if (await calls.database.calls.update_many(children, moved)).modified_count:
             for changed in (before, prompt):
                 await _end_with_calls(calls, project_id, changed, is_missing=changed == missing)
-            if event.agent.prompt is None:
-                adopting |= {(project_id, before), (project_id, prompt)}
-    return adopting
+
+
+def _came_between(agent: Agent, first: int, end: int) -> Document:
+    """Build the match of calls of which the events came from `first` until before `end`."""
+    between = {"$gte": first, "$lt": end}
+    if agent.prompt:
+        return {"started_at": between}
+    # `_start_requests` set the starts of these, so only the end is the time of the event.
+    request = {"op_name": {"$regex": "^chat"}, "status": "success"}
+    return {"$or": [{**request, "ended_at": between}, {"$nor": [request], "started_at": between}]}
 
 
 def _children(project_id: str, prompt: Prompt) -> Document:

@@ -71,7 +71,7 @@ def event_of(record: LogRecord, project_id: str) -> SpanEvent | None:
         return None
     span_id = span_of_event(record.span_id, name, record.trace_id)
     if isinstance(record.body, dict):
-        value = record.body if name in _MESSAGES else nested(record.attributes) | record.body
+        value = record.body if name in _MESSAGES else nested(record.attributes | record.body)
     else:
         value = nested(record.attributes)
         if record.body not in (None, name):

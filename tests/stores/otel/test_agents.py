@@ -305,12 +305,52 @@ async def test_parameters_of_a_tool_stand_for_its_missing_input(otel: OtelStore,
 @pytest.mark.parametrize("is_cut", [False, True])
 async def test_cut_response_is_no_output(*, is_cut: bool, otel: OtelStore, stored: Stored) -> None:
     request = PROMPT | {"request_id": "r", "model": "m"}
-    cut = {"body_truncated": True} if is_cut else {}
+    cut: dict[str, object] = {"body_truncated": True} if is_cut else {}
     await send(
         otel,
         log("claude_code.api_request", request),
-        log("claude_code.api_response_body", request | {"body": '{"content": []}'} | cut),
+        log("claude_code.api_response_body", {**request, "body": '{"content": []}', **cut}),
     )
 
     [call] = [call for call in (await stored()).values() if call["op_name"] == "chat m"]
     assert call.get("output") == (None if is_cut else {"output.value": {"content": []}})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_requests_of_codex_that_come_before_their_prompt_move_to_it(
+    seed: int, otel: OtelStore, stored: Stored
+) -> None:
+    events = [
+        codex("s", "user_prompt", 0, prompt="hi"),
+        codex("s", "sse_event", 5, model="m", input_token_count=1, output_token_count=2),
+        codex("s", "user_prompt", 10, prompt="and"),
+        codex("s", "sse_event", 15, model="m", input_token_count=3, output_token_count=4),
+        codex("s", "sse_event", 20, model="m", input_token_count=5, output_token_count=6),
+    ]
+    random.Random(seed).shuffle(events)
+    for event in events:
+        await send(otel, event)
+
+    calls = await stored()
+    starts = {call["id"]: call["started_at"] // 1_000_000 for call in calls.values()}
+    first = NOON // SECOND
+    found = sorted(
+        (starts[call["parent_id"]] - first, starts[call["id"]] - first, call["ended_at"] // 1_000_000 - first)
+        for call in calls.values()
+        if "parent_id" in call
+    )
+    assert found == [(0, 0, 5), (10, 10, 15), (10, 15, 20)]
+
+
+async def test_call_that_names_its_prompt_stays_there(otel: OtelStore, stored: Stored) -> None:
+    def claude(kind: str, at: int, prompt_id: str, **attributes: object) -> Any:
+        named = {"session.id": "s", "prompt.id": prompt_id, **attributes}
+        return log(f"claude_code.{kind}", named, time_unix_nano=NOON + at * SECOND)
+
+    await send(otel, claude("user_prompt", 0, "a", prompt="first"))
+    await send(otel, claude("tool_result", 20, "a", tool_name="Bash", tool_use_id="1"))
+    await send(otel, claude("user_prompt", 10, "b", prompt="second"))
+
+    calls = await stored()
+    [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool Bash"]
+    assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "first"

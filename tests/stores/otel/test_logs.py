@@ -115,6 +115,23 @@ async def test_details_of_an_operation_are_inputs_and_output(otel: OtelStore, st
     assert call["output"] == {"gen_ai.output.messages": messages}
 
 
+async def test_details_of_an_operation_may_be_in_attributes_and_body(otel: OtelStore, stored: Stored) -> None:
+    asked, answered = {"gen_ai.input.messages": [{"role": "user"}]}, {"gen_ai.output.messages": [{"role": "assistant"}]}
+    await logs(otel, log("gen_ai.client.inference.operation.details", asked, 1, answered))
+    await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert (call["inputs"], call["output"]) == (asked, answered)
+
+
+async def test_body_that_is_a_text_is_the_content_of_its_message(otel: OtelStore, stored: Stored) -> None:
+    await logs(otel, log("gen_ai.user.message", {}, 1, "hi"))
+    await otel.export_protobuf(body(span(1, CHAT)), PROJECTS)
+
+    [call] = (await stored()).values()
+    assert call["inputs"] == {"gen_ai.input.messages": [{"role": "user", "content": "hi"}]}
+
+
 EVALUATION = {
     "gen_ai.evaluation.name": "Relevance",
     "gen_ai.evaluation.score.value": 0.75,
