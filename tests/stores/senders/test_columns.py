@@ -110,6 +110,28 @@ def test_usage_without_a_scope_names_the_model() -> None:
     assert columns_of_end(None, {}, None, {"usage": [{"model": "m"}]}) == {"model": "m"}
 
 
+def test_op_of_an_integration_corrects_only_the_kind_llm() -> None:
+    assert of({"weave": {"kind": "llm"}}, "openai.embeddings.create")["kind"] == "embedding"
+    assert of({"weave": {"kind": "agent"}}, "openai.embeddings.create")["kind"] == "agent"
+
+
+def test_only_the_response_of_a_model_names_it() -> None:
+    assert columns_of_end({"model": "m", "a": 1}, {}, None, {}) == {}
+    assert columns_of_end({"model": "m", "choices": []}, {}, None, {}) == {"model": "m"}
+
+
+@pytest.mark.parametrize(("code", "error_type"), [("ERROR", "B"), ("OK", None), ("UNSET", None)])
+def test_recorded_exception_counts_only_for_a_failed_span(code: str, error_type: str | None) -> None:
+    event = {"name": "exception", "attributes": {"exception": {"type": "a.B"}}}
+    span = {"attributes": {}, "events": [event], "status": {"code": code}}
+    assert of({"otel_span": span}).get("error_type") == error_type
+
+
+@pytest.mark.parametrize("value", [0.25, 250])
+def test_ambiguous_time_is_a_fraction_in_seconds_or_whole_milliseconds(value: float) -> None:
+    assert of({"gen_ai.server.time_to_first_token": value})["time_to_first_token_ms"] == 250
+
+
 async def test_columns_do_not_depend_on_the_order_and_number_of_writes(calls: CallsStore) -> None:
     first = start(1, attributes={"kind": "agent", "model": "m", "tags": ["old"]})
     changed = start(1, op_name="openai.chat.completions.create", inputs={"model": "gpt-4o", "user": "eve"})
