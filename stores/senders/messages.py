@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores.json import AnyJson, codec
-from stores.senders.attributes import indexed_list
+from stores.senders.attributes import ROLES, UNNESTED, indexed_list
 from stores.senders.message_parts import (
     MAX_LEVELS,
     REASONING,
@@ -179,19 +179,12 @@ def _unwrapped(value: AnyJson) -> AnyJson:
 # Tools
 
 _TOOL_KINDS: Final = frozenset({"tool", "execute_tool"})
-_TOOL_INPUTS: Final = (
-    *("gen_ai.tool.call.arguments", "ai.toolCall.args", "ai.toolCall.input", "gcp.vertex.agent.tool_call_args"),
-    *("tool.parameters", "input.value", "traceloop.entity.input", "mlflow.spanInputs", "langfuse.observation.input"),
-    "langfuse.trace.input",
-)
-_TOOL_OUTPUTS: Final = (
-    *("gen_ai.tool.call.result", "ai.toolCall.result", "ai.toolCall.output", "gcp.vertex.agent.tool_response"),
-    *("output.value", "traceloop.entity.output", "mlflow.spanOutputs", "langfuse.observation.output"),
-    "langfuse.trace.output",
-)
+_TOOL_INPUTS: Final = frozenset(ROLES["inputs"]) - UNNESTED
+_TOOL_OUTPUTS: Final = frozenset(ROLES["output"]) - UNNESTED
+"""Keys under which spans have their inputs and output; a tool itself may have an argument named `input`."""
 
 
-def _tool_payload(attributes: AnyJson, payload: AnyJson, keys: Sequence[str]) -> AnyJson:
+def _tool_payload(attributes: AnyJson, payload: AnyJson, keys: frozenset[str]) -> AnyJson:
     """Return the arguments or the result of a call that a span reports as that of a tool; None for other calls."""
     kind = attributes.get("kind") if isinstance(attributes, dict) else None
     key = next(iter(payload)) if isinstance(payload, dict) and len(payload) == 1 else None
