@@ -198,6 +198,13 @@ def nested(attributes: dict[str, object]) -> dict[str, Any]:
     return _nest(layout_of(tuple(attributes)).root, list(attributes.values())) if attributes else {}
 
 
+def indexed_list(value: AnyJson) -> AnyJson:
+    """Return the list that nesting leaves as an object with the keys 0, 1, ...; any other value unchanged."""
+    if isinstance(value, dict) and "0" in value and all(str(index) in value for index in range(len(value))):
+        return [value[str(index)] for index in range(len(value))]
+    return value
+
+
 def _compute_layout(keys: tuple[str, ...]) -> Layout:
     tree: dict[str, Any] = {}
     known = frozenset(keys)

@@ -19,7 +19,7 @@ from stores import times
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
 from stores.json import codec
-from stores.senders.attributes import COLUMN_RULES, MEMBERS, ROLES, STORED_LAYOUT, Attributes, layout_of
+from stores.senders.attributes import COLUMN_RULES, MEMBERS, ROLES, STORED_LAYOUT, Attributes, indexed_list, layout_of
 from stores.usage.entries import OWN, SUM
 
 Columns = dict[str, Any]
@@ -302,13 +302,6 @@ def _text(value: object, limit: int = MAX_TEXT) -> str | None:
     return None
 
 
-def _listed(value: object) -> object:
-    """Return the list that a stored span has as an object with the keys 0, 1, ...; any other value unchanged."""
-    if isinstance(value, dict) and value and all(str(index) in value for index in range(len(value))):
-        return [value[str(index)] for index in range(len(value))]
-    return value
-
-
 def _word(words: dict[str, str], value: object) -> str | None:
     """Return the word of a vocabulary for a sender's word; None if it is unknown."""
     return words.get(_folded(value)) if isinstance(value, str) and len(value) <= MAX_TEXT else None
@@ -338,7 +331,7 @@ def _tags(value: object) -> list[str] | None:
     """
     if isinstance(value, str):
         value = _json_list(value) or [tag.strip() for tag in value.split(",", MAX_MEMBERS)]
-    value = _listed(value)
+    value = indexed_list(value)
     if isinstance(value, dict):
         value = [f"{key}:{text}" for key, member in islice(value.items(), MAX_MEMBERS) if (text := _tag(member))]
     members = value if isinstance(value, list) else [value]
@@ -363,7 +356,7 @@ def _reasons(value: object) -> list[str] | None:
         value = value[0]
     if isinstance(value, str):
         return [reason] if (reason := _reason(value)) else None
-    value = _listed(value)
+    value = indexed_list(value)
     members = value if isinstance(value, list) else [value]
     reasons = dict.fromkeys(reason for member in islice(members, MAX_MEMBERS) if (reason := _reason(member)))
     return [*islice(reasons, MAX_TAGS)] or None

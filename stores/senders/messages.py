@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores.json import AnyJson, codec
+from stores.senders.attributes import ROLES, UNNESTED, indexed_list
 from stores.senders.message_parts import (
     MAX_LEVELS,
     REASONING,
@@ -162,8 +163,7 @@ def _with_lists(value: AnyJson, level: int) -> AnyJson:
     """Return a value whose objects with the keys 0, 1, 2, ... are lists, as the indexes in flat keys mean."""
     if not isinstance(value, dict) or level > MAX_LEVELS:
         return value
-    members = {name: _with_lists(member, level + 1) for name, member in value.items()}
-    return _listed_object(members) or members
+    return indexed_list({name: _with_lists(member, level + 1) for name, member in value.items()})
 
 
 def _system_messages(value: AnyJson) -> list[Message]:
@@ -179,19 +179,12 @@ def _unwrapped(value: AnyJson) -> AnyJson:
 # Tools
 
 _TOOL_KINDS: Final = frozenset({"tool", "execute_tool"})
-_TOOL_INPUTS: Final = (
-    *("gen_ai.tool.call.arguments", "ai.toolCall.args", "ai.toolCall.input", "gcp.vertex.agent.tool_call_args"),
-    *("tool.parameters", "input.value", "traceloop.entity.input", "mlflow.spanInputs", "langfuse.observation.input"),
-    "langfuse.trace.input",
-)
-_TOOL_OUTPUTS: Final = (
-    *("gen_ai.tool.call.result", "ai.toolCall.result", "ai.toolCall.output", "gcp.vertex.agent.tool_response"),
-    *("output.value", "traceloop.entity.output", "mlflow.spanOutputs", "langfuse.observation.output"),
-    "langfuse.trace.output",
-)
+_TOOL_INPUTS: Final = frozenset(ROLES["inputs"]) - UNNESTED
+_TOOL_OUTPUTS: Final = frozenset(ROLES["output"]) - UNNESTED
+"""Keys under which spans have their inputs and output; a tool itself may have an argument named `input`."""
 
 
-def _tool_payload(attributes: AnyJson, payload: AnyJson, keys: Sequence[str]) -> AnyJson:
+def _tool_payload(attributes: AnyJson, payload: AnyJson, keys: frozenset[str]) -> AnyJson:
     """Return the arguments or the result of a call that a span reports as that of a tool; None for other calls."""
     kind = attributes.get("kind") if isinstance(attributes, dict) else None
     key = next(iter(payload)) if isinstance(payload, dict) and len(payload) == 1 else None
@@ -245,14 +238,6 @@ _MARKS: Final = ('"role"', '"parts"', '"choices"', '"messages"', '"candidates"',
 
 def _listed(value: AnyJson) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _listed_object(members: dict[str, Any]) -> list[Any] | None:
-    """Return the list that an object with the keys 0, 1, 2, ... stands for; None for other objects."""
-    if "0" not in members:
-        return None
-    names = [str(index) for index in range(len(members))]
-    return [members[name] for name in names] if members.keys() == set(names) else None
 
 
 def _list(items: list[Any], role: str, level: int) -> list[Message] | None:

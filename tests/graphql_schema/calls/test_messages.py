@@ -4,9 +4,13 @@ import asyncio
 import base64
 import json
 import re
+import threading
 from typing import Any
 
-from stores.calls import CallsStore
+import pytest
+
+from stores.calls import CallsStore, messages
+from stores.senders.messages import Message, input_messages
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
@@ -192,7 +196,16 @@ async def test_too_many_parts_are_an_error(run: Run, calls: CallsStore) -> None:
     assert "10,000 parts" in answer.errors[0]["message"]
 
 
-async def test_messages_of_the_largest_call_leave_the_event_loop_free(run: Run, calls: CallsStore) -> None:
+async def test_messages_of_the_largest_call_leave_the_event_loop_free(
+    run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def read_here(*given: Any) -> list[Message]:
+        threads.append(threading.current_thread())
+        return input_messages(*given)
+
+    monkeypatch.setattr(messages, "input_messages", read_here)
     sent = [{"role": "user", "content": "x" * 100_000} for _ in range(38)]
     await calls.write([start(1, inputs={"messages": sent})])
     longest, stop = 0.0, False
@@ -212,6 +225,8 @@ async def test_messages_of_the_largest_call_leave_the_event_loop_free(run: Run, 
 
     assert found["messages"] == [said("x" * 100_000)]
     assert longest < 0.5
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_list_of_calls_has_equal_messages_as_single_calls(run: Run, calls: CallsStore) -> None:
