@@ -4,6 +4,7 @@ The copy is never returned to clients, so it approximates values that BSON canno
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -25,18 +26,21 @@ _MAX_NEW_KEYS: Final = 1_000
 _MAX_CACHED_KEYS: Final = 10_000
 _plain_keys: set[str] = set()
 """Recently seen keys that need no escape, which are nearly all keys of a program's calls."""
+_odd_keys: set[str] = set()
+"""Recently seen keys that need an escape, such as those of the attributes of spans."""
 
 
 @dataclass(slots=True)
 class JsonTraits:
     """Traits of a JSON value.
 
-    `separators` is the number of spaces after commas and colons in Python's default format. `needs_conversion` is True
-    if BSON cannot hold the value unchanged. `has_exponents` is True if number formats may differ between orjson and
-    Python.
+    `separators` is the number of spaces after commas and colons in Python's default format. `has_odd_names` is True if
+    BSON cannot hold a key of the value itself, `needs_conversion` if it cannot hold something inside the value, or the
+    value, if that is a number. `has_exponents` is True if number formats may differ between orjson and Python.
     """
 
     separators: int = 0
+    has_odd_names: bool = False
     needs_conversion: bool = False
     has_exponents: bool = False
 
@@ -54,7 +58,9 @@ class JsonTraits:
 
 def traits_of(value: object) -> JsonTraits:
     """Return the traits of a value made of dicts, lists, strings, numbers, booleans and None."""
-    separators, depth, needs_conversion, has_exponents = 0, 0, False, False
+    separators, depth = 0, 0
+    needs_conversion = has_exponents = False
+    odd: list[Any] = []  # objects with a key that BSON cannot hold, outer ones first
     level: list[Any] = [(value,)]
     while level:
         needs_conversion = needs_conversion or depth > MAX_DEPTH
@@ -66,7 +72,8 @@ def traits_of(value: object) -> JsonTraits:
             if type(container) is dict:
                 members = container.values()
                 separators += len(container)
-                needs_conversion = needs_conversion or not (_plain_keys.issuperset(container) or _are_plain(container))
+                if not (_plain_keys.issuperset(container) or _are_plain(container)):
+                    odd.append(container)
             separators += len(container) - 1 if container else 0
             for member in members:
                 kind = type(member)
@@ -79,26 +86,40 @@ def traits_of(value: object) -> JsonTraits:
                 elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
                     has_exponents = True
         level = inner
-    return JsonTraits(separators, needs_conversion, has_exponents)
+    has_odd_names = bool(odd) and odd[0] is value
+    return JsonTraits(separators, has_odd_names, needs_conversion or len(odd) > has_odd_names, has_exponents)
 
 
 def _are_plain(keys: dict[str, Any]) -> bool:
-    if any(map(ODD_KEY.search, keys)):
+    if not _odd_keys.isdisjoint(keys):
         return False
-    if len(keys) <= _MAX_NEW_KEYS:
-        if len(_plain_keys) > _MAX_CACHED_KEYS:
-            _plain_keys.clear()
-        _plain_keys.update(key for key in keys if len(key) <= _MAX_CACHED_LENGTH)
-    return True
+    odd_key = next(filter(ODD_KEY.search, keys), None)
+    if odd_key is not None:
+        _cache(_odd_keys, [odd_key])
+    elif len(keys) <= _MAX_NEW_KEYS:
+        _cache(_plain_keys, keys)
+    return odd_key is None
+
+
+def _cache(known: set[str], keys: Iterable[str]) -> None:
+    if len(known) > _MAX_CACHED_KEYS:
+        known.clear()
+    known.update(key for key in keys if len(key) <= _MAX_CACHED_LENGTH)
 
 
 def to_bson(value: object, traits: JsonTraits | None = None) -> object:
     """Convert a value for MongoDB: keys escaped, integers beyond int64 as doubles, levels that are too deep as null.
 
-    Nearly all values need no conversion and are returned uncopied. Pass `traits` if they are known already.
+    Values inside the result are uncopied if none of them needs a conversion, as of nearly all values, and the value is
+    too if its keys need none. Pass `traits` if they are known already.
     """
-    if isinstance(value, dict | list) and not (traits or traits_of(value)).needs_conversion:
-        return value
+    if isinstance(value, dict | list):
+        traits = traits or traits_of(value)
+        if not traits.needs_conversion:
+            if isinstance(value, dict) and traits.has_odd_names:
+                # Payloads of spans have the key of their attribute, such as `gen_ai.input.messages`.
+                return {escape_key(key): inner for key, inner in value.items()}
+            return value
     return _converted(value, MAX_DEPTH)
 
 

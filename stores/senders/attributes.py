@@ -51,10 +51,10 @@ OTHER_USAGE: Final = _roles("other_usage")
 ROLES: Final = _roles("call") | NOTED | COUNTS | PARTS | OTHER_USAGE
 """Keys of every role."""
 
-_COLUMN_KEYS: Final = {
-    column: tuple(rule[0].partition(MEMBERS)[0] for rule in rules["attributes"])
-    for column, rules in COLUMN_RULES.items()
-}
+ATTRIBUTE_RULES: Final = tuple((column, rule) for column, rules in COLUMN_RULES.items() for rule in rules["attributes"])
+"""The rules of columns that read attributes, each with its column, in order of precedence."""
+
+_COLUMN_KEYS: Final = tuple(rule[0].partition(MEMBERS)[0] for _, rule in ATTRIBUTE_RULES)
 
 EVENT_ATTRIBUTES: Final[dict[str, dict[str, str]]] = _TABLES["event_attributes"]
 """By role, events with an attribute for it, and the attribute's key."""
@@ -128,23 +128,21 @@ class Layout:
 
     Attributes:
         found: by role in `conventions.ROLES` the keys present, in order of precedence.
-        columns: the columns of the call that some key may give, each with these keys, in order of precedence.
+        columns: the keys that may give a column of the call, each with the position of its rule in `ATTRIBUTE_RULES`.
         json_at: positions of values that may be quoted JSON strings.
     """
 
     root: tuple[tuple[str, Any], ...]
     found: dict[str, list[Candidate]]
     json_at: tuple[int, ...]
-    columns: tuple[tuple[str, list[Candidate]], ...]
+    columns: tuple[tuple[int, Candidate], ...]
 
 
 STORED_LAYOUT: Final = Layout(
     root=(),
     found={role: [Candidate(key, 0, tuple(key.split("."))) for key in keys] for role, keys in ROLES.items()},
     json_at=(),
-    columns=tuple(
-        (column, [Candidate(key, 0, tuple(key.split("."))) for key in keys]) for column, keys in _COLUMN_KEYS.items()
-    ),
+    columns=tuple((number, Candidate(key, 0, tuple(key.split(".")))) for number, key in enumerate(_COLUMN_KEYS)),
 )
 """Layout of a span's attributes as stored in a call: a single nested value."""
 
@@ -168,8 +166,11 @@ class Attributes:
     def first(self, role: str) -> tuple[str, Any] | None:
         """Return the first key of a role with a truthy value, and the value."""
         for candidate in self.layout.found.get(role, ()):
-            if value := candidate.value(self.values):
-                return candidate.key, value
+            key, at, rest = candidate
+            # Most values are a whole attribute, and the call of a method takes longer than to read it.
+            value = self.values[at] if type(at) is int and not rest else candidate.value(self.values)
+            if value:
+                return key, value
         return None
 
     def pick(self, role: str) -> AnyJson:
@@ -218,9 +219,7 @@ def _compute_layout(keys: tuple[str, ...]) -> Layout:
         root=_frozen(tree),
         found={role: found for role, names in ROLES.items() if (found := list(_candidates(tree, names)))},
         json_at=tuple(at for at, key in enumerate(keys) if key.startswith(JSON_PREFIXES)),
-        columns=tuple(
-            (column, found) for column, names in _COLUMN_KEYS.items() if (found := list(_candidates(tree, names)))
-        ),
+        columns=tuple((number, found) for number, key in enumerate(_COLUMN_KEYS) for found in _candidates(tree, [key])),
     )
 
 

@@ -19,7 +19,16 @@ from stores import times
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
 from stores.json import codec
-from stores.senders.attributes import COLUMN_RULES, MEMBERS, ROLES, STORED_LAYOUT, Attributes, indexed_list, layout_of
+from stores.senders.attributes import (
+    ATTRIBUTE_RULES,
+    COLUMN_RULES,
+    MEMBERS,
+    ROLES,
+    STORED_LAYOUT,
+    Attributes,
+    indexed_list,
+    layout_of,
+)
 from stores.usage.entries import OWN, SUM
 
 Columns = dict[str, Any]
@@ -217,21 +226,19 @@ def _known(attributes: dict[str, Any]) -> Attributes | None:
 
 
 def _add_attributes(columns: Columns, read: Attributes, started_at: int, *, is_root: bool) -> None:
-    for column, candidates in read.layout.columns:
-        conversions = _ATTRIBUTES[column]
-        for candidate in candidates:
-            value = candidate.value(read.values)
-            if value is None:
-                continue
-            get, convert, is_time = conversions[candidate.key]
-            if get:
-                value = get(value)
-            value = _since(value, started_at) if is_time else convert(value)
-            if value is not None:
-                columns[column] = value
-                if column == "thread_id":
-                    columns[STARTS_TURN] = bool(read.pick("turn")) if candidate.key in _OWN_TURNS else is_root
-                break
+    values = read.values
+    for number, candidate in read.layout.columns:
+        column, get, convert, is_time = _ATTRIBUTES[number]
+        if column in columns:
+            continue
+        key, at, rest = candidate
+        value = values[at] if type(at) is int and not rest else candidate.value(values)
+        if value is not None and get:
+            value = get(value)
+        if value is not None and (value := _since(value, started_at) if is_time else convert(value)) is not None:
+            columns[column] = value
+            if column == "thread_id":
+                columns[STARTS_TURN] = bool(read.pick("turn")) if key in _OWN_TURNS else is_root
 
 
 def _add_op(columns: Columns, op_name: str, sent: object) -> None:
@@ -476,15 +483,15 @@ def _path_rule(column: str, rule: list[str]) -> tuple[str, _Get | None, _Convert
     return steps[0], _getter(steps if steps[0] == MEMBERS else steps[1:]), _convert(column, rule)
 
 
-def _conversion(column: str, rule: list[str]) -> tuple[str, tuple[_Get | None, _Convert, bool]]:
-    """Return an attribute, the getter inside its value, the conversion, and whether the value is a time."""
-    key, *rest = rule[0].partition(MEMBERS)
-    return key, (_getter(_steps("".join(rest))), _convert(column, rule), "time" in rule[2:])
+def _attribute_rule(column: str, rule: list[str]) -> tuple[str, _Get | None, _Convert, bool]:
+    """Return the column, the getter inside the attribute's value, the conversion, and whether the value is a time."""
+    rest = "".join(rule[0].partition(MEMBERS)[1:])
+    return column, _getter(_steps(rest)), _convert(column, rule), "time" in rule[2:]
 
 
-_ATTRIBUTES: Final = {
-    column: dict(_conversion(column, rule) for rule in rules["attributes"]) for column, rules in COLUMN_RULES.items()
-}
+_ATTRIBUTES: Final = [_attribute_rule(column, rule) for column, rule in ATTRIBUTE_RULES]
+"""The rules of `ATTRIBUTE_RULES`, compiled."""
+
 _INPUTS: Final = _path_rules("inputs")
 _RESOURCE: Final = _path_rules("resource")
 _SUMMARY: Final = _path_rules("summary")
@@ -504,8 +511,7 @@ _PROVIDERS: Final = {word: name for name, words in COLUMN_RULES["provider"]["wor
 _REASONS: Final = {word: name for name, words in COLUMN_RULES["finish_reasons"]["words"].items() for word in words}
 _PREFIXES: Final = frozenset(
     ".".join(steps[:length])
-    for conversions in _ATTRIBUTES.values()
-    for key in (*conversions, *ROLES["turn"])
+    for key in (*(candidate.key for _, candidate in STORED_LAYOUT.columns), *ROLES["turn"])
     if key != "weave.kind"
     for steps in [key.split(".")]
     for length in range(1, len(steps) + 1)

@@ -34,7 +34,8 @@ def test_length_of_small_and_unusual_values(value: object) -> None:
 
 @given(VALUES)
 def test_plain_value_is_its_own_bson_copy(value: object) -> None:
-    if not traits_of(value).needs_conversion:
+    traits = traits_of(value)
+    if not (traits.needs_conversion or traits.has_odd_names):
         assert to_bson(value) is value
 
 
@@ -42,8 +43,20 @@ def test_plain_value_is_its_own_bson_copy(value: object) -> None:
     "value", [{"a.b": 1}, {"$a": 1}, {"%": 1}, {"a\0": 1}, [{"x": [{"a.": 0}]}], 1 << 63, [-(1 << 63) - 1]]
 )
 def test_value_changed_by_bson_is_always_odd(value: object) -> None:
-    assert traits_of(value).needs_conversion
-    assert traits_of(value).needs_conversion
+    for _ in range(2):  # the second time from the cache of keys
+        traits = traits_of(value)
+        assert traits.needs_conversion or traits.has_odd_names
+
+
+def test_odd_names_of_a_value_leave_its_members_uncopied() -> None:
+    members = [{"role": "user"}]
+    traits = traits_of({"gen_ai.input.messages": members, "plain": 1})
+    copy = to_bson({"gen_ai.input.messages": members, "plain": 1}, traits)
+
+    assert not traits.needs_conversion
+    assert copy == {"gen_ai%2Einput%2Emessages": members, "plain": 1}
+    assert isinstance(copy, dict)
+    assert copy["gen_ai%2Einput%2Emessages"] is members
 
 
 @pytest.mark.parametrize("value", [{"a": {"b$": 1}}, [(1 << 63) - 1, -(1 << 63)], "a.b", {"k": "$x"}])
@@ -63,6 +76,8 @@ def test_value_beyond_the_depth_limit_is_odd(levels: int, *, is_odd: bool) -> No
 def test_key_cache_is_bounded() -> None:
     for number in range(30):
         assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
+        assert traits_of({f"{number}.{key}": 0 for key in range(1_000)}).has_odd_names
     assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion
 
     assert len(bson_copy._plain_keys) <= 11_000
+    assert len(bson_copy._odd_keys) <= 11_000
