@@ -15,6 +15,7 @@ from stores.calls import CallEnd, CallsStore
 from stores.otel import LOGS, OtelStore, Projects, agents
 from stores.otel.mapping import call_of
 from stores.senders.messages import output_messages
+from tests.commands import Commands
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
 
@@ -226,6 +227,15 @@ async def test_tool_belongs_to_the_last_of_many_prompts_before_it(otel: OtelStor
     assert found == {"1": "at 0", "13": "at 12", "17": "at 16", "22": "at 20", "38": "at 36"}
 
 
+@pytest.mark.parametrize("number", [1, 40])
+async def test_one_command_reads_the_prompts_of_a_session(number: int, otel: OtelStore, commands: Commands) -> None:
+    await send(otel, *(codex("s", "user_prompt", at, prompt="hi") for at in range(0, 100, 10)))
+    commands.sent.clear()
+    await send(otel, *(codex("s", "tool_result", at, tool_name="ls", call_id=f"{at}") for at in range(number)))
+
+    assert commands.names.count("aggregate") == 2  # one before the write and one after it
+
+
 async def test_calls_of_large_events_are_built_in_a_thread(
     otel: OtelStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +246,7 @@ async def test_calls_of_large_events_are_built_in_a_thread(
         return call_of(*arguments)
 
     monkeypatch.setattr(agents, "call_of", watched)
-    many = {str(number): number for number in range(9_000)}
-    await send(otel, codex("s", "tool_result", 1, tool_name="ls", call_id="1", **many))
+    await send(otel, codex("s", "tool_result", 1, tool_name="ls", call_id="1", output="x" * 20_000))
     assert set(here) == {False}
     here.clear()
     await send(otel, codex("s", "tool_result", 2, tool_name="ls", call_id="2"))
