@@ -6,6 +6,7 @@ Concurrent writes neither repeat nor skip a row.
 import base64
 import binascii
 import hashlib
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -68,8 +69,8 @@ class Order:
     `low_cardinality` means that an index may serve the keys, but many documents share each value of the first one.
     `values` are all values of the first key, if the second one has the other direction: MongoDB then merges one scan of
     an index per value, and the index serves either direction. `is_sparse` means that most documents lack the first of
-    two keys, so that its index leaves these out; they come last, by id. Neither is part of the identity of a list for
-    cursors.
+    two keys, a number, so that its index leaves these out; they come last, by id. Neither is part of the identity of a
+    list for cursors.
     """
 
     computed: dict[str, Any]
@@ -109,7 +110,7 @@ class Order:
         parts: list[Part] = []
         if backward or not in_others:
             order = Order({}, (replace(first, nullable=False), last))
-            present = match | {"$and": [*match.get("$and", ()), {first.path: {"$exists": True}}]}
+            present = match | {"$and": [*match.get("$and", ()), {first.path: {"$gte": -math.inf}}]}
             parts.append(Part(present, order, None if in_others else position))
         if position is None or in_others or not backward:
             # The index of `_id`, a project and an id, returns them in order.
