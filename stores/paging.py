@@ -346,17 +346,19 @@ async def find_page(
     scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
     position = decode_cursor(request, scope, len(order.keys))
     paths = [*projection, *(key.path for key in order.keys)]
-    part, *later = order.parts(match, position, backward=request.backward)
-    pipeline = [*source, *page_pipeline(part.match, part.order, request, paths, part.position, narrowing), *finishing]
-    found, is_cut = await read_rows(collection, pipeline, request, session)
-    for other in later if not is_cut and len(found) <= request.size else ():
+
+    async def read(part: Part, request: PageRequest) -> tuple[list[Row], bool]:
+        stages = page_pipeline(part.match, part.order, request, paths, part.position, narrowing)
+        return await read_rows(collection, [*source, *stages, *finishing], request, session)
+
+    first, *later = order.parts(match, position, backward=request.backward)
+    found, is_cut = await read(first, request)
+    for part in later if not is_cut and len(found) <= request.size else ():
         skipped = 0
         if request.offset and not found:
-            stages = part.order.stages(part.match, part.position, backward=request.backward)
-            skipped = await count(collection, [*stages, *narrowing], session=session)
-        rest = remaining_request(request, found, 0 if found else request.offset - skipped)
-        pipeline = [*page_pipeline(other.match, other.order, rest, paths, other.position, narrowing), *finishing]
-        rows, is_cut = await read_rows(collection, pipeline, rest, session)
+            stages = first.order.stages(first.match, first.position, backward=request.backward)
+            skipped = await count(collection, [*source, *stages, *narrowing], session=session)
+        rows, is_cut = await read(part, remaining_request(request, found, 0 if found else request.offset - skipped))
         found += rows
     return build_page(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
