@@ -203,6 +203,7 @@ class MaintenanceJobs:
         background: BackgroundTasks | None = None,
     ) -> None:
         self._stores = stores
+        self._are_hours_marked = False
         self._pause = partial(asyncio.sleep, pause_seconds)
         stats_of = (background or BackgroundTasks()).stats_of
         self._jobs = [
@@ -233,9 +234,10 @@ class MaintenanceJobs:
         await self._stores.text_search.work(project_id, _INDEX_SECONDS)
 
     async def _find_unsettled(self) -> list[str]:
-        if await schema_version.number_of(self._stores.settling.database) < schema_version.HOURS_MARKED:
-            return []
-        return await self._stores.settling.due()
+        if not self._are_hours_marked:
+            number = await schema_version.number_of(self._stores.settling.database)
+            self._are_hours_marked = number >= schema_version.HOURS_MARKED
+        return await self._stores.settling.due() if self._are_hours_marked else []
 
     async def _settle(self, project_id: str) -> None:
         await self._stores.settling.work(project_id, _SETTLE_SECONDS)

@@ -36,6 +36,12 @@ class DimensionMatch:
     first: int = EVER[0]
     end: int = EVER[1]
 
+    @property
+    def whole_hours(self) -> Range | None:
+        """The range without hours of which only a part matches; None if nothing is left."""
+        first, end = -(-self.first // HOUR) * HOUR, hour_of(self.end)
+        return (first, end) if first < end else None
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -73,6 +79,8 @@ class Coverage:
         Returns:
             None if the project has no roll-ups, or too few of them help.
         """
+        if match.whole_hours is None:
+            return None
         marks = await _marks(database, [project_id], session)
         return cls._of(project_id, match, marks[project_id], split_hours, by_day=by_day)
 
@@ -93,9 +101,9 @@ class Coverage:
         *,
         by_day: bool = True,
     ) -> Self | None:
-        first, end = -(-match.first // HOUR) * HOUR, hour_of(match.end)
-        if first >= end or len(marks) > _MAX_MARKS or not any(mark.get("ready") for mark in marks):
+        if not match.whole_hours or len(marks) > _MAX_MARKS or not any(mark.get("ready") for mark in marks):
             return None
+        first, end = match.whole_hours
         marked = {mark[HOURS] for mark in marks if HOURS in mark}.union(split_hours)
         live = sorted(hour for hour in marked if first <= hour < end)
         ranges = _merged([(match.first, first), *((hour, hour + HOUR) for hour in live), (end, match.end)])

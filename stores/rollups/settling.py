@@ -9,6 +9,7 @@ A project uses roll-ups once it is ready: each hour with calls of older versions
 servers of an older version, which mark no hours, have noticed the new version and stopped.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -34,6 +35,8 @@ from stores.rollups.documents import (
 )
 from stores.rollups.marks import mark_update, upsert_marks
 
+logger = logging.getLogger("loomql")
+
 PAUSE: Final = 0.25
 """Pause after each step, as a multiple of the step's duration."""
 
@@ -55,11 +58,10 @@ class Settling:
         """Return projects with expired marks or without a state, at most some thousand."""
         stages: list[Document] = [{"$match": _IS_DUE}, {"$group": {"_id": "$project_id"}}, {"$limit": _BATCH_SIZE}]
         found = [row["_id"] async for row in self.database.hour_marks.aggregate(stages)]
-        if not self._has_all_states:
-            # Later projects get their states when their first marks expire.
-            found += [each async for each in self._without_state()]
-            self._has_all_states = not found
-        return list(dict.fromkeys(found))
+        # Later projects get their states when their first marks expire.
+        without = [] if self._has_all_states else [each async for each in self._without_state()]
+        self._has_all_states = not without
+        return list(dict.fromkeys([*found, *without]))
 
     async def _without_state(self) -> AsyncIterator[str]:
         projects = self.database.projects.find({PURGING: None}, {"_id": 1}, batch_size=_BATCH_SIZE)
@@ -100,7 +102,7 @@ class Settling:
                 yield
 
     async def _start(self, project_id: str) -> None:
-        """Store the state of a project, unless it is being purged."""
+        """Store the state of a project, unless it is being purged; remove its marks if it was purged."""
         # Left by a state that somebody deleted to have everything built again.
         await self.database.rollups.delete_many({"project_id": project_id})
         until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
@@ -114,6 +116,9 @@ class Settling:
             if listed.matched_count:
                 state = [{"$set": {"ready": False, "live_until": until}}]
                 await self.database.hour_marks.update_one(state_key(project_id), state, upsert=True, session=session)
+            elif not await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, session=session):
+                # A worker stored them that was slower than the purge.
+                await self.database.hour_marks.delete_many(marks_of(project_id), session=session)
 
         await self.database.transaction(start)
 
@@ -143,6 +148,11 @@ class Settling:
         match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         rows = await self.database.calls.aggregate(rollups_of_calls(match), allowDiskUse=True).to_list(None)
         if len(rows) > MAX_GROUPS:
+            logger.warning(
+                "%s has calls of more than %d combinations of op, status, kind and provider in the hour from %s; "
+                "charts and counts read these calls one by one",
+                *(project_id, MAX_GROUPS, times.to_text(hour)),
+            )
             await self._postpone(mark)
             return
 

@@ -27,7 +27,12 @@ HOURS = [
     for hour in (0, 1, 18, 23)
 ]
 OPS = (f"weave:///{PROJECT}/op/answer:v1", f"weave:///{PROJECT}/op/answer:v2", "search", "$op")
-ATTRIBUTES: tuple[dict[str, str], ...] = ({}, {"kind": "tool"}, {"kind": "llm", "provider": "OpenAI"}, {"provider": "anthropic"})
+ATTRIBUTES: tuple[dict[str, str], ...] = (
+    {},
+    {"kind": "tool"},
+    {"kind": "llm", "provider": "OpenAI"},
+    {"provider": "anthropic"},
+)
 CALLS = 60
 
 pytestmark = pytest.mark.timings(mark_seconds=0.05, registry_lag_seconds=0, write_margin_seconds=0)
