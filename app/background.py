@@ -234,10 +234,10 @@ class MaintenanceJobs:
         await self._stores.text_search.work(project_id, _INDEX_SECONDS)
 
     async def _find_unsettled(self) -> list[str]:
+        settling = self._stores.settling
         if not self._are_hours_marked:
-            number = await schema_version.number_of(self._stores.settling.database)
-            self._are_hours_marked = number >= schema_version.HOURS_MARKED
-        return await self._stores.settling.due() if self._are_hours_marked else []
+            self._are_hours_marked = await schema_version.is_done(settling.database, schema_version.HOURS_MARKED)
+        return await settling.due() if self._are_hours_marked else []
 
     async def _settle(self, project_id: str) -> None:
         await self._stores.settling.work(project_id, _SETTLE_SECONDS)

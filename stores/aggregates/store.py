@@ -196,7 +196,7 @@ class Rows:
         """True if roll-ups have all keys and values of the rows."""
         return (
             self._grouping.can_be_rolled_up
-            and not self.percentiles
+            and not (self.percentiles or self.counts_own)
             and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
         )
 

@@ -87,6 +87,15 @@ async def _number_of(database: Database) -> int:
     return LATEST
 
 
+async def is_done(database: Database, number: int) -> bool:
+    """Return True if a migration is completed."""
+    return await database.query(_is_done(database, number))
+
+
+async def _is_done(database: Database, number: int) -> bool:
+    return await database.upgrades.find_one({"_id": VERSION, "number": {"$gte": number}}) is not None
+
+
 async def mark_done(database: Database, number: int) -> None:
     """Store that a migration, and all before it, are completed."""
     await database.run(_raise_to(database, number))

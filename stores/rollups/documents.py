@@ -43,6 +43,11 @@ VALUES: Final[dict[str, Document]] = {
     "least": {"$min": "$latency_ms"},
     "most": {"$max": "$latency_ms"},
     "storage_size_bytes": {"$sum": "$storage_size_bytes"},
+    **{
+        # As reported; the inner sum is over the models of a call.
+        name: {"$sum": {"$sum": f"$usage.{name}"}}
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens", "requests")
+    },
 }
 """The values of a roll-up, as accumulators over calls."""
 

@@ -86,10 +86,15 @@ class Coverage:
 
     @classmethod
     async def find_each(cls, database: Database, project_ids: Sequence[str], session: Session) -> dict[str, Self]:
-        """Return the coverage of all calls per project, without the projects that have no roll-ups."""
+        """Return the coverage of all calls per project, without projects of which roll-ups help too little."""
         marks = await _marks(database, project_ids, session)
         found = {project_id: cls._of(project_id, DimensionMatch(), marks[project_id]) for project_id in project_ids}
-        return {project_id: coverage for project_id, coverage in found.items() if coverage}
+        max_ranges = _MAX_RANGES // len(project_ids)
+        return {
+            project_id: coverage
+            for project_id, coverage in found.items()
+            if coverage and len(coverage.live) <= max_ranges
+        }
 
     @classmethod
     def _of(
@@ -195,7 +200,7 @@ async def total(database: Database, project_id: str, match: DimensionMatch, name
 
 
 async def total_each(database: Database, project_ids: Sequence[str], name: str) -> dict[str, int]:
-    """Return a value of all calls per project, without the projects that have no roll-ups."""
+    """Return a value of all calls per project, without projects of which roll-ups help too little."""
     async with database.snapshot_session() as session:
         coverages = await Coverage.find_each(database, project_ids, session)
         if not coverages:

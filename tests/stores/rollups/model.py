@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from stores import times
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import CallsStore
 from stores.calls.fields import CallsFilter
 from stores.database import Database, Document
@@ -15,7 +15,8 @@ from stores.query import Query
 from tests.stores.aggregates.oracle import bucket_start
 from tests.stores.calls.builders import PROJECT
 
-METRICS = ("count", "error_count", "error_rate", "min_latency_ms", "max_latency_ms", "mean_latency_ms")
+TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "requests")
+METRICS = ("count", "error_count", "error_rate", "min_latency_ms", "max_latency_ms", "mean_latency_ms", *TOKENS)
 KEYS = {
     GroupBy.OP_NAME: "op_trace_name",
     GroupBy.OP_VERSION: "op_name",
@@ -76,8 +77,8 @@ async def assert_exact(database: Database, rng: Random, questions: int = 6) -> i
         bucket = rng.choice(BUCKETS)
         by = [*rng.sample(list(KEYS), rng.randrange(3)), *([GroupBy.TIME_BUCKET] if bucket else [])]
         grouping = Grouping(by, bucket, rng.choice(ZONES) if bucket else None)
-        rows = (await aggregates.calls(PROJECT, grouping, METRICS, calls_filter, query)).rows
-        shown = [tuple(row[name] for name in (*(key.value for key in by), *METRICS)) for row in rows]
+        chart = await aggregates.calls(PROJECT, grouping, METRICS, calls_filter, query, usage_of=UsageOf.REPORTED)
+        shown = [tuple(row[name] for name in (*(key.value for key in by), *METRICS)) for row in chart.rows]
         assert sorted(shown, key=repr) == sorted(_chart(expected, grouping), key=repr), (grouping, asked)
     return rolled_up
 
@@ -103,4 +104,5 @@ def _numbers(calls: list[Document]) -> tuple[Any, ...]:
         min(latencies, default=None),
         max(latencies, default=None),
         float(Fraction(sum(latencies), len(latencies))) if latencies else None,
+        *(sum(entry[name] for call in calls for entry in call.get("usage", ())) for name in TOKENS),
     )

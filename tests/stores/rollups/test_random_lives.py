@@ -97,7 +97,8 @@ class Lives:
         )
 
     def _end(self, number: str | None = None) -> CallEnd:
-        summary = self._rng.choice(({}, {"status_counts": {"error": 1}}))
+        usage = {"loom-large": {"prompt_tokens": self._rng.randrange(9), "completion_tokens": 2, "requests": 1}}
+        summary = self._rng.choice(({}, {"status_counts": {"error": 1}}, {"usage": usage}))
         end = CallEnd(PROJECT, number or self._id(), self._rng.choice(HOURS) + self._rng.randrange(HOUR), summary)
         end.exception = self._rng.choice((None, None, "it broke"))
         return end
