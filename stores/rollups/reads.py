@@ -17,6 +17,7 @@ _MAX_RANGES: Final = 200
 """Ranges of calls that one pipeline reads besides roll-ups, as MongoDB plans each of them."""
 
 _MAX_MARKS: Final = 2_000
+"""Marks, also of several projects, beyond which a query reads calls."""
 
 EVER: Final = (day_of(times.FIRST), day_of(times.LAST) + DAY)
 """The range of all starts of calls."""
@@ -106,7 +107,7 @@ class Coverage:
         *,
         by_day: bool = True,
     ) -> Self | None:
-        if not match.whole_hours or len(marks) > _MAX_MARKS or not any(mark.get("ready") for mark in marks):
+        if not match.whole_hours or not any(mark.get("ready") for mark in marks):
             return None
         first, end = match.whole_hours
         marked = {mark[HOURS] for mark in marks if HOURS in mark}.union(split_hours)
@@ -123,12 +124,13 @@ class Coverage:
 
 
 async def _marks(database: Database, project_ids: Sequence[str], session: Session) -> dict[str, list[Document]]:
-    """Return the state and the marks of each project."""
+    """Return the state and all marks of each project; nothing if there are too many."""
     of_projects = [marks_of(project_id) for project_id in project_ids]
     shown = {"_id": 0, "project_id": 1, HOURS: 1, DAYS: 1, "ready": 1}
-    limit = (_MAX_MARKS + 1) * len(project_ids)
+    cursor = database.hour_marks.find({"$or": of_projects}, shown, limit=_MAX_MARKS + 1, session=session)
+    marks = await cursor.to_list(None)
     found: dict[str, list[Document]] = {project_id: [] for project_id in project_ids}
-    async for mark in database.hour_marks.find({"$or": of_projects}, shown, limit=limit, session=session):
+    for mark in marks if len(marks) <= _MAX_MARKS else ():
         found[mark["project_id"]].append(mark)
     return found
 
