@@ -48,7 +48,7 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
 from stores.rollups.documents import HOURS, VALUES
-from stores.rollups.reads import Coverage, DimensionMatch, grouped
+from stores.rollups.reads import Coverage, DimensionMatch, read_groups
 from stores.usage.classes import FIELDS, STORED
 
 Pipeline = list[dict[str, Any]]
@@ -200,9 +200,10 @@ class Rows:
             and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
         )
 
-    def rolled_up(self, coverage: Coverage) -> Pipeline:
-        """Build the stages over roll-ups that group what a coverage stands for, with all metrics."""
-        return grouped([coverage], self._grouping.keys or None, self._parts)
+    async def rolled_up(self, database: Database, coverage: Coverage, session: Session, limit: int) -> list[Row]:
+        """Read the rows of what a coverage stands for."""
+        keys, further = self._grouping.keys or None, self.rows(limit)
+        return await read_groups(database, [coverage], keys, self._parts, session, further)
 
     def facts(
         self,
@@ -362,8 +363,7 @@ class AggregatesStore:
             coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
             if coverage is None:
                 return None
-            stages = [*rows.rolled_up(coverage), *rows.rows(MAX_ROWS if limit is None else limit)]
-            return await self._read(self.database.rollups, stages, session)
+            return await rows.rolled_up(self.database, coverage, session, MAX_ROWS if limit is None else limit)
 
     async def _split_hours(
         self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session

@@ -1,7 +1,5 @@
 """Only selected fields are read, whichever way a document selects them."""
 
-from typing import Any
-
 import pytest
 
 from stores.calls import CallsStore
@@ -16,7 +14,7 @@ FRAGMENTS = """
 
 
 def projected(commands: Commands) -> set[str]:
-    projection: dict[str, Any] = commands.last("find")["projection"]
+    [projection] = [body["projection"] for name, body in commands.sent if name == "find" and body["find"] == "calls"]
     return {path for path, wanted in projection.items() if wanted}
 
 
@@ -50,7 +48,6 @@ async def test_page_reads_selected_fields_and_sort_keys(
     )
 
     assert answer.errors == []
-    assert commands.names.count("find") == 1
     assert projected(commands) == paths | {"started_at", "id"}
 
 

@@ -86,9 +86,7 @@ async def test_settled_project_is_counted_without_its_calls(
     assert await calls.count(PROJECT) == 20
 
     assert commands.names == ["find", "aggregate"]
-    body = commands.last("aggregate")
-    assert body["aggregate"] == "rollups"
-    assert not any("$unionWith" in stage for stage in body["pipeline"])
+    assert commands.last("aggregate")["aggregate"] == "rollups"
     assert await assert_exact(database, Random(1), 10) > 3
     assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
 
