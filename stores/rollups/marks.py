@@ -7,10 +7,11 @@ marks its hours again before it is acknowledged. Unacknowledged writes beyond `m
 roll-up may miss.
 """
 
+import math
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 from pymongo import UpdateOne
@@ -29,8 +30,27 @@ Hour = tuple[str, int]
 _ATTEMPTS: Final = 10
 _MAX_REMEMBERED: Final = 10_000
 
-_MARKED: Final[WeakKeyDictionary[Database, dict[Hour, tuple[int | None, float]]]] = WeakKeyDictionary()
-"""By hour: when the project was first listed, and the `monotonic` time before the mark was written."""
+
+class Instant(NamedTuple):
+    """A time by two clocks: one cannot be set, and the other goes on while the machine sleeps."""
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return the current time."""
+        return cls(time.monotonic(), time.time())
+
+    def age(self) -> float:
+        """Return the seconds since then, by the clock that says more."""
+        return max(time.monotonic() - self.monotonic, time.time() - self.wall)
+
+
+_NEVER: Final = (None, Instant(-math.inf, -math.inf))
+
+_MARKED: Final[WeakKeyDictionary[Database, dict[Hour, tuple[int | None, Instant]]]] = WeakKeyDictionary()
+"""By hour: when the project was first listed, and the time before the mark was written."""
 
 
 @asynccontextmanager
@@ -51,40 +71,39 @@ async def marked_hours(
     Raises:
         UnavailableError: if a majority did not confirm the marks.
     """
-    entered_at = monotonic()
+    entered_at = Instant.now()
     hours = {(project_id, hour_of(started_at)) for project_id, started_at in starts}
     if stored:
         hours |= await hours_of_calls(database, stored)
-    marked_at = await _mark(database, registered, hours, entered_at - database.timings.mark_seconds / 4)
+    marks = [entered_at, *await _mark(database, registered, hours, database.timings.mark_seconds / 4)]
     try:
         yield
     finally:
-        now = monotonic()
-        if now - min(marked_at, entered_at) > database.timings.mark_seconds / 2:
+        if max(mark.age() for mark in marks) > database.timings.mark_seconds / 2:
             if stored:
                 hours |= await hours_of_calls(database, stored)
-            await _mark(database, registered, hours, now)
+            await _mark(database, registered, hours, 0)
 
 
-async def _mark(database: Database, registered: RegisteredProjects, hours: set[Hour], since: float) -> float:
-    """Mark hours that this process has not marked since a `monotonic` time; return the time of the oldest mark."""
+async def _mark(database: Database, registered: RegisteredProjects, hours: set[Hour], max_age: float) -> list[Instant]:
+    """Mark hours that this process has not marked for `max_age` seconds; return the times of the other marks."""
     marked = _MARKED.setdefault(database, {})
-    oldest, due = monotonic(), []
+    times, due = [], []
     for hour in hours:
-        created_at, marked_at = marked.get(hour, (None, 0.0))
-        if marked_at > since and created_at == registered.get(hour[0]):
-            oldest = min(oldest, marked_at)
+        created_at, marked_at = marked.get(hour, _NEVER)
+        if marked_at.age() < max_age and created_at == registered.get(hour[0]):
+            times.append(marked_at)
         else:
             due.append(hour)
     if due:
-        now = monotonic()
+        now = Instant.now()
         await write_marks(database, due)
         for hour in due:
             marked.pop(hour, None)
             marked[hour] = registered.get(hour[0]), now
         for forgotten in list(marked)[:-_MAX_REMEMBERED]:
             del marked[forgotten]
-    return oldest
+    return times
 
 
 async def write_marks(database: Database, hours: Iterable[Hour], session: Session | None = None) -> None:

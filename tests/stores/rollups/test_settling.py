@@ -5,6 +5,7 @@ import logging
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -128,6 +129,20 @@ async def test_process_remembers_its_marks(calls: CallsStore, commands: Commands
     await calls.write_one(end(51))
 
     assert [body for name, body in commands.sent if body.get(name) == "hour_marks"] == []
+
+
+@pytest.mark.timings(mark_seconds=120)
+async def test_machine_that_slept_marks_again(
+    calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write_one(start(1))
+    awake = time.time
+    monkeypatch.setattr(time, "time", lambda: awake() + 31)
+    commands.sent.clear()
+
+    await calls.write_one(start(2))
+
+    assert [body["update"] for name, body in commands.sent if name == "update"].count("hour_marks") == 1
 
 
 async def test_purged_project_is_marked_again(calls: CallsStore, database: Database, settling: Settling) -> None:
