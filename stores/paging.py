@@ -17,7 +17,8 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.driver import all_rows, read_rows_up_to
+from stores.database.driver import Hint, all_rows, read_rows_up_to
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.json import codec, paths
@@ -297,7 +298,8 @@ async def find_page(
     scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
     position = decode_cursor(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
-    found, is_cut = await read_rows(collection, pipeline, request, session)
+    hint = await page_hint(collection, match, order, request, source)
+    found, is_cut = await read_rows(collection, pipeline, request, session, **hint)
     return build_page(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
 
@@ -315,8 +317,20 @@ async def count(
 ) -> int:
     """Count the documents that the stages produce, up to `limit`."""
     at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
-    counted = collection.aggregate([*stages, *at_most, {"$count": "number"}], session=session)
+    pipeline = [*stages, *at_most, {"$count": "number"}]
+    counted = collection.aggregate(pipeline, session=session, **await scan_hint(collection, pipeline))
     return sum([found["number"] async for found in counted])
+
+
+async def page_hint(
+    collection: Collection,
+    match: dict[str, Any],
+    order: Order,
+    request: PageRequest,
+    source: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the `scan_hint` of a page; a position needs no other one, as all its conditions are on sort keys."""
+    return await scan_hint(collection, [*source, *order.stages(match, None, backward=request.backward)])
 
 
 def page_pipeline(
@@ -336,12 +350,16 @@ def page_pipeline(
 
 
 async def read_rows(
-    collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
+    collection: Collection,
+    pipeline: list[dict[str, Any]],
+    request: PageRequest,
+    session: Session | None,
+    hint: Hint | None = None,
 ) -> tuple[list[Row], bool]:
     """Run a page's pipeline; return its rows, and True if they stop early at `max_characters`."""
     if request.max_characters is None:
-        return await all_rows(collection, pipeline, request.size + 2, session), False
-    return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
+        return await all_rows(collection, pipeline, request.size + 2, session, hint), False
+    return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session, hint)
 
 
 def scope_of(*parts: object) -> bytes:

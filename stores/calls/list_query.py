@@ -212,7 +212,8 @@ class CallsQuery:
             if found.calls_by_feedback:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
             stages = paging.page_pipeline(found.match, found.order, request, shown, narrowing=found.narrowing)
-            return await explain(self._database.calls, [*found.source, *stages])
+            hint = await paging.page_hint(self._database.calls, found.match, found.order, request, found.source)
+            return await explain(self._database.calls, [*found.source, *stages], **hint)
 
     @asynccontextmanager
     async def _snapshot(self, prefixes: Sequence[str]) -> AsyncIterator[tuple[Session | None, Prices | None]]:

@@ -153,6 +153,15 @@ RETIRED: Final = {"calls": ("trace_id_started_at_id",), "objects": ("created_at_
 """Names of replaced indexes to drop, by collection."""
 
 
+def index_by(collection: str, *paths: str) -> str:
+    """Return the name of the first index of a collection that begins with some keys, in either direction."""
+    return next(
+        index.name
+        for index in INDEXES
+        if index.collection == collection and [path for path, _ in index.keys][: len(paths)] == [*paths]
+    )
+
+
 def models() -> dict[str, list[IndexModel]]:
     """Return the index models to build, by collection."""
     return {
