@@ -5,6 +5,7 @@ digests of the session and of what the event names, so events that are sent agai
 An event without a prompt's id belongs to the last prompt of its session that came before it.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,7 +111,7 @@ _OF_PROMPT: Final = frozenset(
 
 @dataclass(slots=True)
 class AgentEvent:
-    """One event of an agent's session, at nanoseconds since the epoch."""
+    """One event of an agent's session, at nanoseconds since the epoch; a thread builds the calls of large ones."""
 
     origin: Origin
     agent: Agent
@@ -119,6 +120,7 @@ class AgentEvent:
     session: str
     prompt: str | None
     attributes: Attributes
+    is_large: bool
 
     @property
     def is_prompt(self) -> bool:
@@ -163,7 +165,7 @@ _Session = tuple[str, str, str]
 """Project, name of the agent, and id of the session."""
 
 
-def event_of(record: LogRecord, origin: Origin) -> AgentEvent | None:
+def event_of(record: LogRecord, origin: Origin, *, is_large: bool) -> AgentEvent | None:
     """Return the event in a record; None if it is of no agent.
 
     Raises:
@@ -180,7 +182,7 @@ def event_of(record: LogRecord, origin: Origin) -> AgentEvent | None:
         raise BadInputError(f"{name[:100]} has no {agent.session} of 1 to {MAX_NAME:,} characters")
     prompt = record.attributes.get(agent.prompt) if agent.prompt else None
     prompt = prompt if isinstance(prompt, str) and prompt else None
-    return AgentEvent(origin, agent, kind, record.at, session, prompt, record.attributes)
+    return AgentEvent(origin, agent, kind, record.at, session, prompt, record.attributes, is_large)
 
 
 async def _place(database: Database, events: Sequence[AgentEvent]) -> list[Prompt]:
@@ -237,17 +239,19 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
         **_OF_EVENTS,
         "id": {"$ne": derived_id(16, agent_name, session_id, "")},
     }
-    fields = dict.fromkeys(("started_at", "trace_id", "id"), 1)
-    cursors = (
-        database.calls.find(match | {"started_at": {"$lt": first}}, fields).sort("started_at", -1).limit(1),
-        database.calls.find(match | {"started_at": {"$gte": first, "$lte": last}}, fields),
-        database.calls.find(match | {"started_at": {"$gt": last}}, fields).sort("started_at", 1).limit(1),
-    )
-    return [
-        Prompt(row["started_at"], row["trace_id"], row["id"])
-        for cursor in cursors
-        for row in await cursor.to_list(None)
+    fields = {"$project": dict.fromkeys(("started_at", "trace_id", "id"), 1)}
+
+    def prompts(at: Document, *stages: Document) -> list[Document]:
+        return [{"$match": match | {"started_at": at}}, *stages, fields]
+
+    within = prompts({"$gte": first, "$lte": last})
+    others = [
+        prompts({"$lt": first}, {"$sort": {"started_at": -1}}, {"$limit": 1}),
+        prompts({"$gt": last}, {"$sort": {"started_at": 1}}, {"$limit": 1}),
     ]
+    unions = [{"$unionWith": {"coll": database.calls.name, "pipeline": other}} for other in others]
+    rows = await database.calls.aggregate([*within, *unions]).to_list(None)
+    return [Prompt(row["started_at"], row["trace_id"], row["id"]) for row in rows]
 
 
 async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
@@ -262,8 +266,9 @@ async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str
         prompts = placed
         parts: list[RankedPart] = []
         async for position in cooperative(range(len(events))):
+            its_parts = _parts_of(events[position], prompts[position], wb_user_id)
             try:
-                parts += _parts_of(events[position], prompts[position], wb_user_id)
+                parts += await asyncio.to_thread(list, its_parts) if events[position].is_large else its_parts
             except StoreError as error:
                 errors[position] = error
         await calls.write_ranked(parts)

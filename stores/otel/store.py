@@ -265,7 +265,7 @@ def _convert_log(
         converted = _Record(name, undecoded.size_bytes)
         if feedback := logs.feedback_of_record(record, project_id, wb_user_id):
             converted.feedback = feedback
-        elif event := agents.event_of(record, undecoded.origin):
+        elif event := agents.event_of(record, undecoded.origin, is_large=undecoded.size_bytes >= _THREAD_BYTES):
             converted.agent_event = event
         elif span_event := span_events.event_of(record, project_id):
             converted.span_event = span_event

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from stores.json import codec
-from stores.senders.messages import SYSTEM, USER, Message
+from stores.senders.messages import INSTRUCTIONS, USER, Message
 
 _MAX_CANDIDATES: Final = 20
 """Conversations with which a call is compared, the newest first."""
 
 _LOOKED_AT: Final = 2
 """First inputs of a call of which one must be known: a summary may stand before the rest of a history."""
-
-_INSTRUCTIONS: Final = frozenset({SYSTEM, "developer"})
 
 
 class _Branch:
@@ -112,7 +110,7 @@ class Conversation:
 
 
 def _is_instruction(message: Message) -> bool:
-    return message["role"] in _INSTRUCTIONS
+    return message["role"] in INSTRUCTIONS
 
 
 def _digest(message: Message) -> bytes:

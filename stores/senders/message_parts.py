@@ -121,6 +121,36 @@ def is_typed_part(members: dict[str, Any]) -> bool:
     return isinstance(kind, str) and _rule_of(kind) is not None
 
 
+def document_parts(document: AnyJson) -> list[Part]:
+    """Return a document that a request has beside its messages: a file, its text, and the JSON of its other fields.
+
+    Cohere's requests have texts, fields (first API), or fields under `data` with an id (second API).
+    """
+    if document is None:
+        return []
+    if not isinstance(document, str | dict):
+        return [json_part(document)]
+    fields = {"text": document} if isinstance(document, str) else _document_fields(document)
+    title, id_, url, text = (_popped_text(fields, names) for names in (("title",), ("id",), ("url",), _DOCUMENT_TEXTS))
+    others = {name: value for name, value in fields.items() if name not in _OF_SERIALIZED and value not in (None, "")}
+    texts = [*([text_part(text)] if text else []), *([json_part(others)] if others else [])]
+    return [_file(title or id_, url), *texts] if title or id_ or url or texts else []
+
+
+def _document_fields(document: dict[str, Any]) -> dict[str, Any]:
+    data = document.get("data")
+    if not isinstance(data, str | dict):
+        return dict(document)
+    others = {name: value for name, value in document.items() if name != "data"}
+    return {**others, "text": data} if isinstance(data, str) else {**others, **data}
+
+
+def _popped_text(members: dict[str, Any], names: Iterable[str]) -> str | None:
+    """Remove the first text that is not empty under some keys, and return it; None if there is none."""
+    found = next((name for name in names if members.get(name) and isinstance(members[name], str)), None)
+    return None if found is None else members.pop(found)
+
+
 def tool_call(members: dict[str, Any]) -> Part | None:
     """Return a tool call in any form; None if it has neither a name nor arguments."""
     for wrapper in ("tool_call", "function", "custom"):
@@ -185,11 +215,17 @@ _SOURCES: Final = (
 _TEXTS_WITH_MEDIA: Final = ("transcript", "context")
 """Keys of texts that the model reads with an audio or, in Anthropic's API, with a document."""
 
+_DOCUMENT_TEXTS: Final = ("text", "snippet", "content", "contents", "page_content")
+"""Keys of the text of a document."""
+
+_OF_SERIALIZED: Final = ("_type", "_class_name", "_bases")
+"""Keys that Weave adds to objects that it serializes."""
+
 _ONLY_TEXT: Final = frozenset(
     {
         *("text", "type", "block_type", "thought", "thoughtSignature", "thought_signature", "signature"),
-        *("annotations", "citations", "cache_control"),
-        *("_type", "_class_name", "_bases"),  # of objects that Weave serialised
+        *("annotations", "citations", "citation", "cache_control"),
+        *_OF_SERIALIZED,
     }
 )
 """Keys of an object that only has a text to show."""
@@ -244,8 +280,27 @@ def _tool_result(members: dict[str, Any], _level: int) -> list[Part] | None:
     return None if id_ is None and value is None else [tool_result(id_, value)]
 
 
+def _guarded(members: dict[str, Any], level: int) -> list[Part] | None:
+    """Return what a guardrail of Bedrock assesses; the qualifiers of a text are no text."""
+    match members:
+        case {"text": {"text": str()} as text} if len(members) == 1:
+            return _text(text, level)
+        case {"image": {}} if len(members) == 1:
+            return known_parts(members, level)
+    return None
+
+
+def _cited(members: dict[str, Any], level: int) -> list[Part] | None:
+    """Return the texts to which Bedrock adds citations."""
+    return parts_of(members["content"], level) if isinstance(members.get("content"), list) else None
+
+
 def _executable_code(members: dict[str, Any], _level: int) -> list[Part] | None:
     return [{"type": TOOL_CALL, "id": first_text(members, ("id",)), "name": "code_execution", "arguments": members}]
+
+
+def _file(name: str | None, url: str | None) -> Part:
+    return {"type": FILE, "media_type": None, "url": url, "file": None, "data": None, "name": name, "file_id": None}
 
 
 def _media_rule(kind: str) -> _Rule:
@@ -257,7 +312,7 @@ def _media(kind: str, members: dict[str, Any]) -> list[Part] | None:
 
     The media type decides between the three if `kind` is a file.
     """
-    part: Part = {"type": kind, **dict.fromkeys(("media_type", "url", "file", "data", "name", "file_id"))}
+    part = {**_file(None, None), "type": kind}
     texts: list[Part] = []
     if not _fill(part, members, texts, 0):
         return None
@@ -326,7 +381,9 @@ def _by_modality(members: dict[str, Any], _level: int) -> list[Part] | None:
 
 
 _BY_TYPE: Final[dict[str, _Rule]] = {
-    **dict.fromkeys(("text", "input_text", "output_text", "summary_text", "text-plain"), _text),
+    **dict.fromkeys(
+        ("text", "input_text", "output_text", "summary_text", "text-plain", "guard_content", "guarded_text"), _text
+    ),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_text", "thought"), _reasoning),
     "refusal": _refusal,
     **dict.fromkeys(("image", "image_url", "input_image", "image_file"), _media_rule(IMAGE)),
@@ -361,7 +418,9 @@ _BY_KEY: Final[tuple[tuple[str, _Rule], ...]] = (
     ).items(),
     ("image", _media_rule(IMAGE)),
     ("audio", _media_rule(AUDIO)),
-    ("message_content", known_parts),
+    *dict.fromkeys(("message_content", "guard_content"), known_parts).items(),
+    ("guardContent", _guarded),
+    ("citationsContent", _cited),
     *dict.fromkeys(("cachePoint", "cache_point"), lambda _members, _level: []).items(),
 )
 """Rules by the key of an object without a type: the object under the key has the form of the rule."""

@@ -19,6 +19,7 @@ from stores.senders.message_parts import (
     Part,
     decoded,
     decoded_container,
+    document_parts,
     first,
     first_text,
     is_typed_part,
@@ -35,6 +36,8 @@ Message = dict[str, Any]
 """A message: `role`, `name`, `parts` and `finish_reason`."""
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+INSTRUCTIONS: Final = frozenset({SYSTEM, "developer"})
+"""Roles of the application, whose messages are no turns of a conversation."""
 
 _ROLES: Final = {
     **{role: role for role in (SYSTEM, USER, ASSISTANT, TOOL, "developer")},
@@ -107,7 +110,8 @@ _SPAN_OUTPUTS: Final = (
 )
 """Attributes that structure messages better than the call's inputs and output, the best first.
 
-Of those in one row, the one with more parts, ids and finish reasons applies, if the first is present.
+Of those in one row, the one with more parts, ids and finish reasons applies, if the first is present. If it has no
+instructions, those of the other precede it.
 """
 
 _SPAN_SYSTEM: Final = "gen_ai.system_instructions"
@@ -128,8 +132,13 @@ def _span_system(span: dict[str, Any]) -> AnyJson:
 def _best(span: dict[str, Any], choices: Sequence[tuple[str, ...]], role: str) -> list[Message]:
     for keys in choices:
         values = [_at(span, key) for key in keys]
-        if values[0] and (best := max((_payload(value, role, 0) or [] for value in values if value), key=_richness)):
-            return best
+        if not values[0]:
+            continue
+        readings = [_payload(value, role, 0) or [] for value in values if value]
+        best = max(readings, key=_richness)
+        if best:
+            instructions = [[each for each in reading if each["role"] in INSTRUCTIONS] for reading in (best, *readings)]
+            return best if instructions[0] else [*max(instructions, key=len), *best]
     return []
 
 
@@ -298,7 +307,7 @@ def _role_of(parts: list[Part], role: str) -> str:
 # Messages
 
 _CONTENTS: Final = ("contents", "parts", "blocks", "content", "message", "text", "tool_results")
-_FINISH_KEYS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+_FINISH_KEYS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "completionReason")
 _TOOL_CALL_IDS: Final = ("tool_call_id", "toolCallId", "tool_use_id", "id")
 
 
@@ -500,11 +509,18 @@ def _request(value: dict[str, Any], role: str, level: int) -> list[Message] | No
     if not found:
         return None
     config = value.get("config")
-    for source in (value, config if isinstance(config, dict) else {}):
-        system = first(source, _SYSTEM_KEYS)
-        if system:
-            return [*_system_messages(system), *found]
-    return found
+    sources = (value, config if isinstance(config, dict) else {})
+    system = next(filter(None, (first(source, _SYSTEM_KEYS) for source in sources)), None)
+    return _with_documents([*_system_messages(system), *found], value.get("documents") if role == USER else None)
+
+
+def _with_documents(messages: list[Message], documents: AnyJson) -> list[Message]:
+    """Add the documents of a request, such as Cohere's, after its instructions."""
+    parts = [part for document in _listed(documents) for part in document_parts(document)]
+    if not parts:
+        return messages
+    first_turn = next((at for at, each in enumerate(messages) if each["role"] not in INSTRUCTIONS), len(messages))
+    return [*messages[:first_turn], _message(SYSTEM, parts), *messages[first_turn:]]
 
 
 _PARAMETERS: Final = frozenset(
@@ -514,7 +530,8 @@ _PARAMETERS: Final = frozenset(
         *("text", "reasoning", "include", "previous_response_id", "conversation", "store", "service_tier"),
         *("truncation", "conversation_id", "documents", "connectors", "stop_sequences", "options", "extra_headers"),
         *("extra_body", "safety_identifier", "prompt_cache_key", "api_key", "base_url", "timeout", "object", "type"),
-        *("accept", "contentType", "textGenerationConfig"),
+        *("accept", "contentType", "textGenerationConfig", "embeddingConfig", "embeddingTypes"),
+        "ResponseMetadata",
     }
 )
 """Keys of requests that are no messages."""
@@ -555,6 +572,9 @@ def _response(value: dict[str, Any], role: str, level: int) -> list[Message] | N
         choices = value.get(key)
         if isinstance(choices, list) and choices:
             return _choices(choices, level)
+    results = [value] if "inputTextTokenCount" in value and "outputText" in value else value.get("results")
+    if isinstance(results, list) and any(_is_titan(result) for result in results):
+        return _choices(results, level)
     output = value.get("output")
     if isinstance(output, list) and (value.get("object") == "response" or str(value.get("id")).startswith("resp_")):
         # OpenAI's responses API
@@ -571,12 +591,18 @@ def _response(value: dict[str, Any], role: str, level: int) -> list[Message] | N
     response = value.get("response")
     if isinstance(response, dict) and (found := _payload(response, role, level + 1)):
         return found
-    is_chat = isinstance(value.get("text"), str) and (_listed(value.get("toolCalls")) or "chat_history" in value)
+    is_chat = isinstance(value.get("text"), str) and (_listed(value.get("toolCalls")) or _COHERE_KEYS & value.keys())
     if is_chat or _VERCEL_KEYS & value.keys():
         return _vercel_or_cohere(value)
     return None
 
 
+def _is_titan(result: AnyJson) -> bool:
+    """Return True for a result of Amazon Titan, or a chunk of one."""
+    return isinstance(result, dict) and isinstance(result.get("outputText"), str)
+
+
+_COHERE_KEYS: Final = {"chat_history", "generation_id"}
 _VERCEL_KEYS: Final = {"toolCalls", "finishReason", "msToFinish", "msToFirstChunk"}
 
 
@@ -597,7 +623,7 @@ def _choices(choices: Sequence[AnyJson], level: int) -> list[Message] | None:
         elif isinstance(choice, dict):
             message = _as_message(choice, ASSISTANT, level + 1)
             if message is None:
-                text = first_text(choice, ("text",))
+                text = first_text(choice, ("text", "outputText"))
                 parts = [text_part(text)] if text else [] if _finish_reason(choice) else [json_part(choice)]
                 message = _message(ASSISTANT, parts, finish_reason=_finish_reason(choice))
             found.append(message)

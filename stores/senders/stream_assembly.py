@@ -215,6 +215,14 @@ def _bedrock_events(events: Sequence[JsonObject]) -> JsonObject | None:
     return {"output": {"message": message}, **stop}
 
 
+def _titan_chunks(chunks: Sequence[JsonObject]) -> JsonObject | None:
+    if not all(isinstance(chunk.get("outputText"), str) and "inputTextTokenCount" in chunk for chunk in chunks):
+        return None
+    reason = next(filter(None, (chunk.get("completionReason") for chunk in reversed(chunks))), None)
+    text = "".join(chunk["outputText"] for chunk in chunks)
+    return {"results": [{"outputText": text, "completionReason": reason}]}
+
+
 def _response_list(responses: Sequence[JsonObject]) -> JsonObject | None:
     """Join the responses of a stream whose chunks have the form of a whole response: Gemini, Ollama, LangChain."""
     if all(_list(response.get("candidates")) or "usageMetadata" in response for response in responses):
@@ -236,6 +244,7 @@ _STREAMS: Final[tuple[Callable[[Sequence[JsonObject]], JsonObject | None], ...]]
     _anthropic_events,
     _response_events,
     _bedrock_events,
+    _titan_chunks,
     _response_list,
 )
 

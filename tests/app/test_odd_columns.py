@@ -213,7 +213,7 @@ def test_odd_resource_status_and_events_of_a_span_give_no_columns(client: httpx.
         {"name": "First Token Stream Event", "time_unix_nano": 1},
         {"name": "", "attributes": pairs({"": ""})},
     ]
-    resource = {"deployment.environment.name": {"a": 1}, "service.version": [7], "sentry.release": LONG}
+    resource = {"deployment.environment.name": {"a": 1}, "service.version": [7], "langfuse.release": LONG}
 
     by_otlp(client, project, {}, status=failed(), events=events, resource=resource)
 

@@ -4,7 +4,7 @@ It follows from the programs and from the documented meaning of each sender's at
 The recorder writes it into the recording, by the name of the span or op; `NAME#2` is the second of that name by start.
 
 Tags are in alphabetic order, since LangSmith sends them in any. A message is a list: its role and its parts. A part is
-a text, or an object with one of the keys `reasoning`, `image`, `audio`, `refusal`, `toolCall` and `toolResult`.
+a text, or an object with one of the keys `reasoning`, `image`, `audio`, `file`, `refusal`, `toolCall` and `toolResult`.
 """
 
 from typing import Any, Final
@@ -106,6 +106,10 @@ def _model_calls(api: str, case: str) -> list[Reading]:
         failing = said.LIMITED_MODEL if case == "error-limited" else said.BROKEN_MODEL
         type_ = "RateLimitError" if case == "error-limited" else "InternalServerError"
         return [{**common, "model": failing, "errorType": type_, "messages": asked, "outputMessages": []}]
+    if case == "documents":
+        asked.insert(1, ["system", {"file": "Weft"}, said.DOCUMENTS[0], {"file": None}, said.DOCUMENTS[1]])
+    if case == "titan":
+        common["model"], asked = said.TITAN_MODEL, asked[1:]
     answered = {**common, "errorType": None, "usage": _USAGE}
     text_reasons: list[str] | None
     tool_reasons: list[str] | None
@@ -138,6 +142,8 @@ def _question(api: str, case: str) -> list[Any]:
     if "image" in case:
         picture = {"image": said.REMOTE_URL if case == "image-url" else said.PIXEL_URL}
         return [picture, text] if api in {"anthropic", "gemini"} else [text, picture]
+    if case == "guardrail":
+        return [said.DOCUMENTS[0], text]
     if case == "audio":
         return [text, {"audio": "audio/wav"}]
     return [text]
@@ -146,7 +152,7 @@ def _question(api: str, case: str) -> list[Any]:
 def _answers(api: str, case: str) -> list[list[Any]]:
     """Return the parts of each choice."""
     text = _question(api, case)
-    answer = said.ANSWERS[next(part for part in text if isinstance(part, str))]
+    answer = said.ANSWERS[next(part for part in text if isinstance(part, str) and part in said.ANSWERS)]
     if answer.refusal:
         return [[{"refusal": answer.refusal}]]
     if case == "choices":
@@ -175,7 +181,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
         "openai": _of_openai("ChatCompletion", "CreateEmbeddings", "Response"),
         "anthropic": {"": "messages.create"},
         "gemini": {"": "GenerateContent", "stream": "GenerateContentStream"},
-        "bedrock": {"": "bedrock.converse"},
+        "bedrock": {"": "bedrock.converse", "titan": "bedrock.invoke_model"},
         "mistral": {"": "MistralClient.chat"},
         "litellm": {"": "completion"},
         "langchain": {"": "ChatOpenAI"},
@@ -224,7 +230,7 @@ _SPANS: Final[dict[str, dict[str, dict[str, str]]]] = {
             "": "google.genai.models.Models.generate_content",
             "stream": "google.genai.models.Models.generate_content_stream",
         },
-        "bedrock": {"": "BedrockRuntime.converse"},
+        "bedrock": {"": "BedrockRuntime.converse", "titan": "BedrockRuntime.invoke"},
         "cohere": {"": "cohere.ClientV2.chat"},
         "mistral": {"": "mistralai.chat.complete"},
         "litellm": {"": "litellm.completion"},
@@ -302,6 +308,7 @@ _PARTICULARS: Final[dict[tuple[object, ...], Reading]] = {
     ("openinference", "agents", "agent-chat"): {**_REQUESTED, **_NO_REASON},
     ("openinference", "agents", "agent"): {"finishReasons": ["stop"]},  # even for a tool call
     ("openinference", "langchain", "image-data"): {"messages": [["user", *_question("openai", "image-data")]]},
+    ("openinference", "bedrock", "titan"): {"messages": []},  # it has the question among the parameters alone
     ("openinference", "langchain", "stream"): _REQUESTED,
     ("openinference", "litellm"): {"model": f"openai/{said.OPENAI_MODEL}"},
     ("openinference", "llamaindex"): _REQUESTED,

@@ -1,7 +1,7 @@
 """A stand-in for seven model providers, whose answers `programs/conversation.py` lists.
 
 It serves OpenAI's chat, responses and embeddings, Anthropic's messages, Gemini's generateContent, Bedrock's Converse,
-Cohere's chat and Mistral's chat; all but Bedrock stream too. The recorder runs it.
+Amazon Titan, Cohere's chat and Mistral's chat; all but Bedrock stream too. The recorder runs it.
 """
 
 import json
@@ -35,6 +35,7 @@ def stand_in() -> Iterator[str]:
         Route("/v1/messages", _messages, methods=["POST"]),
         Route("/{version}/models/{model}:{method}", _gemini, methods=["POST"]),
         Route("/model/{model}/converse", _converse, methods=["POST"]),
+        Route("/model/{model}/invoke", _titan, methods=["POST"]),
         Route("/v2/chat", _cohere, methods=["POST"]),
         Route("/{rest:path}", _other, methods=["GET", "POST"]),
     ]
@@ -356,6 +357,17 @@ async def _converse(request: Request) -> Response:
     )
 
 
+async def _titan(request: Request) -> Response:
+    body = await request.json()
+    answer = said.answer_to(body["inputText"], has_tool_result=False)
+    counts = {"Input": said.INPUT_TOKENS, "Output": said.OUTPUT_TOKENS}
+    result = {"tokenCount": said.OUTPUT_TOKENS, "outputText": answer.text, "completionReason": "FINISH"}
+    return JSONResponse(
+        {"inputTextTokenCount": said.INPUT_TOKENS, "results": [result]},
+        headers={f"X-Amzn-Bedrock-{name}-Token-Count": str(count) for name, count in counts.items()},
+    )
+
+
 # Cohere
 
 
@@ -371,6 +383,9 @@ async def _cohere(request: Request) -> Response:
         message["tool_plan"] = "I will look up the temperature."
     else:
         message["content"] = [{"type": "text", "text": answer.text or answer.refusal}]
+    if body.get("documents"):
+        source = {"type": "document", **body["documents"][0]}
+        message["citations"] = [{"start": 0, "end": len(answer.text), "text": answer.text, "sources": [source]}]
     reason = "TOOL_CALL" if answer.calls_tool else "COMPLETE"
     tokens = {"input_tokens": said.INPUT_TOKENS, "output_tokens": said.OUTPUT_TOKENS}
     usage = {"billed_units": tokens, "tokens": tokens}

@@ -33,6 +33,7 @@ _QUERY: Final = """
         ... on RefusalPart { text }
         ... on ImagePart { mediaType url ref data }
         ... on AudioPart { mediaType }
+        ... on FilePart { name }
         ... on ToolCallPart { id name arguments }
         ... on ToolResultPart { id result }
       }
@@ -155,6 +156,8 @@ def _part(part: dict[str, Any]) -> Any:
         case "ImagePart":
             inline = part["data"] and f"data:{part['mediaType']};base64,{part['data']}"
             return {"image": part["url"] or inline or (part["ref"] and "stored file")}
+        case "FilePart":
+            return {"file": part["name"]}
         case "AudioPart":
             return {"audio": part["mediaType"]}
         case "ToolCallPart":

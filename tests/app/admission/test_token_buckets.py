@@ -97,11 +97,12 @@ def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, e
     assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "logs", "weave"} else "RATE_LIMITED")
 
 
-def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server) -> None:
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
+def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server, path: str) -> None:
     for _ in range(3):
         slow.client.get("/graphql")
 
-    answer = slow.client.post("/v1/traces", content=b"", headers={"content-type": "application/x-protobuf"})
+    answer = slow.client.post(path, content=b"", headers={"content-type": "application/x-protobuf"})
 
     assert (answer.status_code, Status.FromString(answer.content).code) == (429, 8)
 

@@ -28,7 +28,7 @@ from graphql_schema.context import Stores
 from stores import times
 from stores.database import Database
 from stores.keys import KeysStore
-from stores.otel import TRACES
+from stores.otel import LOGS, TRACES, Signal
 from stores.security.access import Grant, Role
 from stores.timings import DEFAULT_TIMINGS
 from tests.app.auth.conftest import CALL, OURS, THEIRS, Keyed
@@ -36,7 +36,7 @@ from tests.app.event_stream import Event, events_of, first_of, streaming
 from tests.free_ports import free_port
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, start
-from tests.stores.otel.messages import body, span
+from tests.stores.otel.messages import PATHS, body, body_of, span
 from tests.waiting import TIMEOUT
 
 READ = '{ call(projectId: "%s", id: "%s") { id } }'
@@ -459,22 +459,24 @@ async def test_one_key_cannot_use_all_export_slots(keyed: Keyed) -> None:
     assert "LOOMQL_MAX_EXPORTS" in refused.json()["errors"][0]["message"]
 
 
-async def test_spans_over_http_need_the_writer_role(keyed: Keyed) -> None:
-    mixed = body(span(1), resource={"wandb.entity": "rival", "wandb.project": "chat"})
-    ours = body(span(2), resource={"wandb.entity": "acme", "wandb.project": "chat"})
+@pytest.mark.parametrize("signal", [TRACES, LOGS], ids=["spans", "logs"])
+async def test_export_over_http_needs_the_writer_role(signal: Signal, keyed: Keyed) -> None:
+    path = PATHS[signal]
+    mixed = body_of(signal, resource={"wandb.entity": "rival", "wandb.project": "chat"})
+    ours = body_of(signal, resource={"wandb.entity": "acme", "wandb.project": "chat"})
     kind = {"content-type": "application/x-protobuf"}
     async with keyed.client("writer") as writer, keyed.client("reader") as reader, keyed.client("none") as nobody:
         named = kind | {"project_id": THEIRS}
         statuses = [
-            (await writer.post("/v1/traces", content=ours, headers=kind)).status_code,
-            (await writer.post("/v1/traces", content=mixed, headers=kind)).status_code,
-            (await writer.post("/v1/traces", content=mixed, headers=kind | {"project_id": OURS})).status_code,
-            (await writer.post("/v1/traces", content=body(span(3)), headers=named)).status_code,
-            (await reader.post("/v1/traces", content=ours, headers=kind)).status_code,
-            (await nobody.post("/v1/traces", content=ours, headers=kind)).status_code,
+            (await writer.post(path, content=ours, headers=kind)).status_code,
+            (await writer.post(path, content=mixed, headers=kind)).status_code,
+            (await writer.post(path, content=mixed, headers=kind | {"project_id": OURS})).status_code,
+            (await writer.post(path, content=body_of(signal), headers=named)).status_code,
+            (await reader.post(path, content=ours, headers=kind)).status_code,
+            (await nobody.post(path, content=ours, headers=kind)).status_code,
         ]
         # Protobuf messages can be concatenated.
-        partly = await writer.post("/v1/traces", content=ours + mixed, headers=kind)
+        partly = await writer.post(path, content=ours + mixed, headers=kind)
 
     assert statuses == [200, 403, 403, 403, 403, 401]
     assert partly.status_code == 200
@@ -494,7 +496,9 @@ async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
     assert (refused.status_code, list(refused.json())) == (401, ["reason"])
 
 
-async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Database, database_name: str) -> None:
+async def test_spans_and_logs_over_grpc_share_a_rate_limit(
+    mongodb_uri: str, database: Database, database_name: str
+) -> None:
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text for _ in range(2)]
     port = free_port()
     # This rate adds one token in a quarter of an hour, so the bucket gets none while the test runs.
@@ -503,31 +507,34 @@ async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Data
     codes = []
     with live_server(create_app(settings), lifespan="on"):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export: Any = channel.unary_unary(f"/{TRACES.service}/Export")
-            for number, key in enumerate([keys[0]] * 3 + [keys[1]]):
-                sent = (("project_id", OURS), ("authorization", f"Bearer {key}"))
-                call = export(body(span(number + 1)), metadata=sent)
-                codes.append(await call.code())
-                if codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    status = Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+            for key in keys:
+                for signal in (TRACES, LOGS, TRACES, LOGS):
+                    export: Any = channel.unary_unary(f"/{signal.service}/Export")
+                    call = export(body_of(signal), metadata=(("project_id", OURS), ("authorization", f"Bearer {key}")))
+                    codes.append(await call.code())
+                    if codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        status = Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
 
     full = grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, full, grpc.StatusCode.OK]
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, full, full] * 2
     [retry] = [RetryInfo.FromString(detail.value) for detail in status.details]
     assert retry.retry_delay.seconds > 900
-    assert await database.calls.count_documents({}) == 3
+    assert await database.calls.count_documents({}) == 2
 
 
-async def test_spans_over_grpc_need_the_writer_role(mongodb_uri: str, database: Database, database_name: str) -> None:
+@pytest.mark.parametrize("signal", [TRACES, LOGS], ids=["spans", "logs"])
+async def test_export_over_grpc_needs_the_writer_role(
+    signal: Signal, mongodb_uri: str, database: Database, database_name: str
+) -> None:
     text = (await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text
     port = free_port()
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port)
     codes = []
     with live_server(create_app(settings), lifespan="on"):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export: Any = channel.unary_unary(f"/{TRACES.service}/Export")
+            export: Any = channel.unary_unary(f"/{signal.service}/Export")
             for project_id, authorization in ((OURS, f"Bearer {text}"), (THEIRS, f"Bearer {text}"), (OURS, "Bearer x")):
-                call = export(body(span()), metadata=(("project_id", project_id), ("authorization", authorization)))
+                call = export(body_of(signal), metadata=(("project_id", project_id), ("authorization", authorization)))
                 codes.append(await call.code())
 
     assert codes == [grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED]

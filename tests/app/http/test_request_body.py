@@ -37,6 +37,7 @@ ENDPOINTS = {
     "JSON": ("POST /graphql", [JSON], b'{"query": "{ __typename }", "variables": {"a": "'),
     "a form": ("POST /graphql", [FORM, PREFLIGHT], OPERATIONS),
     "traces": ("POST /v1/traces", [PROTOBUF], b"\x0a"),
+    "logs": ("POST /v1/logs", [PROTOBUF], b"\x0a"),
     "compressed traces": ("POST /v1/traces", [PROTOBUF, "Content-Encoding: gzip"], gzip.compress(b"")[:10]),
     "a call of the SDK": ("POST /weave/call/start", [JSON], b'{"start": {'),
     "a file of the SDK": ("POST /weave/files/create", [FORM], FILE),
@@ -178,7 +179,7 @@ async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch:
     stored = await file[0].read()
     file[1].close()
 
-    assert len(refused) == 3
+    assert len(refused) == 4
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"the body took more than 1 seconds; send it again over a faster connection" in answer
@@ -262,7 +263,8 @@ async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str,
     beginning = compressor.compress(b"\x0a\xff\xff\xff\x7f" + bytes(1_800_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
     batch = gzip.compress(body(span(1, {"input.value": "x" * 100_000})))
 
-    slow = await asyncio.gather(*(begin(keyed_host, "POST /v1/traces", headers, beginning) for _ in range(22)))
+    paths = ["/v1/traces", "/v1/logs"] * 11  # spans and log records share the memory of a caller
+    slow = await asyncio.gather(*(begin(keyed_host, f"POST {path}", headers, beginning) for path in paths))
     async with httpx.AsyncClient(base_url=f"http://{keyed_host}", timeout=60) as client:
         client.headers = httpx.Headers(bearer(keys["watcher"]))
 
@@ -286,6 +288,8 @@ async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str,
     [
         ("POST /v1/traces", [PROTOBUF]),
         ("POST /otel/v1/traces", [PROTOBUF, "project_id: acme/slow"]),
+        ("POST /v1/logs", [PROTOBUF]),
+        ("POST /otel/v1/logs", [PROTOBUF, "project_id: acme/slow"]),
         ("PUT /files/acme/slow", []),
         ("POST /weave/call/upsert_batch", [JSON]),
         ("POST /weave/files/create", [FORM]),
@@ -309,9 +313,12 @@ async def test_reader_is_refused_before_the_body_of_a_write_is_read(
     assert b"need the role writer" in reason
 
 
-async def test_writer_of_another_project_is_refused_by_the_header(keyed_host: str, keys: dict[str, str]) -> None:
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
+async def test_writer_of_another_project_is_refused_by_the_header(
+    keyed_host: str, keys: dict[str, str], path: str
+) -> None:
     headers = [PROTOBUF, "project_id: acme/slow", f"Authorization: Bearer {keys['other']}", "Expect: 100-continue"]
-    reader, writer = await begin(keyed_host, "POST /v1/traces", headers, b"")
+    reader, writer = await begin(keyed_host, f"POST {path}", headers, b"")
 
     async with asyncio.timeout(30):
         head = await reader.readuntil(b"\r\n\r\n")

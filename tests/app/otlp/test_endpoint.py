@@ -24,10 +24,11 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
+from stores.otel import LOGS, TRACES, Signal
 from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
-from tests.stores.otel.messages import body, otlp_json, request, span, span_id
+from tests.stores.otel.messages import PATHS, body, body_of, otlp_json, request, span, span_id
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
@@ -292,10 +293,11 @@ async def narrow(mongodb_uri: str, database_name: str, timings: Timings) -> Asyn
             yield client
 
 
+@pytest.mark.parametrize("signal", [TRACES, LOGS], ids=["spans", "logs"])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.timings(budget_wait_seconds=0.05)
-async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient, encoding: str) -> None:
-    sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
+async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient, encoding: str, signal: Signal) -> None:
+    path, sent = PATHS[signal], body_of(signal, "x" * (80_000 + FREE_BYTES))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent
     goes_on = asyncio.Event()
@@ -305,11 +307,11 @@ async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient,
         await goes_on.wait()
         yield sent[-1:]
 
-    slow = asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF))
+    slow = asyncio.create_task(narrow.post(path, content=slowly(), headers=PROTOBUF))
     await asyncio.sleep(0.3)  # the server receives the first spans
-    refused = await narrow.post("/v1/traces", content=content, headers=headers)
+    refused = await narrow.post(path, content=content, headers=headers)
     goes_on.set()
-    answers = [await slow, await narrow.post("/v1/traces", content=content, headers=headers)]
+    answers = [await slow, await narrow.post(path, content=content, headers=headers)]
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     status = Status.FromString(refused.content)

@@ -20,12 +20,12 @@ from app.otlp.grpc_server import GrpcAddress, GrpcError, OtlpGrpc, check_grpc
 from app.runtime import Shutdown
 from stores.calls import CallsStore
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
-from stores.otel import TRACES, OtelStore
+from stores.otel import LOGS, TRACES, OtelStore, Signal
 from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
-from tests.stores.otel.messages import body, span, span_id
+from tests.stores.otel.messages import body, body_of, span, span_id
 from tests.waiting import until, until_found
 
 Export = Callable[..., Any]
@@ -36,10 +36,12 @@ async def anybody(_authorization: str | None) -> Caller:
     return ANONYMOUS_WRITER
 
 
-async def channel_to(endpoint: str, compression: grpc.Compression | None = None) -> AsyncIterator[Export]:
+async def channel_to(
+    endpoint: str, compression: grpc.Compression | None = None, signal: Signal = TRACES
+) -> AsyncIterator[Export]:
     async with grpc.aio.insecure_channel(endpoint.removeprefix("http://"), compression=compression) as channel:
         yield channel.unary_unary(
-            f"/{TRACES.service}/Export", response_deserializer=ExportTraceServiceResponse.FromString
+            f"/{signal.service}/Export", response_deserializer=ExportTraceServiceResponse.FromString
         )
 
 
@@ -85,16 +87,17 @@ async def test_invalid_message_is_refused(
     assert reason in (caught.value.details() or "")
 
 
-async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> None:
+@pytest.mark.parametrize("signal", [TRACES, LOGS], ids=["spans", "logs"])
+async def test_request_to_a_full_server_gets_retry_after(signal: Signal, calls: CallsStore) -> None:
     address, request_budget = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
     with request_budget.reservation() as reservation:
         async with OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
-            async for export in channel_to(str(address)):
+            async for export in channel_to(str(address), signal=signal):
                 reservation.reserve_now(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await export(body(span(1, {"input.value": "x" * 16_000})))
+                    await export(body_of(signal, "x" * 16_000))
                 reservation.release()
-                await export(body(span(1)))
+                await export(body_of(signal))
 
     status, retry = status_of(caught.value), RetryInfo()
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

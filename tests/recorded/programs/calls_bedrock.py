@@ -1,5 +1,6 @@
-"""Calls of `boto3` to Bedrock's Converse API."""
+"""Calls of `boto3` to Bedrock's Converse API, and to Amazon Titan by its other API."""
 
+import json
 import os
 
 import boto3
@@ -39,6 +40,15 @@ def tools():
     ask([question, called, user({"toolResult": result})], **options)
 
 
+def titan():
+    body = {"inputText": said.QUESTION, "textGenerationConfig": {"maxTokenCount": 50, "temperature": 0}}
+    client.invoke_model(modelId=said.TITAN_MODEL, body=json.dumps(body), contentType="application/json")["body"].read()
+
+
+def guarded(text, *qualifiers):
+    return {"guardContent": {"text": {"text": text, "qualifiers": list(qualifiers)}}}
+
+
 CASES = {
     "chat": lambda: ask([user({"text": said.QUESTION})]),
     "tools": tools,
@@ -46,4 +56,9 @@ CASES = {
         [user({"text": said.PICTURE_QUESTION}, {"image": {"format": "png", "source": {"bytes": said.PIXEL}}})]
     ),
     "reasoning": lambda: ask([user({"text": said.REASONING_QUESTION})]),
+    "guardrail": lambda: ask(
+        [user(guarded(said.DOCUMENTS[0], "grounding_source"), guarded(said.QUESTION, "query"))],
+        guardrailConfig={"guardrailIdentifier": "loom", "guardrailVersion": "1"},
+    ),
+    "titan": titan,
 }

@@ -23,4 +23,13 @@ def tools():
     ask(question, {"role": "assistant", "tool_calls": calls, "tool_plan": called.tool_plan}, result, **options)
 
 
-CASES = {"chat": lambda: ask({"role": "user", "content": said.QUESTION}), "tools": tools}
+def documents():
+    titled = {"id": "weft", "data": {"title": "Weft", "text": said.DOCUMENTS[0]}}
+    ask({"role": "user", "content": said.QUESTION}, documents=[titled, said.DOCUMENTS[1]])
+
+
+CASES = {
+    "chat": lambda: ask({"role": "user", "content": said.QUESTION}),
+    "tools": tools,
+    "documents": documents,
+}

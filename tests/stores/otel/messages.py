@@ -11,11 +11,14 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from stores.otel import LOGS, TRACES, Signal
+
 NOON = 1_769_860_800_000_000_000
 """2026-01-31T12:00:00Z in nanoseconds since the epoch."""
 
 SECOND = 1_000_000_000
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+PATHS = {TRACES: "/v1/traces", LOGS: "/v1/logs"}
 
 
 def span_id(number: int) -> str:
@@ -116,6 +119,14 @@ def logs_request(*records: LogRecord, resource: Mapping[str, object] | None = No
 def logs_body(*records: LogRecord, resource: Mapping[str, object] | None = None) -> bytes:
     """Return the protobuf bytes of such a request."""
     return logs_request(*records, resource=resource).SerializeToString()
+
+
+def body_of(signal: Signal, text: str = "hi", resource: Mapping[str, object] | None = None) -> bytes:
+    """Return a request with one span, or one event of an agent, that becomes a call with the text as its input."""
+    if signal is TRACES:
+        return body(span(1, {"input.value": text}), resource=resource)
+    prompt = {"session.id": "s", "prompt.id": "p", "prompt": text}
+    return logs_body(log("claude_code.user_prompt", prompt), resource=resource)
 
 
 def otlp_json(message: ExportTraceServiceRequest | ExportLogsServiceRequest) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import random
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEnd, CallsStore
-from stores.otel import LOGS, OtelStore, Projects
+from stores.otel import LOGS, OtelStore, Projects, agents
+from stores.otel.mapping import call_of
 from stores.senders.messages import output_messages
+from tests.commands import Commands
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, body, log, logs_body, span, span_id
 
@@ -205,15 +208,51 @@ async def test_spans_of_an_agent_are_no_prompts_of_its_events(otel: OtelStore, s
     assert calls[span_id(2)]["parent_id"] == span_id(1)
 
 
-async def test_many_later_prompts_do_not_hide_the_next_one(otel: OtelStore, stored: Stored) -> None:
-    later = [codex("s", "user_prompt", 10 + at, prompt=str(at)) for at in range(1_010)]
-    await send(otel, *reversed(later))
-    await send(otel, codex("s", "tool_result", 5, tool_name="ls", call_id="1"))
-    await send(otel, codex("s", "user_prompt", 0, prompt="first"))
+async def test_tool_belongs_to_the_last_of_many_prompts_before_it(otel: OtelStore, stored: Stored) -> None:
+    prompts = {at: codex("s", "user_prompt", at, prompt=f"at {at}") for at in range(0, 40, 4)}
+    first, missing = prompts.pop(0), prompts.pop(20)
+    await send(otel, *reversed(prompts.values()))
+    for at in (1, 13, 17, 22, 38):
+        await send(otel, codex("s", "tool_result", at, tool_name=f"{at}", call_id=f"{at}"))
+    await send(otel, missing)
+    await send(otel, first)
 
     calls = await stored()
-    [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool ls"]
-    assert calls[tool["parent_id"]]["inputs"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "first"
+    parents = {
+        call["op_name"].removeprefix("execute_tool "): calls[call["parent_id"]]["inputs"]["gen_ai.input.messages"][0]
+        for call in calls.values()
+        if "parent_id" in call
+    }
+    found = {tool: message["parts"][0]["content"] for tool, message in parents.items()}
+    assert found == {"1": "at 0", "13": "at 12", "17": "at 16", "22": "at 20", "38": "at 36"}
+
+
+@pytest.mark.parametrize("number", [1, 12])
+async def test_one_command_reads_the_prompts_of_a_session(number: int, otel: OtelStore, commands: Commands) -> None:
+    await send(otel, *(codex("s", "user_prompt", at, prompt="hi") for at in range(0, 100, 10)))
+    commands.sent.clear()
+    await send(otel, *(codex("s", "tool_result", at, tool_name="ls", call_id=f"{at}") for at in range(number)))
+
+    assert commands.names.count("aggregate") == 2  # one before the write and one after it
+
+
+async def test_calls_of_large_events_are_built_in_a_thread(
+    otel: OtelStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[bool] = []
+
+    def watched(*arguments: Any) -> Any:
+        here.append(threading.current_thread() is threading.main_thread())
+        return call_of(*arguments)
+
+    monkeypatch.setattr(agents, "call_of", watched)
+    await send(otel, codex("s", "tool_result", 1, tool_name="ls", call_id="1", output="x" * 20_000))
+    assert set(here) == {False}
+    here.clear()
+    await send(otel, codex("s", "tool_result", 2, tool_name="ls", call_id="2"))
+
+    assert set(here) == {True}
+    assert [call["op_name"] for call in (await stored()).values() if "parent_id" in call] == ["execute_tool ls"] * 2
 
 
 async def test_failure_that_came_before_its_prompt_is_kept(otel: OtelStore, stored: Stored) -> None:

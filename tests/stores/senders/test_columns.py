@@ -184,3 +184,43 @@ async def test_odd_characters_reject_no_call(calls: CallsStore) -> None:
     tags = '["\\ud83d"]'  # JSON of half a character
     await calls.write([start(1, attributes=attributes | {"tags": tags}), end(1, exception='{"type": "\\ud83dError"}')])
     assert await calls.count(PROJECT) == 1
+
+
+def test_id_of_a_project_in_langsmith_is_no_thread() -> None:
+    found = of({"langsmith.trace.session_id": "4f3a", "langsmith.span.kind": "llm"})
+
+    assert "thread_id" not in found
+    assert of({"langsmith.trace.session_id": "4f3a", "langsmith.metadata.thread_id": "t"})["thread_id"] == "t"
+
+
+def test_provider_that_langsmith_states_precedes_the_one_that_it_guesses() -> None:
+    guessed = {"gen_ai.system": "openai", "langsmith.metadata.ls_provider": "azure"}
+
+    assert of(guessed)["provider"] == "azure.ai.openai"
+    assert of({**guessed, "gen_ai.provider.name": "groq"})["provider"] == "groq"
+    assert of({**guessed, "langsmith.metadata.ls_provider": ["a"]})["provider"] == "openai"
+
+
+def test_revision_in_langsmith_is_the_release() -> None:
+    assert of({"langsmith.metadata.revision_id": "v3"})["release"] == "v3"
+
+
+@pytest.mark.parametrize(("operation", "kind"), [("responses", "llm"), ("evaluate", "evaluator"), ("handoff", "other")])
+def test_operations_of_sentry_have_kinds(operation: str, kind: str) -> None:
+    assert of({"gen_ai.operation.name": operation})["kind"] == kind
+
+
+def test_first_token_of_vllm_is_in_seconds() -> None:
+    assert of({"gen_ai.latency.time_to_first_token": 2})["time_to_first_token_ms"] == 2_000
+
+
+@pytest.mark.parametrize(
+    ("completion", "reasons"),
+    [("FINISH", ["stop"]), ("STOP_CRITERIA_MET", ["stop"]), ("CONTENT_FILTERED", ["content_filter"]), (5, None)],
+)
+def test_completion_reason_of_amazon_titan_is_a_finish_reason(completion: object, reasons: list[str] | None) -> None:
+    output = {"results": [{"outputText": "a", "completionReason": completion}]}
+
+    for each in (output, {"body": output}):
+        assert columns_of_end(each, {}, None, {}).get("finish_reasons") == reasons
+    assert columns_of_end({"results": completion}, {}, None, {}) == {}

@@ -438,6 +438,54 @@ RESPONSES: dict[str, tuple[object, str | None]] = {
         {"object": "text_completion", "choices": [{"text": "Yes, it is.", "index": 0, "finish_reason": "length"}]},
         "length",
     ),
+    "Amazon Titan": (
+        {
+            "inputTextTokenCount": 5,
+            "results": [{"tokenCount": 4, "outputText": "Yes, it is.", "completionReason": "FINISH"}],
+        },
+        "FINISH",
+    ),
+    "last chunk of Amazon Titan": (
+        {
+            "outputText": "Yes, it is.",
+            "index": 0,
+            "totalOutputTextTokenCount": 4,
+            "completionReason": "LENGTH",
+            "inputTextTokenCount": 5,
+            "amazon-bedrock-invocationMetrics": {"inputTokenCount": 5},
+        },
+        "LENGTH",
+    ),
+    "Bedrock's invoke_model": (
+        {
+            "ResponseMetadata": {"RequestId": "r", "HTTPHeaders": {"content-type": "application/json"}},
+            "contentType": "application/json",
+            "body": {"results": [{"outputText": "Yes, it is.", "completionReason": "FINISH"}]},
+        },
+        "FINISH",
+    ),
+    "Cohere's first API with citations": (
+        {
+            "text": "Yes, it is.",
+            "generation_id": "g",
+            "finish_reason": "COMPLETE",
+            "citations": [{"start": 0, "end": 3, "text": "Yes", "document_ids": ["doc_0"]}],
+            "documents": [{"id": "doc_0", "snippet": "Rain all day."}],
+        },
+        "COMPLETE",
+    ),
+    "Cohere's second API with citations": (
+        {
+            "id": "c",
+            "finish_reason": "COMPLETE",
+            "message": {
+                "role": "assistant",
+                "content": [{"type": "text", "text": "Yes, it is."}],
+                "citations": [{"start": 0, "end": 3, "text": "Yes", "sources": [{"type": "document", "id": "d"}]}],
+            },
+        },
+        "COMPLETE",
+    ),
     "text": ("Yes, it is.", None),
     "a result": ({"result": "Yes, it is."}, None),
     "an answer": ({"answer": "Yes, it is.", "score": 0.4}, None),
@@ -557,6 +605,25 @@ def test_chunks_of_a_stream_are_one_message(name: str) -> None:
     assert messages[0]["finish_reason"] == "tool_calls"
 
 
+def _titan(text: str, reason: str | None = None) -> dict[str, Any]:
+    count = {"inputTextTokenCount": None if reason else 5, "totalOutputTextTokenCount": 4 if reason else None}
+    return {"outputText": text, "index": 0, "completionReason": reason, **count}
+
+
+def test_chunks_of_amazon_titan_are_one_message() -> None:
+    messages = output_messages({}, [_titan("Yes, "), _titan("it "), _titan("is.", "FINISH")])
+
+    assert shown(messages) == ANSWERED
+    assert messages[0]["finish_reason"] == "FINISH"
+    assert output_messages({}, [_titan("Yes, it is.")])[0]["finish_reason"] is None
+
+
+def test_citation_in_a_stream_of_bedrock_leaves_its_text() -> None:
+    deltas = [{"text": "Yes, "}, {"citation": {"title": "a", "source": "b"}}, {"text": "it is."}]
+
+    assert answered([{"contentBlockDelta": {"delta": delta, "contentBlockIndex": 0}} for delta in deltas]) == ANSWERED
+
+
 def test_reasoning_between_the_texts_of_a_stream_is_joined() -> None:
     def thought(text: str) -> dict[str, Any]:
         return _chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]})
@@ -579,6 +646,7 @@ VALUES: list[Any] = ["a", "", ["a"], [{"x": "a"}], [{"index": 0, "x": "a"}], {"x
         lambda delta: _event("content_block_delta", index=0, delta=delta),
         lambda delta: {"contentBlockDelta": {"delta": delta, "contentBlockIndex": 0}},
         lambda message: {"message": message, "done": False},
+        lambda chunk: {"outputText": chunk.get("text", chunk), "inputTextTokenCount": 1, "completionReason": chunk},
     ],
 )
 def test_value_of_a_stream_may_change_its_type(event: Callable[[dict[str, Any]], dict[str, Any]], name: str) -> None:
@@ -586,6 +654,22 @@ def test_value_of_a_stream_may_change_its_type(event: Callable[[dict[str, Any]],
     for values in itertools.product(VALUES, VALUES, ["a", [{"x": "a"}]]):
         chunks = [*(event({name: value}) for value in values), *marks]
         assert isinstance(output_messages(None, chunks), list), values
+
+
+def test_richer_attribute_without_instructions_gets_those_of_the_other() -> None:
+    guarded = [{"guardContent": {"text": {"text": text}}} for text in ("Rain.", "hi")]
+    flat = {
+        "llm.input_messages.0.message.role": "system",
+        "llm.input_messages.0.message.content": "Be brief.",
+        "llm.input_messages.1.message.role": "user",
+        "input.value": json.dumps([{"role": "user", "content": guarded}]),
+    }
+    payloads = of({"openinference.span.kind": "LLM", **flat})
+
+    assert asked(payloads["inputs"], payloads["attributes"]) == [
+        ("system", ["text: Be brief."]),
+        ("user", ["text: Rain.", "text: hi"]),
+    ]
 
 
 def test_second_message_in_a_list_of_events_replaces_the_first() -> None:
@@ -675,6 +759,10 @@ MEDIA: dict[str, tuple[object, str]] = {
         {"message_content": {"type": "image", "image": {"image": {"url": "https://a.b/c.png"}}}},
         'image {"url": "https://a.b/c.png"}',
     ),
+    "image for a guardrail of Bedrock": (
+        {"guardContent": {"image": {"format": "png", "source": {"bytes": "AAAA"}}}},
+        'image {"media_type": "image/png", "data": "AAAA"}',
+    ),
     "image without content": ({"type": "image", "alt": "cat"}, 'text: {"type":"image","alt":"cat"}'),
 }
 
@@ -745,6 +833,30 @@ CONTENTS: dict[str, tuple[object, list[str]]] = {
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Hi."}},
         ['file {"media_type": "text/plain"}', "text: Hi."],
     ),
+    "text for a guardrail of Bedrock": (
+        {"guardContent": {"text": {"text": "Hi.", "qualifiers": ["grounding_source", "query"]}}},
+        ["text: Hi."],
+    ),
+    "text for a guardrail in LangChain": ({"type": "guard_content", "text": "Hi."}, ["text: Hi."]),
+    "guarded text that LangChain returns": (
+        {"type": "guard_content", "guard_content": {"type": "text", "text": "Hi."}},
+        ["text: Hi."],
+    ),
+    "text for a guardrail in LiteLLM": ({"type": "guarded_text", "text": "Hi."}, ["text: Hi."]),
+    "guardrail content of a wrong type": (
+        {"guardContent": {"text": {"text": 5}}},
+        ['text: {"guardContent":{"text":{"text":5}}}'],
+    ),
+    "guardrail content that is a text": ({"guardContent": "Hi."}, ['text: {"guardContent":"Hi."}']),
+    "guardrail content with two members": (
+        {"guardContent": {"text": {"text": "Hi."}, "image": {"format": "png"}}},
+        ['text: {"guardContent":{"text":{"text":"Hi."},"image":{"format":"png"}}}'],
+    ),
+    "Bedrock's text with citations": (
+        {"citationsContent": {"content": [{"text": "A"}, {"text": "B"}], "citations": [{"title": "c"}]}},
+        ["text: A", "text: B"],
+    ),
+    "citations of a wrong type": ({"citationsContent": {"content": 5}}, ['text: {"citationsContent":{"content":5}}']),
     "cache point": ({"cachePoint": {"type": "default"}}, []),
     "unknown type": ({"type": "hologram", "beam": 1}, ['text: {"type":"hologram","beam":1}']),
     "number": (5, ["text: 5"]),
@@ -792,11 +904,104 @@ def test_history_and_results_of_cohere_first_api_are_messages() -> None:
     ]
 
 
+DOCUMENTS: dict[str, tuple[object, list[str]]] = {
+    "text": ("Rain all day.", ["file {}", "text: Rain all day."]),
+    "first API": ({"title": "Today", "snippet": "Rain all day."}, ['file {"name": "Today"}', "text: Rain all day."]),
+    "URL": (
+        {"url": "https://a.b", "text": "Rain.", "author": "Ann"},
+        ['file {"url": "https://a.b"}', "text: Rain.", 'text: {"author":"Ann"}'],
+    ),
+    "unusual field": ({"id": "d", "rain": "yes"}, ['file {"name": "d"}', 'text: {"rain":"yes"}']),
+    "second API": ({"id": "d", "data": {"title": "Today", "text": "Rain."}}, ['file {"name": "Today"}', "text: Rain."]),
+    "id alone": ({"id": "d", "data": {"text": "Rain."}}, ['file {"name": "d"}', "text: Rain."]),
+    "text as data": ({"id": "d", "data": "Rain."}, ['file {"name": "d"}', "text: Rain."]),
+    "LangChain": (
+        {"page_content": "Rain.", "metadata": {"page": 1}},
+        ["file {}", "text: Rain.", 'text: {"metadata":{"page":1}}'],
+    ),
+    "object of the client": (
+        {"_type": "Document", "_class_name": "Document", "_bases": ["BaseModel"], "data": {"text": "Rain."}},
+        ["file {}", "text: Rain."],
+    ),
+    "fields of wrong types": (
+        {"id": 5, "title": ["a"], "text": None},
+        ["file {}", 'text: {"id":5,"title":["a"]}'],
+    ),
+    "data of a wrong type": ({"data": [1]}, ["file {}", 'text: {"data":[1]}']),
+    "data in data": (
+        {"data": {"data": {"text": "Rain."}}},
+        ["file {}", 'text: {"data":{"text":"Rain."}}'],
+    ),
+    "number": (5, ["text: 5"]),
+    "false": (False, ["text: false"]),
+    "list": (["Rain."], ['text: ["Rain."]']),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_of_a_request_follow_its_instructions(name: str) -> None:
+    document, parts = DOCUMENTS[name]
+    expected = [("system", ["text: Be brief."]), ("system", parts), ("user", ["text: hi"])]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+
+    assert asked({"model": "m", "messages": messages, "documents": [document]}) == expected
+    assert asked({"preamble": "Be brief.", "message": "hi", "documents": [document]}) == expected
+
+
+@pytest.mark.parametrize("documents", [None, [], "", {}, [None], [""], [{}], [{"data": {}}, {}]])
+def test_empty_documents_are_no_message(documents: object) -> None:
+    assert asked({"message": "hi", "documents": documents}) == [("user", ["text: hi"])]
+
+
+def test_documents_that_are_no_list_are_read_as_one() -> None:
+    assert asked({"message": "hi", "documents": "Rain."})[0] == ("system", ["file {}", "text: Rain."])
+    assert asked({"message": "hi", "documents": {"text": "Rain."}})[0] == ("system", ["file {}", "text: Rain."])
+    assert asked({"message": "hi", "documents": 7})[0] == ("system", ["text: 7"])
+
+
+def test_documents_of_an_output_are_no_instructions() -> None:
+    state = {"messages": [{"role": "assistant", "content": "Yes, it is."}], "documents": ["Rain."]}
+
+    assert answered(state) == ANSWERED
+
+
+def test_a_hundred_thousand_and_deep_documents_are_read() -> None:
+    documents: list[object] = [{"id": str(number), "data": {"text": "x"}} for number in range(100_000)]
+    deep: object = "x"
+    for _ in range(400):
+        deep = {"data": deep}
+    found = input_messages(None, {"message": "hi", "documents": [*documents, deep]})
+
+    assert [len(message["parts"]) for message in found] == [200_002, 1]
+    assert "x" in found[0]["parts"][-1]["text"]
+
+
+@pytest.mark.parametrize(
+    "results", [[5], ["a"], [[]], [{"outputText": 5}], [{"outputText": {"a": 1}}, None], {"outputText": "a"}, "a", 5]
+)
+def test_results_of_other_types_than_those_of_titan_are_json(results: object) -> None:
+    output = {"inputTextTokenCount": 5, "results": results}
+
+    assert answered(output) == [("assistant", ["text: " + json.dumps(output, separators=(",", ":"))])]
+
+
+def test_results_beside_one_of_titan_are_kept() -> None:
+    results = [{"outputText": "Yes, it is."}, 5, {"a": 1}, {"outputText": "", "completionReason": "LENGTH"}]
+
+    assert answered({"results": results}) == [
+        *ANSWERED,
+        ("assistant", ["text: 5"]),
+        ("assistant", ['text: {"a":1}']),
+        ("assistant", []),
+    ]
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         {"body": '{"messages": [{"role": "user", "content": "hi"}]}', "modelId": "m", "accept": "application/json"},
         {"body": '{"inputText": "hi", "textGenerationConfig": {"maxTokenCount": 5}}', "modelId": "m"},
+        {"body": {"inputText": "hi", "dimensions": 256, "embeddingTypes": ["float"]}, "modelId": "m"},
         {"self": {"_type": "Bot", "prompt": "long"}, "question": "hi"},
     ],
 )
@@ -894,6 +1099,7 @@ KEYS = st.sampled_from(
         *("role", "content", "type", "text", "parts", "message", "messages", "choices", "delta", "tool_calls", "id"),
         *("function", "name", "arguments", "input", "output", "candidates", "generations", "kwargs", "data", "image"),
         *("image_url", "source", "files", "_type", "weave_type", "reasoning", "summary", "object", "0", "1", "system"),
+        *("documents", "results", "outputText", "guardContent", "citationsContent", "inputTextTokenCount", "url"),
         *("inputs", "response", "prompt", "audio", "toolUse", "message_content", "finish_reason", "additional_kwargs"),
     ]
 )
