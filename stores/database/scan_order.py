@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from pymongo.errors import OperationFailure
 
@@ -35,7 +34,7 @@ MOST: Final = 0.7
 SHARES_SECONDS: Final = 600.0
 """Time for which a process uses an estimate of the shares of projects."""
 
-_INDEXES_SECONDS: Final = 5.0
+INDEXES_SECONDS: Final = 5.0
 """Time for which a process uses a list of indexes."""
 
 _SAMPLE: Final = 100
@@ -44,7 +43,10 @@ _SAMPLE: Final = 100
 _AS_STORED: Final = {"$natural": 1}
 _PREFIX: Final = ("project_id", "visible")
 _TIMES: Final = ("started_at", "created_at")
-_COMMON: Final = ("op_name", "usage_scope", "base_object_class", "feedback_type", "parent_id", "kind", "status")
+_COMMON: Final = (
+    *("op_name", "usage_scope", "base_object_class", "feedback_type"),
+    *("parent_id", "kind", "status", "is_latest"),
+)
 """Indexed fields whose values many documents share, the most selective one first; of parents it is the null."""
 
 _NARROWING: Final = (*_COMMON, *_TIMES)
@@ -120,12 +122,12 @@ class _Conditions:
         """Return True if few documents can match, or perhaps few: a field with many values has one, or a range."""
         return (
             "_id" in self.values
+            or "_id" in self.ranges
             or any(
                 path in indexed and (path not in _COMMON or (path == "parent_id" and None not in values))
                 for path, values in self.values.items()
             )
             or not indexed.isdisjoint(self.ranges.difference(_COMMON, _TIMES))
-            or any(all(each.is_selective(indexed) for each in union) for union in self.unions)
         )
 
 
@@ -189,7 +191,7 @@ class _Known:
         if time.monotonic() >= self.indexes_until:
             listed = [_BuiltIndex.listed(*each) for each in (await collection.index_information()).items()]
             self.indexes = [index for index in listed if "project_id" in index.prefix and index.keys]
-            self.indexes_until = time.monotonic() + _INDEXES_SECONDS
+            self.indexes_until = time.monotonic() + INDEXES_SECONDS
         return self.indexes
 
     async def share(self, collection: Collection, project_id: str) -> float:
@@ -203,12 +205,11 @@ class _Known:
         return self.shares.get(project_id, 0)
 
 
-_KNOWN: Final[WeakKeyDictionary[object, dict[str, _Known]]] = WeakKeyDictionary()
-"""What the process knows of collections, by Motor's database and by name."""
-
-
-def _known(collection: Collection) -> _Known:
-    return _KNOWN.setdefault(collection.database, {}).setdefault(collection.name, _Known())
+def _known(database: object) -> dict[str, _Known]:
+    """Return what the process knows of the collections of a database, kept with Motor's object for it."""
+    # Such objects are equal if they have one client and name, so a weak dictionary could find another one.
+    known: dict[str, _Known] = vars(database).setdefault("_scan_order", {})
+    return known
 
 
 @cache
@@ -249,8 +250,8 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
     number = next((number for number, stage in enumerate(stages) if _FIRST_STAGES.isdisjoint(stage)), len(stages))
     conditions = _Conditions.of(*(stage.get("$match", {}) for stage in stages[:number]))
     indexed = _indexed(name)
-    [project_id, *others] = conditions.values.get("project_id", [None])
-    if project_id is None or others or conditions.is_selective(indexed):
+    project_ids = conditions.values.get("project_id", ())
+    if len(project_ids) != 1 or conditions.is_selective(indexed):
         return {}
     rest = stages[number:]
     order: Keys = list(rest[0]["$sort"].items()) if rest and "$sort" in rest[0] else []
@@ -265,15 +266,15 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
             is_answered = read is not None and _covers(name, compared, frozenset(read | paths))
         if is_answered:
             return {}
-    known = _known(collection)
+    known = _known(collection.database).setdefault(name, _Known())
     indexes = await known.read_indexes(collection)
-    if not indexes or any(index.keys[0][0] in unserved and index.is_of(project_id) for index in indexes):
+    if not indexes or any(index.keys[0][0] in unserved and index.is_of(project_ids[0]) for index in indexes):
         return {}
     usable = [index for index in indexes if index.has_all(conditions.values)]
     hint: Hint | None = _choose(usable, conditions, order)
     if hint is None:
         by_time = next((index.name for index in usable if index.keys[0][0] in _TIMES and not index.only), "")
-        hint = _AS_STORED if await known.share(collection, project_id) >= MOST else by_time
+        hint = _AS_STORED if await known.share(collection, project_ids[0]) >= MOST else by_time
     return {"hint": hint} if hint else {}
 
 
@@ -293,8 +294,8 @@ def distrust_indexes(database: object, error: OperationFailure) -> bool:
     """Give no hints for a while if MongoDB lacks the index of one; return True if that is the error."""
     if _NO_INDEX not in str(error):
         return False
-    for known in _KNOWN.get(database, {}).values():
-        known.indexes, known.indexes_until = (), time.monotonic() + _INDEXES_SECONDS
+    for known in _known(database).values():
+        known.indexes, known.indexes_until = (), time.monotonic() + INDEXES_SECONDS
     return True
 
 
