@@ -177,7 +177,7 @@ class CallPathsStore:
         start = _start(under) if under is not None else ()
         roots = start[:1] or ROOTS
         projection = {"_id": 0} | {f"json.{root}": 1 for root in roots}
-        order = {"started_at": -1, "id": 1}
+        order = {"started_at": -1, "id": -1}
         hint = await scan_hint(self.database.calls, [{"$match": match}, {"$sort": order}])
         calls = self.database.calls.find(match, projection, sort=[*order.items()], limit=MAX_CALLS, **hint)
         read: list[dict[str, str]] = []

@@ -157,6 +157,7 @@ class Column:
             text of its name.
         is_queryable: True if clients filter and sort by the column.
         low_cardinality: True if many calls share each value.
+        is_sparse: True if most calls lack the value, so that its index leaves these out.
         in_weave_summary: True if queries may also name the column as `summary.weave.<name>`.
         hint: how to compare a JSON value, see `Field.comparison_hint`.
     """
@@ -171,6 +172,7 @@ class Column:
     value: Callable[[Row], Any] | JsonField | None = None
     is_queryable: bool = True
     low_cardinality: bool = False
+    is_sparse: bool = False
     in_weave_summary: bool = False
     hint: str | None = None
 
@@ -197,6 +199,7 @@ class Column:
                 low_cardinality=self.low_cardinality,
                 text_path=f"json.{self.name}" if isinstance(self.value, JsonField) else None,
                 values=_ALLOWED.get(self.type, ()),
+                is_sparse=self.is_sparse,
                 comparison_hint=self.hint,
             )
             for name in (names if self.is_queryable else ())

@@ -211,8 +211,9 @@ class CallsQuery:
             found = await self._compile(session, prices)
             if found.calls_by_feedback:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
-            stages = paging.page_pipeline(found.match, found.order, request, shown, narrowing=found.narrowing)
-            hint = await paging.page_hint(self._database.calls, found.match, found.order, request, found.source)
+            part = found.order.parts(found.match, None, backward=False)[0]
+            stages = paging.page_pipeline(part.match, part.order, request, shown, narrowing=found.narrowing)
+            hint = await paging.page_hint(self._database.calls, part.match, part.order, found.source)
             return await explain(self._database.calls, [*found.source, *stages], **hint)
 
     @asynccontextmanager
@@ -327,7 +328,7 @@ class CallsQuery:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, found, results)
-            compiled = ListQuery(last, self._order, [*found, *lookups], self._narrowing)
+            compiled = ListQuery(last, replace(self._order, is_sparse=False), [*found, *lookups], self._narrowing)
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python
         if self._prequeries or prices or self._prefixes:
@@ -349,7 +350,7 @@ class CallsQuery:
         # A sort by feedback reads the newest feedback itself.
         prequeries = self._prequeries_of_query if self._feedback_sort else self._prequeries
         # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+        max_bytes = _MAX_BYTES // (1 + self._order.max_matches)
         return await conditions.run_prequeries(
             self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
         )

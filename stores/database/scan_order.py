@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stores.database.driver import Hint
 
 Stages = Sequence[Mapping[str, Any]]
+Key = tuple[str, int]
 
 MOST: Final = 0.7
 """Share of the documents of a collection from which those of a project are read as stored."""
@@ -118,8 +119,16 @@ class _Conditions:
             paths.update(*(each.paths for each in union))
         return paths
 
-    def is_selective(self, indexed: frozenset[str]) -> bool:
-        """Return True if few documents can match, or perhaps few: a field with many values has one, or a range."""
+    @property
+    def present(self) -> frozenset[str]:
+        """The fields that all matching documents have."""
+        return frozenset({path for path, values in self.values.items() if None not in values} | self.ranges)
+
+    def is_selective(self, indexed: frozenset[str], order: Keys) -> bool:
+        """Return True if few documents can match, or perhaps few: a field with many values has one, or a range.
+
+        A range of the field that gives the order is read from an end.
+        """
         return (
             "_id" in self.values
             or "_id" in self.ranges
@@ -127,7 +136,7 @@ class _Conditions:
                 path in indexed and (path not in _COMMON or (path == "parent_id" and None not in values))
                 for path, values in self.values.items()
             )
-            or not indexed.isdisjoint(self.ranges.difference(_COMMON, _TIMES))
+            or not indexed.isdisjoint(self.ranges.difference(_COMMON, _TIMES, dict(order[:1])))
         )
 
 
@@ -149,10 +158,11 @@ class _BuiltIndex:
         prefix = frozenset(path for path, _ in keys[:length])
         return cls(name, prefix, keys[length:], listed.get("partialFilterExpression", {}))
 
-    def has_all(self, values: Mapping[str, Sequence[object]]) -> bool:
-        """Return True if the index has all documents with some values."""
+    def has_all(self, conditions: _Conditions) -> bool:
+        """Return True if the index has all documents that meet some conditions."""
+        values, present = conditions.values, conditions.present
         return self.prefix <= values.keys() and all(
-            path in values and None not in values[path] and only in ({"$exists": True}, *values[path])
+            path in present if only == {"$exists": True} else values.get(path) == [only]
             for path, only in self.only.items()
         )
 
@@ -229,18 +239,19 @@ def _indexed(collection: str) -> frozenset[str]:
 
 
 @lru_cache(1_000)
-def _has_order(collection: str, compared: frozenset[str], order: tuple[tuple[str, int], ...]) -> bool:
+def _has_order(collection: str, values: frozenset[str], present: frozenset[str], order: tuple[Key, ...]) -> bool:
     """Return True if one of these indexes has an order after fields that are compared by equality."""
     return any(
-        not index.only and index.is_in_order([*order], index.first_keys(compared)) for index in _built_in(collection)
+        index.only.keys() <= present and index.is_in_order([*order], index.first_keys(values))
+        for index in _built_in(collection)
     )
 
 
 @lru_cache(1_000)
-def _covers(collection: str, compared: frozenset[str], paths: frozenset[str]) -> bool:
-    """Return True if one of these indexes has all paths; `compared` are the fields that are compared by equality."""
+def _covers(collection: str, present: frozenset[str], paths: frozenset[str]) -> bool:
+    """Return True if one of these indexes has all paths of documents that have some fields."""
     return any(
-        index.only.keys() <= compared and paths <= {*index.prefix, *dict(index.keys)} for index in _built_in(collection)
+        index.only.keys() <= present and paths <= {*index.prefix, *dict(index.keys)} for index in _built_in(collection)
     )
 
 
@@ -251,26 +262,27 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
     conditions = _Conditions.of(*(stage.get("$match", {}) for stage in stages[:number]))
     indexed = _indexed(name)
     project_ids = conditions.values.get("project_id", ())
-    if len(project_ids) != 1 or conditions.is_selective(indexed):
-        return {}
     rest = stages[number:]
     order: Keys = list(rest[0]["$sort"].items()) if rest and "$sort" in rest[0] else []
+    if len(project_ids) != 1 or conditions.is_selective(indexed, order):
+        return {}
     paths = conditions.paths
     unserved = paths.difference(_PREFIX, indexed)
     if not unserved:
-        compared = frozenset(conditions.values)
+        present = conditions.present
         if order:
-            is_answered = not (conditions.others or conditions.unions) and _has_order(name, compared, (*order,))
+            is_compared = not (conditions.others or conditions.unions)
+            is_answered = is_compared and _has_order(name, frozenset(conditions.values), present, (*order,))
         else:
             read = _paths_read(rest)
-            is_answered = read is not None and _covers(name, compared, frozenset(read | paths))
+            is_answered = read is not None and _covers(name, present, frozenset(read | paths))
         if is_answered:
             return {}
     known = _known(collection.database).setdefault(name, _Known())
     indexes = await known.read_indexes(collection)
     if not indexes or any(index.keys[0][0] in unserved and index.is_of(project_ids[0]) for index in indexes):
         return {}
-    usable = [index for index in indexes if index.has_all(conditions.values)]
+    usable = [index for index in indexes if index.has_all(conditions)]
     hint: Hint | None = _choose(usable, conditions, order)
     if hint is None:
         by_time = next((index.name for index in usable if index.keys[0][0] in _TIMES and not index.only), "")

@@ -313,7 +313,7 @@ class Sweep(Lease):
             await self.remove_calls(session, [call["id"] for call in calls], counts)
 
         paths = ("id", "started_at", "storage_size_bytes")
-        order = (("started_at", -1), ("id", 1))
+        order = (("started_at", -1), ("id", -1))
         async for calls in change_in_batches(
             self.database, self._calls, match, BATCH_SIZE, remove, paths, order, hint=_BY_TRACE
         ):

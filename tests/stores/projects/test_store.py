@@ -246,7 +246,7 @@ async def test_unsatisfiable_filter_is_refused(projects: ProjectsStore) -> None:
         ({"entity": "e7", "name_prefix": "n"}, "", "id"),
         ({}, "name", "name_id"),
         ({"name_prefix": "n29"}, "name", "name_id"),
-        ({}, "-last_activity_at", "last_activity_at_desc_id"),
+        ({}, "-last_activity_at", "last_activity_at_id"),
     ],
 )
 async def test_lists_are_read_by_an_index(
