@@ -492,6 +492,11 @@ class CallsFilter:
         ),
     ] = None
 
+    @property
+    def names(self) -> set[str]:
+        """Names of the fields that set a condition."""
+        return {name for name in FILTER_FIELDS if _sets_condition(getattr(self, name))}
+
     def clauses(self, project_id: str, names: Sequence[str] | None = None) -> list[Match]:
         """Return the match conditions, all of which must be true.
 
@@ -523,12 +528,16 @@ class CallsFilter:
                 for position, member in enumerate(value):
                     if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
                         check_external(member, f"filter.{name}.{position}")
-            if value is not None and value is not False and value != []:
+            if _sets_condition(value):
                 conditions.append((row, value))
         check_range(self.started_after, self.started_before, "filter.started_after", exclusive=True)
         low, high = self.min_time_to_first_token_ms, self.max_time_to_first_token_ms
         check_range(0 if low is None else low, high, "filter.max_time_to_first_token_ms")
         return conditions
+
+
+def _sets_condition(value: object) -> bool:
+    return value is not None and value is not False and value != []
 
 
 FILTER_FIELDS: Final[Mapping[str, FilterField]] = {

@@ -44,15 +44,31 @@ from stores.input_checks import MAX_NAME, check_count
 from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.fields import FieldTable
+from stores.query.fields import Access, FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
-from stores.query.parser import MAX_FIELD_ACCESSES, Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
+from stores.query.parser import (
+    MAX_FIELD_ACCESSES,
+    Get,
+    Literal,
+    Operand,
+    Operation,
+    Operator,
+    Scalar,
+    iter_gets,
+    map_operands,
+    time_literal,
+)
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
+from stores.rollups import reads
+from stores.rollups.documents import DIMENSIONS
+from stores.rollups.reads import Coverage, DimensionMatch
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 _OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
+
+_STARTED_AT: Final = CALL_FIELDS["started_at"].field
 
 MAX_VERSIONS: Final = 100
 """Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
@@ -67,6 +83,12 @@ _FIRST_LOOKED_UP: Final = 2_000
 
 _MAX_BYTES: Final = 10_000_000
 """Bytes of prequery results in a pipeline, which MongoDB limits to 16 MiB."""
+
+_DIMENSION_FILTERS: Final = {
+    *("op_names", "trace_roots_only", "statuses", "kinds", "providers", "errors_only"),
+    *("started_after", "started_before"),
+}
+"""Members of the filter that roll-ups can answer."""
 
 Names = tuple[str, ...]
 
@@ -160,6 +182,33 @@ class CallsQuery:
         self._operation_after_python = self._operation
         self._scope_without_python: Sequence[object] = ()
         self._set_versions(None)
+
+    def over_dimensions(self) -> DimensionMatch | None:
+        """Return the filter and the query as a match that also applies to roll-ups; None if that is impossible.
+
+        Raises:
+            BadInputError: if the filter is invalid.
+        """
+        conditions: list[Match] = []
+        first, end = [reads.EVER[0]], [reads.EVER[1]]
+        if self._filter:
+            # Each condition is on one field, and only those on other fields narrow the roll-ups.
+            conditions = [each for each in self._filter.clauses(self._project_id) if "started_at" not in each]
+            if not self._filter.names <= _DIMENSION_FILTERS:
+                return None
+            first += [] if self._filter.started_after is None else [self._filter.started_after + 1]
+            end += [] if self._filter.started_before is None else [self._filter.started_before]
+        for term in conjuncts(self._operation) if self._operation else ():
+            match term:
+                case Operation(Operator.GT | Operator.GTE, (Get() as get, Literal(time))) if _is_start(get, time):
+                    first.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.GT))
+                case Operation(Operator.LT | Operator.LTE, (Get() as get, Literal(time))) if _is_start(get, time):
+                    end.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.LTE))
+                case _ if all(_is_dimension(get) for get in iter_gets(term)):
+                    conditions.append(compile_match(term))
+                case _:
+                    return None
+        return DimensionMatch(conditions, max(first), min(end))
 
     @asynccontextmanager
     async def compiled(self) -> AsyncIterator[ListQuery]:
@@ -419,7 +468,13 @@ class CallLists:
             BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
-        return await CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion).explain()
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
+        match, plan = calls_query.over_dimensions(), await calls_query.explain()
+        if match is None:
+            return plan
+        async with self.database.snapshot_session() as session:
+            coverage = await Coverage.find(self.database, project_id, match, session)
+        return replace(plan, counts_by_rollups=coverage is not None)
 
     @in_scan_slot()
     @database_query
@@ -433,8 +488,16 @@ class CallLists:
         """Count the calls that pass the filter and the query."""
         check_project_id(project_id)
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        number = await self._rolled_up(project_id, calls_query)
+        if number is not None:
+            return number
         async with calls_query.compiled() as list_query:
             return await paging.count(self._calls, list_query.stages, session=list_query.session)
+
+    async def _rolled_up(self, project_id: str, calls_query: CallsQuery) -> int | None:
+        """Count the calls by roll-ups; None if that is impossible."""
+        match = calls_query.over_dimensions()
+        return await reads.total(self.database, project_id, match, "count") if match else None
 
     @in_scan_slot()
     @database_query
@@ -462,8 +525,13 @@ class CallLists:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
             stages, session = list_query.stages, list_query.session
+            number = await self._rolled_up(project_id, calls_query) if "count" in wanted else None
+            if number is None and "count" in wanted:
+                number = await paging.count(self._calls, stages, limit, session)
+            elif number is not None and limit is not None:
+                number = min(number, limit)
             return CallsStats(
-                await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
+                number,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
 
@@ -591,6 +659,15 @@ def _is_prefix(node: Operand) -> bool:
             return _is_op_name(get)
         case _:
             return False
+
+
+def _is_start(get: Get, time: Scalar) -> bool:
+    return get.access.field is _STARTED_AT and time is not None and not isinstance(time, bool)
+
+
+def _is_dimension(get: Get) -> bool:
+    """Return True for a field of calls that roll-ups also have."""
+    return get.access.field.path in DIMENSIONS and type(get.access) is Access and not get.access.steps
 
 
 def _is_op_name(node: Operand) -> bool:

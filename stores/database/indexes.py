@@ -132,6 +132,8 @@ INDEXES: Final = (
     Index("files.files", "project_id length", "the size of a project's files"),
     Index("files.chunks", "files_id n", "a chunk of a file", unique=True),
     Index("evaluation_runs", "created_at", "queued and running evaluation runs, oldest first"),
+    Index("hour_marks", "live_until", "marks that have expired", exists="live_until"),
+    Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),
     Index("search_indexes", "is_done", "unfinished text indexes", equals={"is_done": False}),

@@ -284,8 +284,8 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
         return {}
     usable = [index for index in indexes if index.has_all(conditions)]
     hint: Hint | None = _choose(usable, conditions, order)
-    if hint is None:
-        by_time = next((index.name for index in usable if index.keys[0][0] in _TIMES and not index.only), "")
+    by_time = next((index.name for index in usable if index.keys[0][0] in _TIMES and not index.only), None)
+    if hint is None and by_time:
         hint = _AS_STORED if await known.share(collection, project_ids[0]) >= MOST else by_time
     return {"hint": hint} if hint else {}
 

@@ -34,6 +34,7 @@ from stores.database.transactions import Session
 from stores.files.uploads import REMOVAL_FIELDS, discard_removed, remove, stored_before
 from stores.objects.documents import EMPTY
 from stores.retention.rules import GracePeriods, Outcome, Rule, limits_of
+from stores.rollups.marks import hours_of_calls, write_marks
 
 _MAX_CANDIDATES: Final = 100_000
 """Maximum digests searched for in one scan: about ten megabytes."""
@@ -328,7 +329,9 @@ class Sweep(Lease):
             LeaseLostError: if the lease is lost.
         """
         keys: list[Any] = [f"{self._project_id}:{call_id}" for call_id in call_ids]
-        await self._calls.delete_many({"_id": {"$in": keys}, "project_id": self._project_id}, session=session)
+        match = {"_id": {"$in": keys}, "project_id": self._project_id}
+        await write_marks(self.database, await hours_of_calls(self.database, match, session), session)
+        await self._calls.delete_many(match, session=session)
         on_these_calls = {"project_id": self._project_id, "call_id": {"$in": list(call_ids)}}
         feedback = await self.database.feedback.delete_many(on_these_calls, session=session)
         await self.count({**counts, "feedback": feedback.deleted_count}, session)
