@@ -21,6 +21,11 @@ class LoomQL:
     process_id: int
     clock: Clock
 
+    @property
+    def spans_url(self) -> str:
+        """The URL for spans of OpenTelemetry."""
+        return self.url.replace("/graphql", "/v1/traces")
+
     def connections(self, count: int) -> list[Connection]:
         """Open new connections."""
         return [Connection(self.url) for _ in range(count)]
