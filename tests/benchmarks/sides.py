@@ -20,7 +20,7 @@ _BLOCK_SECONDS: Final = 0.2
 _MOST_AT_ONCE: Final = 200
 _LONGEST_SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 2.0
-_TIMEOUT_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 300.0
 _JSON: Final = MappingProxyType({"Content-Type": "application/json"})
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
