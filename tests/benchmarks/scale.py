@@ -95,7 +95,9 @@ def loaded(uri: str, number: int, peer: ClickHouse | None) -> Loaded:
 def prepared(loomql: LoomQL, uri: str, size: Loaded) -> LoomQL:
     """Set prices once the server has prepared the calls that it found, and return the server."""
     with MongoClient[Document](uri) as client:
-        if not eventually(lambda: _is_prepared(client[size.database]), _PREPARED_SECONDS):
+        if not eventually(
+            lambda: _is_migrated(client[size.database]) and _is_settled(client[size.database]), _PREPARED_SECONDS
+        ):
             raise AssertionError("the server did not prepare the calls in time")
     costs = [
         {"llmId": model, "promptTokenCost": prompt, "completionTokenCost": completion, "effectiveDate": _FIRST_DAY}
@@ -106,10 +108,13 @@ def prepared(loomql: LoomQL, uri: str, size: Loaded) -> LoomQL:
     return loomql
 
 
-def _is_prepared(database: Any) -> bool:
-    """Return whether migrations are done, and no hour is marked as changed: only the state of the project is left."""
-    if not database["upgrades"].find_one({"_id": schema_version.VERSION, "number": schema_version.LATEST}):
-        return False
+def _is_migrated(database: Any) -> bool:
+    latest = {"_id": schema_version.VERSION, "number": schema_version.LATEST}
+    return database["upgrades"].find_one(latest) is not None
+
+
+def _is_settled(database: Any) -> bool:
+    """Return whether no hour is marked as changed, so that only the state of the project is left."""
     return [mark.get("ready") for mark in database["hour_marks"].find({"project_id": PROJECT})] == [True]
 
 
