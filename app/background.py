@@ -37,6 +37,9 @@ _PURGE_SECONDS: Final = 20.0
 _INDEX_SECONDS: Final = 20.0
 """Maximum time in seconds of work on one text index before the next project's."""
 
+_SETTLE_SECONDS: Final = 20.0
+"""Maximum time in seconds of work on the roll-ups of one project before the next project's."""
+
 _BACKFILL_PAUSE_SECONDS: Final = 0.02
 _BACKFILL_WAIT_SECONDS: Final = 1.0
 """Longest pause while another process runs the backfill."""
@@ -190,7 +193,7 @@ class Job(Generic[_Item]):
 
 
 class MaintenanceJobs:
-    """The jobs that one process per database runs: purges, sweeps, indexing, and completions cut off by a crash."""
+    """The jobs that one process per database runs: purges, sweeps, indexing, roll-ups, and ends of lost completions."""
 
     def __init__(
         self,
@@ -200,6 +203,7 @@ class MaintenanceJobs:
         background: BackgroundTasks | None = None,
     ) -> None:
         self._stores = stores
+        self._are_hours_marked = False
         self._pause = partial(asyncio.sleep, pause_seconds)
         stats_of = (background or BackgroundTasks()).stats_of
         self._jobs = [
@@ -208,6 +212,7 @@ class MaintenanceJobs:
                 ("purging", stores.purges.unfinished, self._purge),
                 ("sweeping", stores.retention.due, self._sweep),
                 ("indexing", stores.text_search.due, self._index),
+                ("settling", self._find_unsettled, self._settle),
                 ("ending", stores.completions.find_abandoned, stores.completions.end_abandoned),
             )
         ]
@@ -227,6 +232,15 @@ class MaintenanceJobs:
 
     async def _index(self, project_id: str) -> None:
         await self._stores.text_search.work(project_id, _INDEX_SECONDS)
+
+    async def _find_unsettled(self) -> list[str]:
+        settling = self._stores.settling
+        if not self._are_hours_marked:
+            self._are_hours_marked = await schema_version.is_done(settling.database, schema_version.HOURS_MARKED)
+        return await settling.due() if self._are_hours_marked else []
+
+    async def _settle(self, project_id: str) -> None:
+        await self._stores.settling.work(project_id, _SETTLE_SECONDS)
 
     async def _sweep(self, project_id: str) -> None:
         report = await self._stores.retention.sweep(project_id)
@@ -331,7 +345,8 @@ class MigrationRunner:
                 pause *= 2
 
     async def _end(self) -> None:
-        await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
+        # From here on servers of an older version stop, so every writer marks hours.
+        await schema_version.mark_done(self._database, schema_version.HOURS_MARKED)
         if self.progress and self.progress.is_ours and self.progress.looked_at:
             logger.info("the backfill of older calls is done; it made %s changes", f"{self.progress.changed:,}")
         self.progress = None

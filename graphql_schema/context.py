@@ -31,6 +31,7 @@ from stores.providers import Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
+from stores.rollups.settling import Settling
 from stores.security.access import ANONYMOUS_WRITER, Caller
 from stores.tables import TablesStore
 from stores.text_search import TextSearchStore
@@ -186,6 +187,7 @@ class Stores:
         self.purges = PurgesStore(database)
         self.refs = RefsStore(database)
         self.retention = RetentionStore(database)
+        self.settling = Settling(database)
         self.tables = TablesStore(database)
         self.text_search = TextSearchStore(database)
         self.conversations = ConversationsStore(database)

@@ -152,7 +152,7 @@ class Project(Node):
     """
 
     call_count = _totals_field(BigInt, lambda projects: projects.count_calls)
-    """Number of calls; counted from an index only if selected, about half a second per million."""
+    """Number of calls; counted only if selected, by roll-ups as far as the calls of an hour did not change lately."""
     object_count = _totals_field(BigInt, lambda projects: projects.count_objects)
     """Number of versions of objects and ops; counted from an index only if selected."""
     feedback_count = _totals_field(BigInt, lambda projects: projects.count_feedback)
@@ -161,7 +161,7 @@ class Project(Node):
     stats = _totals_field(
         ProjectStatsRes, lambda projects: projects.sizes, lambda info: (frozenset(selected_fields(info)),)
     )
-    """Storage sizes of the project; each selected size is summed up from an index, about two seconds per million calls.
+    """Storage sizes of the project; each selected size but that of the calls is summed up from an index.
     """
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
@@ -335,7 +335,7 @@ class ProjectQueries:
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
         """Storage sizes of a project; zeros if it is missing.
 
-        Each selected size is summed up from an index, about two seconds per million calls.
+        Each selected size but that of the calls is summed up from an index, about two seconds per million entries.
         """
         with _explained_timeout(info, "select fewer of the four sizes per request"):
             sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))

@@ -6,9 +6,10 @@ Concurrent writes neither repeat nor skip a row.
 import base64
 import binascii
 import hashlib
+import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from types import NoneType
 from typing import Any, Final, Self
@@ -17,7 +18,7 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.driver import all_rows, read_rows_up_to
+from stores.database.driver import all_rows, json_characters, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.json import codec, paths
@@ -66,11 +67,22 @@ class Order:
     """A compiled sort: fields to compute before it, and its keys, the last of which is unique.
 
     `low_cardinality` means that an index may serve the keys, but many documents share each value of the first one.
+    `values` are all values of the first key, if the second one has the other direction: MongoDB then merges one scan of
+    an index per value, and the index serves either direction. `is_sparse` means that most documents lack the first of
+    two keys, a number, so that its index leaves these out; they come last, by id. Neither is part of the identity of a
+    list for cursors.
     """
 
     computed: dict[str, Any]
     keys: tuple[SortKey, ...]
     low_cardinality: bool = False
+    values: tuple[str, ...] = field(default=(), repr=False)
+    is_sparse: bool = field(default=False, repr=False)
+
+    @property
+    def max_matches(self) -> int:
+        """Maximum number of times that the stages repeat the filter."""
+        return len(self.values) + len(self.keys) if self.low_cardinality else 1
 
     def stages(
         self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
@@ -79,15 +91,34 @@ class Order:
         stages: list[dict[str, Any]] = [{"$match": match}]
         if self.computed:
             stages.append({"$set": self.computed})
-        if position is not None:
-            branches = self._branches_after(position, backward=backward)
-            if self.low_cardinality:
-                # At the root of the match MongoDB plans each branch separately: an index scan that starts at the
-                # position.
-                stages = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
-            else:
-                stages.append({"$match": {"$or": branches} | self._first_key_range(position[0], backward=backward)})
+        branches = self._branches_after(position, backward=backward) if position is not None else []
+        if self.values:
+            branches = [*self._values_after(position, backward=backward), *branches[1:]]
+        if branches and self.low_cardinality:
+            # At the root of the match MongoDB plans each branch separately: an index scan that starts at the position.
+            stages = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+        elif position is not None:
+            stages.append({"$match": {"$or": branches} | self._first_key_range(position[0], backward=backward)})
         return [*stages, {"$sort": {key.path: key.direction(backward=backward) for key in self.keys}}]
+
+    def parts(self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool) -> list["Part"]:
+        """Return the parts of a list in reading order, from a position on; without `is_sparse` there is one."""
+        if not self.is_sparse:
+            return [Part(match, self, position)]
+        first, last = self.keys
+        in_others = position is not None and position[0] is None
+        parts: list[Part] = []
+        if backward or not in_others:
+            order = Order({}, (replace(first, nullable=False), last))
+            present = match | {"$and": [*match.get("$and", ()), {first.path: {"$gte": -math.inf}}]}
+            parts.append(Part(present, order, None if in_others else position))
+        if position is None or in_others or not backward:
+            # The index of `_id`, a project and an id, returns them in order.
+            prefix = f"{match['project_id']}:"
+            others = match | {"$and": [*match.get("$and", ()), {first.path: None, "_id": starting_with(prefix)}]}
+            after = [f"{prefix}{position[1]}"] if position is not None and in_others else None
+            parts.append(Part(others, Order({}, (SortKey("_id", last.descending),)), after))
+        return parts[::-1] if backward else parts
 
     def _branches_after(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
         """Build the matches of documents after a position, one per key; exactly one of them is true for each."""
@@ -100,12 +131,30 @@ class Order:
             equal.append({key.path: {"$eq": value}})
         return branches
 
+    def _values_after(self, position: Sequence[object] | None, *, backward: bool) -> Iterator[dict[str, Any]]:
+        """Yield the match of each value of the first key after a position."""
+        first = self.keys[0]
+        descending = first.descending != backward
+        start = _comparable(position[0], descending, backward) if position else ()
+        for value in self.values:
+            if not start or _comparable(value, descending, backward) > start:
+                yield {first.path: value}
+
     def _first_key_range(self, value: object, *, backward: bool) -> dict[str, Any]:
         """Derive the first key's range, so that an index scan starts at the position instead of at the first entry."""
         first = self.keys[0]
         if value is None or (first.nullable and not backward):
             return {}
         return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a list, read by itself: the documents that it has, their order, and a position in it to continue at."""
+
+    match: dict[str, Any]
+    order: Order
+    position: Sequence[object] | None
 
 
 def starting_with(prefix: str) -> dict[str, str]:
@@ -296,9 +345,29 @@ async def find_page(
     """
     scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
     position = decode_cursor(request, scope, len(order.keys))
-    pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
-    found, is_cut = await read_rows(collection, pipeline, request, session)
+    paths = [*projection, *(key.path for key in order.keys)]
+
+    async def read(part: Part, request: PageRequest) -> tuple[list[Row], bool]:
+        stages = page_pipeline(part.match, part.order, request, paths, part.position, narrowing)
+        return await read_rows(collection, [*source, *stages, *finishing], request, session)
+
+    first, *later = order.parts(match, position, backward=request.backward)
+    found, is_cut = await read(first, request)
+    for part in later if not is_cut and len(found) <= request.size else ():
+        skipped = 0
+        if request.offset and not found:
+            stages = first.order.stages(first.match, first.position, backward=request.backward)
+            skipped = await count(collection, [*source, *stages, *narrowing], session=session)
+        rows, is_cut = await read(part, remaining_request(request, found, 0 if found else request.offset - skipped))
+        found += rows
     return build_page(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
+
+
+def remaining_request(request: PageRequest, rows: Sequence[Row], offset: int) -> PageRequest:
+    """Return the request for the rest of a page: fewer rows, fewer characters, and the remaining offset."""
+    max_characters = request.max_characters
+    remaining = None if max_characters is None else max_characters - sum(map(json_characters, rows))
+    return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=remaining)
 
 
 def build_page(found: list[Row], request: PageRequest, order: Order, scope: bytes | Callable[[], bytes]) -> Page:
@@ -367,11 +436,13 @@ def decode_cursor(request: PageRequest, scope: bytes, keys: int) -> list[object]
         content = b""
     checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     values = _decoded(position) if checksum == _checksum(position, scope) else []
+    argument = "before" if request.backward else "after"
     # The checksum is no secret: a forged cursor only reaches another position of the list.
     if len(values) != keys or not all(isinstance(value, _SCALARS) for value in values):
         raise BadInputError(
-            "not a cursor of this query; use a cursor from the same query with the same filter and sort",
-            "before" if request.backward else "after",
+            f"not a cursor of this query with this filter and sort; start again without {argument} if the cursor is "
+            "from an earlier LoomQL, which ordered ties differently",
+            argument,
         )
     return values
 

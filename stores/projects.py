@@ -4,6 +4,7 @@ import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from stores import ids, paging, times
@@ -13,6 +14,7 @@ from stores.paging import Page, PageRequest, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import count_each, sum_each
+from stores.rollups import reads
 
 PROJECT_FIELDS: Final = FieldTable(
     [
@@ -133,7 +135,18 @@ class ProjectsStore:
     @database_query
     async def count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of calls per project."""
+        return await self._sum_calls(project_ids, "count", self._count_calls)
+
+    async def _count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:
         return await self._count_each(self.database.calls, project_ids, _VISIBLE)
+
+    async def _sum_calls(
+        self, project_ids: Sequence[str], name: str, read_calls: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
+    ) -> dict[str, int]:
+        """Return a value of roll-ups per project; `read_calls` computes that of projects without roll-ups."""
+        found = await _in_batches(project_ids, lambda batch: reads.total_each(self.database, batch, name))
+        others = [project_id for project_id in project_ids if project_id not in found]
+        return found | (await read_calls(others) if others else {})
 
     @database_query
     async def count_objects(self, project_ids: Sequence[str]) -> dict[str, int]:
@@ -166,6 +179,11 @@ class ProjectsStore:
         return {one: {name: found[one] for name, found in zip(names, sums, strict=True)} for one in project_ids}
 
     async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
+        if self._sizes[name][0] is self.database.calls:
+            return await self._sum_calls(project_ids, self._sizes[name][2], partial(self._sum_documents, name=name))
+        return await self._sum_documents(project_ids, name)
+
+    async def _sum_documents(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
         collection, match, path = self._sizes[name]
         return await _in_batches(project_ids, lambda batch: sum_each(collection, "project_id", batch, match, path))
 

@@ -144,6 +144,8 @@ class Purge(Lease):
         """Return the project's collections and counter names; referring documents precede referenced ones."""
         database = self.database
         return [
+            ("hour_marks", database.hour_marks),  # without the state among them, no query reads roll-ups
+            ("rollups", database.rollups),
             ("evaluation_runs", database.evaluation_runs),
             ("feedback", database.feedback),
             ("calls", database.calls),

@@ -16,6 +16,10 @@ class Timings:
     """Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction. A purge waits
     for writes that have begun."""
 
+    mark_seconds: float = 120
+    """Time by MongoDB's clock for which queries read an hour's calls after a write marked it. A process remembers its
+    marks for a quarter of it, and marks again before it acknowledges a write that took half of it."""
+
     upload_touch_seconds: float = 30
     """Interval in which an upload is marked as alive; the sweep discards one without a mark for five minutes."""
 

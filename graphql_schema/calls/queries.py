@@ -109,6 +109,8 @@ class ExplainRes:
     """Number of documents returned: page size plus one if there is a next page."""
     milliseconds: BigInt
     """Execution time in MongoDB, in milliseconds."""
+    counts_by_rollups: bool
+    """True if a count of the list adds up counts per hour and day, and reads only the calls of changed hours."""
 
     indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
     """Names of the indexes that MongoDB uses."""

@@ -83,7 +83,7 @@ class SortDirection(Enum):
 
 @strawberry.input
 class SortBy:
-    """Key of a sort; entries with equal keys are ordered by id, ascending."""
+    """Key of a sort; entries with equal keys are ordered by id, in the direction of the last key."""
 
     field: str
     """Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as

@@ -176,7 +176,7 @@ class CallPathsStore:
         start = _start(under) if under is not None else ()
         roots = start[:1] or ROOTS
         projection = {"_id": 0} | {f"json.{root}": 1 for root in roots}
-        calls = self.database.calls.find(match, projection, sort=[("started_at", -1), ("id", 1)]).limit(MAX_CALLS)
+        calls = self.database.calls.find(match, projection, sort=[("started_at", -1), ("id", -1)]).limit(MAX_CALLS)
         read: list[dict[str, str]] = []
         known, characters = _Known(), 0
         async for row in calls:

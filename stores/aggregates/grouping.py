@@ -15,6 +15,7 @@ from stores.errors import BadInputError
 from stores.input_checks import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
+from stores.rollups.documents import DIMENSIONS, HOUR
 
 UTC: Final = "UTC"
 
@@ -213,6 +214,28 @@ class Grouping:
     def by_model(self) -> bool:
         """True if a call counts in one row per model."""
         return GroupBy.MODEL in self.by
+
+    @property
+    def can_be_rolled_up(self) -> bool:
+        """True if roll-ups have all keys, apart from hours that belong to two time buckets."""
+        paths = {KEYS[key].path for key in self.by} - {"started_at"}
+        return paths <= {*DIMENSIONS} and not self.paths and self.bucket is not Bucket.MINUTE
+
+    @property
+    def has_whole_days(self) -> bool:
+        """True if each day in UTC belongs to one row."""
+        return not self.bucket or (self._zone == UTC and self.bucket is not Bucket.HOUR)
+
+    @property
+    def is_split(self) -> Expression | None:
+        """Expression that tests whether the hour that starts at `_id` belongs to two time buckets; None if none does.
+
+        An hour does if the zone is half an hour off, or in the years when zones had odd minutes.
+        """
+        if not self.bucket or self._zone == UTC:
+            return None
+        last = {"$add": ["$_id", HOUR - 1]}
+        return {"$ne": [bucket_of(each, self.bucket, self._zone) for each in ("$_id", last)]}
 
     @property
     def reads(self) -> set[str]:

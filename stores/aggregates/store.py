@@ -31,8 +31,9 @@ from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.fields import calls_match
+from stores.calls.list_query import CallsQuery
 from stores.costs import CostsStore, Prices, pricing_of_found
-from stores.database import Database, database_query
+from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
 from stores.database.driver import SNAPSHOT
 from stores.database.error_translation import TOO_LARGE
@@ -46,6 +47,8 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
+from stores.rollups.documents import HOURS, VALUES
+from stores.rollups.reads import Coverage, DimensionMatch, read_groups
 from stores.usage.classes import FIELDS, STORED
 
 Pipeline = list[dict[str, Any]]
@@ -188,6 +191,20 @@ class Rows:
             for name in self._names
         }
 
+    @property
+    def can_be_rolled_up(self) -> bool:
+        """True if roll-ups have all keys and values of the rows."""
+        return (
+            self._grouping.can_be_rolled_up
+            and not (self.percentiles or self.counts_own)
+            and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
+        )
+
+    async def rolled_up(self, database: Database, coverage: Coverage, session: Session, limit: int) -> list[Row]:
+        """Read the rows of what a coverage stands for."""
+        keys, further = self._grouping.keys or None, self.rows(limit)
+        return await read_groups(database, [coverage], keys, self._parts, session, further)
+
     def facts(
         self,
         found: Sequence[dict[str, Any]],
@@ -324,15 +341,62 @@ class AggregatesStore:
             raise BadInputError(f"{limit:,} is out of range; use 1 to {MAX_ROWS:,} rows", "limit")
         rows = Rows(grouping, wanted, usage_of, sort_by, numbers, wanted_of_numbers)
         await self._check_timezone(grouping.timezone)
-        async with matching_calls(self.database, project_id, rows.values, calls_filter, query, expansion) as found:
-            pricing = pricing_of_found(self.database, project_id, found.stages, found.session, rows.priced)
-            async with pricing if rows.is_priced else nullcontext() as prices:
-                result = await self._rows(project_id, found, rows, prices, limit)
+        result = None
+        if rows.can_be_rolled_up:
+            match = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).over_dimensions()
+            result = await self._roll_up(project_id, grouping, rows, match, limit) if match else None
+        if result is None:
+            result = await self._read_calls(project_id, rows, calls_filter, query, expansion, limit)
         if not result and not grouping.by and not grouping.paths:
             return Aggregate([rows.row(rows.of_nothing)], 1)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
         return Aggregate([rows.row(each) for each in result], groups)
+
+    async def _roll_up(
+        self, project_id: str, grouping: Grouping, rows: Rows, match: DimensionMatch, limit: int | None
+    ) -> list[Row] | None:
+        """Read the rows from roll-ups; None if that is impossible."""
+        async with self.database.snapshot_session() as session:
+            split = await self._split_hours(project_id, grouping, match, session)
+            by_day = grouping.has_whole_days
+            coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
+            if coverage is None:
+                return None
+            return await rows.rolled_up(self.database, coverage, session, MAX_ROWS if limit is None else limit)
+
+    async def _split_hours(
+        self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session
+    ) -> list[int]:
+        """Return the hours that belong to two time buckets."""
+        if grouping.is_split is None:
+            return []
+        stages: Pipeline = [
+            {
+                "$match": {
+                    "project_id": project_id,
+                    "unit": HOURS,
+                    "started_at": {"$gte": match.first, "$lt": match.end},
+                }
+            },
+            {"$group": {"_id": "$started_at"}},
+            {"$match": {"$expr": grouping.is_split}},
+        ]
+        return [row["_id"] for row in await self._read(self.database.rollups, stages, session)]
+
+    async def _read_calls(
+        self,
+        project_id: str,
+        rows: Rows,
+        calls_filter: CallsFilter | None,
+        query: Query | None,
+        expansion: Expansion | None,
+        limit: int | None,
+    ) -> list[Row]:
+        async with matching_calls(self.database, project_id, rows.values, calls_filter, query, expansion) as found:
+            pricing = pricing_of_found(self.database, project_id, found.stages, found.session, rows.priced)
+            async with pricing if rows.is_priced else nullcontext() as prices:
+                return await self._rows(project_id, found, rows, prices, limit)
 
     async def usage_tree(
         self, project_id: str, trace_id: str, wanted: Iterable[str], max_depth: int | None = None
@@ -382,14 +446,14 @@ class AggregatesStore:
         facts = rows.facts(found.with_values, self._calls.name, project_id, prices, unclear)
         row_stages = rows.rows(max(max_rows, 1))
         try:
-            return await self._read([*facts, *rows.groups(in_memory=True), *row_stages], session)
+            return await self._read(self._calls, [*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
             if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.percentiles:
                 raise
-        return await self._read([*facts, *rows.groups(in_memory=False), *row_stages], session)
+        return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 
-    async def _read(self, pipeline: Pipeline, session: Session) -> list[Row]:
-        cursor = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=MAX_ROWS + 1)
+    async def _read(self, collection: Collection, pipeline: Pipeline, session: Session) -> list[Row]:
+        cursor = collection.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=MAX_ROWS + 1)
         return await cursor.to_list(None)
 
     async def _check_timezone(self, timezone: str | None) -> None:

@@ -157,6 +157,7 @@ class Column:
             text of its name.
         is_queryable: True if clients filter and sort by the column.
         low_cardinality: True if many calls share each value.
+        is_sparse: True if most calls lack the value, so that its index leaves these out.
         in_weave_summary: True if queries may also name the column as `summary.weave.<name>`.
         hint: how to compare a JSON value, see `Field.comparison_hint`.
     """
@@ -171,6 +172,7 @@ class Column:
     value: Callable[[Row], Any] | JsonField | None = None
     is_queryable: bool = True
     low_cardinality: bool = False
+    is_sparse: bool = False
     in_weave_summary: bool = False
     hint: str | None = None
 
@@ -197,6 +199,7 @@ class Column:
                 low_cardinality=self.low_cardinality,
                 text_path=f"json.{self.name}" if isinstance(self.value, JsonField) else None,
                 values=_ALLOWED.get(self.type, ()),
+                is_sparse=self.is_sparse,
                 comparison_hint=self.hint,
             )
             for name in (names if self.is_queryable else ())
@@ -489,6 +492,11 @@ class CallsFilter:
         ),
     ] = None
 
+    @property
+    def names(self) -> set[str]:
+        """Names of the fields that set a condition."""
+        return {name for name in FILTER_FIELDS if _sets_condition(getattr(self, name))}
+
     def clauses(self, project_id: str, names: Sequence[str] | None = None) -> list[Match]:
         """Return the match conditions, all of which must be true.
 
@@ -520,12 +528,16 @@ class CallsFilter:
                 for position, member in enumerate(value):
                     if member.startswith(INTERNAL_SCHEME):  # formatting the arguments of thousands takes long
                         check_external(member, f"filter.{name}.{position}")
-            if value is not None and value is not False and value != []:
+            if _sets_condition(value):
                 conditions.append((row, value))
         check_range(self.started_after, self.started_before, "filter.started_after", exclusive=True)
         low, high = self.min_time_to_first_token_ms, self.max_time_to_first_token_ms
         check_range(0 if low is None else low, high, "filter.max_time_to_first_token_ms")
         return conditions
+
+
+def _sets_condition(value: object) -> bool:
+    return value is not None and value is not False and value != []
 
 
 FILTER_FIELDS: Final[Mapping[str, FilterField]] = {

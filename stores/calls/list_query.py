@@ -44,15 +44,31 @@ from stores.input_checks import MAX_NAME, check_count
 from stores.paging import Order, Page, PageRequest, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.fields import FieldTable
+from stores.query.fields import Access, FieldTable
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
-from stores.query.parser import MAX_FIELD_ACCESSES, Get, Literal, Operand, Operation, Operator, iter_gets, map_operands
+from stores.query.parser import (
+    MAX_FIELD_ACCESSES,
+    Get,
+    Literal,
+    Operand,
+    Operation,
+    Operator,
+    Scalar,
+    iter_gets,
+    map_operands,
+    time_literal,
+)
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
+from stores.rollups import reads
+from stores.rollups.documents import DIMENSIONS
+from stores.rollups.reads import Coverage, DimensionMatch
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 _OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
+
+_STARTED_AT: Final = CALL_FIELDS["started_at"].field
 
 MAX_VERSIONS: Final = 100
 """Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
@@ -67,6 +83,12 @@ _FIRST_LOOKED_UP: Final = 2_000
 
 _MAX_BYTES: Final = 10_000_000
 """Bytes of prequery results in a pipeline, which MongoDB limits to 16 MiB."""
+
+_DIMENSION_FILTERS: Final = {
+    *("op_names", "trace_roots_only", "statuses", "kinds", "providers", "errors_only"),
+    *("started_after", "started_before"),
+}
+"""Members of the filter that roll-ups can answer."""
 
 Names = tuple[str, ...]
 
@@ -161,6 +183,33 @@ class CallsQuery:
         self._scope_without_python: Sequence[object] = ()
         self._set_versions(None)
 
+    def over_dimensions(self) -> DimensionMatch | None:
+        """Return the filter and the query as a match that also applies to roll-ups; None if that is impossible.
+
+        Raises:
+            BadInputError: if the filter is invalid.
+        """
+        conditions: list[Match] = []
+        first, end = [reads.EVER[0]], [reads.EVER[1]]
+        if self._filter:
+            # Each condition is on one field, and only those on other fields narrow the roll-ups.
+            conditions = [each for each in self._filter.clauses(self._project_id) if "started_at" not in each]
+            if not self._filter.names <= _DIMENSION_FILTERS:
+                return None
+            first += [] if self._filter.started_after is None else [self._filter.started_after + 1]
+            end += [] if self._filter.started_before is None else [self._filter.started_before]
+        for term in conjuncts(self._operation) if self._operation else ():
+            match term:
+                case Operation(Operator.GT | Operator.GTE, (Get() as get, Literal(time))) if _is_start(get, time):
+                    first.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.GT))
+                case Operation(Operator.LT | Operator.LTE, (Get() as get, Literal(time))) if _is_start(get, time):
+                    end.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.LTE))
+                case _ if all(_is_dimension(get) for get in iter_gets(term)):
+                    conditions.append(compile_match(term))
+                case _:
+                    return None
+        return DimensionMatch(conditions, max(first), min(end))
+
     @asynccontextmanager
     async def compiled(self) -> AsyncIterator[ListQuery]:
         """Compile the list query of all matching calls, to run inside the block.
@@ -211,7 +260,8 @@ class CallsQuery:
             found = await self._compile(session, prices)
             if found.calls_by_feedback:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
-            stages = paging.page_pipeline(found.match, found.order, request, shown, narrowing=found.narrowing)
+            part = found.order.parts(found.match, None, backward=False)[0]
+            stages = paging.page_pipeline(part.match, part.order, request, shown, narrowing=found.narrowing)
             return await explain(self._database.calls, [*found.source, *stages])
 
     @asynccontextmanager
@@ -326,7 +376,7 @@ class CallsQuery:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, found, results)
-            compiled = ListQuery(last, self._order, [*found, *lookups], self._narrowing)
+            compiled = ListQuery(last, replace(self._order, is_sparse=False), [*found, *lookups], self._narrowing)
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python
         if self._prequeries or prices or self._prefixes:
@@ -348,7 +398,7 @@ class CallsQuery:
         # A sort by feedback reads the newest feedback itself.
         prequeries = self._prequeries_of_query if self._feedback_sort else self._prequeries
         # Each result occurs twice in the pipeline, or more in a low-cardinality order.
-        max_bytes = _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
+        max_bytes = _MAX_BYTES // (1 + self._order.max_matches)
         return await conditions.run_prequeries(
             self._database.feedback, self._project_id, prequeries, max_bytes, session, limit
         )
@@ -417,7 +467,13 @@ class CallLists:
             BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
-        return await CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion).explain()
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query, sort_by, expansion)
+        match, plan = calls_query.over_dimensions(), await calls_query.explain()
+        if match is None:
+            return plan
+        async with self.database.snapshot_session() as session:
+            coverage = await Coverage.find(self.database, project_id, match, session)
+        return replace(plan, counts_by_rollups=coverage is not None)
 
     @in_scan_slot()
     @database_query
@@ -431,8 +487,16 @@ class CallLists:
         """Count the calls that pass the filter and the query."""
         check_project_id(project_id)
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
+        number = await self._rolled_up(project_id, calls_query)
+        if number is not None:
+            return number
         async with calls_query.compiled() as list_query:
             return await paging.count(self._calls, list_query.stages, session=list_query.session)
+
+    async def _rolled_up(self, project_id: str, calls_query: CallsQuery) -> int | None:
+        """Count the calls by roll-ups; None if that is impossible."""
+        match = calls_query.over_dimensions()
+        return await reads.total(self.database, project_id, match, "count") if match else None
 
     @in_scan_slot()
     @database_query
@@ -460,8 +524,13 @@ class CallLists:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
             stages, session = list_query.stages, list_query.session
+            number = await self._rolled_up(project_id, calls_query) if "count" in wanted else None
+            if number is None and "count" in wanted:
+                number = await paging.count(self._calls, stages, limit, session)
+            elif number is not None and limit is not None:
+                number = min(number, limit)
             return CallsStats(
-                await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
+                number,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
 
@@ -589,6 +658,15 @@ def _is_prefix(node: Operand) -> bool:
             return _is_op_name(get)
         case _:
             return False
+
+
+def _is_start(get: Get, time: Scalar) -> bool:
+    return get.access.field is _STARTED_AT and time is not None and not isinstance(time, bool)
+
+
+def _is_dimension(get: Get) -> bool:
+    """Return True for a field of calls that roll-ups also have."""
+    return get.access.field.path in DIMENSIONS and type(get.access) is Access and not get.access.steps
 
 
 def _is_op_name(node: Operand) -> bool:

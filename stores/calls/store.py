@@ -25,6 +25,7 @@ from stores.database import Collection, Database, database_query, database_write
 from stores.database.content_store import batches
 from stores.database.driver import one_row
 from stores.database.error_translation import TOO_LARGE, duplicate_writes
+from stores.database.project_registry import RegisteredProjects
 from stores.document_list import Key
 from stores.errors import BadInputError, ConflictError, ErrorsAt, PayloadTooLargeError, StoreError
 from stores.files import NewFile, write_files
@@ -32,6 +33,7 @@ from stores.ids import LOCAL_USER, check_call_id, check_project_id, group_by_pro
 from stores.input_checks import MAX_NAME, check_count, check_length
 from stores.paging import Row
 from stores.query import Query
+from stores.rollups.marks import marked_hours
 from stores.security import audit
 
 MAX_DELETED_IDS: Final = 1000
@@ -128,15 +130,24 @@ async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_
         for fields in (fields for call in calls.values() for fields in (call.start, call.end) if fields):
             if due := search_due.get(fields["project_id"]):
                 fields["search_due"] = due
-    existing = await _insert_new(
-        database.calls, [documents.whole_call(call.start, call.end) for call in calls.values() if call.start]
-    )
-    to_update = {key: call for key, call in calls.items() if key in existing or not call.start}
-    if to_update:
-        await database.ensure_projects_listed(project_ids, registered if keeps_stored else None)
-    updates = [update for call in to_update.values() for update in call.updates(keeps_stored=keeps_stored)]
-    await write_upserts(database.calls, updates)
+    starts = [(call.start["project_id"], call.start["started_at"]) for call in calls.values() if call.start]
+    async with marked_hours(database, registered, starts):
+        existing = await _insert_new(
+            database.calls, [documents.whole_call(call.start, call.end) for call in calls.values() if call.start]
+        )
+        to_update = {key: call for key, call in calls.items() if key in existing or not call.start}
+        if to_update:
+            registered = await database.ensure_projects_listed(project_ids, registered if keeps_stored else None)
+            updates = [update for call in to_update.values() for update in call.updates(keeps_stored=keeps_stored)]
+            async with marked_hours(database, registered, stored=with_keys(to_update)):
+                await write_upserts(database.calls, updates)
     return set(to_update)
+
+
+def with_keys(keys: Iterable[str]) -> Document:
+    """Return the match for calls by their `_id`s."""
+    keys = list(keys)
+    return {"_id": {"$in": keys}, "project_id": {"$in": list({key.partition(":")[0] for key in keys})}}
 
 
 class RankedPart(NamedTuple):
@@ -201,32 +212,46 @@ async def store_ranked(database: Database, parts: Iterable[RankedPart]) -> None:
         upsert(ranked.part.fields, documents.ranked_update(ranked.part.fields, ranked.register, ranked.rank))
         for ranked in winners.values()
     ]
-    await write_upserts(database.calls, updates)
+    starts = [
+        (ranked.part.fields["project_id"], ranked.part.fields["started_at"])
+        for ranked in winners.values()
+        if "started_at" in ranked.part.fields
+    ]
+    async with marked_hours(database, registered, starts, with_keys({key for key, _ in winners})):
+        await write_upserts(database.calls, updates)
 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a running call; return False and store nothing if it has ended or is gone."""
     fields = (await prepared(end)).fields
     running = _key_of(fields) | {"status": "running"}
-    await database.ensure_not_purging(end.project_id)
+    registered = await database.ensure_not_purging(end.project_id)
     if search_due := database.search_marks([end.project_id]):
         fields["search_due"] = search_due[end.project_id]
-    result = await database.calls.update_one(running, documents.part_update(fields))
+    async with marked_hours(database, registered, stored=with_keys([running["_id"]])):
+        result = await database.calls.update_one(running, documents.part_update(fields))
     return result.modified_count == 1
 
 
-async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[str], wb_user_id: str) -> int:
+async def delete_calls(
+    database: Database, registered: RegisteredProjects, project_id: str, call_ids: Sequence[str], wb_user_id: str
+) -> int:
     """Hide calls, their descendants, and any later part of the given ids.
 
     Returns the number of visible calls that are now hidden.
     """
+    calls = database.calls
     deleted_ids = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
     update = documents.delete_update(wb_user_id)
     hidden = 0
     for chunk in batches(deleted_ids, _CHUNK):
-        match = _key_match(project_id, chunk) | {"visible": True}
-        hidden += (await calls.update_many(match, update)).modified_count
-    await write_upserts(calls, [upsert(documents.key_fields(project_id, call_id), update) for call_id in set(call_ids)])
+        match = _key_match(project_id, chunk)
+        async with marked_hours(database, registered, stored=match):
+            hidden += (await calls.update_many(match | {"visible": True}, update)).modified_count
+    async with marked_hours(database, registered, stored=_key_match(project_id, call_ids)):
+        # Each may have arrived only now.
+        tombstones = [upsert(documents.key_fields(project_id, call_id), update) for call_id in set(call_ids)]
+        await write_upserts(calls, tombstones)
     return hidden
 
 
@@ -492,11 +517,12 @@ class CallsStore(CallLists):
             raise BadInputError('is required; send "" to remove the name', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        await self.database.ensure_not_purging(project_id)
+        registered = await self.database.ensure_not_purging(project_id)
         key_fields = documents.key_fields(project_id, call_id)
         due = self.database.search_marks([project_id]).get(project_id)
         update = documents.rename_update(display_name, wb_user_id or LOCAL_USER, due)
-        await write_upserts(self._calls, [upsert(key_fields, update)])
+        async with marked_hours(self.database, registered, stored=with_keys([key_fields["_id"]])):
+            await write_upserts(self._calls, [upsert(key_fields, update)])
         return await self._calls.count_documents({**key_fields, "visible": True})
 
     @database_write
@@ -513,8 +539,8 @@ class CallsStore(CallLists):
         check_count(len(call_ids), MAX_DELETED_IDS, "ids", "call_ids")
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
-        await self.database.ensure_not_purging(project_id)
+        registered = await self.database.ensure_not_purging(project_id)
         with audit.record_removal("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
-            deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+            deleted = await delete_calls(self.database, registered, project_id, call_ids, wb_user_id or LOCAL_USER)
             outcome["num_deleted"] = deleted
         return deleted

@@ -25,7 +25,7 @@ _EXAMPLE: Final = "inputs.customer_id"
 class UserIndex:
     """An index on a JSON path of calls, for one project or for all (`project_id` is None).
 
-    `path` is spelled as in MongoDB's match language. For equal values the oldest calls come first.
+    `path` is spelled as in MongoDB's match language. Calls with equal values are in order of time, in either direction.
     """
 
     project_id: str | None

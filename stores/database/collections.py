@@ -45,6 +45,11 @@ class Collections:
     """Queued and running evaluation runs, one document each until the run ends."""
     projects: Collection
     """Projects, one document per project that was created or written to."""
+    hour_marks: Collection
+    """Marks of hours in which calls changed, one document each until their roll-ups are right; and a state per project.
+    """
+    rollups: Collection
+    """Counts of calls per hour and day, one document per combination of op, status, kind, provider and root."""
     upgrades: Collection
     """Progress of the migrations of stored data, one document each."""
     purges: Collection

@@ -44,6 +44,7 @@ _HEARTBEAT_SECONDS = 0.5
 """Interval of heartbeats, the driver's minimum. It detects a hanging server after this plus half of the timeout."""
 _MIN_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
+_INDEX_NOT_FOUND = 27
 _ATTEMPTS = 3
 """Attempts of a query that fails with a transient error."""
 
@@ -176,13 +177,29 @@ class Database(Collections):
         await self.run_unchecked(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
-        """Build missing indexes of `stores.database.indexes` and drop retired ones; existing ones cost nothing."""
+        """Build missing indexes of `stores.database.indexes`, then drop retired ones; existing ones cost nothing.
+
+        Several processes may do so at a time, and be killed meanwhile. A process of an earlier version builds retired
+        indexes again when it starts; the next start of this version drops them.
+        """
         with translate_driver_errors():
             for collection, models in indexes.models().items():
                 await self._database[collection].create_indexes(models)
             for collection, names in indexes.RETIRED.items():
-                for name in set(names) & set(await self._database[collection].index_information()):
-                    await self._database[collection].drop_index(name)
+                for name in set(names) & await self._built_indexes(collection):
+                    try:
+                        await self._database[collection].drop_index(name)
+                    except OperationFailure as error:
+                        if error.code != _INDEX_NOT_FOUND:  # another process has dropped it
+                            raise
+
+    async def _built_indexes(self, collection: str) -> set[str]:
+        """Return the names of a collection's complete indexes.
+
+        Without those of a running build: the process that builds an index fails if another one drops it.
+        """
+        found = await self._database.command("listIndexes", collection, includeIndexBuildInfo=True)
+        return {each["spec"]["name"] for each in found["cursor"]["firstBatch"] if "indexBuildInfo" not in each}
 
     async def run(self, operation: Awaitable[_R]) -> _R:
         """Await a database operation, translate its driver errors and return its result.

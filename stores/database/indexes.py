@@ -53,15 +53,13 @@ class Index:
 
 
 INDEXES: Final = (
-    Index("calls", "visible started_at id", "the default list, oldest first; time ranges"),
-    Index("calls", "visible -started_at id", "the list newest first"),
+    Index("calls", "visible started_at id", "the list by time; time ranges"),
     Index(
         "calls",
         "visible trace_id started_at id storage_size_bytes",
         "a trace; the size of a trace, and of all calls of a project",
     ),
-    Index("calls", "visible parent_id started_at id", "a call's children; roots only, oldest first"),
-    Index("calls", "visible parent_id -started_at id", "roots only, newest first"),
+    Index("calls", "visible parent_id started_at id", "a call's children; roots by time"),
     Index(
         "calls",
         "visible parent_id example_digest started_at id",
@@ -80,14 +78,15 @@ INDEXES: Final = (
     Index("calls", "visible wb_run_id started_at id", "a run", exists="wb_run_id"),
     Index("calls", "visible user_id started_at id", "the calls for an end user", exists="user_id"),
     Index("calls", "visible error_type started_at id", "calls with a type of error", exists="error_type"),
-    Index("calls", "visible -latency_ms id", "the slowest calls; ranges of latency"),
-    Index("calls", "visible -total_tokens id", "the calls with the most tokens; ranges"),
-    Index("calls", "visible op_name started_at id", "an op, oldest first; all versions of an op"),
-    Index("calls", "visible op_name -started_at id", "an op, newest first"),
-    Index("calls", "visible status id", "calls by status alone"),
-    Index("calls", "visible -status id", "calls by status alone, from the last"),
-    Index("calls", "visible status started_at id", "calls by status, oldest first"),
-    Index("calls", "visible status -started_at id", "calls by status, newest first"),
+    Index("calls", "visible latency_ms id", "the slowest calls; ranges of latency"),
+    Index(
+        "calls",
+        "visible total_tokens id",
+        "the calls with the most tokens first; ranges of tokens",
+        exists="total_tokens",
+    ),
+    Index("calls", "visible op_name started_at id", "an op by time; all versions of an op"),
+    Index("calls", "visible status started_at id", "calls by status and time, each in either direction"),
     Index(
         "calls",
         "visible usage_scope started_at id ended_at",
@@ -108,15 +107,11 @@ INDEXES: Final = (
     Index(
         "objects",
         "visible created_at id size_bytes",
-        "the default list of objects, oldest first; the size of a project's objects",
+        "the list of objects by time; the size of a project's objects",
     ),
-    Index("objects", "visible -created_at id", "objects, newest first"),
-    Index("objects", "visible is_latest created_at id", "latest versions, oldest first"),
-    Index("objects", "visible is_latest -created_at id", "latest versions, newest first"),
-    Index("objects", "visible kind created_at id", "objects or ops, oldest first"),
-    Index("objects", "visible kind -created_at id", "objects or ops, newest first"),
-    Index("objects", "visible base_object_class created_at id", "objects of a class, oldest first"),
-    Index("objects", "visible base_object_class -created_at id", "objects of a class, newest first"),
+    Index("objects", "visible is_latest created_at id", "latest versions by time"),
+    Index("objects", "visible kind created_at id", "objects or ops by time"),
+    Index("objects", "visible base_object_class created_at id", "objects of a class by time"),
     Index("objects", "visible object_id kind version_index id", "objects by name; the versions of a name, in order"),
     Index("objects", "project_id kind object_id version_index", "the version with a version index", unique=True),
     Index("objects", "project_id kind object_id digest", "the version with a digest", unique=True),
@@ -124,21 +119,21 @@ INDEXES: Final = (
         "objects", "project_id kind object_id", "the one latest version of a name", equals={"is_latest": 1}, unique=True
     ),
     Index("object_heads", "project_id kind object_id", "the version counter of a name", unique=True),
-    Index("feedback", "project_id created_at id", "the default list of feedback, oldest first; time ranges"),
-    Index("feedback", "project_id -created_at id", "feedback, newest first"),
-    Index("feedback", "project_id feedback_type created_at id", "feedback of a type, oldest first; counts per type"),
-    Index("feedback", "project_id feedback_type -created_at id", "feedback of a type, newest first"),
+    Index("feedback", "project_id created_at id", "the list of feedback by time; time ranges"),
+    Index("feedback", "project_id feedback_type created_at id", "feedback of a type by time; counts per type"),
     Index("feedback", "project_id call_id created_at id", "feedback on a call", exists="call_id"),
     Index("feedback", "project_id weave_ref created_at id", "feedback on a ref's target"),
     Index("table_rows", "project_id size_bytes", "the size of a project's table rows"),
     Index("table_rows", "uploads", "the rows that a table upload wrote", exists="uploads"),
     Index("table_chunks", "uploads", "the chunks that a table upload wrote", exists="uploads"),
-    Index("costs", "project_id created_at id", "costs, oldest first"),
+    Index("costs", "project_id created_at id", "costs by time"),
     Index("costs", "project_id llm_id", "the prices of models"),
     Index("files.files", "project_id digest", "a file by digest", unique=True),
     Index("files.files", "project_id length", "the size of a project's files"),
     Index("files.chunks", "files_id n", "a chunk of a file", unique=True),
     Index("evaluation_runs", "created_at", "queued and running evaluation runs, oldest first"),
+    Index("hour_marks", "live_until", "marks that have expired", exists="live_until"),
+    Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),
     Index("search_indexes", "is_done", "unfinished text indexes", equals={"is_done": False}),
@@ -146,11 +141,32 @@ INDEXES: Final = (
     Index("purges", "is_done", "running purges", equals={"is_done": False}),
     Index("projects", "id", "the default list of projects; those of an entity"),
     Index("projects", "name id", "projects by name alone"),
-    Index("projects", "-last_activity_at id", "projects by last activity"),
+    Index("projects", "last_activity_at id", "projects by last activity"),
 )
 
-RETIRED: Final = {"calls": ("trace_id_started_at_id",), "objects": ("created_at_id",)}
-"""Names of replaced indexes to drop, by collection."""
+RETIRED: Final = {
+    "calls": (
+        "trace_id_started_at_id",
+        "started_at_desc_id",
+        "parent_id_started_at_desc_id",
+        "op_name_started_at_desc_id",
+        "status_id",
+        "status_desc_id",
+        "status_started_at_desc_id",
+        "latency_ms_desc_id",
+        "total_tokens_desc_id",
+    ),
+    "objects": (
+        "created_at_id",
+        "created_at_desc_id",
+        "is_latest_created_at_desc_id",
+        "kind_created_at_desc_id",
+        "base_object_class_created_at_desc_id",
+    ),
+    "feedback": ("created_at_desc_id", "feedback_type_created_at_desc_id"),
+    "projects": ("last_activity_at_desc_id",),
+}
+"""Names of replaced indexes to drop, by collection; a name never returns."""
 
 
 def models() -> dict[str, list[IndexModel]]:

@@ -189,7 +189,7 @@ class SampleReader:
                 return
             newest: list[dict[str, Any]] = [
                 {"$match": calls_match(project_id)},
-                {"$sort": {"started_at": -1, "id": 1}},
+                {"$sort": {"started_at": -1, "id": -1}},
                 {"$skip": skipped},
                 {"$limit": limit},
             ]

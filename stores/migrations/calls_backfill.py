@@ -24,6 +24,7 @@ from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.errors import StoreError
 from stores.json import codec
 from stores.otel.usage import usage_of_stored
+from stores.rollups.marks import marked_hours
 from stores.usage.entries import by_model
 
 _UPDATES_BYTES: Final = 4_000_000
@@ -110,6 +111,10 @@ class CallsBackfill:
 
     async def _backfill(self, range_match: Document) -> int:
         """Backfill a range of calls; return the number of changes."""
+        async with marked_hours(self._database, {}, stored=range_match):
+            return await self._backfill_range(range_match)
+
+    async def _backfill_range(self, range_match: Document) -> int:
         # The columns of ends follow from the usage, so the order of the derivations counts.
         differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [documents.TURN_OF, None]}]}
         turns = await self._calls.update_many(

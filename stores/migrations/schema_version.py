@@ -14,10 +14,12 @@ from stores.errors import StoreError
 
 PROJECTS_LISTED: Final = 1
 CALLS_BACKFILLED: Final = 2
+HOURS_MARKED: Final = 3
 
 UPGRADES: Final[Mapping[int, str]] = {
     PROJECTS_LISTED: "projects with stored documents are listed",
     CALLS_BACKFILLED: "calls have the fields that find threads, tokens, costs and evaluation examples",
+    HOURS_MARKED: "all writers of calls mark the hours that they change, so counts may read roll-ups",
 }
 """Effect of each migration by number. A new one takes the next number and needs a test from the first release on."""
 LATEST: Final = max(UPGRADES)
@@ -83,6 +85,15 @@ async def _number_of(database: Database) -> int:
         return number
     await _raise_to(database, LATEST)
     return LATEST
+
+
+async def is_done(database: Database, number: int) -> bool:
+    """Return True if a migration is completed."""
+    return await database.query(_is_done(database, number))
+
+
+async def _is_done(database: Database, number: int) -> bool:
+    return await database.upgrades.find_one({"_id": VERSION, "number": {"$gte": number}}) is not None
 
 
 async def mark_done(database: Database, number: int) -> None:

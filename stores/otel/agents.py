@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from stores.calls import CallEnd, CallsStore, RankedPart
 from stores.calls.documents import key_fields, part_update, stored_part
-from stores.calls.store import upsert, write_upserts
+from stores.calls.store import upsert, with_keys, write_upserts
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.errors import BadInputError, StoreError
@@ -23,6 +23,7 @@ from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id
 from stores.otel.mapping import call_of
 from stores.otel.spans import CLIENT, ERROR, Attributes, Origin, Span
+from stores.rollups.marks import marked_hours
 
 _INTERNAL: Final = 1
 _FIRST_FAILURE: Final = 400
@@ -418,13 +419,15 @@ async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> None:
         before = max((other for other in others if other.at <= prompt.at), default=missing)
         after = min((other.at for other in others if other.at > prompt.at), default=1 << 62)
         project_id = event.origin.project_id
-        await calls.database.ensure_projects_listed({project_id})
+        registered = await calls.database.ensure_projects_listed({project_id})
         children = _children(project_id, before) | {
             **_came_between(event.agent, prompt.at, after),
             "attributes.otel_span.attributes.prompt.id": {"$exists": False},
         }
         moved = {"$set": {"trace_id": prompt.trace_id, "parent_id": prompt.call_id}}
-        if (await calls.database.calls.update_many(children, moved)).modified_count:
+        async with marked_hours(calls.database, registered, stored=children):
+            result = await calls.database.calls.update_many(children, moved)
+        if result.modified_count:
             for changed in (before, prompt):
                 await _end_with_calls(calls, project_id, changed, is_missing=changed == missing)
 
@@ -454,7 +457,10 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *,
         if rows == written:
             return
         if not rows and is_missing:
-            await calls.database.calls.delete_one(key_fields(project_id, prompt.call_id))
+            key = key_fields(project_id, prompt.call_id)
+            registered = await calls.database.ensure_projects_listed({project_id})
+            async with marked_hours(calls.database, registered, stored=key):
+                await calls.database.calls.delete_one(key)
             return
         row = rows[0] if rows else {}
         has_failed = bool(row.get("exception"))
@@ -470,13 +476,17 @@ async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) ->
     """Set the starts of a prompt's model calls: Codex states none, so each starts when the call before it ended."""
     fields = dict.fromkeys(("id", "op_name", "started_at", "ended_at", "status"), 1)
     rows = await calls.database.calls.find(_children(project_id, prompt), fields).limit(_MAX_CALLS).to_list(None)
-    previous, updates = prompt.at, []
+    previous, updates, starts, keys = prompt.at, [], [], []
     for row in sorted(rows, key=lambda row: (row.get("ended_at", 0), row["id"])):
         is_request = row["op_name"].startswith("chat") and row["status"] == "success"
         if is_request and row["started_at"] != previous:
             key = key_fields(project_id, row["id"])
-            updates.append(upsert(key, part_update({**key, "started_at": min(previous, row["ended_at"])})))
+            started_at = min(previous, row["ended_at"])
+            updates.append(upsert(key, part_update({**key, "started_at": started_at})))
+            starts.append((project_id, started_at))
+            keys.append(key["_id"])
         previous = row.get("ended_at", previous)
     if updates:
-        await calls.database.ensure_projects_listed({project_id})
-        await write_upserts(calls.database.calls, updates)
+        registered = await calls.database.ensure_projects_listed({project_id})
+        async with marked_hours(calls.database, registered, starts, with_keys(keys)):
+            await write_upserts(calls.database.calls, updates)

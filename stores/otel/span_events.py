@@ -22,7 +22,7 @@ from stores.calls.documents import (
     payload_fields,
     start_column_fields,
 )
-from stores.calls.store import upsert, write_upserts
+from stores.calls.store import upsert, with_keys, write_upserts
 from stores.database.content_store import batches
 from stores.database.error_translation import translate_driver_errors
 from stores.digests import text_digest
@@ -32,6 +32,7 @@ from stores.json import AnyJson, codec
 from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id, span_of_event
 from stores.otel.mapping import payload_of_events
+from stores.rollups.marks import marked_hours
 from stores.senders.attributes import EVENT_ATTRIBUTES, EVENT_MESSAGES, nested
 
 _MESSAGES: Final = frozenset(name for events in EVENT_MESSAGES.values() for name in events)
@@ -83,9 +84,10 @@ def event_of(record: LogRecord, project_id: str) -> SpanEvent | None:
 
 async def write(calls: CallsStore, events: Sequence[SpanEvent]) -> list[StoreError | None]:
     """Store records and add them to their calls; return the error of each one for which its call has no room."""
-    await calls.database.ensure_projects_listed({event.project_id for event in events})
-    await write_upserts(calls.database.calls, list(map(_update, events)))
+    registered = await calls.database.ensure_projects_listed({event.project_id for event in events})
     keys = {(event.project_id, event.span_id) for event in events}
+    async with marked_hours(calls.database, registered, stored=with_keys(key_fields(*key)["_id"] for key in keys)):
+        await write_upserts(calls.database.calls, list(map(_update, events)))
     stored = await _stored_keys(calls, keys, events)
     await _merge(calls, keys)
     return [
@@ -175,9 +177,11 @@ async def _merge_once(calls: CallsStore, keys: list[Document]) -> list[Document]
             unchanged |= {name: call.get(name) for name in names}
             if due := calls.database.search_marks([call["project_id"]]).get(call["project_id"]):
                 new["search_due"] = due
+            registered = await calls.database.ensure_projects_listed({call["project_id"]})
             try:
                 with translate_driver_errors():
-                    found = await calls.database.calls.update_one(key | unchanged, part_update(new))
+                    async with marked_hours(calls.database, registered, stored=key):
+                        found = await calls.database.calls.update_one(key | unchanged, part_update(new))
             except PayloadTooLargeError:
                 continue  # the document has no room for them as inputs or output too
             if not found.matched_count:

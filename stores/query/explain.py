@@ -16,7 +16,8 @@ Pipeline = list[dict[str, Any]]
 class Plan:
     """The winning plan and the cost of one run.
 
-    `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it.
+    `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it. `counts_by_rollups` is
+    True if a count of the list reads roll-ups.
     """
 
     pipeline: Pipeline
@@ -26,6 +27,7 @@ class Plan:
     documents_examined: int
     returned: int
     milliseconds: int
+    counts_by_rollups: bool = False
 
     @property
     def pipeline_text(self) -> str:

@@ -38,6 +38,7 @@ class Field:
         text_path: path of the field's exact JSON text, which covers the value at the first key of `path`. A JSON field
             without it holds only scalars and lists of strings.
         values: the allowed values in lower case; empty if any value is allowed.
+        is_sparse: most documents lack the value, a number, so that the field's index leaves these out.
         comparison_hint: set for a JSON field that is always a list or an object: how to compare its members instead.
     """
 
@@ -48,6 +49,7 @@ class Field:
     low_cardinality: bool = False
     text_path: str | None = None
     values: tuple[str, ...] = ()
+    is_sparse: bool = False
     comparison_hint: str | None = None
 
     @property

@@ -28,7 +28,7 @@ UNINDEXED_FILTERS: Final = (
 )
 """Members of filters that no index serves."""
 
-_UNIQUE: Final = ("id", 1)
+_UNIQUE: Final = "id"
 _PLAIN: Final = frozenset({str, int, set, frozenset, PageRequest})
 """Types of arguments that do not affect which documents are read."""
 
@@ -59,7 +59,8 @@ class IndexedFields:
         self.table = table
         self._leading = {index_keys[0][0] for index_keys in keys.values() if index_keys}
         self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]
-        self._orders = [keys[index.name] for index in indexes if not index.only]
+        sparse = {field.path for field in table if field.is_sparse}
+        self._orders = [keys[index.name] for index in indexes if not index.only or index.exists in sparse]
 
     def needs_scan(self, *arguments: object) -> bool:
         """Return True if no index serves a query, sort or filter among the arguments of a store method."""
@@ -85,6 +86,7 @@ class IndexedFields:
     def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
         """Return True if no index has the keys of a sort in their order."""
         wanted: Keys = []
+        fields: list[Field] = []
         for key in sort_by:
             try:
                 field = self.table[key.field].field
@@ -94,8 +96,12 @@ class IndexedFields:
             if field.kind is Kind.JSON or (field.optional and not key.descending):
                 return True
             wanted.append((field.path, -1 if key.descending else 1))
-        if _UNIQUE[0] not in dict(wanted):
-            wanted.append(_UNIQUE)
+            fields.append(field)
+        if fields[1:] and fields[0].low_cardinality and fields[0].values:
+            # MongoDB merges one index scan per value (`Order.values`).
+            wanted[0] = (wanted[0][0], wanted[1][1])
+        if wanted and _UNIQUE not in dict(wanted):
+            wanted.append((_UNIQUE, wanted[-1][1]))
         backward = [(path, -order) for path, order in wanted]
         return bool(sort_by) and not any(keys[: len(wanted)] in (wanted, backward) for keys in self._orders)
 

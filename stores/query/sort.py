@@ -1,8 +1,9 @@
 """Sort orders: client sort keys compiled into MongoDB sort keys and cursor positions between them.
 
-Null and missing values come last in both directions, and ties are broken by ascending id. MongoDB puts nulls first in
-ascending order, so an ascending optional key gets a computed key before it: 0 for a value, 1 for null. JSON values sort
-by type first, in either direction: numbers, then strings, then other values.
+Null and missing values come last in both directions. Ties end in id, in the direction of the last key, so that one
+index serves both directions. MongoDB puts nulls first in ascending order, so an ascending optional key gets a computed
+key before it: 0 for a value, 1 for null. JSON values sort by type first, in either direction: numbers, then strings,
+then other values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,9 +47,20 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable) -> Order:
             computed |= {key.path: expression} if expression else {}
         if access.field.path == _UNIQUE:
             break
-    keys.setdefault(_UNIQUE, SortKey(_UNIQUE))
-    is_low_cardinality = not computed and any(access.field.low_cardinality for access in list(directions)[:1])
-    return Order(computed, tuple(keys.values()), is_low_cardinality)
+    keys.setdefault(_UNIQUE, SortKey(_UNIQUE, sort_by[-1].descending if sort_by else False))
+    if computed or not directions:
+        return Order(computed, tuple(keys.values()))
+    field, (first, *later) = next(iter(directions)).field, keys.values()
+    is_mixed = field.low_cardinality and any(key.descending != first.descending for key in later[:1])
+    # The documents without the first key come last, sorted by id alone.
+    is_sparse = field.is_sparse and first.descending and [key.path for key in later] == [_UNIQUE]
+    return Order(
+        computed,
+        tuple(keys.values()),
+        field.low_cardinality,
+        field.values if is_mixed else (),
+        is_sparse,
+    )
 
 
 def check_key_count(count: int) -> None:

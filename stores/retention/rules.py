@@ -115,7 +115,7 @@ async def limits_of(database: Database, project_id: str, rule: Rule, grace_perio
     if rule.keep_calls is not None:
         # The start of the last call to keep, from a covered query.
         newest = database.calls.find(
-            calls_match(project_id), {"_id": 0, "started_at": 1}, sort=[("started_at", -1), ("id", 1)]
+            calls_match(project_id), {"_id": 0, "started_at": 1}, sort=[("started_at", -1), ("id", -1)]
         )
         rows = await newest.skip(rule.keep_calls - 1).limit(1).to_list(1)
         by_calls = rows[0]["started_at"] if rows else None

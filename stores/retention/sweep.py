@@ -33,6 +33,7 @@ from stores.database.transactions import Session
 from stores.files.uploads import REMOVAL_FIELDS, discard_removed, remove, stored_before
 from stores.objects.documents import EMPTY
 from stores.retention.rules import GracePeriods, Outcome, Rule, limits_of
+from stores.rollups.marks import hours_of_calls, write_marks
 
 _MAX_CANDIDATES: Final = 100_000
 """Maximum digests searched for in one scan: about ten megabytes."""
@@ -312,7 +313,7 @@ class Sweep(Lease):
             await self.remove_calls(session, [call["id"] for call in calls], counts)
 
         paths = ("id", "started_at", "storage_size_bytes")
-        order = (("started_at", -1), ("id", 1))
+        order = (("started_at", -1), ("id", -1))
         async for calls in change_in_batches(
             self.database, self._calls, match, BATCH_SIZE, remove, paths, order, hint=_BY_TRACE
         ):
@@ -327,7 +328,9 @@ class Sweep(Lease):
             LeaseLostError: if the lease is lost.
         """
         keys: list[Any] = [f"{self._project_id}:{call_id}" for call_id in call_ids]
-        await self._calls.delete_many({"_id": {"$in": keys}, "project_id": self._project_id}, session=session)
+        match = {"_id": {"$in": keys}, "project_id": self._project_id}
+        await write_marks(self.database, await hours_of_calls(self.database, match, session), session)
+        await self._calls.delete_many(match, session=session)
         on_these_calls = {"project_id": self._project_id, "call_id": {"$in": list(call_ids)}}
         feedback = await self.database.feedback.delete_many(on_these_calls, session=session)
         await self.count({**counts, "feedback": feedback.deleted_count}, session)

@@ -51,8 +51,8 @@ class Method(StrEnum):
 
 
 ORDERS: Final = {
-    Method.INDEX: Order({}, (SortKey(SCORE, descending=True), SortKey("started_at", descending=True), SortKey("id"))),
-    Method.SCAN: Order({}, (SortKey("started_at", descending=True), SortKey("id"))),
+    Method.INDEX: Order({}, tuple(SortKey(path, descending=True) for path in (SCORE, "started_at", "id"))),
+    Method.SCAN: Order({}, tuple(SortKey(path, descending=True) for path in ("started_at", "id"))),
 }
 """By index, best first and newest first among equals; by scan, newest first."""
 
@@ -74,7 +74,7 @@ class TextQuery:
     def scope(self, method: Method) -> bytes:
         """Return the digest that ties cursors to this search and method."""
         parts = self.list_query.cursor_scope or (self.list_query.match,)
-        return paging.scope_of("search", str(method), self.project_id, self.terms, *parts)
+        return paging.scope_of("search", str(method), self.project_id, self.terms, *parts, ORDERS[method])
 
     def position(self, request: PageRequest) -> tuple[Method | None, list[Any] | None]:
         """Return the method of the page's cursor, and the sort key values in it; None for a first page.
@@ -87,7 +87,11 @@ class TextQuery:
         for method, order in ORDERS.items():
             with suppress(BadInputError):
                 return method, paging.decode_cursor(request, self.scope(method), len(order.keys))
-        raise cursor_error(request, "not a cursor of this search; use one that the same search gave")
+        raise cursor_error(
+            request,
+            "not a cursor of this search; start again without it if it is from an earlier LoomQL, which ordered ties "
+            "differently",
+        )
 
 
 @dataclass(slots=True)
@@ -204,10 +208,10 @@ _MAX_CHECKED: Final = 2_000
 
 
 class Candidate(NamedTuple):
-    """A call that may be a hit, sorted like hits. `segment` is empty for calls that are not indexed yet."""
+    """A call that may be a hit; the greatest is the first. `segment` is empty for calls that are not indexed yet."""
 
-    negated_score: int
-    negated_start: int
+    score: int
+    started_at: int
     id: str
     segment: str
 
@@ -247,12 +251,11 @@ async def ranked_count(text_query: TextQuery, generation: str) -> int:
 
 def _after_position(candidates: list[Candidate], position: Sequence[Any] | None, *, backward: bool) -> list[Candidate]:
     """Return the candidates in page order, from a cursor position on."""
-    ordered = sorted(candidates, reverse=backward)
+    ordered = sorted(candidates, reverse=not backward)
     if position is None:
         return ordered
-    score, started_at, call_id = position
-    at = (-score, -started_at, call_id)
-    return [each for each in ordered if (each[:3] < at if backward else each[:3] > at)]
+    at = tuple(position)
+    return [each for each in ordered if (each[:3] > at if backward else each[:3] < at)]
 
 
 class _Ranking:
@@ -280,7 +283,7 @@ class _Ranking:
             {"$project": {"id": 1, "started_at": 1, **PATHS}},
         ]
         candidates = [
-            Candidate(-score, -call["started_at"], call["id"], "")
+            Candidate(score, call["started_at"], call["id"], "")
             async for call in self._database.calls.aggregate(stages)
             for score in await asyncio.to_thread(self._scores, call)
         ]
@@ -320,7 +323,7 @@ class _Ranking:
             async for chunk in self._database.search_words.find(match, paths, batch_size=_CHUNKS + 1):
                 segment, scores = chunks[chunk["_id"]]
                 ids, started = chunk["ids"], chunk["started"]
-                results += [Candidate(-score, -started[at], ids[at], segment) for at, score in scores]
+                results += [Candidate(score, started[at], ids[at], segment) for at, score in scores]
         return results
 
     async def _segments(self) -> AsyncIterator[tuple[str, dict[str, Bits]]]:
@@ -360,7 +363,7 @@ class _Ranking:
                 is_current = each.id in segments and each.segment in ("", segments[each.id])
                 if is_current and each.id not in seen:
                     seen.add(each.id)
-                    yield {"id": each.id, "started_at": -each.negated_start, SCORE: -each.negated_score}
+                    yield {"id": each.id, "started_at": each.started_at, SCORE: each.score}
 
     async def _current_segments(self, call_ids: list[str]) -> dict[str, str | None]:
         """Return the segments of the calls that match all other conditions."""

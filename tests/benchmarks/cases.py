@@ -108,7 +108,7 @@ def _filter(name: str, operation: Tree, by_hand: Tree, target: float = _UNINDEXE
 
 
 def _sort(name: str, sort_by: SortBy) -> Case:
-    order = {sort_by.field: -1 if sort_by.descending else 1, "id": 1}
+    order = dict.fromkeys((sort_by.field, "id"), -1 if sort_by.descending else 1)
     match = {"project_id": PROJECT, "visible": True}
     return Case(name, _SORTED, _page(sort_by), [{"$match": match}, {"$sort": order}, *_cut()])
 
@@ -137,7 +137,7 @@ def _by_cost(halfway: int) -> Case:
         [
             {"$match": match},
             {"$set": {"cost": {"$add": costs}}},
-            {"$sort": {"cost": -1, "id": 1}},
+            {"$sort": {"cost": -1, "id": -1}},
             *_cut(),
         ],
     )

@@ -26,7 +26,7 @@ FULL: Final = (
     *("storage_size_bytes", *PAYLOADS),
 )
 """22 fields: all stored fields of a call except its trace name."""
-NEWEST: Final = [("started_at", -1), ("id", 1)]
+NEWEST: Final = [("started_at", -1), ("id", -1)]
 OLDEST: Final = [("started_at", 1), ("id", 1)]
 
 _TIMES: Final = ("started_at", "ended_at")

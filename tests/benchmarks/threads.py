@@ -85,12 +85,12 @@ def cases(threads: int) -> list[Case]:
     """Return all cases for a number of threads."""
     worst = "p99_turn_duration_ms"
     recent = BEGIN + threads * TURNS * SECOND * 49 // 50
-    latest: Stages = [{"$sort": {"last_updated": -1, "_id": 1}}, {"$limit": _SIZE + 1}]
+    latest: Stages = [{"$sort": {"last_updated": -1, "_id": -1}}, {"$limit": _SIZE + 1}]
     return [
         Case("first page of threads, all fields", [*_grouped({}), *latest, *_percentiles(), *_last_turns()]),
         Case(
             "worst threads by p99, all fields",
-            [*_grouped({}), *_percentiles(), {"$sort": {worst: -1, "_id": 1}}, {"$limit": _SIZE + 1}, *_last_turns()],
+            [*_grouped({}), *_percentiles(), {"$sort": {worst: -1, "_id": -1}}, {"$limit": _SIZE + 1}, *_last_turns()],
             sort_by=(SortBy(worst, descending=True),),
         ),
         Case(

@@ -15,7 +15,6 @@ from stores.calls.feedback.conditions import Condition, FeedbackAccess, FoundCal
 from stores.calls.fields import Match
 from stores.calls.ref_expansion import paths_projection
 from stores.database import Database
-from stores.database.driver import json_characters
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 from stores.query.fields import Access, FieldTable, Kind
@@ -63,7 +62,7 @@ class CallsByFeedback:
         position = paging.decode_cursor(request, scope, len(order.keys))
         rows: list[Row] = []
         for has_value in self._groups(position, backward=request.backward):
-            rest = _remaining_request(request, rows, offset)
+            rest = paging.remaining_request(request, rows, offset)
             if has_value:
                 stages = self.stages(rest, projection, position)
                 part: RowsAndCut | None = await paging.read_rows(self.database.feedback, stages, rest, self.session)
@@ -157,13 +156,6 @@ class CallsByFeedback:
         stages = paging.page_pipeline(match, by_key, request, [*projection, "id"], position_by_key, self.narrowing)
         rows, is_cut = await paging.read_rows(self.database.calls, stages, request, self.session)
         return [row | {self.order.keys[0].path: self.rank_of_null} for row in rows], is_cut
-
-
-def _remaining_request(request: PageRequest, rows: Sequence[Row], offset: int) -> PageRequest:
-    """Return the request for the rest of a page: fewer rows, fewer characters, and the remaining offset."""
-    max_characters = request.max_characters
-    remaining = None if max_characters is None else max_characters - sum(map(json_characters, rows))
-    return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=remaining)
 
 
 FeedbackSort = Callable[[Database, str, Match, Pipeline, Session], CallsByFeedback]

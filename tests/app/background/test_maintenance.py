@@ -21,6 +21,7 @@ from stores.database.leases import Lease
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
+from stores.migrations import schema_version
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule
@@ -287,13 +288,30 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
     assert message == "sweeping acme/bad failed; it is tried again: it is in the way"
 
 
+@pytest.mark.timings(mark_seconds=0.1)
+async def test_maintenance_settles_hours_once_all_servers_mark_them(database: Database) -> None:
+    await fill(database, 5)
+    calls, upkeep = CallsStore(database), MaintenanceJobs(database, Stores(database))
+
+    async def uses_rollups() -> bool:
+        await upkeep.run_due()
+        return (await calls.explain(PROJECT)).counts_by_rollups
+
+    await upkeep.run_due()
+    assert await database.hour_marks.find_one({"ready": {"$exists": True}}) is None
+    await schema_version.mark_done(database, schema_version.HOURS_MARKED)
+    await until_found(uses_rollups)
+
+    assert await calls.count(PROJECT) == 5
+
+
 async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
     database: Database, commands: Commands
 ) -> None:
     upkeep = MaintenanceJobs(database, Stores(database))
     commands.sent.clear()
     await upkeep.run_due()
-    assert sorted(commands.names) == ["distinct", "find", "find", "find"]
+    assert sorted(commands.names) == ["distinct", "find", "find", "find", "find"]
 
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
@@ -311,7 +329,7 @@ async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pyte
         await upkeep.run_due()
 
     messages = sorted(record.getMessage() for record in caplog.records)
-    kinds = ("ending", "indexing", "purging", "sweeping")
+    kinds = ("ending", "indexing", "purging", "settling", "sweeping")
     assert [message.partition(": ")[0] for message in messages] == [
         f"{kind} failed; it is tried again" for kind in kinds
     ]

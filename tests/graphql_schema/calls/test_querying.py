@@ -236,9 +236,9 @@ async def test_filter_and_query_are_combined_with_and(run: Run) -> None:
         ("inputs.n", "DESC", [3, 1, 5, 2, 4]),
         ("inputs.question", "ASC", [3, 1, 2, 4, 5]),
         ("inputs.flag", "ASC", [3, 2, 5, 1, 4]),
-        ("output", "DESC", [2, 1, 4, 3, 5]),
-        ("inputs.messages.0.content", "DESC", [4, 1, 2, 3, 5]),
-        ("summary.weave.latencyMs", "DESC", [5, 1, 2, 4, 3]),
+        ("output", "DESC", [2, 4, 1, 5, 3]),
+        ("inputs.messages.0.content", "DESC", [4, 5, 3, 2, 1]),
+        ("summary.weave.latencyMs", "DESC", [5, 4, 2, 1, 3]),
         (r"inputs.a\.b", "ASC", [1, 2, 3, 4, 5]),
     ],
 )

@@ -212,9 +212,9 @@ async def test_aggregate_is_one_command_plus_one_per_lookup_kind(
     [
         (Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], "started_at_id"),
         (Grouping([GroupBy.OP_VERSION]), ["count"], "op_name_started_at_id"),
-        (Grouping([GroupBy.STATUS]), ["count", "error_rate"], "status_id"),
+        (Grouping([GroupBy.STATUS]), ["count", "error_rate"], "status_started_at_id"),
         (Grouping(), ["count"], "started_at_id"),
-        (Grouping(), ["p50_latency_ms", "max_latency_ms"], "latency_ms_desc_id"),
+        (Grouping(), ["p50_latency_ms", "max_latency_ms"], "latency_ms_id"),
     ],
 )
 async def test_covered_aggregate_reads_only_the_index(

@@ -67,13 +67,10 @@ async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float |
 
 
 def by_cost(known: list[tuple[str, float | None]], *, descending: bool) -> list[str]:
-    """Return the ids in order of cost, nulls last and ties by id."""
-
-    def place(call: tuple[str, float | None]) -> tuple[bool, float]:
-        cost = call[1] or 0.0
-        return call[1] is None, -cost if descending else cost
-
-    return [call for call, _ in sorted(known, key=place)]
+    """Return the ids in order of cost, nulls last and ties by id in the same direction."""
+    priced = [(cost, call) for call, cost in known if cost is not None]
+    others = [call for call, cost in known if cost is None]
+    return [call for _, call in sorted(priced, reverse=descending)] + sorted(others, reverse=descending)
 
 
 @pytest.mark.parametrize("descending", [True, False])

@@ -62,7 +62,7 @@ def crowd(count: int = 15) -> list[CallStart | CallEnd]:
 
 def in_order(documents: list[dict[str, Any]], sort_by: list[SortBy]) -> list[str]:
     """Return the ids as Python sorts them: a stable sort for each key from last to first, nulls last."""
-    rows = sorted(documents, key=lambda row: row["id"])
+    rows = sorted(documents, key=lambda row: row["id"], reverse=any(key.descending for key in sort_by[-1:]))
     for key in reversed(sort_by):
         path = PATHS.get(key.field, key.field)
         present = [row for row in rows if row.get(path) is not None]

@@ -1,20 +1,22 @@
 """Tests of the plain reads and writes of calls, on a real MongoDB and on mongomock-motor in memory.
 
 mongomock-motor supports inserts and counts of whole calls. It does not support bulk updates, updates by pipeline, reads
-in the driver's threads, change streams or query plans. Other tests of the store, and those of the register of projects,
-run on MongoDB only.
+in the driver's threads, change streams, query plans or snapshots. Other tests of the store, and those of the register
+of projects and of hour marks and roll-ups, run on MongoDB only.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-from stores.calls import CallEnd, CallsFilter, CallsStats, CallsStore, CallStart
+from stores.calls import CallEnd, CallsFilter, CallsStats, CallsStore, CallStart, store
 from stores.database import Database, project_registry
 from stores.errors import BadInputError
+from stores.rollups import reads
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
 
@@ -26,6 +28,8 @@ async def calls_on(
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
         monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
+        monkeypatch.setattr(store, "marked_hours", lambda *_: nullcontext())
+        monkeypatch.setattr(reads, "total", AsyncMock(return_value=None))
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)

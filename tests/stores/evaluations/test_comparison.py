@@ -58,7 +58,7 @@ async def test_examples_are_matched_in_the_order_of_the_first_run(evaluations: E
 async def test_examples_are_sorted_by_their_change(evaluations: EvaluationsStore) -> None:
     # 3 rises from 1.5 to 4.5, 1 falls from 4.5 to 1, and 2 stays equal; the other examples are in one run only.
     assert await joined(evaluations, [SortBy(GRADE)]) == [1, 2, 3]
-    assert await joined(evaluations, [SortBy(GRADE, descending=True)], only_common=False) == [3, 2, 1, 7, 8, 9]
+    assert await joined(evaluations, [SortBy(GRADE, descending=True)], only_common=False) == [3, 2, 1, 9, 8, 7]
 
 
 @pytest.mark.usefixtures("two_runs")

@@ -273,7 +273,7 @@ async def test_command_count_of_a_step_does_not_depend_on_its_calls(database: Da
         counts.append(commands.names)
 
     assert counts[0] == counts[1]
-    assert len(counts[0]) == 13
+    assert len(counts[0]) == 14
 
 
 async def test_backfill_resumes_after_a_kill(mongodb_uri: str, database: Database) -> None:

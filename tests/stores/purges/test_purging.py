@@ -76,7 +76,7 @@ async def test_purge_deletes_everything_of_its_project_only(database: Database, 
     assert await purges.last(PROJECT) == report
     assert await counted(database, PROJECT) == {}
     assert await counted(database, OTHER) == others
-    assert len(others) == 12
+    assert len(others) == 13
     assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
     with pytest.raises(NotFoundError, match="project acme/chat does not exist"):
         await purges.purge(PROJECT, PROJECT)
@@ -89,7 +89,7 @@ async def test_purged_project_can_be_recreated(database: Database, purges: Purge
     await fill(database, PROJECT)
 
     assert (await purges.last(PROJECT) or 0) != 0
-    assert len(await counted(database, PROJECT)) == 12
+    assert len(await counted(database, PROJECT)) == 13
     assert await ProjectsStore(database).one(PROJECT, ["id"]) == {"id": PROJECT}
 
 

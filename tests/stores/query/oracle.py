@@ -75,8 +75,8 @@ def holds(node: Operand, row: Row) -> bool:
 
 
 def in_order(rows: Sequence[Row], sort_by: Sequence[SortBy]) -> list[Row]:
-    """Return the rows in order: a stable sort for each key, from the last to the first."""
-    found = sorted(rows, key=lambda row: row["id"])
+    """Return the rows in order: a stable sort for each key, from the last to the first; ties by id as the last key."""
+    found = sorted(rows, key=lambda row: row["id"], reverse=any(key.descending for key in sort_by[-1:]))
     for key in reversed(sort_by):
         ranks: list[list[tuple[Value, Row]]] = [[], [], [], []]
         for row in found:

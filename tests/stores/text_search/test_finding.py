@@ -139,6 +139,25 @@ async def test_pages_by_cursor_backward_form_the_same_list(search: Search, found
     assert refused.value.argument == "before"
 
 
+async def test_ties_are_in_descending_order_of_id(calls: CallsStore, index: Index, search: Search) -> None:
+    await calls.write([start(number, inputs={"q": "the selvedge"}, started_at=NOON) for number in range(9)])
+    await index()
+    await calls.write([start(9, inputs={"q": "the selvedge"}, started_at=NOON)])  # perhaps not indexed
+
+    for method in Method:
+        for backward in (False, True):
+            found: list[int] = []
+            cursor: str | None = None
+            is_last = False
+            while not is_last:
+                page = await search("selvedge", method, 2, cursor, backward=backward)
+                numbers = [int(row["id"][-12:], 16) for row in page.rows]
+                found = numbers + found if backward else found + numbers
+                cursor = page.start_cursor if backward else page.end_cursor
+                is_last = not (page.has_previous if backward else page.has_next)
+            assert found == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], (method, backward)
+
+
 async def test_matches_beyond_the_ranked_ones_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,8 @@ def _threads(stock: Stock, which: ThreadsFilter, sort_by: list[SortBy]) -> list[
 
     names = [name for name in stock if not which.thread_ids or name in which.thread_ids]
     made = [_thread(name, [found for found in stock[name] if counts(found)]) for name in names]
-    rows = sorted((row for row in made if row), key=lambda row: row["thread_id"])
+    down = any(key.descending for key in sort_by[-1:])
+    rows = sorted((row for row in made if row), key=lambda row: row["thread_id"], reverse=down)
     for key in reversed(sort_by):
         rows.sort(key=lambda row: row[key.field], reverse=key.descending)
     return rows

@@ -168,8 +168,8 @@ async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, c
     assert _values_of(after, *names) == [("t", 2, at(600), 250.0, call_id(2), call_id(3))]
     assert _values_of(later, *names) == [("t", 1, at(601), 300.0, call_id(3), call_id(3))]
     assert _values_of(before, *names) == [
-        ("old", 1, at(0), 100.0, call_id(4), call_id(4)),
         ("t", 1, at(0), 100.0, call_id(1), call_id(1)),
+        ("old", 1, at(0), 100.0, call_id(4), call_id(4)),
     ]
     assert _values_of(between, *names) == [("t", 1, at(600), 200.0, call_id(2), call_id(2))]
     with pytest.raises(BadInputError, match="nothing can match") as refused:

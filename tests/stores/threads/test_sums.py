@@ -116,11 +116,12 @@ async def test_sums_sorts_and_queries_agree_with_the_oracle(
         assert {row["id"] for row in await all_pages(threads, which, None, query)} == listed.keys()
         for name in SUMS:
             for descending in (False, True):
-                values = [(row[name] is None, -(row[name] or 0) if descending else row[name], each)
-                          for each, row in listed.items()]  # fmt: skip
+                values = [(row[name], each) for each, row in listed.items() if row[name] is not None]
+                nulls = [each for each, row in listed.items() if row[name] is None]
+                order = [each for _, each in sorted(values, reverse=descending)] + sorted(nulls, reverse=descending)
                 arguments = which, [SortBy(name, descending)], query
                 found = await all_pages(threads, *arguments)
-                assert [row["id"] for row in found] == [each for *_, each in sorted(values)]
+                assert [row["id"] for row in found] == order
                 assert [row["turn_count"] for row in found] == [listed[row["id"]]["turn_count"] for row in found]
                 assert await all_pages(threads, *arguments, backward=True) == found
 

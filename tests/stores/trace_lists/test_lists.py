@@ -98,7 +98,7 @@ async def expected_traces(database: Database, keeps: Callable[[Row], bool] = lam
 
 
 def in_order(traces: list[Row], sort_by: Sequence[SortBy]) -> list[str]:
-    rows = sorted(traces, key=lambda row: row["id"])
+    rows = sorted(traces, key=lambda row: row["id"], reverse=any(key.descending for key in sort_by[-1:]))
     for key in reversed(sort_by):
         present = [row for row in rows if row[key.field] is not None]
         absent = [row for row in rows if row[key.field] is None]

@@ -215,7 +215,7 @@ async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=by_note, query=Query({"$expr": DOWN}))
     monkeypatch.undo()
 
-    assert [row["id"] for row in page.rows] == [call_id(1), call_id(2)]
+    assert [row["id"] for row in page.rows] == [call_id(2), call_id(1)]
     assert await found(calls, DOWN, by_note) == [2, 0]
 
 

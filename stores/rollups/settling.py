@@ -1,0 +1,209 @@
+"""Work on marks: an hour is settled when its roll-ups count its calls exactly, and a day when they sum up its hours.
+
+Each step reads a mark, counts what it covers, and replaces the roll-ups in one transaction with the mark's removal, if
+the mark is unchanged. A write that came meanwhile has changed the mark, so roll-ups of an older state are never stored:
+not by a slow process, and not by two processes that settle one hour. Readers see the marks and the roll-ups of one
+snapshot.
+
+A project uses roll-ups once it is ready: each hour with calls of older versions has been marked. That begins when
+servers of an older version, which mark no hours, have noticed the new version and stopped.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from stores import ids, times
+from stores.database import Database, Document, database_query
+from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
+from stores.database.project_registry import PURGING
+from stores.database.transactions import Session
+from stores.rollups.documents import (
+    DAY,
+    DAYS,
+    HOUR,
+    HOURS,
+    MAX_GROUPS,
+    day_of,
+    hour_of,
+    mark_key,
+    marks_of,
+    rollups_of_calls,
+    rollups_of_hours,
+    state_key,
+    stored_rollups,
+)
+from stores.rollups.marks import mark_update, upsert_marks
+
+logger = logging.getLogger("loomql")
+
+PAUSE: Final = 0.25
+"""Pause after each step, as a multiple of the step's duration."""
+
+_BATCH_SIZE: Final = 500
+
+_IS_DUE: Final[Document] = {"live_until": {"$exists": True}, "$expr": {"$lte": ["$live_until", "$$NOW"]}}
+"""Match for marks that have expired."""
+
+
+class Settling:
+    """The work on the marks of a database. Any number of processes may do it; one at a time costs the least."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._has_all_states = False
+
+    @database_query
+    async def due(self) -> list[str]:
+        """Return projects with expired marks or without a state, at most some thousand."""
+        stages: list[Document] = [{"$match": _IS_DUE}, {"$group": {"_id": "$project_id"}}, {"$limit": _BATCH_SIZE}]
+        found = [row["_id"] async for row in self.database.hour_marks.aggregate(stages)]
+        # Later projects get their states when their first marks expire.
+        without = [] if self._has_all_states else [each async for each in self._without_state()]
+        self._has_all_states = not without
+        return list(dict.fromkeys([*found, *without]))
+
+    async def _without_state(self) -> AsyncIterator[str]:
+        projects = self.database.projects.find({PURGING: None}, {"_id": 1}, batch_size=_BATCH_SIZE)
+        while rows := await projects.to_list(_BATCH_SIZE):
+            keys = {state_key(row["_id"])["_id"]: row["_id"] for row in rows}
+            has_state = {"_id": {"$in": list(keys)}, "project_id": {"$in": list(keys.values())}}
+            for key in keys.keys() - set(await self.database.hour_marks.distinct("_id", has_state)):
+                yield keys[key]
+
+    async def work(self, project_id: str, seconds: float | None = None, pause: float = PAUSE) -> None:
+        """Settle what has expired in a project, for at most `seconds`.
+
+        Raises:
+            UnavailableError: if the database is unreachable; the work continues when it is back.
+        """
+        await run_paced(self.database, self._steps(project_id), pause, deadline_in(seconds))
+
+    async def _steps(self, project_id: str) -> WorkSteps:
+        key = state_key(project_id)
+        state = await self.database.hour_marks.find_one(key)
+        if state is None:
+            await self._start(project_id)
+            return
+        if not state["ready"]:
+            if not await self.database.hour_marks.find_one({**key, **_IS_DUE}):
+                return
+            async for _ in self._mark_all(project_id):
+                yield
+            change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
+            await self.database.hour_marks.update_one(key, change)
+        while marks := await self._due_marks(project_id, HOURS):
+            for mark in marks:
+                await self._settle_hour(mark)
+                yield
+        while marks := await self._due_marks(project_id, DAYS):
+            for mark in marks:
+                await self._settle_day(mark)
+                yield
+
+    async def _start(self, project_id: str) -> None:
+        """Store the state of a project, unless it is being purged; remove its marks if it was purged."""
+        # Left by a state that somebody deleted to have everything built again.
+        await self.database.rollups.delete_many({"project_id": project_id})
+        until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
+
+        async def start(session: Session) -> None:
+            # Writes the registry entry, so that it conflicts with the start or end of a purge.
+            entry = {"_id": project_id, PURGING: None}
+            listed = await self.database.projects.update_one(
+                entry, {"$set": {"rollups": ids.new_id()}}, session=session
+            )
+            if listed.matched_count:
+                state = [{"$set": {"ready": False, "live_until": until}}]
+                await self.database.hour_marks.update_one(state_key(project_id), state, upsert=True, session=session)
+            elif not await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, session=session):
+                # A worker stored them that was slower than the purge.
+                await self.database.hour_marks.delete_many(marks_of(project_id), session=session)
+
+        await self.database.transaction(start)
+
+    async def _mark_all(self, project_id: str) -> WorkSteps:
+        """Mark each hour with calls; each is found by its first call."""
+        visible = {"project_id": project_id, "visible": True}
+        after, hours = times.FIRST, list[int]()
+        while True:
+            first = self.database.calls.find({**visible, "started_at": {"$gte": after}}, {"_id": 0, "started_at": 1})
+            rows = await first.sort("started_at", 1).limit(1).to_list(None)
+            hours += [hour_of(row["started_at"]) for row in rows]
+            if not rows or len(hours) == _BATCH_SIZE:
+                until = {"$ifNull": ["$live_until", "$$NOW"]}
+                await upsert_marks(self.database, [mark_update(project_id, hour, until) for hour in hours])
+                yield
+                if not rows:
+                    return
+                hours = []
+            after = hour_of(rows[0]["started_at"]) + HOUR
+
+    async def _due_marks(self, project_id: str, unit: str) -> list[Document]:
+        match = {**marks_of(project_id), unit: {"$exists": True}, **_IS_DUE}
+        return await self.database.hour_marks.find(match, limit=_BATCH_SIZE).to_list(None)
+
+    async def _settle_hour(self, mark: Document) -> None:
+        project_id, hour = mark["project_id"], mark[HOURS]
+        match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
+        rows = await self.database.calls.aggregate(rollups_of_calls(match), allowDiskUse=True).to_list(None)
+        if len(rows) > MAX_GROUPS:
+            logger.warning(
+                "%s has calls of more than %d combinations of op, status, kind and provider in the hour from %s; "
+                "charts and counts read these calls one by one",
+                *(project_id, MAX_GROUPS, times.to_text(hour)),
+            )
+            await self._postpone(mark)
+            return
+
+        async def settle(session: Session) -> None:
+            if await self._replace(mark, HOURS, hour, rows, session):
+                day = mark_key(project_id, DAYS, day_of(hour))
+                others = await self._find_marked_hour(project_id, day_of(hour), session)
+                until = "$$REMOVE" if others else "$$NOW"
+                change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": until}}]
+                await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
+
+        await self.database.transaction(settle)
+
+    async def _settle_day(self, mark: Document) -> None:
+        project_id, day = mark["project_id"], mark[DAYS]
+
+        async def settle(session: Session) -> None:
+            if await self._find_marked_hour(project_id, day, session):
+                await self._postpone(mark, session)
+                return
+            stages = rollups_of_hours(project_id, day)
+            rows = await self.database.rollups.aggregate(stages, session=session).to_list(None)
+            if len(rows) > MAX_GROUPS:
+                await self._postpone(mark, session)
+            else:
+                await self._replace(mark, DAYS, day, rows, session)
+
+        await self.database.transaction(settle)
+
+    async def _find_marked_hour(self, project_id: str, day: int, session: Session) -> Document | None:
+        keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in range(day, day + DAY, HOUR)]
+        match = {"_id": {"$in": keys}, "project_id": project_id}
+        return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session)
+
+    async def _postpone(self, mark: Document, session: Session | None = None) -> None:
+        """Let a mark wait for the next write, or for the marks of its hours, unless that came already."""
+        waiting = {"$unset": {"live_until": ""}}
+        await self.database.hour_marks.update_one(_unchanged(mark), waiting, session=session)
+
+    async def _replace(self, mark: Document, unit: str, start: int, rows: list[Document], session: Session) -> bool:
+        """Remove a mark and store its roll-ups; False if the mark has changed, so that the roll-ups may be wrong."""
+        if not (await self.database.hour_marks.delete_one(_unchanged(mark), session=session)).deleted_count:
+            return False
+        project_id = mark["project_id"]
+        old = {"project_id": project_id, "unit": unit, "started_at": start}
+        await self.database.rollups.delete_many(old, session=session)
+        if rows:
+            await self.database.rollups.insert_many(stored_rollups(project_id, unit, start, rows), session=session)
+        return True
+
+
+def _unchanged(mark: Document) -> Document:
+    """Return the match for a mark that no write has renewed."""
+    return {"_id": mark["_id"], "project_id": mark["project_id"], "live_until": mark["live_until"]}

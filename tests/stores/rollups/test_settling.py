@@ -1,0 +1,362 @@
+"""Tests of hour marks and of the work on them: crashes at each step, slow processes, purges, and crowded hours."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores import times
+from stores.calls import CallsStore
+from stores.calls.documents import whole_call
+from stores.calls.fields import CallsFilter
+from stores.calls.store import prepared
+from stores.database import Database
+from stores.purges import PurgesStore
+from stores.rollups.marks import marked_hours, write_marks
+from stores.rollups.settling import Settling
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.rollups.model import assert_exact
+from tests.waiting import until_found
+
+HOUR = 3_600 * SECOND
+OTHER = "acme/other"
+
+pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+
+
+@pytest.fixture
+def settling(database: Database) -> Settling:
+    """Return a worker on the marks of `database`."""
+    return Settling(database)
+
+
+async def fill(calls: CallsStore, count: int = 20, project_id: str = PROJECT) -> None:
+    """Write ended calls of two days, a quarter of an hour apart, of three ops."""
+    await calls.write(
+        [
+            part
+            for one in range(count)
+            for at in [NOON + one * HOUR // 4 * (1 + one % 2 * 7)]
+            for part in (
+                start(one, project_id=project_id, started_at=at, op_name=f"op{one % 3}"),
+                end(one, project_id=project_id, ended_at=at + one * 1_000, exception="no" if one % 4 == 1 else None),
+            )
+        ]
+    )
+
+
+async def settle(settling: Settling, project_id: str = PROJECT) -> None:
+    """Work until no mark is left that can be worked on."""
+
+    async def is_done() -> bool:
+        await settling.work(project_id, pause=0)
+        waiting = {"project_id": project_id, "live_until": {"$exists": True}}
+        return not await settling.database.hour_marks.count_documents(waiting)
+
+    await until_found(is_done)
+
+
+async def uses_rollups(calls: CallsStore) -> bool:
+    """Return whether a count of the project reads roll-ups."""
+    return (await calls.explain(PROJECT)).counts_by_rollups
+
+
+async def insert(database: Database, number: int, at: int) -> None:
+    """Store a call as a process does that has marked its hour, or that belongs to an older version."""
+    document = whole_call((await prepared(start(number, started_at=at))).fields, None)
+    await database.calls.insert_one(document)
+
+
+async def test_settled_project_is_counted_without_its_calls(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands
+) -> None:
+    await fill(calls)
+    assert not await uses_rollups(calls)
+    await settle(settling)
+    commands.sent.clear()
+
+    assert await calls.count(PROJECT) == 20
+
+    assert commands.names == ["find", "aggregate"]
+    assert commands.last("aggregate")["aggregate"] == "rollups"
+    assert await assert_exact(database, Random(1), 10) > 3
+    assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
+
+
+async def test_days_are_read_as_a_whole(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await fill(calls)
+    await settle(settling)
+    await database.rollups.delete_many({"unit": "hour"})
+
+    assert await calls.count(PROJECT) == 20
+    assert await calls.count(PROJECT, CallsFilter(started_after=NOON - 12 * HOUR - 1)) == 20
+
+
+async def test_expired_marks_are_found_by_their_index(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await fill(calls, 8)
+    assert await settling.due() == [PROJECT]  # without a state
+    await settle(settling)
+
+    assert await settling.due() == []
+    await calls.rename(PROJECT, call_id(1), "name")
+    await asyncio.sleep(0.15)
+    assert await settling.due() == [PROJECT]
+    is_due = {"live_until": {"$exists": True}, "$expr": {"$lte": ["$live_until", "$$NOW"]}}
+    command = {"aggregate": "hour_marks", "pipeline": [{"$match": is_due}], "cursor": {}}
+    plan = await database.calls.database.command("explain", command, verbosity="executionStats")
+    assert "'live_until'" in str(plan["queryPlanner"]["winningPlan"])
+    assert plan["executionStats"]["totalKeysExamined"] <= 2
+
+
+@pytest.mark.timings(mark_seconds=120)
+async def test_process_remembers_its_marks(calls: CallsStore, commands: Commands) -> None:
+    await fill(calls)
+    commands.sent.clear()
+
+    await fill(calls)
+    await calls.write_one(start(50, started_at=NOON))
+    await calls.write_one(end(51))
+
+    assert [body for name, body in commands.sent if body.get(name) == "hour_marks"] == []
+
+
+@pytest.mark.timings(mark_seconds=120)
+async def test_machine_that_slept_marks_again(
+    calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write_one(start(1))
+    awake = time.time
+    monkeypatch.setattr(time, "time", lambda: awake() + 31)
+    commands.sent.clear()
+
+    await calls.write_one(start(2))
+
+    assert [body["update"] for name, body in commands.sent if name == "update"].count("hour_marks") == 1
+
+
+async def test_purged_project_is_marked_again(calls: CallsStore, database: Database, settling: Settling) -> None:
+    for project_id in (PROJECT, OTHER):
+        await fill(calls, project_id=project_id)
+        await settle(settling, project_id)
+    await calls.rename(PROJECT, call_id(1), "name")
+
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    for collection in (database.hour_marks, database.rollups):
+        assert await collection.distinct("project_id") == [OTHER]
+    await calls.write_one(start(1))
+    assert await database.hour_marks.count_documents({"project_id": PROJECT, "hour": {"$exists": True}}) == 1
+
+
+async def test_marks_that_a_purge_missed_are_removed(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await fill(calls)
+    await settle(settling)
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+    key = {"_id": f"{PROJECT}:hour:0", "project_id": PROJECT}
+    await database.hour_marks.update_one(key, [{"$set": {"hour": 0, "live_until": "$$NOW"}}], upsert=True)
+
+    assert await settling.due() == [PROJECT]
+    await settling.work(PROJECT)
+
+    assert await settling.due() == []
+    assert await database.hour_marks.count_documents({}) == 0
+
+
+async def test_crash_between_mark_and_write_costs_only_a_rebuild(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+
+    await write_marks(database, [(PROJECT, NOON)])
+
+    assert await database.hour_marks.count_documents({"hour": {"$exists": True}}) == 1
+    await assert_exact(database, Random(1))
+    await settle(settling)
+    await assert_exact(database, Random(2))
+
+
+async def test_crash_between_write_and_acknowledgement_keeps_the_mark(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+
+    await write_marks(database, [(PROJECT, NOON)])
+    await insert(database, 70, NOON)
+
+    await assert_exact(database, Random(1))
+    await settle(settling)
+    assert await calls.count(PROJECT) == 21
+    assert await uses_rollups(calls)
+
+
+async def test_write_that_outlives_its_mark_marks_again(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+
+    async with marked_hours(database, {}, [(PROJECT, NOON)]):
+        await settle(settling)
+        assert await database.hour_marks.count_documents({"hour": {"$exists": True}}) == 0
+        await insert(database, 70, NOON)
+
+    assert await calls.count(PROJECT) == 21
+    await settle(settling)
+    await assert_exact(database, Random(1))
+
+
+@asynccontextmanager
+async def stopped_before_storing(settling: Settling, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Stop a worker after it has counted an hour; let it go on after the block."""
+    counted, go_on = asyncio.Event(), asyncio.Event()
+    transaction = settling.database.transaction
+
+    async def slow(operation: Any) -> Any:
+        counted.set()
+        await go_on.wait()
+        return await transaction(operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settling.database, "transaction", slow)
+        work = asyncio.create_task(settling.work(PROJECT, pause=0))
+        await counted.wait()
+    yield
+    go_on.set()
+    await work
+
+
+async def test_write_during_a_build_keeps_its_hour_marked(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(0), "name")
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await calls.delete(PROJECT, [call_id(0)])
+
+    assert await calls.count(PROJECT) == 19
+    await settle(settling)
+    await assert_exact(database, Random(1))
+
+
+async def test_slow_process_does_not_replace_newer_rollups(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(0), "name")
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await calls.delete(PROJECT, [call_id(0)])
+        await settle(Settling(database))
+
+    assert await calls.count(PROJECT) == 19
+    assert await uses_rollups(calls)
+    await assert_exact(database, Random(1))
+
+
+async def test_calls_of_an_older_version_are_rolled_up(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await calls.write_one(start(1))
+    await insert(database, 2, times.FIRST)
+    await insert(database, 3, times.LAST)
+    await database.hour_marks.delete_many({})
+
+    assert await settling.due() == [PROJECT]
+    await settling.work(PROJECT)
+    assert not await uses_rollups(calls)
+    await settle(settling)
+
+    assert await uses_rollups(calls)
+    assert await database.rollups.count_documents({"unit": "hour"}) == 3
+    assert await calls.count(PROJECT) == 3
+
+
+async def test_crowded_hour_is_read_from_its_calls(
+    database: Database, calls: CallsStore, settling: Settling, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(calls)
+    await calls.write([start(100 + one, started_at=NOON + one, op_name=f"crowd{one}") for one in range(5_001)])
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await settle(settling)
+
+    assert f"{PROJECT} has calls of more than 5000 combinations" in caplog.text
+    assert await uses_rollups(calls)
+    assert await database.rollups.count_documents({"unit": "hour", "started_at": NOON}) == 0
+    assert await calls.count(PROJECT) == 5_021
+    assert await calls.count(PROJECT, CallsFilter(op_names=["crowd7"])) == 1
+    await calls.delete(PROJECT, [call_id(100 + one) for one in range(900)])
+    await settle(settling)
+    assert await database.rollups.count_documents({"unit": "hour", "started_at": NOON}) > 4_000
+    assert await calls.count(PROJECT) == 4_121
+
+
+WORKER = """
+import asyncio, sys
+from dataclasses import replace
+from stores.database import Database
+from stores.rollups.settling import Settling
+from stores.timings import DEFAULT_TIMINGS
+
+async def work():
+    database = Database.open(sys.argv[1], sys.argv[2], timings=replace(DEFAULT_TIMINGS, mark_seconds=0.1))
+    settling = Settling(database)
+    print("ready", flush=True)
+    while True:
+        for project_id in await settling.due():
+            await settling.work(project_id, pause=0)
+
+asyncio.run(work())
+"""
+
+
+async def test_killed_workers_leave_exact_answers(
+    mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    rng = Random(1)
+    await fill(calls, 200)
+    for _ in range(3):
+        command = [sys.executable, "-c", WORKER, mongodb_uri, database.calls.database.name]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert process.stdout
+        assert await process.stdout.readline() == b"ready\n"
+        await asyncio.sleep(0.15 + rng.random() / 2)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        await assert_exact(database, rng)
+        await calls.delete(PROJECT, [call_id(rng.randrange(200)) for _ in range(5)])
+        await fill(calls, 60)
+    await settle(settling)
+    await assert_exact(database, rng)
+
+
+async def test_cancelled_workers_leave_exact_answers(database: Database, calls: CallsStore, settling: Settling) -> None:
+    rng = Random(1)
+    for _ in range(15):
+        await fill(calls, 60)
+        await asyncio.sleep(0.12)
+        work = asyncio.create_task(settling.work(PROJECT, pause=0))
+        await asyncio.sleep(rng.random() / 10)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await assert_exact(database, rng, 2)
+    await settle(settling)
+    await assert_exact(database, rng)
