@@ -32,7 +32,7 @@ SORTS = [
 ]
 
 
-def crowd(count: int = 23) -> list[CallStart | CallEnd]:
+def crowd(count: int = 15) -> list[CallStart | CallEnd]:
     """Return calls in random order, with many equal and many missing values."""
     dice = random.Random(3)
     parts: list[CallStart | CallEnd] = []
@@ -97,7 +97,7 @@ async def test_paging_returns_every_row_once_in_pythons_order(
     expected = in_order(await database.calls.find({}).to_list(None), sort_by)
 
     assert [row["id"] for row in (await calls.page(PROJECT, PageRequest(), {"id"}, None, sort_by)).rows] == expected
-    for size in (1, 2, 7):
+    for size in (1, 4):  # the last page of four is not full
         assert await walk(calls, size, sort_by) == expected
         assert await walk(calls, size, sort_by, backward=True) == expected
 
