@@ -286,7 +286,9 @@ async def test_only_selected_sizes_are_read_in_one_query_for_all_projects(
     commands.sent.clear()
 
     assert await projects.sizes(many, SIZES) == {project: NOTHING | {"trace_storage_size_bytes": 4} for project in many}
-    assert sorted(body["aggregate"] for _, body in commands.sent) == ["calls", "files.files", "objects", "table_rows"]
+    assert sorted(body[name] for name, body in commands.sent) == [
+        *("calls", "files.files", "hour_marks", "objects", "table_rows")
+    ]
     commands.sent.clear()
 
     assert await projects.sizes([many[3]], frozenset({"files_storage_size_bytes"})) == {
