@@ -166,7 +166,7 @@ class DocumentList(Generic[Filter]):
             BadInputError: if the filter or the query is invalid.
         """
         async with self._matching(project_id, list_filter, query) as (match, session):
-            return await self._documents.count_documents(match, session=session)
+            return await paging.count(self._documents, [{"$match": match}], session=session)
 
     def _matching(
         self, project_id: str, list_filter: Filter | None, query: Query | None

@@ -18,7 +18,8 @@ import bson
 import bson.errors
 
 from stores.database import Collection
-from stores.database.driver import all_rows, json_characters, read_rows_up_to
+from stores.database.driver import Hint, all_rows, json_characters, read_rows_up_to
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.json import codec, paths
@@ -349,7 +350,8 @@ async def find_page(
 
     async def read(part: Part, request: PageRequest) -> tuple[list[Row], bool]:
         stages = page_pipeline(part.match, part.order, request, paths, part.position, narrowing)
-        return await read_rows(collection, [*source, *stages, *finishing], request, session)
+        hint = await page_hint(collection, part.match, part.order, source)
+        return await read_rows(collection, [*source, *stages, *finishing], request, session, **hint)
 
     first, *later = order.parts(match, position, backward=request.backward)
     found, is_cut = await read(first, request)
@@ -384,8 +386,22 @@ async def count(
 ) -> int:
     """Count the documents that the stages produce, up to `limit`."""
     at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
-    counted = collection.aggregate([*stages, *at_most, {"$count": "number"}], session=session)
+    pipeline = [*stages, *at_most, {"$count": "number"}]
+    counted = collection.aggregate(pipeline, session=session, **await scan_hint(collection, pipeline))
     return sum([found["number"] async for found in counted])
+
+
+async def page_hint(
+    collection: Collection, match: dict[str, Any], order: Order, source: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return the `scan_hint` of a page; a position and a direction need no other one."""
+    keys = order.keys
+    if order.values:
+        # Scans by value have only the order of the other keys.
+        match, keys = {"$and": [match, {keys[0].path: {"$in": order.values}}]}, keys[1:]
+    sort = {key.path: key.direction(backward=False) for key in keys}
+    computed = [{"$set": order.computed}] if order.computed else []
+    return await scan_hint(collection, [*source, {"$match": match}, *computed, {"$sort": sort}])
 
 
 def page_pipeline(
@@ -405,12 +421,16 @@ def page_pipeline(
 
 
 async def read_rows(
-    collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
+    collection: Collection,
+    pipeline: list[dict[str, Any]],
+    request: PageRequest,
+    session: Session | None,
+    hint: Hint | None = None,
 ) -> tuple[list[Row], bool]:
     """Run a page's pipeline; return its rows, and True if they stop early at `max_characters`."""
     if request.max_characters is None:
-        return await all_rows(collection, pipeline, request.size + 2, session), False
-    return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
+        return await all_rows(collection, pipeline, request.size + 2, session, hint), False
+    return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session, hint)
 
 
 def scope_of(*parts: object) -> bytes:

@@ -24,6 +24,7 @@ from stores.costs import Prices, pricing_of_found
 from stores.database import Collection, Database, database_query
 from stores.database.connection import in_scan_slot
 from stores.database.driver import all_rows
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt
 from stores.ids import check_project_id
@@ -170,7 +171,8 @@ async def sums_of_traces(
 
 async def rows_in_batches(calls: Collection, stages: Pipeline, session: Session) -> AsyncIterator[Row]:
     """Yield the rows that stages produce from calls; only one batch of them is in memory."""
-    cursor = calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH)
+    hint = await scan_hint(calls, stages)
+    cursor = calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **hint)
     while batch := await cursor.to_list(_BATCH):
         for row in batch:
             yield row
@@ -398,7 +400,8 @@ class _Traces:
                 {"$limit": needed},
                 {"$unset": _FIRST},
             ]
-            for row in await all_rows(self._database.calls, stages, needed + 1, self._session):
+            calls = self._database.calls
+            for row in await all_rows(calls, stages, needed + 1, self._session, **await scan_hint(calls, stages)):
                 yield row
 
     async def _roots(self, key: SortKey, request: PageRequest, first: Pipeline) -> Page:

@@ -10,7 +10,10 @@ _EACH_OP_NAME: Final = {"$group": {"_id": "$op_name"}}
 
 
 class Commands(CommandListener):
-    """A listener that records the name and body of every command."""
+    """A listener that records the name and body of every command, except those by which a process knows a collection.
+
+    It lists the indexes of a collection and estimates the shares of projects before a scan, and then not for a while.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
@@ -41,7 +44,9 @@ class Commands(CommandListener):
         return [{"$match": body["filter"]}, {"$sort": body["sort"]}, *skip, {"$limit": body["limit"]}, *shown]
 
     def started(self, event: CommandStartedEvent) -> None:
-        self.sent.append((event.command_name, dict(event.command)))
+        is_estimate = any("$sample" in stage for stage in event.command.get("pipeline", ()))
+        if event.command_name != "listIndexes" and not is_estimate:
+            self.sent.append((event.command_name, dict(event.command)))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """Ignore it: only sent commands are recorded."""

@@ -12,6 +12,7 @@ from stores.calls.fields import CALL_FIELDS, calls_match
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
 from stores.database.connection import always, in_scan_slot
+from stores.database.scan_order import scan_hint
 from stores.errors import BadInputError, ErrorsAt
 from stores.ids import check_project_id
 from stores.json import codec, paths
@@ -176,7 +177,9 @@ class CallPathsStore:
         start = _start(under) if under is not None else ()
         roots = start[:1] or ROOTS
         projection = {"_id": 0} | {f"json.{root}": 1 for root in roots}
-        calls = self.database.calls.find(match, projection, sort=[("started_at", -1), ("id", -1)]).limit(MAX_CALLS)
+        order = {"started_at": -1, "id": -1}
+        hint = await scan_hint(self.database.calls, [{"$match": match}, {"$sort": order}])
+        calls = self.database.calls.find(match, projection, sort=[*order.items()], limit=MAX_CALLS, **hint)
         read: list[dict[str, str]] = []
         known, characters = _Known(), 0
         async for row in calls:

@@ -25,6 +25,7 @@ from stores.aggregates.call_values import (
 from stores.calls import CallsFilter
 from stores.database import Database, database_query
 from stores.database.connection import always, in_scan_slot
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -162,7 +163,8 @@ class FacetsStore:
 
     async def _read(self, pipeline: Pipeline, session: Session) -> list[Groups]:
         """Return the rows of each field."""
-        [row] = await self._calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(None)
+        hint = await scan_hint(self._calls, pipeline)
+        [row] = await self._calls.aggregate(pipeline, session=session, allowDiskUse=True, **hint).to_list(None)
         return list(row.values())
 
 

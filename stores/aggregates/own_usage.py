@@ -20,6 +20,7 @@ from typing import Any, Final
 from stores.calls.documents import key_fields
 from stores.calls.fields import calls_match
 from stores.database import Collection
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.query.text_expressions import Expression
 from stores.usage.classes import PARTS, REQUESTS, STORED, Side
@@ -91,7 +92,8 @@ async def find_unclear(
     """Plan the unclear calls among those that `found` returns; None if there are none."""
     fields = {"calls": {"$sum": 1}, "first": {"$min": "$started_at"}, "last": {"$max": "$ended_at"}}
     surveyed: Pipeline = [*found, {"$match": {"usage_scope": UNCLEAR}}, {"$group": {"_id": None, **fields}}]
-    surveyed_rows = await calls.aggregate(surveyed, session=session, allowDiskUse=True).to_list(None)
+    hint = await scan_hint(calls, surveyed)
+    surveyed_rows = await calls.aggregate(surveyed, session=session, allowDiskUse=True, **hint).to_list(None)
     if not surveyed_rows:
         return None
     number = surveyed_rows[0]["calls"]

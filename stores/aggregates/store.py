@@ -37,6 +37,7 @@ from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
 from stores.database.driver import SNAPSHOT
 from stores.database.error_translation import TOO_LARGE
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
@@ -453,7 +454,8 @@ class AggregatesStore:
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 
     async def _read(self, collection: Collection, pipeline: Pipeline, session: Session) -> list[Row]:
-        cursor = collection.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=MAX_ROWS + 1)
+        hint = await scan_hint(collection, pipeline)
+        cursor = collection.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=MAX_ROWS + 1, **hint)
         return await cursor.to_list(None)
 
     async def _check_timezone(self, timezone: str | None) -> None:

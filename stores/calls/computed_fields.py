@@ -12,6 +12,7 @@ from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_ST
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
 from stores.database.driver import SNAPSHOT
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.document_list import Key, find_by_keys
 from stores.ids import group_by_project
@@ -74,7 +75,8 @@ async def total_size(
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
     snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
-    groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
+    hint = await scan_hint(calls, pipeline)
+    groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True, **hint).to_list(1)
     return groups[0]["size"] if groups else 0
 
 

@@ -262,7 +262,8 @@ class CallsQuery:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
             part = found.order.parts(found.match, None, backward=False)[0]
             stages = paging.page_pipeline(part.match, part.order, request, shown, narrowing=found.narrowing)
-            return await explain(self._database.calls, [*found.source, *stages])
+            hint = await paging.page_hint(self._database.calls, part.match, part.order, found.source)
+            return await explain(self._database.calls, [*found.source, *stages], **hint)
 
     @asynccontextmanager
     async def _snapshot(self, prefixes: Sequence[str]) -> AsyncIterator[tuple[Session | None, Prices | None]]:

@@ -21,6 +21,8 @@ from stores.costs.price_timeline import Price
 from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
 from stores.database.error_translation import CONVERSION_FAILURE
+from stores.database.indexes import index_by
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
 
@@ -186,7 +188,9 @@ async def _models_of(database: Database, found: Sequence[Document], session: Ses
     """
     # Most calls have one model, so grouping the lists first leaves few to unwind.
     stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
-    cursor = database.calls.aggregate([*stages, {"$limit": MAX_MODELS + 1}], session=session, allowDiskUse=True)
+    stages.append({"$limit": MAX_MODELS + 1})
+    hint = await scan_hint(database.calls, stages)
+    cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, **hint)
     models: set[str] = set()
     size = 0
     async for row in cursor:
@@ -202,7 +206,7 @@ async def _models_of(database: Database, found: Sequence[Document], session: Ses
 async def _read_fingerprint(database: Database, project_id: str) -> _Fingerprint:
     """Read the fingerprint of the stored prices from an index."""
     stages = [{"$match": {"project_id": project_id}}, _FINGERPRINT]
-    marks = await database.costs.aggregate(stages, hint="created_at_id").to_list(None)
+    marks = await database.costs.aggregate(stages, hint=index_by("costs", "project_id", "created_at")).to_list(None)
     return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _EMPTY
 
 

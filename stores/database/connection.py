@@ -22,6 +22,7 @@ from stores.database.collections import Collections, Document
 from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
+from stores.database.scan_order import distrust_indexes
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
@@ -408,7 +409,8 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                     token = IN_PYTHON.set(True)
                 except OperationFailure as error:
                     # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
-                    if error.code != _SNAPSHOT_TOO_OLD:
+                    # An index of a hint may just have been dropped.
+                    if error.code != _SNAPSHOT_TOO_OLD and not distrust_indexes(store.database.calls.database, error):
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)
         finally:

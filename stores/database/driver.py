@@ -59,6 +59,8 @@ _FIND_STAGES: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 """Stages that `find` can express, in this order."""
 
 Stages = Sequence[dict[str, Any]]
+Hint = str | dict[str, int]
+"""Name of the index that MongoDB must use, or a hint to use none."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -227,31 +229,36 @@ def _find(
 
 
 def all_rows(
-    collection: Collection, stages: Stages, batch_size: int, session: "Session | None" = None
+    collection: Collection, stages: Stages, batch_size: int, session: "Session | None" = None, hint: Hint | None = None
 ) -> "asyncio.Future[list[Document]]":
     """Read all rows that the stages produce from one snapshot, in one batch if it fits into a reply.
 
-    The read starts now, until it is cancelled.
+    The read starts now, until it is cancelled. `hint` is as from `scan_hint`.
     """
     driver_session = session.delegate if session else None
 
     def read() -> list[Document]:
-        return _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session).to_list()
+        return _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session, hint).to_list()
 
     return run_in_driver_thread(read)
 
 
 def _open_snapshot_cursor(
-    collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
+    collection: "DriversCollection[Document]",
+    stages: Stages,
+    batch_size: int,
+    session: "ClientSession | None",
+    hint: Hint | None,
 ) -> "Cursor[Document] | CommandCursor[Document]":
     """Open a snapshot cursor over the stages' rows, in a driver thread."""
     find_arguments = as_find(stages)
+    hinted: dict[str, Any] = {"hint": hint} if hint else {}
 
     def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
         snapshot = collection.with_options(read_concern=SNAPSHOT)
         if find_arguments is None:
-            return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
-        return snapshot.find(**find_arguments, session=session, allow_disk_use=True, batch_size=batch_size)
+            return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size, **hinted)
+        return snapshot.find(**find_arguments, **hinted, session=session, allow_disk_use=True, batch_size=batch_size)
 
     if session is not None:
         return by_driver()
@@ -260,7 +267,7 @@ def _open_snapshot_cursor(
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
         command = {"find": collection.name, **find_arguments, "batchSize": batch_size}
-    return open_cursor(collection, command | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
+    return open_cursor(collection, command | hinted | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:
@@ -280,7 +287,12 @@ def as_find(stages: Stages) -> dict[str, Any] | None:
 
 
 def read_rows_up_to(
-    collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: "Session | None"
+    collection: Collection,
+    stages: Stages,
+    batch_size: int,
+    max_characters: int,
+    session: "Session | None",
+    hint: Hint | None = None,
 ) -> Awaitable[tuple[list[Document], bool]]:
     """Read rows until they hold `max_characters` of JSON text; return them, and True if more rows follow.
 
@@ -290,7 +302,7 @@ def read_rows_up_to(
 
     def read() -> tuple[list[Document], bool]:
         rows, characters = [], 0
-        with _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session) as cursor:
+        with _open_snapshot_cursor(collection.delegate, stages, batch_size, driver_session, hint) as cursor:
             for row in cursor:
                 rows.append(row)
                 if characters >= max_characters:

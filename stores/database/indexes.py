@@ -169,6 +169,15 @@ RETIRED: Final = {
 """Names of replaced indexes to drop, by collection; a name never returns."""
 
 
+def index_by(collection: str, *paths: str) -> str:
+    """Return the name of the first index of a collection that begins with some keys, in either direction."""
+    return next(
+        index.name
+        for index in INDEXES
+        if index.collection == collection and [path for path, _ in index.keys][: len(paths)] == [*paths]
+    )
+
+
 def models() -> dict[str, list[IndexModel]]:
     """Return the index models to build, by collection."""
     return {

@@ -7,7 +7,7 @@ from typing import Any
 from bson import json_util
 
 from stores.database import Collection
-from stores.database.driver import as_find
+from stores.database.driver import Hint, as_find
 
 Pipeline = list[dict[str, Any]]
 
@@ -40,13 +40,13 @@ class Plan:
         return any(stage in self.stages for stage in ("SORT", "$sort"))
 
 
-async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
-    """Run a pipeline the way a page is read, and return its plan and cost."""
+async def explain(collection: Collection, pipeline: Pipeline, hint: Hint | None = None) -> Plan:
+    """Run a pipeline the way a page is read, and return its plan and cost; `hint` is as from `scan_hint`."""
     plain = as_find(pipeline)
     command: dict[str, Any] = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
     if plain is not None:
         command = {"find": collection.name, **plain}
-    command["allowDiskUse"] = True
+    command |= {"allowDiskUse": True} | ({"hint": hint} if hint else {})
     response = await collection.database.command("explain", command, verbosity="executionStats")
     nodes = list(_nodes(response))
     winning_parts = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from stores.database import Database
 from stores.database.collections import Collection, Document
 from stores.database.connection import IN_PYTHON
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import TooComplexError
 from stores.query import Query
@@ -123,7 +124,7 @@ async def _evaluate_complex(
         {"$project": projection},
     ]
     characters = id_bytes = 0
-    async for document in collection.aggregate(stages, session=session):
+    async for document in collection.aggregate(stages, session=session, **await scan_hint(collection, stages)):
         characters += sum(map(len, document["json"].values()))
         # Each condition carries the ids of all complex documents, and of those for which it is true.
         id_bytes += 2 * len(conditions) * len(str(document["_id"]).encode())

@@ -15,6 +15,7 @@ from stores.database import Database, Document, database_query, database_write, 
 from stores.database.connection import always, in_scan_slot
 from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.ids import check_project_id
@@ -71,7 +72,8 @@ class Preview:
         if self._limits is None:
             return
         stages = [{"$match": calls_match(self._project_id)}, *self._limits.doomed_traces()]
-        cursor = self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE)
+        hint = await scan_hint(self._database.calls, stages)
+        cursor = self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE, **hint)
         while traces := await cursor.to_list(_BATCH_SIZE):
             yield traces
 

@@ -27,6 +27,7 @@ from stores.calls.fields import calls_match
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
 from stores.database.content_store import batches
+from stores.database.indexes import index_by
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, change_in_batches, key_range, weighted_batches
 from stores.database.transactions import Session
@@ -135,7 +136,7 @@ LARGE_TRACE: Final = 5_000
 """A trace with more calls is deleted in steps, from its newest calls on."""
 
 _ATTEMPTS: Final = 5
-_BY_TRACE: Final = "trace_id_started_at_id_storage_size_bytes"
+_BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
 """The index of traces, as a hint. MongoDB would scan all calls by time, because the first calls it tries all match."""
 
 _MAX_REMEMBERED: Final = 10_000

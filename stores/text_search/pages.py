@@ -6,7 +6,7 @@ too.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -172,20 +172,20 @@ async def _read_batch(
         *ORDERS[Method.SCAN].stages(list_query.match, position, backward=backward),
         {"$limit": batch_size},
     ]
+    calls, order = text_query.database.calls, ORDERS[Method.SCAN]
+    hint = await paging.page_hint(calls, list_query.match, order)
+
+    def read(pipeline: list[Document]) -> Awaitable[list[Row]]:
+        return all_rows(calls, pipeline, batch_size + 1, list_query.session, **hint)
+
     projection = {"_id": 0} | dict.fromkeys(_KEYS, 1)
+    with_score = {"$project": projection | {SCORE: score_or_none}}
     if not list_query.narrowing:
-        stages.append({"$project": projection | {SCORE: score_or_none}})
-        return await all_rows(text_query.database.calls, stages, batch_size + 1, list_query.session)
+        return await read([*stages, with_score])
     # The `narrowing` stages drop calls, perhaps the last one, whose keys are needed.
-    calls = await all_rows(
-        text_query.database.calls, [*stages, {"$project": projection}], batch_size + 1, list_query.session
-    )
-    narrowed = [*stages, *list_query.narrowing, {"$project": projection | {SCORE: score_or_none}}]
-    scores = {
-        row["id"]: row[SCORE]
-        for row in await all_rows(text_query.database.calls, narrowed, batch_size + 1, list_query.session)
-    }
-    return [row | {SCORE: scores.get(row["id"])} for row in calls]
+    rows = await read([*stages, {"$project": projection}])
+    scores = {row["id"]: row[SCORE] for row in await read([*stages, *list_query.narrowing, with_score])}
+    return [row | {SCORE: scores.get(row["id"])} for row in rows]
 
 
 async def scanned_count(text_query: TextQuery) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from app.embedded_mongod import DataFolder, embedded_mongod
-from tests.benchmarks import floor, report
+from tests.benchmarks import clickhouse, floor, report
 from tests.benchmarks.aggregates import measure_aggregates
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.dsl import measure_dsl
@@ -27,6 +27,7 @@ from tests.benchmarks.live import SECONDS, measure_live
 from tests.benchmarks.loading import load_stock
 from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
+from tests.benchmarks.scale import CACHE_GB, QUICK_SIZES, SIZES, measure_scale
 from tests.benchmarks.servers import server
 from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.text_search import measure_search
@@ -53,11 +54,13 @@ SECTIONS: Final = (
     "aggregates",
     "exports",
     "live",
+    "scale",
 )
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
 """Calls for each thread of the threads benchmark: with 200,000 calls it has 10,000 threads of ten turns."""
+SCALE: Final = "many calls of OpenTelemetry (floor: ClickHouse; growth: from fewer calls)"
 TITLE: Final = (
     "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
     "of the Query DSL, threads and aggregates they are MongoDB's CPU, and the floor is written by hand"
@@ -95,17 +98,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9, help="turns of each side (default: %(default)s)")
     parser.add_argument("--only", default="", help="measure the cases with this in their names")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="measure these alone")
-    parser.add_argument("--quick", action="store_true", help="fewer calls and turns: two minutes, to try it")
+    parser.add_argument("--quick", action="store_true", help="fewer calls and turns: some minutes, to try it")
     parser.add_argument("--cache-gb", type=float, default=0.5, help="MongoDB's cache in GiB (default: %(default)s)")
     parser.add_argument(
         "--indexes", action="store_true", help="measure what indexes of one's own cost and gain instead"
     )
     parser.add_argument("--search", action="store_true", help="measure what an index of texts costs and gains instead")
+    parser.add_argument(
+        "--scale-calls", nargs=2, type=int, help=f"calls of the section scale (default: {SIZES[0]} {SIZES[1]})"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", action="store_true", help="print the table of app/docs/explanation/benchmarks.md")
     options = parser.parse_args()
     if options.quick:
         options.calls, options.rounds = QUICK_CALLS, 3
+    options.scale_calls = tuple(options.scale_calls or (QUICK_SIZES if options.quick else SIZES))
     return options
 
 
@@ -162,7 +169,18 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _log("aggregates")
         clock = clock_of(process_id, "conn")
         found["aggregates"] = measure_aggregates(uri, DATABASE, options.calls, clock, options.rounds, options.only)
-    return found | _measure_long(folder, uri, options)
+    return found | _measure_many(folder, options) | _measure_long(folder, uri, options)
+
+
+def _measure_many(folder: Path, options: argparse.Namespace) -> Report:
+    """Measure questions about many calls, on a MongoDB whose cache they exceed."""
+    if "scale" not in options.sections:
+        return {}
+    _log("scale: loading {:,} and {:,} calls".format(*options.scale_calls))
+    if not clickhouse.IS_INSTALLED:
+        _log(clickhouse.WITHOUT)
+    with _mongod(CACHE_GB) as (uri, _):
+        return {SCALE: measure_scale(folder, uri, options.scale_calls, options.rounds, options.only)}
 
 
 def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report:

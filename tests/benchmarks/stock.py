@@ -26,7 +26,7 @@ Parts = list[CallStart | CallEnd]
 def batches(count: int) -> Iterator[Parts]:
     """Yield the starts and ends of `count` calls, one call a second, ten to a trace, in batches of 500 calls."""
     rng = Random(count)
-    sentences = [_sentence(rng) for _ in range(2000)]
+    sentences = [sentence(rng) for _ in range(2000)]
     for first in range(0, count, _BATCH):
         numbers = range(first, min(first + _BATCH, count))
         yield [part for number in numbers for part in _call(number, count, sentences, rng)]
@@ -62,7 +62,7 @@ def _call(number: int, count: int, sentences: list[str], rng: Random) -> Parts:
         {"usage": {"loom-large": tokens}, "status_counts": {"success": 1, "error": 0}},
         "TimeoutError: no answer in time" if number % _FAILED == 0 else None,
         {
-            "answer": _text(sentences, rng),
+            "answer": text(sentences, rng),
             "score": rng.random(),
             "sources": [id_of(rng.randrange(count)) for _ in "123"],
         },
@@ -76,7 +76,7 @@ def _inputs(number: int, count: int, sentences: list[str], rng: Random) -> dict[
         "customer_id": customer(number, count),
         "question": f"{question} {RARE_WORD}?" if number % _RARE == 0 else f"{question}?",
         "order": {"amount": round(rng.uniform(0, 1000), 3), "items": rng.randrange(9), "weight": f"{rng.random():.5f}"},
-        "messages": [{"role": role, "content": _text(sentences, rng)} for role in ("system", "user", "assistant")],
+        "messages": [{"role": role, "content": text(sentences, rng)} for role in ("system", "user", "assistant")],
         "model": "loom-large",
         "temperature": 0.2,
     }
@@ -87,9 +87,11 @@ def id_of(number: int) -> str:
     return f"00000000-0000-7000-8000-{number:012x}"
 
 
-def _text(sentences: list[str], rng: Random) -> str:
+def text(sentences: list[str], rng: Random) -> str:
+    """Return four of the sentences."""
     return " ".join(rng.choices(sentences, k=4))
 
 
-def _sentence(rng: Random) -> str:
+def sentence(rng: Random) -> str:
+    """Return a sentence of ten made-up words."""
     return " ".join("".join(rng.choices(_SYLLABLES, k=3)) for _ in range(10))

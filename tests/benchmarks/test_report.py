@@ -47,3 +47,11 @@ def test_missing_measurement_is_null_in_json() -> None:
     assert "NaN" not in text
     missed = {"loomql_ms": None, "floor_ms": None, "ratio": None, "seen": None, "must": "p99 ms <= 250", "met": False}
     assert json.loads(text)["report"]["live"]["one"] == missed
+
+
+def test_of_two_bounds_the_missed_one_is_shown() -> None:
+    row = Row().held_to(Must("ratio", 1), 2.0).held_to(Must("growth", 1.5), 1.0)
+    other = Row().held_to(Must("ratio", 1), 0.5).held_to(Must("growth", 1.5), 3.0)
+
+    assert (row.must, row.seen, row.met) == ("ratio <= 1", 2.0, False)
+    assert (other.must, other.seen, other.met) == ("growth <= 1.5", 3.0, False)

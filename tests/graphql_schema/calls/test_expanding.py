@@ -58,7 +58,7 @@ async def test_refs_are_text_without_expand_columns(run: Run, objects: ObjectsSt
     empty = await run(ASK, project=PROJECT, columns=[])
 
     assert (none.data["calls"]["totalCount"], none.data["callsStats"]["count"]) == (0, 0)
-    assert [node["model"] for node in empty.data["calls"]["nodes"]] == refs
+    assert [node["model"] for node in empty.data["calls"]["nodes"]] == refs[::-1]
 
 
 async def test_invalid_expand_column_is_named(run: Run) -> None:

@@ -69,7 +69,7 @@ async def test_every_list_and_count_of_calls_applies_feedback_conditions(
     assert answer.data["explain"]["pipeline"]
 
 
-@pytest.mark.parametrize(("direction", "expected"), [("ASC", [2, 3, 4, 5, 0, 1]), ("DESC", [5, 4, 3, 2, 0, 1])])
+@pytest.mark.parametrize(("direction", "expected"), [("ASC", [2, 3, 4, 5, 0, 1]), ("DESC", [5, 4, 3, 2, 1, 0])])
 async def test_sort_by_feedback_is_paged_in_both_directions(run: Run, direction: str, expected: list[int]) -> None:
     sort_by = [{"field": NOTE, "direction": direction}]
     forward: list[int] = []

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ def test_names_of_retired_indexes_do_not_return() -> None:
         assert EXPECTED[collection].isdisjoint(names)
 
 
-async def as_earlier_version(database: Database, names: dict[str, Sequence[str]]) -> None:
+async def as_earlier_version(database: Database, names: Mapping[str, Sequence[str]]) -> None:
     """Build indexes as an earlier version did when it started."""
     for collection, retired in names.items():
         for name in retired:
