@@ -120,7 +120,11 @@ INDEXES: Final = (
     ),
     Index("object_heads", "project_id kind object_id", "the version counter of a name", unique=True),
     Index("feedback", "project_id created_at id", "the list of feedback by time; time ranges"),
-    Index("feedback", "project_id feedback_type created_at id", "feedback of a type by time; counts per type"),
+    Index(
+        "feedback",
+        "project_id feedback_type -created_at -id",
+        "feedback of a type by time; all feedback by type, the newest of each type first; counts per type",
+    ),
     Index("feedback", "project_id call_id created_at id", "feedback on a call", exists="call_id"),
     Index("feedback", "project_id weave_ref created_at id", "feedback on a ref's target"),
     Index("table_rows", "project_id size_bytes", "the size of a project's table rows"),
@@ -164,7 +168,7 @@ RETIRED: Final = {
         "kind_created_at_desc_id",
         "base_object_class_created_at_desc_id",
     ),
-    "feedback": ("created_at_desc_id", "feedback_type_created_at_desc_id"),
+    "feedback": ("created_at_desc_id", "feedback_type_created_at_id", "feedback_type_created_at_desc_id"),
     "projects": ("last_activity_at_desc_id",),
 }
 """Names of replaced indexes to drop, by collection; a name never returns."""

@@ -70,7 +70,7 @@ async def test_all_projects_of_a_batch_are_registered_together(
     await calls.write([start(number, project_id=f"acme/p{number % 3}") for number in range(30)])
 
     assert [project["_id"] for project in await listed(database)] == ["acme/p0", "acme/p1", "acme/p2"]
-    assert [body["update"] for name, body in commands.sent if name == "update"] == ["projects"]
+    assert [body["update"] for name, body in commands.sent if name == "update"].count("projects") == 1
 
 
 async def test_refused_write_registers_no_project(calls: CallsStore, database: Database) -> None:
@@ -146,7 +146,7 @@ async def test_concurrent_processes_all_succeed(database: Database, mongodb_uri:
 async def test_concurrent_first_writes_register_the_project_once(calls: CallsStore, commands: Commands) -> None:
     await asyncio.gather(*(calls.write([start(number)]) for number in range(50)))
 
-    assert [body["update"] for name, body in commands.sent if name == "update"] == ["projects"]
+    assert [body["update"] for name, body in commands.sent if name == "update"].count("projects") == 1
 
 
 async def test_registration_cache_evicts_the_oldest(
