@@ -139,6 +139,6 @@ async def hours_of_calls(database: Database, match: Document, session: Session |
     hours = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
     # Other programs may have stored calls without a time.
     found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
-    stages = [{"$match": found}, {"$group": {"_id": hours}}]
+    stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours}}]
     rows = await database.calls.aggregate(stages, session=session).to_list(None)
     return {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows}
