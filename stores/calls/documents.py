@@ -67,7 +67,7 @@ FIELDS_WITHOUT_EVENTS: Final = (
 )
 """Fields whose update alone is no event."""
 
-DERIVED_VERSION: Final = 6
+DERIVED_VERSION: Final = 7
 """Version of `DERIVED_FIELDS`. Raise it when they change: `calls_backfill` updates older calls to the new version."""
 
 MAX_BYTES: Final = 7_700_000

@@ -57,6 +57,8 @@ _READING_STAGES: Final = {"$match", "$set", "$sort", "$unwind", "$limit", "$skip
 _EQUAL: Final = {"$eq", "$in"}
 _RANGE: Final = {"$gt", "$gte", "$lt", "$lte"}
 _NO_INDEX: Final = "hint provided does not correspond to an existing index"
+_UNLISTED: Final = (13, 166)
+"""MongoDB's errors if its user may not list indexes, and if the collection is a view."""
 
 
 @dataclass(slots=True)
@@ -199,7 +201,13 @@ class _Known:
     async def read_indexes(self, collection: Collection) -> Sequence[_BuiltIndex]:
         """Return the indexes that begin with the project."""
         if time.monotonic() >= self.indexes_until:
-            listed = [_BuiltIndex.listed(*each) for each in (await collection.index_information()).items()]
+            try:
+                found = await collection.index_information()
+            except OperationFailure as error:
+                if error.code not in _UNLISTED:
+                    raise
+                found = {}
+            listed = [_BuiltIndex.listed(*each) for each in found.items()]
             self.indexes = [index for index in listed if "project_id" in index.prefix and index.keys]
             self.indexes_until = time.monotonic() + INDEXES_SECONDS
         return self.indexes

@@ -34,13 +34,13 @@ _odd_keys: set[str] = set()
 class JsonTraits:
     """Traits of a JSON value.
 
-    `separators` is the number of spaces after commas and colons in Python's default format. `has_odd_names` is True if
-    BSON cannot hold a key of the value itself, `needs_conversion` if it cannot hold something inside the value, or the
-    value, if that is a number. `has_exponents` is True if number formats may differ between orjson and Python.
+    `separators` is the number of spaces after commas and colons in Python's default format. `has_odd_keys` is True if
+    the value is an object with a key that BSON cannot hold. `needs_conversion` is True if BSON cannot hold a number, a
+    level or an inner key. `has_exponents` is True if number formats may differ between orjson and Python.
     """
 
     separators: int = 0
-    has_odd_names: bool = False
+    has_odd_keys: bool = False
     needs_conversion: bool = False
     has_exponents: bool = False
 
@@ -86,8 +86,8 @@ def traits_of(value: object) -> JsonTraits:
                 elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
                     has_exponents = True
         level = inner
-    has_odd_names = bool(odd) and odd[0] is value
-    return JsonTraits(separators, has_odd_names, needs_conversion or len(odd) > has_odd_names, has_exponents)
+    has_odd_keys = bool(odd) and odd[0] is value
+    return JsonTraits(separators, has_odd_keys, needs_conversion or len(odd) > has_odd_keys, has_exponents)
 
 
 def _are_plain(keys: dict[str, Any]) -> bool:
@@ -110,14 +110,14 @@ def _cache(known: set[str], keys: Iterable[str]) -> None:
 def to_bson(value: object, traits: JsonTraits | None = None) -> object:
     """Convert a value for MongoDB: keys escaped, integers beyond int64 as doubles, levels that are too deep as null.
 
-    Values inside the result are uncopied if none of them needs a conversion, as of nearly all values, and the value is
-    too if its keys need none. Pass `traits` if they are known already.
+    Nearly all values need no conversion and are returned uncopied. If only the outermost keys need an escape, the
+    members are uncopied. Pass `traits` if they are known already.
     """
     if isinstance(value, dict | list):
         traits = traits or traits_of(value)
         if not traits.needs_conversion:
-            if isinstance(value, dict) and traits.has_odd_names:
-                # Payloads of spans have the key of their attribute, such as `gen_ai.input.messages`.
+            if isinstance(value, dict) and traits.has_odd_keys:
+                # The payload of a span has the key of its attribute, such as `gen_ai.input.messages`.
                 return {escape_key(key): inner for key, inner in value.items()}
             return value
     return _converted(value, MAX_DEPTH)

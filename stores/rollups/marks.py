@@ -138,6 +138,8 @@ async def upsert_marks(database: Database, updates: list[UpdateOne], session: Se
 async def hours_of_calls(database: Database, match: Document, session: Session | None = None) -> set[Hour]:
     """Return the hours of the visible calls that match."""
     hours = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
-    stages = [{"$match": {**match, "visible": True}}, {"$group": {"_id": hours}}]
+    # Other programs may have stored calls without a time.
+    found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
+    stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours}}]
     rows = await database.calls.aggregate(stages, session=session).to_list(None)
     return {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows}

@@ -119,7 +119,7 @@ async def test_every_entity_is_found_by_its_ref_with_its_selection(run: Run, ref
     ]
     assert found[6] == {"__typename": "ThreadSchema", "threadId": THREAD, "turnCount": 1}
     rows = [{"__typename": "TableRowSchema", "q": "aba"[n], "originalIndex": n} for n in range(3)]
-    assert found[7:13] == [*rows, rows[1], rows[0], rows[2]]
+    assert found[7:13] == [*rows, rows[1], rows[2], rows[0]]
     assert found[13:] == [
         {"__typename": "FileContentReadRes", "file": "a.txt", "content": base64.b64encode(b"hello").decode()},
         {"__typename": "CostQueryOutput", "llmId": "m", "promptTokenCost": 1.0},

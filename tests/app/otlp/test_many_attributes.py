@@ -1,7 +1,6 @@
-"""Tests of log requests with a million attributes: a clear reason, little memory, and no delay of other requests."""
+"""Tests of log requests with a million attributes: a clear reason, little memory, and answers to other requests."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ MANY = b"".join(b"\x32\x0c\x0a\x06%06x\x12\x02\x18\x01" % number for number in r
 """Encoded attributes of a record with different keys and the value 1."""
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-LONG_SECONDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +70,17 @@ def with_attributes(record: LogRecord, attributes: bytes) -> LogRecord:
     ],
     ids=["one record", "records of every kind", "a resource", "JSON"],
 )
-async def test_million_attributes_get_a_clear_answer_and_delay_no_other_request(
+async def test_million_attributes_get_a_clear_answer_and_other_requests_theirs(
     content_of: Callable[[], bytes], media_type: str, status: int, rejected: int, reason: str, server: Server
 ) -> None:
-    content, project_id, delays = content_of(), f"acme/{uuid.uuid4().hex}", []
+    content, project_id = content_of(), f"acme/{uuid.uuid4().hex}"
     before = memory(server, "VmRSS")
     forget_peak_memory(server)
     async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=120) as client:
         headers = {"content-type": media_type, "project_id": project_id}
         sending = asyncio.create_task(client.post("/v1/logs", content=content, headers=headers))
         while not sending.done():
-            asked = time.monotonic()
             assert (await client.get("/healthz")).status_code == 200
-            delays.append(time.monotonic() - asked)
             await asyncio.sleep(0.01)
         answer = await sending
 
@@ -95,7 +91,6 @@ async def test_million_attributes_get_a_clear_answer_and_delay_no_other_request(
     else:
         assert reason in answer.json()["message"]
     assert memory(server, "VmHWM") - before < 160 * MIB
-    assert max(delays) < LONG_SECONDS, f"{len(delays)} other requests took up to {max(delays)} seconds"
     assert "Traceback" not in server.output.read_text()
 
 

@@ -111,7 +111,7 @@ async def test_payload_too_complex_for_mongodb_is_matched_in_python(stock: Feedb
         (None, "abcdefg"),
         ([SortBy("created_at", descending=True)], "gfedcba"),
         ([SortBy("payload.value.score")], "gabcdef"),
-        ([SortBy("payload.value.score", descending=True)], "bagcdef"),
+        ([SortBy("payload.value.score", descending=True)], "bagcdfe"),
         ([SortBy("feedback_type", descending=True), SortBy("id", descending=True)], "fdbgeca"),
         ([SortBy("creator"), SortBy("createdAt", descending=True)], "fecbgda"),
     ],

@@ -35,7 +35,7 @@ def test_length_of_small_and_unusual_values(value: object) -> None:
 @given(VALUES)
 def test_plain_value_is_its_own_bson_copy(value: object) -> None:
     traits = traits_of(value)
-    if not (traits.needs_conversion or traits.has_odd_names):
+    if not (traits.needs_conversion or traits.has_odd_keys):
         assert to_bson(value) is value
 
 
@@ -45,7 +45,7 @@ def test_plain_value_is_its_own_bson_copy(value: object) -> None:
 def test_value_changed_by_bson_is_always_odd(value: object) -> None:
     for _ in range(2):  # the second time from the cache of keys
         traits = traits_of(value)
-        assert traits.needs_conversion or traits.has_odd_names
+        assert traits.needs_conversion or traits.has_odd_keys
 
 
 def test_odd_names_of_a_value_leave_its_members_uncopied() -> None:
@@ -76,7 +76,7 @@ def test_value_beyond_the_depth_limit_is_odd(levels: int, *, is_odd: bool) -> No
 def test_key_cache_is_bounded() -> None:
     for number in range(30):
         assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
-        assert traits_of({f"{number}.{key}": 0 for key in range(1_000)}).has_odd_names
+        assert traits_of({f"{number}.{key}": 0 for key in range(1_000)}).has_odd_keys
     assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion
 
     assert len(bson_copy._plain_keys) <= 11_000

@@ -208,12 +208,16 @@ async def test_spans_of_an_agent_are_no_prompts_of_its_events(otel: OtelStore, s
     assert calls[span_id(2)]["parent_id"] == span_id(1)
 
 
-async def test_tool_belongs_to_the_last_of_many_prompts_before_it(otel: OtelStore, stored: Stored) -> None:
+@pytest.mark.parametrize("per_request", [1, 5])
+async def test_tool_belongs_to_the_last_of_many_prompts_before_it(
+    per_request: int, otel: OtelStore, stored: Stored
+) -> None:
     prompts = {at: codex("s", "user_prompt", at, prompt=f"at {at}") for at in range(0, 40, 4)}
     first, missing = prompts.pop(0), prompts.pop(20)
     await send(otel, *reversed(prompts.values()))
-    for at in (1, 13, 17, 22, 38):
-        await send(otel, codex("s", "tool_result", at, tool_name=f"{at}", call_id=f"{at}"))
+    tools = [codex("s", "tool_result", at, tool_name=f"{at}", call_id=f"{at}") for at in (1, 13, 17, 22, 38)]
+    for number in range(0, len(tools), per_request):
+        await send(otel, *tools[number : number + per_request])
     await send(otel, missing)
     await send(otel, first)
 

@@ -20,10 +20,12 @@ from stores.calls.fields import CallsFilter
 from stores.calls.store import prepared
 from stores.database import Database
 from stores.purges import PurgesStore
+from stores.retention import RetentionStore, Rule
+from stores.retention.sweep import LARGE_TRACE
 from stores.rollups.marks import marked_hours, write_marks
 from stores.rollups.settling import Settling
 from tests.commands import Commands
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.rollups.model import assert_exact
 from tests.waiting import until_found
 
@@ -157,6 +159,38 @@ async def test_purged_project_is_marked_again(calls: CallsStore, database: Datab
         assert await collection.distinct("project_id") == [OTHER]
     await calls.write_one(start(1))
     assert await database.hour_marks.count_documents({"project_id": PROJECT, "hour": {"$exists": True}}) == 1
+
+
+@pytest.mark.timings(mark_seconds=120)
+async def test_process_forgets_the_marks_of_a_purged_project(calls: CallsStore, database: Database) -> None:
+    await calls.write_one(start(1))
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+    assert await database.hour_marks.count_documents({}) == 0
+
+    await calls.write_one(start(1))
+
+    assert await database.hour_marks.count_documents({}) == 1
+
+
+@pytest.mark.parametrize("large", [LARGE_TRACE, 2])
+async def test_swept_calls_are_no_longer_counted(
+    calls: CallsStore, database: Database, settling: Settling, large: int
+) -> None:
+    trace = {"trace_id": trace_id(1), "op_name": "old"}
+    await calls.write([start(one, started_at=NOON + one * HOUR, **trace) for one in range(30)])
+    await calls.write_one(start(99, started_at=times.now()))
+    await settle(settling)
+    assert await calls.count(PROJECT) == 31
+    retention = RetentionStore(database, large=large)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+
+    await retention.sweep(PROJECT, pause=0)
+
+    assert await calls.count(PROJECT) == 1
+    assert await uses_rollups(calls)
+    await settle(settling)
+    await assert_exact(database, Random(1))
+    assert await database.rollups.count_documents({"op_name": "old"}) == 0
 
 
 async def test_marks_that_a_purge_missed_are_removed(calls: CallsStore, database: Database, settling: Settling) -> None:

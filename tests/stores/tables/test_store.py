@@ -135,8 +135,8 @@ async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -
     assert await read_all(tables, digest) == [(1, {"i": 1}), (4, {"i": 2}), (5, {"i": 1})]
     assert await read_all(tables, digest, sort_by=[SortBy("i", descending=True)]) == [
         (4, {"i": 2}),
-        (1, {"i": 1}),
         (5, {"i": 1}),
+        (1, {"i": 1}),
     ]
     assert await tables.count(PROJECT, digest) == 6
     assert await tables.count(PROJECT, digest, RowFilter([one, UNKNOWN])) == 2

@@ -256,7 +256,7 @@ async def test_rare_feedback_condition_drives_the_query(
     counted = await explain(database.calls, commands.last("aggregate")["pipeline"])
     assert (counted.returned, counted.documents_examined) == (595, 0)
     sort = await calls.explain(PROJECT, sort_by=[SortBy(EMOJI)])
-    assert sort.indexes == {"feedback_type_created_at_id"}
+    assert sort.indexes == {"feedback_type_created_at_desc_id_desc"}
     mixed = await calls.explain(PROJECT, sort_by=[SortBy(EMOJI), SortBy("op_name")])
     stages = [next(iter(stage)) for stage in mixed.pipeline]
     assert stages[:5] == ["$match", "$match", "$lookup", "$set", "$unionWith"]
@@ -298,7 +298,7 @@ async def test_feedback_results_fit_into_commands_with_a_long_project_name(
 @pytest.mark.parametrize(
     ("name", "index", "examined"),
     [
-        ("feedback.[wandb.reaction.1].payload.emoji", "feedback_type_created_at_id", 40),
+        ("feedback.[wandb.reaction.1].payload.emoji", "feedback_type_created_at_desc_id_desc", 40),
         ("feedback.[*].payload.emoji", "call_id_created_at_id", 800),
     ],
 )
