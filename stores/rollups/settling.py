@@ -147,7 +147,7 @@ class Settling:
         terms = SegmentWriter(self.database, project_id, HOURS, hour)
 
         async def settle(session: Session) -> None:
-            if await self._replace(mark, HOURS, hour, rows, session):
+            if await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session):
                 await terms.publish(session)
                 day = mark_key(project_id, DAYS, day_of(hour))
                 others = await self._find_marked_hour(project_id, day_of(hour), session)
@@ -169,7 +169,7 @@ class Settling:
             rows = await self.database.rollups.aggregate(stages, session=session).to_list(None)
             if len(rows) > MAX_GROUPS:
                 await self._postpone(mark, session)
-            elif await self._replace(mark, DAYS, day, rows, session):
+            elif await terms.are_stored(session) and await self._replace(mark, DAYS, day, rows, session):
                 await terms.publish(session)
 
         await self._with_terms(terms.merge(), terms, settle)

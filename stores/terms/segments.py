@@ -23,7 +23,6 @@ from stores import ids
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.transactions import Session
-from stores.errors import ConflictError
 from stores.hours import DAY, DAYS, HOUR, HOURS, day_of
 from stores.terms.blocks import BETWEEN_KEYS, Block, Entry, encoded_blocks
 from stores.terms.keys import FIELDS, keys_of
@@ -131,21 +130,25 @@ class SegmentWriter:
 
     async def merge(self) -> None:
         """Store the segment of a day, unpublished; nothing if a merge saves too little."""
-        heads = await self._heads_of_day()
-        hours = [head for head in heads if head["unit"] == HOURS]
-        if len(hours) < MIN_MERGED or sum(head["calls"] for head in heads) > MAX_MERGED_CALLS:
-            return
-        parts = [await _Part.read(self._database, head) for head in heads]
+        # In one snapshot: another process may replace the segments, and delete their blocks.
+        async with self._database.snapshot_session() as session:
+            heads = await self._heads_of_day(session)
+            hours = [head for head in heads if head["unit"] == HOURS]
+            if len(hours) < MIN_MERGED or sum(head["calls"] for head in heads) > MAX_MERGED_CALLS:
+                return
+            parts = [await _Part.read(self._database, head, session) for head in heads]
         starts = await asyncio.to_thread(_renumber, parts)
         await self._store(_merged(parts), starts)
         self._sources = heads
 
-    async def publish(self, session: Session) -> None:
-        """Let readers find the stored segments in place of all others of the hour, or of those that were merged.
+    async def are_stored(self, session: Session) -> bool:
+        """Return False if another process has removed the segments since they were stored, as a purge does."""
+        return await self._database.term_segments.count_documents(self._unpublished, session=session) == len(
+            self._segments
+        )
 
-        Raises:
-            ConflictError: if another process has removed the stored segments.
-        """
+    async def publish(self, session: Session) -> None:
+        """Let readers find the stored segments in place of all others of the hour, or of those that were merged."""
         segments, project_id = self._database.term_segments, self._project_id
         replaced: Document = {"project_id": project_id, "unit": HOURS, "start": self._start}
         if self._unit == DAYS:
@@ -157,8 +160,7 @@ class SegmentWriter:
             await segments.update_many(day, {"$addToSet": {"without": self._start}}, session=session)
         await segments.update_many(replaced, {"$set": {"unit": _REMOVED}}, session=session)
         change = {"$set": {"unit": self._unit}, "$unset": {"built_at": ""}}
-        if (await segments.update_many(self._unpublished, change, session=session)).matched_count < len(self._segments):
-            raise ConflictError("another process has removed the new segments; build them again")
+        await segments.update_many(self._unpublished, change, session=session)
 
     async def end(self) -> None:
         """Delete what no reader finds: what was replaced or not published, and what dead processes left."""
@@ -251,12 +253,12 @@ class _Part:
     """By number: that in the merged segment; negative for a call that the segment no longer stands for."""
 
     @classmethod
-    async def read(cls, database: Database, head: Document) -> "_Part":
+    async def read(cls, database: Database, head: Document, session: Session) -> "_Part":
         """Read a segment."""
         project_id, segment = head["project_id"], head["segment"]
         keys = [block_id(project_id, segment, number) for number in range(len(fences_of(head)))]
         chunks = [starts_id(project_id, segment, number) for number in range(-(-head["calls"] // CHUNK))]
-        found = {key: data async for key, data in read_blocks(database, project_id, [*keys, *chunks])}
+        found = {key: data async for key, data in read_blocks(database, project_id, [*keys, *chunks], session)}
         starts = array("q", b"".join(found[key] for key in chunks))
         return cls(head, [found[key] for key in keys], starts)
 
@@ -268,11 +270,13 @@ class _Part:
                 yield key, renumbered
 
 
-async def read_blocks(database: Database, project_id: str, keys: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
+async def read_blocks(
+    database: Database, project_id: str, keys: Sequence[str], session: Session | None = None
+) -> AsyncIterator[tuple[str, bytes]]:
     """Yield `_id` and data of blocks and chunks."""
     for batch in batches(keys, _READ):
         match = {"_id": {"$in": list(batch)}, "project_id": project_id}
-        async for document in database.term_blocks.find(match, {"data": 1}, batch_size=_READ + 1):
+        async for document in database.term_blocks.find(match, {"data": 1}, batch_size=_READ + 1, session=session):
             yield document["_id"], document["data"]
 
 
