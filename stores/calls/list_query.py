@@ -551,17 +551,19 @@ class CallLists:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         expansion: Expansion | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the calls that pass the filter and the query."""
+        """Count the calls that pass the filter and the query, up to `limit`."""
         check_project_id(project_id)
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
-        number = await self._rolled_up(project_id, calls_query)
+        number = await self._rolled_up(project_id, calls_query, limit)
         if number is not None:
             return number
         async with calls_query.compiled() as list_query:
-            return await self._count(calls_query, list_query)
+            return await self._count(calls_query, list_query, limit)
 
-    async def _count(self, calls_query: CallsQuery, list_query: ListQuery, limit: int | None = None) -> int:
+    async def _count(self, calls_query: CallsQuery, list_query: ListQuery, limit: int | None) -> int:
         """Count the calls of a list query, up to `limit`."""
         candidates = await calls_query.candidates(is_count=True)
         number = await self._count_candidates(candidates, list_query, limit) if candidates else None
@@ -584,10 +586,10 @@ class CallLists:
                     return limit
         return number
 
-    async def _rolled_up(self, project_id: str, calls_query: CallsQuery) -> int | None:
-        """Count the calls by roll-ups; None if that is impossible."""
+    async def _rolled_up(self, project_id: str, calls_query: CallsQuery, limit: int | None) -> int | None:
+        """Count the calls by roll-ups, up to `limit`; None if that is impossible."""
         match = calls_query.over_dimensions()
-        return await reads.total(self.database, project_id, match, "count") if match else None
+        return await reads.count(self.database, project_id, match, limit) if match else None
 
     @in_scan_slot()
     @database_query
@@ -615,11 +617,9 @@ class CallLists:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
             stages, session = list_query.stages, list_query.session
-            number = await self._rolled_up(project_id, calls_query) if "count" in wanted else None
+            number = await self._rolled_up(project_id, calls_query, limit) if "count" in wanted else None
             if number is None and "count" in wanted:
                 number = await self._count(calls_query, list_query, limit)
-            elif number is not None and limit is not None:
-                number = min(number, limit)
             return CallsStats(
                 number,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
