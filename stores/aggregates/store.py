@@ -6,7 +6,8 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
@@ -29,9 +30,10 @@ from stores.aggregates.metrics import (
 )
 from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
-from stores.calls import CallsFilter, Expansion
+from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
+from stores.concurrency.time_slices import cooperative
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
@@ -49,7 +51,8 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
 from stores.rollups.documents import HOURS, VALUES
-from stores.rollups.reads import Coverage, DimensionMatch, read_groups
+from stores.rollups.latencies import Latencies, read_latencies
+from stores.rollups.reads import Coverage, DimensionMatch, read_groups, total
 from stores.usage.classes import FIELDS, STORED
 
 Pipeline = list[dict[str, Any]]
@@ -75,6 +78,8 @@ MAX_GROUPS: Final = 100_000
 """Limit on the groups that are sorted."""
 MAX_CALLS: Final = 100_000
 """Limit on the calls of one tree."""
+MAX_EXACT: Final = 10_000
+"""Calls that are read for exact percentiles although roll-ups have approximate ones."""
 
 
 class Rows:
@@ -125,7 +130,8 @@ class Rows:
         fields = FieldTable([*grouping.fields, *(Field(name, path, Kind.NUMBER) for name, path in sortable.items())])
         check_count(len(sort_by), MAX_SORT_KEYS, "keys", "sort_by")
         self._order = compile_sort(sort_by, fields)
-        named = {fields[key.field].field.path for key in sort_by}
+        self._sorted_by = [(fields[key.field].field.path, key.descending) for key in sort_by]
+        named = {path for path, _ in self._sorted_by}
         self._ties = _ties([field for field in grouping.fields if field.path not in named])  # time first
         self._grouping = grouping
         self._numbers = numbers
@@ -197,14 +203,37 @@ class Rows:
         """True if roll-ups have all keys and values of the rows."""
         return (
             self._grouping.can_be_rolled_up
-            and not (self.percentiles or self.counts_own)
+            and not self.counts_own
+            and self.percentiles.keys() <= PERCENTILES.keys()
             and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
         )
 
-    async def rolled_up(self, database: Database, coverage: Coverage, session: Session, limit: int) -> list[Row]:
-        """Read the rows of what a coverage stands for."""
-        keys, further = self._grouping.keys or None, self.rows(limit)
-        return await read_groups(database, [coverage], keys, self._parts, session, further)
+    async def latencies(self, database: Database, coverage: Coverage, session: Session) -> Latencies | None:
+        """Read the latencies of what a coverage stands for, by group; None without percentiles."""
+        if not self.percentiles:
+            return None
+        return await read_latencies(database, coverage, self._grouping.keys, self._grouping.shown, session)
+
+    async def rolled_up(
+        self, database: Database, coverage: Coverage, session: Session, limit: int, latencies: Latencies | None
+    ) -> list[Row]:
+        """Read the rows of what a coverage stands for; their percentiles are those of `latencies`."""
+        by_percentiles = any(path in self.percentiles for path, _ in self._sorted_by)
+        keys, further = self._grouping.keys or None, self.rows(MAX_GROUPS + 1 if by_percentiles else limit)
+        rows = await read_groups(database, [coverage], keys, self._parts, session, further)
+        if latencies:
+            percents = [each.percent for each in self.percentiles.values()]
+            async for row in cooperative(rows):
+                row.update(zip(self.percentiles, latencies.percentiles(row, percents), strict=True))
+        return self._sorted(rows)[:limit] if by_percentiles else rows
+
+    def _sorted(self, rows: list[Row]) -> list[Row]:
+        """Sort rows that MongoDB has sorted without percentiles; nulls come last, and ties remain in order."""
+        for path, descending in reversed(self._sorted_by):
+            values = [row for row in rows if row[path] is not None]
+            nulls = [row for row in rows if row[path] is None]
+            rows = sorted(values, key=itemgetter(path), reverse=descending) + nulls
+        return rows
 
     def facts(
         self,
@@ -294,12 +323,18 @@ _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
 
 
+def _is_too_large(error: OperationFailure) -> bool:
+    """Return True if MongoDB could not collect the values of a group."""
+    return error.code in (_EXCEEDED_MEMORY, *TOO_LARGE)
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """The rows of an aggregate, dicts of keys and metrics, and the total number of groups."""
 
     rows: list[Row]
     num_groups: int
+    has_exact_percentiles: bool = True
 
 
 class AggregatesStore:
@@ -325,12 +360,17 @@ class AggregatesStore:
         limit: int | None = None,
         numbers: Sequence[str] = (),
         wanted_of_numbers: Iterable[str] = NUMBER_METRICS,
+        *,
+        exact_percentiles: bool = False,
     ) -> Aggregate:
         """Compute the selected metrics of each group of calls; the default order is by time, then by the other keys.
 
         Without keys there is one row, even if no call matches. Row fields are the names of `GroupBy` and
         `metrics.NAMES`, and `bucket_end`; `path_values`, JSON texts in the order of `grouping.paths`; and `numbers`,
         each with its `field` and the selected ones of `NUMBER_METRICS`.
+
+        Percentiles of the latency that roll-ups answer are within `sketches.ERROR`, unless `exact_percentiles` is True
+        or few calls match.
 
         Raises:
             BadInputError: the grouping, filter, query, expansion, sort or limit is invalid, the time zone is unknown,
@@ -343,28 +383,53 @@ class AggregatesStore:
         rows = Rows(grouping, wanted, usage_of, sort_by, numbers, wanted_of_numbers)
         await self._check_timezone(grouping.timezone)
         result = None
-        if rows.can_be_rolled_up:
+        if rows.can_be_rolled_up and not (exact_percentiles and rows.percentiles):
             match = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).over_dimensions()
-            result = await self._roll_up(project_id, grouping, rows, match, limit) if match else None
+            is_served = not CallsStore.indexed.needs_scan(calls_filter, query)
+            try:
+                if match:
+                    result = await self._roll_up(project_id, grouping, rows, match, limit, is_served=is_served)
+            except OperationFailure as error:
+                if not (rows.percentiles and _is_too_large(error)):
+                    raise
+        is_exact = result is None or not rows.percentiles
         if result is None:
             result = await self._read_calls(project_id, rows, calls_filter, query, expansion, limit)
         if not result and not grouping.by and not grouping.paths:
-            return Aggregate([rows.row(rows.of_nothing)], 1)
+            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate([rows.row(each) for each in result], groups)
+        return Aggregate([rows.row(each) for each in result], groups, is_exact)
 
     async def _roll_up(
-        self, project_id: str, grouping: Grouping, rows: Rows, match: DimensionMatch, limit: int | None
+        self,
+        project_id: str,
+        grouping: Grouping,
+        rows: Rows,
+        match: DimensionMatch,
+        limit: int | None,
+        *,
+        is_served: bool,
     ) -> list[Row] | None:
-        """Read the rows from roll-ups; None if that is impossible."""
+        """Read the rows from roll-ups; None if that is impossible, or if few calls give exact percentiles.
+
+        `is_served` is True if an index finds the matching calls.
+        """
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
             coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
             if coverage is None:
                 return None
-            return await rows.rolled_up(self.database, coverage, session, MAX_ROWS if limit is None else limit)
+            latencies = await rows.latencies(self.database, coverage, session)
+            if latencies:
+                number = latencies.count
+                if number <= MAX_EXACT and not is_served:  # all calls of the time range must be read
+                    number = await total(self.database, project_id, replace(match, clauses=()), "count") or 0
+                if number <= MAX_EXACT:
+                    return None
+            max_rows = MAX_ROWS if limit is None else limit
+            return await rows.rolled_up(self.database, coverage, session, max_rows, latencies)
 
     async def _split_hours(
         self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session
@@ -449,7 +514,7 @@ class AggregatesStore:
         try:
             return await self._read(self._calls, [*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
-            if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.percentiles:
+            if not (rows.percentiles and _is_too_large(error)):
                 raise
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 

@@ -11,6 +11,8 @@ these fields:
 
 `live_until` is the time by MongoDB's clock from which the mark may be worked on. A mark without it waits: that of a day
 for the marks of its hours, that of an hour with more than `MAX_GROUPS` roll-ups for the next write.
+
+Besides `VALUES`, a roll-up has the sketch of its `latencies` (`sketches`), which is missing if no call has ended.
 """
 
 from typing import Any, Final
@@ -18,6 +20,7 @@ from typing import Any, Final
 from stores import times
 from stores.database import Document
 from stores.database.paced_steps import key_range
+from stores.rollups.sketches import Sketch, bucket_expression
 
 HOUR: Final = 3600 * times.SECOND
 DAY: Final = 24 * HOUR
@@ -52,10 +55,25 @@ VALUES: Final[dict[str, Document]] = {
 """The values of a roll-up, as accumulators over calls."""
 
 
+LATENCIES: Final = "latencies"
+"""Name of the field with the sketch."""
+
+
 def merged_value(name: str) -> Document:
     """Return the accumulator that merges the values of several roll-ups."""
     [accumulator] = VALUES[name]
     return {accumulator: f"${name}"}
+
+
+def with_buckets(keys: object, values: Document) -> list[Document]:
+    """Build the stages that group calls by keys, with the number of latencies per bucket as parts of a sketch."""
+    by_bucket = {"of": keys, "at": bucket_expression("$latency_ms")}
+    part = {"at": "$_id.at", "n": "$ended"}
+    merged = {name: merged_value(name) for name in values}
+    return [
+        {"$group": {"_id": by_bucket, **values, "ended": VALUES["ended"]}},
+        {"$group": {"_id": "$_id.of", **merged, LATENCIES: {"$push": part}}},
+    ]
 
 
 def hour_of(micros: int) -> int:
@@ -93,22 +111,30 @@ def rollups_of_calls(match: Document) -> list[Document]:
     is_child = {"$ne": [{"$ifNull": ["$parent_id", None]}, None]}
     dimensions: dict[str, Any] = {name: f"${name}" for name in DIMENSIONS}
     dimensions["parent_id"] = {"$cond": [is_child, True, "$$REMOVE"]}
-    return [{"$match": match}, *_grouped(dimensions, VALUES)]
+    return [{"$match": match}, *with_buckets(dimensions, VALUES), *_SHOWN]
 
 
 def rollups_of_hours(project_id: str, day: int) -> list[Document]:
     """Build the stages that merge the roll-ups of a day's hours."""
     match = {"project_id": project_id, "unit": HOURS, "started_at": {"$gte": day, "$lt": day + DAY}}
     dimensions = {name: f"${name}" for name in (*DIMENSIONS, "parent_id")}
-    return [{"$match": match}, *_grouped(dimensions, {name: merged_value(name) for name in VALUES})]
+    values = {name: merged_value(name) for name in VALUES}
+    values[LATENCIES] = {"$push": f"${LATENCIES}"}
+    return [{"$match": match}, {"$group": {"_id": dimensions, **values}}, *_SHOWN]
 
 
-def _grouped(dimensions: Document, values: Document) -> list[Document]:
-    shown = {"$mergeObjects": ["$_id", {name: f"${name}" for name in values}]}
-    return [{"$group": {"_id": dimensions, **values}}, {"$limit": MAX_GROUPS + 1}, {"$replaceWith": shown}]
+_SHOWN: Final[list[Document]] = [
+    {"$limit": MAX_GROUPS + 1},
+    {"$replaceWith": {"$mergeObjects": ["$_id", {name: f"${name}" for name in (*VALUES, LATENCIES)}]}},
+]
 
 
 def stored_rollups(project_id: str, unit: str, start: int, rows: list[Document]) -> list[Document]:
-    """Return the documents to store for the roll-ups of an hour or a day."""
+    """Return the documents to store for the roll-ups of an hour or a day, whose `latencies` are parts of sketches."""
     key = {"project_id": project_id, "unit": unit, "started_at": start}
-    return [{"_id": f"{project_id}:{unit}:{start}:{number}", **key, **row} for number, row in enumerate(rows)]
+    stored = []
+    for number, row in enumerate(rows):
+        sketch = Sketch().add(row.pop(LATENCIES)).stored()
+        shown = {LATENCIES: sketch} if sketch else {}
+        stored.append({"_id": f"{project_id}:{unit}:{start}:{number}", **key, **row, **shown})
+    return stored

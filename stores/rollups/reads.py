@@ -201,19 +201,31 @@ async def read_groups(
         further: stages over the groups.
     """
     merged = {name: merged_value(name) for name in names}
-    stages: Pipeline = [
-        {"$match": {"$or": [match for each in coverages for match in each.rollups]}},
-        {"$group": {"_id": keys, **merged}},
-    ]
+    group: Document = {"$group": {"_id": keys, **merged}}
+    of_calls: Document = {"$group": {"_id": keys, **{name: VALUES[name] for name in merged}}}
+    if any(each.live for each in coverages):
+        further = [{"$group": {"_id": "$_id", **merged}}, *further]
+    return await read_rows(database, coverages, [group], [of_calls], session, further)
+
+
+async def read_rows(
+    database: Database,
+    coverages: Sequence[Coverage],
+    of_rollups: Pipeline,
+    of_calls: Pipeline,
+    session: Session,
+    further: Sequence[Document] = (),
+) -> list[Document]:
+    """Run stages over the roll-ups, others over the calls, and further ones over the rows of both."""
+    stages: Pipeline = [{"$match": {"$or": [match for each in coverages for match in each.rollups]}}, *of_rollups]
     collection, options = database.rollups, dict[str, Any]()
     if live := [match for each in coverages for match in each.live]:
         # MongoDB takes 15 ms to choose an index for each range. Only the main collection of a pipeline takes a hint.
         collection, options = database.calls, {"hint": _BY_START}
         stages = [
             {"$match": {"$or": live}},
-            {"$group": {"_id": keys, **{name: VALUES[name] for name in merged}}},
+            *of_calls,
             {"$unionWith": {"coll": database.rollups.name, "pipeline": stages}},
-            {"$group": {"_id": "$_id", **merged}},
         ]
     cursor = collection.aggregate(
         [*stages, *further], session=session, allowDiskUse=True, batchSize=_BATCH_SIZE, **options
