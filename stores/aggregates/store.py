@@ -4,16 +4,17 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
 from stores.aggregates import metrics
 from stores.aggregates.call_values import CallValues, MatchingCalls, group_keys, matching_calls, number_of, shown
-from stores.aggregates.grouping import MODEL_COLUMN, VALUE, Bucket, Grouping, bucket_of
+from stores.aggregates.grouping import VALUE, Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import (
     ACCUMULATORS,
     COSTS,
@@ -24,10 +25,10 @@ from stores.aggregates.metrics import (
     NUMBER_METRICS,
     PERCENTILES,
     UNPRICED,
+    Part,
     metrics_of_numbers,
     number_metric,
 )
-from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.fields import calls_match
@@ -48,9 +49,11 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import HOURS, VALUES
-from stores.rollups.reads import Coverage, DimensionMatch, read_groups
+from stores.rollups.documents import CALLS, HOURS, MODEL_COLUMN, OWN, REPORTED, VALUES
+from stores.rollups.parents import find_parents, unclear
+from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, read_groups
 from stores.usage.classes import FIELDS, STORED
+from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
 
 Pipeline = list[dict[str, Any]]
 
@@ -197,14 +200,70 @@ class Rows:
         """True if roll-ups have all keys and values of the rows."""
         return (
             self._grouping.can_be_rolled_up
-            and not (self.percentiles or self.counts_own)
-            and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
+            and not self.percentiles
+            and all(
+                _is_of_usage(part) or VALUES.get(name) == {part.accumulator: part.value}
+                for name, part in self._parts.items()
+            )
         )
 
-    async def rolled_up(self, database: Database, coverage: Coverage, session: Session, limit: int) -> list[Row]:
-        """Read the rows of what a coverage stands for."""
-        keys, further = self._grouping.keys or None, self.rows(limit)
-        return await read_groups(database, [coverage], keys, self._parts, session, further)
+    async def rolled_up(
+        self, database: Database, coverage: Coverage, session: Session, limit: int, prices: Prices | None = None
+    ) -> list[Row] | None:
+        """Read the rows of what a coverage stands for; None if that is impossible."""
+        plan = None
+        if self.counts_own and coverage.live:
+            parents = await find_parents(database, coverage.project_id, coverage.live, session)
+            if len(parents) > MAX_PARENTS:
+                return None
+            plan = unclear(coverage.project_id, parents)
+
+        def groups(found: Pipeline) -> Pipeline:
+            facts = self.facts(found, database.calls.name, coverage.project_id, prices, plan)
+            return [*facts, *self.groups(in_memory=True)]
+
+        keys = self._grouping.keys or None
+        return await read_groups(database, [coverage], keys, self._rolled_up(groups, prices), session, self.rows(limit))
+
+    @property
+    def families(self) -> list[str]:
+        """The families of roll-ups that have the values of the rows."""
+        return sorted({*self._family_of.values()}) or [self._family_of_calls]
+
+    @property
+    def _family_of_usage(self) -> str:
+        return OWN if self.counts_own else REPORTED
+
+    @property
+    def _family_of_calls(self) -> str:
+        return self._family_of_usage if self._grouping.by_model else CALLS
+
+    @property
+    def _family_of(self) -> dict[str, str]:
+        return {
+            name: self._family_of_usage if _is_of_usage(part) else self._family_of_calls
+            for name, part in self._parts.items()
+        }
+
+    def _rolled_up(self, groups: Callable[[Pipeline], Pipeline], prices: Prices | None) -> RolledUp:
+        families, family_of = self.families, self._family_of
+        merged: dict[str, Expression] = {}
+        for name, part in self._parts.items():
+            value = part.value if _is_of_usage(part) else f"${name}"
+            if len(families) > 1:
+                value = {"$cond": [{"$in": [family_of[name], "$of"]}, value, None]}
+            merged[name] = {part.accumulator: value}
+        again = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
+        return RolledUp(families, merged, again, groups, self._priced_rollup(prices) if prices else {})
+
+    def _priced_rollup(self, prices: Prices) -> dict[str, Expression]:
+        """Build the cost of the usage of a roll-up, and its tokens without a price."""
+        expressions = {COSTS: prices.rollup_cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
+        return {name: expressions[name] for name in sorted(self._computed)}
+
+    def priced_with_rollups(self, prices: Prices) -> list[dict[str, Expression]]:
+        """Build the expressions of prices over calls and over roll-ups."""
+        return [self.priced(prices), self._priced_rollup(prices)]
 
     def facts(
         self,
@@ -284,6 +343,11 @@ def _ties(fields: Sequence[Field]) -> Expression:
     return members or {"$literal": {}}
 
 
+def _is_of_usage(part: Part) -> bool:
+    """Return True for an accumulator over the usage of calls, which roll-ups have as if they were calls."""
+    return not {"usage", *_COMPUTED}.isdisjoint(part.reads)
+
+
 def _unpriced(prices: Prices, entry: str) -> Expression:
     return {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}
 
@@ -361,10 +425,19 @@ class AggregatesStore:
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
-            coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
+            coverage = await Coverage.find(
+                self.database, project_id, match, session, split, by_day=by_day, of_own=rows.counts_own
+            )
             if coverage is None:
                 return None
-            return await rows.rolled_up(self.database, coverage, session, MAX_ROWS if limit is None else limit)
+            max_rows = MAX_ROWS if limit is None else limit
+            if not rows.is_priced:
+                return await rows.rolled_up(self.database, coverage, session, max_rows)
+            found = partial(coverage.aggregate, self.database, session, rows.families)
+            pricing = pricing_of_found(self.database, project_id, [], session, rows.priced_with_rollups, found)
+            async with pricing as prices:
+                priced = await coverage.split_by_price(self.database, session, rows.families, prices)
+                return await rows.rolled_up(self.database, priced, session, max_rows, prices) if priced else None
 
     async def _split_hours(
         self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session
