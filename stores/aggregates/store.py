@@ -4,9 +4,10 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from pymongo.errors import OperationFailure
 
 from stores.aggregates import metrics
 from stores.aggregates.call_values import CallValues, MatchingCalls, group_keys, matching_calls, number_of, shown
-from stores.aggregates.grouping import MODEL_COLUMN, VALUE, Bucket, Grouping, bucket_of
+from stores.aggregates.grouping import VALUE, Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import (
     ACCUMULATORS,
     COSTS,
@@ -25,10 +26,10 @@ from stores.aggregates.metrics import (
     NUMBER_METRICS,
     PERCENTILES,
     UNPRICED,
+    Part,
     metrics_of_numbers,
     number_metric,
 )
-from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
@@ -50,10 +51,12 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import HOURS, VALUES
+from stores.rollups.documents import CALLS, HOURS, MODEL_COLUMN, OWN, REPORTED, VALUES
 from stores.rollups.latencies import Latencies, read_latencies
-from stores.rollups.reads import Coverage, DimensionMatch, read_groups, total
+from stores.rollups.parents import find_parents, unclear
+from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, read_groups, total
 from stores.usage.classes import FIELDS, STORED
+from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
 
 Pipeline = list[dict[str, Any]]
 
@@ -203,24 +206,50 @@ class Rows:
         """True if roll-ups have all keys and values of the rows."""
         return (
             self._grouping.can_be_rolled_up
-            and not self.counts_own
             and self.percentiles.keys() <= PERCENTILES.keys()
-            and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
+            and all(
+                _is_of_usage(part) or VALUES.get(name) == {part.accumulator: part.value}
+                for name, part in self._parts.items()
+            )
         )
 
     async def latencies(self, database: Database, coverage: Coverage, session: Session) -> Latencies | None:
-        """Read the latencies of what a coverage stands for, by group; None without percentiles."""
-        if not self.percentiles:
+        """Read the latencies of what a coverage stands for, by group; None if that is impossible."""
+        facts = await self._live_facts(database, coverage, session) if self._grouping.by_model else list
+        if facts is None:
             return None
-        return await read_latencies(database, coverage, self._grouping.keys, self._grouping.shown, session)
+        keys, shown = self._grouping.keys, self._grouping.shown
+        return await read_latencies(database, coverage, self._family_of_calls, keys, shown, facts, session)
+
+    async def _live_facts(
+        self, database: Database, coverage: Coverage, session: Session, prices: Prices | None = None
+    ) -> Callable[[Pipeline], Pipeline] | None:
+        """Return a function that builds `facts` of live calls; None if too many children must be looked up."""
+        plan = None
+        if self.counts_own and coverage.live:
+            parents = await find_parents(database, coverage.project_id, coverage.live, session)
+            if len(parents) > MAX_PARENTS:
+                return None
+            plan = unclear(coverage.project_id, parents)
+        return lambda found: self.facts(found, database.calls.name, coverage.project_id, prices, plan)
 
     async def rolled_up(
-        self, database: Database, coverage: Coverage, session: Session, limit: int, latencies: Latencies | None
-    ) -> list[Row]:
-        """Read the rows of what a coverage stands for; their percentiles are those of `latencies`."""
+        self,
+        database: Database,
+        coverage: Coverage,
+        session: Session,
+        limit: int,
+        prices: Prices | None = None,
+        latencies: Latencies | None = None,
+    ) -> list[Row] | None:
+        """Read the rows of what a coverage stands for, with percentiles of `latencies`; None if that is impossible."""
+        facts = await self._live_facts(database, coverage, session, prices)
+        if facts is None:
+            return None
         by_percentiles = any(path in self.percentiles for path, _ in self._sorted_by)
-        keys, further = self._grouping.keys or None, self.rows(MAX_GROUPS + 1 if by_percentiles else limit)
-        rows = await read_groups(database, [coverage], keys, self._parts, session, further)
+        further = self.rows(MAX_GROUPS + 1 if by_percentiles else limit)
+        keys, rolled_up = self._grouping.keys or None, self._rolled_up(facts, prices)
+        rows = await read_groups(database, [coverage], keys, rolled_up, session, further)
         if latencies:
             percents = [each.percent for each in self.percentiles.values()]
             async for row in cooperative(rows):
@@ -234,6 +263,47 @@ class Rows:
             nulls = [row for row in rows if row[path] is None]
             rows = sorted(values, key=itemgetter(path), reverse=descending) + nulls
         return rows
+
+    @property
+    def families(self) -> list[str]:
+        """The families of roll-ups that have the values of the rows."""
+        return sorted({*self._family_of.values()}) or [self._family_of_calls]
+
+    @property
+    def _family_of_usage(self) -> str:
+        return OWN if self.counts_own else REPORTED
+
+    @property
+    def _family_of_calls(self) -> str:
+        return self._family_of_usage if self._grouping.by_model else CALLS
+
+    @property
+    def _family_of(self) -> dict[str, str]:
+        return {
+            name: self._family_of_usage if _is_of_usage(part) else self._family_of_calls
+            for name, part in self._parts.items()
+        }
+
+    def _rolled_up(self, facts: Callable[[Pipeline], Pipeline], prices: Prices | None) -> RolledUp:
+        families, family_of = self.families, self._family_of
+        merged: dict[str, Expression] = {}
+        for name, part in self._parts.items():
+            value = part.value if _is_of_usage(part) else f"${name}"
+            if len(families) > 1:
+                value = {"$cond": [{"$in": [family_of[name], "$of"]}, value, None]}
+            merged[name] = {part.accumulator: value}
+        again = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
+        computed = self._priced_rollup(prices) if prices else {}
+        return RolledUp(families, merged, again, lambda found: [*facts(found), self._group], computed)
+
+    def _priced_rollup(self, prices: Prices) -> dict[str, Expression]:
+        """Build the cost of the usage of a roll-up, and its tokens without a price."""
+        expressions = {COSTS: prices.rollup_cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
+        return {name: expressions[name] for name in sorted(self._computed)}
+
+    def priced_with_rollups(self, prices: Prices) -> list[dict[str, Expression]]:
+        """Build the expressions of prices over calls and over roll-ups."""
+        return [self.priced(prices), self._priced_rollup(prices)]
 
     def facts(
         self,
@@ -272,12 +342,19 @@ class Rows:
             expressions = {COSTS: prices.call_cost_expression(), UNPRICED: {"$sum": each}}
         return {name: expressions[name] for name in sorted(self._computed)}
 
+    @property
+    def _summed(self) -> dict[str, Any]:
+        return {name: {part.accumulator: part.value} for name, part in self._parts.items()}
+
+    @property
+    def _group(self) -> dict[str, Any]:
+        return {"$group": {"_id": self._grouping.keys or None, **self._summed}}
+
     def groups(self, *, in_memory: bool) -> Pipeline:
         """Build the stages that group the calls, with all metrics."""
-        keys = self._grouping.keys or None
-        summed: dict[str, Any] = {name: {part.accumulator: part.value} for name, part in self._parts.items()}
         if not self.percentiles:
-            return [{"$group": {"_id": keys, **summed}}]
+            return [self._group]
+        keys, summed = self._grouping.keys or None, self._summed
         if in_memory:
             return metrics.in_memory(keys, summed, self.percentiles)
         resummed = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
@@ -311,6 +388,11 @@ def _ties(fields: Sequence[Field]) -> Expression:
         value = {"$ifNull": [f"${each.path}", None]}
         members |= {f"is_null_{number}": {"$eq": [value, None]}, f"value_{number}": value}
     return members or {"$literal": {}}
+
+
+def _is_of_usage(part: Part) -> bool:
+    """Return True for an accumulator over the usage of calls, which roll-ups have as if they were calls."""
+    return not {"usage", *_COMPUTED}.isdisjoint(part.reads)
 
 
 def _unpriced(prices: Prices, entry: str) -> Expression:
@@ -418,18 +500,31 @@ class AggregatesStore:
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
-            coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
+            coverage = await Coverage.find(
+                self.database, project_id, match, session, split, by_day=by_day, of_own=rows.counts_own
+            )
             if coverage is None:
                 return None
-            latencies = await rows.latencies(self.database, coverage, session)
-            if latencies:
-                number = latencies.count
-                if number <= MAX_EXACT and not is_served:  # all calls of the time range must be read
-                    number = await total(self.database, project_id, replace(match, clauses=()), "count") or 0
-                if number <= MAX_EXACT:
+            latencies = None
+            if rows.percentiles:
+                latencies = await rows.latencies(self.database, coverage, session)
+                if latencies is None or await self._are_few(project_id, match, latencies.count, is_served=is_served):
                     return None
+            rolled_up = partial(rows.rolled_up, self.database, session=session, latencies=latencies)
             max_rows = MAX_ROWS if limit is None else limit
-            return await rows.rolled_up(self.database, coverage, session, max_rows, latencies)
+            if not rows.is_priced:
+                return await rolled_up(coverage, limit=max_rows)
+            found = partial(coverage.aggregate, self.database, session, rows.families)
+            pricing = pricing_of_found(self.database, project_id, [], session, rows.priced_with_rollups, found)
+            async with pricing as prices:
+                priced = await coverage.split_by_price(self.database, session, rows.families, prices)
+                return await rolled_up(priced, limit=max_rows, prices=prices) if priced else None
+
+    async def _are_few(self, project_id: str, match: DimensionMatch, number: int, *, is_served: bool) -> bool:
+        """Return True if a number of matching calls can be read for exact percentiles."""
+        if number <= MAX_EXACT and not is_served:  # all calls of the time range must be read
+            number = await total(self.database, project_id, replace(match, clauses=()), "count") or 0
+        return number <= MAX_EXACT
 
     async def _split_hours(
         self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session

@@ -14,6 +14,7 @@ from stores.database import Database, Document
 from stores.projects import ProjectsStore
 from stores.query import Query
 from stores.rollups.sketches import ERROR
+from stores.usage.classes import FIELDS
 from tests.stores.aggregates.oracle import bucket_start, percentile
 from tests.stores.calls.builders import PROJECT
 
@@ -26,6 +27,16 @@ KEYS = {
     GroupBy.KIND: "kind",
     GroupBy.PROVIDER: "provider",
 }
+COSTS = ("cost", "unpriced_tokens")
+CHARTS = (
+    TOKENS,
+    ("count", "total_tokens", *FIELDS.values()),
+    (*METRICS, *FIELDS.values()),
+    ("max_latency_ms", "requests"),
+    COSTS,
+    (*METRICS, *COSTS),
+)
+"""Metrics of charts of usage."""
 ZONES = (None, "UTC", "Europe/Berlin", "Asia/Kolkata")
 BUCKETS = (None, None, Bucket.HOUR, Bucket.DAY, Bucket.WEEK, Bucket.MONTH)
 
@@ -90,6 +101,7 @@ async def assert_exact(database: Database, rng: Random, questions: int = 6) -> i
             latencies = [call["latency_ms"] for call in group if "latency_ms" in call]
             for name, each in PERCENTILES.items():
                 assert_near(row[name], latencies, each.percent)
+        await _assert_as_read(aggregates, rng, calls_filter, query)
     return rolled_up
 
 
@@ -105,6 +117,24 @@ def assert_near(found: float | None, values: Sequence[int], percent: int) -> Non
     error = ERROR * (abs(lower) * (100 - hundredths) + abs(upper) * hundredths) / 100
     assert abs(found - exact) <= error + abs(exact) * 1e-12, (percent, ordered)
     assert ordered[0] <= found <= ordered[-1], (percent, ordered)
+
+
+async def _assert_as_read(
+    aggregates: AggregatesStore, rng: Random, calls_filter: CallsFilter, query: Query | None
+) -> None:
+    """Compare a chart of usage with that of the same calls that are read one by one."""
+    bucket = rng.choice(BUCKETS)
+    by = [*rng.sample([GroupBy.MODEL, GroupBy.MODEL, *KEYS], 1), *([GroupBy.TIME_BUCKET] if bucket else [])]
+    grouping = Grouping(by, bucket, rng.choice(ZONES) if bucket else None)
+    wanted, usage_of = rng.choice(CHARTS), rng.choice((UsageOf.OWN, UsageOf.OWN, UsageOf.REPORTED))
+    # No roll-up has ids.
+    has_id = {"$not": [{"$eq": [{"$getField": "id"}, {"$literal": "none"}]}]}
+    by_calls = Query({"$expr": {"$and": [has_id, query.tree["$expr"]]} if query else has_id})
+    chart, read = [
+        await aggregates.calls(PROJECT, grouping, wanted, calls_filter, each, usage_of=usage_of)
+        for each in (query, by_calls)
+    ]
+    assert chart == read, (grouping, wanted, usage_of, calls_filter, query)
 
 
 def _chart(calls: list[Document], grouping: Grouping) -> list[tuple[Any, ...]]:
