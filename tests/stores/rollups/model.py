@@ -5,6 +5,8 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
+import pytest
+
 from stores import times
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
 from stores.aggregates.metrics import PERCENTILES
@@ -41,6 +43,9 @@ ZONES = (None, "UTC", "Europe/Berlin", "Asia/Kolkata")
 BUCKETS = (None, None, Bucket.HOUR, Bucket.DAY, Bucket.WEEK, Bucket.MONTH)
 
 Question = tuple[CallsFilter, Query | None, Callable[[Document], bool]]
+
+
+LATENCIES = ("count", "min_latency_ms", "max_latency_ms", *PERCENTILES)
 
 
 def random_question(rng: Random, started: Iterable[int]) -> Question:
@@ -137,6 +142,25 @@ async def _assert_as_read(
         for each in (query, by_calls)
     ]
     assert chart == read, (grouping, wanted, usage_of, calls_filter, query)
+    await _assert_near_as_read(aggregates, grouping, calls_filter, query, usage_of)
+
+
+async def _assert_near_as_read(
+    aggregates: AggregatesStore, grouping: Grouping, calls_filter: CallsFilter, query: Query | None, usage_of: UsageOf
+) -> None:
+    near, exact = [
+        await aggregates.calls(
+            PROJECT, grouping, LATENCIES, calls_filter, query, usage_of=usage_of, exact_percentiles=is_exact
+        )
+        for is_exact in (False, True)
+    ]
+    keys = ["count", "min_latency_ms", "max_latency_ms", *(key.value for key in grouping.by)]
+    for row, right in zip(near.rows, exact.rows, strict=True):
+        assert [row[key] for key in keys] == [right[key] for key in keys]
+        greatest = max(abs(right["min_latency_ms"] or 0), abs(right["max_latency_ms"] or 0))
+        for name in PERCENTILES:
+            expected = None if right[name] is None else pytest.approx(right[name], abs=ERROR * greatest)
+            assert row[name] == expected, (grouping, name)
 
 
 def _chart(calls: list[Document], grouping: Grouping) -> list[tuple[Any, ...]]:
