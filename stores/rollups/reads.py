@@ -8,7 +8,8 @@ from stores import times
 from stores.database import Database, Document
 from stores.database.indexes import INDEXES
 from stores.database.transactions import Session
-from stores.rollups.documents import DAY, DAYS, HOUR, HOURS, VALUES, day_of, hour_of, marks_of, merged_value
+from stores.hours import DAY, DAYS, HOUR, HOURS, day_of, hour_of, marks_of
+from stores.rollups.documents import VALUES, merged_value
 
 Pipeline = list[dict[str, Any]]
 Range = tuple[int, int]
