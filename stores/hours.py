@@ -2,10 +2,10 @@
 
 A mark says that what is stored about the calls of an hour or a day may be wrong. It has one of these fields:
 
-    hour     the start of an hour whose roll-ups and terms may be wrong
+    hour     the start of an hour whose roll-ups and terms may be wrong; with `own_only`, only the roll-ups of own usage
     day      the start of a day whose roll-ups may be wrong, although those of its hours are right
-    ready    on the one state document of a project: True if each hour with calls has roll-ups or a mark
-    terms    there, too: True if each hour with calls and without a mark has term segments
+    ready    on the one state document of a project: True if each hour with calls has a mark, or roll-ups and terms of
+             the `version` there
 
 `live_until` is the time by MongoDB's clock from which the mark may be worked on. A mark without it waits: that of a day
 for the marks of its hours, that of an hour with too many roll-ups for the next write.
@@ -25,8 +25,11 @@ HOURS: Final = "hour"
 DAYS: Final = "day"
 """Names of the mark's field and of the roll-ups' unit."""
 
-HAS_TERMS: Final = "terms"
-"""Name of the state's field."""
+OWN_ONLY: Final = "own_only"
+"""Field of a mark: True if only the roll-ups of own usage may be wrong."""
+
+VERSION: Final = 4
+"""Version of roll-ups and terms; those of another version are built again."""
 
 
 def hour_of(micros: int) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from stores import times
 from stores.database import Database, Document
-from stores.hours import DAY, DAYS, HAS_TERMS, HOUR, HOURS, day_of, marks_of
+from stores.hours import DAY, DAYS, HOUR, HOURS, VERSION, day_of, marks_of
 from stores.paging import Order
 from stores.terms.blocks import Block, Numbers, blocks_of, find_numbers
 from stores.terms.conditions import Condition
@@ -129,13 +129,13 @@ class Candidates:
 
     async def open(self) -> bool:
         """Read which days there are; False if terms do not help, as in a project whose hours are not settled yet."""
-        of_marks = marks_of(self._project_id), {"_id": 0, HOURS: 1, "ready": 1, HAS_TERMS: 1}
+        of_marks = marks_of(self._project_id), {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
         within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
         async with self._database.snapshot_session() as session:
             found = self._database.hour_marks.find(*of_marks, limit=_MAX_MARKS, session=session)
             marks = await found.to_list(None)
             live = [mark[HOURS] for mark in marks if HOURS in mark and self._overlaps(mark[HOURS], HOUR)]
-            is_ready = any(mark.get("ready") and mark.get(HAS_TERMS) for mark in marks)
+            is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
             if not is_ready or len(live) > MAX_LIVE or len(marks) == _MAX_MARKS:
                 return False
             of_project = {"project_id": self._project_id, **within}

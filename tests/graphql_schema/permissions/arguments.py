@@ -74,7 +74,7 @@ RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
-        SHAPE: "bucket groupPaths numbers timezone usage",
+        SHAPE: "bucket exactPercentiles groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
     "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
