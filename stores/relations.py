@@ -180,16 +180,16 @@ async def count_each(
 
 
 async def sum_each(
-    collection: Collection, field: str, values: Sequence[str], match: Match, path: str
+    collection: Collection, field: str, values: Sequence[str], match: Match, path: str | None = None
 ) -> dict[str, int]:
-    """Sum a path of the matching documents per value of `field`, in one command; values without documents have 0.
+    """Sum a path of the matching documents per value of `field`, or count them; values without documents have 0.
 
     An index must begin with what is matched and include the path. Without a snapshot, an entry that moves within the
     index is counted twice or not at all.
     """
     stages = [
         {"$match": {field: {"$in": list(values)}, **match}},
-        {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}"}}},
+        {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}" if path else 1}}},
     ]
     found = collection.with_options(read_concern=SNAPSHOT).aggregate(stages, batchSize=len(values) + 1)
     return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}

@@ -81,7 +81,7 @@ async def test_trees_have_the_selected_fields_of_their_project(store: TracesStor
 
 @pytest.mark.parametrize(("depth", "counts"), [(None, [3, 1, 0, 1]), (1, [2, 1, 0, 1]), (0, [1, 1, 0, 1])])
 async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int | None, counts: list[int]) -> None:
-    found = await store.count(ALL, depth)
+    found = await store.count(ALL, None, depth)
 
     assert [found[key] for key in ALL] == counts
 
