@@ -12,10 +12,10 @@ from stores import times
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import ConflictError, NotFoundError, UnavailableError
+from stores.hours import HOUR, hour_of
 from stores.purges import PurgesStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.sweep import LARGE_TRACE
-from stores.rollups.documents import HOUR, hour_of
 from stores.rollups.settling import Settling
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
