@@ -128,9 +128,9 @@ class ProjectsStore:
         return await paging.find_page(self._projects, _match(projects_filter), order, request, _paths(wanted))
 
     @database_query
-    async def count(self, projects_filter: ProjectsFilter | None = None) -> int:
-        """Count the projects that match the filter."""
-        return await self._projects.count_documents(_match(projects_filter))
+    async def count(self, projects_filter: ProjectsFilter | None = None, *, limit: int | None = None) -> int:
+        """Count the projects that match the filter, up to `limit`."""
+        return await paging.count(self._projects, [{"$match": _match(projects_filter)}], limit)
 
     @database_query
     async def count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:

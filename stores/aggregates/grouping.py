@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from stores import times
 from stores.errors import BadInputError
+from stores.hours import HOUR
 from stores.input_checks import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import DIMENSIONS, HOUR
+from stores.rollups.documents import DIMENSIONS
 
 UTC: Final = "UTC"
 

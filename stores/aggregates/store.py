@@ -40,6 +40,7 @@ from stores.database.error_translation import TOO_LARGE
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
+from stores.hours import HOURS
 from stores.ids import check_project_id, check_trace_id
 from stores.input_checks import check_count
 from stores.json import codec
@@ -48,7 +49,7 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import HOURS, VALUES
+from stores.rollups.documents import VALUES
 from stores.rollups.reads import Coverage, DimensionMatch, read_groups
 from stores.usage.classes import FIELDS, STORED
 

@@ -1,31 +1,14 @@
-"""The documents of roll-ups, and those of hour marks.
+"""The documents of roll-ups.
 
 A roll-up counts the visible calls of one project that started in one hour or on one day (UTC), and that agree in all
 `DIMENSIONS`. It has the fields of calls by the same names, so a match or a group key over calls also works over
-roll-ups: `started_at` is the start of the hour or the day, and `parent_id` is missing for roots. A mark has one of
-these fields:
-
-    hour     the start of an hour whose roll-ups may be wrong
-    day      the start of a day whose roll-ups may be wrong, although those of its hours are right
-    ready    on the one state document of a project: True if each hour with calls has roll-ups or a mark
-
-`live_until` is the time by MongoDB's clock from which the mark may be worked on. A mark without it waits: that of a day
-for the marks of its hours, that of an hour with more than `MAX_GROUPS` roll-ups for the next write.
+roll-ups: `started_at` is the start of the hour or the day, and `parent_id` is missing for roots.
 """
 
 from typing import Any, Final
 
-from stores import times
 from stores.database import Document
-from stores.database.paced_steps import key_range
-
-HOUR: Final = 3600 * times.SECOND
-DAY: Final = 24 * HOUR
-"""Durations in microseconds."""
-
-HOURS: Final = "hour"
-DAYS: Final = "day"
-"""Names of the mark's field and of the roll-ups' unit."""
+from stores.hours import DAY, HOUR, HOURS
 
 MAX_GROUPS: Final = 5_000
 """Roll-ups of one hour or day; one that needs more is read from its calls, or its hours."""
@@ -58,34 +41,9 @@ def merged_value(name: str) -> Document:
     return {accumulator: f"${name}"}
 
 
-def hour_of(micros: int) -> int:
-    """Return the start of the hour that contains a time."""
-    return micros - micros % HOUR
-
-
-def day_of(micros: int) -> int:
-    """Return the start of the day that contains a time."""
-    return micros - micros % DAY
-
-
 def hour_expression(micros: str) -> Document:
     """Build the expression of `hour_of`; MongoDB's `$mod` is negative for negative numbers."""
     return {"$subtract": [micros, {"$mod": [{"$add": [{"$mod": [micros, HOUR]}, HOUR]}, HOUR]}]}
-
-
-def state_key(project_id: str) -> Document:
-    """Return the key of a project's state, which sorts before its marks: a purge must delete it first."""
-    return {"_id": f"{project_id}:#state", "project_id": project_id}
-
-
-def mark_key(project_id: str, unit: str, start: int) -> Document:
-    """Return the key of the mark of an hour or a day."""
-    return {"_id": f"{project_id}:{unit}:{start}", "project_id": project_id}
-
-
-def marks_of(project_id: str) -> Document:
-    """Return the match for the state and all marks of a project."""
-    return {"_id": key_range(project_id), "project_id": project_id}
 
 
 def rollups_of_calls(match: Document) -> list[Document]:

@@ -22,7 +22,8 @@ from stores.database.error_translation import duplicate_writes
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.errors import ConflictError
-from stores.rollups.documents import HOURS, hour_expression, hour_of, mark_key
+from stores.hours import HOURS, hour_of, mark_key
+from stores.rollups.documents import hour_expression
 
 Hour = tuple[str, int]
 """A project and the start of an hour."""

@@ -1,14 +1,15 @@
 """Reads of roll-ups: those of settled hours and days, and the calls of all other hours, in one pipeline."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from stores import times
 from stores.database import Database, Document
 from stores.database.indexes import INDEXES
 from stores.database.transactions import Session
-from stores.rollups.documents import DAY, DAYS, HOUR, HOURS, VALUES, day_of, hour_of, marks_of, merged_value
+from stores.hours import DAY, DAYS, HOUR, HOURS, day_of, hour_of, marks_of
+from stores.rollups.documents import VALUES, merged_value
 
 Pipeline = list[dict[str, Any]]
 Range = tuple[int, int]
@@ -221,14 +222,25 @@ async def read_groups(
     return await cursor.to_list(None)
 
 
-async def total(database: Database, project_id: str, match: DimensionMatch, name: str) -> int | None:
-    """Return a value of all calls of a project that match, such as `count`; None if roll-ups do not help."""
+async def count(database: Database, project_id: str, match: DimensionMatch, limit: int | None = None) -> int | None:
+    """Count the calls of a project that match, up to `limit`; None if roll-ups do not help."""
     async with database.snapshot_session() as session:
         coverage = await Coverage.find(database, project_id, match, session)
         if coverage is None:
             return None
-        rows = await read_groups(database, [coverage], None, [name], session)
-        return rows[0][name] if rows else 0
+        if limit is None:
+            return await _sum_counts(database, coverage, session)
+        missing = limit - await _sum_counts(database, replace(coverage, live=[]), session)
+        if missing > 0 and coverage.live:
+            stages: Pipeline = [{"$match": {"$or": coverage.live}}, {"$limit": missing}, {"$count": "number"}]
+            rows = await database.calls.aggregate(stages, session=session, hint=_BY_START).to_list(None)
+            missing -= sum(row["number"] for row in rows)
+        return limit - max(missing, 0)
+
+
+async def _sum_counts(database: Database, coverage: Coverage, session: Session) -> int:
+    rows = await read_groups(database, [coverage], None, ["count"], session)
+    return sum(row["count"] for row in rows)
 
 
 async def total_each(database: Database, project_ids: Sequence[str], name: str) -> dict[str, int]:

@@ -10,30 +10,18 @@ servers of an older version, which mark no hours, have noticed the new version a
 """
 
 import logging
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from stores import ids, times
 from stores.database import Database, Document, database_query
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
 from stores.database.transactions import Session
-from stores.rollups.documents import (
-    DAY,
-    DAYS,
-    HOUR,
-    HOURS,
-    MAX_GROUPS,
-    day_of,
-    hour_of,
-    mark_key,
-    marks_of,
-    rollups_of_calls,
-    rollups_of_hours,
-    state_key,
-    stored_rollups,
-)
+from stores.hours import DAY, DAYS, HAS_TERMS, HOUR, HOURS, day_of, hour_of, mark_key, marks_of, state_key
+from stores.rollups.documents import MAX_GROUPS, rollups_of_calls, rollups_of_hours, stored_rollups
 from stores.rollups.marks import mark_update, upsert_marks
+from stores.terms.segments import SegmentWriter, withdraw_segments
 
 logger = logging.getLogger("loomql")
 
@@ -82,7 +70,7 @@ class Settling:
     async def _steps(self, project_id: str) -> WorkSteps:
         key = state_key(project_id)
         state = await self.database.hour_marks.find_one(key)
-        if state is None:
+        if state is None or HAS_TERMS not in state:
             await self._start(project_id)
             return
         if not state["ready"]:
@@ -105,6 +93,7 @@ class Settling:
         """Store the state of a project, unless it is being purged; remove its marks if it was purged."""
         # Left by a state that somebody deleted to have everything built again.
         await self.database.rollups.delete_many({"project_id": project_id})
+        await withdraw_segments(self.database, project_id)
         until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
 
         async def start(session: Session) -> None:
@@ -114,7 +103,7 @@ class Settling:
                 entry, {"$set": {"rollups": ids.new_id()}}, session=session
             )
             if listed.matched_count:
-                state = [{"$set": {"ready": False, "live_until": until}}]
+                state = [{"$set": {"ready": False, HAS_TERMS: True, "live_until": until}}]
                 await self.database.hour_marks.update_one(state_key(project_id), state, upsert=True, session=session)
             elif not await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, session=session):
                 # A worker stored them that was slower than the purge.
@@ -155,19 +144,22 @@ class Settling:
             )
             await self._postpone(mark)
             return
+        terms = SegmentWriter(self.database, project_id, HOURS, hour)
 
         async def settle(session: Session) -> None:
-            if await self._replace(mark, HOURS, hour, rows, session):
+            if await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session):
+                await terms.publish(session)
                 day = mark_key(project_id, DAYS, day_of(hour))
                 others = await self._find_marked_hour(project_id, day_of(hour), session)
                 until = "$$REMOVE" if others else "$$NOW"
                 change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": until}}]
                 await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
 
-        await self.database.transaction(settle)
+        await self._with_terms(terms.build(), terms, settle)
 
     async def _settle_day(self, mark: Document) -> None:
         project_id, day = mark["project_id"], mark[DAYS]
+        terms = SegmentWriter(self.database, project_id, DAYS, day)
 
         async def settle(session: Session) -> None:
             if await self._find_marked_hour(project_id, day, session):
@@ -177,10 +169,20 @@ class Settling:
             rows = await self.database.rollups.aggregate(stages, session=session).to_list(None)
             if len(rows) > MAX_GROUPS:
                 await self._postpone(mark, session)
-            else:
-                await self._replace(mark, DAYS, day, rows, session)
+            elif await terms.are_stored(session) and await self._replace(mark, DAYS, day, rows, session):
+                await terms.publish(session)
 
-        await self.database.transaction(settle)
+        await self._with_terms(terms.merge(), terms, settle)
+
+    async def _with_terms(
+        self, work: Awaitable[None], terms: SegmentWriter, settle: Callable[[Session], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Store segments, and publish them in a transaction."""
+        try:
+            await work
+            await self.database.transaction(settle)
+        finally:
+            await terms.end()
 
     async def _find_marked_hour(self, project_id: str, day: int, session: Session) -> Document | None:
         keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in range(day, day + DAY, HOUR)]

@@ -73,6 +73,8 @@ async def assert_exact(database: Database, rng: Random, questions: int = 6) -> i
         rolled_up += plan.counts_by_rollups
         asked = calls_filter, query
         assert await calls.count(PROJECT, calls_filter, query) == len(expected), asked
+        limit = rng.randrange(1, len(expected) + 2)
+        assert await calls.count(PROJECT, calls_filter, query, limit=limit) == min(limit, len(expected)), asked
         assert (await calls.stats(PROJECT, {"count"}, calls_filter, 3, query)).count == min(3, len(expected)), asked
         bucket = rng.choice(BUCKETS)
         by = [*rng.sample(list(KEYS), rng.randrange(3)), *([GroupBy.TIME_BUCKET] if bucket else [])]

@@ -122,7 +122,8 @@ async def workers(database: Database, number: int = 2) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(work()) for _ in range(number)]
     try:
         yield
-        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            assert not task.done(), task.exception()
     finally:
         for task in tasks:
             task.cancel()

@@ -394,3 +394,28 @@ async def test_cancelled_workers_leave_exact_answers(database: Database, calls: 
         await assert_exact(database, rng, 2)
     await settle(settling)
     await assert_exact(database, rng)
+
+
+async def test_each_change_of_marks_and_rollups_names_the_project(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands
+) -> None:
+    """A router of a sharded cluster refuses, or sends to all shards, a change that does not name the shard key."""
+    await fill(calls)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(1), "name")
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    await RetentionStore(database).sweep(PROJECT, pause=0)
+    await settle(settling)
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    changes = [
+        (body[name], change["q"])
+        for name, body in commands.sent
+        if name in {"update", "delete"} and body[name] in {"hour_marks", "rollups"}
+        for change in body[f"{name}s"]
+    ]
+    assert {(collection, match.get("project_id")) for collection, match in changes} == {
+        ("hour_marks", PROJECT),
+        ("rollups", PROJECT),
+    }
+    assert not [body for name, body in commands.sent if name == "findAndModify" and "hour_marks" in body.values()]

@@ -88,7 +88,8 @@ async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int |
 
 @pytest.mark.parametrize("ask", ["trees", "count"])
 async def test_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
-    operation = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
+    page = frozenset[str](), PageRequest(1)
+    operation = store.count([FIRST], None, -1) if ask == "count" else store.trees([FIRST], *page, -1)
 
     with pytest.raises(BadInputError) as refused:
         await operation
