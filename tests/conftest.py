@@ -41,16 +41,16 @@ CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
 _WAITING = (
     "tests/faults/",
-    "tests/test_mongodb_7.py",
     "tests/browser/",
-    "tests/clients/",
     "tests/attacks/",
     "tests/load/",
     "tests/test_lanes.py",
+    "tests/test_mongodb_7.py",
+    "tests/clients/",
     "tests/app/",
     "tests/conformance/",
 )
-"""Path prefixes of tests that start processes or wait for them, those with the longest waits first."""
+"""Path prefixes of tests that start processes or wait for them: the longest first, then those of installations."""
 
 _END_OF_WAITING = 0.8
 """The part of the run that has begun when the last file of _WAITING begins."""
