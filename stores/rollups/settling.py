@@ -5,6 +5,9 @@ the mark is unchanged. A write that came meanwhile has changed the mark, so roll
 not by a slow process, and not by two processes that settle one hour. Readers see the marks and the roll-ups of one
 snapshot.
 
+Marks expire too early if MongoDB's clock steps forward, also by a failover to a server whose clock is ahead. Then
+`SteadyClock` stops the work for a while.
+
 A project uses roll-ups once it is ready: each hour with calls of older versions has been marked. That begins when
 servers of an older version, which mark no hours, have noticed the new version and stopped.
 """
@@ -18,6 +21,7 @@ from stores.database import Database, Document, database_query
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
 from stores.database.transactions import Session
+from stores.rollups.clock import SteadyClock
 from stores.rollups.documents import (
     DAY,
     DAYS,
@@ -51,6 +55,7 @@ class Settling:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._clock = SteadyClock(database)
         self._has_all_states = False
 
     @database_query
@@ -86,13 +91,16 @@ class Settling:
             await self._start(project_id)
             return
         if not state["ready"]:
-            if not await self.database.hour_marks.find_one({**key, **_IS_DUE}):
+            is_due = await self.database.hour_marks.find_one({**key, **_IS_DUE})
+            if not (is_due and await self._clock.is_steady()):
                 return
             async for _ in self._mark_all(project_id):
                 yield
             change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
             await self.database.hour_marks.update_one(key, change)
         while marks := await self._due_marks(project_id, HOURS):
+            if not await self._clock.is_steady():  # after the search, since the marks expired by this clock
+                return
             for mark in marks:
                 await self._settle_hour(mark)
                 yield
@@ -159,9 +167,8 @@ class Settling:
         async def settle(session: Session) -> None:
             if await self._replace(mark, HOURS, hour, rows, session):
                 day = mark_key(project_id, DAYS, day_of(hour))
-                others = await self._find_marked_hour(project_id, day_of(hour), session)
-                until = "$$REMOVE" if others else "$$NOW"
-                change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": until}}]
+                # Always a change, so that of two workers on hours of a day the second one sees what the first one did.
+                change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": "$$NOW"}}]
                 await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
 
         await self.database.transaction(settle)
