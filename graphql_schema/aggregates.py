@@ -50,7 +50,9 @@ class CallsNumber:
     maximum: float | None
     """Greatest number; null if there is none."""
     p50: float | None
-    """Median of the numbers; null if there is none. All percentiles are exact, as those of the latency."""
+    """Median of the numbers; null if there is none. All percentiles are exact: of n sorted values, the one at position
+    q * (n - 1) from 0, interpolated between neighbours.
+    """
     p95: float | None
     """95th percentile of the numbers; null if there is none."""
     p99: float | None
@@ -113,8 +115,9 @@ class CallsAggregateRow:
     error_rate: float | None
     """Quotient errorCount / count, from 0 to 1; null if there are no calls."""
     p50_latency_ms: float | None
-    """Median latency in milliseconds, of calls that have ended; null if none has. All percentiles are exact: of n
-    sorted values, the one at position q * (n - 1) from 0, interpolated between neighbours.
+    """Median latency in milliseconds, of calls that have ended; null if none has. A percentile is, of n sorted values,
+    the one at position q * (n - 1) from 0, interpolated between neighbours. If hasExactPercentiles is false, each
+    neighbour is within 1 %.
     """
     p95_latency_ms: float | None
     """95th percentile of the latency in milliseconds; null if no call has ended."""
@@ -151,6 +154,8 @@ class CallsAggregateRes:
     """Rows in order, one for each group that has calls."""
     num_groups: int
     """Number of groups, including those beyond limit."""
+    has_exact_percentiles: bool
+    """True if the percentiles of the latency are exact, or none is used; false if they are within 1 %."""
 
 
 @strawberry.type
@@ -258,6 +263,8 @@ class AggregateQueries:
         expand_columns: ExpandColumns = None,
         group_paths: list[str] | None = None,
         numbers: list[str] | None = None,
+        *,
+        exact_percentiles: bool | None = None,
     ) -> Aggregate:
         """Aggregates of calls by group: number, errors, latency, tokens, cost, and numbers at any path.
 
@@ -280,6 +287,8 @@ class AggregateQueries:
             numbers: Names of at most 20 fields whose numbers are aggregated, as in `query`, such as output.score,
                 totalCost, or the newest score in feedback.[wandb.runnable.judge].payload.output.score. sortBy accepts
                 them with a metric, as output.score.average.
+            exact_percentiles: True if percentiles of the latency must be exact, which reads each call; false if
+                omitted. They are then within 1 % if more than 10,000 calls match and roll-ups have the other values.
         """
         return await info.context.stores.aggregates.calls(
             project_id,
@@ -293,6 +302,7 @@ class AggregateQueries:
             limit,
             numbers or [],
             selected_fields(info, "rows.numbers"),
+            exact_percentiles=bool(exact_percentiles),
         )
 
     @resolved_field(returns=list[UsageTreeNode], size=1000)

@@ -159,14 +159,21 @@ class DocumentList(Generic[Filter]):
 
     @in_scan_slot()
     @database_query
-    async def count(self, project_id: str, list_filter: Filter | None = None, query: Query | None = None) -> int:
-        """Count the documents that match the filter and the query.
+    async def count(
+        self,
+        project_id: str,
+        list_filter: Filter | None = None,
+        query: Query | None = None,
+        *,
+        limit: int | None = None,
+    ) -> int:
+        """Count the documents that match the filter and the query, up to `limit`.
 
         Raises:
             BadInputError: if the filter or the query is invalid.
         """
         async with self._matching(project_id, list_filter, query) as (match, session):
-            return await paging.count(self._documents, [{"$match": match}], session=session)
+            return await paging.count(self._documents, [{"$match": match}], limit, session)
 
     def _matching(
         self, project_id: str, list_filter: Filter | None, query: Query | None

@@ -384,11 +384,16 @@ def build_page(found: list[Row], request: PageRequest, order: Order, scope: byte
 async def count(
     collection: Collection, stages: Sequence[dict[str, Any]], limit: int | None = None, session: Session | None = None
 ) -> int:
-    """Count the documents that the stages produce, up to `limit`."""
-    at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
-    pipeline = [*stages, *at_most, {"$count": "number"}]
+    """Count the documents that the stages produce, up to `limit`, which is positive."""
+    pipeline = [*stages, *count_stages(limit)]
     counted = collection.aggregate(pipeline, session=session, **await scan_hint(collection, pipeline))
     return sum([found["number"] async for found in counted])
+
+
+def count_stages(limit: int | None) -> list[dict[str, Any]]:
+    """Build the stages that count documents as a `number`, up to `limit`; no document counts as none."""
+    at_most: list[dict[str, Any]] = [] if limit is None else [{"$limit": limit}]
+    return [*at_most, {"$count": "number"}]
 
 
 async def page_hint(

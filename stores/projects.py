@@ -13,7 +13,7 @@ from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.relations import count_each, sum_each
+from stores.relations import sum_each
 from stores.rollups import reads
 
 PROJECT_FIELDS: Final = FieldTable(
@@ -128,9 +128,9 @@ class ProjectsStore:
         return await paging.find_page(self._projects, _match(projects_filter), order, request, _paths(wanted))
 
     @database_query
-    async def count(self, projects_filter: ProjectsFilter | None = None) -> int:
-        """Count the projects that match the filter."""
-        return await self._projects.count_documents(_match(projects_filter))
+    async def count(self, projects_filter: ProjectsFilter | None = None, *, limit: int | None = None) -> int:
+        """Count the projects that match the filter, up to `limit`."""
+        return await paging.count(self._projects, [{"$match": _match(projects_filter)}], limit)
 
     @database_query
     async def count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:
@@ -161,7 +161,7 @@ class ProjectsStore:
     async def _count_each(
         self, collection: Collection, project_ids: Sequence[str], match: dict[str, Any]
     ) -> dict[str, int]:
-        return await _in_batches(project_ids, lambda batch: count_each(collection, "project_id", batch, match))
+        return await _in_batches(project_ids, lambda batch: sum_each(collection, "project_id", batch, match))
 
     @database_query
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:

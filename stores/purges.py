@@ -146,6 +146,8 @@ class Purge(Lease):
         return [
             ("hour_marks", database.hour_marks),  # without the state among them, no query reads roll-ups
             ("rollups", database.rollups),
+            ("term_segments", database.term_segments),
+            ("term_blocks", database.term_blocks),
             ("evaluation_runs", database.evaluation_runs),
             ("feedback", database.feedback),
             ("calls", database.calls),

@@ -65,12 +65,12 @@ class OneToMany:
         return results
 
     @database_query
-    async def count(self, keys: Sequence[Key], *arguments: Hashable) -> dict[Key, int]:
-        """Return the number of related documents per key, in one command per scope."""
+    async def count(self, keys: Sequence[Key], limit: int | None = None, *arguments: Hashable) -> dict[Key, int]:
+        """Return the number of related documents per key, up to `limit`, in one command per scope."""
         results: dict[Key, int] = {}
         for scope, values in await by_scope(keys):
             match, transform = self._stages(*scope, *arguments)
-            counts = await count_each(self.collection, self.field, values, match, transform)
+            counts = await count_each(self.collection, self.field, values, match, transform, limit)
             results |= {(*scope, value): count for value, count in counts.items()}
         return results
 
@@ -166,27 +166,30 @@ async def count_each(
     values: Sequence[str],
     match: dict[str, Any],
     transform: Sequence[dict[str, Any]] = (),
+    limit: int | None = None,
 ) -> dict[str, int]:
-    """Count the matching documents per value of `field` in one command; a list field matches by any member.
+    """Count the matching documents per value of `field`, up to `limit`; a list field matches by any member.
 
-    `transform` stages turn the documents into others before the count. Values without documents count 0.
+    It takes one command. `transform` stages turn the documents into others before the count. Values without documents
+    count 0.
     """
-    counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
+    stages = [{"$match": match}, *transform, *paging.count_stages(limit)]
+    counted = _pipeline_per_value(collection, field, values, stages)
     found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
 
 
 async def sum_each(
-    collection: Collection, field: str, values: Sequence[str], match: Match, path: str
+    collection: Collection, field: str, values: Sequence[str], match: Match, path: str | None = None
 ) -> dict[str, int]:
-    """Sum a path of the matching documents per value of `field`, in one command; values without documents have 0.
+    """Sum a path of the matching documents per value of `field`, or count them; values without documents have 0.
 
     An index must begin with what is matched and include the path. Without a snapshot, an entry that moves within the
     index is counted twice or not at all.
     """
     stages = [
         {"$match": {field: {"$in": list(values)}, **match}},
-        {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}"}}},
+        {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}" if path else 1}}},
     ]
     found = collection.with_options(read_concern=SNAPSHOT).aggregate(stages, batchSize=len(values) + 1)
     return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}

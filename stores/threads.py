@@ -384,17 +384,22 @@ class ThreadsStore:
     @in_scan_slot(_needs_scan)
     @database_query
     async def count(
-        self, project_id: str, threads_filter: ThreadsFilter | None = None, query: Query | None = None
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter | None = None,
+        query: Query | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the threads that pass the filter, and with a query, of which a turn passes it."""
+        """Count the threads that pass the filter, and with a query, of which a turn passes it; up to `limit`."""
         check_project_id(project_id)
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         if query:
             async with self._in_snapshot(project_id, threads_filter, query) as (threads, _):
-                return await threads.count()
+                return await threads.count(limit)
         finished = {"$match": {**threads_filter.turns(project_id), "ended_at": {"$ne": None}}}
-        return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}])
+        return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}], limit)
 
     @database_query
     async def counts(self, keys: Sequence[ThreadKey]) -> dict[ThreadKey, Row]:
@@ -571,10 +576,10 @@ class _Threads:
         async for row, thread_sums in cooperative(threads):
             yield {**thread_sums.row(), **row}
 
-    async def count(self) -> int:
-        """Count the threads."""
+    async def count(self, limit: int | None) -> int:
+        """Count the threads, up to `limit`."""
         stages = [*self._source({_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}), {"$match": self._listed}]
-        return await paging.count(self.database.calls, stages, session=self.session)
+        return await paging.count(self.database.calls, stages, limit, self.session)
 
     @property
     def _scope(self) -> tuple[object, ...]:

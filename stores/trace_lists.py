@@ -65,6 +65,9 @@ _MAX_TREES: Final = 2_000
 _SPARE: Final = 50
 """Roots that are read beyond a page, in case some are not the first of their trace."""
 
+_MAX_LISTED: Final = 1_000
+"""Limit of a count up to which a page of that size, which stops early, is read in place of all traces."""
+
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
@@ -304,11 +307,13 @@ class TraceListsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the traces whose heads pass the filter and the query."""
+        """Count the traces whose heads pass the filter and the query, up to `limit`."""
         check_project_id(project_id)
         async with self.database.snapshot_session() as session:
-            return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count()
+            return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count(limit)
 
 
 class _Traces:
@@ -358,14 +363,19 @@ class _Traces:
     def _scope(self, order: Order) -> bytes:
         return paging.scope_of(self._database.calls.name, *self._identity, order)
 
-    async def count(self) -> int:
-        """Count the traces."""
+    async def count(self, limit: int | None) -> int:
+        """Count the traces, up to `limit`."""
         if not (self._filter or self._query or self._any_call):
             stages = [{"$match": self._visible}, {"$group": {"_id": "$trace_id"}}]
-            return await paging.count(self._database.calls, stages, session=self._session)
+            return await paging.count(self._database.calls, stages, limit, self._session)
+        if limit is not None and limit <= _MAX_LISTED and not self._any_call:
+            page = await self.page(compile_sort(_NEWEST_FIRST, TRACE_FIELDS), PageRequest(limit))
+            return len(page.rows)
         if not (self._filter or self._query):
-            return len(await self._with_any_call())
-        return sum([1 async for _ in self._matching(())])
+            number = len(await self._with_any_call())
+        else:
+            number = sum([1 async for _ in self._matching(())])
+        return number if limit is None else min(number, limit)
 
     async def _by_start(self, order: Order, request: PageRequest) -> AsyncIterator[Row]:
         """Yield the heads of a page, and perhaps others."""

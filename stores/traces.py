@@ -184,12 +184,14 @@ class TracesStore:
                 page.rows[:] = [row | fields for row in page.rows if (fields := selected[project_id, row["id"]])]
 
     @database_query
-    async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
-        """Count the calls of each trace's tree down to a depth."""
+    async def count(
+        self, keys: Sequence[TraceKey], limit: int | None = None, max_depth: int | None = None
+    ) -> dict[TraceKey, int]:
+        """Count the calls of each trace's tree down to a depth, up to `limit`."""
         check_depth(max_depth)
         if max_depth is None:
-            return await self.calls.count(keys)
-        pages = await self.trees(keys, frozenset(), PageRequest(size=MAX_CALLS), max_depth)
+            return await self.calls.count(keys, limit)
+        pages = await self.trees(keys, frozenset(), PageRequest(size=min(limit or MAX_CALLS, MAX_CALLS)), max_depth)
         return {each: len(page.rows) for each, page in pages.items()}
 
     @database_query

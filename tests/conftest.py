@@ -39,15 +39,21 @@ from tests.stand_in_provider import KEY, Reply, StandIn, stand_in_server
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
-_SLOW = (
+_WAITING = (
     "tests/faults/",
-    "tests/app/",
     "tests/test_mongodb_7.py",
     "tests/browser/",
     "tests/clients/",
+    "tests/attacks/",
+    "tests/load/",
+    "tests/test_lanes.py",
+    "tests/app/",
     "tests/conformance/",
 )
-"""Path prefixes of tests that start processes or wait for them."""
+"""Path prefixes of tests that start processes or wait for them, those with the longest waits first."""
+
+_END_OF_WAITING = 0.8
+"""The part of the run that has begun when the last file of _WAITING begins."""
 
 
 # Container images often disable bytecode files. Each of the hundred servers and commands that the tests start would
@@ -133,14 +139,25 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the fast lane; run slow tests first, because only one worker is busy at the end otherwise.
+    """Mark the tests of the fast lane, and order the files for several workers.
 
-    The tests that wait for the checks of all code come last.
+    Files whose tests wait are spread among those that compute, so that the processors are busy all the time. The last
+    ones are short, because only one worker is busy at the end otherwise. The tests that wait for the checks of all code
+    come last.
     """
     for item in items:
         if lanes.is_fast(item):
             item.add_marker("fast")
-    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), not item.nodeid.startswith(_SLOW)))
+    files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
+    waiting = sorted(filter(_waits, files), key=lambda file: [not file.startswith(each) for each in _WAITING])
+    computing = [file for file in files if not _waits(file)]
+    place = {file: number / len(computing) for number, file in enumerate(computing)}
+    place |= {file: _END_OF_WAITING * number / len(waiting) for number, file in enumerate(waiting)}
+    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), place[item.nodeid.partition("::")[0]]))
+
+
+def _waits(file: str) -> bool:
+    return file.startswith(_WAITING)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -186,7 +186,7 @@ async def _call_json(
         for row in rows:
             yield b"".join(_parts(row, wanted)) + b"\n"
         return
-    counts = await stores.feedback.of_calls.count([_key(row) for row in rows], frozenset())
+    counts = await stores.feedback.of_calls.count([_key(row) for row in rows], None, frozenset())
     for row in rows:
         row[_COUNT] = counts[_key(row)]
     for part in weighted_batches(rows, _COUNT, _FEEDBACK_ON_CALLS_AT_ONCE, messages.READ_AT_ONCE):

@@ -111,6 +111,8 @@ class ExplainRes:
     """Execution time in MongoDB, in milliseconds."""
     counts_by_rollups: bool
     """True if a count of the list adds up counts per hour and day, and reads only the calls of changed hours."""
+    narrows_by_terms: bool
+    """True if the list reads only calls that have the values of its query in their JSON, and those of changed hours."""
 
     indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
     """Names of the indexes that MongoDB uses."""

@@ -33,6 +33,7 @@ from graphql_schema.fields import (
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE, Cost
 from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
+from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row, drop_parsed
 from stores.query.sort import SortBy as StoreSortBy
 
@@ -117,7 +118,7 @@ def batched_resolver(
 
 @dataclass(eq=False, slots=True)
 class Listing:
-    """A page and a function that counts all entries; it runs only if totalCount is selected.
+    """A page and a function that counts all entries, up to its argument `limit`, if totalCount is selected.
 
     With a `key`, the function takes keys and counts the entries of each: one lookup counts for all listings of a page.
 
@@ -159,14 +160,27 @@ class Edge(Generic[Node]):
     """Entry of the list."""
 
 
-async def _total_counts(_info: Info, listings: Sequence[Listing]) -> list[BigInt]:
+_Limit = Annotated[
+    int | None,
+    argument(
+        "Limit of the count, 0 or more; counting stops there, so a result equal to it means at least so many. Exact if "
+        "omitted or null."
+    ),
+]
+
+
+async def _total_counts(_info: Info, listings: Sequence[Listing], limit: int | None = None) -> list[BigInt]:
+    if limit is not None and limit < 0:
+        raise BadInputError(f"{limit} is negative; send 0 or more", "limit")
+    if limit == 0:
+        return [BigInt(0)] * len(listings)
     if listings[0].key is None:
         # A field that sets no key resolves each listing by itself, so there is only one here.
-        return [BigInt(await each.count()) for each in listings]
+        return [BigInt(await each.count(limit=limit)) for each in listings]
     keys: dict[Callable[..., Awaitable[Any]], list[Hashable]] = {}
     for each in listings:
         keys.setdefault(each.count, []).append(each.key)
-    found = {count: await count(of) for count, of in keys.items()}
+    found = {count: await count(of, limit=limit) for count, of in keys.items()}
     return [BigInt(found[each.count][each.key]) for each in listings]
 
 
@@ -192,7 +206,7 @@ class Connection(Generic[Node]):
     page_info = computed_field(attrgetter("page"), PageInfo)
     """Position of the page in the list."""
 
-    total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts))
+    total_count = resolved_field(returns=BigInt, work=COUNT)(batched_resolver(_total_counts, {"limit": _Limit}))
     """Number of entries on all pages; computed only if selected."""
 
 
@@ -395,8 +409,8 @@ def to_many(
         details = (wanted, page_request(info, values), *narrowing, *select_deeper(info))
         pages = await loaders.load_all(relation.pages, keys, *details)
 
-        async def count(of: Sequence[Hashable]) -> Mapping[Hashable, int]:
-            return await loaders.load_all(relation.count, of, *narrowing)
+        async def count(of: Sequence[Hashable], limit: int | None) -> Mapping[Hashable, int]:
+            return await loaders.load_all(relation.count, of, limit, *narrowing)
 
         return [Listing(pages[each], count, each) for each in keys]
 

@@ -3,8 +3,8 @@
 from stores.aggregates.call_paths import CallPaths, CallPathsStore, JsonType
 from stores.aggregates.facets import Facet, FacetsStore
 from stores.aggregates.grouping import Bucket, GroupBy, Grouping
-from stores.aggregates.own_usage import UsageOf
 from stores.aggregates.store import Aggregate, AggregatesStore
+from stores.usage.own import UsageOf
 
 __all__ = [
     "Aggregate",

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from stores import times
 from stores.errors import BadInputError
+from stores.hours import HOUR
 from stores.input_checks import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import DIMENSIONS, HOUR
+from stores.rollups.documents import DIMENSIONS, MODEL_COLUMN
 
 UTC: Final = "UTC"
 
@@ -162,9 +163,6 @@ KEYS: Final = {
     GroupBy.TIME_BUCKET: Key("started_at"),
 }
 
-MODEL_COLUMN: Final = "model_column"
-"""Document field with the model column of a call, which is missing if the call reports usage."""
-
 VALUE: Final = "value_"
 """Prefix of the field with the group of a call's value at a path, followed by the position of the path."""
 
@@ -218,7 +216,7 @@ class Grouping:
     @property
     def can_be_rolled_up(self) -> bool:
         """True if roll-ups have all keys, apart from hours that belong to two time buckets."""
-        paths = {KEYS[key].path for key in self.by} - {"started_at"}
+        paths = {KEYS[key].path for key in self.by} - {"started_at", KEYS[GroupBy.MODEL].path}
         return paths <= {*DIMENSIONS} and not self.paths and self.bucket is not Bucket.MINUTE
 
     @property

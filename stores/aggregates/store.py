@@ -4,16 +4,18 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
 from stores.aggregates import metrics
 from stores.aggregates.call_values import CallValues, MatchingCalls, group_keys, matching_calls, number_of, shown
-from stores.aggregates.grouping import MODEL_COLUMN, VALUE, Bucket, Grouping, bucket_of
+from stores.aggregates.grouping import VALUE, Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import (
     ACCUMULATORS,
     COSTS,
@@ -24,14 +26,15 @@ from stores.aggregates.metrics import (
     NUMBER_METRICS,
     PERCENTILES,
     UNPRICED,
+    Part,
     metrics_of_numbers,
     number_metric,
 )
-from stores.aggregates.own_usage import Unclear, UsageOf, find_unclear, with_own_usage
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
-from stores.calls import CallsFilter, Expansion
+from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
+from stores.concurrency.time_slices import cooperative
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
@@ -40,6 +43,7 @@ from stores.database.error_translation import TOO_LARGE
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
+from stores.hours import HOURS
 from stores.ids import check_project_id, check_trace_id
 from stores.input_checks import check_count
 from stores.json import codec
@@ -48,9 +52,12 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import HOURS, VALUES
-from stores.rollups.reads import Coverage, DimensionMatch, read_groups
+from stores.rollups.documents import CALLS, MODEL_COLUMN, OWN, REPORTED, VALUES
+from stores.rollups.latencies import Latencies, read_latencies
+from stores.rollups.parents import find_parents, unclear
+from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, count, read_groups
 from stores.usage.classes import FIELDS, STORED
+from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
 
 Pipeline = list[dict[str, Any]]
 
@@ -75,6 +82,8 @@ MAX_GROUPS: Final = 100_000
 """Limit on the groups that are sorted."""
 MAX_CALLS: Final = 100_000
 """Limit on the calls of one tree."""
+MAX_EXACT: Final = 10_000
+"""Calls that are read for exact percentiles although roll-ups have approximate ones."""
 
 
 class Rows:
@@ -125,7 +134,8 @@ class Rows:
         fields = FieldTable([*grouping.fields, *(Field(name, path, Kind.NUMBER) for name, path in sortable.items())])
         check_count(len(sort_by), MAX_SORT_KEYS, "keys", "sort_by")
         self._order = compile_sort(sort_by, fields)
-        named = {fields[key.field].field.path for key in sort_by}
+        self._sorted_by = [(fields[key.field].field.path, key.descending) for key in sort_by]
+        named = {path for path, _ in self._sorted_by}
         self._ties = _ties([field for field in grouping.fields if field.path not in named])  # time first
         self._grouping = grouping
         self._numbers = numbers
@@ -197,14 +207,104 @@ class Rows:
         """True if roll-ups have all keys and values of the rows."""
         return (
             self._grouping.can_be_rolled_up
-            and not (self.percentiles or self.counts_own)
-            and all(VALUES.get(name) == {part.accumulator: part.value} for name, part in self._parts.items())
+            and self.percentiles.keys() <= PERCENTILES.keys()
+            and all(
+                _is_of_usage(part) or VALUES.get(name) == {part.accumulator: part.value}
+                for name, part in self._parts.items()
+            )
         )
 
-    async def rolled_up(self, database: Database, coverage: Coverage, session: Session, limit: int) -> list[Row]:
-        """Read the rows of what a coverage stands for."""
-        keys, further = self._grouping.keys or None, self.rows(limit)
-        return await read_groups(database, [coverage], keys, self._parts, session, further)
+    async def latencies(self, database: Database, coverage: Coverage, session: Session) -> Latencies | None:
+        """Read the latencies of what a coverage stands for, by group; None if that is impossible."""
+        facts = await self._live_facts(database, coverage, session) if self._grouping.by_model else list
+        if facts is None:
+            return None
+        keys, shown = self._grouping.keys, self._grouping.shown
+        return await read_latencies(database, coverage, self._family_of_calls, keys, shown, facts, session)
+
+    async def _live_facts(
+        self, database: Database, coverage: Coverage, session: Session, prices: Prices | None = None
+    ) -> Callable[[Pipeline], Pipeline] | None:
+        """Return a function that builds `facts` of live calls; None if too many children must be looked up."""
+        plan = None
+        if self.counts_own and coverage.live:
+            parents = await find_parents(database, coverage.project_id, coverage.live, session)
+            if len(parents) > MAX_PARENTS:
+                return None
+            plan = unclear(coverage.project_id, parents)
+        return lambda found: self.facts(found, database.calls.name, coverage.project_id, prices, plan)
+
+    async def rolled_up(
+        self,
+        database: Database,
+        coverage: Coverage,
+        session: Session,
+        limit: int,
+        prices: Prices | None = None,
+        latencies: Latencies | None = None,
+    ) -> list[Row] | None:
+        """Read the rows of what a coverage stands for, with percentiles of `latencies`; None if that is impossible."""
+        facts = await self._live_facts(database, coverage, session, prices)
+        if facts is None:
+            return None
+        by_percentiles = any(path in self.percentiles for path, _ in self._sorted_by)
+        further = self.rows(MAX_GROUPS + 1 if by_percentiles else limit)
+        keys, rolled_up = self._grouping.keys or None, self._rolled_up(facts, prices)
+        rows = await read_groups(database, [coverage], keys, rolled_up, session, further)
+        if latencies:
+            percents = [each.percent for each in self.percentiles.values()]
+            async for row in cooperative(rows):
+                row.update(zip(self.percentiles, latencies.percentiles(row, percents), strict=True))
+        return self._sorted(rows)[:limit] if by_percentiles else rows
+
+    def _sorted(self, rows: list[Row]) -> list[Row]:
+        """Sort rows that MongoDB has sorted without percentiles; nulls come last, and ties remain in order."""
+        for path, descending in reversed(self._sorted_by):
+            values = [row for row in rows if row[path] is not None]
+            nulls = [row for row in rows if row[path] is None]
+            rows = sorted(values, key=itemgetter(path), reverse=descending) + nulls
+        return rows
+
+    @property
+    def families(self) -> list[str]:
+        """The families of roll-ups that have the values of the rows."""
+        return sorted({*self._family_of.values()}) or [self._family_of_calls]
+
+    @property
+    def _family_of_usage(self) -> str:
+        return OWN if self.counts_own else REPORTED
+
+    @property
+    def _family_of_calls(self) -> str:
+        return self._family_of_usage if self._grouping.by_model else CALLS
+
+    @property
+    def _family_of(self) -> dict[str, str]:
+        return {
+            name: self._family_of_usage if _is_of_usage(part) else self._family_of_calls
+            for name, part in self._parts.items()
+        }
+
+    def _rolled_up(self, facts: Callable[[Pipeline], Pipeline], prices: Prices | None) -> RolledUp:
+        families, family_of = self.families, self._family_of
+        merged: dict[str, Expression] = {}
+        for name, part in self._parts.items():
+            value = part.value if _is_of_usage(part) else f"${name}"
+            if len(families) > 1:
+                value = {"$cond": [{"$in": [family_of[name], "$of"]}, value, None]}
+            merged[name] = {part.accumulator: value}
+        again = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
+        computed = self._priced_rollup(prices) if prices else {}
+        return RolledUp(families, merged, again, lambda found: [*facts(found), self._group], computed)
+
+    def _priced_rollup(self, prices: Prices) -> dict[str, Expression]:
+        """Build the cost of the usage of a roll-up, and its tokens without a price."""
+        expressions = {COSTS: prices.rollup_cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
+        return {name: expressions[name] for name in sorted(self._computed)}
+
+    def priced_with_rollups(self, prices: Prices) -> list[dict[str, Expression]]:
+        """Build the expressions of prices over calls and over roll-ups."""
+        return [self.priced(prices), self._priced_rollup(prices)]
 
     def facts(
         self,
@@ -243,12 +343,19 @@ class Rows:
             expressions = {COSTS: prices.call_cost_expression(), UNPRICED: {"$sum": each}}
         return {name: expressions[name] for name in sorted(self._computed)}
 
+    @property
+    def _summed(self) -> dict[str, Any]:
+        return {name: {part.accumulator: part.value} for name, part in self._parts.items()}
+
+    @property
+    def _group(self) -> dict[str, Any]:
+        return {"$group": {"_id": self._grouping.keys or None, **self._summed}}
+
     def groups(self, *, in_memory: bool) -> Pipeline:
         """Build the stages that group the calls, with all metrics."""
-        keys = self._grouping.keys or None
-        summed: dict[str, Any] = {name: {part.accumulator: part.value} for name, part in self._parts.items()}
         if not self.percentiles:
-            return [{"$group": {"_id": keys, **summed}}]
+            return [self._group]
+        keys, summed = self._grouping.keys or None, self._summed
         if in_memory:
             return metrics.in_memory(keys, summed, self.percentiles)
         resummed = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
@@ -284,6 +391,11 @@ def _ties(fields: Sequence[Field]) -> Expression:
     return members or {"$literal": {}}
 
 
+def _is_of_usage(part: Part) -> bool:
+    """Return True for an accumulator over the usage of calls, which roll-ups have as if they were calls."""
+    return not {"usage", *_COMPUTED}.isdisjoint(part.reads)
+
+
 def _unpriced(prices: Prices, entry: str) -> Expression:
     return {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}
 
@@ -294,12 +406,18 @@ _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
 
 
+def _is_too_large(error: OperationFailure) -> bool:
+    """Return True if MongoDB could not collect the values of a group."""
+    return error.code in (_EXCEEDED_MEMORY, *TOO_LARGE)
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """The rows of an aggregate, dicts of keys and metrics, and the total number of groups."""
 
     rows: list[Row]
     num_groups: int
+    has_exact_percentiles: bool = True
 
 
 class AggregatesStore:
@@ -325,12 +443,17 @@ class AggregatesStore:
         limit: int | None = None,
         numbers: Sequence[str] = (),
         wanted_of_numbers: Iterable[str] = NUMBER_METRICS,
+        *,
+        exact_percentiles: bool = False,
     ) -> Aggregate:
         """Compute the selected metrics of each group of calls; the default order is by time, then by the other keys.
 
         Without keys there is one row, even if no call matches. Row fields are the names of `GroupBy` and
         `metrics.NAMES`, and `bucket_end`; `path_values`, JSON texts in the order of `grouping.paths`; and `numbers`,
         each with its `field` and the selected ones of `NUMBER_METRICS`.
+
+        Percentiles of the latency that roll-ups answer are within `sketches.ERROR`, unless `exact_percentiles` is True
+        or few calls match.
 
         Raises:
             BadInputError: the grouping, filter, query, expansion, sort or limit is invalid, the time zone is unknown,
@@ -343,28 +466,66 @@ class AggregatesStore:
         rows = Rows(grouping, wanted, usage_of, sort_by, numbers, wanted_of_numbers)
         await self._check_timezone(grouping.timezone)
         result = None
-        if rows.can_be_rolled_up:
+        if rows.can_be_rolled_up and not (exact_percentiles and rows.percentiles):
             match = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion).over_dimensions()
-            result = await self._roll_up(project_id, grouping, rows, match, limit) if match else None
+            is_served = not CallsStore.indexed.needs_scan(calls_filter, query)
+            try:
+                if match:
+                    result = await self._roll_up(project_id, grouping, rows, match, limit, is_served=is_served)
+            except OperationFailure as error:
+                if not (rows.percentiles and _is_too_large(error)):
+                    raise
+        is_exact = result is None or not rows.percentiles
         if result is None:
             result = await self._read_calls(project_id, rows, calls_filter, query, expansion, limit)
         if not result and not grouping.by and not grouping.paths:
-            return Aggregate([rows.row(rows.of_nothing)], 1)
+            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate([rows.row(each) for each in result], groups)
+        return Aggregate([rows.row(each) for each in result], groups, is_exact)
 
     async def _roll_up(
-        self, project_id: str, grouping: Grouping, rows: Rows, match: DimensionMatch, limit: int | None
+        self,
+        project_id: str,
+        grouping: Grouping,
+        rows: Rows,
+        match: DimensionMatch,
+        limit: int | None,
+        *,
+        is_served: bool,
     ) -> list[Row] | None:
-        """Read the rows from roll-ups; None if that is impossible."""
+        """Read the rows from roll-ups; None if that is impossible, or if few calls give exact percentiles.
+
+        `is_served` is True if an index finds the matching calls.
+        """
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
-            coverage = await Coverage.find(self.database, project_id, match, session, split, by_day=by_day)
+            coverage = await Coverage.find(
+                self.database, project_id, match, session, split, by_day=by_day, of_own=rows.counts_own
+            )
             if coverage is None:
                 return None
-            return await rows.rolled_up(self.database, coverage, session, MAX_ROWS if limit is None else limit)
+            latencies = None
+            if rows.percentiles:
+                latencies = await rows.latencies(self.database, coverage, session)
+                if latencies is None or await self._are_few(project_id, match, latencies.count, is_served=is_served):
+                    return None
+            rolled_up = partial(rows.rolled_up, self.database, session=session, latencies=latencies)
+            max_rows = MAX_ROWS if limit is None else limit
+            if not rows.is_priced:
+                return await rolled_up(coverage, limit=max_rows)
+            found = partial(coverage.aggregate, self.database, session, rows.families)
+            pricing = pricing_of_found(self.database, project_id, [], session, rows.priced_with_rollups, found)
+            async with pricing as prices:
+                priced = await coverage.split_by_price(self.database, session, rows.families, prices)
+                return await rolled_up(priced, limit=max_rows, prices=prices) if priced else None
+
+    async def _are_few(self, project_id: str, match: DimensionMatch, number: int, *, is_served: bool) -> bool:
+        """Return True if a number of matching calls can be read for exact percentiles."""
+        if number <= MAX_EXACT and not is_served:  # all calls of the time range must be read
+            number = await count(self.database, project_id, replace(match, clauses=()), MAX_EXACT + 1) or 0
+        return number <= MAX_EXACT
 
     async def _split_hours(
         self, project_id: str, grouping: Grouping, match: DimensionMatch, session: Session
@@ -449,7 +610,7 @@ class AggregatesStore:
         try:
             return await self._read(self._calls, [*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
-            if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.percentiles:
+            if not (rows.percentiles and _is_too_large(error)):
                 raise
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 

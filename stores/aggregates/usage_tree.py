@@ -5,7 +5,8 @@ deleted, or itself. In a cycle of parents the oldest call is the root.
 
 A call's own usage is the reported usage if it reports only for itself, and nothing if it sums up. If the scope is
 unclear (`stores.usage.entries`), it is the excess over the usage reported below it per model. It is all of it if the
-call reports less than that, because a sum cannot be less than its parts. Classes are subtracted as in `own_usage`.
+call reports less than that, because a sum cannot be less than its parts. Classes are subtracted as `stores.usage.own`
+does.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from stores.aggregates.own_usage import COUNTS, TOKENS
 from stores.concurrency.time_slices import cooperative
 from stores.costs import Prices
 from stores.costs.pricing import plus
@@ -21,6 +21,7 @@ from stores.errors import BadInputError
 from stores.json.bson_copy import INT64
 from stores.usage.classes import PARTS, REQUESTS, Side, added, class_fields
 from stores.usage.entries import OWN, SUM
+from stores.usage.own import COUNTS, TOKENS
 
 MAX_ENTRIES: Final = 1_000_000
 """Limit on the models of all subtrees together; real traces have a few per call."""

@@ -7,7 +7,7 @@ project has others afterwards, the page is read again.
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -41,12 +41,12 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.input_checks import MAX_NAME, check_count
-from stores.paging import Order, Page, PageRequest, starting_with
+from stores.paging import Order, Page, PageRequest, Row, starting_with
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.fields import Access, FieldTable
 from stores.query.in_python import python_assisted_operation
-from stores.query.match_compiler import compile_match
+from stores.query.match_compiler import NEVER, compile_match
 from stores.query.parser import (
     MAX_FIELD_ACCESSES,
     Get,
@@ -64,6 +64,8 @@ from stores.relations import OneToMany
 from stores.rollups import reads
 from stores.rollups.documents import DIMENSIONS
 from stores.rollups.reads import Coverage, DimensionMatch
+from stores.terms.conditions import implied_by
+from stores.terms.reads import Candidates, Found
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 _OLDEST_FIRST: Final = compile_sort(OLDEST_FIRST, CALL_FIELDS)
@@ -89,6 +91,10 @@ _DIMENSION_FILTERS: Final = {
     *("started_after", "started_before"),
 }
 """Members of the filter that roll-ups can answer."""
+
+_TIME_FILTERS: Final = {"started_after", "started_before"}
+_SELECTIVE_FILTERS: Final = {"call_ids", "trace_ids", "parent_ids", "thread_ids", "turn_ids"}
+"""Members of the filter that few calls pass, so that terms help no further."""
 
 Names = tuple[str, ...]
 
@@ -189,26 +195,50 @@ class CallsQuery:
         Raises:
             BadInputError: if the filter is invalid.
         """
-        conditions: list[Match] = []
-        first, end = [reads.EVER[0]], [reads.EVER[1]]
-        if self._filter:
-            # Each condition is on one field, and only those on other fields narrow the roll-ups.
-            conditions = [each for each in self._filter.clauses(self._project_id) if "started_at" not in each]
-            if not self._filter.names <= _DIMENSION_FILTERS:
-                return None
-            first += [] if self._filter.started_after is None else [self._filter.started_after + 1]
-            end += [] if self._filter.started_before is None else [self._filter.started_before]
+        # Each condition of the filter is on one field, and only those on other fields narrow the roll-ups.
+        clauses = self._filter.clauses(self._project_id) if self._filter else []
+        conditions = [each for each in clauses if "started_at" not in each]
+        if self._filter and not self._filter.names <= _DIMENSION_FILTERS:
+            return None
+        first, end, terms = self._time_range()
+        if not all(_is_dimension(get) for term in terms for get in iter_gets(term)):
+            return None
+        return DimensionMatch([*conditions, *map(compile_match, terms)], first, end)
+
+    def _time_range(self) -> tuple[int, int, list[Operand]]:
+        """Return the range of the calls' starts, and the terms of the query that do not only limit it."""
+        given = self._filter
+        first = [reads.EVER[0]] if given is None or given.started_after is None else [given.started_after + 1]
+        end = [reads.EVER[1]] if given is None or given.started_before is None else [given.started_before]
+        others: list[Operand] = []
         for term in conjuncts(self._operation) if self._operation else ():
             match term:
                 case Operation(Operator.GT | Operator.GTE, (Get() as get, Literal(time))) if _is_start(get, time):
                     first.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.GT))
                 case Operation(Operator.LT | Operator.LTE, (Get() as get, Literal(time))) if _is_start(get, time):
                     end.append(int(time_literal(time, get.name) or 0) + (term.operator is Operator.LTE))
-                case _ if all(_is_dimension(get) for get in iter_gets(term)):
-                    conditions.append(compile_match(term))
                 case _:
-                    return None
-        return DimensionMatch(conditions, max(first), min(end))
+                    others.append(term)
+        return max(first), min(end), others
+
+    async def candidates(self, *, is_count: bool = False) -> Candidates | None:
+        """Return the calls that may match by their terms; None if terms do not help.
+
+        With `is_count`, calls that match for sure need not be read.
+        """
+        if not self._operation or self._session or self._prequeries or self._needs_cost or IN_PYTHON.get():
+            return None
+        if self._filter and not self._filter.names.isdisjoint(_SELECTIVE_FILTERS):
+            return None
+        first, end, terms = self._time_range()
+        stored = [term for term in terms if not any(map(self._is_looked_up, iter_gets(term)))]
+        condition = implied_by(stored)
+        if condition is None:
+            return None
+        is_whole = len(stored) == len(terms) and (not self._filter or self._filter.names <= _TIME_FILTERS)
+        is_count = is_count and is_whole and not self._narrowing
+        found = Candidates(self._database, self._project_id, condition, first, end, is_count=is_count)
+        return found if await found.open() else None
 
     @asynccontextmanager
     async def compiled(self) -> AsyncIterator[ListQuery]:
@@ -248,10 +278,43 @@ class CallsQuery:
         self, list_query: ListQuery, request: PageRequest, projection: Sequence[str], first: Sequence[Match] = ()
     ) -> Page:
         """Read a page; `first` are stages between its sort and its lookups."""
+        if not (list_query.session or list_query.source):
+            page = await self._read_candidates(list_query, request, projection)
+            if page:
+                return page
         stages = list_query.source, [*first, *list_query.narrowing]
         scope = list_query.cursor_scope, list_query.session
         match, order = list_query.match, list_query.order
         return await paging.find_page(self._database.calls, match, order, request, projection, *stages, *scope)
+
+    async def _read_candidates(
+        self, list_query: ListQuery, request: PageRequest, projection: Sequence[str]
+    ) -> Page | None:
+        """Read a page among the calls that have the terms of the query, part by part; None if terms do not help."""
+        candidates = await self.candidates()
+        if candidates is None:
+            return None
+        calls, match, order, narrowing = self._database.calls, list_query.match, list_query.order, list_query.narrowing
+        identity = list_query.cursor_scope or (match, *narrowing)
+        scope = paging.scope_of(calls.name, *identity, order)
+        position = paging.decode_cursor(request, scope, len(order.keys))
+        wanted, rows, has_more = request.offset + request.size, list[Row](), False
+        async with aclosing(candidates.in_order(order, position, wanted, backward=request.backward)) as parts:
+            async for found in parts:
+                if found is None:
+                    return None
+                rest = paging.remaining_request(replace(request, size=wanted), rows, 0)
+                rest = replace(rest, cursor=request.cursor)
+                page = await paging.find_page(
+                    calls, _among(match, found), order, rest, projection, (), narrowing, identity
+                )
+                rows = [*page.rows, *rows] if request.backward else [*rows, *page.rows]
+                has_more = page.has_previous if request.backward else page.has_next
+                if has_more:
+                    break
+        has_before = request.cursor is not None or request.offset > 0
+        flags = (has_before, has_more) if request.backward else (has_more, has_before)
+        return Page(rows[request.offset :], *flags, order, scope)
 
     async def explain(self) -> Plan:
         """Run the list query for its first page and return MongoDB's plan."""
@@ -260,10 +323,14 @@ class CallsQuery:
             found = await self._compile(session, prices)
             if found.calls_by_feedback:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
-            part = found.order.parts(found.match, None, backward=False)[0]
+            candidates = None if session or found.source else await self.candidates()
+            first = await candidates.first(found.order, request.size) if candidates else None
+            match = _among(found.match, first) if first else found.match
+            part = found.order.parts(match, None, backward=False)[0]
             stages = paging.page_pipeline(part.match, part.order, request, shown, narrowing=found.narrowing)
             hint = await paging.page_hint(self._database.calls, part.match, part.order, found.source)
-            return await explain(self._database.calls, [*found.source, *stages], **hint)
+            plan = await explain(self._database.calls, [*found.source, *stages], **hint)
+            return replace(plan, narrows_by_terms=first is not None)
 
     @asynccontextmanager
     async def _snapshot(self, prefixes: Sequence[str]) -> AsyncIterator[tuple[Session | None, Prices | None]]:
@@ -484,20 +551,45 @@ class CallLists:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         expansion: Expansion | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the calls that pass the filter and the query."""
+        """Count the calls that pass the filter and the query, up to `limit`."""
         check_project_id(project_id)
         calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
-        number = await self._rolled_up(project_id, calls_query)
+        number = await self._rolled_up(project_id, calls_query, limit)
         if number is not None:
             return number
         async with calls_query.compiled() as list_query:
-            return await paging.count(self._calls, list_query.stages, session=list_query.session)
+            return await self._count(calls_query, list_query, limit)
 
-    async def _rolled_up(self, project_id: str, calls_query: CallsQuery) -> int | None:
-        """Count the calls by roll-ups; None if that is impossible."""
+    async def _count(self, calls_query: CallsQuery, list_query: ListQuery, limit: int | None) -> int:
+        """Count the calls of a list query, up to `limit`."""
+        candidates = await calls_query.candidates(is_count=True)
+        number = await self._count_candidates(candidates, list_query, limit) if candidates else None
+        if number is None:
+            number = await paging.count(self._calls, list_query.stages, limit, list_query.session)
+        return number
+
+    async def _count_candidates(self, candidates: Candidates, list_query: ListQuery, limit: int | None) -> int | None:
+        """Count the calls of a list query among those with its terms, up to `limit`; None if terms do not help."""
+        number = 0
+        async with aclosing(candidates.to_count()) as parts:
+            async for part in parts:
+                if part is None:
+                    return None
+                number += part.certain
+                if part.matches:
+                    narrowed = replace(list_query, match=_among(list_query.match, part))
+                    number += await paging.count(self._calls, narrowed.stages, limit)
+                if limit is not None and number >= limit:
+                    return limit
+        return number
+
+    async def _rolled_up(self, project_id: str, calls_query: CallsQuery, limit: int | None) -> int | None:
+        """Count the calls by roll-ups, up to `limit`; None if that is impossible."""
         match = calls_query.over_dimensions()
-        return await reads.total(self.database, project_id, match, "count") if match else None
+        return await reads.count(self.database, project_id, match, limit) if match else None
 
     @in_scan_slot()
     @database_query
@@ -525,11 +617,9 @@ class CallLists:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
             stages, session = list_query.stages, list_query.session
-            number = await self._rolled_up(project_id, calls_query) if "count" in wanted else None
+            number = await self._rolled_up(project_id, calls_query, limit) if "count" in wanted else None
             if number is None and "count" in wanted:
-                number = await paging.count(self._calls, stages, limit, session)
-            elif number is not None and limit is not None:
-                number = min(number, limit)
+                number = await self._count(calls_query, list_query, limit)
             return CallsStats(
                 number,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
@@ -659,6 +749,12 @@ def _is_prefix(node: Operand) -> bool:
             return _is_op_name(get)
         case _:
             return False
+
+
+def _among(match: Match, found: Found) -> Match:
+    """Return the match of those among some calls that may match."""
+    # Also of one alternative, `scan_hint` tells by `$or` that the index by start finds them.
+    return {"$and": [match, {"$or": found.matches} if found.matches else NEVER]}
 
 
 def _is_start(get: Get, time: Scalar) -> bool:

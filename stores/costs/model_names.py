@@ -118,6 +118,14 @@ def resolve(model: str, priced: Container[str]) -> str | None:
     return next((name for name in spellings(model) if name in priced), None)
 
 
+@lru_cache(10_000)
+def tier_bounds(model: str) -> tuple[int, ...]:
+    """Return the numbers of prompt tokens above which a shipped price of a model has other rates, ascending."""
+    name = resolve(model, shipped())
+    prices = of_model(name) if name else ()
+    return tuple(sorted({above for price in prices for above, _ in price.tiers}))
+
+
 @cache
 def _newest_versions() -> dict[str, str]:
     """Return the newest dated version with a shipped price for each undated name; `latest` is newer than any date."""

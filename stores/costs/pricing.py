@@ -116,6 +116,20 @@ class Prices:
                 return True
         return False
 
+    @property
+    def dates(self) -> set[int]:
+        """The times from which calls have another price than before."""
+        return {date for timeline in self._timelines.values() for date in timeline.dates}
+
+    @property
+    def tier_starts(self) -> dict[int, list[str]]:
+        """The least numbers of prompt tokens of a tier, each with the models that have such a tier at any time."""
+        found: dict[int, list[str]] = {}
+        for model, timeline in self._timelines.items():
+            for start in {above + 1 for price in timeline.prices for above, _ in price.tiers}:
+                found.setdefault(start, []).append(model)
+        return found
+
     def cost_expression(self, entry: str = "$usage") -> Expression:
         """Build the cost of the usage entry at a path of a call; null if not priced.
 
@@ -123,16 +137,20 @@ class Prices:
         """
         return self._by_price(entry, _Charges.expression, None)
 
+    def rollup_cost_expression(self) -> Expression:
+        """Build the cost of the entries of a roll-up (`stores.rollups`), which have one price and one tier."""
+        return self._by_price("$usage", _Charges.rollup_expression, None)
+
     def is_unpriced_expression(self, entry: str = "$usage") -> Expression:
         """Build the expression that is true if the usage entry at a path has no cost."""
-        return self._by_price(entry, lambda *_: False, otherwise=True)
+        return self._by_price(entry, _is_priced, otherwise=True)
 
     def _by_price(self, entry: str, use: Callable[["_Charges", str], Expression], otherwise: Expression) -> Expression:
         """Build an expression that selects the price of an entry and applies `use` to it; cached and encoded once.
 
         It is a binary search over names, dates and tiers: comparisons are much faster in MongoDB than lists.
         """
-        key = entry, otherwise
+        key = entry, use
         if key not in self._expressions:
             self._expressions[key] = _encoded(self._binary_search(entry, use, otherwise))
         return self._expressions[key]
@@ -195,6 +213,10 @@ class _Charges(NamedTuple):
     def cost(self, entry: Usage) -> Decimal:
         """Return the cost of an entry."""
         return self.tiers[bisect_right(self.starts, tier_tokens(entry)) if self.starts else 0].cost(entry)
+
+    def rollup_expression(self, entry: str) -> Expression:
+        """Build the cost of the sum of entries at a path of a roll-up."""
+        return _search(f"{entry}.most", self.starts, [rates.expression(entry) for rates in self.tiers])
 
     def expression(self, entry: str) -> Expression:
         """Build the cost of the entry at a path."""
@@ -269,6 +291,10 @@ class _Rates(NamedTuple):
         # The product of a missing count is null, which `$sum` ignores.
         costs = [*costs, *(_product(counts[name], rates[name]) for name in counts)]
         return {"$cond": [f"{entry}.classes", {"$sum": costs}, {"$add": plain}]}
+
+
+def _is_priced(_charges: _Charges, _entry: str) -> Expression:
+    return False
 
 
 def _product(count: Expression, rate: Decimal) -> Expression:

@@ -6,7 +6,7 @@ scan of the calls, so a process caches them, and a pipeline fails on any other n
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -52,6 +52,9 @@ _UNREAD: Final = {"provider_id": "", "created_by": None}
 
 _TIME_MODULUS: Final = 1 << 40
 """Modulus of creation times, so that their sum over all prices of a project fits into 64 bits."""
+
+Read = Callable[[Sequence[Document]], AsyncIterable[Document]]
+"""A function that runs stages over the calls to price, and returns the documents that result."""
 
 _Fingerprint = tuple[int, int, str]
 """Fingerprint of a set of prices: their number, the sum of creation times, the largest id."""
@@ -130,7 +133,12 @@ async def prices_of(database: Database, project_id: str) -> Prices:
 
 @asynccontextmanager
 async def pricing_of_found(
-    database: Database, project_id: str, found: Sequence[Document], session: Session, encode: Callable[[Prices], object]
+    database: Database,
+    project_id: str,
+    found: Sequence[Document],
+    session: Session,
+    encode: Callable[[Prices], object],
+    read: Read | None = None,
 ) -> AsyncIterator[Prices]:
     """Provide the prices of the models in the calls that `found` returns, for a pipeline that the block runs.
 
@@ -142,6 +150,7 @@ async def pricing_of_found(
         found: stages that find the calls.
         session: a snapshot session, so that the pipeline meets only names that were read.
         encode: builds the pipeline's expressions from the prices. It is called first in a thread, which encodes them.
+        read: runs stages over the calls, if `found` does not find them.
 
     Raises:
         BadInputError: as `prices_of`, or the calls have more than `MAX_MODELS` models or models whose prices take more
@@ -152,12 +161,12 @@ async def pricing_of_found(
     project = _cached(database, project_id)
     models = None
     if project.models is None or monotonic() < project.reading_until:
-        models = await _models_of(database, found, session)
+        models = await _models_of(database, found, session, read)
         project.keep(models)
     pricing = await project.encoded(prices, project.models, encode) if project.models is not None else None
     if pricing is None:
         project.models = None
-        models = await _models_of(database, found, session) if models is None else models
+        models = await _models_of(database, found, session, read) if models is None else models
         pricing = await project.encoded(prices, models, encode)
     if pricing is None:
         raise _too_many_models(f"models whose names and prices have more than {MAX_BYTES:,} bytes")
@@ -180,7 +189,9 @@ async def prices_of_found(database: Database, project_id: str, found: Sequence[D
     return prices.of(await _models_of(database, found))
 
 
-async def _models_of(database: Database, found: Sequence[Document], session: Session | None = None) -> frozenset[str]:
+async def _models_of(
+    database: Database, found: Sequence[Document], session: Session | None = None, read: Read | None = None
+) -> frozenset[str]:
     """Return the model names in the calls that `found` returns.
 
     Raises:
@@ -189,11 +200,11 @@ async def _models_of(database: Database, found: Sequence[Document], session: Ses
     # Most calls have one model, so grouping the lists first leaves few to unwind.
     stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
     stages.append({"$limit": MAX_MODELS + 1})
-    hint = await scan_hint(database.calls, stages)
-    cursor = database.calls.aggregate(stages, session=session, allowDiskUse=True, **hint)
+    hint = {} if read else await scan_hint(database.calls, stages)
+    rows = read(stages) if read else database.calls.aggregate(stages, session=session, allowDiskUse=True, **hint)
     models: set[str] = set()
     size = 0
-    async for row in cursor:
+    async for row in rows:
         models.add(row["_id"])
         size += len(row["_id"])
         if size > MAX_BYTES:

@@ -49,7 +49,11 @@ class Collections:
     """Marks of hours in which calls changed, one document each until their roll-ups are right; and a state per project.
     """
     rollups: Collection
-    """Counts of calls per hour and day, one document per combination of op, status, kind, provider and root."""
+    """Sums over calls per hour and day, one document per combination of op, status, kind, provider, model and root."""
+    term_segments: Collection
+    """Segments of terms: for each settled hour, or for the hours of a day, which blocks hold them."""
+    term_blocks: Collection
+    """Blocks of the segments: terms with the numbers of their calls, and the start times of these."""
     upgrades: Collection
     """Progress of the migrations of stored data, one document each."""
     purges: Collection

@@ -138,6 +138,7 @@ INDEXES: Final = (
     Index("evaluation_runs", "created_at", "queued and running evaluation runs, oldest first"),
     Index("hour_marks", "live_until", "marks that have expired", exists="live_until"),
     Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
+    Index("term_segments", "project_id unit start", "the segments of hours and days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),
     Index("search_indexes", "is_done", "unfinished text indexes", equals={"is_done": False}),

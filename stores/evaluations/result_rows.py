@@ -549,9 +549,9 @@ class RunRows:
             await self.complete(project_id, rows, wanted, of_predictions)
         return pages
 
-    async def count(self, keys: Sequence[RunKey]) -> dict[RunKey, int]:
-        """Count the rows of each run."""
-        return await self._relation.count(keys)
+    async def count(self, keys: Sequence[RunKey], limit: int | None = None) -> dict[RunKey, int]:
+        """Count the rows of each run, up to `limit`."""
+        return await self._relation.count(keys, limit)
 
     async def complete(
         self, project_id: str, rows: Sequence[Row], wanted: frozenset[str], of_predictions: PredictionSelection

@@ -224,11 +224,11 @@ class EvaluationsStore:
         return page
 
     @database_query
-    async def count(self, project_id: str, runs_filter: RunsFilter | None = None) -> int:
-        """Count the runs of a project that pass the filter."""
+    async def count(self, project_id: str, runs_filter: RunsFilter | None = None, *, limit: int | None = None) -> int:
+        """Count the runs of a project that pass the filter, up to `limit`."""
         check_project_id(project_id)
         match = await self._runs_match(project_id, (runs_filter or RunsFilter()).clauses())
-        return await paging.count(self._calls, [{"$match": match}])
+        return await paging.count(self._calls, [{"$match": match}], limit)
 
     async def _runs_match(self, project_id: str, clauses: Sequence[Match]) -> Match:
         """Return the match of a project's runs. An index finds them by the names of their ops."""
@@ -288,9 +288,11 @@ class EvaluationsStore:
         return page
 
     @database_query
-    async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
-        """Count the rows of a run that match the query."""
-        return await paging.count(self._calls, _rows_of(project_id, [run_id], query=query)[0])
+    async def count_rows(
+        self, project_id: str, run_id: str, query: Query | None = None, *, limit: int | None = None
+    ) -> int:
+        """Count the rows of a run that match the query, up to `limit`."""
+        return await paging.count(self._calls, _rows_of(project_id, [run_id], query=query)[0], limit)
 
     @database_query
     async def joined_rows(
@@ -329,9 +331,11 @@ class EvaluationsStore:
         return page
 
     @database_query
-    async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
-        """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(self._calls, _rows_of(project_id, run_ids, only_common=only_common)[0])
+    async def count_joined_rows(
+        self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True, limit: int | None = None
+    ) -> int:
+        """Count the examples of runs, or with `only_common` those that all runs have, up to `limit`."""
+        return await paging.count(self._calls, _rows_of(project_id, run_ids, only_common=only_common)[0], limit)
 
     @database_query
     async def predictions(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:

@@ -78,7 +78,7 @@ class DocumentValues:
     def folded(self, text: str) -> str:
         """Return one of the document's texts with its case folded; cached."""
         if text not in self._folded:
-            self._folded[text] = _fold(text)
+            self._folded[text] = fold(text)
         return self._folded[text]
 
 
@@ -218,7 +218,7 @@ def _contains(text_getter: Getter, substr_getter: Getter, *, folded: bool) -> Te
         text, substr = text_getter(values), substr_getter(values)
         if text is None or substr is None:
             return False
-        return _fold(substr) in values.folded(text) if folded else substr in text
+        return fold(substr) in values.folded(text) if folded else substr in text
 
     return test
 
@@ -236,7 +236,8 @@ class _CaseFolding(dict[int, int]):
 _CASE_FOLDING: Final = _CaseFolding()
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
+    """Fold the case of a text, as searches that ignore letter case do."""
     if len(text) <= _FOLD_CHUNK:
         return text.translate(_CASE_FOLDING)
     chunks = (text[start : start + _FOLD_CHUNK] for start in range(0, len(text), _FOLD_CHUNK))

@@ -17,7 +17,7 @@ class Plan:
     """The winning plan and the cost of one run.
 
     `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it. `counts_by_rollups` is
-    True if a count of the list reads roll-ups.
+    True if a count of the list reads roll-ups, and `narrows_by_terms` if the list reads only calls with its terms.
     """
 
     pipeline: Pipeline
@@ -28,6 +28,7 @@ class Plan:
     returned: int
     milliseconds: int
     counts_by_rollups: bool = False
+    narrows_by_terms: bool = False
 
     @property
     def pipeline_text(self) -> str:

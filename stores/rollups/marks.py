@@ -5,6 +5,10 @@ between the two only costs a rebuild. Work on the mark (`settling`) starts when 
 MongoDB's clock. A process remembers its marks for a quarter of that, and a write that lasts longer than half of it
 marks its hours again before it is acknowledged. Unacknowledged writes beyond `mark_seconds` are the only ones that a
 roll-up may miss.
+
+A write that changes a stored call with usage also marks the hour of its parent, whose own usage depends on it (see
+`stores.rollups.parents`). If it marks again, it also marks the hours of the parents of calls that had no usage when it
+began, because another write may have added it.
 """
 
 import math
@@ -22,10 +26,9 @@ from stores.database.error_translation import duplicate_writes
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.errors import ConflictError
-from stores.rollups.documents import HOURS, hour_expression, hour_of, mark_key
-
-Hour = tuple[str, int]
-"""A project and the start of an hour."""
+from stores.hours import HOURS, OWN_ONLY, hour_of, mark_key
+from stores.rollups.documents import hour_expression
+from stores.rollups.parents import Call, Hour, hours_of
 
 _ATTEMPTS: Final = 10
 _MAX_REMEMBERED: Final = 10_000
@@ -73,15 +76,15 @@ async def marked_hours(
     """
     entered_at = Instant.now()
     hours = {(project_id, hour_of(started_at)) for project_id, started_at in starts}
-    if stored:
-        hours |= await hours_of_calls(database, stored)
+    changed = await _Changed.find(database, stored) if stored else _NOTHING
+    hours |= changed.hours | await hours_of(database, changed.reporting)
     marks = [entered_at, *await _mark(database, registered, hours, database.timings.mark_seconds / 4)]
     try:
         yield
     finally:
         if max(mark.age() for mark in marks) > database.timings.mark_seconds / 2:
-            if stored:
-                hours |= await hours_of_calls(database, stored)
+            again = await _Changed.find(database, stored) if stored else _NOTHING
+            hours |= again.hours | await hours_of(database, changed.children | again.children)
             await _mark(database, registered, hours, 0)
 
 
@@ -114,7 +117,20 @@ async def write_marks(database: Database, hours: Iterable[Hour], session: Sessio
 
 def mark_update(project_id: str, hour: int, until: Document | str) -> UpdateOne:
     """Build the upsert of an hour's mark."""
-    change = [{"$set": {HOURS: {"$literal": hour}, "live_until": until}}]
+    change = [{"$set": {HOURS: {"$literal": hour}, "live_until": until, OWN_ONLY: "$$REMOVE"}}]
+    return UpdateOne(mark_key(project_id, HOURS, hour), change, upsert=True)
+
+
+def own_mark_update(project_id: str, hour: int, milliseconds: int = 0) -> UpdateOne:
+    """Build the upsert of an hour's mark that only its roll-ups of own usage may be wrong, from now on.
+
+    A mark that says more stays. Any mark changes, so that work on it that has begun is in vain.
+    """
+    is_whole = {"$and": [{"$isNumber": f"${HOURS}"}, {"$not": [f"${OWN_ONLY}"]}]}
+    # In one millisecond `$$NOW` could equal the time of the mark.
+    until = {"$add": [{"$max": ["$live_until", {"$add": ["$$NOW", milliseconds]}]}, 1]}
+    own_only = {"$cond": [is_whole, "$$REMOVE", True]}
+    change = [{"$set": {HOURS: {"$literal": hour}, "live_until": until, OWN_ONLY: own_only}}]
     return UpdateOne(mark_key(project_id, HOURS, hour), change, upsert=True)
 
 
@@ -135,10 +151,42 @@ async def upsert_marks(database: Database, updates: list[UpdateOne], session: Se
 
 
 async def hours_of_calls(database: Database, match: Document, session: Session | None = None) -> set[Hour]:
-    """Return the hours of the visible calls that match."""
-    hours = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
-    # Other programs may have stored calls without a time.
-    found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
-    stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours}}]
-    rows = await database.calls.aggregate(stages, session=session).to_list(None)
-    return {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows}
+    """Return the hours that change with the visible calls that match: their own, and those of parents."""
+    changed = await _Changed.find(database, match, session)
+    return changed.hours | await hours_of(database, changed.reporting, session)
+
+
+class _Changed(NamedTuple):
+    """Calls that a write changes.
+
+    Attributes:
+        hours: the hours in which they start.
+        children: the parents of those that have one.
+        reporting: the parents of those with usage.
+    """
+
+    hours: set[Hour]
+    children: set[Call]
+    reporting: set[Call]
+
+    @classmethod
+    async def find(cls, database: Database, match: Document, session: Session | None = None) -> Self:
+        """Read the visible calls that match."""
+        hours = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
+        is_child = {"$gt": ["$parent_id", ""]}
+        is_reporting = {"$and": [is_child, {"$isArray": "$usage"}]}
+        parents = {
+            name: {"$addToSet": {"$cond": [condition, "$parent_id", "$$REMOVE"]}}
+            for name, condition in (("children", is_child), ("reporting", is_reporting))
+        }
+        # Other programs may have stored calls without a time.
+        found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
+        stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours, **parents}}]
+        rows = await database.calls.aggregate(stages, session=session).to_list(None)
+        return cls(
+            {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows},
+            *({(row["_id"]["project_id"], parent) for row in rows for parent in row[name]} for name in parents),
+        )
+
+
+_NOTHING: Final = _Changed(set(), set(), set())

@@ -1,14 +1,16 @@
 """Reads of roll-ups: those of settled hours and days, and the calls of all other hours, in one pipeline."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from stores import times
+from stores.costs import Prices
 from stores.database import Database, Document
-from stores.database.indexes import INDEXES
 from stores.database.transactions import Session
-from stores.rollups.documents import DAY, DAYS, HOUR, HOURS, VALUES, day_of, hour_of, marks_of, merged_value
+from stores.hours import DAY, DAYS, HOUR, HOURS, OWN_ONLY, VERSION, day_of, hour_of, marks_of
+from stores.rollups.documents import CALLS, VALUES, merged_value
+from stores.rollups.parents import BY_START, hours_of_parents
 
 Pipeline = list[dict[str, Any]]
 Range = tuple[int, int]
@@ -22,13 +24,6 @@ _MAX_MARKS: Final = 2_000
 
 _BATCH_SIZE: Final = 10_001
 """Rows of one batch, more than one response has."""
-
-_BY_START: Final = next(
-    index.name
-    for index in INDEXES
-    if index.collection == "calls" and not index.only and [path for path, _ in index.keys][2:3] == ["started_at"]
-)
-"""Name of the index of calls by start."""
 
 EVER: Final = (day_of(times.FIRST), day_of(times.LAST) + DAY)
 """The range of all starts of calls."""
@@ -60,12 +55,16 @@ class Coverage:
     """Roll-ups and calls that together stand for all calls of a project that match.
 
     Attributes:
-        rollups: the alternatives of a match of roll-ups.
-        live: the alternatives of a match of calls.
+        project_id: the project.
+        match: what matches.
+        live_hours: the hours that are read from calls.
+        unsettled_days: days that are read from hours; None if all are.
     """
 
-    rollups: list[Document]
-    live: list[Document]
+    project_id: str
+    match: DimensionMatch
+    live_hours: frozenset[int]
+    unsettled_days: frozenset[int] | None
 
     @classmethod
     async def find(
@@ -77,6 +76,7 @@ class Coverage:
         split_hours: Iterable[int] = (),
         *,
         by_day: bool = True,
+        of_own: bool = False,
     ) -> Self | None:
         """Return the coverage of a project as of a snapshot.
 
@@ -87,14 +87,24 @@ class Coverage:
             session: the snapshot session, in which the coverage must be read.
             split_hours: hours to read from calls, because their roll-ups belong to several groups.
             by_day: True if roll-ups of whole days may be read.
+            of_own: True if roll-ups of own usage are read.
 
         Returns:
             None if the project has no roll-ups, or too few of them help.
         """
         if match.whole_hours is None:
             return None
-        marks = await _marks(database, [project_id], session)
-        return cls._of(project_id, match, marks[project_id], split_hours, by_day=by_day)
+        marks = (await _marks(database, [project_id], session))[project_id]
+        found = cls._of(project_id, match, marks, by_day=by_day)
+        if found and of_own:
+            found = found.split([mark[HOURS] for mark in marks if OWN_ONLY in mark])
+            changed = [(mark[HOURS], mark[HOURS] + HOUR) for mark in marks if HOURS in mark and OWN_ONLY not in mark]
+            children = _calls_of(project_id, _merged(sorted(changed)))
+            if len(children) > _MAX_RANGES:
+                return None
+            if found and children:
+                found = found.split(await hours_of_parents(database, project_id, children, BY_START, session))
+        return found.split(split_hours) if found else None
 
     @classmethod
     async def find_each(cls, database: Database, project_ids: Sequence[str], session: Session) -> dict[str, Self]:
@@ -110,34 +120,98 @@ class Coverage:
 
     @classmethod
     def _of(
-        cls,
-        project_id: str,
-        match: DimensionMatch,
-        marks: Sequence[Document],
-        split_hours: Iterable[int] = (),
-        *,
-        by_day: bool = True,
+        cls, project_id: str, match: DimensionMatch, marks: Sequence[Document], *, by_day: bool = True
     ) -> Self | None:
-        if not match.whole_hours or not any(mark.get("ready") for mark in marks):
+        is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
+        if not match.whole_hours or not is_ready:
             return None
-        first, end = match.whole_hours
-        marked = {mark[HOURS] for mark in marks if HOURS in mark}.union(split_hours)
-        live = sorted(hour for hour in marked if first <= hour < end)
-        ranges = _merged([(match.first, first), *((hour, hour + HOUR) for hour in live), (end, match.end)])
-        if len(ranges) > _MAX_RANGES:
-            return None
-        days = [mark[DAYS] for mark in marks if DAYS in mark] if by_day else None
-        visible = {"project_id": project_id, "visible": True, **_all_of(match.clauses)}
-        return cls(
-            [{"project_id": project_id, **_all_of([each, *match.clauses])} for each in _units(first, end, live, days)],
-            [{**visible, "started_at": {"$gte": low, "$lt": high}} for low, high in ranges],
+        days = frozenset(mark[DAYS] for mark in marks if DAYS in mark) if by_day else None
+        live = (mark[HOURS] for mark in marks if HOURS in mark and OWN_ONLY not in mark)
+        return cls(project_id, match, frozenset(), days).split(live)
+
+    def split(self, hours: Iterable[int] = (), days: Iterable[int] = ()) -> Self | None:
+        """Return the coverage that reads further hours from calls, and days from hours; None if it helps too little."""
+        unsettled = None if self.unsettled_days is None else self.unsettled_days.union(days)
+        found = replace(self, live_hours=self.live_hours.union(hours), unsettled_days=unsettled)
+        return found if len(found.ranges) <= _MAX_RANGES else None
+
+    @property
+    def _whole_hours(self) -> Range:
+        return self.match.whole_hours or (0, 0)
+
+    @property
+    def _live(self) -> list[int]:
+        first, end = self._whole_hours
+        return sorted(hour for hour in self.live_hours if first <= hour < end)
+
+    @property
+    def ranges(self) -> list[Range]:
+        """The ranges that are read from calls."""
+        first, end = self._whole_hours
+        live = ((hour, hour + HOUR) for hour in self._live)
+        return _merged([(self.match.first, first), *live, (end, self.match.end)])
+
+    @property
+    def live(self) -> list[Document]:
+        """The alternatives of a match of calls."""
+        return _calls_of(self.project_id, self.ranges, self.match.clauses)
+
+    def rollups(self, families: Sequence[str]) -> list[Document]:
+        """Return the alternatives of a match of roll-ups of some families."""
+        of = {"project_id": self.project_id, "of": {"$in": [*families]}}
+        units = _units(*self._whole_hours, self._live, self.unsettled_days)
+        return [{**of, **_all_of([each, *self.match.clauses])} for each in units]
+
+    def aggregate(
+        self, database: Database, session: Session, families: Sequence[str], stages: Sequence[Document] = ()
+    ) -> AsyncIterable[Document]:
+        """Run stages over the roll-ups of some families and the calls."""
+        match: Document = {"$match": {"$or": self.rollups(families)}}
+        if not self.live:
+            return database.rollups.aggregate([match, *stages], session=session, allowDiskUse=True)
+        union: Document = {"$unionWith": {"coll": database.rollups.name, "pipeline": [match]}}
+        found = [{"$match": {"$or": self.live}}, union, *stages]
+        return database.calls.aggregate(found, session=session, allowDiskUse=True, hint=BY_START)
+
+    async def split_by_price(
+        self, database: Database, session: Session, families: Sequence[str], prices: Prices
+    ) -> Self | None:
+        """Return the coverage without roll-ups whose entries have several prices; None if it helps too little."""
+        dates = prices.dates
+        found = self.split(
+            [hour_of(date) for date in dates if date % HOUR], [day_of(date) for date in dates if date % DAY]
         )
+        while found and (units := await found.units_of_several_tiers(database, session, families, prices)):
+            found = found.split(*units)
+        return found
+
+    async def units_of_several_tiers(
+        self, database: Database, session: Session, families: Sequence[str], prices: Prices
+    ) -> tuple[list[int], list[int]] | None:
+        """Return the hours and days of roll-ups whose entries are below and within a tier; None if there are none."""
+        tiers = [
+            {"usage.model": {"$in": models}, "usage.least": {"$lt": start}, "usage.most": {"$gte": start}}
+            for start, models in prices.tier_starts.items()
+        ]
+        if not tiers:
+            return None
+        match = {"$match": {"$or": [{**each, "$or": tiers} for each in self.rollups(families)]}}
+        stages: Pipeline = [match, {"$group": {"_id": "$unit", "starts": {"$addToSet": "$started_at"}}}]
+        rows = await database.rollups.aggregate(stages, session=session).to_list(None)
+        starts = {row["_id"]: row["starts"] for row in rows}
+        return (starts.get(HOURS, []), starts.get(DAYS, [])) if starts else None
+
+
+def _calls_of(project_id: str, ranges: Iterable[Range], clauses: Sequence[Document] = ()) -> list[Document]:
+    """Return the alternatives of a match of visible calls that start in one of some ranges."""
+    visible = {"project_id": project_id, "visible": True, **_all_of(clauses)}
+    return [{**visible, "started_at": {"$gte": first, "$lt": end}} for first, end in ranges]
 
 
 async def _marks(database: Database, project_ids: Sequence[str], session: Session) -> dict[str, list[Document]]:
     """Return the state and all marks of each project; nothing if there are too many."""
     of_projects = [marks_of(project_id) for project_id in project_ids]
-    shown = {"_id": 0, "project_id": 1, HOURS: 1, DAYS: 1, "ready": 1}
+    shown = {"_id": 0, "project_id": 1, HOURS: 1, OWN_ONLY: 1, DAYS: 1, "ready": 1, "version": 1}
     limits = {"limit": _MAX_MARKS + 1, "batch_size": _MAX_MARKS + 2}
     marks = await database.hour_marks.find({"$or": of_projects}, shown, **limits, session=session).to_list(None)
     found: dict[str, list[Document]] = {project_id: [] for project_id in project_ids}
@@ -146,7 +220,7 @@ async def _marks(database: Database, project_ids: Sequence[str], session: Sessio
     return found
 
 
-def _units(first: int, end: int, live: Sequence[int], unsettled_days: Sequence[int] | None) -> list[Document]:
+def _units(first: int, end: int, live: Sequence[int], unsettled_days: Iterable[int] | None) -> list[Document]:
     """Return the matches of the roll-ups from `first` to `end` without those of live hours.
 
     They are of days as far as possible, unless `unsettled_days` is None.
@@ -186,7 +260,7 @@ async def read_groups(
     database: Database,
     coverages: Sequence[Coverage],
     keys: object,
-    names: Iterable[str],
+    rolled_up: "RolledUp",
     session: Session,
     further: Sequence[Document] = (),
 ) -> list[Document]:
@@ -195,25 +269,44 @@ async def read_groups(
     Args:
         database: the database.
         coverages: the coverages, at least one.
-        keys: the `_id` of the groups, an expression over calls that reads only dimensions.
-        names: the names of the groups' values, among `VALUES`.
+        keys: the `_id` of the groups, an expression over roll-ups.
+        rolled_up: the values of the groups.
         session: the snapshot session of the coverages.
         further: stages over the groups.
     """
-    merged = {name: merged_value(name) for name in names}
+    of_rollups: Pipeline = [
+        *([{"$set": rolled_up.computed}] if rolled_up.computed else []),
+        {"$group": {"_id": keys, **rolled_up.merged}},
+    ]
+    if any(each.live for each in coverages):
+        further = [{"$group": {"_id": "$_id", **rolled_up.again}}, *further]
+    return await read_rows(database, coverages, rolled_up.families, of_rollups, rolled_up.groups, session, further)
+
+
+async def read_rows(
+    database: Database,
+    coverages: Sequence[Coverage],
+    families: Sequence[str],
+    of_rollups: Pipeline,
+    of_calls: Callable[[Pipeline], Pipeline],
+    session: Session,
+    further: Sequence[Document] = (),
+) -> list[Document]:
+    """Run stages over roll-ups, and further ones over their rows and those of `of_calls`.
+
+    `of_calls` returns stages, given those that find the calls.
+    """
     stages: Pipeline = [
-        {"$match": {"$or": [match for each in coverages for match in each.rollups]}},
-        {"$group": {"_id": keys, **merged}},
+        {"$match": {"$or": [match for each in coverages for match in each.rollups(families)]}},
+        *of_rollups,
     ]
     collection, options = database.rollups, dict[str, Any]()
     if live := [match for each in coverages for match in each.live]:
         # MongoDB takes 15 ms to choose an index for each range. Only the main collection of a pipeline takes a hint.
-        collection, options = database.calls, {"hint": _BY_START}
+        collection, options = database.calls, {"hint": BY_START}
         stages = [
-            {"$match": {"$or": live}},
-            {"$group": {"_id": keys, **{name: VALUES[name] for name in merged}}},
+            *of_calls([{"$match": {"$or": live}}]),
             {"$unionWith": {"coll": database.rollups.name, "pipeline": stages}},
-            {"$group": {"_id": "$_id", **merged}},
         ]
     cursor = collection.aggregate(
         [*stages, *further], session=session, allowDiskUse=True, batchSize=_BATCH_SIZE, **options
@@ -221,14 +314,49 @@ async def read_groups(
     return await cursor.to_list(None)
 
 
-async def total(database: Database, project_id: str, match: DimensionMatch, name: str) -> int | None:
-    """Return a value of all calls of a project that match, such as `count`; None if roll-ups do not help."""
+@dataclass(frozen=True, slots=True)
+class RolledUp:
+    """Values of groups, computed from roll-ups and from calls.
+
+    Attributes:
+        families: the families of roll-ups to read.
+        merged: the accumulators over roll-ups.
+        again: the accumulators over values with these names.
+        groups: returns the stages that find, group and accumulate calls, given those that find them.
+        computed: fields to compute over roll-ups first.
+    """
+
+    families: Sequence[str]
+    merged: dict[str, Document]
+    again: dict[str, Document]
+    groups: Callable[[Pipeline], Pipeline]
+    computed: Document = field(default_factory=dict)
+
+    @classmethod
+    def of_calls(cls, keys: object, name: str) -> Self:
+        """Return one of `VALUES`."""
+        merged = {name: merged_value(name)}
+        return cls([CALLS], merged, merged, lambda found: [*found, {"$group": {"_id": keys, name: VALUES[name]}}])
+
+
+async def count(database: Database, project_id: str, match: DimensionMatch, limit: int | None = None) -> int | None:
+    """Count the calls of a project that match, up to `limit`; None if roll-ups do not help."""
     async with database.snapshot_session() as session:
         coverage = await Coverage.find(database, project_id, match, session)
         if coverage is None:
             return None
-        rows = await read_groups(database, [coverage], None, [name], session)
-        return rows[0][name] if rows else 0
+        settled = (
+            {"$match": {"$or": coverage.rollups([CALLS])}},
+            {"$group": {"_id": None, "count": merged_value("count")}},
+        )
+        rows = await database.rollups.aggregate([*settled], session=session).to_list(None)
+        number: int = sum(row["count"] for row in rows)
+        if coverage.live and (limit is None or number < limit):
+            at_most = [] if limit is None else [{"$limit": limit - number}]
+            live: Pipeline = [{"$match": {"$or": coverage.live}}, *at_most, {"$count": "count"}]
+            rows = await database.calls.aggregate(live, session=session, hint=BY_START).to_list(None)
+            number += sum(row["count"] for row in rows)
+        return number if limit is None else min(number, limit)
 
 
 async def total_each(database: Database, project_ids: Sequence[str], name: str) -> dict[str, int]:
@@ -237,5 +365,6 @@ async def total_each(database: Database, project_ids: Sequence[str], name: str) 
         coverages = await Coverage.find_each(database, project_ids, session)
         if not coverages:
             return {}
-        rows = await read_groups(database, list(coverages.values()), "$project_id", [name], session)
+        keys = "$project_id"
+        rows = await read_groups(database, list(coverages.values()), keys, RolledUp.of_calls(keys, name), session)
         return dict.fromkeys(coverages, 0) | {row["_id"]: row[name] for row in rows}

@@ -8,36 +8,56 @@ snapshot.
 Marks expire too early if MongoDB's clock steps forward, also by a failover to a server whose clock is ahead. Then
 `SteadyClock` stops the work for a while.
 
+The own usage of a call depends on its children, which may be in other hours: `stores.rollups.parents` says how the
+work on both hours fits together.
+
 A project uses roll-ups once it is ready: each hour with calls of older versions has been marked. That begins when
 servers of an older version, which mark no hours, have noticed the new version and stopped.
 """
 
 import logging
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from itertools import chain
+from typing import Any, Final
 
 from stores import ids, times
+from stores.costs.model_names import tier_bounds
 from stores.database import Database, Document, database_query
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
 from stores.database.transactions import Session
-from stores.rollups.clock import SteadyClock
-from stores.rollups.documents import (
+from stores.hours import (
     DAY,
     DAYS,
     HOUR,
     HOURS,
-    MAX_GROUPS,
+    OWN_ONLY,
+    VERSION,
     day_of,
     hour_of,
     mark_key,
     marks_of,
+    state_key,
+)
+from stores.rollups.clock import SteadyClock
+from stores.rollups.documents import (
+    HOURS_OF_CHILDREN,
+    MAX_GROUPS,
+    OWN,
+    READ,
+    Tiers,
+    are_storable,
+    hour_expression,
     rollups_of_calls,
     rollups_of_hours,
-    state_key,
+    rollups_of_own_usage,
     stored_rollups,
 )
-from stores.rollups.marks import mark_update, upsert_marks
+from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
+from stores.rollups.parents import BY_START, find_parents, hours_of_parents, unclear
+from stores.terms.segments import SegmentWriter, withdraw_segments
+from stores.usage.entries import SUM
+from stores.usage.own import MAX_PARENTS, with_own_usage
 
 logger = logging.getLogger("loomql")
 
@@ -72,7 +92,7 @@ class Settling:
         projects = self.database.projects.find({PURGING: None}, {"_id": 1}, batch_size=_BATCH_SIZE)
         while rows := await projects.to_list(_BATCH_SIZE):
             keys = {state_key(row["_id"])["_id"]: row["_id"] for row in rows}
-            has_state = {"_id": {"$in": list(keys)}, "project_id": {"$in": list(keys.values())}}
+            has_state = {"_id": {"$in": list(keys)}, "project_id": {"$in": list(keys.values())}, "version": VERSION}
             for key in keys.keys() - set(await self.database.hour_marks.distinct("_id", has_state)):
                 yield keys[key]
 
@@ -87,7 +107,7 @@ class Settling:
     async def _steps(self, project_id: str) -> WorkSteps:
         key = state_key(project_id)
         state = await self.database.hour_marks.find_one(key)
-        if state is None:
+        if state is None or state.get("version") != VERSION:
             await self._start(project_id)
             return
         if not state["ready"]:
@@ -111,8 +131,9 @@ class Settling:
 
     async def _start(self, project_id: str) -> None:
         """Store the state of a project, unless it is being purged; remove its marks if it was purged."""
-        # Left by a state that somebody deleted to have everything built again.
+        # Left by a state of another version, or one that somebody deleted to have everything built again.
         await self.database.rollups.delete_many({"project_id": project_id})
+        await withdraw_segments(self.database, project_id)
         until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
 
         async def start(session: Session) -> None:
@@ -122,7 +143,7 @@ class Settling:
                 entry, {"$set": {"rollups": ids.new_id()}}, session=session
             )
             if listed.matched_count:
-                state = [{"$set": {"ready": False, "live_until": until}}]
+                state = [{"$set": {"ready": False, "version": VERSION, "live_until": until}}]
                 await self.database.hour_marks.update_one(state_key(project_id), state, upsert=True, session=session)
             elif not await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, session=session):
                 # A worker stored them that was slower than the purge.
@@ -154,27 +175,89 @@ class Settling:
     async def _settle_hour(self, mark: Document) -> None:
         project_id, hour = mark["project_id"], mark[HOURS]
         match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
-        rows = await self.database.calls.aggregate(rollups_of_calls(match), allowDiskUse=True).to_list(None)
-        if len(rows) > MAX_GROUPS:
+        parents = await find_parents(self.database, project_id, [match])
+        is_own_only = mark.get(OWN_ONLY, False)
+        if is_own_only and await self._find_changed_hour(project_id, set().union(*parents.values()) - {hour}):
+            await self._postpone(mark, seconds=self.database.timings.mark_seconds)
+            return
+        rows = await self._roll_up(project_id, match, parents) if len(parents) <= MAX_PARENTS else None
+        if rows is None:
             logger.warning(
-                "%s has calls of more than %d combinations of op, status, kind and provider in the hour from %s; "
-                "charts and counts read these calls one by one",
+                "%s has calls of more than %d combinations of op, status, kind and model in the hour from %s, or more "
+                "tokens than 64 bits can count; charts and counts read these calls one by one",
                 *(project_id, MAX_GROUPS, times.to_text(hour)),
             )
             await self._postpone(mark)
             return
+        terms = SegmentWriter(self.database, project_id, HOURS, hour)
+        # The children that the roll-ups count, which may be more than those found at first.
+        lists = [row.pop(HOURS_OF_CHILDREN) for row in rows if HOURS_OF_CHILDREN in row]
+        of_children = {each for lists_of_row in lists for of_call in lists_of_row for each in chain(*of_call)} - {hour}
+        of_parents = set[int]()
+        if not is_own_only:
+            of_parents = await hours_of_parents(self.database, project_id, [match], BY_START)
 
         async def settle(session: Session) -> None:
-            if await self._replace(mark, HOURS, hour, rows, session):
-                day = mark_key(project_id, DAYS, day_of(hour))
-                # Always a change, so that of two workers on hours of a day the second one sees what the first one did.
-                change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": "$$NOW"}}]
-                await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
+            if not (await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session)):
+                return
+            if not is_own_only:
+                await terms.publish(session)
+            own_marks = [own_mark_update(project_id, each) for each in of_parents - {hour}]
+            if await self._find_changed_hour(project_id, of_children, session):
+                own_marks.append(own_mark_update(project_id, hour, int(self.database.timings.mark_seconds * 1000)))
+            await upsert_marks(self.database, own_marks, session)
+            day = mark_key(project_id, DAYS, day_of(hour))
+            # Always a change, so that of two workers on hours of a day the second one sees what the first one did.
+            change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": "$$NOW"}}]
+            await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
 
-        await self.database.transaction(settle)
+        await self._with_terms(None if is_own_only else terms.build(), terms, settle)
+
+    async def _roll_up(self, project_id: str, match: Document, parents: Iterable[str]) -> list[Document] | None:
+        """Return the roll-ups of an hour's calls, without the fields that name the hour; None if they are too many."""
+        rows = await self._rows(project_id, match, parents, {})
+        long = {
+            row["usage_model"]: bounds
+            for row in rows
+            if row.get("usage_model") is not None
+            and (bounds := tier_bounds(row["usage_model"]))
+            and row["usage_most"] > bounds[0]
+        }
+        # Few requests are so long that a tier applies to them.
+        rows = await self._rows(project_id, match, parents, long) if long else rows
+        return rows if are_storable(rows) else None
+
+    async def _rows(self, project_id: str, match: Document, parents: Iterable[str], tiers: Tiers) -> list[Document]:
+        plan = unclear(project_id, parents)
+        differs: list[Document] = [{"usage_scope": SUM}, *([plan.match] if plan else ())]
+        is_sum = {"$eq": ["$usage_scope", SUM]}
+        has_other_own = {"$or": [is_sum, {"$in": ["$_id", {"$literal": plan.parents}]}]} if plan else is_sum
+        rows = await self._aggregate(rollups_of_calls([{"$match": match}], tiers, has_other_own))
+        if all(OWN in row["of"] for row in rows):
+            return rows
+        found = [{"$match": {**match, "$or": differs}}]
+        hour = hour_expression("$started_at")
+        calls = self.database.calls.name
+        with_own = with_own_usage(calls, project_id, found, READ, plan, has_classes=True, of_children=hour)
+        return [*rows, *await self._aggregate(rollups_of_own_usage(with_own, tiers))]
+
+    async def _aggregate(self, stages: list[Document]) -> list[Document]:
+        return await self.database.calls.aggregate(stages, allowDiskUse=True).to_list(None)
+
+    async def _find_changed_hour(
+        self, project_id: str, hours: Iterable[int], session: Session | None = None
+    ) -> Document | None:
+        """Return one of some hours whose calls may have changed since it was settled."""
+        keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in hours]
+        match = {"_id": {"$in": keys}, "project_id": project_id, OWN_ONLY: None}
+        return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session) if keys else None
 
     async def _settle_day(self, mark: Document) -> None:
         project_id, day = mark["project_id"], mark[DAYS]
+        if await self._find_marked_hour(project_id, day):  # usual on the current day, whose terms need no merge yet
+            await self._postpone(mark)
+            return
+        terms = SegmentWriter(self.database, project_id, DAYS, day)
 
         async def settle(session: Session) -> None:
             if await self._find_marked_hour(project_id, day, session):
@@ -182,22 +265,36 @@ class Settling:
                 return
             stages = rollups_of_hours(project_id, day)
             rows = await self.database.rollups.aggregate(stages, session=session).to_list(None)
-            if len(rows) > MAX_GROUPS:
+            if not are_storable(rows):
                 await self._postpone(mark, session)
-            else:
-                await self._replace(mark, DAYS, day, rows, session)
+            elif await terms.are_stored(session) and await self._replace(mark, DAYS, day, rows, session):
+                await terms.publish(session)
 
-        await self.database.transaction(settle)
+        await self._with_terms(terms.merge(), terms, settle)
 
-    async def _find_marked_hour(self, project_id: str, day: int, session: Session) -> Document | None:
+    async def _with_terms(
+        self, work: Awaitable[None] | None, terms: SegmentWriter, settle: Callable[[Session], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Store segments by some work, and publish them in a transaction; without work they are as they should be."""
+        try:
+            if work:
+                await work
+            await self.database.transaction(settle)
+        finally:
+            await terms.end()
+
+    async def _find_marked_hour(self, project_id: str, day: int, session: Session | None = None) -> Document | None:
         keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in range(day, day + DAY, HOUR)]
         match = {"_id": {"$in": keys}, "project_id": project_id}
         return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session)
 
-    async def _postpone(self, mark: Document, session: Session | None = None) -> None:
-        """Let a mark wait for the next write, or for the marks of its hours, unless that came already."""
-        waiting = {"$unset": {"live_until": ""}}
-        await self.database.hour_marks.update_one(_unchanged(mark), waiting, session=session)
+    async def _postpone(self, mark: Document, session: Session | None = None, seconds: float | None = None) -> None:
+        """Let a mark wait, unless a write has renewed it.
+
+        By default it waits for the next write, or for the marks of its hours.
+        """
+        until = "$$REMOVE" if seconds is None else {"$add": ["$$NOW", int(seconds * 1000)]}
+        await self.database.hour_marks.update_one(_unchanged(mark), [{"$set": {"live_until": until}}], session=session)
 
     async def _replace(self, mark: Document, unit: str, start: int, rows: list[Document], session: Session) -> bool:
         """Remove a mark and store its roll-ups; False if the mark has changed, so that the roll-ups may be wrong."""

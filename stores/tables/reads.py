@@ -153,13 +153,19 @@ class Walk:
         limit = request.size + 1
         return (max(low, high - limit), high) if request.backward else (min(low, high), min(low + limit, high))
 
-    async def count(self) -> int:
-        """Count the matching rows; without conditions the table's count, including rows without content."""
+    async def count(self, limit: int | None = None) -> int:
+        """Count the matching rows, up to `limit`.
+
+        Without conditions it is the table's count, including rows without content.
+        """
+        enough = self.layout.count if limit is None else limit
         if not self._has_conditions:
-            return self.layout.count
+            return min(self.layout.count, enough)
         count = 0
-        async for positions in self._batches(0, self.layout.count, _MAX_BATCH, backward=False):
+        async for positions in self._batches(0, self.layout.count, enough, backward=False):
             count += len(await self._matching(positions))
+            if count >= enough:
+                return enough
         return count
 
     async def total_size(self, session: Session) -> tuple[int, bool]:
@@ -257,10 +263,10 @@ class RowsOfTables:
         return pages
 
     @database_query
-    async def count(self, keys: Sequence[Key]) -> dict[Key, int]:
-        """Return the number of rows of each table."""
+    async def count(self, keys: Sequence[Key], limit: int | None = None) -> dict[Key, int]:
+        """Return the number of rows of each table, up to `limit`."""
         return {
-            (project_id, digest): walk.layout.count
+            (project_id, digest): walk.layout.count if limit is None else min(walk.layout.count, limit)
             for project_id, digests in group_by_project(keys)
             for digest, walk in (await read_walks(self.database, project_id, digests)).items()
         }

@@ -193,10 +193,16 @@ class TablesStore:
     @in_scan_slot()
     @database_query
     async def count(
-        self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
+        self,
+        project_id: str,
+        digest: str,
+        row_filter: RowFilter | None = None,
+        query: Query | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the rows that match the filter and the query; without these, all rows of the table."""
-        return await (await self._walk(project_id, digest, row_filter, query)).count()
+        """Count the rows that match the filter and the query, up to `limit`; without these, all rows of the table."""
+        return await (await self._walk(project_id, digest, row_filter, query)).count(limit)
 
     @database_query
     async def stats_of_one(self, project_id: str, digest: str, wanted: Iterable[str]) -> Row:

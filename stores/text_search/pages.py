@@ -188,12 +188,10 @@ async def _read_batch(
     return [row | {SCORE: scores.get(row["id"])} for row in rows]
 
 
-async def scanned_count(text_query: TextQuery) -> int:
-    """Count the calls that contain the texts; reads all calls, within the query time limit."""
-    stages = [{"$match": {"$and": matching(text_query.terms, by_words=False)}}]
-    return await paging.count(
-        text_query.database.calls, [*text_query.list_query.stages, *stages], session=text_query.list_query.session
-    )
+async def scanned_count(text_query: TextQuery, limit: int | None) -> int:
+    """Count the calls that contain the texts, up to `limit`; may read all calls, within the query time limit."""
+    stages = [*text_query.list_query.stages, {"$match": {"$and": matching(text_query.terms, by_words=False)}}]
+    return await paging.count(text_query.database.calls, stages, limit, text_query.list_query.session)
 
 
 MAX_CANDIDATES: Final = 20_000
@@ -238,14 +236,22 @@ async def ranked_page(
     return build_page(text_query, Method.INDEX, request, rows, is_complete=has_all_unindexed and is_last)
 
 
-async def ranked_count(text_query: TextQuery, generation: str) -> int:
-    """Count the calls that match the words, including those too many to sort."""
+async def ranked_count(text_query: TextQuery, generation: str, limit: int | None) -> int:
+    """Count the calls that match the words, up to `limit`, including those too many to sort."""
     ranking = _Ranking(text_query, generation)
+    batch_size = min(limit or _MAX_CHECKED, _MAX_CHECKED)
     unindexed, _ = await ranking.unindexed()
-    seen = {row["id"] async for row in ranking.hits(unindexed, _MAX_CHECKED)}
+    seen: set[str] = set()
+    async for row in ranking.hits(unindexed, batch_size):
+        seen.add(row["id"])
+        if len(seen) == limit:
+            return limit
     count = len(seen)
     async for candidates, _ in ranking.indexed():
-        count += sum([1 async for _ in ranking.hits(candidates, _MAX_CHECKED, seen)])
+        async for _ in ranking.hits(candidates, batch_size, seen):
+            count += 1
+            if count == limit:
+                return limit
     return count
 
 

@@ -107,15 +107,19 @@ class TextSearchStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         method: Method | None = None,
+        *,
+        limit: int | None = None,
     ) -> int:
-        """Count the calls that match a search text."""
+        """Count the calls that match a search text, up to `limit`."""
         check_project_id(project_id)
         terms = parse(text)
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             generation = _generation(state, terms, method)
-            return await (ranked_count(text_query, generation) if generation else scanned_count(text_query))
+            if generation:
+                return await ranked_count(text_query, generation, limit)
+            return await scanned_count(text_query, limit)
 
     @database_query
     async def index(self, project_id: str) -> SearchIndex | None:

@@ -22,7 +22,7 @@ up: a call with child calls reports the sum of their usage and nothing of its ow
 because each call counts itself: a sum above one means that the call sums up, one that it reports only for itself.
 Without these counts the scope is unclear. Most OpenTelemetry spans report only for themselves, but those of some agents
 sum up (some state it, see `stores.otel.usage`), and so does Weave's TypeScript client. Unclear scopes are resolved by
-comparison with the children's usage: see `stores.aggregates.own_usage`.
+comparison with the children's usage: see `stores.usage.own`.
 """
 
 import math

@@ -41,7 +41,7 @@ async def rows(loaded: Loaded) -> dict[str, Row]:
     return await rows_of(loaded.stores.calls)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[str]:
     """Yield the address of a server with `exported_project` and a limit of two exports at once.
 
@@ -65,11 +65,12 @@ class SharedServer(NamedTuple):
     database_name: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_servers(mongodb_uri: str, databases: DatabasePool) -> Iterator[Callable[..., SharedServer]]:
-    """Yield a function that returns the server with the given settings, which runs from the first call to the end.
+    """Yield a function that returns the server with the given settings, which runs until the end of the file.
 
-    It checks the registry before each write, because tests empty its database.
+    An idle server costs as much processor time in a minute as its start. It checks the registry before each write,
+    because tests empty its database.
     """
     running: dict[str, SharedServer] = {}
     with ExitStack() as stack:

@@ -226,5 +226,6 @@ async def _compiled(database: Database, case: Case) -> list[Document]:
         query=case.query,
         numbers=case.numbers,
         wanted_of_numbers=[case.number] if case.numbers else [],
+        exact_percentiles=True,
     )
     return [number for row in found.rows for number in row["numbers"]] if case.numbers else found.rows

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.database import Document
+from stores.rollups import sketches
 from tests.benchmarks.report import Must
 from tests.benchmarks.sides import request
 from tests.benchmarks.spans import COMMON_PLAN, COMMON_WORD, PROJECT, Traces
@@ -75,9 +76,6 @@ _RATIO: Final = Must("ratio", 1)
 _RATIO_OF_CONTAINS: Final = Must("ratio", 2)
 _GROWTH: Final = Must("growth", 1.5)
 _EXACT: Final = 1e-9
-_SKETCH: Final = 0.01
-"""Relative error that LoomQL may state for percentiles."""
-
 Rows = list[tuple[Any, ...]]
 
 
@@ -126,7 +124,7 @@ def questions(traces: Traces) -> list[Question]:
             "groupBy: [OP_NAME]",
             ("opName", "p50LatencyMs", "p99LatencyMs"),
             _PERCENTILES,
-            error=_SKETCH,
+            error=sketches.ERROR,
         ),
         _chart(
             "cost by model by day",

@@ -59,12 +59,27 @@ class GraphiqlPage:
             await tab.click()
             await until(self._query_taken_in, lambda taken: f" {name} " in taken.replace("(", " "))
 
+    async def open_tab(self) -> None:
+        """Open an empty tab."""
+        await self.page.get_by_role("button", name="New tab").click()
+        await until(self._query_taken_in, lambda taken: taken == "None")
+        await until(self.answer, lambda answer: answer == {})
+
     async def write(self, query: str) -> None:
         """Replace the content of the query editor by typing, and wait until the page has processed it."""
+        await self._clear()
+        await self.add(query)
+
+    async def paste(self, query: str) -> None:
+        """Replace the content of the query editor at once, and wait until the page has processed it."""
+        await self._clear()
+        await self.page.keyboard.insert_text(query)
+        await until(self._query_taken_in, lambda taken: taken == query)
+
+    async def _clear(self) -> None:
         await self.page.locator(".graphiql-query-editor .monaco-editor").first.click()
         await self.page.keyboard.press("Control+A")
         await self.page.keyboard.press("Delete")
-        await self.add(query)
 
     async def add(self, text: str) -> None:
         """Type at the cursor, and wait until the page has processed the text."""

@@ -71,34 +71,34 @@ async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
 
 
 async def test_typed_query_shows_its_result_and_contacts_no_other_host(
-    graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
+    new_tab: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:
-    await graphiql.write('{ calls(projectId: "demo/assistant", first: 3) { totalCount nodes { traceName status } } }')
-    await graphiql.run()
+    await new_tab.write('{ calls(projectId: "demo/assistant", first: 3) { totalCount nodes { traceName status } } }')
+    await new_tab.run()
 
-    answer = await until(graphiql.answer, bool)
+    answer = await until(new_tab.answer, bool)
     assert "errors" not in answer
     calls = answer["data"]["calls"]
     assert calls["totalCount"] > 100
     assert len(calls["nodes"]) == 3
-    await graphiql.page.screenshot(path=tmp_path / "graphiql.png")
+    await new_tab.page.screenshot(path=tmp_path / "graphiql.png")
     assert (tmp_path / "graphiql.png").stat().st_size > 10_000
-    assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
+    assert new_tab.hosts() == {urlsplit(demo_server_url).netloc}
 
 
-async def test_misspelt_path_shows_a_hint_with_the_empty_result(graphiql: GraphiqlPage, tmp_path: Path) -> None:
-    notice = graphiql.page.get_by_role("status", name="Hints")
+async def test_misspelt_path_shows_a_hint_with_the_empty_result(new_tab: GraphiqlPage, tmp_path: Path) -> None:
+    notice = new_tab.page.get_by_role("status", name="Hints")
 
     async def ask(path: str) -> dict[str, Any]:
         condition = f'{{expr: {{eq: [{{getField: "{path}"}}, {{literal: "gpt-4o"}}]}}}}'
-        await graphiql.write(f'{{ calls(projectId: "demo/assistant", query: {condition}) {{ totalCount }} }}')
-        await graphiql.run()
-        answer: dict[str, Any] = await until(graphiql.answer, bool)
+        await new_tab.paste(f'{{ calls(projectId: "demo/assistant", query: {condition}) {{ totalCount }} }}')
+        await new_tab.run()
+        answer: dict[str, Any] = await until(new_tab.answer, bool)
         return answer
 
     misspelt = await ask("inputs.modle")
     shown = await until(notice.all_inner_texts, bool)
-    await graphiql.page.screenshot(path=tmp_path / "hint.png")
+    await new_tab.page.screenshot(path=tmp_path / "hint.png")
     right = await ask("inputs.model")
 
     assert misspelt["data"] == {"calls": {"totalCount": 0}}
@@ -110,14 +110,14 @@ async def test_misspelt_path_shows_a_hint_with_the_empty_result(graphiql: Graphi
     await until(notice.count, lambda count: count == 0)
 
 
-async def test_waiting_subscription_shows_its_hint(graphiql: GraphiqlPage) -> None:
+async def test_waiting_subscription_shows_its_hint(new_tab: GraphiqlPage) -> None:
     condition = '{expr: {eq: [{getField: "inputs.modle"}, {literal: "gpt-4o"}]}}'
-    await graphiql.write(f'subscription {{ callEvents(projectId: "demo/assistant", query: {condition}) {{ type }} }}')
-    await graphiql.run()
+    await new_tab.paste(f'subscription {{ callEvents(projectId: "demo/assistant", query: {condition}) {{ type }} }}')
+    await new_tab.run()
 
-    [shown] = await until(graphiql.page.get_by_role("status", name="Hints").all_inner_texts, bool)
+    [shown] = await until(new_tab.page.get_by_role("status", name="Hints").all_inner_texts, bool)
 
-    await graphiql.stop()
+    await new_tab.stop()
     assert re.match(f"callEvents {MISSPELT}", shown)
 
 
@@ -143,42 +143,42 @@ async def test_default_tab_returns_demo_data(shared_graphiql: GraphiqlPage, tab:
     assert graphiql.complaints == []
 
 
-async def test_refetch_button_fetches_the_schema_again(graphiql: GraphiqlPage) -> None:
-    async with graphiql.page.expect_request(lambda request: "isOneOf" in (request.post_data or "")) as fetched:
-        await graphiql.page.get_by_label("Re-fetch GraphQL schema").click()
+async def test_refetch_button_fetches_the_schema_again(new_tab: GraphiqlPage) -> None:
+    async with new_tab.page.expect_request(lambda request: "isOneOf" in (request.post_data or "")) as fetched:
+        await new_tab.page.get_by_label("Re-fetch GraphQL schema").click()
 
     response = await (await fetched.value).response()
     assert response is not None
     assert response.status == 200
 
 
-async def test_fields_of_a_one_of_input_are_suggested(graphiql: GraphiqlPage) -> None:
-    await graphiql.write("mutation { callCreateBatch(batch: [{ ")
+async def test_fields_of_a_one_of_input_are_suggested(new_tab: GraphiqlPage) -> None:
+    await new_tab.write("mutation { callCreateBatch(batch: [{ ")
 
-    assert await graphiql.completions() == ["end", "start"]
+    assert await new_tab.completions() == ["end", "start"]
 
 
-async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
+async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(new_tab: GraphiqlPage) -> None:
     async def composed() -> tuple[set[str], list[str]] | None:
-        await graphiql.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
-        operations = await graphiql.completions("contains", "isNull")
-        await graphiql.complete("contains")
-        parts = await graphiql.completions("caseInsensitive", "input", "substr")
-        await graphiql.add('input: { getField: "inputs.model" }, substr: { literal: "GPT-4O" }, ')
-        await graphiql.complete("caseInsensitive")
-        await graphiql.add("true")
-        await graphiql.add_before_the_end(' { nodes { model: inputs(path: "model") } }')
+        await new_tab.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
+        operations = await new_tab.completions("contains", "isNull")
+        await new_tab.complete("contains")
+        parts = await new_tab.completions("caseInsensitive", "input", "substr")
+        await new_tab.add('input: { getField: "inputs.model" }, substr: { literal: "GPT-4O" }, ')
+        await new_tab.complete("caseInsensitive")
+        await new_tab.add("true")
+        await new_tab.add_before_the_end(' { nodes { model: inputs(path: "model") } }')
         # On a busy page a key may accept another suggestion while the list changes. The test then types the
         # query again.
         with suppress(AssertionError):
-            await until(graphiql.problems, lambda problems: problems == [])
+            await until(new_tab.problems, lambda problems: problems == [])
             return set(operations), parts
         return None
 
     found = await composed() or await composed() or await composed()
-    await graphiql.run()
+    await new_tab.run()
 
-    answer = await until(graphiql.answer, bool)
+    answer = await until(new_tab.answer, bool)
     assert found is not None
     operations, parts = found
     assert {"and", "contains", "convert", "eq", "exists", "getField", "gt", "in", "isNull", "literal"} <= operations
@@ -187,15 +187,15 @@ async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiq
     assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}
 
 
-async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(graphiql: GraphiqlPage) -> None:
-    await graphiql.write(
+async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(new_tab: GraphiqlPage) -> None:
+    await new_tab.paste(
         'mutation { callCreateBatch(batch: [{ start: { projectId: "a/b", opName: "op", '
         'startedAt: "2026-01-01T00:00:00Z", attributes: {}, inputs: {} }, '
         'end: { projectId: "a/b", id: "x", endedAt: "2026-01-01T00:00:00Z", summary: {} } }]) { __typename } }'
     )
 
     expected = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
-    await until(graphiql.problems, lambda problems: problems == expected)
+    await until(new_tab.problems, lambda problems: problems == expected)
 
 
 async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPage, demo_server_url: str) -> None:
@@ -207,7 +207,7 @@ async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPag
         "attributes": {},
         "inputs": {},
     }
-    await graphiql.write(f'subscription {{ callEvents(projectId: "{project}") {{ type call {{ opName }} }} }}')
+    await graphiql.paste(f'subscription {{ callEvents(projectId: "{project}") {{ type call {{ opName }} }} }}')
     async with graphiql.page.expect_websocket() as websocket:
         await graphiql.run()
     # The subscription starts after its socket is open, so the test logs calls until one appears.

@@ -45,7 +45,7 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     page = GraphiqlPage(await context.new_page())
     await page.open(locked.url)
 
-    await page.write(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
+    await page.paste(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
     await page.run()
     refused = await until(page.answer, lambda shown: "errors" in shown)
 
@@ -53,7 +53,7 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     await page.run()
     found = await until(page.answer, lambda shown: "data" in shown)
 
-    await page.write(f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ opName }} }} }}')
+    await page.paste(f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ opName }} }} }}')
     await page.run()
     numbers = count(1)
 

@@ -26,7 +26,7 @@ async def test_queries_still_run(chromium: "Browser", secret_url: str) -> None:
     page = GraphiqlPage(await context.new_page())
     await page.open(secret_url)
 
-    await page.write("{ __typename }")
+    await page.paste("{ __typename }")
     await page.run()
     answer = await until(page.answer, lambda shown: "data" in shown)
     assert answer["data"] == {"__typename": "Query"}

@@ -13,7 +13,7 @@ from tests.live_server import live_server
 from tests.recorded.replay import Replay
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def replay(mongodb_uri: str) -> Iterator[Replay]:
     """Yield what sends recordings to a server and reads its calls."""
     name = f"test_{uuid.uuid4().hex[:16]}"

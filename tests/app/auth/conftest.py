@@ -56,7 +56,7 @@ class Keyed:
         return (await self.store.create([grant])).text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keyed]:
     """Run a server with a key for each caller and with the same call in both projects."""
     name = databases.take()

@@ -50,7 +50,7 @@ class Receiver:
         return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def receiver(mongodb_uri: str) -> AsyncIterator[Receiver]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     port = free_port()

@@ -28,7 +28,7 @@ def sdks() -> dict[str, Sdk]:
     return SDKS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(mongodb_uri: str) -> Iterator[str]:
     """Yield the address of a server with an empty database."""
     name = f"test_{uuid.uuid4().hex[:16]}"
@@ -38,14 +38,14 @@ def url(mongodb_uri: str) -> Iterator[str]:
         client.drop_database(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def weave_api(url: str) -> Iterator[httpx.Client]:
     """Yield a client of the Weave API with the authentication of an SDK."""
     with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=60) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def graphql(url: str) -> Iterator[httpx.Client]:
     """Yield a client of GraphQL."""
     with httpx.Client(base_url=url, timeout=60) as client:

@@ -51,7 +51,7 @@ def project_of(version: str) -> str:
     return f"acme/evaluations-{version}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Run the program under each version and return its error output, which is empty after a success."""
     started = {

@@ -24,7 +24,7 @@ def project_of(version: str) -> str:
     return f"acme/everything-{version}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(
     url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, "subprocess.CompletedProcess[str]"]:

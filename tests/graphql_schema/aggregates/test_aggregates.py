@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 
+from stores.aggregates import store
 from stores.calls import CallsStore
+from stores.database import Database
+from stores.rollups.settling import Settling
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from tests.stores.rollups.test_settling import settle
 
 OP = f"weave:///{PROJECT}/op/answer"
 AGGREGATE = """query ($groupBy: [CallsGroupBy!], $bucket: TimeBucket, $timezone: String, $sortBy: [SortBy!],
@@ -264,3 +268,31 @@ async def test_normalised_columns_are_keys(calls: CallsStore, run: Run) -> None:
         ("LLM", None, None, 2),
         ("TOOL", None, None, 1),
     ]
+
+
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_percentiles_are_exact_on_request(
+    calls: CallsStore, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_EXACT", 3)
+    ended = [NOON + number * SECOND + (1_000 + number) * 1_000 for number in range(4)]
+    await calls.write([part for n, at in enumerate(ended) for part in (start(n), end(n, ended_at=at))])
+    await settle(Settling(database))
+
+    answer = await run(
+        """query ($ids: [ID!]) {
+          near: callsAggregate(projectId: "acme/chat") { hasExactPercentiles rows { p50LatencyMs } }
+          exact: callsAggregate(projectId: "acme/chat", exactPercentiles: true) {
+            hasExactPercentiles rows { p50LatencyMs } }
+          few: callsAggregate(projectId: "acme/chat", filter: {callIds: $ids}, exactPercentiles: false) {
+            hasExactPercentiles rows { p50LatencyMs } }
+          none: callsAggregate(projectId: "acme/chat") { hasExactPercentiles rows { count } }
+        }""",
+        ids=[call_id(1)],
+    )
+
+    near, exact, few, none = (answer.data[name] for name in ("near", "exact", "few", "none"))
+    assert exact == {"hasExactPercentiles": True, "rows": [{"p50LatencyMs": 1001.5}]}
+    assert near == {"hasExactPercentiles": False, "rows": [{"p50LatencyMs": pytest.approx(1001.5, rel=0.01)}]}
+    assert few == {"hasExactPercentiles": True, "rows": [{"p50LatencyMs": 1001}]}
+    assert none == {"hasExactPercentiles": True, "rows": [{"count": 4}]}

@@ -329,9 +329,9 @@ def _listing(sources: Sources, depth: int) -> Listing:
         for position in range(0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1))
     ]
 
-    async def count() -> int:
+    async def count(limit: int | None) -> int:
         await asyncio.sleep(0)
-        return len(rows)
+        return len(rows) if limit is None else min(len(rows), limit)
 
     page = Page(rows, sources.random.random() < 0.5, sources.random.random() < 0.5, PAGES, b"scope")
     return Listing(page, count)

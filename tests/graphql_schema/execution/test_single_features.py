@@ -67,9 +67,9 @@ def nodes(*rows: object) -> dict[str, Any]:
 
 
 def page(*rows: dict[str, Any]) -> Listing:
-    async def count() -> int:
+    async def count(limit: int | None) -> int:
         await asyncio.sleep(0)
-        return len(rows)
+        return len(rows) if limit is None else min(len(rows), limit)
 
     return Listing(Page(list(rows), has_next=True, has_previous=False, order=PAGES, scope=b"s"), count)
 

@@ -26,8 +26,8 @@ class Query:
         rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
         page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (SortKey("text"),)), scope=b"")
 
-        async def count() -> int:
-            return info.context.max_page_size + request.size
+        async def count(limit: int | None) -> int:
+            return min(info.context.max_page_size + request.size, limit or 100)
 
         return Listing(page, count)
 
@@ -74,7 +74,9 @@ async def test_list_without_selected_rows_reads_none(schema: strawberry.Schema) 
     counted = await _words(schema, "(first: 5)", "totalCount")
     listing = await _words(schema, "(first: 5)", "totalCount pageInfo { hasNextPage }")
 
+    limited = await _words(schema, "(first: 5)", "totalCount(limit: 3) zero: totalCount(limit: 0)")
     assert counted.data == {"words": {"totalCount": 7}}
+    assert limited.data == {"words": {"totalCount": 3, "zero": 0}}
     assert listing.data == {"words": {"totalCount": 12, "pageInfo": {"hasNextPage": False}}}
 
 

@@ -60,9 +60,9 @@ def aliases(number: int, field: str) -> str:
         # One scan serves a condition and a sort.
         (listed(f'{JSON_PATH}, sortBy: [{{ field: "inputs.a", direction: ASC }}]'), ASKED + SCAN + 2),
         # A count of all matches is a separate scan, each time that the document selects it.
-        (f"{{ calls(%s, {JSON_PATH}) {{ totalCount nodes {{ id }} }} }}", ASKED + COUNT + 2 * SCAN + 1 + 100),
-        (f"{{ calls(%s, first: 0, {JSON_PATH}) {{ a: totalCount b: totalCount }} }}", ASKED + 2 * COUNT + 3 * SCAN + 1),
-        (f"{{ calls(%s, first: 0, {COLUMN}) {{ totalCount }} }}", ASKED + COUNT + 1),
+        (f"{{ calls(%s, {JSON_PATH}) {{ totalCount nodes {{ id }} }} }}", ASKED + COUNT + 2 * SCAN + 2 + 100),
+        (f"{{ calls(%s, first: 0, {JSON_PATH}) {{ a: totalCount b: totalCount }} }}", ASKED + 2 * COUNT + 3 * SCAN + 3),
+        (f"{{ calls(%s, first: 0, {COLUMN}) {{ totalCount }} }}", ASKED + COUNT + 2),
         (f"{{ callsStats(%s, {JSON_PATH}) {{ count }} }}", COUNT + SCAN + 1),
         (f"{{ explain(%s, {JSON_PATH}) {{ milliseconds }} }}", COUNT + SCAN + 1),
         # A field that reads all calls anyway costs no more.
@@ -79,7 +79,7 @@ def aliases(number: int, field: str) -> str:
         (f"{{ callsStats(%s, {BOTH}) {{ count }} }}", COUNT + SCAN + 1),
         # A list of threads reads all turns of a project, once for the page and once for each count.
         ("{ threads(%s, first: 1) { nodes { turnCount } } }", ASKED + SCAN + 2),
-        ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 2),
+        ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 3),
         # An index finds traces by their start alone.
         ("{ traces(%s, first: 1, sortBy: []) { nodes { traceId } } }", ASKED + 2),
         ('{ traces(%s, first: 1, sortBy: { field: "startedAt", direction: ASC }) { nodes { traceId } } }', ASKED + 2),

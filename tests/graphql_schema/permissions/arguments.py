@@ -19,6 +19,7 @@ from graphql_schema.objects import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.projects import ProjectsFilter
 from graphql_schema.tables import TableRowFilter
 from graphql_schema.traces import ThreadsQueryFilter
+from tests.graphql_schema.permissions.relations import CONNECTED
 
 GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
 ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"
@@ -73,7 +74,7 @@ RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
     "Query.callsAggregate": {
         NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit",
-        SHAPE: "bucket groupPaths numbers timezone usage",
+        SHAPE: "bucket exactPercentiles groupPaths numbers timezone usage",
     },
     "Query.callsFacets": {NAMES: "filter", ROWS: "query", PAGE: "limit"},
     "Query.callsPaths": {NAMES: "filter", SHAPE: "under"},
@@ -133,6 +134,7 @@ RULED: Final[_Ruled] = {
         ),
         _LIST,
     ),
+    **{f"{of}Connection.totalCount": {PAGE: "limit"} for of in (*CONNECTED, "CallSearch")},
     "CallSchema.feedback": _LIST | {ROWS: "types"},
     "Trace.feedback": _LIST | {ROWS: "types"},
     "EvaluationComparison.rows": _SORTED | {SHAPE: "onlyInCommon"},

@@ -22,6 +22,12 @@ _Ruled = Mapping[str, Mapping[str, str]]
 _CONNECTION: Final = {OWN: "edges nodes pageInfo", SAME_PROJECT: "totalCount"}
 _EDGE: Final = {OWN: "cursor node"}
 
+CONNECTED: Final = (
+    "Call", "ComparedExample", "Cost", "EvaluationResult", "EvaluationRun", "Feedback", "Obj", "Project", "TableRow",
+    "Thread", "Trace", "TraceTreeNode",
+)  # fmt: skip
+"""Beginnings of the names of connections that have no fields of their own."""
+
 RULED: Final[_Ruled] = {
     "ActionResult": {OWN: "output error feedback"},
     "ActionsExecuteBatchRes": {OWN: "results"},
@@ -101,16 +107,8 @@ RULED: Final[_Ruled] = {
     "TraceTreeNode": {OWN: "parentId call"},
     "UsageTotals": {OWN: "models"},
     "UsageTreeNode": {OWN: "ownUsage totalUsage"},
-    **{
-        f"{of}Connection": _CONNECTION
-        for of in ("Call", "ComparedExample", "Cost", "EvaluationResult", "EvaluationRun", "Feedback", "Obj", "Project",
-                   "TableRow", "Thread", "Trace", "TraceTreeNode")
-    },
-    **{
-        f"{of}Edge": _EDGE
-        for of in ("Call", "CallSearchHit", "ComparedExample", "Cost", "EvaluationResult", "EvaluationRun", "Feedback",
-                   "Obj", "Project", "TableRow", "Thread", "Trace", "TraceTreeNode")
-    },
+    **{f"{of}Connection": _CONNECTION for of in CONNECTED},
+    **{f"{of}Edge": _EDGE for of in (*CONNECTED, "CallSearchHit")},
 }  # fmt: skip
 """Names of fields, by type and by ruling. A new edge needs a reviewed ruling on the rows that it reaches."""
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf, own_usage
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
 from stores.aggregates.metrics import NAMES
-from stores.aggregates.own_usage import FEW
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.database import Database, Document
 from stores.query.sort import SortBy
+from stores.usage import own
+from stores.usage.own import FEW
 from tests.commands import Commands
 from tests.stores.aggregates import oracle
 from tests.stores.aggregates.random_calls import WRITERS, Pairs, random_trace
@@ -80,7 +81,7 @@ async def test_every_group_equals_the_sum_over_its_calls(
     usage_of: UsageOf,
     few: int,
 ) -> None:
-    monkeypatch.setattr(own_usage, "FEW", few)
+    monkeypatch.setattr(own, "FEW", few)
     store = AggregatesStore(database)
 
     for grouping in GROUPINGS:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf, own_usage
-from stores.aggregates.own_usage import FEW
+from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf
 from stores.calls import CallsFilter, CallsStore
 from stores.database import Database
+from stores.usage import own as own_usage
+from stores.usage.own import FEW
 from tests.stores.aggregates.oracle import reported
 from tests.stores.aggregates.random_calls import WRITERS, random_trace
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id

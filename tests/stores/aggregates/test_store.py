@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, own_usage
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
 from stores.aggregates.metrics import NAMES
-from stores.aggregates.own_usage import Unclear
 from stores.aggregates.store import MAX_GROUPS, Rows
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
@@ -16,7 +15,9 @@ from stores.objects import ObjectsStore
 from stores.query import Query
 from stores.query.explain import explain
 from stores.query.sort import SortBy
+from stores.usage import own
 from stores.usage.classes import FIELDS
+from stores.usage.own import Unclear
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.objects.builders import version
@@ -267,9 +268,9 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     max_parents: int,
     parents: list[int] | None,
 ) -> None:
-    monkeypatch.setattr(own_usage, "FEW", few)
-    monkeypatch.setattr(own_usage, "MANY_MORE", many_more)
-    monkeypatch.setattr(own_usage, "MAX_PARENTS", max_parents)
+    monkeypatch.setattr(own, "FEW", few)
+    monkeypatch.setattr(own, "MANY_MORE", many_more)
+    monkeypatch.setattr(own, "MAX_PARENTS", max_parents)
     summary = {"usage": {"loom": {"prompt_tokens": 1}}}
     for number, parent in ((1, None), (2, 1), (3, 1), (4, 3)):
         above = call_id(parent) if parent else None
@@ -279,7 +280,7 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     await calls.write([start(6, parent_id=call_id(4), started_at=late), end(6, summary={**summary, **ONE_CALL})])
 
     async with database.snapshot_session() as session:
-        found = await own_usage.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
+        found = await own.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
 
     assert found
     assert found.parents == (None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
@@ -288,15 +289,15 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
 async def test_calls_without_reporting_children_need_no_lookup(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_usage, "FEW", 1)
-    monkeypatch.setattr(own_usage, "MAX_PARENTS", 1)
+    monkeypatch.setattr(own, "FEW", 1)
+    monkeypatch.setattr(own, "MAX_PARENTS", 1)
     summary = {"usage": {"loom": {"prompt_tokens": 1}}}
     for number in (1, 3, 5):
         model = start(number + 1, parent_id=call_id(number))
         await calls.write([start(number), model, end(number + 1, summary=summary), end(number)])
 
     async with database.snapshot_session() as session:
-        found = await own_usage.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
+        found = await own.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
 
     assert found is None
 

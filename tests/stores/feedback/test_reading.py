@@ -211,7 +211,7 @@ async def test_feedback_on_calls_is_read_by_page_type_and_project(store: Feedbac
     assert ids(every) == [["n0", "n3", "n6", "r0"], ["n1", "n4", "n7", "r1"], ["n2", "n5", "n8"], [], ["other"]]
     assert ids(last) == [["n3", "n6"], ["n4", "n7"], ["n5", "n8"], [], ["other"]]
     assert [last[key].has_previous for key in keys] == [True, True, True, False, False]
-    assert list((await store.of_calls.count(keys, frozenset({"wandb.reaction.1"}))).values()) == [1, 1, 0, 0, 0]
+    assert list((await store.of_calls.count(keys, None, frozenset({"wandb.reaction.1"}))).values()) == [1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

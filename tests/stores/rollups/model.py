@@ -1,18 +1,23 @@
 """Counts and charts in plain Python over all stored calls, which roll-ups must equal at any time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any
 
+import pytest
+
 from stores import times
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
+from stores.aggregates.metrics import PERCENTILES
 from stores.calls import CallsStore
 from stores.calls.fields import CallsFilter
 from stores.database import Database, Document
 from stores.projects import ProjectsStore
 from stores.query import Query
-from tests.stores.aggregates.oracle import bucket_start
+from stores.rollups.sketches import ERROR
+from stores.usage.classes import FIELDS
+from tests.stores.aggregates.oracle import bucket_start, percentile
 from tests.stores.calls.builders import PROJECT
 
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "requests")
@@ -24,10 +29,23 @@ KEYS = {
     GroupBy.KIND: "kind",
     GroupBy.PROVIDER: "provider",
 }
+COSTS = ("cost", "unpriced_tokens")
+CHARTS = (
+    TOKENS,
+    ("count", "total_tokens", *FIELDS.values()),
+    (*METRICS, *FIELDS.values()),
+    ("max_latency_ms", "requests"),
+    COSTS,
+    (*METRICS, *COSTS),
+)
+"""Metrics of charts of usage."""
 ZONES = (None, "UTC", "Europe/Berlin", "Asia/Kolkata")
 BUCKETS = (None, None, Bucket.HOUR, Bucket.DAY, Bucket.WEEK, Bucket.MONTH)
 
 Question = tuple[CallsFilter, Query | None, Callable[[Document], bool]]
+
+
+LATENCIES = ("count", "min_latency_ms", "max_latency_ms", *PERCENTILES)
 
 
 def random_question(rng: Random, started: Iterable[int]) -> Question:
@@ -73,6 +91,8 @@ async def assert_exact(database: Database, rng: Random, questions: int = 6) -> i
         rolled_up += plan.counts_by_rollups
         asked = calls_filter, query
         assert await calls.count(PROJECT, calls_filter, query) == len(expected), asked
+        limit = rng.randrange(1, len(expected) + 2)
+        assert await calls.count(PROJECT, calls_filter, query, limit=limit) == min(limit, len(expected)), asked
         assert (await calls.stats(PROJECT, {"count"}, calls_filter, 3, query)).count == min(3, len(expected)), asked
         bucket = rng.choice(BUCKETS)
         by = [*rng.sample(list(KEYS), rng.randrange(3)), *([GroupBy.TIME_BUCKET] if bucket else [])]
@@ -80,10 +100,74 @@ async def assert_exact(database: Database, rng: Random, questions: int = 6) -> i
         chart = await aggregates.calls(PROJECT, grouping, METRICS, calls_filter, query, usage_of=UsageOf.REPORTED)
         shown = [tuple(row[name] for name in (*(key.value for key in by), *METRICS)) for row in chart.rows]
         assert sorted(shown, key=repr) == sorted(_chart(expected, grouping), key=repr), (grouping, asked)
+        near = await aggregates.calls(PROJECT, grouping, [*PERCENTILES], calls_filter, query)
+        assert near.num_groups == len(chart.rows)
+        groups = _groups(expected, grouping)
+        for row in near.rows:
+            group = groups[tuple(row[key.value] for key in by)]
+            latencies = [call["latency_ms"] for call in group if "latency_ms" in call]
+            for name, each in PERCENTILES.items():
+                assert_near(row[name], latencies, each.percent)
+        await _assert_as_read(aggregates, rng, calls_filter, query)
     return rolled_up
 
 
+def assert_near(found: float | None, values: Sequence[int], percent: int) -> None:
+    """Assert that a percentile is interpolated between neighbours that are within 1 %."""
+    exact = percentile(values, percent)
+    if exact is None or found is None:
+        assert found is exact
+        return
+    ordered = sorted(values)
+    rank, hundredths = divmod(percent * (len(values) - 1), 100)
+    lower, upper = ordered[rank], ordered[min(rank + 1, len(values) - 1)]
+    error = ERROR * (abs(lower) * (100 - hundredths) + abs(upper) * hundredths) / 100
+    assert abs(found - exact) <= error + abs(exact) * 1e-12, (percent, ordered)
+    assert ordered[0] <= found <= ordered[-1], (percent, ordered)
+
+
+async def _assert_as_read(
+    aggregates: AggregatesStore, rng: Random, calls_filter: CallsFilter, query: Query | None
+) -> None:
+    """Compare a chart of usage with that of the same calls that are read one by one."""
+    bucket = rng.choice(BUCKETS)
+    by = [*rng.sample([GroupBy.MODEL, GroupBy.MODEL, *KEYS], 1), *([GroupBy.TIME_BUCKET] if bucket else [])]
+    grouping = Grouping(by, bucket, rng.choice(ZONES) if bucket else None)
+    wanted, usage_of = rng.choice(CHARTS), rng.choice((UsageOf.OWN, UsageOf.OWN, UsageOf.REPORTED))
+    # No roll-up has ids.
+    has_id = {"$not": [{"$eq": [{"$getField": "id"}, {"$literal": "none"}]}]}
+    by_calls = Query({"$expr": {"$and": [has_id, query.tree["$expr"]]} if query else has_id})
+    chart, read = [
+        await aggregates.calls(PROJECT, grouping, wanted, calls_filter, each, usage_of=usage_of)
+        for each in (query, by_calls)
+    ]
+    assert chart == read, (grouping, wanted, usage_of, calls_filter, query)
+    await _assert_near_as_read(aggregates, grouping, calls_filter, query, usage_of)
+
+
+async def _assert_near_as_read(
+    aggregates: AggregatesStore, grouping: Grouping, calls_filter: CallsFilter, query: Query | None, usage_of: UsageOf
+) -> None:
+    near, exact = [
+        await aggregates.calls(
+            PROJECT, grouping, LATENCIES, calls_filter, query, usage_of=usage_of, exact_percentiles=is_exact
+        )
+        for is_exact in (False, True)
+    ]
+    keys = ["count", "min_latency_ms", "max_latency_ms", *(key.value for key in grouping.by)]
+    for row, right in zip(near.rows, exact.rows, strict=True):
+        assert [row[key] for key in keys] == [right[key] for key in keys]
+        greatest = max(abs(right["min_latency_ms"] or 0), abs(right["max_latency_ms"] or 0))
+        for name in PERCENTILES:
+            expected = None if right[name] is None else pytest.approx(right[name], abs=ERROR * greatest)
+            assert row[name] == expected, (grouping, name)
+
+
 def _chart(calls: list[Document], grouping: Grouping) -> list[tuple[Any, ...]]:
+    return [(*key, *_numbers(group)) for key, group in _groups(calls, grouping).items()]
+
+
+def _groups(calls: list[Document], grouping: Grouping) -> dict[tuple[Any, ...], list[Document]]:
     groups: dict[tuple[Any, ...], list[Document]] = {} if grouping.by else {(): []}
     for call in calls:
         key = tuple(
@@ -91,7 +175,7 @@ def _chart(calls: list[Document], grouping: Grouping) -> list[tuple[Any, ...]]:
             for each in grouping.by
         )
         groups.setdefault(key, []).append(call)
-    return [(*key, *_numbers(group)) for key, group in groups.items()]
+    return groups
 
 
 def _numbers(calls: list[Document]) -> tuple[Any, ...]:

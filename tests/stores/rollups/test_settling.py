@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
 import pytest
+from pymongo.errors import DuplicateKeyError
 
 from stores import times
 from stores.calls import CallsStore
@@ -386,6 +388,47 @@ async def test_calls_of_an_older_version_are_rolled_up(
     assert await calls.count(PROJECT) == 3
 
 
+async def test_transaction_that_conflicts_is_repeated(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([start(1), end(1, summary={"usage": {"loom": {"prompt_tokens": 3}}})])
+    transaction, attempts = database.transaction, Counter[object]()
+
+    async def conflicting(operation: Any) -> Any:
+        async def first_fails(session: Any) -> Any:
+            await operation(session)
+            attempts[operation] += 1
+            if attempts[operation] == 1:
+                raise DuplicateKeyError("another writer was faster")
+
+        return await transaction(first_fails)
+
+    monkeypatch.setattr(database, "transaction", conflicting)
+    await settle(settling)
+
+    assert set(attempts.values()) == {2}
+    assert await database.rollups.distinct("usage.prompt_tokens") == [3]
+    await assert_exact(database, Random(1))
+
+
+async def test_rollups_of_another_version_are_built_again(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    await database.hour_marks.update_one({"_id": f"{PROJECT}:#state"}, {"$set": {"version": 1}})
+    await database.rollups.update_many({}, {"$set": {"count": 1_000}})
+
+    assert not await uses_rollups(calls)
+    assert await calls.count(PROJECT) == 20
+    assert await Settling(database).due() == [PROJECT]
+    await settle(settling)
+    await asyncio.sleep(0.15)
+    await settle(settling)
+    assert await uses_rollups(calls)
+    await assert_exact(database, Random(1))
+
+
 async def test_crowded_hour_is_read_from_its_calls(
     database: Database, calls: CallsStore, settling: Settling, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -457,3 +500,28 @@ async def test_cancelled_workers_leave_exact_answers(database: Database, calls: 
         await assert_exact(database, rng, 2)
     await settle(settling)
     await assert_exact(database, rng)
+
+
+async def test_each_change_of_marks_and_rollups_names_the_project(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands
+) -> None:
+    """A router of a sharded cluster refuses, or sends to all shards, a change that does not name the shard key."""
+    await fill(calls)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(1), "name")
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    await RetentionStore(database).sweep(PROJECT, pause=0)
+    await settle(settling)
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    changes = [
+        (body[name], change["q"])
+        for name, body in commands.sent
+        if name in {"update", "delete"} and body[name] in {"hour_marks", "rollups"}
+        for change in body[f"{name}s"]
+    ]
+    assert {(collection, match.get("project_id")) for collection, match in changes} == {
+        ("hour_marks", PROJECT),
+        ("rollups", PROJECT),
+    }
+    assert not [body for name, body in commands.sent if name == "findAndModify" and "hour_marks" in body.values()]

@@ -81,14 +81,15 @@ async def test_trees_have_the_selected_fields_of_their_project(store: TracesStor
 
 @pytest.mark.parametrize(("depth", "counts"), [(None, [3, 1, 0, 1]), (1, [2, 1, 0, 1]), (0, [1, 1, 0, 1])])
 async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int | None, counts: list[int]) -> None:
-    found = await store.count(ALL, depth)
+    found = await store.count(ALL, None, depth)
 
     assert [found[key] for key in ALL] == counts
 
 
 @pytest.mark.parametrize("ask", ["trees", "count"])
 async def test_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
-    operation = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
+    page = frozenset[str](), PageRequest(1)
+    operation = store.count([FIRST], None, -1) if ask == "count" else store.trees([FIRST], *page, -1)
 
     with pytest.raises(BadInputError) as refused:
         await operation

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from stores.calls.documents import key_fields
-from stores.calls.fields import calls_match
 from stores.database import Collection
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
@@ -43,6 +41,8 @@ _SKEW: Final = 60_000_000
 _CALL: Final = "_call"
 _PARENT_INDEX: Final = "_place"
 _CHILD_USAGE: Final = "_theirs"
+OF_CHILDREN: Final = f"{_CHILD_USAGE}.values"
+"""Path of values of the children of a call."""
 
 
 class UsageOf(StrEnum):
@@ -65,11 +65,13 @@ class Unclear:
     """Plan for the calls whose usage scope is unclear.
 
     If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of
-    unclear calls whose children match `reporting`.
+    unclear calls whose children match `reporting`. With `are_found` the calls are found by one match, which all
+    parents meet.
     """
 
     parents: list[str] | None = None
     reporting: dict[str, Any] = field(default_factory=dict)
+    are_found: bool = False
 
     @property
     def match(self) -> dict[str, Any]:
@@ -99,7 +101,7 @@ async def find_unclear(
     number = surveyed_rows[0]["calls"]
     # A call that sums up its children ends after they have reported.
     time_range = {"$gte": surveyed_rows[0]["first"] - _SKEW, "$lte": surveyed_rows[0]["last"] + _SKEW}
-    match = calls_match(project_id) | {"started_at": time_range}
+    match = _visible(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
     if number <= FEW or await calls.count_documents(match, session=session, limit=limit) == limit:
@@ -129,7 +131,11 @@ async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any]
     parents = await calls.aggregate(found, session=session, allowDiskUse=True).to_list(None)
     if len(parents) > MAX_PARENTS:
         return None
-    return sorted([key_fields(project_id, parent["_id"])["_id"] for parent in parents])
+    return sorted([f"{project_id}:{parent['_id']}" for parent in parents])
+
+
+def _visible(project_id: str) -> dict[str, Any]:
+    return {"project_id": project_id, "visible": True}
 
 
 def with_own_usage(
@@ -140,22 +146,29 @@ def with_own_usage(
     unclear: Unclear | None,
     *,
     has_classes: bool,
+    of_children: Expression = None,
 ) -> Pipeline:
     """Build the stages that return calls, projected to `paths`, with their own usage instead of the reported one.
 
-    Without `has_classes` the usage of unclear calls may lack its classes, which is faster.
+    Without `has_classes` the usage of unclear calls may lack its classes, which is faster. The values of `of_children`,
+    an expression over the starts of the children that were subtracted, are under `OF_CHILDREN` of each parent that
+    `unclear` names.
     """
     counts = (*COUNTS, *STORED) if has_classes else COUNTS
     project: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
     own_or_none = {"$set": {"usage": {"$cond": [{"$eq": ["$usage_scope", SUM]}, [], "$usage"]}}}
     if unclear is None:
         return [*found, own_or_none, *project]
-    settled: Pipeline = [*found, {"$match": unclear.match}, {"$project": dict.fromkeys([*paths, "id"], 1)}]
+    summed = [{"$match": {"project_id": project_id, **unclear.match}}]
+    # MongoDB would take long to plan the match of many alternatives that finds the calls.
+    summed = [*summed, *found[1:]] if unclear.are_found else [*found, *summed]
+    settled: Pipeline = [*summed, {"$project": dict.fromkeys([*paths, "id"], 1)}]
     settled += (
         [_lookup_children(calls, project_id, counts)]
         if unclear.parents is None
-        else _join_children(calls, unclear.reporting, counts)
+        else _join_children(calls, unclear.reporting, counts, of_children)
     )
+    project = [{"$project": {"_id": 0} | dict.fromkeys(paths, 1) | ({OF_CHILDREN: 1} if of_children else {})}]
     union = {
         "$unionWith": {"coll": calls, "pipeline": [*settled, _subtract_children(has_classes=has_classes), *project]}
     }
@@ -164,25 +177,29 @@ def with_own_usage(
 
 def _lookup_children(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
     """Build the stage that looks up the usage of a call's children by model."""
-    match = {"$match": calls_match(project_id) | {"usage": {"$exists": True}}}
+    match = {"$match": _visible(project_id) | {"usage": {"$exists": True}}}
     summed = [match, {"$unwind": "$usage"}, _summed("$usage.model", counts), {"$set": {"model": "$_id"}}]
     joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _CHILD_USAGE}
     return {"$lookup": joined}
 
 
-def _join_children(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
+def _join_children(calls: str, reporting: dict[str, Any], counts: Sequence[str], of_children: Expression) -> Pipeline:
     """Build the stages that join calls with the usage of their children by model."""
     theirs: dict[str, Any] = {"model": "$_id.model"} | {count: f"${count}" for count in counts}
-    summed: Pipeline = [
+    summed = _summed({"parent": "$parent_id", "model": "$usage.model"}, counts)
+    if of_children:
+        theirs["values"] = "$values"
+        summed["$group"]["values"] = {"$addToSet": of_children}
+    summed_stages: Pipeline = [
         {"$match": reporting},
-        {"$project": {"_id": 0, "parent_id": 1, "usage": 1}},
+        {"$project": {"_id": 0, "parent_id": 1, "started_at": 1, "usage": 1}},
         {"$unwind": "$usage"},
-        _summed({"parent": "$parent_id", "model": "$usage.model"}, counts),
+        summed,
         {"$project": {"_id": 0, "id": "$_id.parent", _CHILD_USAGE: theirs}},
     ]
     return [
         {"$project": {"_id": 0, "id": 1, _CALL: "$$ROOT"}},
-        {"$unionWith": {"coll": calls, "pipeline": summed}},
+        {"$unionWith": {"coll": calls, "pipeline": summed_stages}},
         # Documents of sums have no call, so `$max` keeps the call.
         {"$group": {"_id": "$id", _CALL: {"$max": f"${_CALL}"}, _CHILD_USAGE: {"$push": f"${_CHILD_USAGE}"}}},
         {"$match": {_CALL: {"$ne": None}}},

@@ -1,0 +1,118 @@
+"""Parents whose own usage depends on calls of other hours.
+
+The own usage of a call whose usage scope is unclear is what it reports beyond its visible children
+(`stores.usage.own`). So a child changes a roll-up of its parent's hour. Therefore
+
+- a query of own usage reads the calls of an hour in which a parent of a visible call of a live hour started,
+- the settling of an hour marks the hours of its calls' parents, in the same transaction,
+- the settling of a parent's hour waits for those of its children, so it never counts what an open write may take back,
+- a write that takes usage from a parent, because it hides, moves or ends a call with usage again, marks the parent's
+  hour like that of the call.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.indexes import INDEXES, index_by
+from stores.database.transactions import Session
+from stores.rollups.documents import hour_expression
+from stores.usage.entries import UNCLEAR
+from stores.usage.own import MAX_PARENTS, Unclear
+
+Hour = tuple[str, int]
+"""A project and the start of an hour."""
+
+Call = tuple[str, str]
+"""A project and the id of a call."""
+
+_HAS_USAGE: Final[Document] = {"usage": {"$exists": True}}
+BY_START: Final = next(
+    index.name
+    for index in INDEXES
+    if index.collection == "calls" and not index.only and [path for path, _ in index.keys][2:3] == ["started_at"]
+)
+"""Name of the index of calls by start."""
+
+_BY_SCOPE: Final = index_by("calls", "project_id", "visible", "usage_scope")
+_BATCH: Final = 1_000
+_HOUR: Final = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
+_IS_PARENT: Final[Document] = {"visible": True, "usage_scope": UNCLEAR, "started_at": {"$type": "number"}}
+"""Match for calls whose own usage depends on their children."""
+
+
+async def hours_of(database: Database, calls: Iterable[Call], session: Session | None = None) -> set[Hour]:
+    """Return the hours of those calls whose own usage depends on their children."""
+    hours: set[Hour] = set()
+    for batch in batches(sorted(set(calls)), _BATCH):
+        keys = {"_id": {"$in": [":".join(call) for call in batch]}, "project_id": {"$in": list(dict(batch))}}
+        rows = database.calls.aggregate(
+            [{"$match": {**keys, **_IS_PARENT}}, {"$group": {"_id": _HOUR}}], session=session
+        )
+        hours |= {(row["_id"]["project_id"], row["_id"]["hour"]) async for row in rows}
+    return hours
+
+
+async def hours_of_parents(
+    database: Database, project_id: str, children: Sequence[Document], hint: str, session: Session | None = None
+) -> set[int]:
+    """Return the hours in which the parents started of visible calls that match one of some conditions."""
+    parents = {
+        "from": database.calls.name,
+        "localField": "_id",
+        "foreignField": "_id",
+        "pipeline": [{"$match": {"project_id": project_id, **_IS_PARENT}}, {"$project": {"hour": _HOUR["hour"]}}],
+        "as": "parent",
+    }
+    stages: list[Document] = [
+        {"$match": {"$or": [{**each, "parent_id": {"$gt": ""}, **_HAS_USAGE} for each in children]}},
+        {"$group": {"_id": {"$concat": [{"$literal": f"{project_id}:"}, "$parent_id"]}}},
+        {"$lookup": parents},
+        {"$unwind": "$parent"},
+        {"$group": {"_id": "$parent.hour"}},
+    ]
+    rows = database.calls.aggregate(stages, session=session, hint=hint, allowDiskUse=True)
+    return {row["_id"] async for row in rows}
+
+
+async def find_parents(
+    database: Database, project_id: str, matches: Sequence[Document], session: Session | None = None
+) -> Mapping[str, set[int]]:
+    """Find calls with children of which both report usage; return their ids with the hours of their children.
+
+    If there are more than `MAX_PARENTS`, some are missing.
+
+    Args:
+        database: the database.
+        project_id: the project.
+        matches: the alternatives of a match of visible calls of the project.
+        session: the session of the reads.
+    """
+    children = {
+        "from": database.calls.name,
+        "localField": "id",
+        "foreignField": "parent_id",
+        "pipeline": [
+            {"$match": {"project_id": project_id, "visible": True, **_HAS_USAGE}},
+            {"$group": {"_id": hour_expression("$started_at")}},
+        ],
+        "as": "hours",
+    }
+    stages: list[Document] = [
+        {"$match": {"$or": [{**each, "usage_scope": UNCLEAR} for each in matches]}},
+        {"$project": {"_id": 0, "id": 1}},
+        {"$lookup": children},
+        {"$match": {"hours": {"$ne": []}}},
+        {"$project": {"id": 1, "hours": "$hours._id"}},
+        {"$limit": MAX_PARENTS + 1},
+    ]
+    rows = database.calls.aggregate(stages, session=session, hint=_BY_SCOPE, allowDiskUse=True)
+    return {row["id"]: set(row["hours"]) async for row in rows}
+
+
+def unclear(project_id: str, parents: Iterable[str]) -> Unclear | None:
+    """Return the plan by which a pipeline computes the own usage of calls of which these are the only parents."""
+    ids = sorted(parents)
+    children: dict[str, Any] = {"project_id": project_id, "visible": True, "parent_id": {"$in": ids}, **_HAS_USAGE}
+    return Unclear([f"{project_id}:{each}" for each in ids], children, are_found=True) if ids else None

@@ -1,0 +1,1 @@
+"""Terms: values inside the JSON of calls, by which queries find the few calls that may match."""

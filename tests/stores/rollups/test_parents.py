@@ -1,0 +1,251 @@
+"""Tests of own usage in roll-ups: a call's children start in other hours, and come, go and change at any time."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.documents import delete_update
+from stores.calls.store import with_keys
+from stores.database import Database
+from stores.rollups.marks import marked_hours, own_mark_update, upsert_marks, write_marks
+from stores.rollups.settling import Settling
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from tests.stores.rollups.model import assert_exact
+from tests.stores.rollups.test_settling import settle, stopped_before_storing
+
+HOUR = 3_600 * SECOND
+PARENT, CHILD, OTHER = 1, 2, 3
+LATER = NOON + 5 * HOUR
+"""Start of the child."""
+
+pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+
+
+@pytest.fixture
+def settling(database: Database) -> Settling:
+    """Return a worker on the marks of `database`."""
+    return Settling(database)
+
+
+def usage(prompt: int, model: str = "loom") -> dict[str, Any]:
+    """Return a summary with the usage of one model."""
+    return {"usage": {model: {"prompt_tokens": prompt, "completion_tokens": 1, "requests": 1}}}
+
+
+def begun(number: int, at: int, parent: int | None = None) -> CallStart:
+    """Return the start of a call of the one trace."""
+    parent_id = None if parent is None else call_id(parent)
+    return start(number, started_at=at, parent_id=parent_id, trace_id=trace_id(1), op_name=f"op{number}")
+
+
+def done(number: int, at: int, prompt: int | None) -> CallEnd:
+    """Return the end of a call with usage, or without."""
+    return end(number, ended_at=at + SECOND, summary={} if prompt is None else usage(prompt))
+
+
+async def write(calls: CallsStore, number: int, at: int, prompt: int | None, parent: int | None = None) -> None:
+    """Write a whole call."""
+    await calls.write([begun(number, at, parent), done(number, at, prompt)])
+
+
+async def own_tokens(database: Database, usage_of: UsageOf = UsageOf.OWN) -> dict[str, int]:
+    """Return the prompt tokens by op."""
+    grouping = Grouping([GroupBy.OP_NAME])
+    found = await AggregatesStore(database).calls(PROJECT, grouping, ["prompt_tokens"], usage_of=usage_of)
+    return {row["op_name"]: row["prompt_tokens"] for row in found.rows}
+
+
+async def assert_own(database: Database, *expected: int) -> None:
+    """Compare the own usage of the calls, in the order of their numbers; then compare all else."""
+    assert list((await own_tokens(database)).values()) == [*expected]
+    await assert_exact(database, Random(1), 1)
+
+
+@pytest.fixture
+async def family(calls: CallsStore, settling: Settling) -> None:
+    """Store a parent that reports 100 tokens and its child that reports 30, hours later, and settle both hours."""
+    await write(calls, PARENT, NOON, 100)
+    await write(calls, CHILD, LATER, 30, PARENT)
+    await write(calls, OTHER, LATER + HOUR, 50)
+    await settle(settling)
+
+
+@pytest.mark.usefixtures("family")
+async def test_own_usage_of_settled_hours_is_read_from_rollups(database: Database, commands: Commands) -> None:
+    commands.sent.clear()
+
+    assert await own_tokens(database) == {"op1": 70, "op2": 30, "op3": 50}
+    assert commands.names == ["find", "aggregate"]
+    assert commands.last("aggregate")["aggregate"] == "rollups"
+    assert "calls" not in str(commands.last("aggregate")["pipeline"][0])
+    assert await own_tokens(database, UsageOf.REPORTED) == {"op1": 100, "op2": 30, "op3": 50}
+
+
+@pytest.mark.usefixtures("family")
+async def test_only_usage_that_differs_has_rollups_of_its_own(database: Database) -> None:
+    rows = database.rollups.find({"unit": "hour"}, {"_id": 0, "op_name": 1, "of": 1, "usage": 1}).sort("_id", 1)
+    found = [(row["op_name"], row["of"], row["usage"]["prompt_tokens"]) async for row in rows]
+
+    assert found == [
+        ("op1", ["calls", "reported"], 100),
+        ("op1", ["own"], 70),
+        ("op2", ["calls", "own", "reported"], 30),
+        ("op3", ["calls", "own", "reported"], 50),
+    ]
+
+
+async def test_child_that_comes_late(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await write(calls, PARENT, NOON, 100)
+    await settle(settling)
+
+    await write(calls, CHILD, LATER, 30, PARENT)
+
+    await assert_own(database, 70, 30)
+    await settle(settling)
+    await assert_own(database, 70, 30)
+
+
+@pytest.mark.usefixtures("family")
+async def test_child_that_ends_again(calls: CallsStore, database: Database, settling: Settling) -> None:
+    for prompt, own in ((45, (55, 45, 50)), (None, (100, 0, 50)), (101, (100, 101, 50))):
+        await calls.write_one(done(CHILD, LATER, prompt))
+        await assert_own(database, *own)
+        await settle(settling)
+        await assert_own(database, *own)
+
+
+@pytest.mark.usefixtures("family")
+async def test_child_that_is_deleted(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await calls.delete(PROJECT, [call_id(CHILD)])
+
+    await assert_own(database, 100, 50)
+    await settle(settling)
+    await assert_own(database, 100, 50)
+
+
+@pytest.mark.usefixtures("family")
+async def test_child_that_gets_another_parent(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await calls.write_one(begun(CHILD, LATER, OTHER))
+
+    await assert_own(database, 100, 30, 20)
+    await settle(settling)
+    await assert_own(database, 100, 30, 20)
+
+
+@pytest.mark.usefixtures("family")
+async def test_child_that_moves_to_another_hour(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await calls.write_one(begun(CHILD, LATER + 9 * HOUR, PARENT))
+    await assert_own(database, 70, 30, 50)
+    await settle(settling)
+    await calls.write_one(done(CHILD, LATER, 40))
+    await assert_own(database, 60, 40, 50)
+
+
+async def test_hours_whose_calls_are_parents_of_each_other_settle(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    for number in range(4):
+        await write(calls, number, NOON + number % 2 * HOUR, 1_000 >> number, number - 1 if number else None)
+
+    await settle(settling)
+
+    assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
+    await assert_own(database, 500, 250, 125, 125)
+
+
+@pytest.mark.usefixtures("family")
+async def test_counts_do_not_wait_for_own_usage(calls: CallsStore, database: Database, commands: Commands) -> None:
+    await upsert_marks(database, [own_mark_update(PROJECT, NOON)])
+    commands.sent.clear()
+
+    assert await own_tokens(database, UsageOf.REPORTED) == {"op1": 100, "op2": 30, "op3": 50}
+    assert commands.last("aggregate")["aggregate"] == "rollups"
+    assert await own_tokens(database) == {"op1": 70, "op2": 30, "op3": 50}
+    assert commands.last("aggregate")["aggregate"] == "calls"
+    await calls.rename(PROJECT, call_id(PARENT), "name")
+    [mark] = await database.hour_marks.find({"hour": NOON}).to_list(None)
+    assert "own_only" not in mark
+
+
+@pytest.mark.usefixtures("family")
+async def test_mark_of_a_write_remains_one(database: Database) -> None:
+    await write_marks(database, [(PROJECT, NOON)])
+    [before] = await database.hour_marks.find({"hour": NOON}).to_list(None)
+
+    await upsert_marks(database, [own_mark_update(PROJECT, NOON)])
+
+    [mark] = await database.hour_marks.find({"hour": NOON}).to_list(None)
+    assert "own_only" not in mark
+    assert mark["live_until"] > before["live_until"]
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_usage_that_another_write_adds_meanwhile(
+    calls: CallsStore, database: Database, settling: Settling, *, is_slow: bool
+) -> None:
+    await write(calls, PARENT, NOON, 100)
+    await calls.write_one(begun(CHILD, LATER, PARENT))
+    await settle(settling)
+
+    # A delete that reads the child before its end is stored, and hides it after the parent's hour was settled.
+    async with marked_hours(database, {}, stored=with_keys([f"{PROJECT}:{call_id(CHILD)}"])):
+        await calls.write_one(done(CHILD, LATER, 30))
+        await calls.rename(PROJECT, call_id(PARENT), "name")
+        if is_slow:
+            await settle(settling)
+            await assert_own(database, 70, 30)
+        else:
+            await write_marks(database, [(PROJECT, LATER)])
+            [mark] = await database.hour_marks.find({"hour": NOON}).to_list(None)
+            await settling._settle_hour(mark)
+        await database.calls.update_one({"_id": f"{PROJECT}:{call_id(CHILD)}"}, delete_update("ada"))
+
+    await assert_own(database, 100)
+    await settle(settling)
+    await assert_own(database, 100)
+
+
+async def test_child_that_settles_while_its_parent_does(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(calls, PARENT, NOON, 100)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(PARENT), "name")
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await write(calls, CHILD, LATER, 30, PARENT)
+        await asyncio.sleep(0.15)
+        other = Settling(database)
+        [mark] = await database.hour_marks.find({"hour": LATER}).to_list(None)
+        await other._settle_hour(mark)
+
+    await assert_own(database, 70, 30)
+    await settle(settling)
+    await assert_own(database, 70, 30)
+
+
+async def test_hours_of_calls_that_sum_up(calls: CallsStore, database: Database, settling: Settling) -> None:
+    summary = {"status_counts": {"success": 2}, **usage(100)}
+    await calls.write([begun(PARENT, NOON), end(PARENT, summary=summary)])
+    await write(calls, CHILD, LATER, 100, PARENT)
+    await settle(settling)
+
+    await assert_own(database, 0, 100)
+
+
+async def test_more_tokens_than_64_bits_count_are_read_from_calls(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    for number in range(3):
+        await calls.write([start(number, started_at=NOON), done(number, NOON, 2**62)])
+    await write(calls, 5, LATER, 7)
+    await settle(settling)
+
+    assert await database.rollups.distinct("started_at", {"unit": "hour"}) == [LATER]
+    assert await own_tokens(database) == {"answer": 2**63 - 1, "op5": 7}

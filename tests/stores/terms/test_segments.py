@@ -1,0 +1,366 @@
+"""Tests of segments: what they cost a query, crashes at each step, slow processes, readers meanwhile, and purges."""
+
+import asyncio
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores import times
+from stores.calls import CallsStore
+from stores.calls.fields import CallsFilter
+from stores.calls.list_query import CallsQuery
+from stores.database import Database, Document
+from stores.hours import DAY, DAYS, HOUR, HOURS, day_of, hour_of, state_key
+from stores.paging import PageRequest
+from stores.purges import PurgesStore
+from stores.query import Query
+from stores.query.sort import SortBy
+from stores.rollups.settling import Settling
+from stores.terms import reads, segments
+from stores.terms.reads import Found
+from stores.terms.segments import SegmentWriter
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.terms.test_candidates import assert_no_rest
+from tests.waiting import until_found
+
+CALLS = 240
+NEWEST = [SortBy("started_at", descending=True)]
+
+pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+
+
+@pytest.fixture
+def settling(database: Database) -> Settling:
+    """Return a worker on the marks of `database`."""
+    return Settling(database)
+
+
+def equals(path: str, value: object) -> Query:
+    """Return the query for calls with a value at a path."""
+    return Query({"$expr": {"$eq": [{"$getField": path}, {"$literal": value}]}})
+
+
+async def fill(calls: CallsStore, count: int = CALLS, **changes: Any) -> None:
+    """Write calls of three days, twenty an hour, of which each tenth is of a customer, and one is rare."""
+    await calls.write(
+        [
+            start(
+                number,
+                started_at=_start_of(number),
+                inputs={
+                    "customer": f"c{number % 10}",
+                    "rare": number == count // 2,
+                    "text": "x" * 30 + str(number),
+                },
+                **changes,
+            )
+            for number in range(count)
+        ]
+    )
+
+
+def _start_of(number: int) -> int:
+    # Four hours a day.
+    hour = number // 20
+    return NOON + hour // 4 * DAY + hour % 4 * HOUR + number % 20 * SECOND
+
+
+async def settle(settling: Settling, project_id: str = PROJECT) -> None:
+    """Work until no mark is left."""
+
+    async def is_done() -> bool:
+        await settling.work(project_id, pause=0)
+        waiting = {"project_id": project_id, "live_until": {"$exists": True}}
+        return not await settling.database.hour_marks.count_documents(waiting)
+
+    await until_found(is_done)
+
+
+async def heads(database: Database) -> list[Document]:
+    """Return the published heads in the order of time."""
+    published = {"unit": {"$in": [HOURS, DAYS]}}
+    return await database.term_segments.find(published, sort=[("start", 1), ("unit", 1)]).to_list(None)
+
+
+async def ids_of(calls: CallsStore, query: Query, **request: Any) -> list[str]:
+    """Return the ids of a page, newest first."""
+    page = await calls.page(PROJECT, PageRequest(**request), {"id"}, None, NEWEST, query)
+    return [row["id"] for row in page.rows]
+
+
+async def test_rare_value_reads_one_call(calls: CallsStore, settling: Settling, commands: Commands) -> None:
+    await fill(calls)
+    await settle(settling)
+    query = equals("inputs.rare", value=True)
+    plan = await calls.explain(PROJECT, sort_by=NEWEST, query=query)
+
+    assert plan.narrows_by_terms
+    assert plan.documents_examined <= 1
+    assert await ids_of(calls, query) == [call_id(CALLS // 2)]
+    assert await ids_of(calls, equals("inputs.customer", "nobody")) == []
+    commands.sent.clear()
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
+    read = {body.get("find") or body.get("aggregate") for _, body in commands.sent}
+    assert read == {"hour_marks", "term_segments", "term_blocks"}
+
+
+async def test_page_of_a_common_value_stops_at_the_newest_day(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "_FIRST_DAYS", 1)
+    await fill(calls)
+    await settle(settling)
+    commands.sent.clear()
+
+    found = await ids_of(calls, equals("inputs.customer", "c3"), size=3)
+
+    assert found == [call_id(number) for number in (CALLS - 7, CALLS - 17, CALLS - 27)]
+    newest = {head["segment"] for head in await heads(database) if head["start"] >= day_of(_start_of(CALLS - 1))}
+    keys = {
+        key for _, body in commands.sent if body.get("find") == "term_blocks" for key in body["filter"]["_id"]["$in"]
+    }
+    assert keys
+    assert {key.split(":")[1] for key in keys} <= newest
+
+
+async def test_calls_of_changed_hours_are_found_at_once(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    query = equals("inputs.customer", "c3")
+    before = await ids_of(calls, query, size=CALLS)
+
+    await calls.delete(PROJECT, before[:2])
+    await calls.write([start(3, started_at=_start_of(3), inputs={"customer": "other"})])
+    await calls.write([start(CALLS, started_at=_start_of(50), inputs={"customer": "c3"})])
+
+    for _ in range(2):
+        assert await calls.count(PROJECT, query=query) == len(before) - 2
+        after = await ids_of(calls, query, size=CALLS)
+        assert {*after} == {*before[2:], call_id(CALLS)} - {call_id(3)}
+        assert await calls.count(PROJECT, query=equals("inputs.customer", "other")) == 1
+        await settle(settling)
+    await assert_no_rest(database)
+
+
+async def test_ends_change_terms_of_the_hour_of_the_start(calls: CallsStore, settling: Settling) -> None:
+    await fill(calls)
+    await settle(settling)
+
+    await calls.write([end(7, ended_at=_start_of(CALLS - 1) + DAY, output={"answer": 42})])
+
+    for _ in range(2):
+        assert await ids_of(calls, equals("output.answer", 42.0)) == [call_id(7)]
+        assert await calls.count(PROJECT, query=equals("output.answer", 42)) == 1
+        await settle(settling)
+
+
+async def test_hours_of_a_day_are_merged_and_a_changed_one_is_left_out(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MIN_MERGED", 4)
+    await fill(calls)
+    await settle(settling)
+    assert [head["unit"] for head in await heads(database)] == [DAYS] * 3
+    assert [head["calls"] for head in await heads(database)] == [80] * 3
+
+    await calls.delete(PROJECT, [call_id(3)])
+    await settle(settling)
+
+    day, hour = (await heads(database))[:2]
+    assert (day["unit"], day["without"]) == (DAYS, [hour_of(_start_of(3))])
+    assert (hour["unit"], hour["calls"]) == (HOURS, 19)
+    query = equals("inputs.customer", "c3")
+    assert await calls.count(PROJECT, query=query) == CALLS // 10 - 1
+    assert len(await ids_of(calls, query, size=CALLS)) == CALLS // 10 - 1
+    monkeypatch.setattr(segments, "MIN_MERGED", 1)
+    await calls.delete(PROJECT, [call_id(13)])
+    await settle(settling)
+    day = (await heads(database))[0]
+    assert (day["unit"], day["calls"]) == (DAYS, 78)
+    assert await calls.count(PROJECT, query=query) == CALLS // 10 - 2
+    await assert_no_rest(database)
+
+
+async def test_hour_without_calls_loses_its_segment(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await fill(calls, 20)
+    await settle(settling)
+    assert len(await heads(database)) == 1
+
+    await calls.delete(PROJECT, [call_id(number) for number in range(20)])
+    await settle(settling)
+
+    assert await database.term_segments.count_documents({}) == 0
+    assert await database.term_blocks.count_documents({}) == 0
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == 0
+
+
+async def test_unpublished_segments_are_not_read_and_are_deleted_later(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    crashed = SegmentWriter(database, PROJECT, HOURS, hour_of(NOON))
+    await crashed.build()
+    unpublished = await database.term_segments.find({"unit": None}).to_list(None)
+    assert len(unpublished) == 1
+
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
+    await SegmentWriter(database, PROJECT, HOURS, hour_of(NOON)).end()
+    assert await database.term_segments.count_documents({"unit": None}) == 1
+    old = [{"$set": {"built_at": {"$subtract": ["$built_at", 2 * 3_600_000]}}}]
+    await database.term_segments.update_many({"unit": None}, old)
+    await SegmentWriter(database, PROJECT, HOURS, hour_of(NOON)).end()
+
+    await assert_no_rest(database)
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
+
+
+async def test_process_whose_segments_were_removed_does_not_settle(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(calls, 20)
+    built = SegmentWriter.build
+
+    async def build_too_slowly(writer: SegmentWriter) -> None:
+        await built(writer)
+        await writer.end()
+
+    monkeypatch.setattr(SegmentWriter, "build", build_too_slowly)
+    await asyncio.sleep(0.2)
+    await settling.work(PROJECT, 0.2, pause=0)
+    assert await database.hour_marks.count_documents({HOURS: {"$exists": True}}) == 1
+    monkeypatch.undo()
+    await settle(settling)
+
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == 2
+    await assert_no_rest(database)
+
+
+async def test_merge_of_segments_that_changed_meanwhile_is_not_published(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MIN_MERGED", 99)
+    await fill(calls)
+    await settle(settling)
+    monkeypatch.setattr(segments, "MIN_MERGED", 4)
+    slow = SegmentWriter(database, PROJECT, DAYS, day_of(NOON))
+    await slow.merge()
+    await calls.delete(PROJECT, [call_id(3)])
+    monkeypatch.setattr(segments, "MIN_MERGED", 99)
+    await settle(settling)
+
+    await database.transaction(slow.publish)
+    await slow.end()
+
+    assert {head["unit"] for head in await heads(database)} == {HOURS}
+    assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10 - 1
+    await assert_no_rest(database)
+
+
+@pytest.mark.parametrize("changes", ["once", "always"])
+async def test_reader_of_replaced_segments_reads_again(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch, changes: str
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    query = equals("inputs.customer", "c3")
+    candidates = await CallsQuery(database, PROJECT, None, query).candidates(is_count=True)
+    assert candidates
+    opened = candidates.open
+
+    async def replace_all() -> bool:
+        is_open = await opened()
+        if changes == "always":
+            await database.term_blocks.delete_many({})
+        return is_open
+
+    monkeypatch.setattr(candidates, "open", replace_all)
+    await calls.delete(PROJECT, [call_id(3)])
+    await settle(settling)
+
+    parts = [part async for part in candidates.to_count() if part]
+
+    matches = [match for part in parts for match in part.matches]
+    narrowed = {"project_id": PROJECT, "visible": True, "inputs.customer": "c3", "$or": matches}
+    number = await database.calls.count_documents(narrowed) if matches else 0
+    assert number + sum(part.certain for part in parts) == CALLS // 10 - 1
+    assert any(part.ranges for part in parts) == (changes == "always")
+
+
+async def test_projects_that_are_not_ready_read_their_calls(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    query = equals("inputs.customer", "c3")
+    assert not (await calls.explain(PROJECT, query=query)).narrows_by_terms
+    assert await calls.count(PROJECT, query=query) == CALLS // 10
+    await settle(settling)
+    assert (await calls.explain(PROJECT, query=query)).narrows_by_terms
+
+    # Of a version that had no terms.
+    await database.hour_marks.update_one(state_key(PROJECT), {"$unset": {"terms": ""}})
+    await database.term_segments.delete_many({})
+
+    assert not (await calls.explain(PROJECT, query=query)).narrows_by_terms
+    assert await calls.count(PROJECT, query=query) == CALLS // 10
+    await settling.work(PROJECT, pause=0)
+    await settle(settling)
+    assert await calls.count(PROJECT, query=query) == CALLS // 10
+
+
+async def test_purge_removes_segments(calls: CallsStore, database: Database, settling: Settling) -> None:
+    await fill(calls)
+    await settle(settling)
+
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    assert await database.term_segments.count_documents({}) == 0
+    assert await database.term_blocks.count_documents({}) == 0
+
+
+async def test_many_calls_of_one_start_share_a_segment(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MAX_CALLS", 4)
+    monkeypatch.setattr(segments, "_READ", 3)
+    await calls.write([start(n, started_at=NOON + n // 8, inputs={"n": n % 2, "l": "x" * 30}) for n in range(20)])
+    await settle(settling)
+
+    assert [head["calls"] for head in await heads(database)] == [8, 8, 4]
+    # The texts are too long to decide.
+    for query, expected in ((equals("inputs.n", 1), 10), (equals("inputs.l", "x" * 30), 20)):
+        assert await calls.count(PROJECT, query=query) == expected
+        assert len(await ids_of(calls, query)) == expected
+
+
+async def test_calls_before_1970_and_in_2100_are_found(calls: CallsStore, settling: Settling) -> None:
+    moments = [times.parse(f"{year:04}-12-31T23:59:59.999999Z") for year in (1, 1969, 1970, 2100, 9999)]
+    await calls.write([start(n, started_at=at, inputs={"n": 1}) for n, at in enumerate(moments)])
+    await settle(settling)
+
+    assert await calls.count(PROJECT, query=equals("inputs.n", 1)) == 5
+    assert await ids_of(calls, equals("inputs.n", 1)) == [call_id(number) for number in (4, 3, 2, 1, 0)]
+    bounded = CallsFilter(started_after=moments[0], started_before=moments[3])
+    assert await calls.count(PROJECT, bounded, equals("inputs.n", 1)) == 2
+
+
+def test_parts_of_what_is_found_follow_each_other() -> None:
+    dice = Random(1)
+    for _ in range(200):
+        starts = sorted(dice.sample(range(1_000), dice.randrange(60)))
+        ranges = [(at, at + 40) for at in range(0, 1_000, 100) if dice.random() < 0.5]
+        descending = dice.random() < 0.5
+        parts = list(Found(starts, ranges).parts(dice.randrange(1, 9), dice.choice((1, 4)), descending=descending))
+
+        assert sorted(start for part in parts for start in part.starts) == starts
+        covered = sorted(moment for part in parts for low, high in part.ranges for moment in range(low, high))
+        assert covered == [moment for low, high in ranges for moment in range(low, high)]
+        moments = [[*part.starts, *(at for low, high in part.ranges for at in (low, high - 1))] for part in parts]
+        for one, other in pairwise(moments):
+            if one and other:
+                assert max(other) < min(one) if descending else max(one) < min(other)
