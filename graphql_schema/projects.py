@@ -152,7 +152,7 @@ class Project(Node):
     """
 
     call_count = _totals_field(BigInt, lambda projects: projects.count_calls)
-    """Number of calls; counted only if selected, by roll-ups as far as the calls of an hour did not change lately."""
+    """Number of calls; counted only if selected. Only calls of hours that changed lately are read one by one."""
     object_count = _totals_field(BigInt, lambda projects: projects.count_objects)
     """Number of versions of objects and ops; counted from an index only if selected."""
     feedback_count = _totals_field(BigInt, lambda projects: projects.count_feedback)
@@ -161,8 +161,7 @@ class Project(Node):
     stats = _totals_field(
         ProjectStatsRes, lambda projects: projects.sizes, lambda info: (frozenset(selected_fields(info)),)
     )
-    """Storage sizes of the project; each selected size but that of the calls is summed up from an index.
-    """
+    """Storage sizes of the project; each selected size but that of the calls is summed up from an index."""
 
     calls = field_of_project(CallQueries, "calls", CallSchema)
     traces = field_of_project(TraceQueries, "traces", Trace)

@@ -108,7 +108,8 @@ class _Conditions:
 
     def _add_union(self, union: list["_Conditions"]) -> None:
         fields = {path for each in union for path in each.paths}
-        if len(fields) == 1 and not any(each.others or each.unions for each in union):
+        # A partial index lacks the documents of an alternative that is true of null or of any document.
+        if len(fields) == 1 and not any(each.others or each.unions or each.present != fields for each in union):
             self.ranges |= fields
         else:
             self.unions.append(union)

@@ -5,6 +5,9 @@ the mark is unchanged. A write that came meanwhile has changed the mark, so roll
 not by a slow process, and not by two processes that settle one hour. Readers see the marks and the roll-ups of one
 snapshot.
 
+Marks expire too early if MongoDB's clock steps forward, also by a failover to a server whose clock is ahead. Then
+`SteadyClock` stops the work for a while.
+
 The own usage of a call depends on its children, which may be in other hours: `stores.rollups.parents` says how the
 work on both hours fits together.
 
@@ -36,6 +39,7 @@ from stores.hours import (
     marks_of,
     state_key,
 )
+from stores.rollups.clock import SteadyClock
 from stores.rollups.documents import (
     HOURS_OF_CHILDREN,
     MAX_GROUPS,
@@ -71,6 +75,7 @@ class Settling:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._clock = SteadyClock(database)
         self._has_all_states = False
 
     @database_query
@@ -106,13 +111,16 @@ class Settling:
             await self._start(project_id)
             return
         if not state["ready"]:
-            if not await self.database.hour_marks.find_one({**key, **_IS_DUE}):
+            is_due = await self.database.hour_marks.find_one({**key, **_IS_DUE})
+            if not (is_due and await self._clock.is_steady()):
                 return
             async for _ in self._mark_all(project_id):
                 yield
             change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
             await self.database.hour_marks.update_one(key, change)
         while marks := await self._due_marks(project_id, HOURS):
+            if not await self._clock.is_steady():  # after the search, since the marks expired by this clock
+                return
             for mark in marks:
                 await self._settle_hour(mark)
                 yield
@@ -199,9 +207,8 @@ class Settling:
                 own_marks.append(own_mark_update(project_id, hour, int(self.database.timings.mark_seconds * 1000)))
             await upsert_marks(self.database, own_marks, session)
             day = mark_key(project_id, DAYS, day_of(hour))
-            others = await self._find_marked_hour(project_id, day_of(hour), session)
-            until = "$$REMOVE" if others else "$$NOW"
-            change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": until}}]
+            # Always a change, so that of two workers on hours of a day the second one sees what the first one did.
+            change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": "$$NOW"}}]
             await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
 
         await self._with_terms(None if is_own_only else terms.build(), terms, settle)
@@ -247,6 +254,9 @@ class Settling:
 
     async def _settle_day(self, mark: Document) -> None:
         project_id, day = mark["project_id"], mark[DAYS]
+        if await self._find_marked_hour(project_id, day):  # usual on the current day, whose terms need no merge yet
+            await self._postpone(mark)
+            return
         terms = SegmentWriter(self.database, project_id, DAYS, day)
 
         async def settle(session: Session) -> None:
@@ -273,7 +283,7 @@ class Settling:
         finally:
             await terms.end()
 
-    async def _find_marked_hour(self, project_id: str, day: int, session: Session) -> Document | None:
+    async def _find_marked_hour(self, project_id: str, day: int, session: Session | None = None) -> Document | None:
         keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in range(day, day + DAY, HOUR)]
         match = {"_id": {"$in": keys}, "project_id": project_id}
         return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session)

@@ -324,3 +324,22 @@ async def test_new_database_without_indexes_answers(calls: CallsStore, database:
 
     assert await calls.count(PROJECT, query=one) == 1
     assert len((await calls.page(PROJECT, PageRequest(), {"id"}, None, NEWEST, one)).rows) == 1
+
+
+@pytest.mark.parametrize(
+    "union",
+    [
+        [{"$gte": [get("thread_id"), literal("a")]}, {"$isNull": get("thread_id")}],
+        [{"$eq": [get("thread_id"), literal("a")]}, {"$eq": [get("thread_id"), literal(None)]}],
+        [{"$eq": [get("thread_id"), literal("a")]}, {"$not": [{"$exists": get("thread_id")}]}],
+    ],
+    ids=["range", "value", "negation"],
+)
+async def test_order_of_a_partial_index_keeps_calls_without_the_value(calls: CallsStore, union: list[Tree]) -> None:
+    await calls.write([start(number, thread_id="a" if number % 2 else None, inputs={"a": 1}) for number in range(10)])
+    sort = [SortBy("thread_id", descending=True), SortBy("started_at", descending=True)]
+    unindexed = {"$eq": [get("inputs.a"), literal(1)]}
+
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, None, sort, query({"$and": [{"$or": union}, unindexed]}))
+
+    assert [row["id"] for row in page.rows] == [call_id(number) for number in (9, 7, 5, 3, 1, 8, 6, 4, 2, 0)]

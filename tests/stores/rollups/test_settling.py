@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -24,6 +24,7 @@ from stores.database import Database
 from stores.purges import PurgesStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.sweep import LARGE_TRACE
+from stores.rollups import clock
 from stores.rollups.marks import marked_hours, write_marks
 from stores.rollups.settling import Settling
 from tests.commands import Commands
@@ -251,6 +252,68 @@ async def test_write_that_outlives_its_mark_marks_again(
 
     assert await calls.count(PROJECT) == 21
     await settle(settling)
+    await assert_exact(database, Random(1))
+
+
+async def test_two_workers_on_hours_of_a_day_settle_the_day(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([start(one, started_at=NOON + one * HOUR) for one in range(3)])
+    await settle(settling)
+    for one in range(3):
+        await calls.rename(PROJECT, call_id(one), "name")
+    hours = await database.hour_marks.find({"hour": {"$exists": True}}).to_list(None)
+    assert len(hours) == 3
+    transaction, together = database.transaction, asyncio.Barrier(2)
+
+    async def met(operation: Any) -> Any:
+        """Run a transaction; its first attempt commits once that of the other worker has written, unless that fails."""
+        attempts = 0
+
+        async def run(session: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            result = await operation(session)
+            if attempts == 1:
+                with suppress(TimeoutError, asyncio.BrokenBarrierError):
+                    await asyncio.wait_for(together.wait(), 1)
+            return result
+
+        return await transaction(run)
+
+    await settling._settle_hour(hours[0])  # so that the day has a mark before
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transaction", met)
+        await asyncio.gather(*(Settling(database)._settle_hour(hour) for hour in hours[1:]))
+    await settling.work(PROJECT, pause=0)
+
+    assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
+    await assert_exact(database, Random(1))
+
+
+@pytest.mark.timings(mark_seconds=1)
+async def test_work_waits_after_mongodbs_clock_stepped_forward(
+    calls: CallsStore,
+    database: Database,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    await calls.rename(PROJECT, call_id(0), "name")  # from here on the process relies on this mark
+    # Seen from this process, MongoDB's clock goes forward by an hour.
+    monkeypatch.setattr(clock, "monotonic", lambda: time.monotonic() - 3_600)
+    earlier = {"$dateSubtract": {"startDate": "$live_until", "unit": "hour", "amount": 1}}
+    await database.hour_marks.update_many({"hour": {"$exists": True}}, [{"$set": {"live_until": earlier}}])
+
+    await settling.work(PROJECT, pause=0)
+    await calls.write_one(start(70, started_at=NOON))
+
+    assert await calls.count(PROJECT) == 21
+    assert "MongoDB's clock stepped forward by 3600" in caplog.text
+    await settle(settling)
+    assert await uses_rollups(calls)
     await assert_exact(database, Random(1))
 
 
