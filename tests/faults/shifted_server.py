@@ -6,7 +6,7 @@ Hour marks expire after a second instead of two minutes, and the periodic jobs l
 import sys
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from app.background import MaintenanceJobs
 from app.cli import main
@@ -37,5 +37,6 @@ def _shift(seconds: int) -> None:
 if __name__ == "__main__":
     _shift(int(sys.argv[1]))
     object.__setattr__(DEFAULT_TIMINGS, "mark_seconds", MARK_SECONDS)
-    MaintenanceJobs.__init__.__defaults__ = (_PAUSE_SECONDS, None)  # type: ignore[misc] # as `_PAUSE_SECONDS` there
+    initialize: Any = MaintenanceJobs.__init__
+    initialize.__defaults__ = (_PAUSE_SECONDS, None)
     sys.exit(main(sys.argv[2:]))
