@@ -378,7 +378,9 @@ class ThreadsStore:
             if query is None:
                 yield _Threads(self.database, project_id, threads_filter, session), session
                 return
-            async with CallsQuery(self.database, project_id, query=query, session=session).compiled() as found:
+            calls_query = CallsQuery(self.database, project_id, query=query, session=session)
+            async with calls_query.compiled() as compiled:
+                found = await calls_query.narrowed(compiled)
                 yield _Threads(self.database, project_id, threads_filter, session, query, found.stages), session
 
     @in_scan_slot(_needs_scan)

@@ -397,7 +397,8 @@ class _Traces:
         if len(page.rows) == needed:
             bounds["$gte" if descending else "$lte"] = page.rows[0 if backward else -1][STARTED_AT]
         candidate: Match = {"parent_id": {"$gt": ""}} | ({STARTED_AT: bounds} if bounds else {})
-        async with self._heads.compiled() as found:
+        async with self._heads.compiled() as compiled:
+            found = await self._heads.narrowed(compiled)
             stages: Pipeline = [
                 *found.stages,
                 {"$match": candidate},
@@ -485,7 +486,8 @@ class _Traces:
         Raises:
             BadInputError: if there are more than `MAX_TRACES`.
         """
-        async with calls.compiled() as found:
+        async with calls.compiled() as compiled:
+            found = await calls.narrowed(compiled)
             stages: Pipeline = [
                 *found.stages,
                 {"$group": {"_id": "$trace_id"} | accumulators},

@@ -110,21 +110,14 @@ async def matching_calls(
     Raises:
         BadInputError: the filter, the query or the expansion is invalid.
     """
-    search = CallsQuery(database, project_id, calls_filter, query, expansion=expansion)
-    async with search.compiled() as found, _session(database, found.session) as session:
-        pricing = pricing_of_found(database, project_id, found.stages, session, Prices.total_cost_expression)
-        async with pricing if values.needs_cost else nullcontext() as prices:
-            with_values = await values.stages(database, project_id, found.stages, prices, session)
-            yield MatchingCalls(found.stages, with_values, session)
-
-
-@asynccontextmanager
-async def _session(database: Database, session: Session | None) -> AsyncIterator[Session]:
-    if session:
-        yield session
-        return
-    async with database.snapshot_session() as own:
-        yield own
+    async with database.snapshot_session() as session:
+        calls_query = CallsQuery(database, project_id, calls_filter, query, expansion=expansion, session=session)
+        async with calls_query.compiled() as compiled:
+            found = (await calls_query.narrowed(compiled)).stages
+            pricing = pricing_of_found(database, project_id, found, session, Prices.total_cost_expression)
+            async with pricing if values.needs_cost else nullcontext() as prices:
+                with_values = await values.stages(database, project_id, found, prices, session)
+                yield MatchingCalls(found, with_values, session)
 
 
 def value_of(access: Access) -> Expression:

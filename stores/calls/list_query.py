@@ -221,24 +221,38 @@ class CallsQuery:
                     others.append(term)
         return max(first), min(end), others
 
-    async def candidates(self, *, is_count: bool = False) -> Candidates | None:
-        """Return the calls that may match by their terms; None if terms do not help.
+    @asynccontextmanager
+    async def candidates(
+        self, session: Session | None = None, *, is_count: bool = False
+    ) -> AsyncIterator[Candidates | None]:
+        """Provide the calls that may match by their terms, to read inside the block; None if terms do not help.
 
-        With `is_count`, calls that match for sure need not be read.
+        Without a session they are of a snapshot of their own, so the calls must be read later. With `is_count`, calls
+        that match for sure need not be read.
         """
-        if not self._operation or self._session or self._prequeries or self._needs_cost or IN_PYTHON.get():
-            return None
-        if self._filter and not self._filter.names.isdisjoint(_SELECTIVE_FILTERS):
-            return None
         first, end, terms = self._time_range()
         stored = [term for term in terms if not any(map(self._is_looked_up, iter_gets(term)))]
         condition = implied_by(stored)
-        if condition is None:
-            return None
+        if condition is None or (self._filter and not self._filter.names.isdisjoint(_SELECTIVE_FILTERS)):
+            yield None
+            return
         is_whole = len(stored) == len(terms) and (not self._filter or self._filter.names <= _TIME_FILTERS)
         is_count = is_count and is_whole and not self._narrowing
-        found = Candidates(self._database, self._project_id, condition, first, end, is_count=is_count)
-        return found if await found.open() else None
+        async with nullcontext(session) if session else self._database.snapshot_session() as snapshot:
+            known = self._database, self._project_id, condition, snapshot, first, end
+            found = Candidates(*known, is_count=is_count)
+            yield found if await found.open() else None
+
+    async def narrowed(self, compiled: ListQuery) -> ListQuery:
+        """Return a list query that finds the same calls, among those that may match by their terms if these help."""
+        if compiled.source:
+            return compiled
+        async with self.candidates(compiled.session) as candidates:
+            found = await candidates.all() if candidates else None
+        if found is None:
+            return compiled
+        scope = compiled.cursor_scope or (compiled.match, *compiled.narrowing)
+        return replace(compiled, match=_among(compiled.match, found), cursor_scope=scope)
 
     @asynccontextmanager
     async def compiled(self) -> AsyncIterator[ListQuery]:
@@ -290,28 +304,28 @@ class CallsQuery:
     async def _read_candidates(
         self, list_query: ListQuery, request: PageRequest, projection: Sequence[str]
     ) -> Page | None:
-        """Read a page among the calls that have the terms of the query, part by part; None if terms do not help."""
-        candidates = await self.candidates()
-        if candidates is None:
-            return None
+        """Read a page among the calls that may match by their terms, part by part; None if terms do not help."""
         calls, match, order, narrowing = self._database.calls, list_query.match, list_query.order, list_query.narrowing
         identity = list_query.cursor_scope or (match, *narrowing)
         scope = paging.scope_of(calls.name, *identity, order)
         position = paging.decode_cursor(request, scope, len(order.keys))
         wanted, rows, has_more = request.offset + request.size, list[Row](), False
-        async with aclosing(candidates.in_order(order, position, wanted, backward=request.backward)) as parts:
-            async for found in parts:
-                if found is None:
-                    return None
-                rest = paging.remaining_request(replace(request, size=wanted), rows, 0)
-                rest = replace(rest, cursor=request.cursor)
-                page = await paging.find_page(
-                    calls, _among(match, found), order, rest, projection, (), narrowing, identity
-                )
-                rows = [*page.rows, *rows] if request.backward else [*rows, *page.rows]
-                has_more = page.has_previous if request.backward else page.has_next
-                if has_more:
-                    break
+        async with self.candidates() as candidates:
+            if candidates is None:
+                return None
+            async with aclosing(candidates.in_order(order, position, wanted, backward=request.backward)) as parts:
+                async for found in parts:
+                    if found is None:
+                        return None
+                    rest = paging.remaining_request(replace(request, size=wanted), rows, 0)
+                    rest = replace(rest, cursor=request.cursor)
+                    page = await paging.find_page(
+                        calls, _among(match, found), order, rest, projection, (), narrowing, identity
+                    )
+                    rows = [*page.rows, *rows] if request.backward else [*rows, *page.rows]
+                    has_more = page.has_previous if request.backward else page.has_next
+                    if has_more:
+                        break
         has_before = request.cursor is not None or request.offset > 0
         flags = (has_before, has_more) if request.backward else (has_more, has_before)
         return Page(rows[request.offset :], *flags, order, scope)
@@ -323,8 +337,10 @@ class CallsQuery:
             found = await self._compile(session, prices)
             if found.calls_by_feedback:
                 return await explain(self._database.feedback, found.calls_by_feedback.stages(request, shown))
-            candidates = None if session or found.source else await self.candidates()
-            first = await candidates.first(found.order, request.size) if candidates else None
+            first = None
+            if not (session or found.source):
+                async with self.candidates() as candidates:
+                    first = await candidates.first(found.order, request.size) if candidates else None
             match = _among(found.match, first) if first else found.match
             part = found.order.parts(match, None, backward=False)[0]
             stages = paging.page_pipeline(part.match, part.order, request, shown, narrowing=found.narrowing)
@@ -565,8 +581,10 @@ class CallLists:
 
     async def _count(self, calls_query: CallsQuery, list_query: ListQuery, limit: int | None) -> int:
         """Count the calls of a list query, up to `limit`."""
-        candidates = await calls_query.candidates(is_count=True)
-        number = await self._count_candidates(candidates, list_query, limit) if candidates else None
+        number = None
+        async with calls_query.candidates(list_query.session, is_count=True) as candidates:
+            if candidates:
+                number = await self._count_candidates(candidates, list_query, limit)
         if number is None:
             number = await paging.count(self._calls, list_query.stages, limit, list_query.session)
         return number
@@ -581,7 +599,7 @@ class CallLists:
                 number += part.certain
                 if part.matches:
                     narrowed = replace(list_query, match=_among(list_query.match, part))
-                    number += await paging.count(self._calls, narrowed.stages, limit)
+                    number += await paging.count(self._calls, narrowed.stages, limit, list_query.session)
                 if limit is not None and number >= limit:
                     return limit
         return number
@@ -616,14 +634,13 @@ class CallLists:
             if limit == 0:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
-            stages, session = list_query.stages, list_query.session
             number = await self._rolled_up(project_id, calls_query, limit) if "count" in wanted else None
             if number is None and "count" in wanted:
                 number = await self._count(calls_query, list_query, limit)
-            return CallsStats(
-                number,
-                await total_size(self._calls, project_id, stages, limit, session) if size else None,
-            )
+            if not size:
+                return CallsStats(number)
+            narrowed, session = await calls_query.narrowed(list_query), list_query.session
+            return CallsStats(number, await total_size(self._calls, project_id, narrowed.stages, limit, session))
 
 
 async def op_versions(

@@ -8,7 +8,8 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, chain
 from operator import sub
 from typing import Final, NamedTuple
 
@@ -19,6 +20,9 @@ Entry = tuple[bytes, Sequence[int]]
 
 _BLOCK_BYTES: Final = 32 * 1024
 """Bytes of a block before compression; only a block of one key may be larger."""
+
+MAX_FENCE: Final = 200
+"""Maximum bytes of a fence, of which MongoDB's limit for a document leaves room for 80,000."""
 
 BETWEEN_KEYS: Final = b"\xff"
 """Separator of keys and fences, a byte that none has."""
@@ -31,7 +35,7 @@ _SHORT_LIMIT: Final = 1 << 16
 
 
 class EncodedBlock(NamedTuple):
-    """A block, and a text greater than each key before it but not than its own."""
+    """A block, and the start of its first key: as many bytes as tell it from each key before, up to `MAX_FENCE`."""
 
     fence: bytes
     data: bytes
@@ -61,9 +65,9 @@ def _parts(entries: Iterable[Entry], item_size: int) -> Iterator[list[Entry]]:
 
 
 def _separator(last: bytes, first: bytes) -> bytes:
-    """Return the shortest prefix of `first` that is greater than `last`."""
+    """Return the shortest prefix of `first` that is greater than `last`, or its first `MAX_FENCE` bytes."""
     common = next((at for at, pair in enumerate(zip(last, first, strict=False)) if pair[0] != pair[1]), len(last))
-    return first[: common + 1]
+    return first[: min(common + 1, MAX_FENCE)]
 
 
 def _encoded(part: Sequence[Entry], code: str) -> bytes:
@@ -79,21 +83,26 @@ def _encoded(part: Sequence[Entry], code: str) -> bytes:
 
 
 class Block:
-    """A decoded block."""
-
-    __slots__ = ("_counts", "_ends", "_gaps", "keys")
+    """A decompressed block. Most searches for a text need no more of most blocks."""
 
     def __init__(self, data: bytes) -> None:
         plain = zlib.decompress(data)
         head_end = 3 * array(_WIDE).itemsize
-        count, length, item_size = array(_WIDE, plain[:head_end])
-        code = _SHORT if item_size == array(_SHORT).itemsize else _WIDE
-        names_end = head_end + length
-        counts_end = names_end + item_size * count
-        self.keys = plain[head_end:names_end].split(BETWEEN_KEYS)
-        self._counts = array(code, plain[names_end:counts_end])
-        self._ends = list(accumulate(self._counts))
-        self._gaps = array(code, plain[counts_end:])
+        self._count, length, self._item_size = array(_WIDE, plain[:head_end])
+        self._names = plain[head_end : head_end + length]
+        self._lists = plain[head_end + length :]
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """The keys in order."""
+        return self._names.split(BETWEEN_KEYS)
+
+    @cached_property
+    def _gaps(self) -> "tuple[array[int], list[int]]":
+        """The gaps of all keys, and by key the position after its own."""
+        code = _SHORT if self._item_size == array(_SHORT).itemsize else _WIDE
+        lists = array(code, self._lists)
+        return lists[self._count :], [0, *accumulate(lists[: self._count])]
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
@@ -102,24 +111,32 @@ class Block:
 
     def numbers(self, wanted: KeyRange) -> Iterator[int]:
         """Yield the numbers of the calls with a key in a range, which may be repeated."""
+        if wanted.text not in self._names:
+            return
         test = wanted.test
         for at in range(bisect_left(self.keys, wanted.first), bisect_left(self.keys, wanted.end)):
-            if test:
-                value = self.keys[at].partition(b"\0")[2]
-                if not test(b"\0" + value[:1], value[1:]):
-                    continue
-            yield from self._numbers(at)
+            if test is None or test(self.keys[at]):
+                yield from self._numbers(at)
 
     def _numbers(self, at: int) -> Iterator[int]:
-        end = self._ends[at]
-        return accumulate(self._gaps[end - self._counts[at] : end])
+        gaps, bounds = self._gaps
+        return accumulate(gaps[bounds[at] : bounds[at + 1]])
 
 
-def blocks_of(fences: Sequence[bytes], condition: Condition) -> set[int]:
-    """Return the positions of the blocks that a condition needs, among those with some fences."""
-    if not isinstance(condition, KeyRange):
-        return set[int]().union(*(blocks_of(fences, each) for each in condition.conditions))
-    return {*range(max(0, bisect_right(fences, condition.first) - 1), bisect_left(fences, condition.end))}
+def ranges_of(condition: Condition) -> Iterator[KeyRange]:
+    """Yield the ranges of a condition."""
+    if isinstance(condition, KeyRange):
+        yield condition
+    else:
+        yield from chain.from_iterable(map(ranges_of, condition.conditions))
+
+
+def blocks_of(fences: Sequence[bytes], wanted: KeyRange) -> range:
+    """Return the positions of the blocks that may have keys in a range, among those with some fences."""
+    first = wanted.first[:MAX_FENCE]
+    # Keys that begin with a fence of the maximum length may also be in the block before it.
+    after = bisect_left(fences, first) if len(first) == MAX_FENCE else bisect_right(fences, first)
+    return range(max(0, after - 1), bisect_left(fences, wanted.end))
 
 
 class Numbers(NamedTuple):
@@ -129,20 +146,13 @@ class Numbers(NamedTuple):
     certain: set[int]
 
 
-def find_numbers(condition: Condition, fences: Sequence[bytes], blocks: Mapping[int, Block]) -> Numbers:
-    """Return the numbers of the calls that satisfy a condition, from the blocks that it needs."""
+def combine(condition: Condition, found: Mapping[KeyRange, set[int]]) -> Numbers:
+    """Return the numbers of the calls that satisfy a condition, given those with a key in each of its ranges."""
     if isinstance(condition, KeyRange):
-        found: set[int] = set()
-        for position in blocks_of(fences, condition):
-            found.update(blocks[position].numbers(condition))
-        return Numbers(found, found if condition.is_exact else set())
-    each = (find_numbers(inner, fences, blocks) for inner in condition.conditions)
+        numbers = found[condition]
+        return Numbers(numbers, numbers if condition.is_exact else set())
+    each = [combine(inner, found) for inner in condition.conditions]
+    possible, certain = [one for one, _ in each], [one for _, one in each]
     if isinstance(condition, AnyOf):
-        pairs = list(each)
-        return Numbers(set[int]().union(*(one for one, _ in pairs)), set[int]().union(*(one for _, one in pairs)))
-    possible, certain = next(each)
-    for other in each:
-        possible, certain = possible & other.possible, certain & other.certain
-        if not possible:
-            break
-    return Numbers(possible, certain if condition.is_exact else set())
+        return Numbers(set[int]().union(*possible), set[int]().union(*certain))
+    return Numbers(set.intersection(*possible), set.intersection(*certain) if condition.is_exact else set())

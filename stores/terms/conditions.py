@@ -21,21 +21,23 @@ MAX_RANGES: Final = 300
 _MAX_MEMBERS: Final = 40
 """Maximum members of an `in` with ranges of their own; those of a longer one are tested within one range."""
 
-Test = Callable[[bytes, bytes], bool]
-"""Function of a key's tag and of the value as the key has it."""
+Test = Callable[[bytes], bool]
+"""Function of a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
     """Calls with a key of at least `first` and less than `end`, for which `test` is true if there is one.
 
-    It decides if `is_exact`: each of these calls makes the operation true of which it is the condition.
+    `test` is true only for keys with `text`. The condition decides if `is_exact`: each of these calls makes the
+    operation true of which it is the condition.
     """
 
     first: bytes
     end: bytes
     test: Test | None = None
     is_exact: bool = False
+    text: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,12 @@ def _compare_scalar(operator: Operator, left: Operand, scalar: Scalar) -> Condit
             if isinstance(scalar, bool | str) or abs(scalar) >= _MAX_EXACT:
                 return _has_value(left)
             path = _Path(access)
-            texts = (path.values(tag, tag + _END, test=_may_be_number) for tag in (keys.TEXT, keys.LONG_TEXT))
+            at = path.text_at
+
+            def may_be_number(key: bytes) -> bool:
+                return key[at : at + 1] in _STARTS_OF_NUMBERS
+
+            texts = (path.values(tag, tag + _END, may_be_number) for tag in (keys.TEXT, keys.LONG_TEXT))
             # The conversion to an integer has no fractions.
             return any_of((path.compares(operator, scalar, is_exact=conversion is Operator.DOUBLE), *texts))
         case Operation(Operator.STRING, (Get(_, access),)) if _has_terms(access) and isinstance(scalar, str):
@@ -177,10 +184,6 @@ def _compare_scalar(operator: Operator, left: Operand, scalar: Scalar) -> Condit
             return _has_value(operand, is_exact=is_equality) if scalar is True else None
         case _:
             return _has_value(left)
-
-
-def _may_be_number(_tag: bytes, value: bytes) -> bool:
-    return value[:1] in _STARTS_OF_NUMBERS
 
 
 def _has_value(operand: Operand, *, is_exact: bool = False) -> Condition | None:
@@ -202,9 +205,9 @@ def _is_in(operand: Operand, members: Sequence[Operand]) -> Condition | None:
         return None
     match operand:
         case Get(_, access) if _has_terms(access):
-            tails = frozenset(map(_tail, scalars))
+            path, tails = _Path(access), list(map(_tail, scalars))
             span, is_exact = (min(tails), max(tails) + b"\0"), all(map(_is_exact, scalars))
-            return _Path(access).values(*span, lambda tag, value: tag + value in tails, is_exact=is_exact)
+            return path.values(*span, path.keys_with(tails).__contains__, is_exact=is_exact)
         case _:
             return _has_value(operand)
 
@@ -213,25 +216,14 @@ def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Condition |
     inner = operand.operands[0] if operand.operator is Operator.STRING else operand
     match inner, substr:
         case Get(_, access), Literal(str() as text) if _has_terms(access):
-            path, test = _Path(access), _contains_test(text, folded=folded)
-            in_texts = path.values(keys.TEXT, keys.TEXT + _END, test, is_exact=True)
-            return AnyOf((in_texts, path.values(b"\0", keys.TEXT, test), path.values(keys.LONG_TEXT, b"\1")))
+            path = _Path(access)
+            in_texts = path.contains(text, folded=folded)
+            # The keys of lists, objects and long texts do not say it. Numbers and booleans contain few texts.
+            only_in_strings = text_expressions.is_only_in_strings(text)
+            others = (keys.NESTED, keys.NUMBER) if only_in_strings else (b"\0", keys.TEXT)
+            return AnyOf((in_texts, path.values(*others), path.values(keys.LONG_TEXT, b"\1")))
         case _:
             return all_of((_has_value(operand), _has_value(substr)))
-
-
-def _contains_test(substr: str, *, folded: bool) -> Test:
-    """Return the test that a value may contain a text; of lists, objects and long texts the key does not say it."""
-    wanted = fold(substr) if folded else substr
-    only_in_strings = text_expressions.is_only_in_strings(substr)
-
-    def test(tag: bytes, value: bytes) -> bool:
-        if tag == keys.TEXT:
-            text = value.decode()
-            return wanted in (fold(text) if folded else text)
-        return not (only_in_strings and tag in (keys.NUMBER, keys.BOOLEAN))
-
-    return test
 
 
 def _has_terms(access: Access) -> bool:
@@ -261,15 +253,35 @@ class _Path:
         steps = access.stored_path
         self._name = keys.path_of(steps)
         self._is_exact = len(self._name) <= keys.MAX_PATH and keys.HASHED not in self._name
-        outer = [keys.path_of(steps[:count]) + keys.LEFT_OUT for count in range(1, len(steps))]
+        self.text_at = len(self._name) + len(keys.TEXT)
+        outer = [keys.LEFT_OUT + keys.path_of(steps[:count]) for count in range(1, len(steps))]
         self._hidden = [KeyRange(key, key + b"\0") for key in outer]
 
     def values(
-        self, first: bytes = b"\0", end: bytes = b"\1", test: Test | None = None, *, is_exact: bool = False
+        self,
+        first: bytes = b"\0",
+        end: bytes = b"\1",
+        test: Test | None = None,
+        *,
+        is_exact: bool = False,
+        text: bytes = b"",
     ) -> Condition:
         """Return the condition that the path has a value in a range of tags and values."""
-        wanted = KeyRange(self._name + first, self._name + end, test, is_exact and self._is_exact)
+        wanted = KeyRange(self._name + first, self._name + end, test, is_exact and self._is_exact, text)
         return AnyOf((wanted, *self._hidden)) if self._hidden else wanted
+
+    def keys_with(self, tails: Iterable[bytes]) -> frozenset[bytes]:
+        """Return the keys with some tags and values."""
+        return frozenset(self._name + tail for tail in tails)
+
+    def contains(self, substr: str, *, folded: bool) -> Condition:
+        """Return the condition that the value is a text of which the key holds all, and which contains another one."""
+        at, span = self.text_at, (keys.TEXT, keys.TEXT + _END)
+        if folded:
+            wanted = fold(substr)
+            return self.values(*span, lambda key: wanted in fold(key[at:].decode()), is_exact=True)
+        text = keys.encode(substr)
+        return self.values(*span, lambda key: key.find(text, at) >= 0, is_exact=True, text=text)
 
     def compares(self, operator: Operator, scalar: Scalar, *, is_exact: bool = True) -> Condition:
         """Return the condition that the value compares with a scalar, which is not null."""

@@ -21,7 +21,7 @@ FIELDS: Final = ("inputs", "output", "attributes", "summary")
 MAX_KEYS: Final = 150
 """Maximum keys of one call, besides one for each list or object whose members have no keys."""
 
-MAX_TEXT: Final = 24
+MAX_TEXT: Final = 1_000
 """Maximum bytes of a text that its key holds as a whole."""
 
 MAX_PATH: Final = 150
@@ -36,8 +36,14 @@ HASHED: Final = b"\xfe"
 _PATH_CHARACTERS: Final = 100
 _PATH_DIGEST_BYTES: Final = 9
 
-BOOLEAN, NESTED, NUMBER, TEXT, LONG_TEXT, LEFT_OUT = (b"\0b", b"\0c", b"\0n", b"\0s", b"\0t", b"\0x")
-"""The tags, with the NUL that precedes them. `LEFT_OUT` is a list or an object whose members have no keys."""
+BOOLEAN, NESTED, NUMBER, TEXT, LONG_TEXT = (b"\0b", b"\0c", b"\0n", b"\0s", b"\0t")
+"""The tags, with the NUL that precedes them."""
+
+LEFT_OUT: Final = b"\0x"
+"""Start of the key of a list or an object whose members have no keys.
+
+These keys sort before all others, so the first fence says if there are any: few calls have one.
+"""
 
 encode: Final = partial(str.encode, encoding="utf-8", errors="surrogatepass")
 """Encodes any text of a query; those of calls have no lone surrogates."""
@@ -63,7 +69,7 @@ def keys_of(call: Mapping[str, Any]) -> list[bytes]:
         outer, level = level, []
         for path, container in outer:
             if len(container) > room:
-                keys.append(path + LEFT_OUT)
+                keys.append(LEFT_OUT + path)
                 continue
             room -= len(container)
             for step, member in container.items() if type(container) is dict else enumerate(container):

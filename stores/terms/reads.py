@@ -1,24 +1,27 @@
 """Reads of segments: the calls that may match a query, as conditions on their start, by which an index finds them.
 
 A day is read as a whole: the segments of its settled hours, and the calls of its live hours. Days come in the order of
-the list, so a page reads no further than it needs. Marks and heads are read in one snapshot. Blocks are read after it:
-if one is gone, its segment was replaced, and marks and heads are read again.
+the list, so a page reads no further than it needs. Marks and segments are read in one snapshot, in which no segment is
+replaced. The calls are read in it, too, or after it.
 """
 
 import asyncio
 from array import array
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from stores import times
 from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, VERSION, day_of, marks_of
 from stores.paging import Order
-from stores.terms.blocks import Block, Numbers, blocks_of, find_numbers
-from stores.terms.conditions import Condition
+from stores.terms.blocks import Block, blocks_of, combine, ranges_of
+from stores.terms.conditions import Condition, KeyRange
 from stores.terms.segments import CHUNK, block_id, fences_of, read_blocks, starts_id
 
 MAX_LIVE: Final = 200
@@ -28,9 +31,8 @@ MAX_STARTS: Final = 20_000
 """Start times in one match; MongoDB looks each of them up in an index."""
 
 _MAX_MARKS: Final = 2_000
-_ATTEMPTS: Final = 3
-_MAX_BLOCKS: Final = 2_000
-"""Blocks that are read together, some 10 MB, or those of one day."""
+_BLOCKS: Final = 250
+"""Blocks that are read together, some 2 MB."""
 
 _FEW: Final = 1_000
 """Calls that may match that are always read by their start."""
@@ -93,10 +95,6 @@ class _Day:
     live: set[int] = field(default_factory=set)
 
 
-class _ReplacedError(Exception):
-    """A segment was replaced after its head was read."""
-
-
 class Candidates:
     """The calls of a project that may match a condition.
 
@@ -104,6 +102,7 @@ class Candidates:
         database: the database.
         project_id: the project.
         condition: the condition.
+        session: the snapshot session that reads them.
         first: earliest start of the calls.
         end: time before which they start.
         is_count: True if matches are counted, so that a call that matches for sure need not be found.
@@ -114,6 +113,7 @@ class Candidates:
         database: Database,
         project_id: str,
         condition: Condition,
+        session: Session,
         first: int = times.FIRST,
         end: int = times.LAST + 1,
         *,
@@ -122,6 +122,7 @@ class Candidates:
         self._database = database
         self._project_id = project_id
         self._condition = condition
+        self._session = session
         self._first = first
         self._end = end
         self._is_count = is_count
@@ -131,15 +132,14 @@ class Candidates:
         """Read which days there are; False if terms do not help, as in a project whose hours are not settled yet."""
         of_marks = marks_of(self._project_id), {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
         within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
-        async with self._database.snapshot_session() as session:
-            found = self._database.hour_marks.find(*of_marks, limit=_MAX_MARKS, session=session)
-            marks = await found.to_list(None)
-            live = [mark[HOURS] for mark in marks if HOURS in mark and self._overlaps(mark[HOURS], HOUR)]
-            is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
-            if not is_ready or len(live) > MAX_LIVE or len(marks) == _MAX_MARKS:
-                return False
-            of_project = {"project_id": self._project_id, **within}
-            heads = await self._database.term_segments.find(of_project, session=session).to_list(None)
+        found = self._database.hour_marks.find(*of_marks, limit=_MAX_MARKS, session=self._session)
+        marks = await found.to_list(None)
+        live = [mark[HOURS] for mark in marks if HOURS in mark and self._overlaps(mark[HOURS], HOUR)]
+        is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
+        if not is_ready or len(live) > MAX_LIVE or len(marks) == _MAX_MARKS:
+            return False
+        of_project = {"project_id": self._project_id, **within}
+        heads = await self._database.term_segments.find(of_project, session=self._session).to_list(None)
         self._days = defaultdict(_Day)
         for hour in live:
             self._days[day_of(hour)].live.add(hour)
@@ -156,20 +156,8 @@ class Candidates:
         days = deque(sorted((day for day in self._days if self._overlaps(day, DAY)), reverse=descending))
         size = first_days
         while days:
-            batch = [days.popleft()]
-            segments = self._segments_of(batch[0])
-            while days and len(batch) < size:
-                more = self._segments_of(days[0])
-                if sum(each.size for each in (*segments, *more)) > _MAX_BLOCKS:
-                    break
-                batch.append(days.popleft())
-                segments += more
-            yield await self._find(batch, segments)
+            yield await self._find([days.popleft() for _ in range(min(size, len(days)))])
             size = min(2 * size, _MAX_DAYS)
-
-    def _segments_of(self, day: int) -> list["_Segment"]:
-        found = self._days.get(day, _Day())
-        return [_Segment(head, found.live, self._condition, (self._first, self._end)) for head in found.heads]
 
     async def in_order(
         self, order: Order, position: Sequence[object] | None, wanted: int, *, backward: bool
@@ -224,37 +212,32 @@ class Candidates:
                 return None
         return every
 
-    async def _find(self, days: Sequence[int], segments: list["_Segment"]) -> Found:
-        for _ in range(_ATTEMPTS):
-            with suppress(_ReplacedError):
-                return await self._find_once(days, segments)
-            if not await self.open():
-                break
-            segments = [segment for day in days for segment in self._segments_of(day)]
-        return Found(ranges=_merged((day, day + DAY) for day in days))
-
-    async def _find_once(self, days: Sequence[int], segments: Sequence["_Segment"]) -> Found:
-        live = (hour for day in days if day in self._days for hour in self._days[day].live)
-        found = Found(ranges=_merged((hour, hour + HOUR) for hour in live))
-        blocks = await self._read(key for each in segments for key in each.block_keys())
-        await asyncio.to_thread(self._find_numbers, segments, blocks)
-        chunks = await self._read(key for each in segments for key in each.chunk_keys())
+    async def _find(self, days: Iterable[int]) -> Found:
+        of_days = [self._days[day] for day in days]
+        found = Found(ranges=_merged((hour, hour + HOUR) for day in of_days for hour in day.live))
+        bounds = self._first, self._end
+        segments = [_Segment(head, day.live, self._condition, bounds) for day in of_days for head in day.heads]
+        needed = {key: (segment, at) for segment in segments for key, at in segment.blocks()}
+        for keys in batches([*needed], _BLOCKS):
+            blocks = await self._read(keys)
+            await asyncio.to_thread(_add_blocks, [(*needed[key], data) for key, data in blocks.items()])
+        for segment in segments:
+            segment.finish(is_count=self._is_count)
+        chunks = await self._read([key for each in segments for key in each.chunk_keys()])
         for segment in segments:
             segment.add_to(found, chunks)
             found.calls += segment.calls
         found.starts.sort()
         return found
 
-    async def _read(self, keys: Iterable[str]) -> dict[str, bytes]:
-        wanted = list(keys)
-        found = {key: data async for key, data in read_blocks(self._database, self._project_id, wanted)}
-        if len(found) < len(wanted):
-            raise _ReplacedError
-        return found
+    async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
+        blocks = read_blocks(self._database, self._project_id, keys, self._session)
+        return {key: data async for key, data in blocks}
 
-    def _find_numbers(self, segments: Iterable["_Segment"], blocks: Mapping[str, bytes]) -> None:
-        for segment in segments:
-            segment.find_numbers(blocks, is_count=self._is_count)
+
+def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
+    for segment, at, data in blocks:
+        segment.add_block(at, data)
 
 
 class _Segment:
@@ -264,44 +247,44 @@ class _Segment:
         self._key: tuple[str, str] = head["project_id"], head["segment"]
         self.calls: int = head["calls"]
         self._condition = condition
-        self._fences = fences_of(head)
         is_day = head["unit"] == DAYS
         self._excluded = live.union(head.get("without", ())) if is_day else live & {head["start"]}
-        is_live = self._excluded and not is_day
-        self._positions = set[int]() if is_live else blocks_of(self._fences, condition)
+        fences = [] if self._excluded and not is_day else fences_of(head)
+        self._wanted = {each: blocks_of(fences, each) for each in ranges_of(condition)}
+        self._found: dict[KeyRange, set[int]] = {each: set() for each in self._wanted}
         self._bounds = bounds
         is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]
         self._is_whole = is_within and not self._excluded
-        self._numbers = Numbers(set(), set())
 
-    @property
-    def size(self) -> int:
-        """Number of blocks to read."""
-        return len(self._positions)
+    def blocks(self) -> Iterator[tuple[str, int]]:
+        """Yield the `_id`s and the positions of the blocks that the condition needs."""
+        return ((block_id(*self._key, at), at) for at in {*chain.from_iterable(self._wanted.values())})
 
-    def block_keys(self) -> Iterator[str]:
-        """Yield the keys of the blocks that the condition needs."""
-        return (block_id(*self._key, at) for at in self._positions)
+    def add_block(self, at: int, data: bytes) -> None:
+        """Find the calls with keys in the ranges of the condition in a block."""
+        block = Block(data)
+        for wanted, positions in self._wanted.items():
+            if at in positions:
+                self._found[wanted].update(block.numbers(wanted))
 
-    def find_numbers(self, blocks: Mapping[str, bytes], *, is_count: bool) -> None:
-        """Find the calls that may match in the blocks."""
-        decoded = {at: Block(blocks[block_id(*self._key, at)]) for at in self._positions}
-        numbers = find_numbers(self._condition, self._fences, decoded) if decoded else self._numbers
-        self._numbers = numbers if is_count else Numbers(numbers.possible, set())
+    def finish(self, *, is_count: bool) -> None:
+        """Combine what the blocks have. Only a count makes use of calls that match for sure."""
+        self._possible, certain = combine(self._condition, self._found)
+        self._certain = certain if is_count else set[int]()
 
     @property
     def _is_counted(self) -> bool:
         """True if the number of calls suffices."""
-        return self._is_whole and len(self._numbers.certain) == len(self._numbers.possible)
+        return self._is_whole and len(self._certain) == len(self._possible)
 
     def chunk_keys(self) -> Iterator[str]:
         """Yield the keys of the start times that are needed."""
         if not self._is_counted:
-            yield from (starts_id(*self._key, chunk) for chunk in {at // CHUNK for at in self._numbers.possible})
+            yield from (starts_id(*self._key, chunk) for chunk in {at // CHUNK for at in self._possible})
 
     def add_to(self, found: Found, chunks: Mapping[str, bytes]) -> None:
         """Add the calls that may match to those of a day."""
-        possible, certain = self._numbers
+        possible, certain = self._possible, self._certain
         if self._is_counted:
             found.certain += len(certain)
             return

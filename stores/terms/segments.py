@@ -28,10 +28,14 @@ from stores.terms.blocks import BETWEEN_KEYS, Block, Entry, encoded_blocks
 from stores.terms.keys import FIELDS, keys_of
 
 MAX_CALLS: Final = 32_768
-"""Calls of an hour after which another segment begins, which bounds the memory of a builder to about 100 MB."""
+MAX_BYTES: Final = 100_000_000
+"""Calls of an hour, and bytes of a builder's memory, after which another segment begins."""
+
+_BYTES_PER_KEY: Final = 150
 
 MAX_MERGED_CALLS: Final = 500_000
-"""Maximum calls of a day whose segments are merged."""
+MAX_MERGED_BLOCKS: Final = 10_000
+"""Maximum calls of a day whose segments are merged, and blocks of these segments, some 80 MB."""
 
 MIN_MERGED: Final = 8
 """Segments of a day's hours that are merged: a day is merged at most three times while its hours pass."""
@@ -77,12 +81,20 @@ class _Builder:
 
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     numbers: defaultdict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True if another segment should begin."""
+        return len(self.starts) >= MAX_CALLS or self.size + _BYTES_PER_KEY * len(self.numbers) >= MAX_BYTES
 
     def add(self, calls: Sequence[Document]) -> None:
         """Add calls with their BSON copies."""
         for number, call in enumerate(calls, len(self.starts)):
             self.starts.append(call["started_at"])
-            for key in set(keys_of(call)):
+            keys = set(keys_of(call))
+            self.size += sum(map(len, keys))
+            for key in keys:
                 self.numbers[key].append(number)
 
     def entries(self) -> Iterator[Entry]:
@@ -116,7 +128,7 @@ class SegmentWriter:
         builder = _Builder()
         async for calls in _batched(cursor):
             same_start = 0
-            if len(builder.starts) >= MAX_CALLS:
+            if builder.is_full:
                 # All calls of one start time belong to one segment, as readers find calls by it.
                 others = (at for at, call in enumerate(calls) if call["started_at"] != builder.starts[-1])
                 same_start = next(others, len(calls))
@@ -134,7 +146,8 @@ class SegmentWriter:
         async with self._database.snapshot_session() as session:
             heads = await self._heads_of_day(session)
             hours = [head for head in heads if head["unit"] == HOURS]
-            if len(hours) < MIN_MERGED or sum(head["calls"] for head in heads) > MAX_MERGED_CALLS:
+            calls, blocks = sum(head["calls"] for head in heads), sum(len(fences_of(head)) for head in heads)
+            if len(hours) < MIN_MERGED or calls > MAX_MERGED_CALLS or blocks > MAX_MERGED_BLOCKS:
                 return
             parts = [await _Part.read(self._database, head, session) for head in heads]
         starts = await asyncio.to_thread(_renumber, parts)

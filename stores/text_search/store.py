@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
@@ -69,7 +70,8 @@ class TextSearchStore:
             problem = f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call"
             raise BadInputError(problem, "max_highlights")
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query)
+        async with calls_query.compiled() as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
             cursor_method, position = text_query.position(request)
             if cursor_method is Method.INDEX and not _is_ready(state):
@@ -80,6 +82,7 @@ class TextSearchStore:
             if generation:
                 page = await ranked_page(text_query, generation, request, position)
             else:
+                text_query = replace(text_query, list_query=await calls_query.narrowed(list_query))
                 page = await scanned_page(text_query, request, position)
         read = set(wanted) | ({field.wanted for field in SEARCHED_FIELDS} if highlights is not None else set())
         if read:
@@ -114,12 +117,13 @@ class TextSearchStore:
         check_project_id(project_id)
         terms = parse(text)
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with CallsQuery(self.database, project_id, calls_filter, query).compiled() as list_query:
-            text_query = TextQuery(self.database, project_id, terms, list_query)
-            generation = _generation(state, terms, method)
+        generation = _generation(state, terms, method)
+        calls_query = CallsQuery(self.database, project_id, calls_filter, query)
+        async with calls_query.compiled() as list_query:
             if generation:
-                return await ranked_count(text_query, generation, limit)
-            return await scanned_count(text_query, limit)
+                return await ranked_count(TextQuery(self.database, project_id, terms, list_query), generation, limit)
+            narrowed = await calls_query.narrowed(list_query)
+            return await scanned_count(TextQuery(self.database, project_id, terms, narrowed), limit)
 
     @database_query
     async def index(self, project_id: str) -> SearchIndex | None:

@@ -468,19 +468,26 @@ asyncio.run(work())
 """
 
 
+@asynccontextmanager
+async def killed_worker(uri: str, database: Database, setup: str = "") -> AsyncIterator[None]:
+    """Run a worker in a process of its own, which runs `setup` first, and kill it after the block."""
+    command = [sys.executable, "-c", setup + WORKER, uri, database.calls.database.name]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert await process.stdout.readline() == b"ready\n"
+    yield
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+
 async def test_killed_workers_leave_exact_answers(
     mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
 ) -> None:
     rng = Random(1)
     await fill(calls, 200)
     for _ in range(3):
-        command = [sys.executable, "-c", WORKER, mongodb_uri, database.calls.database.name]
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-        assert process.stdout
-        assert await process.stdout.readline() == b"ready\n"
-        await asyncio.sleep(0.15 + rng.random() / 2)
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
+        async with killed_worker(mongodb_uri, database):
+            await asyncio.sleep(0.15 + rng.random() / 2)
         await assert_exact(database, rng)
         await calls.delete(PROJECT, [call_id(rng.randrange(200)) for _ in range(5)])
         await fill(calls, 60)

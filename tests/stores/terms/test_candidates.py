@@ -1,6 +1,7 @@
-"""Lists and counts that terms narrow equal the model's at random moments of random lives of calls."""
+"""What terms narrow equals the model's at random moments of random lives of calls: lists, counts, groups and facets."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -8,16 +9,18 @@ from typing import Any
 import pytest
 
 from stores import times
+from stores.aggregates import AggregatesStore, FacetsStore, GroupBy, Grouping
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.fields import CALL_FIELDS, CallsFilter
 from stores.calls.list_query import CallsQuery
-from stores.database import Database
+from stores.database import Database, Document
 from stores.hours import DAYS, HOURS
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.sort import SortBy
-from stores.terms import reads, segments
+from stores.terms import keys, reads, segments
+from stores.text_search import TextSearchStore
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT
 from tests.stores.rollups.test_random_lives import Lives, marked, workers
@@ -38,7 +41,9 @@ RANGES = (("29T00", "29T18"), ("29T18", "30T01"), ("29T23", "30T23"))
 
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let few calls have several segments, chunks, blocks and parts of pages."""
+    """Let few calls have several segments, chunks, blocks and parts of pages, and long texts."""
+    monkeypatch.setattr(keys, "MAX_TEXT", 24)
+    monkeypatch.setattr("stores.terms.blocks.MAX_FENCE", 12)
     monkeypatch.setattr(segments, "MIN_MERGED", 2)
     monkeypatch.setattr(segments, "MAX_CALLS", 4)
     for module in (segments, reads):
@@ -109,10 +114,12 @@ async def assert_exact(database: Database, rng: Random, questions: int) -> int:
         asked = query.tree, calls_filter, sort_by
         passes, holds = calls_filter.test(PROJECT), compile_test(query.operation(CALL_FIELDS))
         expected = {call["id"] for call in stored if passes(call) and holds(DocumentValues(call))}
-        narrowed += await CallsQuery(database, PROJECT, calls_filter, query).candidates() is not None
+        async with CallsQuery(database, PROJECT, calls_filter, query).candidates() as candidates:
+            narrowed += candidates is not None
         assert await calls.count(PROJECT, calls_filter, query) == len(expected), asked
         stats = await calls.stats(PROJECT, {"count"}, calls_filter, 3, query)
         assert stats.count == min(3, len(expected)), asked
+        await _assert_sums(database, calls_filter, query, [call for call in stored if call["id"] in expected])
         every = await _ids(calls, PageRequest(1_000), calls_filter, sort_by, query)
         assert sorted(every) == sorted(expected), asked
         if sort_by is None or sort_by[0].field == "started_at":
@@ -123,6 +130,19 @@ async def assert_exact(database: Database, rng: Random, questions: int) -> int:
         for backward in (False, True):
             assert await _walk(calls, rng.randrange(1, 5), calls_filter, sort_by, query, backward=backward) == every
     return narrowed
+
+
+async def _assert_sums(database: Database, calls_filter: CallsFilter, query: Query, expected: list[Document]) -> None:
+    """Compare groups, facets and counts of searches with those of the calls that match."""
+    by_status = Counter(call["status"] for call in expected)
+    found = await AggregatesStore(database).calls(
+        PROJECT, Grouping([GroupBy.STATUS]), {"count"}, calls_filter, query, limit=9
+    )
+    assert {row["status"]: row["count"] for row in found.rows} == by_status, (query.tree, calls_filter)
+    [facet] = await FacetsStore(database).facets(PROJECT, ["status"], calls_filter, query)
+    assert {each.value: each.count for each in facet.values} == {f'"{each}"': by_status[each] for each in by_status}
+    texts = [call for call in expected if "time" in str(call["inputs"]) or "time" in str(call.get("output"))]
+    assert await TextSearchStore(database).count(PROJECT, "time", calls_filter, query) == len(texts)
 
 
 async def _ids(calls: CallsStore, request: PageRequest, *asked: Any) -> list[str]:

@@ -15,7 +15,7 @@ from stores.query import Query
 from stores.query.match_compiler import compile_match
 from stores.query.parser import parse_query
 from stores.terms import keys
-from stores.terms.blocks import Block, Entry, blocks_of, encoded_blocks, find_numbers
+from stores.terms.blocks import Block, Entry, blocks_of, combine, encoded_blocks, ranges_of
 from stores.terms.conditions import AllOf, AnyOf, Condition, KeyRange, implied
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -34,9 +34,10 @@ def decision(condition: Condition | None, call_keys: Iterable[bytes]) -> bool | 
         case AllOf(conditions, is_exact):
             results = [decision(each, call_keys) for each in conditions]
             return False if False in results else True if is_exact and None not in results else None
-        case KeyRange(first, limit, test, is_exact):
-            within = [key.partition(b"\0")[2] for key in call_keys if first <= key < limit]
-            has_one = any(test is None or test(b"\0" + tail[:1], tail[1:]) for tail in within)
+        case KeyRange(first, limit, test, is_exact, text):
+            within = [key for key in call_keys if first <= key < limit and (test is None or test(key))]
+            assert all(text in key for key in within)
+            has_one = bool(within)
             return (is_exact or None) if has_one else False
         case _:
             return None
@@ -54,11 +55,12 @@ def passing(condition: Condition | None, documents: Iterable[Document]) -> set[s
     return decided(condition, documents)[0]
 
 
-@pytest.mark.parametrize("max_keys", [keys.MAX_KEYS, 4])
+@pytest.mark.parametrize(("max_keys", "max_text"), [(keys.MAX_KEYS, keys.MAX_TEXT), (4, 8)])
 async def test_every_matching_call_has_the_terms_of_the_query(
-    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, max_keys: int
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, max_keys: int, max_text: int
 ) -> None:
     monkeypatch.setattr(keys, "MAX_KEYS", max_keys)
+    monkeypatch.setattr(keys, "MAX_TEXT", max_text)
     generator = Generator(SEED + max_keys)
     documents = await documents_of(calls, database, generator)
     rows = [row_of(document) for document in documents]
@@ -125,7 +127,10 @@ def compared(operator: str, literal: object, to: str | None) -> Any:
     return {operator: [operand, literals]}
 
 
-async def test_comparisons_of_each_pair_of_values_keep_their_matches(calls: CallsStore, database: Database) -> None:
+async def test_comparisons_of_each_pair_of_values_keep_their_matches(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MAX_TEXT", 24)
     await calls.write([start(n, inputs={"list": [0, {"a.b": value}]}) for n, value in enumerate(LITERALS)])
     documents = await database.calls.find({}).to_list(None)
     tried = 0
@@ -166,7 +171,10 @@ EXACT: tuple[tuple[Any, set[int]], ...] = (
 
 
 @pytest.mark.parametrize(("tree", "numbers"), EXACT, ids=str)
-async def test_terms_leave_few_candidates(calls: CallsStore, database: Database, tree: Any, numbers: set[int]) -> None:
+async def test_terms_leave_few_candidates(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, tree: Any, numbers: set[int]
+) -> None:
+    monkeypatch.setattr(keys, "MAX_TEXT", 24)
     values = (5, 5.0, "5", 6, "timeout", "Timeout: " + "x" * 50, "x" * 50)
     inputs: list[dict[str, object]] = [{"a": value} for value in values]
     inputs[5] = {"a": "timeout: " + "x" * 50}
@@ -194,25 +202,38 @@ async def test_a_long_list_hides_only_its_own_members(calls: CallsStore, databas
     assert len(keys.keys_of(documents[0])) < 20
 
 
-@pytest.mark.parametrize(("block_bytes", "calls_of_segment"), [(1, 60), (500, 1 << 20), (32 * 1024, 60)])
+@pytest.mark.parametrize(
+    ("block_bytes", "calls_of_segment", "max_fence"),
+    [(1, 60, 200), (1, 60, 12), (500, 1 << 20, 8), (32 * 1024, 60, 200)],
+)
 async def test_blocks_find_the_calls_of_each_condition(
-    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, block_bytes: int, calls_of_segment: int
+    calls: CallsStore,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    block_bytes: int,
+    calls_of_segment: int,
+    max_fence: int,
 ) -> None:
     monkeypatch.setattr("stores.terms.blocks._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("stores.terms.blocks.MAX_FENCE", max_fence)
     generator = Generator(SEED + 9)
     documents = await documents_of(calls, database, generator)
     rows = [row_of(document) for document in documents]
     call_keys = [keys.keys_of(each) for each in documents]
     encoded = list(encoded_blocks(entries_of(call_keys), calls_of_segment))
     fences = [block.fence for block in encoded]
+    assert max(map(len, fences)) <= max_fence
     tried = 0
 
     for _ in range(cases(400)):
         condition = implied(parse_query(generator.query(rows), CALL_FIELDS))
         if condition is None:
             continue
-        needed = {at: Block(encoded[at].data) for at in blocks_of(fences, condition)}
-        numbers = find_numbers(condition, fences, needed)
+        found_by_range = {
+            each: {number for at in blocks_of(fences, each) for number in Block(encoded[at].data).numbers(each)}
+            for each in ranges_of(condition)
+        }
+        numbers = combine(condition, found_by_range)
         results = [decision(condition, each) for each in call_keys]
         assert numbers.possible == {number for number, each in enumerate(results) if each is not False}
         assert numbers.certain == {number for number, each in enumerate(results) if each is True}

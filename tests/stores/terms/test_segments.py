@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stores import times
+from stores.aggregates import AggregatesStore, FacetsStore, Grouping
 from stores.calls import CallsStore
 from stores.calls.fields import CallsFilter
 from stores.calls.list_query import CallsQuery
@@ -18,15 +19,19 @@ from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.rollups.settling import Settling
-from stores.terms import reads, segments
+from stores.terms import keys, reads, segments
 from stores.terms.reads import Found
 from stores.terms.segments import SegmentWriter
+from stores.text_search import TextSearchStore
+from stores.trace_lists import TraceListsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.rollups.test_settling import killed_worker
 from tests.stores.terms.test_candidates import assert_no_rest
 from tests.waiting import until_found
 
 CALLS = 240
+MERGE_TWO = "from stores.terms import segments; segments.MIN_MERGED = 2"
 NEWEST = [SortBy("started_at", descending=True)]
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
@@ -103,6 +108,23 @@ async def test_rare_value_reads_one_call(calls: CallsStore, settling: Settling, 
     assert await ids_of(calls, equals("inputs.customer", "nobody")) == []
     commands.sent.clear()
     assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
+    read = {body.get("find") or body.get("aggregate") for _, body in commands.sent}
+    assert read == {"hour_marks", "term_segments", "term_blocks"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"case_insensitive": True}])
+async def test_text_within_texts_is_counted_without_calls(
+    calls: CallsStore, settling: Settling, commands: Commands, changes: dict[str, bool]
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    commands.sent.clear()
+
+    for substr, expected in (("x12", 11), ("nowhere", 0), ("x", CALLS)):
+        text = {"$literal": substr.upper() if changes else substr}
+        contains = {"input": {"$getField": "inputs.text"}, "substr": text} | changes
+        assert await calls.count(PROJECT, query=Query({"$expr": {"$contains": contains}})) == expected
+
     read = {body.get("find") or body.get("aggregate") for _, body in commands.sent}
     assert read == {"hour_marks", "term_segments", "term_blocks"}
 
@@ -262,34 +284,58 @@ async def test_merge_of_segments_that_changed_meanwhile_is_not_published(
     await assert_no_rest(database)
 
 
-@pytest.mark.parametrize("changes", ["once", "always"])
-async def test_reader_of_replaced_segments_reads_again(
-    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch, changes: str
+async def test_reader_of_segments_that_are_replaced_meanwhile_reads_its_snapshot(
+    calls: CallsStore, database: Database, settling: Settling
 ) -> None:
     await fill(calls)
     await settle(settling)
     query = equals("inputs.customer", "c3")
-    candidates = await CallsQuery(database, PROJECT, None, query).candidates(is_count=True)
-    assert candidates
-    opened = candidates.open
+    async with CallsQuery(database, PROJECT, None, query).candidates() as candidates:
+        assert candidates
+        await calls.delete(PROJECT, [call_id(3)])
+        await settle(settling)
+        found = await candidates.all()
 
-    async def replace_all() -> bool:
-        is_open = await opened()
-        if changes == "always":
-            await database.term_blocks.delete_many({})
-        return is_open
+    assert found
+    assert len(found.starts) == CALLS // 10
+    assert await calls.count(PROJECT, query=query) == CALLS // 10 - 1
 
-    monkeypatch.setattr(candidates, "open", replace_all)
-    await calls.delete(PROJECT, [call_id(3)])
+
+@pytest.mark.parametrize("kind", ["groups", "facets", "size", "search", "search count", "traces"])
+async def test_other_questions_read_only_calls_with_the_terms(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands, kind: str
+) -> None:
+    await fill(calls)
     await settle(settling)
+    query = equals("inputs.rare", value=True)
+    search = TextSearchStore(database)
+    commands.sent.clear()
 
-    parts = [part async for part in candidates.to_count() if part]
+    match kind:
+        case "groups":
+            groups = await AggregatesStore(database).calls(PROJECT, Grouping(), {"count"}, None, query)
+            assert [row["count"] for row in groups.rows] == [1]
+        case "facets":
+            [facet] = await FacetsStore(database).facets(PROJECT, ["inputs.customer"], None, query)
+            assert [each.count for each in facet.values] == [1]
+        case "size":
+            assert (
+                await calls.stats(PROJECT, {"total_storage_size_bytes"}, None, None, query)
+            ).total_storage_size_bytes
+        case "search":
+            assert len((await search.page(PROJECT, "xxx", PageRequest(), {"id"}, None, query)).rows) == 1
+        case "search count":
+            assert await search.count(PROJECT, "xxx", None, query) == 1
+        case _:
+            by_calls = [SortBy("num_calls")]
+            traces = await TraceListsStore(database).page(PROJECT, PageRequest(), None, by_calls, query)
+            assert len(traces.rows) == 1
 
-    matches = [match for part in parts for match in part.matches]
-    narrowed = {"project_id": PROJECT, "visible": True, "inputs.customer": "c3", "$or": matches}
-    number = await database.calls.count_documents(narrowed) if matches else 0
-    assert number + sum(part.certain for part in parts) == CALLS // 10 - 1
-    assert any(part.ranges for part in parts) == (changes == "always")
+    reads = [body for name, body in commands.sent if name in ("find", "aggregate") and "calls" in (body.get(name), "")]
+    narrowed = [body for body in reads if str(_start_of(CALLS // 2)) in str(body)]
+    assert narrowed
+    if kind not in ("search", "traces"):  # these read the calls again that they found, and those of their traces
+        assert reads == narrowed
 
 
 async def test_projects_that_are_not_ready_read_their_calls(
@@ -326,6 +372,7 @@ async def test_purge_removes_segments(calls: CallsStore, database: Database, set
 async def test_many_calls_of_one_start_share_a_segment(
     calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keys, "MAX_TEXT", 24)
     monkeypatch.setattr(segments, "MAX_CALLS", 4)
     monkeypatch.setattr(segments, "_READ", 3)
     await calls.write([start(n, started_at=NOON + n // 8, inputs={"n": n % 2, "l": "x" * 30}) for n in range(20)])
@@ -336,6 +383,23 @@ async def test_many_calls_of_one_start_share_a_segment(
     for query, expected in ((equals("inputs.n", 1), 10), (equals("inputs.l", "x" * 30), 20)):
         assert await calls.count(PROJECT, query=query) == expected
         assert len(await ids_of(calls, query)) == expected
+
+
+async def test_large_keys_make_several_segments_which_are_not_merged(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MAX_BYTES", 3_000)
+    monkeypatch.setattr(segments, "_READ", 2)
+    monkeypatch.setattr(segments, "MIN_MERGED", 2)
+    monkeypatch.setattr(segments, "MAX_MERGED_BLOCKS", 3)
+    await calls.write([start(n, started_at=NOON + n, inputs={"text": f"{n} " * 200}) for n in range(20)])
+    await settle(settling)
+
+    units = [head["unit"] for head in await heads(database)]
+    assert units == [HOURS] * len(units)
+    assert 3 < len(units) < 20
+    for number in range(20):
+        assert await ids_of(calls, equals("inputs.text", f"{number} " * 200)) == [call_id(number)]
 
 
 async def test_calls_before_1970_and_in_2100_are_found(calls: CallsStore, settling: Settling) -> None:
@@ -364,3 +428,29 @@ def test_parts_of_what_is_found_follow_each_other() -> None:
         for one, other in pairwise(moments):
             if one and other:
                 assert max(other) < min(one) if descending else max(one) < min(other)
+
+
+async def test_killed_workers_leave_exact_answers_and_no_rest(
+    mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    rng = Random(1)
+    customers = {call_id(number): number % 10 for number in range(CALLS)}
+    await fill(calls)
+    await settle(settling)
+    for attempt in range(5):
+        changed = rng.sample(sorted(customers), 30)
+        await calls.delete(PROJECT, changed)
+        for call in changed:
+            del customers[call]
+        async with killed_worker(mongodb_uri, database, MERGE_TWO):
+            await asyncio.sleep(0.12 + attempt * 0.05)
+        for customer in range(10):
+            query = equals("inputs.customer", f"c{customer}")
+            expected = {call for call, other in customers.items() if other == customer}
+            assert {*await ids_of(calls, query, size=CALLS)} == expected
+            assert await calls.count(PROJECT, query=query) == len(expected)
+    await settle(settling)
+    old = [{"$set": {"built_at": {"$subtract": ["$built_at", 2 * 3_600_000]}}}]
+    await database.term_segments.update_many({"unit": None}, old)
+    await SegmentWriter(database, PROJECT, HOURS, hour_of(NOON)).end()
+    await assert_no_rest(database)
