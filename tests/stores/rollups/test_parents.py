@@ -1,6 +1,9 @@
 """Tests of own usage in roll-ups: a call's children start in other hours, and come, go and change at any time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -184,29 +187,51 @@ async def test_mark_of_a_write_remains_one(database: Database) -> None:
     assert mark["live_until"] > before["live_until"]
 
 
-@pytest.mark.parametrize("is_slow", [False, True])
-async def test_usage_that_another_write_adds_meanwhile(
-    calls: CallsStore, database: Database, settling: Settling, *, is_slow: bool
+@asynccontextmanager
+async def stale_delete(database: Database) -> AsyncIterator[None]:
+    """Delete the child after the block, as a process does that has read the call and marked its hour before."""
+    key = f"{PROJECT}:{call_id(CHILD)}"
+    async with marked_hours(database, {}, stored=with_keys([key])):
+        yield
+        await database.calls.update_one({"_id": key}, delete_update("ada"))
+
+
+async def test_usage_that_another_write_adds_during_a_slow_one(
+    calls: CallsStore, database: Database, settling: Settling
 ) -> None:
     await write(calls, PARENT, NOON, 100)
     await calls.write_one(begun(CHILD, LATER, PARENT))
     await settle(settling)
 
-    # A delete that reads the child before its end is stored, and hides it after the parent's hour was settled.
-    async with marked_hours(database, {}, stored=with_keys([f"{PROJECT}:{call_id(CHILD)}"])):
+    async with stale_delete(database):
         await calls.write_one(done(CHILD, LATER, 30))
-        await calls.rename(PROJECT, call_id(PARENT), "name")
-        if is_slow:
-            await settle(settling)
-            await assert_own(database, 70, 30)
-        else:
-            await write_marks(database, [(PROJECT, LATER)])
-            [mark] = await database.hour_marks.find({"hour": NOON}).to_list(None)
-            await settling._settle_hour(mark)
-        await database.calls.update_one({"_id": f"{PROJECT}:{call_id(CHILD)}"}, delete_update("ada"))
+        await settle(settling)
+        await assert_own(database, 70, 30)
 
     await assert_own(database, 100)
     await settle(settling)
+    await assert_own(database, 100)
+
+
+async def test_hour_of_a_parent_waits_for_writes_of_its_children(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(calls, PARENT, NOON, 100)
+    await calls.write_one(begun(CHILD, LATER, PARENT))
+    await settle(settling)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "timings", replace(database.timings, mark_seconds=60))
+        async with stale_delete(database):
+            await write_marks(database, [(PROJECT, NOON), (PROJECT, LATER)])
+            await calls.write_one(done(CHILD, LATER, 30))
+            [mark] = await database.hour_marks.find({"hour": NOON}).to_list(None)
+            await settling._settle_hour(mark)
+        await assert_own(database, 100)
+    expired = [{"$set": {"live_until": "$$NOW"}}]
+    await database.hour_marks.update_many({"hour": {"$exists": True}}, expired)
+    await settle(settling)
+    assert await database.hour_marks.count_documents({"hour": {"$exists": True}}) == 0
     await assert_own(database, 100)
 
 
