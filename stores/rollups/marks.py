@@ -124,7 +124,7 @@ def mark_update(project_id: str, hour: int, until: Document | str) -> UpdateOne:
 def own_mark_update(project_id: str, hour: int, milliseconds: int = 0) -> UpdateOne:
     """Build the upsert of an hour's mark that only its roll-ups of own usage may be wrong, from now on.
 
-    A mark that says more stays. Any mark changes, so that work on it that has begun is in vain.
+    A mark of the whole hour remains one. Every mark gets another time, so that a worker that has begun stores nothing.
     """
     is_whole = {"$and": [{"$isNumber": f"${HOURS}"}, {"$not": [f"${OWN_ONLY}"]}]}
     # In one millisecond `$$NOW` could equal the time of the mark.

@@ -47,7 +47,7 @@ Range = tuple[int, int]
 
 @dataclass(slots=True)
 class Found:
-    """What some days have.
+    """The calls of some days that may match.
 
     Attributes:
         starts: start times of calls that may match, in order.

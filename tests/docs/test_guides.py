@@ -37,7 +37,7 @@ def test_failures_query_finds_demo_failures(exploring: httpx.Client) -> None:
 
 
 def test_demo_guide_queries_return_rows(exploring: httpx.Client) -> None:
-    found = data_of(exploring, "query", "contains:")["calls"]
+    found = data_of(exploring, "query", "caseInsensitive:")["calls"]
     plan = data_of(exploring, "query", "explain(")["explain"]
 
     nodes = found["nodes"]

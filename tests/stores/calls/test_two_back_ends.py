@@ -29,7 +29,7 @@ async def calls_on(
         client: Any = AsyncMongoMockClient()
         monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
         monkeypatch.setattr(store, "marked_hours", lambda *_: nullcontext())
-        monkeypatch.setattr(reads, "total", AsyncMock(return_value=None))
+        monkeypatch.setattr(reads, "count", AsyncMock(return_value=None))
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)

@@ -349,7 +349,7 @@ async def test_projects_that_are_not_ready_read_their_calls(
     assert (await calls.explain(PROJECT, query=query)).narrows_by_terms
 
     # Of a version that had no terms.
-    await database.hour_marks.update_one(state_key(PROJECT), {"$unset": {"terms": ""}})
+    await database.hour_marks.update_one(state_key(PROJECT), {"$unset": {"version": ""}})
     await database.term_segments.delete_many({})
 
     assert not (await calls.explain(PROJECT, query=query)).narrows_by_terms
