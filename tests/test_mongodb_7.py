@@ -33,9 +33,14 @@ TESTS = (
     "tests/stores/calls/test_writes.py",
     "tests/stores/calls/test_sorting.py",
     "tests/stores/calls/events/test_fan_out.py",
-    "tests/stores/rollups/test_random_lives.py",
+    # Not test_random_lives.py: under wine, mongod ends with an access violation while it handles the error by which a
+    # pipeline reports a model without a known price.
+    "tests/stores/rollups/test_queries.py",
+    "tests/stores/rollups/test_costs.py::test_cost_by_model_by_day_reads_rollups",
+    "tests/stores/rollups/test_parents.py::test_own_usage_of_settled_hours_is_read_from_rollups",
     "tests/stores/rollups/test_at_once.py::test_hour_counted_before_its_calls_are_removed_is_not_stored",
-    "tests/graphql_schema/test_count_limits.py::test_count_stops_at_the_limit",
+    "tests/stores/rollups/test_latencies.py::test_percentiles_are_read_from_roll_ups_and_live_hours",
+    "tests/stores/terms/test_candidates.py",
 )
 QUICK = "not thousands and not ten_thousand and not literal and not mongod_is_killed"
 """Expression for pytest's `-k` that excludes the largest queries and projects, slow on any version of MongoDB.
