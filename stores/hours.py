@@ -37,6 +37,16 @@ def hour_of(micros: int) -> int:
     return micros - micros % HOUR
 
 
+def hour_expression(micros: str) -> Document:
+    """Build the expression of `hour_of`."""
+    return {"$subtract": [micros, remainder(micros, HOUR)]}
+
+
+def remainder(number: object, divisor: int) -> Document:
+    """Build the remainder from 0 to the divisor; that of MongoDB's `$mod` is negative for negative numbers."""
+    return {"$mod": [{"$add": [{"$mod": [number, divisor]}, divisor]}, divisor]}
+
+
 def day_of(micros: int) -> int:
     """Return the start of the day that contains a time."""
     return micros - micros % DAY

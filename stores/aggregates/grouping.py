@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from stores import times
 from stores.errors import BadInputError
-from stores.hours import HOUR
+from stores.hours import HOUR, remainder
 from stores.input_checks import check_length
 from stores.query.fields import Field, Kind, camel
 from stores.query.text_expressions import Expression
@@ -57,7 +57,7 @@ def bucket_of(micros: Expression, bucket: Bucket, timezone: str = UTC) -> Expres
         return {"$dateTrunc": {"date": _date(micros), **_unit(bucket, timezone), "startOfWeek": "monday"}}
     # This takes a third of the time of `$dateTrunc`.
     since = {"$subtract": [micros, _FIRST_MONDAY if bucket is Bucket.WEEK else 0]}
-    return {"$subtract": [micros, _modulo(since, length)]}
+    return {"$subtract": [micros, remainder(since, length)]}
 
 
 def bounds(found: Expression, bucket: Bucket, timezone: str = UTC) -> tuple[Expression, Expression]:
@@ -75,17 +75,12 @@ def _unit(bucket: Bucket, timezone: str) -> Expression:
 
 def _date(micros: Expression) -> Expression:
     """Convert microseconds to a date. Whole milliseconds are exact as doubles; microseconds are not."""
-    whole = {"$subtract": [micros, _modulo(micros, 1000)]}
+    whole = {"$subtract": [micros, remainder(micros, 1000)]}
     return {"$toDate": {"$toLong": {"$round": {"$divide": [whole, 1000]}}}}
 
 
 def _micros(date: Expression) -> Expression:
     return {"$multiply": [{"$toLong": date}, 1000]}
-
-
-def _modulo(number: Expression, by: int) -> Expression:
-    """Return the remainder from 0 to `by`; MongoDB's `$mod` is negative for negative numbers."""
-    return {"$mod": [{"$add": [{"$mod": [number, by]}, by]}, by]}
 
 
 def _within(micros: Expression) -> Expression:

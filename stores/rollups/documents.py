@@ -22,20 +22,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stores.database import Document
-from stores.hours import DAY, HOUR, HOURS
+from stores.hours import DAY, HOURS
 from stores.rollups.sketches import Sketch, bucket_expression
 from stores.usage.classes import STORED
 from stores.usage.entries import SUMS_UP
 from stores.usage.own import OF_CHILDREN
 
-OWN_ONLY: Final = "own_only"
-"""Field of a mark: True if only the roll-ups of own usage may be wrong."""
-
 MAX_GROUPS: Final = 5_000
 """Roll-ups of one hour or day; one that needs more is read from its calls, or its hours."""
-
-VERSION: Final = 3
-"""Version of the roll-ups; those of another version are built again."""
 
 DIMENSIONS: Final = ("op_name", "op_trace_name", "status", "kind", "provider", "model")
 """Fields whose values a roll-up shares with its calls; `parent_id` only tells roots from other calls."""
@@ -94,11 +88,6 @@ def with_buckets(keys: object, values: Document) -> list[Document]:
         {"$group": {"_id": by_bucket, **values, "ended": VALUES["ended"]}},
         {"$group": {"_id": "$_id.of", **merged, LATENCIES: {"$push": part}}},
     ]
-
-
-def hour_expression(micros: str) -> Document:
-    """Build the expression of `hour_of`; MongoDB's `$mod` is negative for negative numbers."""
-    return {"$subtract": [micros, {"$mod": [{"$add": [{"$mod": [micros, HOUR]}, HOUR]}, HOUR]}]}
 
 
 def rollups_of_calls(found: Sequence[Document], tiers: Tiers, has_other_own: object) -> list[Document]:
@@ -177,7 +166,7 @@ def rollups_of_hours(project_id: str, day: int) -> list[Document]:
 
 
 def are_storable(rows: Sequence[Document]) -> bool:
-    """Return True if there are few rows enough, and their counts are exact: MongoDB's sums beyond 64 bits are not."""
+    """Return True if there are few enough rows, and their counts are exact: sums of MongoDB beyond 64 bits are not."""
     return len(rows) <= MAX_GROUPS and not any(
         isinstance(row[f"usage_{name}"], float) for row in rows for name in _COUNTS
     )

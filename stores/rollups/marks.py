@@ -26,8 +26,7 @@ from stores.database.error_translation import duplicate_writes
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.errors import ConflictError
-from stores.hours import HOURS, OWN_ONLY, hour_of, mark_key
-from stores.rollups.documents import hour_expression
+from stores.hours import HOURS, OWN_ONLY, hour_expression, hour_of, mark_key
 from stores.rollups.parents import Call, Hour, hours_of
 
 _ATTEMPTS: Final = 10

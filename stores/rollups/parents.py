@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from stores.database import Database, Document
 from stores.database.content_store import batches
-from stores.database.indexes import INDEXES, index_by
+from stores.database.indexes import index_by
 from stores.database.transactions import Session
-from stores.rollups.documents import hour_expression
+from stores.hours import hour_expression
 from stores.usage.entries import UNCLEAR
 from stores.usage.own import MAX_PARENTS, Unclear
 
@@ -28,11 +28,7 @@ Call = tuple[str, str]
 """A project and the id of a call."""
 
 _HAS_USAGE: Final[Document] = {"usage": {"$exists": True}}
-BY_START: Final = next(
-    index.name
-    for index in INDEXES
-    if index.collection == "calls" and not index.only and [path for path, _ in index.keys][2:3] == ["started_at"]
-)
+BY_START: Final = index_by("calls", "project_id", "visible", "started_at")
 """Name of the index of calls by start."""
 
 _BY_SCOPE: Final = index_by("calls", "project_id", "visible", "usage_scope")
@@ -55,7 +51,7 @@ async def hours_of(database: Database, calls: Iterable[Call], session: Session |
 
 
 async def hours_of_parents(
-    database: Database, project_id: str, children: Sequence[Document], hint: str, session: Session | None = None
+    database: Database, project_id: str, children: Sequence[Document], session: Session | None = None
 ) -> set[int]:
     """Return the hours in which the parents started of visible calls that match one of some conditions."""
     parents = {
@@ -72,7 +68,7 @@ async def hours_of_parents(
         {"$unwind": "$parent"},
         {"$group": {"_id": "$parent.hour"}},
     ]
-    rows = database.calls.aggregate(stages, session=session, hint=hint, allowDiskUse=True)
+    rows = database.calls.aggregate(stages, session=session, hint=BY_START, allowDiskUse=True)
     return {row["_id"] async for row in rows}
 
 

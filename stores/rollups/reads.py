@@ -103,7 +103,7 @@ class Coverage:
             if len(children) > _MAX_RANGES:
                 return None
             if found and children:
-                found = found.split(await hours_of_parents(database, project_id, children, BY_START, session))
+                found = found.split(await hours_of_parents(database, project_id, children, session))
         return found.split(split_hours) if found else None
 
     @classmethod

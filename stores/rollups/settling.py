@@ -34,6 +34,7 @@ from stores.hours import (
     OWN_ONLY,
     VERSION,
     day_of,
+    hour_expression,
     hour_of,
     mark_key,
     marks_of,
@@ -47,14 +48,13 @@ from stores.rollups.documents import (
     READ,
     Tiers,
     are_storable,
-    hour_expression,
     rollups_of_calls,
     rollups_of_hours,
     rollups_of_own_usage,
     stored_rollups,
 )
 from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
-from stores.rollups.parents import BY_START, find_parents, hours_of_parents, unclear
+from stores.rollups.parents import find_parents, hours_of_parents, unclear
 from stores.terms.segments import SegmentWriter, withdraw_segments
 from stores.usage.entries import SUM
 from stores.usage.own import MAX_PARENTS, with_own_usage
@@ -68,6 +68,10 @@ _BATCH_SIZE: Final = 500
 
 _IS_DUE: Final[Document] = {"live_until": {"$exists": True}, "$expr": {"$lte": ["$live_until", "$$NOW"]}}
 """Match for marks that have expired."""
+
+_ANY: Final[Document] = {}
+_CALLS_CHANGED: Final[Document] = {OWN_ONLY: None}
+"""Match for marks of hours whose own calls may have changed."""
 
 
 class Settling:
@@ -177,15 +181,17 @@ class Settling:
         match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         parents = await find_parents(self.database, project_id, [match])
         is_own_only = mark.get(OWN_ONLY, False)
-        if is_own_only and await self._find_changed_hour(project_id, set().union(*parents.values()) - {hour}):
+        others = set[int]().union(*parents.values()) - {hour}
+        if is_own_only and await self._is_any_marked(project_id, others, match=_CALLS_CHANGED):
             await self._postpone(mark, seconds=self.database.timings.mark_seconds)
             return
         rows = await self._roll_up(project_id, match, parents) if len(parents) <= MAX_PARENTS else None
         if rows is None:
             logger.warning(
                 "%s has calls of more than %d combinations of op, status, kind and model in the hour from %s, or more "
-                "tokens than 64 bits can count; charts and counts read these calls one by one",
-                *(project_id, MAX_GROUPS, times.to_text(hour)),
+                "than %d calls whose children report usage, or more tokens than 64 bits can count; charts and counts "
+                "read these calls one by one",
+                *(project_id, MAX_GROUPS, times.to_text(hour), MAX_PARENTS),
             )
             await self._postpone(mark)
             return
@@ -195,7 +201,7 @@ class Settling:
         of_children = {each for lists_of_row in lists for of_call in lists_of_row for each in chain(*of_call)} - {hour}
         of_parents = set[int]()
         if not is_own_only:
-            of_parents = await hours_of_parents(self.database, project_id, [match], BY_START)
+            of_parents = await hours_of_parents(self.database, project_id, [match])
 
         async def settle(session: Session) -> None:
             if not (await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session)):
@@ -203,7 +209,7 @@ class Settling:
             if not is_own_only:
                 await terms.publish(session)
             own_marks = [own_mark_update(project_id, each) for each in of_parents - {hour}]
-            if await self._find_changed_hour(project_id, of_children, session):
+            if of_children and await self._is_any_marked(project_id, of_children, session, _CALLS_CHANGED):
                 own_marks.append(own_mark_update(project_id, hour, int(self.database.timings.mark_seconds * 1000)))
             await upsert_marks(self.database, own_marks, session)
             day = mark_key(project_id, DAYS, day_of(hour))
@@ -244,23 +250,17 @@ class Settling:
     async def _aggregate(self, stages: list[Document]) -> list[Document]:
         return await self.database.calls.aggregate(stages, allowDiskUse=True).to_list(None)
 
-    async def _find_changed_hour(
-        self, project_id: str, hours: Iterable[int], session: Session | None = None
-    ) -> Document | None:
-        """Return one of some hours whose calls may have changed since it was settled."""
-        keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in hours]
-        match = {"_id": {"$in": keys}, "project_id": project_id, OWN_ONLY: None}
-        return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session) if keys else None
-
     async def _settle_day(self, mark: Document) -> None:
         project_id, day = mark["project_id"], mark[DAYS]
-        if await self._find_marked_hour(project_id, day):  # usual on the current day, whose terms need no merge yet
+        hours = range(day, day + DAY, HOUR)
+        # Usual on the current day, whose terms need no merge yet.
+        if await self._is_any_marked(project_id, hours):
             await self._postpone(mark)
             return
         terms = SegmentWriter(self.database, project_id, DAYS, day)
 
         async def settle(session: Session) -> None:
-            if await self._find_marked_hour(project_id, day, session):
+            if await self._is_any_marked(project_id, hours, session):
                 await self._postpone(mark, session)
                 return
             stages = rollups_of_hours(project_id, day)
@@ -283,10 +283,12 @@ class Settling:
         finally:
             await terms.end()
 
-    async def _find_marked_hour(self, project_id: str, day: int, session: Session | None = None) -> Document | None:
-        keys = [mark_key(project_id, HOURS, hour)["_id"] for hour in range(day, day + DAY, HOUR)]
-        match = {"_id": {"$in": keys}, "project_id": project_id}
-        return await self.database.hour_marks.find_one(match, {"_id": 1}, session=session)
+    async def _is_any_marked(
+        self, project_id: str, hours: Iterable[int], session: Session | None = None, match: Document = _ANY
+    ) -> bool:
+        """Return True if one of some hours has a mark that matches."""
+        keys = {"_id": {"$in": [mark_key(project_id, HOURS, hour)["_id"] for hour in hours]}, "project_id": project_id}
+        return await self.database.hour_marks.find_one({**keys, **match}, {"_id": 1}, session=session) is not None
 
     async def _postpone(self, mark: Document, session: Session | None = None, seconds: float | None = None) -> None:
         """Let a mark wait, unless a write has renewed it.
