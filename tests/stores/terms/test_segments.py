@@ -26,9 +26,8 @@ from stores.text_search import TextSearchStore
 from stores.trace_lists import TraceListsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
-from tests.stores.rollups.test_settling import killed_worker
+from tests.stores.rollups.test_settling import killed_worker, settle
 from tests.stores.terms.test_candidates import assert_no_rest
-from tests.waiting import until_found
 
 CALLS = 240
 MERGE_TWO = "from stores.terms import segments; segments.MIN_MERGED = 2"
@@ -71,17 +70,6 @@ def _start_of(number: int) -> int:
     # Four hours a day.
     hour = number // 20
     return NOON + hour // 4 * DAY + hour % 4 * HOUR + number % 20 * SECOND
-
-
-async def settle(settling: Settling, project_id: str = PROJECT) -> None:
-    """Work until no mark is left."""
-
-    async def is_done() -> bool:
-        await settling.work(project_id, pause=0)
-        waiting = {"project_id": project_id, "live_until": {"$exists": True}}
-        return not await settling.database.hour_marks.count_documents(waiting)
-
-    await until_found(is_done)
 
 
 async def heads(database: Database) -> list[Document]:
@@ -219,6 +207,26 @@ async def test_hour_without_calls_loses_its_segment(calls: CallsStore, database:
     assert await database.term_segments.count_documents({}) == 0
     assert await database.term_blocks.count_documents({}) == 0
     assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == 0
+
+
+async def test_hour_that_settles_for_its_own_usage_alone_keeps_its_segment(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    usage = {"usage": {"loom": {"prompt_tokens": 9, "completion_tokens": 1, "requests": 1}}}
+    parent = start(1, started_at=NOON, inputs={"customer": "c3"})
+    await calls.write([parent, end(1, ended_at=NOON + SECOND, summary=usage)])
+    await settle(settling)
+    before = await heads(database)
+
+    child = start(2, started_at=NOON + HOUR, parent_id=call_id(1), inputs={"customer": "c4"})
+    await calls.write([child, end(2, ended_at=NOON + HOUR + SECOND, summary=usage)])
+    await settle(settling)
+
+    after = await heads(database)
+    assert [head["start"] for head in after] == [hour_of(NOON), hour_of(NOON) + HOUR]
+    assert after[0] == before[0]
+    assert await ids_of(calls, equals("inputs.customer", "c3")) == [call_id(1)]
+    await assert_no_rest(database)
 
 
 async def test_unpublished_segments_are_not_read_and_are_deleted_later(
