@@ -154,8 +154,10 @@ def stop_orphan(database: Path) -> None:
     deadline = time.monotonic() + ORPHAN_PATIENCE_SECONDS
     while (holder := _holder(lock_file)) is not None:
         is_late = time.monotonic() > deadline
-        if is_late or holder not in {signalled, _UNKNOWN_PID}:
-            if f" --dbpath {database} " not in _command_line(holder):
+        command_line = _command_line(holder)
+        # A process that ends has no command line any more, but still its lock.
+        if is_late or (command_line and holder not in {signalled, _UNKNOWN_PID}):
+            if f" --dbpath {database} " not in command_line:
                 raise EmbeddedMongodError(
                     f"Process {holder}, which LoomQL did not start, has the database in {database} open. "
                     f"Stop it, or {ANOTHER_FOLDER}"

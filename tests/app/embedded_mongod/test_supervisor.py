@@ -205,6 +205,20 @@ def test_database_opened_by_another_process_is_left_alone(data_dir: Path) -> Non
         other.stdin.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems show the name of an ended process")
+def test_lock_of_a_process_that_is_ending_is_awaited(data_dir: Path) -> None:
+    lock = data_dir / "db" / "mongod.lock"
+    lock.parent.mkdir(parents=True)
+    # Its child keeps the lock for a while, as the kernel does for a process that was killed.
+    ending = f"import fcntl, os, time\nf = open({str(lock)!r}, 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
+    ending += "print(os.getpid(), file=f, flush=True)\nif os.fork() == 0:\n    time.sleep(1)"
+    with subprocess.Popen([sys.executable, "-c", ending]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        with embedded_mongod(data_dir, cache_gb=0.25) as uri:
+            assert writes(uri)
+
+
 def test_second_loomql_on_a_folder_is_refused_with_the_owners_pid(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri:
         with pytest.raises(EmbeddedMongodError, match=f"in use by another LoomQL, process {os.getpid()}"):

@@ -56,8 +56,15 @@ def opened(address: tuple[str, int], *, takes: int = 65_536) -> socket.socket:
     client.sendall("\r\n".join((*asked, "Sec-WebSocket-Version: 13", "", "")).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += client.recv(1)
+        head += received(client, 1)
     return client
+
+
+def received(client: socket.socket, most: int) -> bytes:
+    """Return the next bytes, up to a number of them; fail if the connection is closed."""
+    data = client.recv(most)
+    assert data, "the connection is closed"
+    return data
 
 
 def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
@@ -131,8 +138,8 @@ def test_pings_within_the_limit_are_answered(address: tuple[str, int]) -> None:
         client.sendall(frame(PING, b"a") * (PING_BURST - 10))
         client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))
         expected = b"\x8a\x01a" * (PING_BURST - 10) + b"\x81\x0dwhole message"
-        received = b""
-        while len(received) < len(expected):
-            received += client.recv(65_536)
+        echoed = b""
+        while len(echoed) < len(expected):
+            echoed += received(client, 65_536)
 
-    assert received == expected
+    assert echoed == expected
