@@ -1,0 +1,194 @@
+"""Reads of stored totals of traces: those that are right in a snapshot, and the traces that must be read from calls."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from stores.costs import Prices
+from stores.costs.project_prices import versioned_prices_of
+from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.indexes import INDEXES, index_by
+from stores.database.transactions import Session
+from stores.hours import state_key
+from stores.paging import Order, Row
+from stores.query.explain import Plan, explain
+from stores.rollups.parents import BY_START
+from stores.rollups.reads import Coverage, DimensionMatch
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, TOTAL_COST, cost_of, total_key
+
+Stages = list[dict[str, Any]]
+
+MAX_STALE: Final = 10_000
+"""Traces that a query reads from calls besides totals; with more, it reads all calls."""
+
+_BATCH: Final = 2_000
+_HEAD: Final = ("trace_id", "id", "started_at")
+_OF_COST: Final = ("usage", "first", "last")
+_INDEXED: Final = {index.keys[1][0] for index in INDEXES if index.collection == "trace_totals"}
+_ANY_INDEX: Final = index_by("trace_totals", "project_id", "num_calls")
+
+Part = tuple[Stages, str]
+"""A part of a list: stages that match and sort totals, and the index to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTotals:
+    """The totals of a project that are right in a snapshot.
+
+    Attributes:
+        stale: the traces to read from calls.
+        prices: the current prices if stored costs are of others.
+    """
+
+    database: Database
+    project_id: str
+    session: Session
+    stale: set[str]
+    prices: Prices | None
+
+    @classmethod
+    async def find(cls, database: Database, project_id: str, session: Session, wanted: Collection[str]) -> Self | None:
+        """Return the totals of a project with some fields; None if they help too little."""
+        coverage = await Coverage.find(database, project_id, DimensionMatch(), session)
+        if coverage is None:
+            return None
+        with_hours = {"project_id": project_id, "hours": {"$in": [ALWAYS, *sorted(coverage.live_hours)]}}
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": BY_HOUR}
+        totals = await database.trace_totals.find(
+            with_hours, {"_id": 0, "trace_id": 1}, session=session, **limits
+        ).to_list(None)
+        stale = {total.get("trace_id") for total in totals}
+        if coverage.live:
+            stages: Stages = [{"$match": {"$or": coverage.live}}, {"$group": {"_id": "$trace_id"}}]
+            stages.append({"$limit": MAX_STALE + 1})
+            rows = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=MAX_STALE + 2)
+            stale |= {row["_id"] async for row in rows}
+        if len(totals) > MAX_STALE or len(stale) > MAX_STALE or None in stale:
+            return None
+        prices = await _changed_prices(database, project_id, session) if TOTAL_COST in wanted else None
+        return cls(database, project_id, session, {each for each in stale if each is not None}, prices)
+
+    async def rows(self, wanted: Collection[str], trace_ids: Collection[str] | None) -> AsyncIterator[Row]:
+        """Yield the rows of all traces that are not stale, or of some of these, with the wanted fields.
+
+        Traces of which only calls tell the cost become stale meanwhile.
+        """
+        named: list[Document] = [{}]
+        if trace_ids is not None:
+            keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in trace_ids]
+            named = [{"_id": {"$in": batch}} for batch in batches(keys, _BATCH)]
+        shown = {"_id": 0} | dict.fromkeys((*_HEAD, *wanted, *(_OF_COST if self.prices else ())), 1)
+        for match in named:
+            totals = self.database.trace_totals.find(
+                {"project_id": self.project_id, **match}, shown, session=self.session, batch_size=_BATCH
+            )
+            while batch := await totals.to_list(_BATCH):
+                for row in batch:
+                    if row["trace_id"] not in self.stale and self._set_cost(row):
+                        yield row
+
+    def _set_cost(self, row: Row) -> bool:
+        """Set the cost of a row at current prices; False if only its calls tell it."""
+        if self.prices:
+            try:
+                row[TOTAL_COST] = cost_of(row, self.prices)
+            except LookupError:
+                self.stale.add(row["trace_id"])
+                return False
+            for name in _OF_COST:
+                del row[name]
+        return True
+
+    async def first_rows(
+        self, order: Order, position: Sequence[object] | None, number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield the rows after a position in an order, at least a number of those that are not stale.
+
+        The order must not need costs if those that are stored are not current.
+        """
+        found = 0
+        for stages, hint in self._parts(order, position, backward=backward):
+            rows = self.database.trace_totals.aggregate(
+                stages, session=self.session, allowDiskUse=True, hint=hint, batchSize=min(number + 1, _BATCH)
+            )
+            while found < number and (batch := await rows.to_list(min(number + 1, _BATCH))):
+                for row in batch:
+                    if row["trace_id"] not in self.stale:
+                        found += 1
+                        yield row
+            await rows.close()
+            if found >= number:
+                return
+
+    async def explain(self, order: Order, number: int) -> Plan:
+        """Return the plan of the first rows."""
+        (stages, hint), *_ = self._parts(order, None, backward=False)
+        return await explain(self.database.trace_totals, [*stages, {"$limit": number}], hint)
+
+    def _parts(self, order: Order, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
+        shown = {"_id": 0} | dict.fromkeys((*_HEAD, *(key.path for key in order.keys)), 1)
+        return [
+            ([{"$match": {"project_id": self.project_id}}, *stages, {"$project": shown}], hint)
+            for stages, hint in _parts_of(order, position, backward=backward)
+        ]
+
+    async def count(self) -> int:
+        """Count the traces."""
+        of_project = {"project_id": self.project_id}
+        totals, calls = self.database.trace_totals, self.database.calls
+        number = await totals.count_documents(of_project, session=self.session, hint=_ANY_INDEX)
+        for some in batches([*self.stale], _BATCH):
+            keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
+            number -= await totals.count_documents({**of_project, "_id": {"$in": keys}}, session=self.session)
+            stages: Stages = [
+                {"$match": {**of_project, "visible": True, "trace_id": {"$in": some}}},
+                {"$group": {"_id": "$trace_id"}},
+                {"$count": "number"},
+            ]
+            number += sum([row["number"] async for row in calls.aggregate(stages, session=self.session)])
+        return number
+
+
+async def _changed_prices(database: Database, project_id: str, session: Session) -> Prices | None:
+    """Return the current prices, unless the stored costs are at these."""
+    state = await database.hour_marks.find_one(state_key(project_id), {"prices": 1}, session=session) or {}
+    version, prices = await versioned_prices_of(database, project_id)
+    return None if state.get("prices") == version else prices
+
+
+def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
+    """Return the parts of a list in reading order, after a position.
+
+    Nulls are the last part, or the first one if the list is read backward. An index returns each part of an order by
+    one field; where many totals have one value, a union of the parts would read all of these.
+    """
+    keys = [key for key in order.keys if key.path not in order.computed]
+    if len(keys) != 2:  # noqa: PLR2004 -- a field and the id
+        full = _with_ranks(order, position) if position else None
+        return [(order.stages({}, full, backward=backward), _ANY_INDEX)]
+    key, last = keys
+    hint = index_by("trace_totals", "project_id", key.path) if key.path in _INDEXED else _ANY_INDEX
+    by_id = {last.path: last.direction(backward=backward)}
+    by_key = {key.path: key.direction(backward=backward), **by_id}
+
+    def part(match: Document, sort: Document) -> Part:
+        return [{"$match": match}, {"$sort": sort}], hint
+
+    null = {key.path: None}
+    nulls = [part(null, by_key)] if key.nullable else []
+    values = part({key.path: {"$ne": None}} if key.nullable else {}, by_key)
+    if position is None:
+        return [*nulls, values] if backward else [values, *nulls]
+    value, at = position
+    later = last.after(at, backward=backward) or {}
+    if value is None:
+        return [part({**null, **later}, by_key), *([values] if backward else [])]
+    beyond = {key.path: {"$gt" if key.descending == backward else "$lt": value}}
+    return [part({key.path: value, **later}, by_key), part(beyond, by_key), *([] if backward else nulls)]
+
+
+def _with_ranks(order: Order, position: Sequence[object]) -> list[object]:
+    """Return a position with the values of computed keys, which rank nulls last."""
+    rest = [*position]
+    return [int(rest[0] is None) if key.path in order.computed else rest.pop(0) for key in order.keys]
