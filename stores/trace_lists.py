@@ -34,9 +34,12 @@ from stores.ids import check_project_id
 from stores.json.bson_copy import INT64
 from stores.paging import FirstRows, Order, Page, PageRequest, Row, SortKey
 from stores.query import Query
+from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.explain import Plan, explain
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
+from stores.query.match_compiler import compile_match
+from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
 from stores.rollups.trace_reads import StoredTotals
 from stores.rollups.trace_totals import (
@@ -250,8 +253,11 @@ class TraceListsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        totals: Query | None = None,
     ) -> Page:
         """Return a page of traces whose heads pass the filter and the query; by default the newest come first.
+
+        `totals` is a condition on `TRACE_FIELDS`.
 
         Raises:
             BadInputError: if the filter, the query, the sort, the offset or the cursor is invalid, or if too many
@@ -264,7 +270,7 @@ class TraceListsStore:
             )
         order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
         async with self.database.snapshot_session() as session:
-            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call)
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.page(order, request)
 
     @in_scan_slot()
@@ -276,6 +282,7 @@ class TraceListsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        totals: Query | None = None,
     ) -> Plan:
         """Run the list query for its first page and return MongoDB's plan.
 
@@ -285,7 +292,7 @@ class TraceListsStore:
         check_project_id(project_id)
         order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
         async with self.database.snapshot_session() as session:
-            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call)
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.explain(order, paging.DEFAULT_SIZE)
 
     @in_scan_slot()
@@ -296,13 +303,15 @@ class TraceListsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        totals: Query | None = None,
         *,
         limit: int | None = None,
     ) -> int:
-        """Count the traces whose heads pass the filter and the query, up to `limit`."""
+        """Count the traces that `page` lists, up to `limit`."""
         check_project_id(project_id)
         async with self.database.snapshot_session() as session:
-            return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count(limit)
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
+            return await traces.count(limit)
 
 
 class _Traces:
@@ -320,10 +329,14 @@ class _Traces:
         calls_filter: CallsFilter | None,
         query: Query | None,
         any_call: AnyCall | None,
+        totals: Query | None,
     ) -> None:
         self._database, self._session, self._project_id = database, session, project_id
-        self._filter, self._query, self._any = calls_filter, query, any_call
-        self._identity = "traces", project_id, calls_filter, query, any_call
+        self._filter, self._query = calls_filter, query
+        self._has_condition = bool(calls_filter or query or any_call)
+        self._identity = ("traces", project_id, calls_filter, query, any_call, *([totals] if totals else []))
+        with ErrorsAt("totals"):
+            self._totals = totals.operation(TRACE_FIELDS) if totals else None
         self._visible = calls_match(project_id)
         self._heads = CallsQuery(database, project_id, calls_filter, query, session=session)
         with ErrorsAt("any_call"):
@@ -351,55 +364,86 @@ class _Traces:
 
     async def _unordered(self, order: Order, request: PageRequest) -> AsyncIterator[Row]:
         """Yield the rows of a page, and perhaps others, in no order."""
-        wanted = {key.path for key in order.keys if key.path not in order.computed}
-        stored = await self._stored(wanted)
-        if stored is None or (stored.prices and TOTAL_COST in wanted):
-            async for row in self._matching(wanted):
+        keys = self._keys(order)
+        stored = await self._stored(keys)
+        if stored is None:
+            async for row in self._matching(keys):
                 yield row
             return
-        position = paging.decode_cursor(request, self._scope(order), len(wanted))
+        position = paging.decode_cursor(request, self._scope(order), len(keys))
         number = request.offset + request.size + 1
-        async for row in stored.first_rows(order, position, number, backward=request.backward):
+        async for row in stored.first_rows(order, self._totals_match, position, number, backward=request.backward):
             yield row
-        if stored.stale:
-            of_calls = sums_of_calls(self._database, self._project_id, wanted, self._session, stored.stale)
-            async for row in cooperative_async(of_calls):
-                yield row
+        async for row in self._stale_rows(stored, keys):
+            yield row
+
+    @staticmethod
+    def _keys(order: Order) -> list[str]:
+        return [key.path for key in order.keys if key.path not in order.computed]
+
+    @property
+    def _totals_match(self) -> Match:
+        return compile_match(self._totals) if self._totals else {}
+
+    def _needed(self, wanted: abc.Collection[str]) -> set[str]:
+        """Return the wanted fields, and those of the condition on totals."""
+        return {*wanted, *(get.access.field.path for get in (iter_gets(self._totals) if self._totals else ()))}
 
     async def _stored(self, wanted: abc.Collection[str]) -> StoredTotals | None:
-        """Return the totals of the list; None if it has a condition, or if they help too little."""
-        if self._filter or self._query or self._any_call:
+        """Return the totals of the list; None if it has other conditions, or if MongoDB needs calls to choose them."""
+        if self._has_condition:
             return None
-        return await StoredTotals.find(self._database, self._project_id, self._session, wanted)
+        needed = self._needed(wanted)
+        stored = await StoredTotals.find(self._database, self._project_id, self._session, needed)
+        return None if stored and stored.prices else stored
+
+    async def _stale_rows(self, stored: StoredTotals, wanted: abc.Collection[str]) -> AsyncIterator[Row]:
+        """Yield the traces of the list whose totals are stale."""
+        if stored.stale:
+            needed = self._needed(wanted)
+            rows = sums_of_calls(self._database, self._project_id, needed, self._session, stored.stale)
+            async for row in cooperative_async(self._passing(rows)):
+                yield row
+
+    async def _passing(self, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
+        """Yield the rows that pass the condition on totals."""
+        passes = compile_test(self._totals) if self._totals else lambda _: True
+        async for row in rows:
+            if passes(DocumentValues(row)):
+                yield row
 
     async def explain(self, order: Order, size: int) -> Plan:
         """Run the query for the main part of the first page, and return its plan."""
         if self._is_by_start(order):
             return await self._heads.explain()
-        wanted = {key.path for key in order.keys if key.path not in order.computed}
+        wanted = self._keys(order)
         if stored := await self._stored(wanted):
-            return replace(await stored.explain(order, size + 1), reads_totals=True)
+            return replace(await stored.explain(order, self._totals_match, size + 1), reads_totals=True)
         stages = [{"$match": self._visible}, *sum_stages(wanted, None, has_unclear=False)]
         return await explain(self._database.calls, stages, (await scan_hint(self._database.calls, stages)).get("hint"))
 
     def _is_by_start(self, order: Order) -> bool:
-        return order.keys[0].path == STARTED_AT and order.keys[1].path == "id" and not self._any_call
+        is_by_start = order.keys[0].path == STARTED_AT and order.keys[1].path == "id"
+        return is_by_start and not (self._any_call or self._totals)
 
     def _scope(self, order: Order) -> bytes:
         return paging.scope_of(self._database.calls.name, *self._identity, order)
 
     async def count(self, limit: int | None) -> int:
         """Count the traces, up to `limit`."""
-        if not (self._filter or self._query or self._any_call):
-            if stored := await self._stored(()):
-                number = await stored.count()
-                return number if limit is None else min(number, limit)
+        if stored := await self._stored(()):
+            number = await stored.count(self._totals_match)
+            if self._totals:
+                number += sum([1 async for _ in self._stale_rows(stored, ())])
+            else:
+                number += await stored.count_stale()
+        elif not (self._has_condition or self._totals):
             stages = [{"$match": self._visible}, {"$group": {"_id": "$trace_id"}}]
-            return await paging.count(self._database.calls, stages, limit, self._session)
-        if limit is not None and limit <= _MAX_LISTED and not self._any_call:
+            number = await paging.count(self._database.calls, stages, limit, self._session)
+        elif limit is not None and limit <= _MAX_LISTED and not (self._any_call or self._totals):
             page = await self.page(compile_sort(_NEWEST_FIRST, TRACE_FIELDS), PageRequest(limit))
-            return len(page.rows)
-        if not (self._filter or self._query):
+            number = len(page.rows)
+        elif not (self._filter or self._query or self._totals):
             number = len(await self._with_any_call())
         else:
             number = sum([1 async for _ in self._matching(())])
@@ -488,9 +532,8 @@ class _Traces:
             trace_id = row["trace_id"]
             return chosen is None or (trace_id in chosen and (heads is None or heads[trace_id] == row["id"]))
 
-        async for row in cooperative_async(
-            sums_of_traces(self._database, self._project_id, wanted, self._session, chosen, keeps)
-        ):
+        rows = sums_of_traces(self._database, self._project_id, self._needed(wanted), self._session, chosen, keeps)
+        async for row in cooperative_async(self._passing(rows)):
             yield row
 
     async def _find_heads(self) -> dict[str, str]:

@@ -244,7 +244,7 @@ class Settling:
     async def _store_hour(
         self, mark: Document, settle: Callable[[HourTotals | None, Session], Coroutine[Any, Any, bool]]
     ) -> None:
-        """Compute the totals of a marked hour's traces, and store them by `settle`, until no other worker stores some."""
+        """Compute the totals of an hour's traces and store them by `settle`; again if another worker stored some."""
         totals = TotalsWriter(self.database, mark["project_id"])
         for _ in range(_ATTEMPTS):
             of_traces = None if mark.get(OWN_ONLY) else await totals.of_hour(mark[HOURS])

@@ -101,18 +101,18 @@ class StoredTotals:
         return True
 
     async def first_rows(
-        self, order: Order, position: Sequence[object] | None, number: int, *, backward: bool
+        self, order: Order, match: Document, position: Sequence[object] | None, number: int, *, backward: bool
     ) -> AsyncIterator[Row]:
-        """Yield the rows after a position in an order, at least a number of those that are not stale.
+        """Yield the matching rows after a position in an order, at least a number of those that are not stale.
 
-        The order must not need costs if those that are stored are not current.
+        Neither the order nor the match may need costs if those that are stored are not current.
         """
-        found = 0
-        for stages, hint in self._parts(order, position, backward=backward):
+        found, size = 0, min(number + 1, _BATCH)
+        for stages, hint in self._parts(order, match, position, backward=backward):
             rows = self.database.trace_totals.aggregate(
-                stages, session=self.session, allowDiskUse=True, hint=hint, batchSize=min(number + 1, _BATCH)
+                stages, session=self.session, allowDiskUse=True, hint=hint, batchSize=size
             )
-            while found < number and (batch := await rows.to_list(min(number + 1, _BATCH))):
+            while found < number and (batch := await rows.to_list(size)):
                 for row in batch:
                     if row["trace_id"] not in self.stale:
                         found += 1
@@ -121,32 +121,39 @@ class StoredTotals:
             if found >= number:
                 return
 
-    async def explain(self, order: Order, number: int) -> Plan:
+    async def explain(self, order: Order, match: Document, number: int) -> Plan:
         """Return the plan of the first rows."""
-        (stages, hint), *_ = self._parts(order, None, backward=False)
+        (stages, hint), *_ = self._parts(order, match, None, backward=False)
         return await explain(self.database.trace_totals, [*stages, {"$limit": number}], hint)
 
-    def _parts(self, order: Order, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
+    def _parts(self, order: Order, match: Document, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
         shown = {"_id": 0} | dict.fromkeys((*_HEAD, *(key.path for key in order.keys)), 1)
+        matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
         return [
-            ([{"$match": {"project_id": self.project_id}}, *stages, {"$project": shown}], hint)
+            ([*matches, *stages, {"$project": shown}], hint)
             for stages, hint in _parts_of(order, position, backward=backward)
         ]
 
-    async def count(self) -> int:
-        """Count the traces."""
-        of_project = {"project_id": self.project_id}
-        totals, calls = self.database.trace_totals, self.database.calls
-        number = await totals.count_documents(of_project, session=self.session, hint=_ANY_INDEX)
+    async def count(self, match: Document) -> int:
+        """Count the traces that match, without stale ones."""
+        totals, matches = self.database.trace_totals, {"$and": [{"project_id": self.project_id}, match]}
+        number = await totals.count_documents(matches, session=self.session, hint=_ANY_INDEX)
         for some in batches([*self.stale], _BATCH):
             keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
-            number -= await totals.count_documents({**of_project, "_id": {"$in": keys}}, session=self.session)
+            number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
+        return number
+
+    async def count_stale(self) -> int:
+        """Count the stale traces that have calls."""
+        number = 0
+        for some in batches([*self.stale], _BATCH):
             stages: Stages = [
-                {"$match": {**of_project, "visible": True, "trace_id": {"$in": some}}},
+                {"$match": {"project_id": self.project_id, "visible": True, "trace_id": {"$in": some}}},
                 {"$group": {"_id": "$trace_id"}},
                 {"$count": "number"},
             ]
-            number += sum([row["number"] async for row in calls.aggregate(stages, session=self.session)])
+            rows = self.database.calls.aggregate(stages, session=self.session)
+            number += sum([row["number"] async for row in rows])
         return number
 
 
