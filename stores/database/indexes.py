@@ -140,7 +140,7 @@ INDEXES: Final = (
     Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
     Index("trace_totals", "project_id hours", "the totals of traces with calls in some hours"),
     *(
-        Index("trace_totals", f"project_id {path} id", f"traces by {what}")
+        Index("trace_totals", f"project_id {path}", f"traces by {what}; of equal ones by id, MongoDB sorts them")
         for path, what in (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),

@@ -26,10 +26,26 @@ _BATCH: Final = 2_000
 _HEAD: Final = ("trace_id", "id", "started_at")
 _OF_COST: Final = ("usage", "first", "last")
 _INDEXED: Final = {index.keys[1][0] for index in INDEXES if index.collection == "trace_totals"}
-_ANY_INDEX: Final = index_by("trace_totals", "project_id", "num_calls")
 
-Part = tuple[Stages, str]
-"""A part of a list: stages that match and sort totals, and the index to read."""
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a list.
+
+    Attributes:
+        stages: the stages that find it in its order.
+        path: the field whose index is read.
+        by_index: True if the order is that of the index alone; otherwise MongoDB sorts.
+    """
+
+    stages: Stages
+    path: str = "num_calls"
+    by_index: bool = False
+
+    @property
+    def hint(self) -> str:
+        """The index to read."""
+        return index_by("trace_totals", "project_id", self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,37 +123,70 @@ class StoredTotals:
 
         Neither the order nor the match may need costs if those that are stored are not current.
         """
-        found, size = 0, min(number + 1, _BATCH)
-        for stages, hint in self._parts(order, match, position, backward=backward):
-            rows = self.database.trace_totals.aggregate(
-                stages, session=self.session, allowDiskUse=True, hint=hint, batchSize=size
-            )
-            while found < number and (batch := await rows.to_list(size)):
-                for row in batch:
-                    if row["trace_id"] not in self.stale:
-                        found += 1
-                        yield row
-            await rows.close()
+        found = 0
+        for part in _parts_of(order, position, backward=backward):
+            rows = self._ordered(order, match, part, number - found)
+            if part.by_index:
+                rows = self._with_ties(order, match, part.path, rows, number - found, backward=backward)
+            async for row in rows:
+                found += 1
+                yield row
             if found >= number:
                 return
 
+    async def _ordered(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
+        """Yield the first rows of a part, up to a number."""
+        stages, size = self._stages(order, match, part), min(number + 1, _BATCH)
+        # A limit spares memory where MongoDB sorts.
+        limit: Stages = [] if part.by_index else [{"$limit": number + len(self.stale)}]
+        rows = self.database.trace_totals.aggregate(
+            [*stages, *limit], session=self.session, allowDiskUse=True, hint=part.hint, batchSize=size
+        )
+        found = 0
+        while found < number and (batch := await rows.to_list(size)):
+            for row in batch:
+                if found < number and row["trace_id"] not in self.stale:
+                    found += 1
+                    yield row
+        await rows.close()
+
+    async def _with_ties(
+        self, order: Order, match: Document, path: str, ordered: AsyncIterator[Row], number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield rows that an index orders by a path alone; those with the last value are the first ones by id.
+
+        With ids the indexes would take twice as much space.
+        """
+        rows = [row async for row in ordered]
+        if len(rows) < number:
+            for row in rows:
+                yield row
+            return
+        last = rows[-1][path]
+        before = [row for row in rows if row[path] != last]
+        for row in before:
+            yield row
+        by_id = {order.keys[-1].path: order.keys[-1].direction(backward=backward)}
+        part = _Part([{"$match": {path: last}}, {"$sort": by_id}], path)
+        async for row in self._ordered(order, match, part, number - len(before)):
+            yield row
+
     async def explain(self, order: Order, match: Document, number: int) -> Plan:
         """Return the plan of the first rows."""
-        (stages, hint), *_ = self._parts(order, match, None, backward=False)
-        return await explain(self.database.trace_totals, [*stages, {"$limit": number}], hint)
+        part, *_ = _parts_of(order, None, backward=False)
+        return await explain(
+            self.database.trace_totals, [*self._stages(order, match, part), {"$limit": number}], part.hint
+        )
 
-    def _parts(self, order: Order, match: Document, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
+    def _stages(self, order: Order, match: Document, part: _Part) -> Stages:
         shown = {"_id": 0} | dict.fromkeys((*_HEAD, *(key.path for key in order.keys)), 1)
         matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
-        return [
-            ([*matches, *stages, {"$project": shown}], hint)
-            for stages, hint in _parts_of(order, position, backward=backward)
-        ]
+        return [*matches, *part.stages, {"$project": shown}]
 
     async def count(self, match: Document) -> int:
         """Count the traces that match, without stale ones."""
         totals, matches = self.database.trace_totals, {"$and": [{"project_id": self.project_id}, match]}
-        number = await totals.count_documents(matches, session=self.session, hint=_ANY_INDEX)
+        number = await totals.count_documents(matches, session=self.session, hint=_Part([]).hint)
         for some in batches([*self.stale], _BATCH):
             keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
             number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
@@ -164,35 +213,34 @@ async def _changed_prices(database: Database, project_id: str, session: Session)
     return None if state.get("prices") == version else prices
 
 
-def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool) -> list[Part]:
+def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool) -> list[_Part]:
     """Return the parts of a list in reading order, after a position.
 
-    Nulls are the last part, or the first one if the list is read backward. An index returns each part of an order by
-    one field; where many totals have one value, a union of the parts would read all of these.
+    Nulls are the last part, or the first one if the list is read backward.
     """
     keys = [key for key in order.keys if key.path not in order.computed]
-    if len(keys) != 2:  # noqa: PLR2004 -- a field and the id
+    if len(keys) != 2 or keys[0].path not in _INDEXED:  # noqa: PLR2004 -- a field and the id
         full = _with_ranks(order, position) if position else None
-        return [(order.stages({}, full, backward=backward), _ANY_INDEX)]
+        return [_Part(order.stages({}, full, backward=backward))]
     key, last = keys
-    hint = index_by("trace_totals", "project_id", key.path) if key.path in _INDEXED else _ANY_INDEX
-    by_id = {last.path: last.direction(backward=backward)}
-    by_key = {key.path: key.direction(backward=backward), **by_id}
+    by_key, by_id = ({each.path: each.direction(backward=backward)} for each in keys)
 
-    def part(match: Document, sort: Document) -> Part:
-        return [{"$match": match}, {"$sort": sort}], hint
+    def tied(value: object, match: Document) -> _Part:
+        return _Part([{"$match": {key.path: value, **match}}, {"$sort": by_id}], key.path)
 
-    null = {key.path: None}
-    nulls = [part(null, by_key)] if key.nullable else []
-    values = part({key.path: {"$ne": None}} if key.nullable else {}, by_key)
+    def ordered(match: Document) -> _Part:
+        return _Part([{"$match": match}, {"$sort": by_key}], key.path, by_index=True)
+
+    values = ordered({key.path: {"$ne": None}} if key.nullable else {})
+    nulls = [tied(None, {})] if key.nullable else []
     if position is None:
         return [*nulls, values] if backward else [values, *nulls]
     value, at = position
-    later = last.after(at, backward=backward) or {}
+    equal = tied(value, last.after(at, backward=backward) or {})
     if value is None:
-        return [part({**null, **later}, by_key), *([values] if backward else [])]
-    beyond = {key.path: {"$gt" if key.descending == backward else "$lt": value}}
-    return [part({key.path: value, **later}, by_key), part(beyond, by_key), *([] if backward else nulls)]
+        return [equal, *([values] if backward else [])]
+    beyond = ordered({key.path: {"$gt" if key.descending == backward else "$lt": value}})
+    return [equal, beyond, *([] if backward else nulls)]
 
 
 def _with_ranks(order: Order, position: Sequence[object]) -> list[object]:

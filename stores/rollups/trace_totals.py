@@ -229,6 +229,7 @@ class TotalsWriter:
         with_hour = {"project_id": self._project_id, "hours": hour}
         stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, hint=BY_HOUR)
         others = {total["_id"]: total.get("trace_id") async for total in stored}
+        known = {*others}
         number = 0
         async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
             number += len(rows)
@@ -241,19 +242,25 @@ class TotalsWriter:
             numbers = {row["_id"]: row[NUM_CALLS] + elsewhere.get(row["_id"], 0) for row in rows}
             large = [trace_id for trace_id, calls in numbers.items() if calls > MAX_CALLS]
             whole = [row for row in rows if row["_id"] not in elsewhere and row[NUM_CALLS] <= MAX_CALLS]
-            await self._add(found, await self._totals(whole, prices))
-            await self._add(found, await self._totals_of([*elsewhere.keys() - set(large)], prices))
-            await self._add(found, [self._without_total(trace_id, [hour]) for trace_id in large])
+            totals = [
+                *await self._totals(whole, prices),
+                *await self._totals_of([*elsewhere.keys() - set(large)], prices),
+                *(self._without_total(trace_id, [hour]) for trace_id in large),
+            ]
+            await self._add(found, totals, known)
         for gone in batches([*others.items()], _BATCH):
             totals = await self._totals_of([trace_id for _, trace_id in gone if trace_id is not None], prices)
-            await self._add(found, totals)
+            await self._add(found, totals, known)
             found.removed += {key for key, _ in gone} - {total["_id"] for total in totals}
         return found
 
-    async def _add(self, found: HourTotals, totals: Sequence[Document]) -> None:
-        """Add the totals that differ from the stored ones."""
-        keys = {"_id": {"$in": [total["_id"] for total in totals]}, "project_id": self._project_id}
-        stored = {total["_id"]: total async for total in self._database.trace_totals.find(keys)}
+    async def _add(self, found: HourTotals, totals: Sequence[Document], known: set[str]) -> None:
+        """Add the totals, without those that equal a known stored one."""
+        keys = [total["_id"] for total in totals if total["_id"] in known]
+        stored: dict[str, Document] = {}
+        if keys:
+            match = {"_id": {"$in": keys}, "project_id": self._project_id}
+            stored = {total["_id"]: total async for total in self._database.trace_totals.find(match)}
         found.totals += [total for total in totals if total != stored.get(total["_id"])]
 
     async def _count_elsewhere(self, trace_ids: Sequence[str], hour: int) -> dict[str, int]:
