@@ -335,8 +335,7 @@ class _Traces:
         self._filter, self._query = calls_filter, query
         self._has_condition = bool(calls_filter or query or any_call)
         self._identity = ("traces", project_id, calls_filter, query, any_call, *([totals] if totals else []))
-        with ErrorsAt("totals"):
-            self._totals = totals.operation(TRACE_FIELDS) if totals else None
+        self._totals = totals.operation(TRACE_FIELDS, "totals") if totals else None
         self._visible = calls_match(project_id)
         self._heads = CallsQuery(database, project_id, calls_filter, query, session=session)
         with ErrorsAt("any_call"):

@@ -1,6 +1,7 @@
 """Lists of traces read stored totals, and are exact to the last acknowledged write at any time."""
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -10,8 +11,9 @@ from stores.calls import CallsStore
 from stores.calls.fields import CallsFilter
 from stores.costs import CostsStore, NewCost
 from stores.database import Database, Document
+from stores.errors import BadInputError
 from stores.hours import HOUR
-from stores.paging import PageRequest
+from stores.paging import PageRequest, Row
 from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.explain import Plan
@@ -311,3 +313,55 @@ async def test_limits_leave_lists_exact(
     await settle(settling)
     await assert_exact(database, Random(3), 10)
     assert (await plan(lists, None, BY_COST)).reads_totals
+
+
+def totals_query(operator: str, field: str, value: float) -> Query:
+    return Query({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
+
+
+CONDITIONS: list[tuple[Query, Callable[[Row], bool]]] = [
+    (totals_query("$gt", "total_cost", 0.02), lambda trace: (trace["total_cost"] or 0) > 0.02),
+    (totals_query("$gte", "num_errors", 1), lambda trace: trace["num_errors"] >= 1),
+    (totals_query("$eq", "num_calls", 2), lambda trace: trace["num_calls"] == 2),
+    (
+        Query({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
+        lambda trace: (trace["total_cost"] or 0) <= 0.02,
+    ),
+]
+
+
+@pytest.mark.parametrize("is_settled", [False, True], ids=["live", "settled"])
+async def test_condition_on_totals(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, *, is_settled: bool
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(60) for part in call(each, each % 25, each % 3, each % 7 * 3)])
+    if is_settled:
+        await settle(settling)
+        await calls.write([*call(60, 7, 2, 30), *call(61, 61, 2, 30)])
+    is_error = CallsFilter(statuses=["error"])
+    visible = await database.calls.find({"status": "error"}).to_list(None)
+    with_error = {each["trace_id"] for each in visible}
+    for of_head, any_call in ((None, None), (is_error, None), (None, AnyCall(is_error))):
+        traces = [
+            trace
+            for trace in await expected_traces(database)
+            if (not of_head or trace["status"] == "error") and (not any_call or trace["trace_id"] in with_error)
+        ]
+        for query, passes in CONDITIONS:
+            expected = [trace for trace in traces if passes(trace)]
+            assert await lists.count(PROJECT, of_head, None, any_call, query) == len(expected)
+            assert await lists.count(PROJECT, of_head, None, any_call, query, limit=2) == min(2, len(expected))
+            for sort_by in (BY_COST, [SortBy("started_at")], [SortBy("total_tokens")]):
+                found = await all_pages(lists, 4, of_head, sort_by, None, any_call, query)
+                assert found == in_order(expected, sort_by), (sort_by, query)
+    found_plan = await plan(lists, None, BY_COST, None, None, CONDITIONS[0][0])
+    assert found_plan.reads_totals is is_settled
+    assert not is_settled or found_plan.indexes == {"total_cost"}
+
+
+async def test_bad_condition_on_totals_is_refused(lists: TraceListsStore) -> None:
+    with pytest.raises(BadInputError, match="did you mean total_cost") as refused:
+        await lists.page(PROJECT, PageRequest(1), None, None, None, None, totals_query("$gt", "total_costs", 1))
+
+    assert str(refused.value.argument).startswith("totals.json")
