@@ -246,6 +246,7 @@ class TraceQueries:
         query: QueryInput | None = None,
         any_call: AnyCallInput | None = None,
         sort_by: list[SortBy] | None = None,
+        totals: QueryInput | None = None,
         *,
         request: PageRequest,
     ) -> Listing:
@@ -259,11 +260,11 @@ class TraceQueries:
             any_call: Condition on any call of a trace, such as a failed step; none if omitted.
             sort_by: Sort order: by name, kind, status, started_at, ended_at, latency_ms, num_calls, num_errors,
                 total_tokens or total_cost; the newest first if omitted or empty.
+            totals: Condition on the fields of sort_by, such as total_cost; none if omitted.
         """
-        condition = to_store(filter), to_store(query), to_store(any_call)
-        store_filter, store_query, of_any_call = condition
+        condition = to_store(filter), to_store(query), to_store(any_call), to_store(totals)
         store = info.context.stores.trace_lists
-        page = await store.page(project_id, request, store_filter, sort_keys(sort_by), store_query, of_any_call)
+        page = await store.page(project_id, request, condition[0], sort_keys(sort_by), *condition[1:])
         return Listing(page, partial(store.count, project_id, *condition))
 
     @resolved_field(returns=Trace | None)

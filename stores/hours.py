@@ -2,10 +2,11 @@
 
 A mark says that what is stored about the calls of an hour or a day may be wrong. It has one of these fields:
 
-    hour     the start of an hour whose roll-ups and terms may be wrong; with `own_only`, only the roll-ups of own usage
+    hour     the start of an hour whose roll-ups, terms and totals of traces may be wrong; with `own_only`, only the
+             roll-ups of own usage
     day      the start of a day whose roll-ups may be wrong, although those of its hours are right
-    ready    on the one state document of a project: True if each hour with calls has a mark, or roll-ups and terms of
-             the `version` there
+    ready    on the one state document of a project: True if each hour with calls has a mark, or roll-ups, terms and
+             totals of the `version` there
 
 `live_until` is the time by MongoDB's clock from which the mark may be worked on. A mark without it waits: that of a day
 for the marks of its hours, that of an hour with too many roll-ups for the next write.
@@ -28,8 +29,8 @@ DAYS: Final = "day"
 OWN_ONLY: Final = "own_only"
 """Field of a mark: True if only the roll-ups of own usage may be wrong."""
 
-VERSION: Final = 4
-"""Version of roll-ups and terms; those of another version are built again."""
+VERSION: Final = 5
+"""Version of roll-ups, terms and totals of traces; those of another version are built again."""
 
 
 def hour_of(micros: int) -> int:

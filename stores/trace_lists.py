@@ -1,26 +1,29 @@
 """Lists of traces, one row per trace, and the sums over traces by which they are sorted.
 
 The head of a trace represents it: its root, or its oldest call if the root is missing. The filter and the query of a
-list apply to heads. There are two ways to read a page:
+list apply to heads. There are three ways to read a page:
 
 - By start, an index returns the roots in order. Heads with a missing parent are searched only among the calls that
   started between the roots of the page.
-- Other orders and conditions on any call need all traces: MongoDB groups their calls, and Python keeps the rows of the
-  page. Its sums are those of `stores.traces`: a trace whose calls may report the usage of others is read as a tree.
+- In other orders without a condition, stored totals (`stores.rollups.trace_totals`) are read, and the calls of traces
+  that changed since.
+- With conditions the sums of all traces that pass are read from totals, and Python keeps the rows of the page. Without
+  totals MongoDB groups the calls of all traces. The sums are those of `stores.traces`: a trace whose calls may report
+  the usage of others is read as a tree.
 """
 
 from collections import abc
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from stores import paging
-from stores.aggregates.usage_tree import usage_of_trace
 from stores.calls.fields import CALL_FIELDS, STATUSES, CallsFilter, Match, calls_match
 from stores.calls.list_query import CallsQuery
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import Prices, pricing_of_found
+from stores.costs.usage_tree import usage_of_trace
 from stores.database import Collection, Database, database_query
 from stores.database.connection import in_scan_slot
 from stores.database.driver import all_rows
@@ -31,22 +34,26 @@ from stores.ids import check_project_id
 from stores.json.bson_copy import INT64
 from stores.paging import FirstRows, Order, Page, PageRequest, Row, SortKey
 from stores.query import Query
+from stores.query.evaluator import DocumentValues, compile_test
+from stores.query.explain import Plan, explain
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
+from stores.query.match_compiler import compile_match
+from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
-from stores.query.text_expressions import Expression
-from stores.senders.columns import KINDS
-from stores.traces import (
-    ACCUMULATORS,
-    CALLS_AND_ERRORS,
-    HEAD_COLUMNS,
-    MAX_CALLS,
-    USAGE_FIELDS,
-    calls_of_traces,
+from stores.rollups.trace_reads import StoredTotals
+from stores.rollups.trace_totals import (
+    NEEDS_TREE,
+    TOTAL_COST,
+    TOTAL_TOKENS,
+    USAGE,
+    batches_of_trees,
     head_of_trace,
-    read_traces,
+    sum_stages,
 )
-from stores.usage.entries import SUM, UNCLEAR
+from stores.senders.columns import KINDS
+from stores.traces import USAGE_FIELDS, calls_of_traces, read_traces
+from stores.usage.entries import UNCLEAR
 
 Pipeline = list[dict[str, Any]]
 
@@ -58,9 +65,6 @@ MAX_OFFSET: Final = 100_000
 
 _MAX_NAMED: Final = 10_000
 """Traces whose ids are in a pipeline; of more, the calls of all traces are grouped."""
-
-_MAX_TREES: Final = 2_000
-"""Traces that are read as trees together."""
 
 _SPARE: Final = 50
 """Roots that are read beyond a page, in case some are not the first of their trace."""
@@ -74,16 +78,10 @@ _BATCH: Final = 2_000
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
 
-_UNCLEAR: Final = "_unclear"
-_PARENTS: Final = "_parents"
-_NEEDS_TREE: Final = "_needs_tree"
+_FEW: Final = 100
+"""Traces whose calls are read as fast as their totals."""
 
 STARTED_AT: Final = "started_at"
-TOTAL_TOKENS: Final = "total_tokens"
-TOTAL_COST: Final = "total_cost"
-_USAGE: Final = {TOTAL_TOKENS, TOTAL_COST}
-_MAX_COLLECTED: Final = 1_000
-"""Calls of a trace whose ids MongoDB compares; a trace with more is read as a tree if usage of calls is unclear."""
 
 TRACE_FIELDS: Final = FieldTable(
     [
@@ -137,7 +135,36 @@ async def sums_of_traces(
 ) -> AsyncIterator[Row]:
     """Yield each trace of a project, or each of some traces, with the wanted fields of `TRACE_FIELDS`.
 
-    Rows have the `trace_id`, and the `id` and the start of the head. A row that is not kept has no usage.
+    Rows have the `trace_id`, and the `id` and the start of the head. They come from stored totals as far as these are
+    right.
+
+    Raises:
+        BadInputError: as `sums_of_calls`.
+    """
+    stored = None
+    if trace_ids is None or len(trace_ids) > _FEW:
+        stored = await StoredTotals.find(database, project_id, session, wanted)
+    if stored:
+        named = trace_ids if trace_ids is not None and len(trace_ids) <= _MAX_NAMED else None
+        async for row in stored.rows(wanted, named):
+            if keeps(row):
+                yield row
+        trace_ids = stored.stale if trace_ids is None else stored.stale.intersection(trace_ids)
+        if not trace_ids:
+            return
+    async for row in sums_of_calls(database, project_id, wanted, session, trace_ids, keeps):
+        yield row
+
+
+async def sums_of_calls(
+    database: Database,
+    project_id: str,
+    wanted: abc.Collection[str],
+    session: Session,
+    trace_ids: abc.Collection[str] | None = None,
+    keeps: Callable[[Row], bool] = lambda _: True,
+) -> AsyncIterator[Row]:
+    """Yield traces as `sums_of_traces`, from their calls. A row that is not kept has no usage.
 
     Raises:
         BadInputError: if the calls have too many models or prices, or if more than `MAX_TRACES` traces, or a trace of
@@ -150,20 +177,20 @@ async def sums_of_traces(
     pricing = pricing_of_found(database, project_id, [{"$match": match}], session, Prices.call_cost_expression)
     trees: dict[str, Row] = {}
     async with pricing if TOTAL_COST in wanted else nullcontext() as prices:
-        sums_usage = not _USAGE.isdisjoint(wanted)
+        sums_usage = not USAGE.isdisjoint(wanted)
         unclear: Match = {**match, "usage_scope": UNCLEAR}
         found_unclear = await database.calls.find_one(unclear, {"_id": 1}, session=session) if sums_usage else None
-        stages = [*calls, *_sum_stages(wanted, prices, has_unclear=found_unclear is not None)]
+        stages = [*calls, *sum_stages(wanted, prices, has_unclear=found_unclear is not None)]
         async for found in rows_in_batches(database.calls, stages, session):
             row = _row(found)
-            if not keeps(row):
+            if not ((trace_ids is None or row["trace_id"] in trace_ids) and keeps(row)):
                 continue
-            if row.pop(_NEEDS_TREE, False):
+            if row.pop(NEEDS_TREE, False):
                 trees[row["trace_id"]] = row
                 check_number(len(trees), "have calls that may report the usage of others")
             else:
                 yield row
-        for some in _batches(trees.values()):
+        for some in batches_of_trees(trees.values()):
             of_traces = await read_traces(
                 database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
             )
@@ -181,48 +208,6 @@ async def rows_in_batches(calls: Collection, stages: Pipeline, session: Session)
             yield row
 
 
-def _sum_stages(wanted: abc.Collection[str], prices: Prices | None, *, has_unclear: bool) -> Pipeline:
-    """Build the stages that group calls by trace; usage is right unless the trace has `_NEEDS_TREE`.
-
-    That is so if a call with unclear usage has children, which may have reported the same usage.
-    """
-    is_sum = {"$eq": ["$usage_scope", SUM]}
-    sums: dict[str, Any] = {
-        "head": head_of_trace(name for name in HEAD_COLUMNS if name in wanted),
-        **{name: ACCUMULATORS[name] for name in CALLS_AND_ERRORS if name in wanted},
-    }
-    if not _USAGE.isdisjoint(wanted):
-        sums |= {
-            "num_calls": ACCUMULATORS["num_calls"],
-            TOTAL_TOKENS: {"$sum": {"$cond": [is_sum, 0, {"$sum": "$usage.total_tokens"}]}},
-        }
-    stages: Pipeline = [{"$group": {"_id": "$trace_id"} | sums}]
-    if has_unclear:
-        is_unclear = {"$eq": ["$usage_scope", UNCLEAR]}
-        stages[0]["$group"] |= {
-            _UNCLEAR: _some({"$cond": [is_unclear, "$id", None]}),
-            _PARENTS: _some("$parent_id"),
-        }
-        too_many = {"$gt": ["$num_calls", _MAX_COLLECTED]}
-        unclear_parents = {"$setIntersection": [{"$setDifference": [f"${_UNCLEAR}", [None]]}, f"${_PARENTS}"]}
-        stages += [
-            {"$set": {_NEEDS_TREE: {"$or": [too_many, {"$ne": [unclear_parents, []]}]}}},
-            {"$unset": [_UNCLEAR, _PARENTS]},
-        ]
-    if prices:
-        cost = {"$cond": [is_sum, None, prices.call_cost_expression()]}
-        stages[0]["$group"] |= {TOTAL_COST: {"$sum": cost}}
-        # The sum of nulls alone is the integer 0.
-        is_priced = {"$eq": [{"$type": f"${TOTAL_COST}"}, "decimal"]}
-        stages.append({"$set": {TOTAL_COST: {"$cond": [is_priced, {"$toDouble": f"${TOTAL_COST}"}, None]}}})
-    return stages
-
-
-def _some(value: Expression) -> Expression:
-    """Build the accumulator of a value of each call, up to the limit."""
-    return {"$firstN": {"n": _MAX_COLLECTED, "input": value}}
-
-
 def _row(found: Row) -> Row:
     row: Row = found.pop("head")
     del row["rank"]
@@ -231,20 +216,6 @@ def _row(found: Row) -> Row:
     if TOTAL_TOKENS in row:
         row[TOTAL_TOKENS] = int(min(row[TOTAL_TOKENS], INT64 - 1))
     return row
-
-
-def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
-    """Split traces into batches that are read together."""
-    batch: list[Row] = []
-    num_calls = 0
-    for row in rows:
-        if batch and (num_calls + row["num_calls"] > MAX_CALLS or len(batch) == _MAX_TREES):
-            yield batch
-            batch, num_calls = [], 0
-        batch.append(row)
-        num_calls += row["num_calls"]
-    if batch:
-        yield batch
 
 
 def check_number(number: int, reason: str, *, sort: str = STARTED_AT) -> None:
@@ -282,8 +253,11 @@ class TraceListsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        totals: Query | None = None,
     ) -> Page:
         """Return a page of traces whose heads pass the filter and the query; by default the newest come first.
+
+        `totals` is a condition on `TRACE_FIELDS`.
 
         Raises:
             BadInputError: if the filter, the query, the sort, the offset or the cursor is invalid, or if too many
@@ -296,8 +270,30 @@ class TraceListsStore:
             )
         order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
         async with self.database.snapshot_session() as session:
-            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call)
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.page(order, request)
+
+    @in_scan_slot()
+    @database_query
+    async def explain(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+        any_call: AnyCall | None = None,
+        totals: Query | None = None,
+    ) -> Plan:
+        """Run the list query for its first page and return MongoDB's plan.
+
+        Raises:
+            BadInputError: if the filter, the query or the sort is invalid.
+        """
+        check_project_id(project_id)
+        order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
+        async with self.database.snapshot_session() as session:
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
+            return await traces.explain(order, paging.DEFAULT_SIZE)
 
     @in_scan_slot()
     @database_query
@@ -307,13 +303,15 @@ class TraceListsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
+        totals: Query | None = None,
         *,
         limit: int | None = None,
     ) -> int:
-        """Count the traces whose heads pass the filter and the query, up to `limit`."""
+        """Count the traces that `page` lists, up to `limit`."""
         check_project_id(project_id)
         async with self.database.snapshot_session() as session:
-            return await _Traces(self.database, session, project_id, calls_filter, query, any_call).count(limit)
+            traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
+            return await traces.count(limit)
 
 
 class _Traces:
@@ -331,10 +329,13 @@ class _Traces:
         calls_filter: CallsFilter | None,
         query: Query | None,
         any_call: AnyCall | None,
+        totals: Query | None,
     ) -> None:
         self._database, self._session, self._project_id = database, session, project_id
-        self._filter, self._query, self._any = calls_filter, query, any_call
-        self._identity = "traces", project_id, calls_filter, query, any_call
+        self._filter, self._query = calls_filter, query
+        self._has_condition = bool(calls_filter or query or any_call)
+        self._identity = ("traces", project_id, calls_filter, query, any_call, *([totals] if totals else []))
+        self._totals = totals.operation(TRACE_FIELDS, "totals") if totals else None
         self._visible = calls_match(project_id)
         self._heads = CallsQuery(database, project_id, calls_filter, query, session=session)
         with ErrorsAt("any_call"):
@@ -349,29 +350,99 @@ class _Traces:
         rows = FirstRows(order, request, self._scope(order))
         if not request.size:
             return rows.page()
-        if order.keys[0].path == STARTED_AT and order.keys[1].path == "id" and not self._any_call:
+        if self._is_by_start(order):
             async for row in self._by_start(order, request):
                 rows.add(row)
         else:
-            async for row in self._matching({key.path for key in order.keys}):
+            async for row in self._unordered(order, request):
                 rows.add(row)
         page = rows.page()
         for row in page.rows:
             row["project_id"] = self._project_id
         return page
 
+    async def _unordered(self, order: Order, request: PageRequest) -> AsyncIterator[Row]:
+        """Yield the rows of a page, and perhaps others, in no order."""
+        keys = self._keys(order)
+        stored = await self._stored(keys)
+        if stored is None:
+            async for row in self._matching(keys):
+                yield row
+            return
+        position = paging.decode_cursor(request, self._scope(order), len(keys))
+        number = request.offset + request.size + 1
+        async for row in stored.first_rows(order, self._totals_match, position, number, backward=request.backward):
+            yield row
+        async for row in self._stale_rows(stored, keys):
+            yield row
+
+    @staticmethod
+    def _keys(order: Order) -> list[str]:
+        return [key.path for key in order.keys if key.path not in order.computed]
+
+    @property
+    def _totals_match(self) -> Match:
+        return compile_match(self._totals) if self._totals else {}
+
+    def _needed(self, wanted: abc.Collection[str]) -> set[str]:
+        """Return the wanted fields, and those of the condition on totals."""
+        return {*wanted, *(get.access.field.path for get in (iter_gets(self._totals) if self._totals else ()))}
+
+    async def _stored(self, wanted: abc.Collection[str]) -> StoredTotals | None:
+        """Return the totals of the list; None if it has other conditions, or if MongoDB needs calls to choose them."""
+        if self._has_condition:
+            return None
+        needed = self._needed(wanted)
+        stored = await StoredTotals.find(self._database, self._project_id, self._session, needed)
+        return None if stored and stored.prices else stored
+
+    async def _stale_rows(self, stored: StoredTotals, wanted: abc.Collection[str]) -> AsyncIterator[Row]:
+        """Yield the traces of the list whose totals are stale."""
+        if stored.stale:
+            needed = self._needed(wanted)
+            rows = sums_of_calls(self._database, self._project_id, needed, self._session, stored.stale)
+            async for row in cooperative_async(self._passing(rows)):
+                yield row
+
+    async def _passing(self, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
+        """Yield the rows that pass the condition on totals."""
+        passes = compile_test(self._totals) if self._totals else lambda _: True
+        async for row in rows:
+            if passes(DocumentValues(row)):
+                yield row
+
+    async def explain(self, order: Order, size: int) -> Plan:
+        """Run the query for the main part of the first page, and return its plan."""
+        if self._is_by_start(order):
+            return await self._heads.explain()
+        wanted = self._keys(order)
+        if stored := await self._stored(wanted):
+            return replace(await stored.explain(order, self._totals_match, size + 1), reads_totals=True)
+        stages = [{"$match": self._visible}, *sum_stages(wanted, None, has_unclear=False)]
+        return await explain(self._database.calls, stages, (await scan_hint(self._database.calls, stages)).get("hint"))
+
+    def _is_by_start(self, order: Order) -> bool:
+        is_by_start = order.keys[0].path == STARTED_AT and order.keys[1].path == "id"
+        return is_by_start and not (self._any_call or self._totals)
+
     def _scope(self, order: Order) -> bytes:
         return paging.scope_of(self._database.calls.name, *self._identity, order)
 
     async def count(self, limit: int | None) -> int:
         """Count the traces, up to `limit`."""
-        if not (self._filter or self._query or self._any_call):
+        if stored := await self._stored(()):
+            number = await stored.count(self._totals_match)
+            if self._totals:
+                number += sum([1 async for _ in self._stale_rows(stored, ())])
+            else:
+                number += await stored.count_stale()
+        elif not (self._has_condition or self._totals):
             stages = [{"$match": self._visible}, {"$group": {"_id": "$trace_id"}}]
-            return await paging.count(self._database.calls, stages, limit, self._session)
-        if limit is not None and limit <= _MAX_LISTED and not self._any_call:
+            number = await paging.count(self._database.calls, stages, limit, self._session)
+        elif limit is not None and limit <= _MAX_LISTED and not (self._any_call or self._totals):
             page = await self.page(compile_sort(_NEWEST_FIRST, TRACE_FIELDS), PageRequest(limit))
-            return len(page.rows)
-        if not (self._filter or self._query):
+            number = len(page.rows)
+        elif not (self._filter or self._query or self._totals):
             number = len(await self._with_any_call())
         else:
             number = sum([1 async for _ in self._matching(())])
@@ -460,9 +531,8 @@ class _Traces:
             trace_id = row["trace_id"]
             return chosen is None or (trace_id in chosen and (heads is None or heads[trace_id] == row["id"]))
 
-        async for row in cooperative_async(
-            sums_of_traces(self._database, self._project_id, wanted, self._session, chosen, keeps)
-        ):
+        rows = sums_of_traces(self._database, self._project_id, self._needed(wanted), self._session, chosen, keeps)
+        async for row in cooperative_async(self._passing(rows)):
             yield row
 
     async def _find_heads(self) -> dict[str, str]:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, check_depth, in_tree_order, models_of, usage_of_trace
 from stores.calls.computed_fields import calls_by_keys
 from stores.calls.fields import calls_match
 from stores.calls.list_query import calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.costs.store import prices_of_models
+from stores.costs.usage_tree import ALWAYS_READ, USAGE_READ, check_depth, in_tree_order, models_of, usage_of_trace
 from stores.database import Collection, Database, database_query
 from stores.database.driver import all_rows
 from stores.database.transactions import Session
@@ -23,6 +23,7 @@ from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, de
 from stores.query.sort import compile_sort
 from stores.query.text_expressions import Expression
 from stores.relations import OneToMany
+from stores.rollups.trace_totals import HEAD_COLUMNS, RANK, head_of_trace
 
 MAX_CALLS: Final = 100_000
 """Calls of all traces in one request for trees or usage."""
@@ -47,19 +48,6 @@ ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
 
 _INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
 
-_RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "started_at": "$started_at", "id": "$id"}
-"""Fields by which the calls of a trace are compared: those without a parent come first, then the oldest."""
-
-HEAD_COLUMNS: Final = {
-    "name": "trace_name",
-    "kind": "kind",
-    "status": "status",
-    "started_at": "started_at",
-    "ended_at": "ended_at",
-    "latency_ms": "latency_ms",
-}
-"""Paths of the fields of traces that are columns of their head, by name."""
-
 FIRST_COLUMNS: Final = ("user_id", "thread_id", "tags", "environment", "release")
 """Fields of traces that come from the first call that has a value: the head if it has one."""
 
@@ -74,17 +62,9 @@ USAGE_FIELDS: Final = (*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ)
 _TREE_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
 
 
-def head_of_trace(columns: Iterable[str] = ()) -> Expression:
-    """Build the accumulator of the head of a group's calls, with columns of it.
-
-    The head represents its trace: it is the root, or the oldest call if the root is missing.
-    """
-    return {"$min": _RANK | {name: f"${HEAD_COLUMNS[name]}" for name in columns}}
-
-
 def _first_value(path: str) -> Expression:
     """Build the accumulator of the first value at a path in a group's calls; null if none has one."""
-    return {"$min": {"$cond": [{"$gt": [f"${path}", None]}, {**_RANK, "value": f"${path}"}, None]}}
+    return {"$min": {"$cond": [{"$gt": [f"${path}", None]}, {**RANK, "value": f"${path}"}, None]}}
 
 
 class TracesStore:

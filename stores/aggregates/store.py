@@ -30,12 +30,12 @@ from stores.aggregates.metrics import (
     metrics_of_numbers,
     number_metric,
 )
-from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.fields import calls_match
 from stores.calls.list_query import CallsQuery
 from stores.concurrency.time_slices import cooperative
 from stores.costs import CostsStore, Prices, pricing_of_found
+from stores.costs.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
 from stores.database.driver import SNAPSHOT

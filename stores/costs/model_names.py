@@ -22,15 +22,20 @@ import tomllib
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
 
-from stores.costs.defaults import of_model, shipped
+from stores.costs.defaults import FILE, of_model, shipped
 
 MAX_LENGTH: Final = 256
 """Longest name that is resolved; a longer one has a price only under exactly that name."""
 
-_TABLE: Final = tomllib.loads((files("stores.costs") / "model_names.toml").read_text("utf-8"))
+_TEXT: Final = (files("stores.costs") / "model_names.toml").read_text("utf-8")
+_TABLE: Final = tomllib.loads(_TEXT)
+
+RULES_VERSION: Final = blake2b(_TEXT.encode() + (files("stores.costs") / FILE).read_bytes(), digest_size=8).hexdigest()
+"""Digest of the rules and the shipped prices."""
 
 _BY_PREFIX: Final = {
     prefix: tuple(seller["providers"]) for seller in _TABLE["sellers"] for prefix in seller["prefixes"]

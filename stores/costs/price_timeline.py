@@ -155,6 +155,10 @@ class Timeline:
         """Return the price that applies to a call that starts at `timestamp`."""
         return self.prices[bisect_right(self.dates, timestamp)]
 
+    def changes(self, first: int, last: int) -> bool:
+        """Return True if another price begins after `first`, up to `last`."""
+        return bisect_right(self.dates, first) != bisect_right(self.dates, last)
+
 
 def _precedence(price: Price) -> tuple[int, int, str]:
     return price.effective_date, price.created_at, price.id

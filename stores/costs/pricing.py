@@ -53,6 +53,12 @@ def exact(number: float) -> Decimal:
     return Decimal(repr(number))
 
 
+def sum_of_costs(costs: Iterable[Decimal | None]) -> float | None:
+    """Return the sum of costs without Nones; None if there are none."""
+    present = [cost for cost in costs if cost is not None]
+    return float(reduce(plus, present)) if present else None
+
+
 class Prices:
     """The prices of a project's models, including shipped ones."""
 
@@ -96,6 +102,24 @@ class Prices:
         charges = self._charges_of(price) if price else None
         return charges.cost(entry) if charges else None
 
+    def cost_of_sum(self, sums: Usage, first: int, last: int) -> Decimal | None:
+        """Return the cost of the sum of a model's entries in calls that start from `first` to `last`.
+
+        `least` and `most` of the sum are the least and most tokens of an entry that select a tier.
+
+        Raises:
+            LookupError: if the entries have several prices or tiers.
+        """
+        model = sums["model"]
+        name = model if model in self._timelines else self.resolve(model)
+        if name is None:
+            return None
+        timeline = self._timelines[name]
+        charges = self._charges_of(timeline.at(first))
+        if timeline.changes(first, last) or (charges and charges.differ(sums["least"], sums["most"])):
+            raise LookupError(name)
+        return charges.cost(sums, sums["most"]) if charges else None
+
     def _charges_of(self, price: Price) -> "_Charges | None":
         # `_Charges.of` hashes all fields of a price. The timelines keep the price alive, so its id is unique.
         key = id(price)
@@ -105,8 +129,7 @@ class Prices:
 
     def total_cost(self, usage: Iterable[Usage], started_at: int) -> float | None:
         """Return the cost in US dollars of a call's usage; None if nothing has a price in dollars."""
-        costs = [cost for entry in usage if (cost := self.exact_cost(entry, started_at)) is not None]
-        return float(reduce(plus, costs)) if costs else None
+        return sum_of_costs(self.exact_cost(entry, started_at) for entry in usage)
 
     def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
         """Return True if an entry may sum several requests and reaches a tier, so a single request may reach it too."""
@@ -210,9 +233,15 @@ class _Charges(NamedTuple):
         starts = tuple(above + 1 for above, _ in price.tiers)
         return cls(starts, tuple(_Rates.of(price, start, in_dollars) for start in (0, *starts)))
 
-    def cost(self, entry: Usage) -> Decimal:
-        """Return the cost of an entry."""
-        return self.tiers[bisect_right(self.starts, tier_tokens(entry)) if self.starts else 0].cost(entry)
+    def cost(self, entry: Usage, tokens: int | None = None) -> Decimal:
+        """Return the cost of an entry, in the tier of a number of tokens if it is not that of the entry."""
+        if not self.starts:
+            return self.tiers[0].cost(entry)
+        return self.tiers[bisect_right(self.starts, tier_tokens(entry) if tokens is None else tokens)].cost(entry)
+
+    def differ(self, least: int, most: int) -> bool:
+        """Return True if two numbers of tokens select different tiers."""
+        return bisect_right(self.starts, least) != bisect_right(self.starts, most)
 
     def rollup_expression(self, entry: str) -> Expression:
         """Build the cost of the sum of entries at a path of a roll-up."""

@@ -17,6 +17,7 @@ import bson
 from pymongo.errors import OperationFailure
 
 from stores.costs.defaults import all_models
+from stores.costs.model_names import RULES_VERSION
 from stores.costs.price_timeline import Price
 from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
@@ -121,6 +122,15 @@ async def prices_of(database: Database, project_id: str) -> Prices:
     Raises:
         BadInputError: the project has more than `MAX_PRICES`, or model names of more than `MAX_BYTES`.
     """
+    return (await versioned_prices_of(database, project_id))[1]
+
+
+async def versioned_prices_of(database: Database, project_id: str) -> tuple[str, Prices]:
+    """Return the prices as `prices_of` with a name, which equal prices have in all processes.
+
+    Raises:
+        BadInputError: as `prices_of`.
+    """
     project = _cached(database, project_id)
     async with project.turn:  # concurrent queries read once
         mark = await _read_fingerprint(database, project_id)
@@ -128,7 +138,7 @@ async def prices_of(database: Database, project_id: str) -> Prices:
             rows = await _rows(database, project_id) if mark != _EMPTY else []
             project.prices = await asyncio.to_thread(_prices, rows)
             project.mark = _fingerprint_of(rows)
-        return project.prices
+        return f"{RULES_VERSION} {project.mark}", project.prices
 
 
 @asynccontextmanager

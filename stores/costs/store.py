@@ -16,6 +16,7 @@ from stores.database.driver import find_all
 from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError, ErrorsAt
+from stores.hours import state_key
 from stores.ids import LOCAL_USER, check_project_id, new_id
 from stores.input_checks import check_length
 from stores.query import Query
@@ -135,6 +136,7 @@ class CostsStore(DocumentList[None]):
 
         if documents:
             await self.database.transaction(create)
+            await self._mark_totals(project_id)
         return [document["id"] for document in documents]
 
     @database_write
@@ -144,7 +146,14 @@ class CostsStore(DocumentList[None]):
         Raises:
             BadInputError: the query does not name ids in one of the three supported forms.
         """
-        return await self._purge("cost", project_id, query, allow_in=True)
+        number = await self._purge("cost", project_id, query, allow_in=True)
+        await self._mark_totals(project_id)
+        return number
+
+    async def _mark_totals(self, project_id: str) -> None:
+        """Let the work on marks compute the costs of traces again; without it, queries compute them."""
+        due = [{"$set": {"live_until": "$$NOW"}}]
+        await self.database.hour_marks.update_one({**state_key(project_id), "ready": True}, due)
 
     @database_query
     async def prices(self, keys: Sequence[Models]) -> dict[Models, Prices]:

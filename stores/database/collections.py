@@ -50,6 +50,8 @@ class Collections:
     """
     rollups: Collection
     """Sums over calls per hour and day, one document per combination of op, status, kind, provider, model and root."""
+    trace_totals: Collection
+    """Totals of traces, one document each: calls, errors, tokens by model, cost, and the columns of the head."""
     term_segments: Collection
     """Segments of terms: for each settled hour, or for the hours of a day, which blocks hold them."""
     term_blocks: Collection

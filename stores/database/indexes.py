@@ -138,6 +138,17 @@ INDEXES: Final = (
     Index("evaluation_runs", "created_at", "queued and running evaluation runs, oldest first"),
     Index("hour_marks", "live_until", "marks that have expired", exists="live_until"),
     Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
+    Index("trace_totals", "project_id hours", "the totals of traces with calls in some hours"),
+    *(
+        Index("trace_totals", f"project_id {path}", f"traces by {what}; of equal ones by id, MongoDB sorts them")
+        for path, what in (
+            ("total_cost", "cost"),
+            ("total_tokens", "tokens"),
+            ("latency_ms", "latency"),
+            ("num_calls", "number of calls"),
+            ("num_errors", "number of errors"),
+        )
+    ),
     Index("term_segments", "project_id unit start", "the segments of hours and days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),

@@ -17,12 +17,12 @@ from typing import Any, Final, Self, TypeGuard
 
 from stores import refs
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
-from stores.aggregates.usage_tree import Tallies, Tally, counts_of, usage_row
 from stores.calls import CallsFilter, documents
 from stores.calls.fields import calls_match
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import CostsStore
 from stores.costs.pricing import exact
+from stores.costs.usage_tree import Tallies, Tally, counts_of, usage_row
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.errors import BadInputError, NotFoundError

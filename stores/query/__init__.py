@@ -15,16 +15,16 @@ class Query:
     tree: Any
     typed: bool = False
 
-    def operation(self, table: FieldTable) -> Operation:
-        """Parse the query into a syntax tree.
+    def operation(self, table: FieldTable, argument: str = "query") -> Operation:
+        """Parse the query, which is the value of an argument, into a syntax tree.
 
         Raises:
             BadInputError: if the tree is not a valid query over the table's fields; the error's argument is the JSON
                 path.
         """
         if self.typed:
-            return parse_operation(self.tree, table, "query.expr", "")
-        return parse_query(self.tree, table, "query.json")
+            return parse_operation(self.tree, table, f"{argument}.expr", "")
+        return parse_query(self.tree, table, f"{argument}.json")
 
     def match(self, table: FieldTable) -> Match:
         """Compile the query into a MongoDB match.

@@ -17,7 +17,8 @@ class Plan:
     """The winning plan and the cost of one run.
 
     `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it. `counts_by_rollups` is
-    True if a count of the list reads roll-ups, and `narrows_by_terms` if the list reads only calls with its terms.
+    True if a count of the list reads roll-ups, `narrows_by_terms` if the list reads only calls with its terms, and
+    `reads_totals` if a list of traces reads stored totals.
     """
 
     pipeline: Pipeline
@@ -29,6 +30,7 @@ class Plan:
     milliseconds: int
     counts_by_rollups: bool = False
     narrows_by_terms: bool = False
+    reads_totals: bool = False
 
     @property
     def pipeline_text(self) -> str:

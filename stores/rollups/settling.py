@@ -1,9 +1,9 @@
 """Work on marks: an hour is settled when its roll-ups count its calls exactly, and a day when they sum up its hours.
 
-Each step reads a mark, counts what it covers, and replaces the roll-ups in one transaction with the mark's removal, if
-the mark is unchanged. A write that came meanwhile has changed the mark, so roll-ups of an older state are never stored:
-not by a slow process, and not by two processes that settle one hour. Readers see the marks and the roll-ups of one
-snapshot.
+Each step reads a mark, counts what it covers, and replaces the roll-ups, and the totals of traces, in one transaction
+with the mark's removal, if the mark is unchanged. A write that came meanwhile has changed the mark, so roll-ups of an
+older state are never stored: not by a slow process, and not by two processes that settle one hour. Readers see the
+marks and the roll-ups of one snapshot.
 
 Marks expire too early if MongoDB's clock steps forward, also by a failover to a server whose clock is ahead. Then
 `SteadyClock` stops the work for a while.
@@ -17,6 +17,7 @@ servers of an older version, which mark no hours, have noticed the new version a
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ from stores.rollups.documents import (
 )
 from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
 from stores.rollups.parents import find_parents, hours_of_parents, unclear
+from stores.rollups.trace_totals import STATE_FIELDS, HourTotals, TotalsWriter
 from stores.terms.segments import SegmentWriter, withdraw_segments
 from stores.usage.entries import SUM
 from stores.usage.own import MAX_PARENTS, with_own_usage
@@ -65,6 +67,8 @@ PAUSE: Final = 0.25
 """Pause after each step, as a multiple of the step's duration."""
 
 _BATCH_SIZE: Final = 500
+_ATTEMPTS: Final = 10
+"""Attempts to store the totals of an hour's traces, while other workers store some."""
 
 _IS_DUE: Final[Document] = {"live_until": {"$exists": True}, "$expr": {"$lte": ["$live_until", "$$NOW"]}}
 """Match for marks that have expired."""
@@ -122,6 +126,11 @@ class Settling:
                 yield
             change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
             await self.database.hour_marks.update_one(key, change)
+        for steps in (TotalsWriter(self.database, project_id).price_again(), self._settle_due(project_id)):
+            async for _ in steps:
+                yield
+
+    async def _settle_due(self, project_id: str) -> WorkSteps:
         while marks := await self._due_marks(project_id, HOURS):
             if not await self._clock.is_steady():  # after the search, since the marks expired by this clock
                 return
@@ -137,6 +146,7 @@ class Settling:
         """Store the state of a project, unless it is being purged; remove its marks if it was purged."""
         # Left by a state of another version, or one that somebody deleted to have everything built again.
         await self.database.rollups.delete_many({"project_id": project_id})
+        await self.database.trace_totals.delete_many({"project_id": project_id})
         await withdraw_segments(self.database, project_id)
         until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
 
@@ -147,7 +157,8 @@ class Settling:
                 entry, {"$set": {"rollups": ids.new_id()}}, session=session
             )
             if listed.matched_count:
-                state = [{"$set": {"ready": False, "version": VERSION, "live_until": until}}]
+                unset = dict.fromkeys(STATE_FIELDS, "$$REMOVE")
+                state = [{"$set": {"ready": False, "version": VERSION, "live_until": until, **unset}}]
                 await self.database.hour_marks.update_one(state_key(project_id), state, upsert=True, session=session)
             elif not await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, session=session):
                 # A worker stored them that was slower than the purge.
@@ -176,15 +187,14 @@ class Settling:
         match = {**marks_of(project_id), unit: {"$exists": True}, **_IS_DUE}
         return await self.database.hour_marks.find(match, limit=_BATCH_SIZE).to_list(None)
 
-    async def _settle_hour(self, mark: Document) -> None:
+    async def _rolled_up(self, mark: Document, match: Document) -> list[Document] | None:
+        """Return the roll-ups of a marked hour's calls; None if the mark must wait."""
         project_id, hour = mark["project_id"], mark[HOURS]
-        match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         parents = await find_parents(self.database, project_id, [match])
-        is_own_only = mark.get(OWN_ONLY, False)
         others = set[int]().union(*parents.values()) - {hour}
-        if is_own_only and await self._is_any_marked(project_id, others, match=_CALLS_CHANGED):
+        if mark.get(OWN_ONLY) and await self._is_any_marked(project_id, others, match=_CALLS_CHANGED):
             await self._postpone(mark, seconds=self.database.timings.mark_seconds)
-            return
+            return None
         rows = await self._roll_up(project_id, match, parents) if len(parents) <= MAX_PARENTS else None
         if rows is None:
             logger.warning(
@@ -194,6 +204,14 @@ class Settling:
                 *(project_id, MAX_GROUPS, times.to_text(hour), MAX_PARENTS),
             )
             await self._postpone(mark)
+        return rows
+
+    async def _settle_hour(self, mark: Document) -> None:
+        project_id, hour = mark["project_id"], mark[HOURS]
+        match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
+        is_own_only = mark.get(OWN_ONLY, False)
+        rows = await self._rolled_up(mark, match)
+        if rows is None:
             return
         terms = SegmentWriter(self.database, project_id, HOURS, hour)
         # The children that the roll-ups count, which may be more than those found at first.
@@ -203,10 +221,13 @@ class Settling:
         if not is_own_only:
             of_parents = await hours_of_parents(self.database, project_id, [match])
 
-        async def settle(session: Session) -> None:
+        async def settle(of_traces: HourTotals | None, session: Session) -> bool:
+            if of_traces and not await of_traces.are_newest(self.database, session):
+                return False
             if not (await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session)):
-                return
-            if not is_own_only:
+                return True
+            if of_traces:
+                await of_traces.write(self.database, session)
                 await terms.publish(session)
             own_marks = [own_mark_update(project_id, each) for each in of_parents - {hour}]
             if of_children and await self._is_any_marked(project_id, of_children, session, _CALLS_CHANGED):
@@ -216,8 +237,20 @@ class Settling:
             # Always a change, so that of two workers on hours of a day the second one sees what the first one did.
             change = [{"$set": {DAYS: {"$literal": day_of(hour)}, "live_until": "$$NOW"}}]
             await self.database.hour_marks.update_one(day, change, upsert=True, session=session)
+            return True
 
-        await self._with_terms(None if is_own_only else terms.build(), terms, settle)
+        await self._with_terms(None if is_own_only else terms.build(), terms, partial(self._store_hour, mark, settle))
+
+    async def _store_hour(
+        self, mark: Document, settle: Callable[[HourTotals | None, Session], Coroutine[Any, Any, bool]]
+    ) -> None:
+        """Compute the totals of an hour's traces and store them by `settle`; again if another worker stored some."""
+        totals = TotalsWriter(self.database, mark["project_id"])
+        for _ in range(_ATTEMPTS):
+            of_traces = None if mark.get(OWN_ONLY) else await totals.of_hour(mark[HOURS])
+            if await self.database.transaction(partial(settle, of_traces)):
+                return
+        await self._postpone(mark, seconds=self.database.timings.mark_seconds)
 
     async def _roll_up(self, project_id: str, match: Document, parents: Iterable[str]) -> list[Document] | None:
         """Return the roll-ups of an hour's calls, without the fields that name the hour; None if they are too many."""
@@ -270,16 +303,16 @@ class Settling:
             elif await terms.are_stored(session) and await self._replace(mark, DAYS, day, rows, session):
                 await terms.publish(session)
 
-        await self._with_terms(terms.merge(), terms, settle)
+        await self._with_terms(terms.merge(), terms, lambda: self.database.transaction(settle))
 
     async def _with_terms(
-        self, work: Awaitable[None] | None, terms: SegmentWriter, settle: Callable[[Session], Coroutine[Any, Any, None]]
+        self, work: Awaitable[None] | None, terms: SegmentWriter, store: Callable[[], Awaitable[None]]
     ) -> None:
-        """Store segments by some work, and publish them in a transaction; without work they are as they should be."""
+        """Store segments by some work, and publish them by `store`; without work they are as they should be."""
         try:
             if work:
                 await work
-            await self.database.transaction(settle)
+            await store()
         finally:
             await terms.end()
 

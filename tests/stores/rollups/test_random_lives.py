@@ -45,8 +45,8 @@ pytestmark = pytest.mark.timings(mark_seconds=0.05, registry_lag_seconds=0, writ
 class Lives:
     """Random writes of calls of a few ids, so that most calls change often."""
 
-    def __init__(self, database: Database, rng: Random) -> None:
-        self._database = database
+    def __init__(self, database: Database, rng: Random, traces: int = 2) -> None:
+        self._database, self._traces = database, traces
         self.calls = CallsStore(database)
         self._rng = rng
 
@@ -104,7 +104,7 @@ class Lives:
             rng.choice(ATTRIBUTES),
             {"size": "x" * rng.randrange(20)},
             id=call_id(number),
-            trace_id=trace_id(number % 2),
+            trace_id=trace_id(number % self._traces),
             parent_id=parent,
         )
 

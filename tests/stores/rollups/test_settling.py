@@ -524,11 +524,12 @@ async def test_each_change_of_marks_and_rollups_names_the_project(
     changes = [
         (body[name], change["q"])
         for name, body in commands.sent
-        if name in {"update", "delete"} and body[name] in {"hour_marks", "rollups"}
+        if name in {"update", "delete"} and body[name] in {"hour_marks", "rollups", "trace_totals"}
         for change in body[f"{name}s"]
     ]
     assert {(collection, match.get("project_id")) for collection, match in changes} == {
         ("hour_marks", PROJECT),
         ("rollups", PROJECT),
+        ("trace_totals", PROJECT),
     }
     assert not [body for name, body in commands.sent if name == "findAndModify" and "hour_marks" in body.values()]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore
-from stores.aggregates.usage_tree import Tally, in_tree_order, usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.costs.pricing import exact
+from stores.costs.usage_tree import Tally, in_tree_order, usage_tree
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands
@@ -201,7 +201,7 @@ async def test_summing_a_large_root_yields_to_other_requests(
 
 
 async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.aggregates.usage_tree.MAX_ENTRIES", 1000)
+    monkeypatch.setattr("stores.costs.usage_tree.MAX_ENTRIES", 1000)
     counts = {"prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
     rows = [
         {

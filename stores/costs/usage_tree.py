@@ -68,6 +68,9 @@ class Tally:
 Tallies = dict[str, Tally]
 """Tally by model."""
 
+OwnUsage = list[tuple[int, dict[str, Any]]]
+"""Usage entries of calls, each with the start of its call."""
+
 
 def counts_of(entry: Mapping[str, Any]) -> Counts:
     """Return the counts of a usage entry."""
@@ -77,11 +80,13 @@ def counts_of(entry: Mapping[str, Any]) -> Counts:
 
 def tally_of(model: str, counts: Counts, prices: Prices | None, started_at: int) -> Tally:
     """Return the tally of a call's usage of one model, priced at the call's start."""
-    cost = None
-    if prices:
-        classes = {name: count for name, count in counts.items() if name not in COUNTS}
-        cost = prices.exact_cost({"model": model, **counts, "classes": classes}, started_at)
+    cost = prices.exact_cost(_entry(model, counts), started_at) if prices else None
     return Tally(counts, counts["total_tokens"] if cost is None else 0, cost)
+
+
+def _entry(model: str, counts: Counts) -> dict[str, Any]:
+    classes = {name: count for name, count in counts.items() if name not in COUNTS}
+    return {"model": model, **{name: counts[name] for name in COUNTS}, "classes": classes}
 
 
 def usage_row(tallies: Tallies) -> Row:
@@ -186,6 +191,16 @@ async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
         if not node.parent:
             _add(totals, node.total)
     return usage_row(totals)
+
+
+async def own_usage_of_trace(rows: Sequence[Row]) -> OwnUsage:
+    """Return each call's own usage, of which the usage of the trace is the sum.
+
+    Raises:
+        BadInputError: the calls have too many different models.
+    """
+    nodes = await _with_sums(rows, None)
+    return [(node.row["started_at"], _entry(model, own.counts)) for node in nodes for model, own in node.own.items()]
 
 
 async def _with_sums(rows: Sequence[Row], prices: Prices | None) -> list[Node]:

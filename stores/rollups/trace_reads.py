@@ -1,0 +1,249 @@
+"""Reads of stored totals of traces: those that are right in a snapshot, and the traces that must be read from calls."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from stores.costs import Prices
+from stores.costs.project_prices import versioned_prices_of
+from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.indexes import INDEXES, index_by
+from stores.database.transactions import Session
+from stores.hours import state_key
+from stores.paging import Order, Row
+from stores.query.explain import Plan, explain
+from stores.rollups.parents import BY_START
+from stores.rollups.reads import Coverage, DimensionMatch
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, TOTAL_COST, cost_of, total_key
+
+Stages = list[dict[str, Any]]
+
+MAX_STALE: Final = 10_000
+"""Traces that a query reads from calls besides totals; with more, it reads all calls."""
+
+_BATCH: Final = 2_000
+_HEAD: Final = ("trace_id", "id", "started_at")
+_OF_COST: Final = ("usage", "first", "last")
+_INDEXED: Final = {index.keys[1][0] for index in INDEXES if index.collection == "trace_totals"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a list.
+
+    Attributes:
+        stages: the stages that find it in its order.
+        path: the field whose index is read.
+        by_index: True if the order is that of the index alone; otherwise MongoDB sorts.
+    """
+
+    stages: Stages
+    path: str = "num_calls"
+    by_index: bool = False
+
+    @property
+    def hint(self) -> str:
+        """The index to read."""
+        return index_by("trace_totals", "project_id", self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTotals:
+    """The totals of a project that are right in a snapshot.
+
+    Attributes:
+        stale: the traces to read from calls.
+        prices: the current prices if stored costs are of others.
+    """
+
+    database: Database
+    project_id: str
+    session: Session
+    stale: set[str]
+    prices: Prices | None
+
+    @classmethod
+    async def find(cls, database: Database, project_id: str, session: Session, wanted: Collection[str]) -> Self | None:
+        """Return the totals of a project with some fields; None if they help too little."""
+        coverage = await Coverage.find(database, project_id, DimensionMatch(), session)
+        if coverage is None:
+            return None
+        with_hours = {"project_id": project_id, "hours": {"$in": [ALWAYS, *sorted(coverage.live_hours)]}}
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": BY_HOUR}
+        totals = await database.trace_totals.find(
+            with_hours, {"_id": 0, "trace_id": 1}, session=session, **limits
+        ).to_list(None)
+        stale = {total.get("trace_id") for total in totals}
+        if coverage.live:
+            stages: Stages = [{"$match": {"$or": coverage.live}}, {"$group": {"_id": "$trace_id"}}]
+            stages.append({"$limit": MAX_STALE + 1})
+            rows = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=MAX_STALE + 2)
+            stale |= {row["_id"] async for row in rows}
+        if len(totals) > MAX_STALE or len(stale) > MAX_STALE or None in stale:
+            return None
+        prices = await _changed_prices(database, project_id, session) if TOTAL_COST in wanted else None
+        return cls(database, project_id, session, {each for each in stale if each is not None}, prices)
+
+    async def rows(self, wanted: Collection[str], trace_ids: Collection[str] | None) -> AsyncIterator[Row]:
+        """Yield the rows of all traces that are not stale, or of some of these, with the wanted fields.
+
+        Traces of which only calls tell the cost become stale meanwhile.
+        """
+        named: list[Document] = [{}]
+        if trace_ids is not None:
+            keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in trace_ids]
+            named = [{"_id": {"$in": batch}} for batch in batches(keys, _BATCH)]
+        shown = {"_id": 0} | dict.fromkeys((*_HEAD, *wanted, *(_OF_COST if self.prices else ())), 1)
+        for match in named:
+            totals = self.database.trace_totals.find(
+                {"project_id": self.project_id, **match}, shown, session=self.session, batch_size=_BATCH
+            )
+            while batch := await totals.to_list(_BATCH):
+                for row in batch:
+                    if row["trace_id"] not in self.stale and self._set_cost(row):
+                        yield row
+
+    def _set_cost(self, row: Row) -> bool:
+        """Set the cost of a row at current prices; False if only its calls tell it."""
+        if self.prices:
+            try:
+                row[TOTAL_COST] = cost_of(row, self.prices)
+            except LookupError:
+                self.stale.add(row["trace_id"])
+                return False
+            for name in _OF_COST:
+                del row[name]
+        return True
+
+    async def first_rows(
+        self, order: Order, match: Document, position: Sequence[object] | None, number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield the matching rows after a position in an order, at least a number of those that are not stale.
+
+        Neither the order nor the match may need costs if those that are stored are not current.
+        """
+        found = 0
+        for part in _parts_of(order, position, backward=backward):
+            rows = self._ordered(order, match, part, number - found)
+            if part.by_index:
+                rows = self._with_ties(order, match, part.path, rows, number - found, backward=backward)
+            async for row in rows:
+                found += 1
+                yield row
+            if found >= number:
+                return
+
+    async def _ordered(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
+        """Yield the first rows of a part, up to a number."""
+        stages, size = self._stages(order, match, part), min(number + 1, _BATCH)
+        # A limit spares memory where MongoDB sorts.
+        limit: Stages = [] if part.by_index else [{"$limit": number + len(self.stale)}]
+        rows = self.database.trace_totals.aggregate(
+            [*stages, *limit], session=self.session, allowDiskUse=True, hint=part.hint, batchSize=size
+        )
+        found = 0
+        while found < number and (batch := await rows.to_list(size)):
+            for row in batch:
+                if found < number and row["trace_id"] not in self.stale:
+                    found += 1
+                    yield row
+        await rows.close()
+
+    async def _with_ties(
+        self, order: Order, match: Document, path: str, ordered: AsyncIterator[Row], number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield rows that an index orders by a path alone; those with the last value are the first ones by id.
+
+        With ids the indexes would take twice as much space.
+        """
+        rows = [row async for row in ordered]
+        if len(rows) < number:
+            for row in rows:
+                yield row
+            return
+        last = rows[-1][path]
+        before = [row for row in rows if row[path] != last]
+        for row in before:
+            yield row
+        by_id = {order.keys[-1].path: order.keys[-1].direction(backward=backward)}
+        part = _Part([{"$match": {path: last}}, {"$sort": by_id}], path)
+        async for row in self._ordered(order, match, part, number - len(before)):
+            yield row
+
+    async def explain(self, order: Order, match: Document, number: int) -> Plan:
+        """Return the plan of the first rows."""
+        part, *_ = _parts_of(order, None, backward=False)
+        return await explain(
+            self.database.trace_totals, [*self._stages(order, match, part), {"$limit": number}], part.hint
+        )
+
+    def _stages(self, order: Order, match: Document, part: _Part) -> Stages:
+        shown = {"_id": 0} | dict.fromkeys((*_HEAD, *(key.path for key in order.keys)), 1)
+        matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
+        return [*matches, *part.stages, {"$project": shown}]
+
+    async def count(self, match: Document) -> int:
+        """Count the traces that match, without stale ones."""
+        totals, matches = self.database.trace_totals, {"$and": [{"project_id": self.project_id}, match]}
+        number = await totals.count_documents(matches, session=self.session, hint=_Part([]).hint)
+        for some in batches([*self.stale], _BATCH):
+            keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
+            number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
+        return number
+
+    async def count_stale(self) -> int:
+        """Count the stale traces that have calls."""
+        number = 0
+        for some in batches([*self.stale], _BATCH):
+            stages: Stages = [
+                {"$match": {"project_id": self.project_id, "visible": True, "trace_id": {"$in": some}}},
+                {"$group": {"_id": "$trace_id"}},
+                {"$count": "number"},
+            ]
+            rows = self.database.calls.aggregate(stages, session=self.session)
+            number += sum([row["number"] async for row in rows])
+        return number
+
+
+async def _changed_prices(database: Database, project_id: str, session: Session) -> Prices | None:
+    """Return the current prices, unless the stored costs are at these."""
+    state = await database.hour_marks.find_one(state_key(project_id), {"prices": 1}, session=session) or {}
+    version, prices = await versioned_prices_of(database, project_id)
+    return None if state.get("prices") == version else prices
+
+
+def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool) -> list[_Part]:
+    """Return the parts of a list in reading order, after a position.
+
+    Nulls are the last part, or the first one if the list is read backward.
+    """
+    keys = [key for key in order.keys if key.path not in order.computed]
+    if len(keys) != 2 or keys[0].path not in _INDEXED:  # noqa: PLR2004 -- a field and the id
+        full = _with_ranks(order, position) if position else None
+        return [_Part(order.stages({}, full, backward=backward))]
+    key, last = keys
+    by_key, by_id = ({each.path: each.direction(backward=backward)} for each in keys)
+
+    def tied(value: object, match: Document) -> _Part:
+        return _Part([{"$match": {key.path: value, **match}}, {"$sort": by_id}], key.path)
+
+    def ordered(match: Document) -> _Part:
+        return _Part([{"$match": match}, {"$sort": by_key}], key.path, by_index=True)
+
+    values = ordered({key.path: {"$ne": None}} if key.nullable else {})
+    nulls = [tied(None, {})] if key.nullable else []
+    if position is None:
+        return [*nulls, values] if backward else [values, *nulls]
+    value, at = position
+    equal = tied(value, last.after(at, backward=backward) or {})
+    if value is None:
+        return [equal, *([values] if backward else [])]
+    beyond = ordered({key.path: {"$gt" if key.descending == backward else "$lt": value}})
+    return [equal, beyond, *([] if backward else nulls)]
+
+
+def _with_ranks(order: Order, position: Sequence[object]) -> list[object]:
+    """Return a position with the values of computed keys, which rank nulls last."""
+    rest = [*position]
+    return [int(rest[0] is None) if key.path in order.computed else rest.pop(0) for key in order.keys]

@@ -1,0 +1,455 @@
+"""Stored totals of traces: one document per trace, exact to the last acknowledged write by marks of changed hours.
+
+A total has the fields by which `stores.trace_lists` sorts, by the same names, and the `id` of the head. `first` and
+`last` are the starts of the first and the last call. `usage` has the sums of the own usage of all calls, an entry per
+model as calls have it, with `least` and `most`, the least and most tokens that select a tier. So a new price needs no
+calls. `hours` are those in which calls start.
+
+A total is right unless one of its hours is marked, or a call of the trace starts in a marked hour. The work that
+settles an hour (`stores.rollups.settling`) also computes the totals of its traces: of those with calls in the hour, and
+of those that had some. It stores them in the transaction that removes the mark.
+
+A trace may have calls in several hours, which two workers may settle at once. Therefore each transaction changes
+`totals` of the project's state, and computes again if another one has changed it since the calls were read. Otherwise
+the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
+
+`pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
+these are not the current ones, queries compute costs from `usage`.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from pymongo import ReplaceOne, UpdateOne
+
+from stores import ids
+from stores.costs import Prices
+from stores.costs.price_timeline import tier_tokens
+from stores.costs.pricing import sum_of_costs
+from stores.costs.project_prices import versioned_prices_of
+from stores.costs.usage_tree import ALWAYS_READ, USAGE_READ, OwnUsage, own_usage_of_trace
+from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.indexes import index_by
+from stores.database.paced_steps import WorkSteps, key_range
+from stores.database.transactions import Session
+from stores.errors import BadInputError
+from stores.hours import HOUR, hour_expression, state_key
+from stores.json.bson_copy import INT64
+from stores.query.text_expressions import Expression
+from stores.rollups.documents import VALUES
+from stores.rollups.parents import BY_START
+from stores.usage.classes import added
+from stores.usage.entries import SUM, UNCLEAR, Usage
+from stores.usage.own import COUNTS
+
+Stages = list[dict[str, Any]]
+
+ALWAYS: Final = 1
+"""Member of `hours` that is no hour: no query reads the total, and one without `trace_id` stands for all totals."""
+
+MAX_TRACES_OF_HOUR: Final = 20_000
+"""Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
+
+MAX_CALLS: Final = 100_000
+"""Calls of a trace that has a total."""
+
+MAX_COLLECTED: Final = 1_000
+"""Calls of a trace whose usage and parents MongoDB collects; a trace with more is read as a tree."""
+
+HEAD_COLUMNS: Final = {
+    "name": "trace_name",
+    "kind": "kind",
+    "status": "status",
+    "started_at": "started_at",
+    "ended_at": "ended_at",
+    "latency_ms": "latency_ms",
+}
+"""Paths of the fields of traces that are columns of their head, by name."""
+
+STATE_FIELDS: Final = ("totals", "pricing", "prices")
+"""Fields of a project's state, which totals need."""
+
+NUM_CALLS: Final = "num_calls"
+NUM_ERRORS: Final = "num_errors"
+TOTAL_TOKENS: Final = "total_tokens"
+TOTAL_COST: Final = "total_cost"
+USAGE: Final = {TOTAL_TOKENS, TOTAL_COST}
+NEEDS_TREE: Final = "_needs_tree"
+
+RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "started_at": "$started_at", "id": "$id"}
+"""Fields by which the calls of a trace are compared: those without a parent come first, then the oldest."""
+
+_COUNTS: Final = {NUM_CALLS: VALUES["count"], NUM_ERRORS: VALUES["error_count"]}
+_UNCLEAR: Final = "_unclear"
+_PARENTS: Final = "_parents"
+_BATCH: Final = 500
+_MAX_TREES: Final = 2_000
+"""Traces that are read as trees together."""
+
+_BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
+BY_HOUR: Final = index_by("trace_totals", "project_id", "hours")
+
+
+def head_of_trace(columns: Iterable[str] = ()) -> Expression:
+    """Build the accumulator of the head of a group's calls, with columns of it.
+
+    The head represents its trace: it is the root, or the oldest call if the root is missing.
+    """
+    return {"$min": RANK | {name: f"${HEAD_COLUMNS[name]}" for name in columns}}
+
+
+def sum_stages(wanted: Iterable[str], prices: Prices | None, *, has_unclear: bool) -> Stages:
+    """Build the stages that group calls by trace; usage is right unless the trace has `NEEDS_TREE`.
+
+    That is so if a call with unclear usage has children, which may have reported the same usage.
+    """
+    wanted = {*wanted}
+    is_sum = {"$eq": ["$usage_scope", SUM]}
+    sums: dict[str, Any] = {
+        "head": head_of_trace(name for name in HEAD_COLUMNS if name in wanted),
+        **{name: _COUNTS[name] for name in _COUNTS if name in wanted},
+    }
+    if not USAGE.isdisjoint(wanted):
+        sums |= {
+            NUM_CALLS: _COUNTS[NUM_CALLS],
+            TOTAL_TOKENS: {"$sum": {"$cond": [is_sum, 0, {"$sum": "$usage.total_tokens"}]}},
+        }
+    stages: Stages = [{"$group": {"_id": "$trace_id"} | sums}]
+    if has_unclear:
+        is_unclear = {"$eq": ["$usage_scope", UNCLEAR]}
+        stages[0]["$group"] |= {
+            _UNCLEAR: _some({"$cond": [is_unclear, "$id", None]}),
+            _PARENTS: _some("$parent_id"),
+        }
+        too_many = {"$gt": ["$num_calls", MAX_COLLECTED]}
+        unclear_parents = {"$setIntersection": [{"$setDifference": [f"${_UNCLEAR}", [None]]}, f"${_PARENTS}"]}
+        stages += [
+            {"$set": {NEEDS_TREE: {"$or": [too_many, {"$ne": [unclear_parents, []]}]}}},
+            {"$unset": [_UNCLEAR, _PARENTS]},
+        ]
+    if prices:
+        cost = {"$cond": [is_sum, None, prices.call_cost_expression()]}
+        stages[0]["$group"] |= {TOTAL_COST: {"$sum": cost}}
+        # The sum of nulls alone is the integer 0.
+        is_priced = {"$eq": [{"$type": f"${TOTAL_COST}"}, "decimal"]}
+        stages.append({"$set": {TOTAL_COST: {"$cond": [is_priced, {"$toDouble": f"${TOTAL_COST}"}, None]}}})
+    return stages
+
+
+def _some(value: Expression) -> Expression:
+    """Build the accumulator of a value of each call, up to the limit."""
+    return {"$firstN": {"n": MAX_COLLECTED, "input": value}}
+
+
+def _stages_of_totals() -> Stages:
+    """Build the stages that group calls by trace, with all that a total needs unless it needs a tree."""
+    stages = sum_stages({*HEAD_COLUMNS, *_COUNTS}, None, has_unclear=True)
+    of_call = {"at": "$started_at", "usage": "$usage"}
+    has_usage = {"$and": [{"$isArray": "$usage"}, {"$ne": ["$usage_scope", SUM]}]}
+    stages[0]["$group"] |= {
+        "usage": _some({"$cond": [has_usage, of_call, None]}),
+        "first": {"$min": "$started_at"},
+        "last": {"$max": "$started_at"},
+        "hours": {"$addToSet": hour_expression("$started_at")},
+    }
+    return [*stages, {"$set": {"usage": {"$filter": {"input": "$usage", "cond": {"$ne": ["$$this", None]}}}}}]
+
+
+def total_key(project_id: str, trace_id: str) -> Document:
+    """Return the key of a trace's total; it is short, since an index has it."""
+    digest = urlsafe_b64encode(blake2b(trace_id.encode(), digest_size=12).digest()).decode()
+    return {"_id": f"{project_id}:{digest}", "project_id": project_id}
+
+
+def totals_of(project_id: str, after: str = "") -> Document:
+    """Return the match for all totals of a project, or of those after a key."""
+    return {"_id": key_range(project_id, after), "project_id": project_id}
+
+
+def cost_of(total: Document, prices: Prices) -> float | None:
+    """Return the cost of a total.
+
+    Raises:
+        LookupError: if its calls have several prices or tiers, so that only they tell.
+    """
+    return sum_of_costs(prices.cost_of_sum(entry, total["first"], total["last"]) for entry in total["usage"])
+
+
+@dataclass(slots=True)
+class HourTotals:
+    """What to write for the traces of an hour.
+
+    Attributes:
+        state: the match of the project's state as it was before the calls were read.
+        totals: the totals to store.
+        removed: the `_id`s of totals to delete.
+    """
+
+    state: Document
+    totals: list[Document] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    async def are_newest(self, database: Database, session: Session) -> bool:
+        """Return False if a transaction has stored others since, so that these may be wrong."""
+        change = {"$set": {"totals": ids.new_id()}}
+        return bool((await database.hour_marks.update_one(self.state, change, session=session)).matched_count)
+
+    async def write(self, database: Database, session: Session) -> None:
+        """Write the totals in the transaction of `are_newest`."""
+        for totals in batches(self.totals, _BATCH):
+            writes = [
+                ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
+                for total in totals
+            ]
+            await database.trace_totals.bulk_write(writes, ordered=False, session=session)
+        for keys in batches(self.removed, _BATCH):
+            of_project = {"_id": {"$in": keys}, "project_id": self.state["project_id"]}
+            await database.trace_totals.delete_many(of_project, session=session)
+
+
+class TotalsWriter:
+    """The work on the totals of a project."""
+
+    def __init__(self, database: Database, project_id: str) -> None:
+        self._database, self._project_id = database, project_id
+        self._state = state_key(project_id)
+        self._visible = {"project_id": project_id, "visible": True}
+
+    async def of_hour(self, hour: int) -> HourTotals:
+        """Compute the totals of the traces that have calls in an hour, or had some when they were stored."""
+        state = await self._database.hour_marks.find_one(self._state) or {}
+        pricing, prices = await self._current_prices(state)
+        found = HourTotals({**self._state, "totals": state.get("totals"), "pricing": pricing})
+        in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
+        with_hour = {"project_id": self._project_id, "hours": hour}
+        stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, hint=BY_HOUR)
+        others = {total["_id"]: total.get("trace_id") async for total in stored}
+        known = {*others}
+        number = 0
+        async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
+            number += len(rows)
+            if number > MAX_TRACES_OF_HOUR:
+                crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id}
+                return HourTotals(found.state, [{**crowded, "hours": [ALWAYS, hour]}])
+            for row in rows:
+                others.pop(total_key(self._project_id, row["_id"])["_id"], None)
+            elsewhere = await self._count_elsewhere([row["_id"] for row in rows], hour)
+            numbers = {row["_id"]: row[NUM_CALLS] + elsewhere.get(row["_id"], 0) for row in rows}
+            large = [trace_id for trace_id, calls in numbers.items() if calls > MAX_CALLS]
+            whole = [row for row in rows if row["_id"] not in elsewhere and row[NUM_CALLS] <= MAX_CALLS]
+            totals = [
+                *await self._totals(whole, prices),
+                *await self._totals_of([*elsewhere.keys() - set(large)], prices),
+                *(self._without_total(trace_id, [hour]) for trace_id in large),
+            ]
+            await self._add(found, totals, known)
+        for gone in batches([*others.items()], _BATCH):
+            totals = await self._totals_of([trace_id for _, trace_id in gone if trace_id is not None], prices)
+            await self._add(found, totals, known)
+            found.removed += {key for key, _ in gone} - {total["_id"] for total in totals}
+        return found
+
+    async def _add(self, found: HourTotals, totals: Sequence[Document], known: set[str]) -> None:
+        """Add the totals, without those that equal a known stored one."""
+        keys = [total["_id"] for total in totals if total["_id"] in known]
+        stored: dict[str, Document] = {}
+        if keys:
+            match = {"_id": {"$in": keys}, "project_id": self._project_id}
+            stored = {total["_id"]: total async for total in self._database.trace_totals.find(match)}
+        found.totals += [total for total in totals if total != stored.get(total["_id"])]
+
+    async def _count_elsewhere(self, trace_ids: Sequence[str], hour: int) -> dict[str, int]:
+        """Count the calls outside of an hour by trace, for traces that have some; reads only an index."""
+        of_traces = {**self._visible, "trace_id": {"$in": [*trace_ids]}}
+        outside = [{**of_traces, "started_at": each} for each in ({"$lt": hour}, {"$gte": hour + HOUR})]
+        stages: Stages = [
+            {"$match": {"$or": outside}},
+            {"$project": {"_id": 0, "trace_id": 1}},
+            {"$group": {"_id": "$trace_id", "number": {"$sum": 1}}},
+        ]
+        rows = self._database.calls.aggregate(stages, hint=_BY_TRACE)
+        return {row["_id"]: row["number"] async for row in rows}
+
+    async def _grouped(
+        self, found: Stages, session: Session | None = None, **options: str
+    ) -> AsyncIterator[list[Document]]:
+        """Yield the rows of traces in batches."""
+        stages = [*found, *_stages_of_totals()]
+        rows = self._database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **options)
+        while batch := await rows.to_list(_BATCH):
+            yield batch
+
+    async def _totals_of(
+        self, trace_ids: Sequence[str], prices: Prices | None, session: Session | None = None
+    ) -> list[Document]:
+        """Compute the totals of those traces that have calls."""
+        totals: list[Document] = []
+        if trace_ids:
+            of_traces = {**self._visible, "trace_id": {"$in": [*trace_ids]}}
+            async for rows in self._grouped([{"$match": of_traces}], session, hint=_BY_TRACE):
+                totals += await self._totals(rows, prices, session)
+        return totals
+
+    async def _totals(
+        self, rows: Sequence[Document], prices: Prices | None, session: Session | None = None
+    ) -> list[Document]:
+        """Compute the totals of whole traces from their rows."""
+        usage: dict[str, OwnUsage | None] = {
+            row["_id"]: None
+            if row[NEEDS_TREE]
+            else [(call["at"], each) for call in row["usage"] for each in call["usage"]]
+            for row in rows
+        }
+        trees = [row for row in rows if row[NEEDS_TREE] and row[NUM_CALLS] <= MAX_CALLS]
+        for some in batches_of_trees(trees):
+            usage |= await self._usage_of_trees([row["_id"] for row in some], session)
+        return [
+            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], row["hours"]) for row in rows
+        ]
+
+    async def _usage_of_trees(self, trace_ids: Sequence[str], session: Session | None) -> dict[str, OwnUsage | None]:
+        """Return the own usage of the calls of each trace; None if there are too many models."""
+        of_traces = {**self._visible, "trace_id": {"$in": [*trace_ids]}}
+        shown = {"_id": 0} | dict.fromkeys((*ALWAYS_READ, *USAGE_READ, "trace_id"), 1)
+        by_age = {"trace_id": 1, "started_at": 1, "id": 1}
+        stages: Stages = [{"$match": of_traces}, {"$sort": by_age}, {"$project": shown}]
+        calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trace_ids}
+        rows = self._database.calls.aggregate(stages, session=session, hint=_BY_TRACE, batchSize=_BATCH)
+        while batch := await rows.to_list(_BATCH):
+            for call in batch:
+                calls[call["trace_id"]].append(call)
+        usage: dict[str, OwnUsage | None] = dict.fromkeys(trace_ids)
+        for trace_id, of_trace in calls.items():
+            with suppress(BadInputError):
+                usage[trace_id] = await own_usage_of_trace(of_trace)
+        return usage
+
+    def _total(self, row: Document, usage: OwnUsage | None, prices: Prices | None) -> Document | None:
+        """Return the total of a trace; None without its usage, or with more tokens than MongoDB can store."""
+        if usage is None:
+            return None
+        entries: dict[str, Document] = {}
+        for _, entry in usage:
+            _add_entry(entries, entry)
+        cost = sum_of_costs(prices.exact_cost(entry, started_at) for started_at, entry in usage) if prices else None
+        for entry in entries.values():
+            if max(*(entry[name] for name in COUNTS), *entry.get("classes", {}).values()) >= INT64:
+                return None
+        head = {name: value for name, value in row["head"].items() if name != "rank" and value is not None}
+        tokens = sum(entry[TOTAL_TOKENS] for entry in entries.values())
+        return {
+            **total_key(self._project_id, row["_id"]),
+            "trace_id": row["_id"],
+            **head,
+            NUM_CALLS: row[NUM_CALLS],
+            NUM_ERRORS: row[NUM_ERRORS],
+            TOTAL_TOKENS: min(tokens, INT64 - 1),
+            **({} if cost is None else {TOTAL_COST: cost}),
+            "first": row["first"],
+            "last": row["last"],
+            "hours": sorted(row["hours"]),
+            "usage": [entries[model] for model in sorted(entries)],
+        }
+
+    def _without_total(self, trace_id: str, hours: Iterable[int]) -> Document:
+        """Return the document of a trace that every query reads from its calls."""
+        return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *sorted(hours)]}
+
+    async def _current_prices(self, state: Document) -> tuple[str | None, Prices | None]:
+        """Return the current prices with their name, and let totals be computed at these; None if they are too many."""
+        try:
+            version, prices = await versioned_prices_of(self._database, self._project_id)
+        except BadInputError:
+            version, prices = None, None
+        if "pricing" not in state:  # there are no totals yet
+            change: Document = {"$set": {"pricing": version, "prices": version}}
+            await self._database.hour_marks.update_one({**self._state, "pricing": {"$exists": False}}, change)
+        elif state["pricing"] != version:
+            change = {"$set": {"pricing": version}, "$unset": {"prices": ""}}
+            await self._database.hour_marks.update_one(self._state, change)
+        return version, prices
+
+    async def price_again(self) -> WorkSteps:
+        """Compute the costs of all totals again in steps, unless they are computed at the current prices."""
+        state = await self._database.hour_marks.find_one({**self._state, "ready": True})
+        if state is None:
+            return
+        pricing, prices = await self._current_prices(state)
+        at_these = {**self._state, "pricing": pricing}
+        if prices and not await self._database.hour_marks.find_one({**at_these, "prices": pricing}):
+            after: str | None = ""
+            while after is not None:
+                after = await self._price_batch(at_these, prices, after)
+                yield
+        is_undone = {"$or": [{"prices": {"$ne": pricing}}, {"live_until": {"$exists": True}}]}
+        done: Document = {"$set": {"prices": pricing}, "$unset": {"live_until": ""}}
+        await self._database.hour_marks.update_one({**at_these, **is_undone}, done)
+
+    async def _price_batch(self, at_these: Document, prices: Prices, after: str) -> str | None:
+        """Compute the costs of the totals after a key; return the last key, or None at the end."""
+
+        async def price(session: Session) -> str | None:
+            # Always a change, so that of two workers at different prices one starts again.
+            change = {"$set": {"priced": ids.new_id()}}
+            if not (await self._database.hour_marks.update_one(at_these, change, session=session)).matched_count:
+                return None
+            match = {**totals_of(self._project_id, after), "usage": {"$exists": True}}
+            shown = {"trace_id": 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1}
+            found = self._database.trace_totals.find(match, shown, session=session).sort("_id", 1).limit(_BATCH)
+            totals = await found.to_list(None)
+            costs, by_call = dict[str, float | None](), dict[str, str]()
+            for total in totals:
+                try:
+                    costs[total["_id"]] = cost_of(total, prices)
+                except LookupError:
+                    by_call[total["trace_id"]] = total["_id"]
+            for total in await self._totals_of([*by_call], prices, session):
+                costs[total["_id"]] = total.get(TOTAL_COST)
+            writes = [
+                UpdateOne({"_id": total["_id"], "project_id": self._project_id}, _cost_change(costs[total["_id"]]))
+                for total in totals
+                if total["_id"] in costs and total.get(TOTAL_COST) != costs[total["_id"]]
+            ]
+            if writes:
+                await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
+            return totals[-1]["_id"] if totals else None
+
+        return await self._database.transaction(price)
+
+
+def _cost_change(cost: float | None) -> Document:
+    return {"$unset": {TOTAL_COST: ""}} if cost is None else {"$set": {TOTAL_COST: cost}}
+
+
+def _add_entry(entries: dict[str, Document], entry: Usage) -> None:
+    """Add a usage entry of a call to the sums by model."""
+    tokens, classes = tier_tokens(entry), entry.get("classes", {})
+    same = entries.get(entry["model"])
+    if same is None:
+        counts = {name: entry[name] for name in COUNTS}
+        same = {"model": entry["model"], **counts, "least": tokens, "most": tokens}
+    else:
+        same |= {name: same[name] + entry[name] for name in COUNTS}
+        same |= {"least": min(same["least"], tokens), "most": max(same["most"], tokens)}
+    if sums := added(same.get("classes", {}), classes):
+        same["classes"] = {name: sums[name] for name in sorted(sums)}
+    entries[entry["model"]] = same
+
+
+def batches_of_trees(rows: Iterable[Document]) -> Iterable[list[Document]]:
+    """Split the rows of traces into batches whose calls are read together."""
+    batch: list[Document] = []
+    num_calls = 0
+    for row in rows:
+        if batch and (num_calls + row[NUM_CALLS] > MAX_CALLS or len(batch) == _MAX_TREES):
+            yield batch
+            batch, num_calls = [], 0
+        batch.append(row)
+        num_calls += row[NUM_CALLS]
+    if batch:
+        yield batch

@@ -1,0 +1,367 @@
+"""Lists of traces read stored totals, and are exact to the last acknowledged write at any time."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.calls.fields import CallsFilter
+from stores.costs import CostsStore, NewCost
+from stores.database import Database, Document
+from stores.errors import BadInputError
+from stores.hours import HOUR
+from stores.paging import PageRequest, Row
+from stores.purges import PurgesStore
+from stores.query import Query
+from stores.query.explain import Plan
+from stores.query.sort import SortBy
+from stores.rollups import trace_reads, trace_totals
+from stores.rollups.settling import Settling
+from stores.trace_lists import AnyCall, TraceListsStore
+from tests.chance import SEED, cases
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
+from tests.stores.rollups.test_random_lives import Lives, marked, workers
+from tests.stores.rollups.test_settling import settle, stopped_before_storing
+from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_traces, in_order
+from tests.waiting import until_found
+
+BY_COST = [SortBy("total_cost", descending=True)]
+INDEXED = ("total_cost", "total_tokens", "latency_ms", "num_calls", "num_errors")
+MODEL = "loom-large"
+
+pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+
+
+@pytest.fixture
+def settling(database: Database) -> Settling:
+    return Settling(database)
+
+
+@pytest.fixture
+def lists(database: Database) -> TraceListsStore:
+    return TraceListsStore(database)
+
+
+async def price(database: Database, cost: float, at: int = 0) -> str:
+    [cost_id] = await CostsStore(database).create(PROJECT, [NewCost(MODEL, cost, cost, effective_date=at)])
+    return cost_id
+
+
+def call(number: int, trace: int, hour: int = 0, tokens: int = 0, **changes: Any) -> list[Any]:
+    """Return a call of a trace with usage, in an hour after noon."""
+    at = NOON + hour * HOUR + number
+    usage = {"usage": {MODEL: {"prompt_tokens": tokens}}} if tokens else {}
+    ended = end(number, ended_at=at + number * 1_000, summary=usage, exception="no" if number % 5 == 3 else None)
+    return [start(number, trace_id=trace_id(trace), started_at=at, **changes), ended]
+
+
+async def plan(lists: TraceListsStore, *arguments: Any) -> Plan:
+    return await lists.explain(PROJECT, *arguments)
+
+
+async def assert_exact(database: Database, rng: Random, lists_read: int = 4) -> int:
+    """Compare lists with the traces computed from all calls; return how many read totals. No call may change."""
+    lists, read = TraceListsStore(database), 0
+    is_error = CallsFilter(statuses=["error"])
+    conditions: list[Any] = [
+        (None, None, lambda _: True),
+        (is_error, None, lambda head: head["status"] == "error"),
+        (None, AnyCall(is_error), None),
+    ]
+    visible = [each async for each in database.calls.find({"project_id": PROJECT, "visible": True})]
+    with_error = {each["trace_id"] for each in visible if each["status"] == "error"}
+    for _ in range(lists_read):
+        keys = rng.sample(FIELDS, rng.choice((1, 1, 1, 2, 3)))
+        sort_by = [SortBy(key, descending=rng.random() < 0.5) for key in keys]
+        calls_filter, any_call, keeps = rng.choice([conditions[0], *conditions])
+        expected = await expected_traces(database, keeps or (lambda _: True))
+        if any_call:
+            expected = [trace for trace in expected if trace["trace_id"] in with_error]
+        arguments = calls_filter, sort_by, None, any_call
+        asked, size, backward = (sort_by, calls_filter, any_call), rng.choice((1, 3, 7, 100)), rng.random() < 0.5
+        found = await all_pages(lists, size, *arguments, backward=backward)
+        assert found == in_order(expected, sort_by), asked
+        assert await lists.count(PROJECT, calls_filter, None, any_call) == len(expected), asked
+        read += (await plan(lists, *arguments)).reads_totals
+    return read
+
+
+async def assert_stored(database: Database) -> None:
+    """Compare the stored totals with the traces computed from all calls."""
+    expected = {trace["trace_id"]: trace for trace in await expected_traces(database)}
+    stored = await database.trace_totals.find({"project_id": PROJECT}).to_list(None)
+    assert {total["trace_id"] for total in stored} == expected.keys()
+    for total in stored:
+        trace = expected[total["trace_id"]]
+        assert {name: total.get(name) for name in trace} == trace
+
+
+@pytest.mark.parametrize("seed", range(cases(4)))
+async def test_lists_are_exact_at_any_time(database: Database, seed: int) -> None:
+    rng = Random(SEED * 1_000 + seed)
+    lives, read = Lives(database, rng, traces=rng.choice((5, 20, 50))), 0
+    async with workers(database):
+        for _ in range(15):
+            await asyncio.gather(*(lives.write() for _ in range(rng.randrange(1, 6))))
+            await asyncio.sleep(rng.choice((0, 0.03, 0.1)))
+            read += await assert_exact(database, rng, 2)
+        await lives.calls.write(list(lives.whole()))
+
+        async def is_settled() -> bool:
+            states = await database.hour_marks.find({"ready": True, "live_until": None}).to_list(None)
+            return bool(states) and not await marked(database)
+
+        await until_found(is_settled)
+        read += await assert_exact(database, rng, 10)
+    await assert_stored(database)
+    assert read >= 5
+
+
+async def test_each_sort_reads_its_index(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(300) for part in call(each, each // 2, each % 3, each % 7)])
+    await settle(settling)
+
+    for name in INDEXED:
+        for descending in (False, True):
+            found = await plan(lists, None, [SortBy(name, descending=descending)])
+            assert found.reads_totals
+            assert found.indexes == {name}
+            assert not found.sorts_in_memory
+            assert found.documents_examined <= 102
+    commands.sent.clear()
+    page = await lists.page(PROJECT, PageRequest(10), None, BY_COST)
+    await lists.page(PROJECT, PageRequest(10, page.end_cursor), None, [*BY_COST])
+    assert await lists.count(PROJECT) == 150
+    assert "calls" not in {body.get(name) for name, body in commands.sent}
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 20)
+
+
+async def test_later_page_examines_its_traces_and_equal_ones(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    await calls.write([part for each in range(300) for part in call(each, each, tokens=1 + each // 5)])
+    await settle(settling)
+    by_tokens = [SortBy("total_tokens", descending=True)]
+    first = await lists.page(PROJECT, PageRequest(203), None, by_tokens)
+    commands.sent.clear()
+
+    page = await lists.page(PROJECT, PageRequest(9, first.end_cursor), None, by_tokens)
+
+    assert [row["total_tokens"] for row in page.rows] == [20] * 2 + [19] * 5 + [18] * 2
+    examined = 0
+    for name, body in commands.sent:
+        if name == "aggregate" and body["aggregate"] == "trace_totals":
+            # A cursor reads a batch, whose size is that of the page.
+            stages = [*body["pipeline"], {"$limit": body["cursor"]["batchSize"]}]
+            command = {"aggregate": "trace_totals", "pipeline": stages, "cursor": {}, "hint": body["hint"]}
+            found = await database.calls.database.command("explain", command, verbosity="executionStats")
+            examined += found["executionStats"]["totalDocsExamined"]
+    assert examined <= 50
+
+
+async def test_new_price_counts_at_once(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    first = await price(database, 0.001)
+    parts = [part for each in range(40) for part in call(each, each // 2, each % 2, each)]
+    await calls.write(parts)
+    await settle(settling)
+    await assert_stored(database)
+
+    # The first price counts in the first hour and the second one in the second hour, for all traces.
+    second = await price(database, 0.5, NOON + HOUR)
+    await assert_exact(database, Random(1), 8)
+    await settle(settling)
+    await assert_stored(database)
+    third = await price(database, 0.25, NOON - HOUR)
+    commands.sent.clear()
+    await lists.page(PROJECT, PageRequest(10), None, BY_COST)
+    assert {"calls", "trace_totals"} <= {body.get(name) for name, body in commands.sent}
+    await settle(settling)
+    await assert_stored(database)
+    for ids in ([second], [first, third]):
+        named = {"$in": [{"$getField": "id"}, [{"$literal": each} for each in ids]]}
+        await CostsStore(database).purge(PROJECT, Query({"$expr": named}))
+        commands.sent.clear()
+        await lists.page(PROJECT, PageRequest(10), None, BY_COST)
+        assert "calls" not in {body.get(name) for name, body in commands.sent}
+        await assert_exact(database, Random(2), 8)
+        await settle(settling)
+        await assert_stored(database)
+        await assert_exact(database, Random(3), 8)
+
+
+async def test_tiers_of_several_requests_are_read_from_calls(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    usage = [{"usage": {"gemini-2.5-pro": {"prompt_tokens": tokens}}} for tokens in (150_000, 300_000)]
+    for each, summary in enumerate(usage):
+        await calls.write([start(each, trace_id=trace_id(1), started_at=NOON), end(each, summary=summary)])
+    await settle(settling)
+    await assert_stored(database)
+
+    await price(database, 1)  # any new price
+
+    await assert_exact(database, Random(1), 8)
+    await settle(settling)
+    await assert_stored(database)
+
+
+async def test_trace_loses_its_calls_in_an_hour_and_then_all(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await calls.write([*call(1, 1, 0, 5), *call(2, 1, 1, 7), *call(3, 2, 1, 9)])
+    await settle(settling)
+    for deleted in (2, 1, 3):
+        await calls.delete(PROJECT, [call_id(deleted)])
+        await assert_exact(database, Random(deleted), 6)
+        await settle(settling)
+        await assert_stored(database)
+    assert await database.trace_totals.count_documents({}) == 0
+
+
+async def test_call_moves_to_another_trace_and_hour(database: Database, calls: CallsStore, settling: Settling) -> None:
+    await calls.write([*call(1, 1, 0, 5), *call(2, 1, 1, 7), *call(3, 2, 2, 9)])
+    await settle(settling)
+    for trace, hour in ((2, 1), (2, 5), (1, 0)):
+        await calls.write([start(2, trace_id=trace_id(trace), started_at=NOON + hour * HOUR)])
+        await assert_exact(database, Random(hour), 6)
+        await settle(settling)
+        await assert_stored(database)
+
+
+async def test_slow_worker_computes_totals_again_after_another_one_settled_an_hour_of_the_trace(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([*call(1, 1, 0, 5), *call(2, 1, 30, 7)])
+    await settle(settling)
+    await calls.write([*call(3, 1, 0, 11)])
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await calls.write([*call(4, 1, 30, 13)])
+
+        await settle_hour(database, Settling(database), NOON + 30 * HOUR)
+
+    await settle(settling)
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
+
+
+async def settle_hour(database: Database, settling: Settling, hour: int) -> None:
+    """Settle one hour as a worker does, although others are due."""
+
+    async def mark() -> Document | None:
+        return await database.hour_marks.find_one({"hour": hour, "$expr": {"$lte": ["$live_until", "$$NOW"]}})
+
+    async def is_due() -> bool:
+        return await mark() is not None
+
+    await until_found(is_due)
+    found = await mark()
+    assert found
+    await settling._settle_hour(found)
+    assert not await database.hour_marks.count_documents({"hour": hour})
+
+
+async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
+    await calls.write([*call(1, 1, 0, 5)])
+    await settle(settling)
+
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    assert await database.trace_totals.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "limit", "reads_totals"),
+    [
+        (trace_totals, "MAX_CALLS", True),
+        (trace_totals, "MAX_COLLECTED", True),
+        (trace_totals, "MAX_TRACES_OF_HOUR", False),
+        (trace_reads, "MAX_STALE", True),
+    ],
+)
+async def test_limits_leave_lists_exact(
+    database: Database,
+    calls: CallsStore,
+    lists: TraceListsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    module: Any,
+    limit: str,
+    reads_totals: bool,
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    parts = [part for each in range(30) for part in call(each, each % 5 + each // 20, each % 3, each)]
+    await calls.write(parts)
+    await settle(settling)
+    assert (await plan(lists, None, BY_COST)).reads_totals is reads_totals
+    await assert_exact(database, Random(1), 10)
+    await calls.write([part for each in range(30, 33) for part in call(each, each, each % 3, each)])
+    await assert_exact(database, Random(2), 10)
+    await calls.delete(PROJECT, [call_id(each) for each in range(3, 33)])
+    await settle(settling)
+    await assert_exact(database, Random(3), 10)
+    assert (await plan(lists, None, BY_COST)).reads_totals
+
+
+def totals_query(operator: str, field: str, value: float) -> Query:
+    return Query({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
+
+
+CONDITIONS: list[tuple[Query, Callable[[Row], bool]]] = [
+    (totals_query("$gt", "total_cost", 0.02), lambda trace: (trace["total_cost"] or 0) > 0.02),
+    (totals_query("$gte", "num_errors", 1), lambda trace: trace["num_errors"] >= 1),
+    (totals_query("$eq", "num_calls", 2), lambda trace: trace["num_calls"] == 2),
+    (
+        Query({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
+        lambda trace: (trace["total_cost"] or 0) <= 0.02,
+    ),
+]
+
+
+@pytest.mark.parametrize("is_settled", [False, True], ids=["live", "settled"])
+async def test_condition_on_totals(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, *, is_settled: bool
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(60) for part in call(each, each % 25, each % 3, each % 7 * 3)])
+    if is_settled:
+        await settle(settling)
+        await calls.write([*call(60, 7, 2, 30), *call(61, 61, 2, 30)])
+    is_error = CallsFilter(statuses=["error"])
+    visible = await database.calls.find({"status": "error"}).to_list(None)
+    with_error = {each["trace_id"] for each in visible}
+    for of_head, any_call in ((None, None), (is_error, None), (None, AnyCall(is_error))):
+        traces = [
+            trace
+            for trace in await expected_traces(database)
+            if (not of_head or trace["status"] == "error") and (not any_call or trace["trace_id"] in with_error)
+        ]
+        for query, passes in CONDITIONS:
+            expected = [trace for trace in traces if passes(trace)]
+            assert await lists.count(PROJECT, of_head, None, any_call, query) == len(expected)
+            assert await lists.count(PROJECT, of_head, None, any_call, query, limit=2) == min(2, len(expected))
+            for sort_by in (BY_COST, [SortBy("started_at")], [SortBy("total_tokens")]):
+                found = await all_pages(lists, 4, of_head, sort_by, None, any_call, query)
+                assert found == in_order(expected, sort_by), (sort_by, query)
+    found_plan = await plan(lists, None, BY_COST, None, None, CONDITIONS[0][0])
+    assert found_plan.reads_totals is is_settled
+    assert not is_settled or found_plan.indexes == {"total_cost"}
+
+
+async def test_bad_condition_on_totals_is_refused(lists: TraceListsStore) -> None:
+    with pytest.raises(BadInputError, match="did you mean total_cost") as refused:
+        await lists.page(PROJECT, PageRequest(1), None, None, None, None, totals_query("$gt", "total_costs", 1))
+
+    assert str(refused.value.argument).startswith("totals.json")
