@@ -54,7 +54,7 @@ from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
 from stores.rollups.documents import CALLS, MODEL_COLUMN, OWN, REPORTED, VALUES
 from stores.rollups.latencies import Latencies, read_latencies
-from stores.rollups.parents import find_parents, unclear
+from stores.rollups.parents import find_parents, settled_parents, unclear
 from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, count, read_groups
 from stores.usage.classes import FIELDS, STORED
 from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
@@ -604,7 +604,10 @@ class AggregatesStore:
     ) -> list[Row]:
         max_rows = MAX_ROWS if limit is None else limit
         session = found.session
-        unclear = await find_unclear(self._calls, project_id, found.stages, session) if rows.counts_own else None
+        unclear = None
+        if rows.counts_own:
+            known = partial(self._known_parents, project_id, session)
+            unclear = await find_unclear(self._calls, project_id, found.stages, session, known)
         facts = rows.facts(found.with_values, self._calls.name, project_id, prices, unclear)
         row_stages = rows.rows(max(max_rows, 1))
         try:
@@ -613,6 +616,16 @@ class AggregatesStore:
             if not (rows.percentiles and _is_too_large(error)):
                 raise
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
+
+    async def _known_parents(self, project_id: str, session: Session) -> set[str] | None:
+        """Return all calls whose own usage depends on their children; None if roll-ups do not know, or if too many."""
+        coverage = await Coverage.find(self.database, project_id, DimensionMatch(), session, of_own=True)
+        if coverage is None:
+            return None
+        parents = await settled_parents(self.database, project_id, coverage.live_hours, session)
+        if coverage.live:
+            parents |= (await find_parents(self.database, project_id, coverage.live, session)).keys()
+        return parents if len(parents) <= MAX_PARENTS else None
 
     async def _read(self, collection: Collection, pipeline: Pipeline, session: Session) -> list[Row]:
         hint = await scan_hint(collection, pipeline)

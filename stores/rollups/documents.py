@@ -16,9 +16,12 @@ tokens that all of these exceed, if that selects a tier of a shipped price. `mod
 report no usage.
 
 Besides `VALUES`, a roll-up has the sketch of its `latencies` (`sketches`), which is missing if no call has ended.
+
+An hour with calls whose children may have reported the same usage also has a document with their ids, of the unit
+`PARENTS`. So the own usage of any other call of the hour is what it reports, and no query looks up its children.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from stores.database import Document
@@ -43,6 +46,9 @@ OWN: Final = "own"
 """Names of the families."""
 
 HOURS_OF_CHILDREN: Final = "hours_of_children"
+
+PARENTS: Final = "parents"
+"""Unit of the document with an hour's calls of which children report usage, too; and its field with their ids."""
 
 _HAS_LATENCY: Final = {"$isNumber": "$latency_ms"}
 
@@ -178,6 +184,12 @@ def stored_rollups(project_id: str, unit: str, start: int, rows: list[Document])
     return [
         {"_id": f"{project_id}:{unit}:{start}:{number}", **key, **_with_entry(row)} for number, row in enumerate(rows)
     ]
+
+
+def stored_parents(project_id: str, hour: int, parents: Iterable[str]) -> Document:
+    """Return the document of the calls of an hour of which children report usage, too."""
+    key = {"project_id": project_id, "unit": PARENTS, "started_at": hour}
+    return {"_id": f"{project_id}:{PARENTS}:{hour}", **key, PARENTS: sorted(parents)}
 
 
 def _with_entry(row: Document) -> Document:

@@ -10,7 +10,7 @@ The own usage of a call whose usage scope is unclear is what it reports beyond i
   hour like that of the call.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from stores.database import Database, Document
@@ -18,6 +18,7 @@ from stores.database.content_store import batches
 from stores.database.indexes import index_by
 from stores.database.transactions import Session
 from stores.hours import hour_expression
+from stores.rollups.documents import PARENTS
 from stores.usage.entries import UNCLEAR
 from stores.usage.own import MAX_PARENTS, Unclear
 
@@ -105,6 +106,14 @@ async def find_parents(
     ]
     rows = database.calls.aggregate(stages, session=session, hint=_BY_SCOPE, allowDiskUse=True)
     return {row["id"]: set(row["hours"]) async for row in rows}
+
+
+async def settled_parents(
+    database: Database, project_id: str, live_hours: Collection[int], session: Session
+) -> set[str]:
+    """Return the ids of the calls that `find_parents` found in the hours that are settled."""
+    stored = database.rollups.find({"project_id": project_id, "unit": PARENTS}, session=session)
+    return {each async for row in stored if row["started_at"] not in live_hours for each in row[PARENTS]}
 
 
 def unclear(project_id: str, parents: Iterable[str]) -> Unclear | None:

@@ -16,7 +16,7 @@ servers of an older version, which mark no hours, have noticed the new version a
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -46,12 +46,14 @@ from stores.rollups.documents import (
     HOURS_OF_CHILDREN,
     MAX_GROUPS,
     OWN,
+    PARENTS,
     READ,
     Tiers,
     are_storable,
     rollups_of_calls,
     rollups_of_hours,
     rollups_of_own_usage,
+    stored_parents,
     stored_rollups,
 )
 from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
@@ -187,8 +189,8 @@ class Settling:
         match = {**marks_of(project_id), unit: {"$exists": True}, **_IS_DUE}
         return await self.database.hour_marks.find(match, limit=_BATCH_SIZE).to_list(None)
 
-    async def _rolled_up(self, mark: Document, match: Document) -> list[Document] | None:
-        """Return the roll-ups of a marked hour's calls; None if the mark must wait."""
+    async def _rolled_up(self, mark: Document, match: Document) -> tuple[list[Document], Collection[str]] | None:
+        """Return the roll-ups of a marked hour's calls, and those with children in them; None if the mark must wait."""
         project_id, hour = mark["project_id"], mark[HOURS]
         parents = await find_parents(self.database, project_id, [match])
         others = set[int]().union(*parents.values()) - {hour}
@@ -204,19 +206,23 @@ class Settling:
                 *(project_id, MAX_GROUPS, times.to_text(hour), MAX_PARENTS),
             )
             await self._postpone(mark)
-        return rows
+            return None
+        return rows, parents
 
     async def _settle_hour(self, mark: Document) -> None:
         project_id, hour = mark["project_id"], mark[HOURS]
         match = {"project_id": project_id, "visible": True, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         is_own_only = mark.get(OWN_ONLY, False)
-        rows = await self._rolled_up(mark, match)
-        if rows is None:
+        rolled_up = await self._rolled_up(mark, match)
+        if rolled_up is None:
             return
+        rows, parents = rolled_up
         terms = SegmentWriter(self.database, project_id, HOURS, hour)
         # The children that the roll-ups count, which may be more than those found at first.
         lists = [row.pop(HOURS_OF_CHILDREN) for row in rows if HOURS_OF_CHILDREN in row]
         of_children = {each for lists_of_row in lists for of_call in lists_of_row for each in chain(*of_call)} - {hour}
+        rollups = stored_rollups(project_id, HOURS, hour, rows)
+        rollups += [stored_parents(project_id, hour, parents)] if parents else []
         of_parents = set[int]()
         if not is_own_only:
             of_parents = await hours_of_parents(self.database, project_id, [match])
@@ -224,7 +230,7 @@ class Settling:
         async def settle(of_traces: HourTotals | None, session: Session) -> bool:
             if of_traces and not await of_traces.are_newest(self.database, session):
                 return False
-            if not (await terms.are_stored(session) and await self._replace(mark, HOURS, hour, rows, session)):
+            if not (await terms.are_stored(session) and await self._replace(mark, rollups, session)):
                 return True
             if of_traces:
                 await of_traces.write(self.database, session)
@@ -300,8 +306,10 @@ class Settling:
             rows = await self.database.rollups.aggregate(stages, session=session).to_list(None)
             if not are_storable(rows):
                 await self._postpone(mark, session)
-            elif await terms.are_stored(session) and await self._replace(mark, DAYS, day, rows, session):
-                await terms.publish(session)
+            elif await terms.are_stored(session):
+                rollups = stored_rollups(project_id, DAYS, day, rows)
+                if await self._replace(mark, rollups, session):
+                    await terms.publish(session)
 
         await self._with_terms(terms.merge(), terms, lambda: self.database.transaction(settle))
 
@@ -331,15 +339,15 @@ class Settling:
         until = "$$REMOVE" if seconds is None else {"$add": ["$$NOW", int(seconds * 1000)]}
         await self.database.hour_marks.update_one(_unchanged(mark), [{"$set": {"live_until": until}}], session=session)
 
-    async def _replace(self, mark: Document, unit: str, start: int, rows: list[Document], session: Session) -> bool:
+    async def _replace(self, mark: Document, rollups: list[Document], session: Session) -> bool:
         """Remove a mark and store its roll-ups; False if the mark has changed, so that the roll-ups may be wrong."""
         if not (await self.database.hour_marks.delete_one(_unchanged(mark), session=session)).deleted_count:
             return False
-        project_id = mark["project_id"]
-        old = {"project_id": project_id, "unit": unit, "started_at": start}
+        units, start = ([HOURS, PARENTS], mark[HOURS]) if HOURS in mark else ([DAYS], mark[DAYS])
+        old = {"project_id": mark["project_id"], "unit": {"$in": units}, "started_at": start}
         await self.database.rollups.delete_many(old, session=session)
-        if rows:
-            await self.database.rollups.insert_many(stored_rollups(project_id, unit, start, rows), session=session)
+        if rollups:
+            await self.database.rollups.insert_many(rollups, session=session)
         return True
 
 

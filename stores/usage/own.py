@@ -8,11 +8,12 @@ Only direct children are considered; `usage_tree` also looks through children wi
 subtracted like counts. If a class would be negative, the excess has no classes, because the others would exceed the
 total.
 
-Children of unclear calls are looked up one by one. If there are many such calls, those with reporting children are
-found first, with one query, and joined: one lookup takes as long as reading twenty calls.
+Children of a few unclear calls are looked up one by one. If there are many such calls, those with reporting children
+are found first and joined: one lookup takes as long as reading twenty calls. Roll-ups know them; otherwise one query
+finds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -89,9 +90,17 @@ class Unclear:
 
 
 async def find_unclear(
-    calls: Collection, project_id: str, found: Sequence[dict[str, Any]], session: Session
+    calls: Collection,
+    project_id: str,
+    found: Sequence[dict[str, Any]],
+    session: Session,
+    known_parents: Callable[[], Awaitable[Iterable[str] | None]],
 ) -> Unclear | None:
-    """Plan the unclear calls among those that `found` returns; None if there are none."""
+    """Plan the unclear calls among those that `found` returns; None if there are none.
+
+    `known_parents` returns the ids of all unclear calls of the project of which children report usage, too; None if
+    they are not known.
+    """
     fields = {"calls": {"$sum": 1}, "first": {"$min": "$started_at"}, "last": {"$max": "$ended_at"}}
     surveyed: Pipeline = [*found, {"$match": {"usage_scope": UNCLEAR}}, {"$group": {"_id": None, **fields}}]
     hint = await scan_hint(calls, surveyed)
@@ -104,7 +113,13 @@ async def find_unclear(
     match = _visible(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
-    if number <= FEW or await calls.count_documents(match, session=session, limit=limit) == limit:
+    if number <= FEW:
+        return Unclear()
+    if (known := await known_parents()) is not None:
+        ids = sorted(known)
+        of_known = _visible(project_id) | {"parent_id": {"$in": ids}, "usage": {"$exists": True}}
+        return Unclear([f"{project_id}:{each}" for each in ids], of_known) if ids else None
+    if await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
     parents = await _parents(calls, project_id, match | {"usage": {"$exists": True}}, session)
     if parents is None:

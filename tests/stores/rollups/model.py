@@ -16,6 +16,7 @@ from stores.database import Database, Document
 from stores.projects import ProjectsStore
 from stores.query import Query
 from stores.rollups.sketches import ERROR
+from stores.usage import own
 from stores.usage.classes import FIELDS
 from tests.stores.aggregates.oracle import bucket_start, percentile
 from tests.stores.calls.builders import PROJECT
@@ -142,6 +143,10 @@ async def _assert_as_read(
         for each in (query, by_calls)
     ]
     assert chart == read, (grouping, wanted, usage_of, calls_filter, query)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(own, "FEW", 0)  # otherwise children are looked up
+        read = await aggregates.calls(PROJECT, grouping, wanted, calls_filter, by_calls, usage_of=usage_of)
+    assert read == chart, (grouping, wanted, usage_of, calls_filter, query)
     await _assert_near_as_read(aggregates, grouping, calls_filter, query, usage_of)
 
 

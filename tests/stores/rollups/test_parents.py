@@ -14,8 +14,10 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import delete_update
 from stores.calls.store import with_keys
 from stores.database import Database
+from stores.query import Query
 from stores.rollups.marks import marked_hours, own_mark_update, upsert_marks, write_marks
 from stores.rollups.settling import Settling
+from stores.usage import own as own_usage
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.rollups.model import assert_exact
@@ -56,10 +58,14 @@ async def write(calls: CallsStore, number: int, at: int, prompt: int | None, par
     await calls.write([begun(number, at, parent), done(number, at, prompt)])
 
 
-async def own_tokens(database: Database, usage_of: UsageOf = UsageOf.OWN) -> dict[str, int]:
+# No roll-up has ids.
+ONE_BY_ONE = Query({"$expr": {"$not": [{"$eq": [{"$getField": "id"}, {"$literal": "none"}]}]}})
+
+
+async def own_tokens(database: Database, usage_of: UsageOf = UsageOf.OWN, query: Query | None = None) -> dict[str, int]:
     """Return the prompt tokens by op."""
     grouping = Grouping([GroupBy.OP_NAME])
-    found = await AggregatesStore(database).calls(PROJECT, grouping, ["prompt_tokens"], usage_of=usage_of)
+    found = await AggregatesStore(database).calls(PROJECT, grouping, ["prompt_tokens"], query=query, usage_of=usage_of)
     return {row["op_name"]: row["prompt_tokens"] for row in found.rows}
 
 
@@ -87,6 +93,19 @@ async def test_own_usage_of_settled_hours_is_read_from_rollups(database: Databas
     assert commands.last("aggregate")["aggregate"] == "rollups"
     assert "calls" not in str(commands.last("aggregate")["pipeline"][0])
     assert await own_tokens(database, UsageOf.REPORTED) == {"op1": 100, "op2": 30, "op3": 50}
+
+
+@pytest.mark.usefixtures("family")
+async def test_rollups_say_which_calls_have_children_that_report_usage(
+    database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_usage, "FEW", 0)
+    commands.sent.clear()
+
+    assert await own_tokens(database, query=ONE_BY_ONE) == {"op1": 70, "op2": 30, "op3": 50}
+    sent = [command for _, command in commands.sent]
+    assert [each for each in sent if each.get("find") == "rollups"]
+    assert "$lookup" not in str(sent)
 
 
 @pytest.mark.usefixtures("family")
