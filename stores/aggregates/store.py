@@ -6,7 +6,7 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -454,6 +454,7 @@ class Aggregate:
     rows: list[Row]
     num_groups: int
     has_exact_percentiles: bool = True
+    uses_rollups: bool = field(default=False, compare=False)
 
 
 class AggregatesStore:
@@ -511,14 +512,15 @@ class AggregatesStore:
             except OperationFailure as error:
                 if not (rows.percentiles and _is_too_large(error)):
                     raise
-        is_exact = result is None or not rows.percentiles
+        uses_rollups = result is not None
+        is_exact = not (uses_rollups and rows.percentiles)
         if result is None:
             result = await self._read_calls(project_id, rows, calls_filter, query, expansion, limit)
         if not result and not grouping.by and not grouping.paths:
-            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact)
+            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact, uses_rollups)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate([rows.row(each) for each in result], groups, is_exact)
+        return Aggregate([rows.row(each) for each in result], groups, is_exact, uses_rollups)
 
     async def _roll_up(
         self,
