@@ -156,6 +156,8 @@ class CallsAggregateRes:
     """Number of groups, including those beyond limit."""
     has_exact_percentiles: bool
     """True if the percentiles of the latency are exact, or none is used; false if they are within 1 %."""
+    uses_rollups: bool
+    """True if the rows add up values per hour and day, and only the calls of changed hours are read."""
 
 
 @strawberry.type

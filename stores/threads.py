@@ -6,12 +6,17 @@ Percentiles of turn durations are exact, interpolated linearly between the two v
 are two methods. The fast one collects a thread's durations in one document while grouping, which limits the turns of a
 thread. The slow one reads the turns of a thread beyond that limit once more, sorted by duration, which takes several
 times as long; other threads still use their collected durations.
+
+There are two ways to read a page. In the order of the last or the first turn, an index returns the turns from the
+cursor on, and the threads of these are read until no other thread can be on the page. Other orders, queries, and pages
+that are behind too many turns group all turns.
 """
 
 import math
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from pymongo.errors import OperationFailure
@@ -22,6 +27,7 @@ from stores.calls.list_query import CallsQuery, calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query, in_scan_slot
 from stores.database.driver import all_rows
+from stores.database.indexes import index_by
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -209,6 +215,12 @@ class Period:
         present = {operator: bound for operator, bound in bounds.items() if bound is not None}
         return {"started_at": present} if present else {}
 
+    @property
+    def expression(self) -> Expression:
+        """The expression that is true for turns that started in the period."""
+        bounds = self.match().get("started_at", {})
+        return {"$and": [{operator: ["$started_at", bound]} for operator, bound in bounds.items()]}
+
 
 @dataclass(frozen=True, slots=True)
 class ThreadsFilter:
@@ -247,6 +259,22 @@ ThreadKey = tuple[str, Period, str]
 _TRACES: Final = [
     {"$group": {"_id": "$trace_id", "id": {"$first": "$trace_id"}, "started_at": {"$min": "$started_at"}}}
 ]
+
+_ORDERED_BY: Final = {_LAST_UPDATED: "ended_at", "start_time": "started_at"}
+"""Fields of threads that are the greatest or the least value of a field of their turns, which an index orders."""
+
+_INDEXES: Final = {path: index_by("calls", "project_id", "visible", path, "turn_of") for path in _ORDERED_BY.values()}
+
+_FIRST_TURNS: Final = 100
+"""Turns that the first attempt to find the threads of a page reads, besides two for each row."""
+_GROWTH: Final = 8
+"""Quotient of the turns of two attempts."""
+_MAX_TURNS: Final = 30_000
+"""Most turns of an attempt: some percent of the time that grouping a large project takes."""
+_MAX_TURNS_IN_PERIOD: Final = 4_000
+"""Most turns of an attempt in a period, which often has fewer turns itself."""
+_MAX_CANDIDATES: Final = 2_000
+"""Most threads of an attempt: a command has room for their ids."""
 
 _HAS_FINISHED_TURN: Final[Match] = {_LAST_UPDATED: {"$ne": None}}
 """Matches derived threads with a finished turn; others are not listed."""
@@ -345,11 +373,14 @@ class ThreadsStore:
         threads_filter.check()
         order = compile_sort(sort_by or (SortBy(_LAST_UPDATED, descending=True),), THREAD_FIELDS)
         needs_sums = any(key.path in _SUMS for key in order.keys)
+        is_by_turns = not (query or threads_filter.thread_ids) and order.keys[0].path in _ORDERED_BY
         page = order, request, frozenset(wanted)
-        if not (query or needs_sums):
+        if not (query or needs_sums or is_by_turns):
             return await _Threads(self.database, project_id, threads_filter).page(*page)
         async with self._in_snapshot(project_id, threads_filter, query) as (threads, session):
-            return await (threads.page_by_sums(*page, session) if needs_sums else threads.page(*page))
+            if needs_sums:
+                return await threads.page_by_sums(*page, session)
+            return await (threads.page_by_turns(*page) if is_by_turns else threads.page(*page))
 
     async def one(self, project_id: str, thread_id: str, wanted: Iterable[str]) -> Row | None:
         """Return the selected fields of a thread; None if no turn of it has ended."""
@@ -496,20 +527,37 @@ class _Threads:
     query: Query | None = None
     passing: Stages | None = None
 
-    async def page(self, order: Order, request: PageRequest, wanted: frozenset[str]) -> Page:
-        """Read a page of threads with the selected fields and the keys to their calls."""
+    async def page(
+        self,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        within: "tuple[ThreadsFilter, Match] | None" = None,
+    ) -> Page:
+        """Read a page of threads with the selected fields and the keys to their calls.
+
+        `within` is the filter and the match of threads that contain those of the page; None for all of the list.
+        """
+        read = partial(self._read, order, request, wanted, *(within or (self.filter, self._listed)))
         try:
-            page = await self._read(order, request, wanted, collects_durations=True)
+            page = await read(collects_durations=True)
         except OperationFailure as error:
             if error.code != _TOO_MANY:
                 raise
-            page = await self._read(order, request, wanted, collects_durations=False)
+            page = await read(collects_durations=False)
         for row in page.rows:
             row |= {"project_id": self.project_id, "thread_id": row["id"], "period": self.filter.period}
         return page
 
     async def _read(
-        self, order: Order, request: PageRequest, wanted: frozenset[str], *, collects_durations: bool
+        self,
+        order: Order,
+        request: PageRequest,
+        wanted: frozenset[str],
+        which: ThreadsFilter,
+        listed: Match,
+        *,
+        collects_durations: bool,
     ) -> Page:
         """Read a page by one of the two methods of `_percentiles`."""
         calls = self.database.calls
@@ -517,7 +565,7 @@ class _Threads:
         turns_of_one: Match = calls_match(self.project_id) | self.filter.period.match() | {"ended_at": {"$ne": None}}
         names = {*wanted, _LAST_UPDATED, *(key.path for key in order.keys)}
         durations, computing = _percentiles(names, calls.name, turns_of_one, collects_durations=collects_durations)
-        source = self._source({name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations)
+        source = self._source(which, {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations)
         finishing = _last_turn_stages(calls.name, turns_of_one) if _LAST_TURN in wanted else []
         # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
         if any(key.path in _PERCENTILES for key in order.keys):
@@ -526,7 +574,7 @@ class _Threads:
             finishing = [*computing, *finishing]
         return await paging.find_page(
             calls,
-            self._listed,
+            listed,
             order,
             request,
             [*wanted, *_COLLECTED_FIELDS],
@@ -535,6 +583,61 @@ class _Threads:
             session=self.session,
             finishing=finishing,
         )
+
+    async def page_by_turns(self, order: Order, request: PageRequest, wanted: frozenset[str]) -> Page:
+        """Read a page, as `page`, in an order that begins with a field of `_ORDERED_BY`, in a snapshot."""
+        needed = request.offset + request.size + 1
+        turns, candidates = _FIRST_TURNS + 2 * needed, 2 * needed
+        max_turns = _MAX_TURNS_IN_PERIOD if self.filter.period.match() else _MAX_TURNS
+        while turns <= max_turns and needed <= _MAX_CANDIDATES:
+            thread_ids, before_others = await self._threads_of_turns(order, request, turns, candidates)
+            if len(thread_ids) >= needed or not before_others:
+                # An empty list would select all threads.
+                which = replace(self.filter, thread_ids=thread_ids or [""])
+                page = await self.page(order, request, wanted, (which, self._listed | before_others))
+                if not before_others or (page.has_previous if request.backward else page.has_next):
+                    return page
+            turns, candidates = turns * _GROWTH, min(candidates * _GROWTH, _MAX_CANDIDATES)
+        return await self.page(order, request, wanted)
+
+    async def _threads_of_turns(
+        self, order: Order, request: PageRequest, turns: int, max_threads: int
+    ) -> tuple[list[str], Match]:
+        """Return threads of the first turns from the cursor on, and the match of those before all threads without one.
+
+        The match is empty if all threads after the cursor are among these. Others may be before the cursor.
+        """
+        first_key = order.keys[0]
+        path, direction = _ORDERED_BY[first_key.path], first_key.direction(backward=request.backward)
+        is_before, extreme = ("$gt", "$max") if direction < 0 else ("$lt", "$min")
+        period = self.filter.period
+        bounds = {"$gte": -math.inf, "$lte": math.inf} | (period.match().get(path) or {})
+        if position := paging.decode_cursor(request, self._cursor_scope(order), len(order.keys)):
+            bounds["$lte" if direction < 0 else "$gte"] = position[0]
+        value = f"${path}"
+        stages: Stages = [
+            {"$match": calls_match(self.project_id) | {"turn_of": {"$gt": ""}, path: bounds}},
+            {"$sort": {path: direction}},
+            {"$limit": turns},
+            {
+                "$group": {
+                    "_id": "$turn_of",
+                    "turns": {"$sum": 1},
+                    "first": {extreme: {"$cond": [period.expression, value, None]}},
+                    "last": {"$last": value},
+                }
+            },
+        ]
+        rows = await all_rows(self.database.calls, stages, turns + 1, self.session, _INDEXES[path])
+        found = sorted((row for row in rows if row["first"] is not None), key=lambda row: direction * row["first"])
+        if len(found) > max_threads:
+            end = found[max_threads]["first"]
+        elif sum(row["turns"] for row in rows) < turns:
+            return [row["_id"] for row in found], {}
+        else:
+            end = direction * max(direction * row["last"] for row in rows)
+        thread_ids = [row["_id"] for row in found if direction * row["first"] < direction * end]
+        return thread_ids, {first_key.path: {is_before: end}}
 
     async def page_by_sums(self, order: Order, request: PageRequest, wanted: frozenset[str], session: Session) -> Page:
         """Read a page, as `page`, in an order that needs the sums of all threads.
@@ -546,7 +649,7 @@ class _Threads:
             raise BadInputError(
                 f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
             )
-        first = FirstRows(order, request, paging.scope_of(self.database.calls.name, *self._scope, order))
+        first = FirstRows(order, request, self._cursor_scope(order))
         async for row in self._with_sums({key.path for key in order.keys if key.path in _SUMS}, session):
             first.add(row)
         page = first.page()
@@ -564,7 +667,7 @@ class _Threads:
         threads: list[tuple[Row, ThreadSums]] = []
         of_trace: dict[str, list[ThreadSums]] = {}
         accumulators = _ACCUMULATORS | {_TRACE_IDS: {"$addToSet": "$trace_id"}}
-        stages = [*self._source(accumulators), {"$match": self._listed}]
+        stages = [*self._source(self.filter, accumulators), {"$match": self._listed}]
         async for row in rows_in_batches(self.database.calls, stages, session):
             threads.append((row, thread_sums := ThreadSums()))
             for trace_id in row.pop(_TRACE_IDS):
@@ -580,7 +683,8 @@ class _Threads:
 
     async def count(self, limit: int | None) -> int:
         """Count the threads, up to `limit`."""
-        stages = [*self._source({_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}), {"$match": self._listed}]
+        ended = {_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}
+        stages = [*self._source(self.filter, ended), {"$match": self._listed}]
         return await paging.count(self.database.calls, stages, limit, self.session)
 
     @property
@@ -588,15 +692,18 @@ class _Threads:
         """The values that identify the list for its cursors."""
         return "threads", self.project_id, self.filter, self.query
 
+    def _cursor_scope(self, order: Order) -> bytes:
+        return paging.scope_of(self.database.calls.name, *self._scope, order)
+
     @property
     def _listed(self) -> Match:
         """The match of the threads to list among those of `_source`."""
         return _HAS_FINISHED_TURN if self.passing is None else {_MATCHES: True, **_HAS_FINISHED_TURN}
 
-    def _source(self, accumulators: dict[str, Any]) -> Stages:
+    def _source(self, which: ThreadsFilter, accumulators: dict[str, Any]) -> Stages:
         """Build the stages that group turns by thread, and mark the threads of which a turn is among `passing`."""
-        turns: Match = {"$match": self.filter.turns(self.project_id)}
-        by_time = self.filter.period.match() and not self.filter.thread_ids
+        turns: Match = {"$match": which.turns(self.project_id)}
+        by_time = which.period.match() and not which.thread_ids
         stages: Stages = [
             turns,
             {"$sort": _BY_TIME if by_time else _BY_THREAD},

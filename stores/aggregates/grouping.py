@@ -220,6 +220,11 @@ class Grouping:
         return not self.bucket or (self._zone == UTC and self.bucket is not Bucket.HOUR)
 
     @property
+    def has_short_buckets(self) -> bool:
+        """True if the calls of a row started within a day of the time zone."""
+        return self.bucket in (Bucket.HOUR, Bucket.DAY)
+
+    @property
     def is_split(self) -> Expression | None:
         """Expression that tests whether the hour that starts at `_id` belongs to two time buckets; None if none does.
 

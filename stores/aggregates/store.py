@@ -6,8 +6,9 @@ Its pipeline finds calls, projects them, groups them, and sorts the rows.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from stores.aggregates.grouping import VALUE, Bucket, Grouping, bucket_of
 from stores.aggregates.metrics import (
     ACCUMULATORS,
     COSTS,
+    COUNT,
     COUNTS,
     METRICS,
     NAMES,
@@ -52,10 +54,11 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
-from stores.rollups.documents import CALLS, MODEL_COLUMN, OWN, REPORTED, VALUES
-from stores.rollups.latencies import Latencies, read_latencies
+from stores.rollups.documents import CALLS, LATENCIES, MODEL_COLUMN, OWN, REPORTED, VALUES, with_buckets
+from stores.rollups.latencies import read_latencies
 from stores.rollups.parents import find_parents, settled_parents, unclear
 from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, count, read_groups
+from stores.rollups.sketches import Sketch
 from stores.usage.classes import FIELDS, STORED
 from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
 
@@ -65,10 +68,14 @@ GROUPS: Final = "_groups"
 """Field of each row with the total number of groups."""
 
 _COMPUTED: Final = {COSTS, UNPRICED}
+_LEAST_AND_MOST: Final = ("least", "most")
 
 _GROUP_PATHS: Final = "group_paths"
 _NUMBERS: Final = "numbers"
 """Names of the arguments."""
+
+_CALLS: Final = "_calls"
+"""Field of each row that is read from roll-ups with percentiles: the total number of calls."""
 
 TIES: Final = "_ties"
 """Field of each row that sorts rows with equal sort keys."""
@@ -214,14 +221,6 @@ class Rows:
             )
         )
 
-    async def latencies(self, database: Database, coverage: Coverage, session: Session) -> Latencies | None:
-        """Read the latencies of what a coverage stands for, by group; None if that is impossible."""
-        facts = await self._live_facts(database, coverage, session) if self._grouping.by_model else list
-        if facts is None:
-            return None
-        keys, shown = self._grouping.keys, self._grouping.shown
-        return await read_latencies(database, coverage, self._family_of_calls, keys, shown, facts, session)
-
     async def _live_facts(
         self, database: Database, coverage: Coverage, session: Session, prices: Prices | None = None
     ) -> Callable[[Pipeline], Pipeline] | None:
@@ -241,20 +240,25 @@ class Rows:
         session: Session,
         limit: int,
         prices: Prices | None = None,
-        latencies: Latencies | None = None,
     ) -> list[Row] | None:
-        """Read the rows of what a coverage stands for, with percentiles of `latencies`; None if that is impossible."""
+        """Read the rows of what a coverage stands for; None if that is impossible."""
         facts = await self._live_facts(database, coverage, session, prices)
         if facts is None:
             return None
         by_percentiles = any(path in self.percentiles for path, _ in self._sorted_by)
-        further = self.rows(MAX_GROUPS + 1 if by_percentiles else limit)
-        keys, rolled_up = self._grouping.keys or None, self._rolled_up(facts, prices)
-        rows = await read_groups(database, [coverage], keys, rolled_up, session, further)
-        if latencies:
+        further = self.rows(MAX_GROUPS + 1 if by_percentiles else limit, of_rollups=True)
+        keys, rolled_up = self._grouping.keys, self._rolled_up(facts, prices)
+        rows = await read_groups(database, [coverage], keys or None, rolled_up, session, further)
+        if self.percentiles:
+            sketch_of: Callable[[Row], Sketch] = partial(_sketch_of_parts, is_nested=bool(coverage.live))
+            if not self._has_parts:
+                family, facts = self._family_of_calls, facts if self._grouping.by_model else list
+                shown = self._grouping.shown
+                read = await read_latencies(database, coverage, family, keys, shown, facts, session)
+                sketch_of = read.sketch
             percents = [each.percent for each in self.percentiles.values()]
             async for row in cooperative(rows):
-                row.update(zip(self.percentiles, latencies.percentiles(row, percents), strict=True))
+                row.update(zip(self.percentiles, sketch_of(row).percentiles(percents), strict=True))
         return self._sorted(rows)[:limit] if by_percentiles else rows
 
     def _sorted(self, rows: list[Row]) -> list[Row]:
@@ -282,20 +286,40 @@ class Rows:
     def _family_of(self) -> dict[str, str]:
         return {
             name: self._family_of_usage if _is_of_usage(part) else self._family_of_calls
-            for name, part in self._parts.items()
+            for name, part in self._rolled_up_parts.items()
         }
+
+    @property
+    def _rolled_up_parts(self) -> dict[str, Part]:
+        names = [COUNT] * bool(self.percentiles) + [*_LEAST_AND_MOST] * self._has_parts
+        return self._parts | {name: ACCUMULATORS[name] for name in names}
+
+    @property
+    def _has_parts(self) -> bool:
+        """True if groups have the parts of their sketches: those of short buckets do not exceed a document."""
+        return bool(self.percentiles) and self._grouping.has_short_buckets
 
     def _rolled_up(self, facts: Callable[[Pipeline], Pipeline], prices: Prices | None) -> RolledUp:
         families, family_of = self.families, self._family_of
         merged: dict[str, Expression] = {}
-        for name, part in self._parts.items():
+        parts = self._rolled_up_parts
+        for name, part in parts.items():
             value = part.value if _is_of_usage(part) else f"${name}"
             if len(families) > 1:
                 value = {"$cond": [{"$in": [family_of[name], "$of"]}, value, None]}
             merged[name] = {part.accumulator: value}
-        again = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
+        again = {name: {part.accumulator: f"${name}"} for name, part in parts.items()}
+        keys, summed = (
+            self._grouping.keys or None,
+            {name: {part.accumulator: part.value} for name, part in parts.items()},
+        )
+        groups = [{"$group": {"_id": keys, **summed}}]
+        if self._has_parts:
+            stored = {"$cond": [{"$in": [self._family_of_calls, "$of"]}, f"${LATENCIES}", "$$REMOVE"]}
+            merged[LATENCIES], again[LATENCIES] = {"$push": stored}, {"$push": f"${LATENCIES}"}
+            groups = with_buckets(keys, summed)
         computed = self._priced_rollup(prices) if prices else {}
-        return RolledUp(families, merged, again, lambda found: [*facts(found), self._group], computed)
+        return RolledUp(families, merged, again, lambda found: [*facts(found), *groups], computed)
 
     def _priced_rollup(self, prices: Prices) -> dict[str, Expression]:
         """Build the cost of the usage of a roll-up, and its tokens without a price."""
@@ -361,18 +385,24 @@ class Rows:
         resummed = {name: {part.accumulator: f"${name}"} for name, part in self._parts.items()}
         return metrics.by_counts(keys, summed, resummed, self.percentiles)
 
-    def rows(self, limit: int) -> Pipeline:
+    def rows(self, limit: int, *, of_rollups: bool = False) -> Pipeline:
         """Build the stages that sort the groups and return at most `limit` rows, each with `GROUPS`.
 
-        `GROUPS` counts up to `MAX_GROUPS` + 1.
+        `GROUPS` counts up to `MAX_GROUPS` + 1. Rows of roll-ups also have `_CALLS` and the parts of their sketches.
         """
         values = {name: metric.value for name, metric in self._metrics.items()}
         shown = self._grouping.shown | values | dict.fromkeys(self.percentiles, 1)
-        numbered = {"output": {GROUPS: {"$sum": 1, "window": {"documents": ["unbounded", "unbounded"]}}}}
+        totals: dict[str, Expression] = {GROUPS: 1}
+        if of_rollups and self.percentiles:
+            parts = (LATENCIES, *_LEAST_AND_MOST) if self._has_parts else ()
+            shown |= {_CALLS: f"${COUNT}"} | dict.fromkeys(parts, 1)
+            totals[_CALLS] = f"${_CALLS}"
+        everywhere = {"documents": ["unbounded", "unbounded"]}
+        numbered = {name: {"$sum": value, "window": everywhere} for name, value in totals.items()}
         return [
             {"$limit": MAX_GROUPS + 1},
             {"$project": {"_id": 0} | shown},
-            {"$setWindowFields": numbered},
+            {"$setWindowFields": {"output": numbered}},
             {"$set": self._order.computed | {TIES: self._ties}},
             {"$sort": {key.path: key.direction(backward=False) for key in self._order.keys[:-1]} | {TIES: 1}},
             {"$limit": limit},
@@ -389,6 +419,12 @@ def _ties(fields: Sequence[Field]) -> Expression:
         value = {"$ifNull": [f"${each.path}", None]}
         members |= {f"is_null_{number}": {"$eq": [value, None]}, f"value_{number}": value}
     return members or {"$literal": {}}
+
+
+def _sketch_of_parts(row: Row, *, is_nested: bool) -> Sketch:
+    """Return the sketch of a row's parts, which it loses; `is_nested` parts are in lists of roll-ups and of calls."""
+    parts, least, most = (row.pop(name) for name in (LATENCIES, *_LEAST_AND_MOST))
+    return Sketch().add(chain.from_iterable(parts) if is_nested else parts, least, most)
 
 
 def _is_of_usage(part: Part) -> bool:
@@ -418,6 +454,7 @@ class Aggregate:
     rows: list[Row]
     num_groups: int
     has_exact_percentiles: bool = True
+    uses_rollups: bool = field(default=False, compare=False)
 
 
 class AggregatesStore:
@@ -475,14 +512,15 @@ class AggregatesStore:
             except OperationFailure as error:
                 if not (rows.percentiles and _is_too_large(error)):
                     raise
-        is_exact = result is None or not rows.percentiles
+        uses_rollups = result is not None
+        is_exact = not (uses_rollups and rows.percentiles)
         if result is None:
             result = await self._read_calls(project_id, rows, calls_filter, query, expansion, limit)
         if not result and not grouping.by and not grouping.paths:
-            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact)
+            return Aggregate([rows.row(rows.of_nothing)], 1, is_exact, uses_rollups)
         groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate([rows.row(each) for each in result], groups, is_exact)
+        return Aggregate([rows.row(each) for each in result], groups, is_exact, uses_rollups)
 
     async def _roll_up(
         self,
@@ -506,20 +544,20 @@ class AggregatesStore:
             )
             if coverage is None:
                 return None
-            latencies = None
-            if rows.percentiles:
-                latencies = await rows.latencies(self.database, coverage, session)
-                if latencies is None or await self._are_few(project_id, match, latencies.count, is_served=is_served):
-                    return None
-            rolled_up = partial(rows.rolled_up, self.database, session=session, latencies=latencies)
+            rolled_up = partial(rows.rolled_up, self.database, session=session)
             max_rows = MAX_ROWS if limit is None else limit
             if not rows.is_priced:
-                return await rolled_up(coverage, limit=max_rows)
-            found = partial(coverage.aggregate, self.database, session, rows.families)
-            pricing = pricing_of_found(self.database, project_id, [], session, rows.priced_with_rollups, found)
-            async with pricing as prices:
-                priced = await coverage.split_by_price(self.database, session, rows.families, prices)
-                return await rolled_up(priced, limit=max_rows, prices=prices) if priced else None
+                result = await rolled_up(coverage, limit=max_rows)
+            else:
+                found = partial(coverage.aggregate, self.database, session, rows.families)
+                pricing = pricing_of_found(self.database, project_id, [], session, rows.priced_with_rollups, found)
+                async with pricing as prices:
+                    priced = await coverage.split_by_price(self.database, session, rows.families, prices)
+                    result = await rolled_up(priced, limit=max_rows, prices=prices) if priced else None
+        if result is None or not rows.percentiles:
+            return result
+        number = result[0][_CALLS] if result else 0
+        return None if await self._are_few(project_id, match, number, is_served=is_served) else result
 
     async def _are_few(self, project_id: str, match: DimensionMatch, number: int, *, is_served: bool) -> bool:
         """Return True if a number of matching calls can be read for exact percentiles."""

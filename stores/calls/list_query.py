@@ -604,10 +604,12 @@ class CallLists:
                     return limit
         return number
 
-    async def _rolled_up(self, project_id: str, calls_query: CallsQuery, limit: int | None) -> int | None:
+    async def _rolled_up(
+        self, project_id: str, calls_query: CallsQuery, limit: int | None, session: Session | None = None
+    ) -> int | None:
         """Count the calls by roll-ups, up to `limit`; None if that is impossible."""
         match = calls_query.over_dimensions()
-        return await reads.count(self.database, project_id, match, limit) if match else None
+        return await reads.count(self.database, project_id, match, limit, session) if match else None
 
     @in_scan_slot()
     @database_query
@@ -622,25 +624,30 @@ class CallLists:
     ) -> CallsStats:
         """Return the selected ones of: the number of matching calls, up to `limit`, and the size of their traces.
 
+        Both are of one snapshot.
+
         Raises:
             BadInputError: if the limit is negative, or if the filter, the query or the expansion is invalid.
         """
         check_project_id(project_id)
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
-        wanted = set(wanted)
-        calls_query = CallsQuery(self.database, project_id, calls_filter, query, expansion=expansion)
-        async with calls_query.compiled() as list_query:
-            if limit == 0:
-                return CallsStats(0, 0)
-            size = TOTAL_STORAGE_SIZE in wanted
-            number = await self._rolled_up(project_id, calls_query, limit) if "count" in wanted else None
-            if number is None and "count" in wanted:
-                number = await self._count(calls_query, list_query, limit)
-            if not size:
-                return CallsStats(number)
-            narrowed, session = await calls_query.narrowed(list_query), list_query.session
-            return CallsStats(number, await total_size(self._calls, project_id, narrowed.stages, limit, session))
+        counts, sizes = [name in {*wanted} for name in ("count", TOTAL_STORAGE_SIZE)]
+        async with self.database.snapshot_session() if counts and sizes else nullcontext() as session:
+            calls_query = CallsQuery(
+                self.database, project_id, calls_filter, query, expansion=expansion, session=session
+            )
+            async with calls_query.compiled() as list_query:
+                if limit == 0:
+                    return CallsStats(0, 0)
+                number = await self._rolled_up(project_id, calls_query, limit, session) if counts else None
+                if number is None and counts:
+                    number = await self._count(calls_query, list_query, limit)
+                if not sizes:
+                    return CallsStats(number)
+                stages = (await calls_query.narrowed(list_query)).stages
+                size = await total_size(self._calls, project_id, stages, limit, list_query.session)
+                return CallsStats(number, size)
 
 
 async def op_versions(

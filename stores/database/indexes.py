@@ -75,6 +75,7 @@ INDEXES: Final = (
         exists="turn_of",
     ),
     Index("calls", "visible started_at turn_of id ended_at", "threads in a time range", exists="turn_of"),
+    Index("calls", "visible ended_at turn_of started_at", "the threads of the last turns", exists="turn_of"),
     Index("calls", "visible wb_run_id started_at id", "a run", exists="wb_run_id"),
     Index("calls", "visible user_id started_at id", "the calls for an end user", exists="user_id"),
     Index("calls", "visible error_type started_at id", "calls with a type of error", exists="error_type"),

@@ -169,6 +169,12 @@ class _BuiltIndex:
             for path, only in self.only.items()
         )
 
+    @property
+    def finds_by(self) -> str:
+        """The first key; empty if others select the documents that the index has, apart from the project."""
+        path = self.keys[0][0]
+        return path if self.only.keys() <= {path, "project_id"} else ""
+
     def is_of(self, project_id: str) -> bool:
         """Return True if the index may have documents of a project."""
         return bool(self.only.get("project_id", project_id) == project_id)
@@ -244,7 +250,7 @@ def _built_in(collection: str) -> tuple[_BuiltIndex, ...]:
 @cache
 def _indexed(collection: str) -> frozenset[str]:
     """Return the fields by which these indexes find documents."""
-    return frozenset(index.keys[0][0] for index in _built_in(collection) if index.keys)
+    return frozenset(index.finds_by for index in _built_in(collection) if index.keys)
 
 
 @lru_cache(1_000)
@@ -289,7 +295,7 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
             return {}
     known = _known(collection.database).setdefault(name, _Known())
     indexes = await known.read_indexes(collection)
-    if not indexes or any(index.keys[0][0] in unserved and index.is_of(project_ids[0]) for index in indexes):
+    if not indexes or any(index.finds_by in unserved and index.is_of(project_ids[0]) for index in indexes):
         return {}
     usable = [index for index in indexes if index.has_all(conditions)]
     hint: Hint | None = _choose(usable, conditions, order)

@@ -57,7 +57,10 @@ class IndexedFields:
         indexes = [index for index in INDEXES if index.collection == collection and index.keys[0][0] == "project_id"]
         keys = {index.name: [key for key in index.keys if key[0] not in ("project_id", "visible")] for index in indexes}
         self.table = table
-        self._leading = {index_keys[0][0] for index_keys in keys.values() if index_keys}
+        # An index of a part of the documents finds these by its first key only if that key selects them.
+        self._leading = {
+            path for index in indexes for path, _order in keys[index.name][:1] if index.only.keys() <= {path}
+        }
         self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]
         sparse = {field.path for field in table if field.is_sparse}
         self._orders = [keys[index.name] for index in indexes if not index.only or index.exists in sparse]

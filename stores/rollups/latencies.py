@@ -1,4 +1,7 @@
-"""Percentiles of the latencies of groups of calls, from the sketches of settled hours and the calls of live ones."""
+"""Percentiles of the latencies of groups of calls, from the sketches of settled hours and the calls of live ones.
+
+The groups are of any size: those of short time ranges are read with their other values.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -11,30 +14,24 @@ from stores.rollups.documents import LATENCIES, VALUES, merged_value, with_bucke
 from stores.rollups.reads import Coverage, Pipeline, read_rows
 from stores.rollups.sketches import Sketch
 
-_NAMES: Final = ("count", "least", "most")
+_NAMES: Final = ("least", "most")
 _MERGED: Final = {name: merged_value(name) for name in _NAMES}
 
 
 class Latencies:
-    """The latencies of groups.
-
-    Attributes:
-        count: the number of calls, also of those that run.
-    """
+    """The latencies of groups, which have keys with some names."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.count = 0
         self._names = names
         self._sketches: dict[tuple[Any, ...], Sketch] = {}
 
     def add(self, row: Document) -> None:
         """Add parts of the sketch of a group."""
-        self.count += row["count"]
         self._sketches.setdefault(self._group(row), Sketch()).add(row[LATENCIES], row["least"], row["most"])
 
-    def percentiles(self, row: Document, percents: Sequence[int]) -> list[float | None]:
-        """Return percentiles of the group whose keys are in a row; None without latencies."""
-        return self._sketches[self._group(row)].percentiles(percents)
+    def sketch(self, row: Document) -> Sketch:
+        """Return the sketch of the group whose keys are in a row."""
+        return self._sketches[self._group(row)]
 
     def _group(self, row: Document) -> tuple[Any, ...]:
         return tuple([row[name] for name in self._names])

@@ -1,6 +1,7 @@
 """Reads of roll-ups: those of settled hours and days, and the calls of all other hours, in one pipeline."""
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
@@ -339,22 +340,31 @@ class RolledUp:
         return cls([CALLS], merged, merged, lambda found: [*found, {"$group": {"_id": keys, name: VALUES[name]}}])
 
 
-async def count(database: Database, project_id: str, match: DimensionMatch, limit: int | None = None) -> int | None:
-    """Count the calls of a project that match, up to `limit`; None if roll-ups do not help."""
-    async with database.snapshot_session() as session:
-        coverage = await Coverage.find(database, project_id, match, session)
+async def count(
+    database: Database,
+    project_id: str,
+    match: DimensionMatch,
+    limit: int | None = None,
+    session: Session | None = None,
+) -> int | None:
+    """Count the calls of a project that match, up to `limit`; None if roll-ups do not help.
+
+    Without a session the count has a snapshot of its own.
+    """
+    async with nullcontext(session) if session else database.snapshot_session() as snapshot:
+        coverage = await Coverage.find(database, project_id, match, snapshot)
         if coverage is None:
             return None
         settled = (
             {"$match": {"$or": coverage.rollups([CALLS])}},
             {"$group": {"_id": None, "count": merged_value("count")}},
         )
-        rows = await database.rollups.aggregate([*settled], session=session).to_list(None)
+        rows = await database.rollups.aggregate([*settled], session=snapshot).to_list(None)
         number: int = sum(row["count"] for row in rows)
         if coverage.live and (limit is None or number < limit):
             at_most = [] if limit is None else [{"$limit": limit - number}]
             live: Pipeline = [{"$match": {"$or": coverage.live}}, *at_most, {"$count": "count"}]
-            rows = await database.calls.aggregate(live, session=session, hint=BY_START).to_list(None)
+            rows = await database.calls.aggregate(live, session=snapshot, hint=BY_START).to_list(None)
             number += sum(row["count"] for row in rows)
         return number if limit is None else min(number, limit)
 

@@ -31,8 +31,6 @@ _MAX_BUCKET: Final = 2_300
 """Bucket of all greater numbers; that of the greatest 64-bit integer is 2,207."""
 
 _WIDTHS: Final = (1, 2, 4, 8)
-_FEW: Final = 10
-"""Stored sketches of single buckets that are sorted, not counted."""
 
 _LANE: Final = 8
 """Bytes of a count in a sum."""
@@ -99,13 +97,20 @@ class Sketch:
     @property
     def counts(self) -> Mapping[int, int]:
         """The numbers of latencies by bucket, sorted by bucket."""
-        counts = Counter(self._single_buckets())
+        sums = self._sums()
+        return {bucket: count for bucket, count in enumerate(sums, self._first) if count}
+
+    def _sums(self) -> Sequence[int]:
+        """Return the numbers of latencies of all buckets from `_first` on."""
+        single = self._single_buckets()
+        if single and (least := min(single)) < self._first:
+            self._add(least, 0)
         lanes = -(-self._counts.bit_length() // (8 * _LANE))
-        sums = struct.unpack(f"<{lanes}Q", self._counts.to_bytes(_LANE * lanes, "little"))
-        for bucket, count in enumerate(sums, self._first):
-            if count:
-                counts[bucket] += count
-        return dict(sorted(counts.items()))
+        sums = [*struct.unpack(f"<{lanes}Q", self._counts.to_bytes(_LANE * lanes, "little"))]
+        sums += [0] * (max(single, default=self._first) - self._first + 1 - lanes)
+        for bucket in single:
+            sums[bucket - self._first] += 1
+        return sums
 
     def _single_buckets(self) -> Sequence[int]:
         stored = b"".join(self._single)
@@ -145,12 +150,11 @@ class Sketch:
 
     def _ordered(self) -> tuple[int, Callable[[int], int]]:
         """Return the number of latencies, and the bucket of each by its rank."""
-        if not self._counts and len(self._single) <= _FEW:  # as in most hours
+        if not self._counts:  # as in most hours
             ordered = sorted(self._single_buckets())
             return len(ordered), ordered.__getitem__
-        counts = self.counts
-        buckets, up_to = [*counts], [*accumulate(counts.values())]
-        return up_to[-1], lambda rank: buckets[bisect_right(up_to, rank)]
+        up_to = [*accumulate(self._sums())]
+        return up_to[-1], lambda rank: self._first + bisect_right(up_to, rank)
 
 
 @cache

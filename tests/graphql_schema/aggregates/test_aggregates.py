@@ -281,18 +281,21 @@ async def test_percentiles_are_exact_on_request(
 
     answer = await run(
         """query ($ids: [ID!]) {
-          near: callsAggregate(projectId: "acme/chat") { hasExactPercentiles rows { p50LatencyMs } }
+          near: callsAggregate(projectId: "acme/chat") { hasExactPercentiles usesRollups rows { p50LatencyMs } }
           exact: callsAggregate(projectId: "acme/chat", exactPercentiles: true) {
             hasExactPercentiles rows { p50LatencyMs } }
           few: callsAggregate(projectId: "acme/chat", filter: {callIds: $ids}, exactPercentiles: false) {
             hasExactPercentiles rows { p50LatencyMs } }
-          none: callsAggregate(projectId: "acme/chat") { hasExactPercentiles rows { count } }
+          none: callsAggregate(projectId: "acme/chat") { hasExactPercentiles usesRollups rows { count } }
+          user: callsAggregate(projectId: "acme/chat", groupBy: [USER]) { usesRollups rows { count } }
         }""",
         ids=[call_id(1)],
     )
 
     near, exact, few, none = (answer.data[name] for name in ("near", "exact", "few", "none"))
     assert exact == {"hasExactPercentiles": True, "rows": [{"p50LatencyMs": 1001.5}]}
-    assert near == {"hasExactPercentiles": False, "rows": [{"p50LatencyMs": pytest.approx(1001.5, rel=0.01)}]}
+    assert near.pop("rows") == [{"p50LatencyMs": pytest.approx(1001.5, rel=0.01)}]
+    assert near == {"hasExactPercentiles": False, "usesRollups": True}
     assert few == {"hasExactPercentiles": True, "rows": [{"p50LatencyMs": 1001}]}
-    assert none == {"hasExactPercentiles": True, "rows": [{"count": 4}]}
+    assert none == {"hasExactPercentiles": True, "usesRollups": True, "rows": [{"count": 4}]}
+    assert answer.data["user"] == {"usesRollups": False, "rows": [{"count": 4}]}

@@ -7,9 +7,13 @@ import pytest
 
 from stores.calls import CallsFilter, CallsStats, CallsStore
 from stores.calls.fields import TOTAL_STORAGE_SIZE
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import PageRequest
+from stores.rollups.settling import Settling
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.rollups.test_settling import settle
 
 BOTH = {"count", "total_storage_size_bytes"}
 
@@ -94,6 +98,24 @@ async def test_stats_count_matches_and_sum_the_sizes_of_their_roots(calls: Calls
     assert await calls.stats(PROJECT, BOTH, CallsFilter(call_ids=[call_id(1), call_id(2)])) == CallsStats(2, 24)
     assert await calls.stats(PROJECT, BOTH, CallsFilter(call_ids=[call_id(2)])) == CallsStats(1, 0)
     assert await calls.stats("acme/none", BOTH) == CallsStats(0, 0)
+
+
+@pytest.mark.usefixtures("traces")
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_count_and_size_are_of_one_snapshot(calls: CallsStore, database: Database, commands: Commands) -> None:
+    for collection in ("calls", "rollups"):
+        commands.sent.clear()
+
+        assert await calls.stats(PROJECT, BOTH) == CallsStats(5, 24 + 8 + 8)
+
+        reads = [body for name, body in commands.sent if name in {"aggregate", "find"}]
+        assert collection in {body.get("aggregate") for body in reads}
+        assert len(reads) > 1
+        first, *others = [body["readConcern"] for body in reads]
+        assert {each["level"] for each in (first, *others)} == {"snapshot"}
+        assert len({each["atClusterTime"] for each in others}) == 1
+        assert len({body["lsid"]["id"] for body in reads}) == 1
+        await settle(Settling(database))
 
 
 @pytest.mark.usefixtures("traces")

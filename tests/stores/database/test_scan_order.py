@@ -57,6 +57,7 @@ CONDITIONS = {
         1,
     ),
     "column without an index": (query({"$eq": [get("wb_user_id"), literal("user 3")]}), 90),
+    "end": (query({"$gte": [get("ended_at"), literal((NOON + (CALLS - 100) * SECOND) / SECOND)]}), 100),
     "no call": (query({"$eq": [get("inputs.order.customer"), literal("nobody")]}), 0),
 }
 

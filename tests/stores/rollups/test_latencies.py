@@ -72,6 +72,13 @@ def assert_all_near(row: Document, values: Sequence[int]) -> None:
         assert_near(row[name], values, percent)
 
 
+def assert_rows_near(found: Aggregate, exact: Aggregate) -> None:
+    """Assert that the percentiles of rows are near the exact ones."""
+    for row, right in zip(found.rows, exact.rows, strict=True):
+        for name in NAMES:
+            assert row[name] == (None if right[name] is None else pytest.approx(right[name], rel=0.01, abs=0.4))
+
+
 @pytest.mark.usefixtures("many")
 async def test_percentiles_are_read_from_roll_ups_and_live_hours(
     database: Database, latencies: dict[str, list[int]], commands: Commands
@@ -100,10 +107,28 @@ async def test_settled_calls_are_not_read(database: Database, commands: Commands
     assert {body["aggregate"] for name, body in commands.sent if name == "aggregate"} == {"rollups"}
     exact = await chart(database, Grouping([GroupBy.TIME_BUCKET, GroupBy.STATUS], Bucket.HOUR), exact_percentiles=True)
     assert len(by_hour.rows) == len(exact.rows) > 100
-    for row, right in zip(by_hour.rows, exact.rows, strict=True):
-        assert (row["bucket_start"], row["status"]) == (right["bucket_start"], right["status"])
-        for name in NAMES:
-            assert row[name] == (None if right[name] is None else pytest.approx(right[name], rel=0.01, abs=0.4))
+    by = ("bucket_start", "status")
+    assert [[row[key] for key in by] for row in by_hour.rows] == [[row[key] for key in by] for row in exact.rows]
+    assert_rows_near(by_hour, exact)
+
+
+@pytest.mark.usefixtures("many", "latencies")
+@pytest.mark.parametrize("bucket", [Bucket.HOUR, Bucket.DAY])
+async def test_rows_of_short_buckets_are_read_with_their_percentiles_at_once(
+    database: Database, commands: Commands, bucket: Bucket
+) -> None:
+    grouping = Grouping([GroupBy.STATUS, GroupBy.TIME_BUCKET], bucket)
+    wanted = (*NAMES, "count", "total_tokens", "min_latency_ms")
+    commands.sent.clear()
+
+    found = await chart(database, grouping, wanted=wanted)
+
+    assert [body["aggregate"] for name, body in commands.sent if name == "aggregate"] == ["calls"]
+    assert not found.has_exact_percentiles
+    exact = await chart(database, grouping, wanted=wanted, exact_percentiles=True)
+    by = ("status", "bucket_start", "bucket_end", "count", "total_tokens", "min_latency_ms")
+    assert [[row[key] for key in by] for row in found.rows] == [[row[key] for key in by] for row in exact.rows]
+    assert_rows_near(found, exact)
 
 
 @pytest.mark.usefixtures("many", "latencies")
@@ -116,8 +141,7 @@ async def test_buckets_of_time_zones_have_percentiles(database: Database, zone: 
     exact = await chart(database, grouping, exact_percentiles=True)
     assert (found.has_exact_percentiles, exact.has_exact_percentiles) == (False, True)
     assert [row["bucket_start"] for row in found.rows] == [row["bucket_start"] for row in exact.rows]
-    for row, right in zip(found.rows, exact.rows, strict=True):
-        assert [row[name] for name in NAMES] == pytest.approx([right[name] for name in NAMES], rel=0.01, abs=0.4)
+    assert_rows_near(found, exact)
 
 
 @pytest.mark.usefixtures("many", "latencies")

@@ -18,6 +18,7 @@ from tests.stores.threads.builders import MILLISECOND, at, turn
 
 FIELDS = ("thread_id", "turn_count", "start_time", "last_updated", "first_turn_id", "last_turn_id")
 PERCENTILES = ("p50_turn_duration_ms", "p99_turn_duration_ms")
+BY_TURNS = ("start_time", "last_updated")
 SORTABLE = ("thread_id", "turn_count", "start_time", "last_updated", *PERCENTILES)
 
 
@@ -72,13 +73,13 @@ def _threads(stock: Stock, which: ThreadsFilter, sort_by: list[SortBy]) -> list[
     return rows
 
 
-@pytest.fixture
-async def stock(calls: CallsStore) -> Stock:
-    """Write forty threads with few or many turns at few different times, so that many values are equal."""
+async def _stock(calls: CallsStore, times: int) -> Stock:
+    """Write sixty threads with few or many turns at a number of different times; few make many values equal."""
     chance, stock, parts = random.Random(6), Stock(), []
     for number in range(600):
-        name = f"t{min(chance.randrange(60), chance.randrange(60)):02}"
-        started = chance.randrange(20)
+        started = chance.randrange(20 * times) / times
+        # A thread with little chance has turns in all of the time, others only in a part of it.
+        name = f"t{min(chance.randrange(60), chance.randrange(60), 10 + round(2.5 * started)):02}"
         took = None if chance.random() < 0.15 else chance.choice([0.001, 0.5, 1, 2, 3.333, 7, -4])
         parts += turn(number, name, started, took)
         ended = None if took is None else at(started + took)
@@ -105,14 +106,21 @@ async def _walk(ask: Callable[..., object], size: int, *, backward: bool) -> lis
         cursor = page.cursor(page.rows[0] if backward else page.rows[-1])
 
 
+@pytest.mark.parametrize("times", [1, 1000], ids=["few times", "many times"])
 @pytest.mark.parametrize("limit", [threads.MAX_COLLECTED, 5], ids=["gathered", "walked"])
 async def test_thread_lists_match_the_model(
-    threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
+    threads: ThreadsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, limit: int, times: int
 ) -> None:
+    stock = await _stock(calls, times)
     monkeypatch.setattr("stores.threads.MAX_COLLECTED", limit)
     chance = random.Random(7)
     for turn_of_it in range(cases(72)):
-        fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))
+        monkeypatch.setattr("stores.threads._FIRST_TURNS", chance.choice([0, 10, 100]))
+        monkeypatch.setattr("stores.threads._GROWTH", chance.choice([2, 8]))
+        monkeypatch.setattr("stores.threads._MAX_TURNS", chance.choice([60, 30_000]))
+        monkeypatch.setattr("stores.threads._MAX_CANDIDATES", chance.choice([10, 4_000]))
+        first = chance.sample(BY_TURNS if chance.random() < 0.6 else SORTABLE, 1)
+        fields = [*dict.fromkeys([*first, *chance.sample(SORTABLE, chance.choice([0, 0, 1, 2]))])]
         sort_by = [SortBy(name, chance.random() < 0.5) for name in fields]
         bounds = sorted(chance.sample(range(-1, 21), 2))
         which = ThreadsFilter(
