@@ -41,7 +41,7 @@ from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import compile_match
 from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
-from stores.rollups.trace_reads import StoredTotals
+from stores.rollups.trace_reads import FEW, StoredTotals
 from stores.rollups.trace_totals import (
     NEEDS_TREE,
     TOTAL_COST,
@@ -77,9 +77,6 @@ _BATCH: Final = 2_000
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
-
-_FEW: Final = 100
-"""Traces whose calls are read as fast as their totals."""
 
 STARTED_AT: Final = "started_at"
 
@@ -142,7 +139,7 @@ async def sums_of_traces(
         BadInputError: as `sums_of_calls`.
     """
     stored = None
-    if trace_ids is None or len(trace_ids) > _FEW:
+    if trace_ids is None or len(trace_ids) > FEW:
         stored = await StoredTotals.find(database, project_id, session, wanted)
     if stored:
         named = trace_ids if trace_ids is not None and len(trace_ids) <= _MAX_NAMED else None
@@ -431,7 +428,7 @@ class _Traces:
     async def count(self, limit: int | None) -> int:
         """Count the traces, up to `limit`."""
         if stored := await self._stored(()):
-            number = await stored.count(self._totals_match)
+            number = await stored.count(self._totals_match, limit)
             if self._totals:
                 number += sum([1 async for _ in self._stale_rows(stored, ())])
             else:

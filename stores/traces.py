@@ -23,7 +23,8 @@ from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, de
 from stores.query.sort import compile_sort
 from stores.query.text_expressions import Expression
 from stores.relations import OneToMany
-from stores.rollups.trace_totals import HEAD_COLUMNS, RANK, head_of_trace
+from stores.rollups.trace_reads import FEW, StoredTotals
+from stores.rollups.trace_totals import HEAD_COLUMNS, RANK, TOTAL_COST, TOTAL_TOKENS, head_of_trace
 
 MAX_CALLS: Final = 100_000
 """Calls of all traces in one request for trees or usage."""
@@ -189,9 +190,25 @@ class TracesStore:
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
                     totals_by_key[project_id, row.pop("_id")] |= _with_duration(row)
             if USAGE in wanted:
-                for trace_id, usage in (await self._usage(project_id, trace_ids, wanted)).items():
+                stored: dict[str, Row] = {}
+                if len(trace_ids) > FEW and wanted <= {*TOKENS_AND_COST, TOTAL_TOKENS}:
+                    stored = await self._stored_usage(project_id, trace_ids)
+                others = [trace_id for trace_id in trace_ids if trace_id not in stored]
+                for trace_id, usage in (stored | await self._usage(project_id, others, wanted)).items():
                     totals_by_key[project_id, trace_id][USAGE] = usage
         return totals_by_key
+
+    async def _stored_usage(self, project_id: str, trace_ids: Sequence[str]) -> dict[str, Row]:
+        """Return the tokens and costs of those traces whose stored totals are right."""
+        wanted = (TOTAL_TOKENS, TOTAL_COST)
+        async with self.database.snapshot_session() as session:
+            stored = await StoredTotals.find(self.database, project_id, session, wanted)
+            if stored is None:
+                return {}
+            return {
+                row["trace_id"]: {TOTAL_TOKENS: row[TOTAL_TOKENS], "cost": row.get(TOTAL_COST)}
+                async for row in stored.rows(wanted, trace_ids)
+            }
 
     @database_query
     async def summaries(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row]:
@@ -211,6 +228,8 @@ class TracesStore:
         return summaries
 
     async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
+        if not trace_ids:
+            return {}
         rows = await self._read(project_id, trace_ids, USAGE_FIELDS)
         prices = None
         if not COST.isdisjoint(wanted):

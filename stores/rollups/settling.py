@@ -134,6 +134,9 @@ class Settling:
 
     async def _settle_due(self, project_id: str) -> WorkSteps:
         while marks := await self._due_marks(project_id, HOURS):
+            # A purge may have removed it; then the work starts again.
+            if not await self.database.hour_marks.find_one({**state_key(project_id), "ready": True}, {"_id": 1}):
+                return
             if not await self._clock.is_steady():  # after the search, since the marks expired by this clock
                 return
             for mark in marks:
@@ -253,7 +256,11 @@ class Settling:
         """Compute the totals of an hour's traces and store them by `settle`; again if another worker stored some."""
         totals = TotalsWriter(self.database, mark["project_id"])
         for _ in range(_ATTEMPTS):
-            of_traces = None if mark.get(OWN_ONLY) else await totals.of_hour(mark[HOURS])
+            of_traces = None
+            if not mark.get(OWN_ONLY):
+                of_traces = await totals.of_hour(mark[HOURS])
+                if of_traces is None:
+                    return
             if await self.database.transaction(partial(settle, of_traces)):
                 return
         await self._postpone(mark, seconds=self.database.timings.mark_seconds)

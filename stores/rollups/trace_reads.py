@@ -22,6 +22,9 @@ Stages = list[dict[str, Any]]
 MAX_STALE: Final = 10_000
 """Traces that a query reads from calls besides totals; with more, it reads all calls."""
 
+FEW: Final = 100
+"""Traces whose calls are read as fast as their totals."""
+
 _BATCH: Final = 2_000
 _HEAD: Final = ("trace_id", "id", "started_at")
 _OF_COST: Final = ("usage", "first", "last")
@@ -183,10 +186,11 @@ class StoredTotals:
         matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
         return [*matches, *part.stages, {"$project": shown}]
 
-    async def count(self, match: Document) -> int:
-        """Count the traces that match, without stale ones."""
+    async def count(self, match: Document, limit: int | None = None) -> int:
+        """Count the traces that match, without stale ones; at least up to `limit`."""
         totals, matches = self.database.trace_totals, {"$and": [{"project_id": self.project_id}, match]}
-        number = await totals.count_documents(matches, session=self.session, hint=_Part([]).hint)
+        at_most = {} if limit is None else {"limit": limit + len(self.stale)}
+        number = await totals.count_documents(matches, session=self.session, hint=_Part([]).hint, **at_most)
         for some in batches([*self.stale], _BATCH):
             keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
             number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)

@@ -220,9 +220,14 @@ class TotalsWriter:
         self._state = state_key(project_id)
         self._visible = {"project_id": project_id, "visible": True}
 
-    async def of_hour(self, hour: int) -> HourTotals:
-        """Compute the totals of the traces that have calls in an hour, or had some when they were stored."""
-        state = await self._database.hour_marks.find_one(self._state) or {}
+    async def of_hour(self, hour: int) -> HourTotals | None:
+        """Compute the totals of the traces that have calls in an hour, or had some when they were stored.
+
+        None if the project has no state: it was purged.
+        """
+        state = await self._database.hour_marks.find_one(self._state)
+        if state is None:
+            return None
         pricing, prices = await self._current_prices(state)
         found = HourTotals({**self._state, "totals": state.get("totals"), "pricing": pricing})
         in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}

@@ -23,9 +23,9 @@ LIST = (
     FIELDS
     + """
 query ($p: ID!, $filter: CallsFilter, $query: QueryInput, $any: AnyCallInput, $sort: [SortBy!], $first: Int,
-       $after: String, $last: Int, $before: String) {
+       $after: String, $last: Int, $before: String, $totals: QueryInput) {
   traces(projectId: $p, filter: $filter, query: $query, anyCall: $any, sortBy: $sort, first: $first, after: $after,
-         last: $last, before: $before) {
+         last: $last, before: $before, totals: $totals) {
     totalCount nodes { ...F } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
   }
 }
@@ -133,6 +133,8 @@ async def test_trace_has_equal_values_wherever_it_is_read(run: Run) -> None:
         ({"any": {"query": {"expr": {"eq": [{"getField": "id"}, {"literal": call_id(2)}]}}}}, [1]),
         ({"sort": [{"field": "totalCost", "direction": "DESC"}]}, [1, 4]),
         ({"sort": [{"field": "num_errors", "direction": "ASC"}]}, [4, 1]),
+        ({"totals": {"expr": {"gt": [{"getField": "totalCost"}, {"literal": 11.5}]}}}, [1]),
+        ({"totals": {"json": {"$expr": {"$eq": [{"$getField": "num_calls"}, {"$literal": 1}]}}}}, [4]),
     ],
 )
 async def test_arguments_choose_and_sort_traces(run: Run, arguments: dict[str, Any], numbers: list[int]) -> None:
