@@ -28,7 +28,7 @@ DAYS: Final = "day"
 OWN_ONLY: Final = "own_only"
 """Field of a mark: True if only the roll-ups of own usage may be wrong."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Version of roll-ups and terms; those of another version are built again."""
 
 
