@@ -19,7 +19,7 @@ from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.rollups.settling import Settling
-from stores.terms import keys, reads, segments
+from stores.terms import keys, segments
 from stores.terms.reads import Found
 from stores.terms.segments import SegmentWriter
 from stores.text_search import TextSearchStore
