@@ -26,10 +26,12 @@ Entry = tuple[bytes, Sequence[int]]
 """A key, and the numbers of its calls in order."""
 
 _BLOCK_BYTES: Final = 32 * 1024
-_BLOCK_KEYS: Final = 512
-_MAX_BLOCK_BYTES: Final = 128 * 1024
-"""Bytes of a block before compression, from which it ends if it has enough keys, and those that only a block of one key
-exceeds: a search for a text reads all texts of a path, faster from larger blocks.
+"""Bytes of a block before compression; only a block of one key or of the texts of one path may be larger."""
+
+_TEXT_BLOCK_BYTES: Final = 128 * 1024
+_TEXT_BLOCK_KEYS: Final = 512
+"""Bytes of a block of the long texts of one path, and keys from which they are not long: a search for a text reads all
+of them, faster from larger blocks.
 """
 
 MAX_FENCE: Final = 200
@@ -40,6 +42,9 @@ BETWEEN_KEYS: Final = b"\xff"
 
 _LEVEL: Final = 3
 """Level of compression: 6 takes 5 % less space, and three times the time."""
+
+_NO_PATH: Final = BETWEEN_KEYS
+"""A path that no key has."""
 
 _SHORT, _WIDE = "H", "I"
 _SHORT_LIMIT: Final = 1 << 16
@@ -63,17 +68,28 @@ def encoded_blocks(entries: Iterable[Entry], calls: int) -> Iterator[EncodedBloc
 
 def _parts(entries: Iterable[Entry], item_size: int) -> Iterator[list[Entry]]:
     part: list[Entry] = []
-    size = 0
+    size, path = 0, b""
     for entry in entries:
-        entry_size = len(entry[0]) + item_size * (1 + len(entry[1]))
-        larger = size + entry_size
-        if part and larger > _BLOCK_BYTES and (len(part) >= _BLOCK_KEYS or larger > _MAX_BLOCK_BYTES):
+        key, numbers = entry
+        is_same = bool(part) and key.startswith(path)
+        entry_size = len(key) - is_same * len(path) + item_size * (1 + len(numbers))
+        limit = _TEXT_BLOCK_BYTES if is_same and len(part) < _TEXT_BLOCK_KEYS else _BLOCK_BYTES
+        if part and size + entry_size > limit:
             yield part
             part, size = [], 0
+        if not part:
+            path = key[: _path_length(key)]
+        elif not is_same:
+            path = _NO_PATH
         part.append(entry)
         size += entry_size
     if part:
         yield part
+
+
+def _path_length(key: bytes) -> int:
+    """Return the number of bytes of a key's path and tag."""
+    return key.find(b"\0") + len(TEXT)
 
 
 def _separator(last: bytes, first: bytes) -> bytes:
@@ -89,10 +105,8 @@ def _common(one: bytes, other: bytes) -> int:
 
 def _encoded(part: Sequence[Entry], code: str) -> bytes:
     first, last = part[0][0], part[-1][0]
-    shared = first[: _common(first, last)]
     # Not more than the path and the tag, so that a text that is searched for lies within the rest of each key.
-    path_end = shared.find(b"\0")
-    shared = shared[: path_end + len(TEXT)] if path_end >= 0 else shared
+    shared = first[: min(_common(first, last), _path_length(first))]
     names = BETWEEN_KEYS.join([b"", *(key[len(shared) :] for key, _ in part), b""])
     counts = array(code, [len(numbers) for _, numbers in part])
     gaps = array(code)

@@ -134,6 +134,7 @@ class Candidates:
         self._database = database
         self._project_id = project_id
         self._condition = condition
+        self._ranges = {*ranges_of(condition)}
         self._session = session
         self._first = first
         self._end = end
@@ -249,7 +250,8 @@ class Candidates:
         of_days = [self._days[day] for day in days]
         found = Found(ranges=_merged((hour, hour + HOUR) for day in of_days for hour in day.live))
         bounds = self._first, self._end
-        segments = [_Segment(head, day.live, self._condition, bounds) for day in of_days for head in day.heads]
+        known = self._condition, self._ranges, bounds
+        segments = [_Segment(head, day.live, *known) for day in of_days for head in day.heads]
         pages = await self._read([key for each in segments for key in each.page_keys()])
         for segment in segments:
             segment.add_pages(pages)
@@ -280,7 +282,9 @@ def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
 class _Segment:
     """A segment, with the calls that may match; some of its hours may be live, or have segments of their own."""
 
-    def __init__(self, head: Document, live: set[int], condition: Condition, bounds: Range) -> None:
+    def __init__(
+        self, head: Document, live: set[int], condition: Condition, ranges: Iterable[KeyRange], bounds: Range
+    ) -> None:
         self._key: tuple[str, str] = head["project_id"], head["segment"]
         self.calls: int = head["calls"]
         self._condition = condition
@@ -289,7 +293,7 @@ class _Segment:
         fences = [] if self._excluded and not is_day else split_fences(head["fences"])
         self._has_pages: bool = head["has_pages"]
         # With pages: by range, the positions of the pages whose fences tell the blocks.
-        self._wanted = {each: blocks_of(fences, each) for each in ranges_of(condition)}
+        self._wanted = {each: blocks_of(fences, each) for each in ranges}
         self._runs: dict[KeyRange, list[array[int]]] = {each: [] for each in self._wanted}
         self._bounds = bounds
         is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]

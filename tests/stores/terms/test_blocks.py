@@ -66,7 +66,7 @@ def test_blocks_find_the_keys_of_random_ranges(monkeypatch: pytest.MonkeyPatch, 
     for _ in range(cases(300)):
         size = rng.choice((1, 40, 200, 1_000_000))
         monkeypatch.setattr(blocks, "_BLOCK_BYTES", size)
-        monkeypatch.setattr(blocks, "_MAX_BLOCK_BYTES", size)
+        monkeypatch.setattr(blocks, "_TEXT_BLOCK_BYTES", size)
         entries = random_entries(rng, calls)
         encoded = list(encoded_blocks(entries, calls))
         fences = [each.fence for each in encoded]
@@ -89,7 +89,7 @@ def test_blocks_end_with_enough_keys_or_bytes() -> None:
 
     assert sizes(1_000, 300) == [130, 130, 40]  # 128 KiB
     assert sizes(100, 1_200) == [512, 512, 176]
-    assert sizes(20, 3_000)[0] == 32 * 1024 // 27
+    assert sizes(20, 3_000)[0] == 32 * 1024 // 24
 
 
 def head_of(fences: list[bytes], size: int) -> tuple[dict[str, object], dict[str, bytes]]:
@@ -103,7 +103,7 @@ def head_of(fences: list[bytes], size: int) -> tuple[dict[str, object], dict[str
 def test_pages_of_fences_lead_to_the_blocks_of_all_fences(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = Random(SEED)
     monkeypatch.setattr(blocks, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(blocks, "_MAX_BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocks, "_TEXT_BLOCK_BYTES", 1)
     for _ in range(cases(200)):
         monkeypatch.setattr(blocks, "MAX_FENCE", rng.choice((3, 5, 200)))
         size = rng.choice((1, 2, 7))
@@ -113,7 +113,7 @@ def test_pages_of_fences_lead_to_the_blocks_of_all_fences(monkeypatch: pytest.Mo
         head, pages = head_of(fences, size)
         for _ in range(10):
             wanted = random_range(rng, entries)
-            segment = reads._Segment(head, set(), wanted, (times.FIRST, times.LAST))
+            segment = reads._Segment(head, set(), wanted, {wanted}, (times.FIRST, times.LAST))
             needed = [*segment.page_keys()]
             assert len(needed) <= 2
             segment.add_pages({key: pages[key] for key in needed})

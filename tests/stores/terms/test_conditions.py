@@ -224,7 +224,7 @@ async def test_blocks_find_the_calls_of_each_condition(
     max_fence: int,
 ) -> None:
     monkeypatch.setattr("stores.terms.blocks._BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr("stores.terms.blocks._MAX_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("stores.terms.blocks._TEXT_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr("stores.terms.blocks.MAX_FENCE", max_fence)
     generator = Generator(SEED + 9)
     documents = await documents_of(calls, database, generator)
