@@ -1,10 +1,11 @@
 """Blocks: the keys of a segment in order, each with the numbers of its calls, in parts of some kilobytes.
 
-A reader finds the blocks of a range of keys by their first keys, decompresses them, and bisects. Numbers are stored as
+A reader finds the blocks of a range of keys by their first keys, and decompresses them. The keys of a block are joined
+without the path that they share, so one search of the bytes finds a key, or all keys with a text. Numbers are stored as
 gaps: the key of a value that most calls have takes nearly nothing.
 """
 
-import zlib
+import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,21 +15,36 @@ from operator import sub
 from typing import Final, NamedTuple
 
 from stores.terms.conditions import AnyOf, Condition, KeyRange
+from stores.terms.keys import TEXT
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Entry = tuple[bytes, Sequence[int]]
 """A key, and the numbers of its calls in order."""
 
 _BLOCK_BYTES: Final = 32 * 1024
-"""Bytes of a block before compression; only a block of one key may be larger."""
+"""Bytes of a block before compression; only a block of one key or of the texts of one path may be larger."""
+
+_TEXT_BLOCK_BYTES: Final = 128 * 1024
+_TEXT_BLOCK_KEYS: Final = 512
+"""Bytes of a block of the long texts of one path, and keys from which they are not long: a search for a text reads all
+of them, faster from larger blocks.
+"""
 
 MAX_FENCE: Final = 200
-"""Maximum bytes of a fence, of which MongoDB's limit for a document leaves room for 80,000."""
+"""Maximum bytes of a fence."""
 
 BETWEEN_KEYS: Final = b"\xff"
 """Separator of keys and fences, a byte that none has."""
 
 _LEVEL: Final = 3
-"""Level of compression: 6 takes 6 % less space, and twice the time."""
+"""Level of compression: 6 takes 5 % less space, and three times the time."""
+
+_NO_PATH: Final = BETWEEN_KEYS
+"""A path that no key has."""
 
 _SHORT, _WIDE = "H", "I"
 _SHORT_LIMIT: Final = 1 << 16
@@ -52,75 +68,141 @@ def encoded_blocks(entries: Iterable[Entry], calls: int) -> Iterator[EncodedBloc
 
 def _parts(entries: Iterable[Entry], item_size: int) -> Iterator[list[Entry]]:
     part: list[Entry] = []
-    size = 0
+    size, path = 0, b""
     for entry in entries:
-        entry_size = len(entry[0]) + item_size * (1 + len(entry[1]))
-        if part and size + entry_size > _BLOCK_BYTES:
+        key, numbers = entry
+        is_same = bool(part) and key.startswith(path)
+        entry_size = len(key) - is_same * len(path) + item_size * (1 + len(numbers))
+        limit = _TEXT_BLOCK_BYTES if is_same and len(part) < _TEXT_BLOCK_KEYS else _BLOCK_BYTES
+        if part and size + entry_size > limit:
             yield part
             part, size = [], 0
+        if not part:
+            path = key[: _path_length(key)]
+        elif not is_same:
+            path = _NO_PATH
         part.append(entry)
         size += entry_size
     if part:
         yield part
 
 
+def _path_length(key: bytes) -> int:
+    """Return the number of bytes of a key's path and tag."""
+    return key.find(b"\0") + len(TEXT)
+
+
 def _separator(last: bytes, first: bytes) -> bytes:
     """Return the shortest prefix of `first` that is greater than `last`, or its first `MAX_FENCE` bytes."""
-    common = next((at for at, pair in enumerate(zip(last, first, strict=False)) if pair[0] != pair[1]), len(last))
-    return first[: min(common + 1, MAX_FENCE)]
+    return first[: min(_common(last, first) + 1, MAX_FENCE)]
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return the number of first bytes that two keys share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 def _encoded(part: Sequence[Entry], code: str) -> bytes:
-    names = BETWEEN_KEYS.join([key for key, _ in part])
+    first, last = part[0][0], part[-1][0]
+    # Not more than the path and the tag, so that a text that is searched for lies within the rest of each key.
+    shared = first[: min(_common(first, last), _path_length(first))]
+    names = BETWEEN_KEYS.join([b"", *(key[len(shared) :] for key, _ in part), b""])
     counts = array(code, [len(numbers) for _, numbers in part])
     gaps = array(code)
     for _, numbers in part:
         gaps.append(numbers[0])
         if len(numbers) > 1:
             gaps.extend(map(sub, numbers[1:], numbers))
-    head = array(_WIDE, (len(part), len(names), counts.itemsize))
-    return zlib.compress(b"".join((head.tobytes(), names, counts.tobytes(), gaps.tobytes())), _LEVEL)
+    head = array(_WIDE, (len(part), len(shared), len(names), counts.itemsize))
+    return zstd.compress(b"".join((head.tobytes(), shared, names, counts.tobytes(), gaps.tobytes())), _LEVEL)
 
 
 class Block:
-    """A decompressed block. Most searches for a text need no more of most blocks."""
+    """A decompressed block."""
 
     def __init__(self, data: bytes) -> None:
-        plain = zlib.decompress(data)
-        head_end = 3 * array(_WIDE).itemsize
-        self._count, length, self._item_size = array(_WIDE, plain[:head_end])
-        self._names = plain[head_end : head_end + length]
-        self._lists = plain[head_end + length :]
+        plain = zstd.decompress(data)
+        head_end = 4 * array(_WIDE).itemsize
+        self._count, shared, names, self._item_size = array(_WIDE, plain[:head_end])
+        shared_end = head_end + shared
+        self._shared = plain[head_end:shared_end]
+        # The rests of the keys, with a separator before and after each.
+        self._names = plain[shared_end : shared_end + names]
+        self._lists = plain[shared_end + names :]
 
     @cached_property
-    def keys(self) -> list[bytes]:
-        """The keys in order."""
-        return self._names.split(BETWEEN_KEYS)
+    def _rests(self) -> list[bytes]:
+        return self._names[1:-1].split(BETWEEN_KEYS)
 
     @cached_property
-    def _gaps(self) -> "tuple[array[int], list[int]]":
-        """The gaps of all keys, and by key the position after its own."""
+    def _numbers(self) -> "tuple[array[int], array[int]]":
+        """The number of calls of each key, and the gaps of all keys."""
         code = _SHORT if self._item_size == array(_SHORT).itemsize else _WIDE
         lists = array(code, self._lists)
-        return lists[self._count :], [0, *accumulate(lists[: self._count])]
+        return lists[: self._count], lists[self._count :]
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
-        for at, key in enumerate(self.keys):
-            yield key, list(self._numbers(at))
+        counts, gaps = self._numbers
+        end = 0
+        for rest, count in zip(self._rests, counts, strict=True):
+            start, end = end, end + count
+            run = gaps[start:end]
+            yield self._shared + rest, run if count == 1 else list(accumulate(run))
 
-    def numbers(self, wanted: KeyRange) -> Iterator[int]:
-        """Yield the numbers of the calls with a key in a range, which may be repeated."""
-        if wanted.text not in self._names:
-            return
-        test = wanted.test
-        for at in range(bisect_left(self.keys, wanted.first), bisect_left(self.keys, wanted.end)):
-            if test is None or test(self.keys[at]):
-                yield from self._numbers(at)
+    def runs(self, wanted: KeyRange) -> "Iterator[array[int]]":
+        """Yield, for each key in a range, the first number of its calls and the gaps."""
+        return self._runs(self._positions(wanted))
 
-    def _numbers(self, at: int) -> Iterator[int]:
-        gaps, bounds = self._gaps
-        return accumulate(gaps[bounds[at] : bounds[at + 1]])
+    def _runs(self, positions: Iterable[int]) -> "Iterator[array[int]]":
+        counts, gaps = self._numbers
+        end = after = 0
+        for at in positions:
+            start = end + sum(counts[after:at])
+            end, after = start + counts[at], at + 1
+            yield gaps[start:end]
+
+    def _positions(self, wanted: KeyRange) -> Iterable[int]:
+        """Return the positions of the keys in a range, in order."""
+        first, text, test = wanted.first, wanted.text, wanted.test
+        if text not in self._names:
+            return ()
+        if text and first == self._shared:
+            return self._positions_with(text)
+        if wanted.is_one_key:
+            return self._position_of(first)
+        span = range(self._bisect(first), self._bisect(wanted.end))
+        keys = (self._shared + self._rests[at] for at in span) if text or test else ()
+        if text:
+            return [at for at, key in zip(span, keys, strict=True) if key.find(text, len(first)) >= 0]
+        return [at for at, key in zip(span, keys, strict=True) if test(key)] if test else span
+
+    def _position_of(self, key: bytes) -> Sequence[int]:
+        rest = BETWEEN_KEYS + key[len(self._shared) :] + BETWEEN_KEYS
+        at = self._names.find(rest) if key.startswith(self._shared) else -1
+        return (self._names.count(BETWEEN_KEYS, 0, at),) if at >= 0 else ()
+
+    def _positions_with(self, text: bytes) -> Iterator[int]:
+        """Yield the positions of the keys whose rests contain a text."""
+        names, position, counted = self._names, -1, 0
+        at = names.find(text)
+        while at >= 0:
+            position += names.count(BETWEEN_KEYS, counted, at)
+            yield position
+            counted = names.find(BETWEEN_KEYS, at)
+            at = names.find(text, counted)
+
+    def _bisect(self, bound: bytes) -> int:
+        """Return the number of keys that are less than a bound."""
+        if bound.startswith(self._shared):
+            return bisect_left(self._rests, bound[len(self._shared) :])
+        return 0 if bound < self._shared else self._count
+
+
+def numbers_of(runs: "Iterable[array[int]]") -> set[int]:
+    """Return the numbers of the calls of some keys."""
+    return set(chain.from_iterable(map(accumulate, runs)))
 
 
 def ranges_of(condition: Condition) -> Iterator[KeyRange]:
@@ -156,3 +238,22 @@ def combine(condition: Condition, found: Mapping[KeyRange, set[int]]) -> Numbers
     if isinstance(condition, AnyOf):
         return Numbers(set[int]().union(*possible), set[int]().union(*certain))
     return Numbers(set.intersection(*possible), set.intersection(*certain) if condition.is_exact else set())
+
+
+def certain_count(condition: Condition, counts: Mapping[KeyRange, int]) -> int | None:
+    """Return how many calls satisfy a condition, if all of them match for sure and their number follows from counts.
+
+    Args:
+        condition: the condition.
+        counts: the number of calls with a key in each of its ranges. A call has one value at a path, so it has at most
+            one key in an exact range.
+    """
+    if isinstance(condition, KeyRange):
+        count = counts[condition]
+        return count if condition.is_exact or not count else None
+    each = [certain_count(inner, counts) for inner in condition.conditions]
+    if isinstance(condition, AnyOf):
+        # Calls of several alternatives may be the same.
+        known = [count for count in each if count != 0]
+        return known[0] if len(known) == 1 else None if known else 0
+    return 0 if 0 in each else None

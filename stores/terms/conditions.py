@@ -29,8 +29,8 @@ Test = Callable[[bytes], bool]
 class KeyRange:
     """Calls with a key of at least `first` and less than `end`, for which `test` is true if there is one.
 
-    `test` is true only for keys with `text`. The condition decides if `is_exact`: each of these calls makes the
-    operation true of which it is the condition.
+    With a `text`, all keys in the range begin with `first`, and those count that contain the text after it. The
+    condition decides if `is_exact`: each of these calls makes the operation true of which it is the condition.
     """
 
     first: bytes
@@ -38,6 +38,11 @@ class KeyRange:
     test: Test | None = None
     is_exact: bool = False
     text: bytes = b""
+
+    @property
+    def is_one_key(self) -> bool:
+        """True if no other key than `first` is in the range, and this one always counts."""
+        return self.end == self.first + b"\0" and self.test is None and not self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +285,7 @@ class _Path:
         if folded:
             wanted = fold(substr)
             return self.values(*span, lambda key: wanted in fold(key[at:].decode()), is_exact=True)
-        text = keys.encode(substr)
-        return self.values(*span, lambda key: key.find(text, at) >= 0, is_exact=True, text=text)
+        return self.values(*span, is_exact=True, text=keys.encode(substr))
 
     def compares(self, operator: Operator, scalar: Scalar, *, is_exact: bool = True) -> Condition:
         """Return the condition that the value compares with a scalar, which is not null."""

@@ -17,12 +17,21 @@ from typing import Final
 from stores import times
 from stores.database import Database, Document
 from stores.database.content_store import batches
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, VERSION, day_of, marks_of
 from stores.paging import Order
-from stores.terms.blocks import Block, blocks_of, combine, ranges_of
+from stores.terms.blocks import Block, blocks_of, certain_count, combine, numbers_of, ranges_of
 from stores.terms.conditions import Condition, KeyRange
-from stores.terms.segments import CHUNK, block_id, fences_of, read_blocks, starts_id
+from stores.terms.segments import (
+    CHUNK,
+    FENCES_PER_PAGE,
+    block_id,
+    page_id,
+    read_blocks,
+    split_fences,
+    starts_id,
+)
 
 MAX_LIVE: Final = 200
 """Live hours beyond which terms help too little."""
@@ -31,15 +40,18 @@ MAX_STARTS: Final = 20_000
 """Start times in one match; MongoDB looks each of them up in an index."""
 
 _MAX_MARKS: Final = 2_000
-_BLOCKS: Final = 250
+_OF_MARKS: Final[Document] = {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
+_HEADS: Final = 1_000
+"""Heads per batch."""
+
+_BLOCKS: Final = 100
 """Blocks that are read together, some 2 MB."""
 
 _FEW: Final = 1_000
 """Calls that may match that are always read by their start."""
 
-_FIRST_DAYS: Final = 1
-_FIRST_OF_ALL: Final = 32
-_MAX_DAYS: Final = 64
+_DAYS: Final = 32
+"""Maximum days that are read together."""
 
 Range = tuple[int, int]
 """The first time, and the end, which does not belong to it."""
@@ -122,6 +134,7 @@ class Candidates:
         self._database = database
         self._project_id = project_id
         self._condition = condition
+        self._ranges = {*ranges_of(condition)}
         self._session = session
         self._first = first
         self._end = end
@@ -130,16 +143,19 @@ class Candidates:
 
     async def open(self) -> bool:
         """Read which days there are; False if terms do not help, as in a project whose hours are not settled yet."""
-        of_marks = marks_of(self._project_id), {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
-        within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
-        found = self._database.hour_marks.find(*of_marks, limit=_MAX_MARKS, session=self._session)
-        marks = await found.to_list(None)
+        stages: list[Document] = [
+            {"$match": marks_of(self._project_id)},
+            {"$limit": _MAX_MARKS},
+            {"$project": _OF_MARKS},
+        ]
+        marks = await all_rows(self._database.hour_marks, stages, _MAX_MARKS + 1, self._session)
         live = [mark[HOURS] for mark in marks if HOURS in mark and self._overlaps(mark[HOURS], HOUR)]
         is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
         if not is_ready or len(live) > MAX_LIVE or len(marks) == _MAX_MARKS:
             return False
-        of_project = {"project_id": self._project_id, **within}
-        heads = await self._database.term_segments.find(of_project, session=self._session).to_list(None)
+        within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
+        stages = [{"$match": {"project_id": self._project_id, **within}}]
+        heads = await all_rows(self._database.term_segments, stages, _HEADS, self._session)
         self._days = defaultdict(_Day)
         for hour in live:
             self._days[day_of(hour)].live.add(hour)
@@ -151,13 +167,13 @@ class Candidates:
     def _overlaps(self, start: int, duration: int) -> bool:
         return start + duration > self._first and start < self._end
 
-    async def by_days(self, first_days: int, *, descending: bool = False) -> AsyncIterator[Found]:
-        """Yield what batches of days have, in order; each batch is twice as large as the one before."""
-        days = deque(sorted((day for day in self._days if self._overlaps(day, DAY)), reverse=descending))
-        size = first_days
-        while days:
-            yield await self._find([days.popleft() for _ in range(min(size, len(days)))])
-            size = min(2 * size, _MAX_DAYS)
+    def _ordered_days(self, *, descending: bool = False) -> list[int]:
+        return sorted((day for day in self._days if self._overlaps(day, DAY)), reverse=descending)
+
+    async def _by_days(self) -> AsyncIterator[Found]:
+        """Yield what batches of days have, in order."""
+        for days in batches(self._ordered_days(), _DAYS):
+            yield await self._find(days)
 
     async def in_order(
         self, order: Order, position: Sequence[object] | None, wanted: int, *, backward: bool
@@ -178,7 +194,7 @@ class Candidates:
                 self._end = min(self._end, position[0] + 1)
             else:
                 self._first = max(self._first, position[0])
-        async for found in self.by_days(_FIRST_DAYS, descending=descending):
+        async for found in self._enough(wanted, descending=descending):
             if found.is_most and is_first:
                 yield None
                 return
@@ -187,6 +203,24 @@ class Candidates:
                 if part.matches:
                     yield part
 
+    async def _enough(self, wanted: int, *, descending: bool) -> AsyncIterator[Found]:
+        """Yield what some days have, in order: each time more than `wanted` calls that may match, if there are."""
+        days = deque(self._ordered_days(descending=descending))
+        found, size, read, number = Found(), 1, 0, 0
+        while days:
+            batch = [days.popleft() for _ in range(min(size, len(days)))]
+            later = await self._find(batch)
+            read, number = read + len(batch), number + len(later.starts)
+            found.starts = sorted(found.starts + later.starts)
+            found.ranges = _merged(found.ranges + later.ranges)
+            found.calls += later.calls
+            if found.ranges or len(found.starts) > wanted:
+                yield found
+                found = Found()
+            # As many days as probably have enough: a command takes the time of ten days' blocks.
+            size = min(2 * size + read * max(wanted - number, 0) // max(number, 1), _DAYS)
+        yield found
+
     async def first(self, order: Order, wanted: int) -> Found | None:
         """Return the first part of a list in its order; None if terms do not help."""
         async with aclosing(self.in_order(order, None, wanted, backward=False)) as parts:
@@ -194,7 +228,7 @@ class Candidates:
 
     async def to_count(self) -> AsyncGenerator[Found | None, None]:
         """Yield the calls that may match, part by part; None if terms do not help."""
-        async for found in self.by_days(_FIRST_OF_ALL):
+        async for found in self._by_days():
             if found.is_most:
                 yield None
                 return
@@ -205,7 +239,7 @@ class Candidates:
     async def all(self) -> Found | None:
         """Return what all days have; None if so much may match that terms do not help."""
         every = Found()
-        async for found in self.by_days(_FIRST_OF_ALL):
+        async for found in self._by_days():
             every.starts += found.starts
             every.ranges += found.ranges
             if len(every.starts) > MAX_STARTS or found.is_most:
@@ -216,11 +250,17 @@ class Candidates:
         of_days = [self._days[day] for day in days]
         found = Found(ranges=_merged((hour, hour + HOUR) for day in of_days for hour in day.live))
         bounds = self._first, self._end
-        segments = [_Segment(head, day.live, self._condition, bounds) for day in of_days for head in day.heads]
+        known = self._condition, self._ranges, bounds
+        segments = [_Segment(head, day.live, *known) for day in of_days for head in day.heads]
+        pages = await self._read([key for each in segments for key in each.page_keys()])
+        for segment in segments:
+            segment.add_pages(pages)
         needed = {key: (segment, at) for segment in segments for key, at in segment.blocks()}
-        for keys in batches([*needed], _BLOCKS):
-            blocks = await self._read(keys)
-            await asyncio.to_thread(_add_blocks, [(*needed[key], data) for key, data in blocks.items()])
+        # While MongoDB sends blocks, a thread searches those before.
+        sent: list[tuple[_Segment, int, bytes]] = []
+        for keys in (*batches([*needed], _BLOCKS), ()):
+            blocks, _ = await asyncio.gather(self._read(keys), asyncio.to_thread(_add_blocks, sent))
+            sent = [(*needed[key], data) for key, data in blocks.items()]
         for segment in segments:
             segment.finish(is_count=self._is_count)
         chunks = await self._read([key for each in segments for key in each.chunk_keys()])
@@ -231,8 +271,7 @@ class Candidates:
         return found
 
     async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
-        blocks = read_blocks(self._database, self._project_id, keys, self._session)
-        return {key: data async for key, data in blocks}
+        return await read_blocks(self._database, self._project_id, keys, self._session)
 
 
 def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
@@ -243,18 +282,40 @@ def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
 class _Segment:
     """A segment, with the calls that may match; some of its hours may be live, or have segments of their own."""
 
-    def __init__(self, head: Document, live: set[int], condition: Condition, bounds: Range) -> None:
+    def __init__(
+        self, head: Document, live: set[int], condition: Condition, ranges: Iterable[KeyRange], bounds: Range
+    ) -> None:
         self._key: tuple[str, str] = head["project_id"], head["segment"]
         self.calls: int = head["calls"]
         self._condition = condition
         is_day = head["unit"] == DAYS
         self._excluded = live.union(head.get("without", ())) if is_day else live & {head["start"]}
-        fences = [] if self._excluded and not is_day else fences_of(head)
-        self._wanted = {each: blocks_of(fences, each) for each in ranges_of(condition)}
-        self._found: dict[KeyRange, set[int]] = {each: set() for each in self._wanted}
+        fences = [] if self._excluded and not is_day else split_fences(head["fences"])
+        self._has_pages: bool = head["has_pages"]
+        # With pages: by range, the positions of the pages whose fences tell the blocks.
+        self._wanted = {each: blocks_of(fences, each) for each in ranges}
+        self._runs: dict[KeyRange, list[array[int]]] = {each: [] for each in self._wanted}
         self._bounds = bounds
         is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]
         self._is_whole = is_within and not self._excluded
+        self._certain_count = 0
+        self._possible, self._certain = set[int](), set[int]()
+
+    def page_keys(self) -> Iterator[str]:
+        """Yield the keys of the pages that are needed: the blocks between the first and the last one are, too."""
+        if self._has_pages:
+            ends = {at for pages in self._wanted.values() for at in (*pages[:1], *pages[-1:])}
+            yield from (page_id(*self._key, at) for at in ends)
+
+    def add_pages(self, found: Mapping[str, bytes]) -> None:
+        """Find the positions of the blocks by those of the pages."""
+        if self._has_pages:
+            for wanted, pages in self._wanted.items():
+                if pages:
+                    first, last = (split_fences(found[page_id(*self._key, at)]) for at in (pages[0], pages[-1]))
+                    start = pages[0] * FENCES_PER_PAGE + blocks_of(first, wanted).start
+                    stop = pages[-1] * FENCES_PER_PAGE + blocks_of(last, wanted).stop
+                    self._wanted[wanted] = range(start, stop)
 
     def blocks(self) -> Iterator[tuple[str, int]]:
         """Yield the `_id`s and the positions of the blocks that the condition needs."""
@@ -265,36 +326,37 @@ class _Segment:
         block = Block(data)
         for wanted, positions in self._wanted.items():
             if at in positions:
-                self._found[wanted].update(block.numbers(wanted))
+                self._runs[wanted] += block.runs(wanted)
 
     def finish(self, *, is_count: bool) -> None:
         """Combine what the blocks have. Only a count makes use of calls that match for sure."""
-        self._possible, certain = combine(self._condition, self._found)
-        self._certain = certain if is_count else set[int]()
-
-    @property
-    def _is_counted(self) -> bool:
-        """True if the number of calls suffices."""
-        return self._is_whole and len(self._certain) == len(self._possible)
+        if is_count and self._is_whole:
+            counts = {wanted: sum(map(len, runs)) for wanted, runs in self._runs.items()}
+            count = certain_count(self._condition, counts)
+            if count is not None:
+                self._certain_count = count
+                return
+        found = {wanted: numbers_of(runs) for wanted, runs in self._runs.items()}
+        self._possible, certain = combine(self._condition, found)
+        self._certain = certain if is_count else set()
+        if self._is_whole and len(self._certain) == len(self._possible):
+            self._certain_count = len(self._certain)
+            self._possible = self._certain = set()
 
     def chunk_keys(self) -> Iterator[str]:
         """Yield the keys of the start times that are needed."""
-        if not self._is_counted:
-            yield from (starts_id(*self._key, chunk) for chunk in {at // CHUNK for at in self._possible})
+        yield from (starts_id(*self._key, chunk) for chunk in {at // CHUNK for at in self._possible})
 
     def add_to(self, found: Found, chunks: Mapping[str, bytes]) -> None:
         """Add the calls that may match to those of a day."""
         possible, certain = self._possible, self._certain
-        if self._is_counted:
-            found.certain += len(certain)
-            return
-        decoded = {key: array("q", chunks[key]) for key in self.chunk_keys()}
-        starts = {at: decoded[starts_id(*self._key, at // CHUNK)][at % CHUNK] for at in possible}
+        decoded = {at: array("q", chunks[starts_id(*self._key, at)]) for at in {at // CHUNK for at in possible}}
+        starts = {at: decoded[at // CHUNK][at % CHUNK] for at in possible}
         first, end = self._bounds
         # A call that matches for sure is found, too, if another one that may match starts at the same time.
         wanted = {starts[at] for at in possible - certain}
         known = (starts[at] for at in certain)
-        found.certain += sum(self._has(each, first, end) for each in known if each not in wanted)
+        found.certain += self._certain_count + sum(self._has(each, first, end) for each in known if each not in wanted)
         found.starts += [each for each in wanted if self._has(each, first, end)]
 
     def _has(self, start: int, first: int, end: int) -> bool:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from stores import ids
 from stores.database import Database, Document
 from stores.database.content_store import batches
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, day_of
 from stores.terms.blocks import BETWEEN_KEYS, Block, Entry, encoded_blocks
@@ -34,14 +35,19 @@ MAX_BYTES: Final = 100_000_000
 _BYTES_PER_KEY: Final = 150
 
 MAX_MERGED_CALLS: Final = 500_000
-MAX_MERGED_BLOCKS: Final = 10_000
-"""Maximum calls of a day whose segments are merged, and blocks of these segments, some 80 MB."""
+MAX_MERGED_BYTES: Final = 80_000_000
+"""Maximum calls of a day whose segments are merged, and bytes of these segments."""
 
 MIN_MERGED: Final = 8
 """Segments of a day's hours that are merged: a day is merged at most three times while its hours pass."""
 
-CHUNK: Final = 4_096
+CHUNK: Final = 1_024
 """Start times per document."""
+
+MAX_FENCES: Final = 64
+"""Fences in a head. A longer list has pages, of which the head has the first fences."""
+
+FENCES_PER_PAGE: Final = 32
 
 _REMOVED: Final = "removed"
 """Value of `unit` in the head of a segment that is to be deleted."""
@@ -59,9 +65,8 @@ def head_id(project_id: str, segment: str) -> str:
     return f"{project_id}:{segment}"
 
 
-def fences_of(head: Document) -> list[bytes]:
-    """Return the fences of a segment's blocks in order."""
-    fences: bytes = head["fences"]
+def split_fences(fences: bytes) -> list[bytes]:
+    """Return the fences of a head or a page in order."""
     return fences.split(BETWEEN_KEYS) if fences else []
 
 
@@ -73,6 +78,11 @@ def block_id(project_id: str, segment: str, number: int) -> str:
 def starts_id(project_id: str, segment: str, number: int) -> str:
     """Return the `_id` of a chunk of start times."""
     return f"{project_id}:{segment}:s{number:06}"
+
+
+def page_id(project_id: str, segment: str, number: int) -> str:
+    """Return the `_id` of a page of fences."""
+    return f"{project_id}:{segment}:f{number:06}"
 
 
 @dataclass(slots=True)
@@ -146,8 +156,8 @@ class SegmentWriter:
         async with self._database.snapshot_session() as session:
             heads = await self._heads_of_day(session)
             hours = [head for head in heads if head["unit"] == HOURS]
-            calls, blocks = sum(head["calls"] for head in heads), sum(len(fences_of(head)) for head in heads)
-            if len(hours) < MIN_MERGED or calls > MAX_MERGED_CALLS or blocks > MAX_MERGED_BLOCKS:
+            calls, size = (sum(head[name] for head in heads) for name in ("calls", "size_bytes"))
+            if len(hours) < MIN_MERGED or calls > MAX_MERGED_CALLS or size > MAX_MERGED_BYTES:
                 return
             parts = [await _Part.read(self._database, head, session) for head in heads]
         starts = await asyncio.to_thread(_renumber, parts)
@@ -182,10 +192,13 @@ class SegmentWriter:
         abandoned_at = {"$subtract": ["$$NOW", _ABANDONED_MILLISECONDS]}
         abandoned = {"unit": None, "$expr": {"$lt": ["$built_at", abandoned_at]}}
         await segments.update_many({"project_id": self._project_id, **abandoned}, removed)
-        heads = segments.find({"project_id": self._project_id, "unit": _REMOVED}, {"segment": 1})
-        for head in await heads.to_list(None):
+        stored = [head_id(self._project_id, segment) for segment in self._segments]
+        match = {"project_id": self._project_id, "$or": [{"unit": _REMOVED}, {"_id": {"$in": stored}}]}
+        heads = await segments.find(match, {"unit": 1}).to_list(None)
+        # A purge may have deleted a head before its last blocks were stored.
+        purged = {*stored} - {head["_id"] for head in heads}
+        for key in (*purged, *(head["_id"] for head in heads if head["unit"] == _REMOVED)):
             # The head is deleted last, so that an interrupted deletion is found again.
-            key = head["_id"]
             of_segment = {"$gte": f"{key}:", "$lt": f"{key};"}
             await self._database.term_blocks.delete_many({"_id": of_segment, "project_id": self._project_id})
             await segments.delete_one({"_id": key, "project_id": self._project_id})
@@ -225,9 +238,17 @@ class SegmentWriter:
             fences += [block.fence for block in encoded]
             await self._database.term_blocks.insert_many(documents, ordered=False)
             documents = []
+        has_pages = len(fences) > MAX_FENCES
+        if has_pages:
+            for number, page in enumerate(batches(fences, FENCES_PER_PAGE)):
+                data = BETWEEN_KEYS.join(page)
+                documents.append({"_id": page_id(project_id, segment, number), "project_id": project_id, "data": data})
+                size += len(data)
         if documents:
             await self._database.term_blocks.insert_many(documents, ordered=False)
-        change = {"$set": {"fences": BETWEEN_KEYS.join(fences), "size_bytes": size}}
+        step = FENCES_PER_PAGE if has_pages else 1
+        in_head = {"fences": BETWEEN_KEYS.join(fences[::step]), "blocks": len(fences), "has_pages": has_pages}
+        change = {"$set": {**in_head, "size_bytes": size}}
         await self._database.term_segments.update_one(key, change)
 
 
@@ -269,9 +290,9 @@ class _Part:
     async def read(cls, database: Database, head: Document, session: Session) -> "_Part":
         """Read a segment."""
         project_id, segment = head["project_id"], head["segment"]
-        keys = [block_id(project_id, segment, number) for number in range(len(fences_of(head)))]
+        keys = [block_id(project_id, segment, number) for number in range(head["blocks"])]
         chunks = [starts_id(project_id, segment, number) for number in range(-(-head["calls"] // CHUNK))]
-        found = {key: data async for key, data in read_blocks(database, project_id, [*keys, *chunks], session)}
+        found = await read_blocks(database, project_id, [*keys, *chunks], session)
         starts = array("q", b"".join(found[key] for key in chunks))
         return cls(head, [found[key] for key in keys], starts)
 
@@ -285,12 +306,15 @@ class _Part:
 
 async def read_blocks(
     database: Database, project_id: str, keys: Sequence[str], session: Session | None = None
-) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield `_id` and data of blocks and chunks."""
+) -> dict[str, bytes]:
+    """Return the data of blocks, chunks and pages by `_id`."""
+    found: dict[str, bytes] = {}
     for batch in batches(keys, _READ):
         match = {"_id": {"$in": list(batch)}, "project_id": project_id}
-        async for document in database.term_blocks.find(match, {"data": 1}, batch_size=_READ + 1, session=session):
-            yield document["_id"], document["data"]
+        stages: list[Document] = [{"$match": match}, {"$project": {"data": 1}}]
+        rows = await all_rows(database.term_blocks, stages, len(batch) + 1, session)
+        found.update((row["_id"], row["data"]) for row in rows)
+    return found
 
 
 def _renumber(parts: Sequence[_Part]) -> "array[int]":

@@ -50,6 +50,10 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "CHUNK", 3)
     monkeypatch.setattr(reads, "MAX_STARTS", 5)
     monkeypatch.setattr("stores.terms.blocks._BLOCK_BYTES", 200)
+    monkeypatch.setattr("stores.terms.blocks._TEXT_BLOCK_BYTES", 200)
+    monkeypatch.setattr(segments, "MAX_FENCES", 3)
+    for module in (segments, reads):
+        monkeypatch.setattr(module, "FENCES_PER_PAGE", 2)
 
 
 class Payloads(Lives):

@@ -15,7 +15,16 @@ from stores.query import Query
 from stores.query.match_compiler import compile_match
 from stores.query.parser import parse_query
 from stores.terms import keys
-from stores.terms.blocks import Block, Entry, blocks_of, combine, encoded_blocks, ranges_of
+from stores.terms.blocks import (
+    Block,
+    Entry,
+    blocks_of,
+    certain_count,
+    combine,
+    encoded_blocks,
+    numbers_of,
+    ranges_of,
+)
 from stores.terms.conditions import AllOf, AnyOf, Condition, KeyRange, implied
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -36,8 +45,8 @@ def decision(condition: Condition | None, call_keys: Iterable[bytes]) -> bool | 
             return False if False in results else True if is_exact and None not in results else None
         case KeyRange(first, limit, test, is_exact, text):
             within = [key for key in call_keys if first <= key < limit and (test is None or test(key))]
-            assert all(text in key for key in within)
-            has_one = bool(within)
+            assert not text or all(key.startswith(first) for key in within)
+            has_one = any(text in key[len(first) :] for key in within) if text else bool(within)
             return (is_exact or None) if has_one else False
         case _:
             return None
@@ -215,6 +224,7 @@ async def test_blocks_find_the_calls_of_each_condition(
     max_fence: int,
 ) -> None:
     monkeypatch.setattr("stores.terms.blocks._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("stores.terms.blocks._TEXT_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr("stores.terms.blocks.MAX_FENCE", max_fence)
     generator = Generator(SEED + 9)
     documents = await documents_of(calls, database, generator)
@@ -223,23 +233,29 @@ async def test_blocks_find_the_calls_of_each_condition(
     encoded = list(encoded_blocks(entries_of(call_keys), calls_of_segment))
     fences = [block.fence for block in encoded]
     assert max(map(len, fences)) <= max_fence
-    tried = 0
+    tried = counted = 0
 
     for _ in range(cases(400)):
         condition = implied(parse_query(generator.query(rows), CALL_FIELDS))
         if condition is None:
             continue
-        found_by_range = {
-            each: {number for at in blocks_of(fences, each) for number in Block(encoded[at].data).numbers(each)}
+        runs = {
+            each: [run for at in blocks_of(fences, each) for run in Block(encoded[at].data).runs(each)]
             for each in ranges_of(condition)
         }
-        numbers = combine(condition, found_by_range)
+        numbers = combine(condition, {each: numbers_of(of_range) for each, of_range in runs.items()})
         results = [decision(condition, each) for each in call_keys]
+        count = certain_count(condition, {each: sum(map(len, of_range)) for each, of_range in runs.items()})
+        assert count in (None, len(numbers.certain))
+        assert count is None or len(numbers.certain) == len(numbers.possible)
+        counted += bool(count)
         assert numbers.possible == {number for number, each in enumerate(results) if each is not False}
         assert numbers.certain == {number for number, each in enumerate(results) if each is True}
         tried += bool(numbers.possible)
     assert tried > 10
-    assert [entry for block in encoded for entry in Block(block.data).entries()] == entries_of(call_keys)
+    assert counted > 2
+    stored = [(key, list(numbers)) for block in encoded for key, numbers in Block(block.data).entries()]
+    assert stored == entries_of(call_keys)
 
 
 def entries_of(call_keys: Sequence[Iterable[bytes]]) -> list[Entry]:

@@ -19,7 +19,7 @@ from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.rollups.settling import Settling
-from stores.terms import keys, reads, segments
+from stores.terms import keys, segments
 from stores.terms.reads import Found
 from stores.terms.segments import SegmentWriter
 from stores.text_search import TextSearchStore
@@ -118,9 +118,8 @@ async def test_text_within_texts_is_counted_without_calls(
 
 
 async def test_page_of_a_common_value_stops_at_the_newest_day(
-    calls: CallsStore, database: Database, settling: Settling, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands
 ) -> None:
-    monkeypatch.setattr(reads, "_FIRST_DAYS", 1)
     await fill(calls)
     await settle(settling)
     commands.sent.clear()
@@ -248,6 +247,20 @@ async def test_unpublished_segments_are_not_read_and_are_deleted_later(
 
     await assert_no_rest(database)
     assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
+
+
+async def test_blocks_that_are_stored_after_a_purge_are_deleted(
+    calls: CallsStore, database: Database, settling: Settling
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    slow = SegmentWriter(database, PROJECT, HOURS, hour_of(NOON))
+    await slow.build()
+    await database.term_segments.delete_many({"unit": None})
+
+    await slow.end()
+
+    await assert_no_rest(database)
 
 
 async def test_process_whose_segments_were_removed_does_not_settle(
@@ -399,7 +412,7 @@ async def test_large_keys_make_several_segments_which_are_not_merged(
     monkeypatch.setattr(segments, "MAX_BYTES", 3_000)
     monkeypatch.setattr(segments, "_READ", 2)
     monkeypatch.setattr(segments, "MIN_MERGED", 2)
-    monkeypatch.setattr(segments, "MAX_MERGED_BLOCKS", 3)
+    monkeypatch.setattr(segments, "MAX_MERGED_BYTES", 500)
     await calls.write([start(n, started_at=NOON + n, inputs={"text": f"{n} " * 200}) for n in range(20)])
     await settle(settling)
 
