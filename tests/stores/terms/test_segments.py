@@ -443,15 +443,19 @@ async def test_killed_workers_leave_exact_answers_and_no_rest(
 ) -> None:
     rng = Random(1)
     customers = {call_id(number): number % 10 for number in range(CALLS)}
+
+    async def is_settled() -> bool:
+        return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
+
     await fill(calls)
     await settle(settling)
-    for attempt in range(5):
+    for _ in range(5):
         changed = rng.sample(sorted(customers), 30)
         await calls.delete(PROJECT, changed)
         for call in changed:
             del customers[call]
-        with mortal(mongodb_uri, database, "work"):
-            await asyncio.sleep(0.12 + attempt * 0.05)
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(60)) as process:
+            await process.end_at(is_settled)
         for customer in range(10):
             query = equals("inputs.customer", f"c{customer}")
             expected = {call for call, other in customers.items() if other == customer}
