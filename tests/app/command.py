@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from unittest.mock import patch
 
 from app.cli import main
@@ -85,12 +85,17 @@ def run_in_process(*arguments: str, **environment: str) -> "subprocess.Completed
 
 
 def start(
-    output: Path, *arguments: str, program: Sequence[str] = (), folder: str = str(ROOT), **environment: str
+    output: Path,
+    *arguments: str,
+    program: Sequence[str] = (),
+    module: str = "app.cli",
+    folder: str = str(ROOT),
+    **environment: str,
 ) -> Process:
-    """Start a command whose output goes to a file."""
+    """Start a command whose output goes to a file; `module` runs in place of `app.cli` if there is no program."""
     with output.open("wb") as file:
         if not program:
-            return forking.start("app.cli", arguments, clean(environment), file, file)
+            return forking.start(module, arguments, clean(environment), file, file)
         return subprocess.Popen(
             [*program, *arguments],
             cwd=folder,
@@ -101,11 +106,12 @@ def start(
 
 
 @contextmanager
-def serving(
-    output: Path, *arguments: str, program: Sequence[str] = (), folder: str = str(ROOT), **environment: str
-) -> Iterator[Server]:
-    """Run `loomql serve` on a free port until the block ends; yield it once it reports that it is up."""
-    process = start(output, "serve", "--port", "0", *arguments, program=program, folder=folder, **environment)
+def serving(output: Path, *arguments: str, **how: Any) -> Iterator[Server]:
+    """Run `loomql serve` on a free port until the block ends; yield it once it reports that it is up.
+
+    The arguments are those of `start`.
+    """
+    process = start(output, "serve", "--port", "0", *arguments, **how)
     try:
         assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
         address = re.search(r"http://\S+/graphql", output.read_text())

@@ -2,34 +2,49 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from tests.benchmarks import clickhouse, scale, sides, spans
+from stores.hours import DAYS, HOURS
+from stores.rollups.documents import CALLS
+from tests.app.command import serving
+from tests.benchmarks import clickhouse, scale, servers, sides, spans
 from tests.benchmarks.clickhouse import ClickHouse
 from tests.benchmarks.questions import questions
 from tests.benchmarks.scale import INGEST, Asked, loaded, measure_scale, prepared
 from tests.benchmarks.servers import server
 from tests.benchmarks.sides import Connection
 from tests.benchmarks.spans import SPANS, Copies, Traces, converted, load
+from tests.requirements import go_without
 
 SIZES = (160, 480)
 NAMES = [question.name for question in questions(Traces(1))]
 
-needs_clickhouse = pytest.mark.skipif(not clickhouse.IS_INSTALLED, reason=clickhouse.WITHOUT)
-
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make measurements short, and do not wait for two minutes until hours settle: answers are equal without it."""
-    monkeypatch.setattr(scale, "_is_settled", lambda _: True)
+    """Make measurements short."""
     monkeypatch.setattr(spans, "TEMPLATES", 20)
     monkeypatch.setattr(scale, "_TRACES_AT_ONCE", 5)
     monkeypatch.setattr(sides, "_BLOCK_SECONDS", 0.001)
+
+
+@pytest.fixture
+def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for two minutes until hours settle: answers are equal without it."""
+    monkeypatch.setattr(scale, "_is_settled", lambda _: True)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers settle hours at once."""
+    monkeypatch.setattr(servers, "serving", partial(serving, module="tests.faults.hasty_server", MARKS="0.2"))
 
 
 @pytest.fixture(autouse=True)
@@ -65,16 +80,18 @@ def _id(call: dict[str, Any]) -> str:
     return str(call["_id"])
 
 
-@pytest.mark.parametrize("has_peer", [False, pytest.param(True, marks=needs_clickhouse)])
-def test_questions_bytes_and_ingest_are_measured(
-    own_mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_peer: bool
-) -> None:
-    monkeypatch.setattr(clickhouse, "IS_INSTALLED", has_peer)
+def test_clickhouse_is_installed() -> None:
+    if not clickhouse.IS_INSTALLED:
+        go_without(clickhouse.WITHOUT, "LOOMQL_REQUIRE_CLICKHOUSE")
 
+
+@pytest.mark.usefixtures("unsettled")
+def test_questions_bytes_and_ingest_are_measured(own_mongodb_uri: str, tmp_path: Path) -> None:
     section = measure_scale(tmp_path, own_mongodb_uri, SIZES, 1)
 
     asked, bytes_per_call = [section[name] for name in NAMES], [row for name, row in section.items() if "bytes" in name]
     to_none, to_many = (row for name, row in section.items() if name.startswith(INGEST))
+    has_peer = clickhouse.IS_INSTALLED
     assert len(section) == len(asked) + len(bytes_per_call) + 2
     assert all(row.loomql_ms and row.growth for row in asked)
     assert all(bool(row.floor_ms and row.ratio) == has_peer for row in asked)
@@ -84,8 +101,21 @@ def test_questions_bytes_and_ingest_are_measured(
     assert to_many.a_second
 
 
-@needs_clickhouse
-def test_unequal_answer_is_an_error(own_mongodb_uri: str, tmp_path: Path) -> None:
+@pytest.mark.skipif(not clickhouse.IS_INSTALLED, reason="the test above is without ClickHouse")
+@pytest.mark.usefixtures("unsettled")
+def test_questions_are_measured_without_clickhouse(
+    own_mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clickhouse, "IS_INSTALLED", False)
+
+    [row] = measure_scale(tmp_path, own_mongodb_uri, SIZES, 1, NAMES[0]).values()
+
+    assert row.growth
+    assert row.ratio is None
+
+
+@pytest.mark.usefixtures("hasty")
+def test_settled_answers_equal_those_of_calls_and_of_clickhouse(own_mongodb_uri: str, tmp_path: Path) -> None:
     changes = {
         "count of the project": ("count()", "count() + 1"),
         "cost by model by day": ("prompt_tokens * prompt", "1.0001 * prompt_tokens * prompt"),
@@ -93,20 +123,32 @@ def test_unequal_answer_is_an_error(own_mongodb_uri: str, tmp_path: Path) -> Non
         "newest 50 traces": ("since DESC", "since DESC LIMIT 49"),
         "newest 50 roots, with totalCount": ("started_at DESC", "started_at"),
     }
-    with ClickHouse(tmp_path) as peer:
+    with ExitStack() as stack:
+        peer = stack.enter_context(ClickHouse(tmp_path)) if clickhouse.IS_INSTALLED else None
         size = loaded(own_mongodb_uri, SIZES[1], peer)
-        with (
-            server(tmp_path, own_mongodb_uri, size.database) as started,
-            Connection(prepared(started, own_mongodb_uri, size).url) as connection,
-        ):
-            for question in questions(size.traces):
-                Asked(question, started, size).check(connection)
-                if change := changes.pop(question.name, None):
-                    first, *others = question.sql
-                    other = replace(question, sql=[first.replace(*change), *others])
-                    with pytest.raises(AssertionError, match=f"{question.name}: LoomQL and ClickHouse differ"):
-                        Asked(other, started, size).check(connection)
-    assert not changes
+        started = stack.enter_context(server(tmp_path, own_mongodb_uri, size.database))
+        connection = stack.enter_context(Connection(prepared(started, own_mongodb_uri, size).url))
+        database = stack.enter_context(MongoClient[dict[str, Any]](own_mongodb_uri))[size.database]
+        hours = {"$match": {"unit": HOURS, "of": CALLS}}
+        counted = database["rollups"].aggregate([hours, {"$group": {"_id": None, "count": {"$sum": "$count"}}}])
+        assert counted.next()["count"] == SIZES[1]
+        assert database["term_segments"].count_documents({"unit": {"$in": [HOURS, DAYS]}})
+
+        asked, settled = questions(size.traces), []
+        for question in asked:
+            Asked(question, started, size).check(connection)
+            settled.append(question.rows(connection.ask(question.body)))
+            if peer and (change := changes.pop(question.name, None)):
+                first, *others = question.sql
+                other = replace(question, sql=[first.replace(*change), *others])
+                with pytest.raises(AssertionError, match=f"{question.name}: LoomQL and ClickHouse differ"):
+                    Asked(other, started, size).check(connection)
+        assert not (changes and peer)
+
+        # Without the state of the project, queries read its calls.
+        database["hour_marks"].delete_many({})
+        for question, rows in zip(asked, settled, strict=True):
+            assert scale._equal(rows, question.rows(connection.ask(question.body)), question.error), question.name
 
 
 @pytest.mark.parametrize(

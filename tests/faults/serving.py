@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM, Signals
+from typing import Any
 
 from tests.app.command import TIMEOUT_SECONDS, Process, eventually, start
 from tests.free_ports import free_port
@@ -12,19 +13,20 @@ from tests.free_ports import free_port
 class Serving:
     """One server that can be restarted. Each start writes its output to a new file."""
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **how: Any) -> None:
+        """Take the options of `tests.app.command.start`, such as the environment."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/graphql"
         self._folder = folder
         self._arguments = ("serve", "--port", str(port), *arguments)
-        self._environment = environment
+        self._how = how
         self._lives = 0
         self.process: Process | None = None
 
     def start(self) -> None:
         """Start the server without waiting until it is up."""
         self._lives += 1
-        self.process = start(self.output, *self._arguments, **self._environment)
+        self.process = start(self.output, *self._arguments, **self._how)
 
     @property
     def output(self) -> Path:
@@ -52,10 +54,10 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serving]:
+def serving(folder: Path, *arguments: str, **how: Any) -> Iterator[Serving]:
     """Start a server and terminate it when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = Serving(folder, *arguments, **environment)
+    server = Serving(folder, *arguments, **how)
     server.start()
     try:
         yield server

@@ -1,7 +1,6 @@
 """Two servers whose clocks are hours apart: counts are exact, as only MongoDB's clock decides on hour marks."""
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from stores import times
 from tests.app.command import Server, serving
 from tests.chance import SEED
-from tests.faults.shifted_server import MARK_SECONDS
+from tests.faults.serving import Serving
 from tests.stores.calls.builders import PROJECT, call_id
 from tests.waiting import TIMEOUT, until_found
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 HOUR = 3_600 * times.SECOND
 NOON = times.parse("2026-01-31T12:00:00Z")
+MARK_SECONDS = 1.0
 ROUNDS = 12
 
 READ = """query ($p: ID!) {
@@ -44,7 +44,9 @@ def servers(own_mongodb_uri: str, tmp_path: Path) -> Iterator[list[Server]]:
             stack.enter_context(
                 serving(
                     tmp_path / str(shift),
-                    program=(sys.executable, "-m", "tests.faults.shifted_server", str(shift)),
+                    module="tests.faults.hasty_server",
+                    MARKS=str(MARK_SECONDS),
+                    CLOCK=str(shift),
                     LOOMQL_MONGODB_URI=own_mongodb_uri,
                     LOOMQL_MONGODB_DATABASE="test_clocks",
                 )
@@ -53,18 +55,21 @@ def servers(own_mongodb_uri: str, tmp_path: Path) -> Iterator[list[Server]]:
         ]
 
 
-async def _ask(client: httpx.AsyncClient, server: Server, query: str, **variables: Any) -> Any:
+async def ask(client: httpx.AsyncClient, server: Server | Serving, query: str, **variables: Any) -> Any:
+    """Return the data of an answer without errors."""
     answer = (await client.post(server.url, json={"query": query, "variables": variables})).json()
     assert "errors" not in answer, answer
     return answer["data"]
 
 
-def _start(number: int, at: int) -> dict[str, Any]:
+def start_of(number: int, at: int) -> dict[str, Any]:
+    """Return the start of a call as an item of a batch."""
     times_and_id = {"id": call_id(number), "startedAt": times.to_text(at)}
     return {"start": {"projectId": PROJECT, "opName": "op", "inputs": {}, "attributes": {}, **times_and_id}}
 
 
-def _end(number: int, at: int) -> dict[str, Any]:
+def end_of(number: int, at: int) -> dict[str, Any]:
+    """Return the end of a call that started at some time."""
     return {"end": {"projectId": PROJECT, "id": call_id(number), "endedAt": times.to_text(at + 1), "summary": {}}}
 
 
@@ -76,7 +81,7 @@ class _Model:
 
     async def assert_exact(self, client: httpx.AsyncClient, server: Server) -> bool:
         """Compare the counts of a server; return True if it may use roll-ups."""
-        found = await _ask(client, server, READ, p=PROJECT)
+        found = await ask(client, server, READ, p=PROJECT)
         number = len(self.calls)
         assert found["calls"] == {"totalCount": number, "few": min(number, 9)}
         chart = Counter({(row["status"], row["bucketStart"]): row["count"] for row in found["callsAggregate"]["rows"]})
@@ -102,8 +107,8 @@ async def test_counts_are_exact_if_clocks_are_hours_apart(servers: list[Server],
             for number in range(5 * turn, 5 * turn + 5):
                 at = rng.choice(hours) + rng.randrange(1_000)
                 model.calls[number] = at, "RUNNING"
-                batch.append(_start(number, at))
-            await _ask(client, writer, WRITE, batch=batch)
+                batch.append(start_of(number, at))
+            await ask(client, writer, WRITE, batch=batch)
             rolled_up += await model.assert_exact(client, other)
             ended = rng.sample(sorted(model.calls), 3)
             for each in ended:
@@ -111,10 +116,13 @@ async def test_counts_are_exact_if_clocks_are_hours_apart(servers: list[Server],
             deleted = rng.choice(sorted(model.calls))
             del model.calls[deleted]
             await asyncio.gather(
-                _ask(
-                    client, other, WRITE, batch=[_end(each, model.calls[each][0]) for each in ended if each != deleted]
+                ask(
+                    client,
+                    other,
+                    WRITE,
+                    batch=[end_of(each, model.calls[each][0]) for each in ended if each != deleted],
                 ),
-                _ask(client, writer, DELETE, p=PROJECT, ids=[call_id(deleted)]),
+                ask(client, writer, DELETE, p=PROJECT, ids=[call_id(deleted)]),
             )
             for server in servers:
                 rolled_up += await model.assert_exact(client, server)

@@ -1,10 +1,6 @@
 """Tests of hour marks and of the work on them: crashes at each step, slow processes, purges, and crowded hours."""
 
 import asyncio
-import logging
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,16 +12,21 @@ import pytest
 from pymongo.errors import DuplicateKeyError
 
 from stores import times
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
 from stores.calls import CallsStore
 from stores.calls.documents import whole_call
 from stores.calls.fields import CallsFilter
 from stores.calls.store import prepared
-from stores.database import Database
+from stores.database import Database, Document
+from stores.database.indexes import index_by
 from stores.purges import PurgesStore
+from stores.query.sort import SortBy
 from stores.retention import RetentionStore, Rule
 from stores.retention.sweep import LARGE_TRACE
 from stores.rollups import clock
+from stores.rollups.documents import MAX_GROUPS
 from stores.rollups.marks import marked_hours, write_marks
+from stores.rollups.parents import BY_START
 from stores.rollups.settling import Settling
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
@@ -33,6 +34,7 @@ from tests.stores.rollups.model import assert_exact
 from tests.waiting import until_found
 
 HOUR = 3_600 * SECOND
+NAMES = 100_000
 OTHER = "acme/other"
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
@@ -429,70 +431,71 @@ async def test_rollups_of_another_version_are_built_again(
     await assert_exact(database, Random(1))
 
 
+async def crowd(database: Database, number: int, at: int) -> None:
+    """Store calls of as many ops that start at one time, as copies of one call; drop the indexes that take the time."""
+    for name in await database.calls.index_information():
+        if name not in {"_id_", BY_START, index_by("calls", "project_id", "visible", "usage_scope")}:
+            await database.calls.drop_index(name)
+    await insert(database, 100, at)
+    unset = dict.fromkeys(("_id", "id", "op_name", "op_trace_name"))
+    names = {name: {"$concat": [f"${name}", {"$toString": "$number"}]} for name in unset}
+    one = [
+        {"$match": {"id": call_id(100)}},
+        {"$set": {"number": {"$range": [1, number]}}},
+        {"$unwind": "$number"},
+        {"$set": names},
+        {"$unset": "number"},
+    ]
+    others = {"$unionWith": {"coll": "calls", "pipeline": one}}
+    await database.calls.aggregate([others, {"$out": "calls"}]).to_list(None)
+
+
 async def test_crowded_hour_is_read_from_its_calls(
-    database: Database, calls: CallsStore, settling: Settling, caplog: pytest.LogCaptureFixture
+    database: Database,
+    calls: CallsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    counted: list[int] = []
+    aggregate = Settling._aggregate
+
+    async def watched(self: Settling, stages: list[Document]) -> list[Document]:
+        rows = await aggregate(self, stages)
+        counted.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Settling, "_aggregate", watched)
     await fill(calls)
-    await calls.write([start(100 + one, started_at=NOON + one, op_name=f"crowd{one}") for one in range(5_001)])
-
-    with caplog.at_level(logging.WARNING, "loomql"):
-        await settle(settling)
-
+    await crowd(database, NAMES - 3, NOON)
+    await settle(settling)
     assert f"{PROJECT} has calls of more than 5000 combinations" in caplog.text
+    assert max(counted) == MAX_GROUPS + 1
+    counted.clear()
+    await asyncio.sleep(0.15)
+    await settle(settling)
+    assert not counted  # until the next write
+    crowded = {"unit": "hour", "started_at": NOON}
+    for collection, match in ((database.rollups, crowded), (database.term_segments, {"start": NOON})):
+        assert not await collection.count_documents(match)
+
     assert await uses_rollups(calls)
-    assert await database.rollups.count_documents({"unit": "hour", "started_at": NOON}) == 0
-    assert await calls.count(PROJECT) == 5_021
-    assert await calls.count(PROJECT, CallsFilter(op_names=["crowd7"])) == 1
-    await calls.delete(PROJECT, [call_id(100 + one) for one in range(900)])
+    assert await calls.count(PROJECT) == NAMES + 17
+    assert await calls.count(PROJECT, CallsFilter(op_names=["answer99996"])) == 1
+    assert await calls.count(PROJECT, CallsFilter(op_names=["op1"])) == 7
+    aggregates = AggregatesStore(database)
+    by_hour = await aggregates.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], limit=1)
+    assert [row["count"] for row in by_hour.rows] == [NAMES - 1]
+    by_op = await aggregates.calls(
+        PROJECT, Grouping([GroupBy.OP_NAME]), ["count"], sort_by=[SortBy("count", descending=True)], limit=4
+    )
+    assert [row["count"] for row in by_op.rows] == [7, 7, 6, 1]
+
+    await database.calls.delete_many({"op_name": {"$gt": "answer14", "$lt": "b"}})
+    await calls.delete(PROJECT, [call_id(100)])
     await settle(settling)
-    assert await database.rollups.count_documents({"unit": "hour", "started_at": NOON}) > 4_000
-    assert await calls.count(PROJECT) == 4_121
-
-
-WORKER = """
-import asyncio, sys
-from dataclasses import replace
-from stores.database import Database
-from stores.rollups.settling import Settling
-from stores.timings import DEFAULT_TIMINGS
-
-async def work():
-    database = Database.open(sys.argv[1], sys.argv[2], timings=replace(DEFAULT_TIMINGS, mark_seconds=0.1))
-    settling = Settling(database)
-    print("ready", flush=True)
-    while True:
-        for project_id in await settling.due():
-            await settling.work(project_id, pause=0)
-
-asyncio.run(work())
-"""
-
-
-@asynccontextmanager
-async def killed_worker(uri: str, database: Database, setup: str = "") -> AsyncIterator[None]:
-    """Run a worker in a process of its own, which runs `setup` first, and kill it after the block."""
-    command = [sys.executable, "-c", setup + WORKER, uri, database.calls.database.name]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    assert process.stdout
-    assert await process.stdout.readline() == b"ready\n"
-    yield
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
-
-
-async def test_killed_workers_leave_exact_answers(
-    mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
-) -> None:
-    rng = Random(1)
-    await fill(calls, 200)
-    for _ in range(3):
-        async with killed_worker(mongodb_uri, database):
-            await asyncio.sleep(0.15 + rng.random() / 2)
-        await assert_exact(database, rng)
-        await calls.delete(PROJECT, [call_id(rng.randrange(200)) for _ in range(5)])
-        await fill(calls, 60)
-    await settle(settling)
-    await assert_exact(database, rng)
+    assert await database.rollups.count_documents(crowded) > 4_000
+    assert await calls.count(PROJECT) == await database.calls.count_documents({"visible": True})
 
 
 async def test_cancelled_workers_leave_exact_answers(database: Database, calls: CallsStore, settling: Settling) -> None:

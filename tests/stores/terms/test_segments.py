@@ -25,12 +25,12 @@ from stores.terms.segments import SegmentWriter
 from stores.text_search import TextSearchStore
 from stores.trace_lists import TraceListsStore
 from tests.commands import Commands
+from tests.faults.mortal import mortal
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
-from tests.stores.rollups.test_settling import killed_worker, settle
+from tests.stores.rollups.test_settling import settle
 from tests.stores.terms.test_candidates import assert_no_rest
 
 CALLS = 240
-MERGE_TWO = "from stores.terms import segments; segments.MIN_MERGED = 2"
 NEWEST = [SortBy("started_at", descending=True)]
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
@@ -456,15 +456,19 @@ async def test_killed_workers_leave_exact_answers_and_no_rest(
 ) -> None:
     rng = Random(1)
     customers = {call_id(number): number % 10 for number in range(CALLS)}
+
+    async def is_settled() -> bool:
+        return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
+
     await fill(calls)
     await settle(settling)
-    for attempt in range(5):
+    for _ in range(5):
         changed = rng.sample(sorted(customers), 30)
         await calls.delete(PROJECT, changed)
         for call in changed:
             del customers[call]
-        async with killed_worker(mongodb_uri, database, MERGE_TWO):
-            await asyncio.sleep(0.12 + attempt * 0.05)
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(60)) as process:
+            await process.end_at(is_settled)
         for customer in range(10):
             query = equals("inputs.customer", f"c{customer}")
             expected = {call for call, other in customers.items() if other == customer}

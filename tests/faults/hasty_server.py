@@ -1,8 +1,10 @@
-"""`python -m tests.faults.shifted_server SECONDS ...`: the command `loomql` with a wrong clock, and with hasty marks.
+"""The command `loomql` with hasty marks, and with a wrong clock if asked for: the module of `serving` in tests.
 
-Hour marks expire after a second instead of two minutes, and the periodic jobs look for work all the time.
+Hour marks expire after MARKS seconds instead of two minutes, and the periodic jobs look for work all the time. CLOCK is
+the number of seconds by which the clock is fast. Both are environment variables.
 """
 
+import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,7 +15,6 @@ from app.cli import main
 from stores import times
 from stores.timings import DEFAULT_TIMINGS
 
-MARK_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -35,8 +36,9 @@ def _shift(seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    _shift(int(sys.argv[1]))
-    object.__setattr__(DEFAULT_TIMINGS, "mark_seconds", MARK_SECONDS)
+    if clock := os.environ.get("CLOCK"):
+        _shift(int(clock))
+    object.__setattr__(DEFAULT_TIMINGS, "mark_seconds", float(os.environ["MARKS"]))
     initialize: Any = MaintenanceJobs.__init__
     initialize.__defaults__ = (_PAUSE_SECONDS, None)
-    sys.exit(main(sys.argv[2:]))
+    sys.exit(main())
