@@ -215,6 +215,11 @@ class Grouping:
         return paths <= {*DIMENSIONS} and not self.paths and self.bucket is not Bucket.MINUTE
 
     @property
+    def has_dimensions(self) -> bool:
+        """True if calls are grouped by more than their start."""
+        return bool({*self.by} - {GroupBy.TIME_BUCKET})
+
+    @property
     def has_whole_days(self) -> bool:
         """True if each day in UTC belongs to one row."""
         return not self.bucket or (self._zone == UTC and self.bucket is not Bucket.HOUR)

@@ -539,8 +539,12 @@ class AggregatesStore:
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
+            of_own, has_dimensions = rows.counts_own, grouping.has_dimensions
             coverage = await Coverage.find(
-                self.database, project_id, match, session, split, by_day=by_day, of_own=rows.counts_own
+                *(self.database, project_id, match, session, split),
+                by_day=by_day,
+                of_own=of_own,
+                has_dimensions=has_dimensions,
             )
             if coverage is None:
                 return None

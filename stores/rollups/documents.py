@@ -17,15 +17,18 @@ report no usage.
 
 Besides `VALUES`, a roll-up has the sketch of its `latencies` (`sketches`), which is missing if no call has ended.
 
+An hour or a day also has one document that counts all its calls once, without dimensions and usage, of a unit of
+`TOTALS`: most charts over time need no more.
+
 An hour with calls whose children may have reported the same usage also has a document with their ids, of the unit
 `PARENTS`. So the own usage of any other call of the hour is what it reports, and no query looks up its children.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from stores.database import Document
-from stores.hours import DAY, HOURS
+from stores.hours import DAY, DAYS, HOURS
 from stores.rollups.sketches import Sketch, bucket_expression
 from stores.usage.classes import STORED
 from stores.usage.entries import SUMS_UP
@@ -46,6 +49,9 @@ OWN: Final = "own"
 """Names of the families."""
 
 HOURS_OF_CHILDREN: Final = "hours_of_children"
+
+TOTALS: Final = {HOURS: "total of hour", DAYS: "total of day"}
+"""Units of the documents that count all calls of an hour or a day."""
 
 PARENTS: Final = "parents"
 """Unit of the document with an hour's calls of which children report usage, too; and its field with their ids."""
@@ -181,9 +187,25 @@ def are_storable(rows: Sequence[Document]) -> bool:
 def stored_rollups(project_id: str, unit: str, start: int, rows: list[Document]) -> list[Document]:
     """Return the documents to store for the roll-ups of an hour or a day, whose `latencies` are parts of sketches."""
     key = {"project_id": project_id, "unit": unit, "started_at": start}
-    return [
+    rollups = [
         {"_id": f"{project_id}:{unit}:{start}:{number}", **key, **_with_entry(row)} for number, row in enumerate(rows)
     ]
+    total = {"_id": f"{project_id}:{unit}:{start}:total", **key, "unit": TOTALS[unit], **_total(rows)}
+    return [*rollups, total] if rows else []
+
+
+_MERGES: Final[dict[str, Callable[[list[Any]], Any]]] = {"$sum": sum, "$min": min, "$max": max}
+
+
+def _total(rows: Sequence[Document]) -> Document:
+    """Return the values of all calls of some rows, as a roll-up has them."""
+    counted = [row for row in rows if CALLS in row["of"]]
+    total: Document = {"of": [CALLS]}
+    for name, accumulator in VALUES.items():
+        values = [row[name] for row in counted if row[name] is not None]
+        total[name] = _MERGES[next(iter(accumulator))](values) if values else None
+    sketch = Sketch().add([part for row in counted for part in row[LATENCIES]]).stored()
+    return total | ({LATENCIES: sketch} if sketch else {})
 
 
 def stored_parents(project_id: str, hour: int, parents: Iterable[str]) -> Document:

@@ -10,7 +10,7 @@ from stores.costs import Prices
 from stores.database import Database, Document
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, OWN_ONLY, VERSION, day_of, hour_of, marks_of
-from stores.rollups.documents import CALLS, VALUES, merged_value
+from stores.rollups.documents import CALLS, TOTALS, VALUES, merged_value
 from stores.rollups.parents import BY_START, hours_of_parents
 
 Pipeline = list[dict[str, Any]]
@@ -60,12 +60,14 @@ class Coverage:
         match: what matches.
         live_hours: the hours that are read from calls.
         unsettled_days: days that are read from hours; None if all are.
+        has_dimensions: False if no value by which calls are grouped is needed but the time.
     """
 
     project_id: str
     match: DimensionMatch
     live_hours: frozenset[int]
     unsettled_days: frozenset[int] | None
+    has_dimensions: bool = True
 
     @classmethod
     async def find(
@@ -78,6 +80,7 @@ class Coverage:
         *,
         by_day: bool = True,
         of_own: bool = False,
+        has_dimensions: bool = True,
     ) -> Self | None:
         """Return the coverage of a project as of a snapshot.
 
@@ -89,6 +92,7 @@ class Coverage:
             split_hours: hours to read from calls, because their roll-ups belong to several groups.
             by_day: True if roll-ups of whole days may be read.
             of_own: True if roll-ups of own usage are read.
+            has_dimensions: False if calls are not grouped but by time.
 
         Returns:
             None if the project has no roll-ups, or too few of them help.
@@ -105,7 +109,7 @@ class Coverage:
                 return None
             if found and children:
                 found = found.split(await hours_of_parents(database, project_id, children, session))
-        return found.split(split_hours) if found else None
+        return replace(found, has_dimensions=has_dimensions).split(split_hours) if found else None
 
     @classmethod
     async def find_each(cls, database: Database, project_ids: Sequence[str], session: Session) -> dict[str, Self]:
@@ -114,7 +118,7 @@ class Coverage:
         found = {project_id: cls._of(project_id, DimensionMatch(), marks[project_id]) for project_id in project_ids}
         max_ranges = _MAX_RANGES // len(project_ids)
         return {
-            project_id: coverage
+            project_id: replace(coverage, has_dimensions=False)
             for project_id, coverage in found.items()
             if coverage and len(coverage.live) <= max_ranges
         }
@@ -159,8 +163,10 @@ class Coverage:
 
     def rollups(self, families: Sequence[str]) -> list[Document]:
         """Return the alternatives of a match of roll-ups of some families."""
-        of = {"project_id": self.project_id, "of": {"$in": [*families]}}
+        of: Document = {"project_id": self.project_id, "of": {"$in": [*families]}}
         units = _units(*self._whole_hours, self._live, self.unsettled_days)
+        if [*families] == [CALLS] and not (self.has_dimensions or self.match.clauses):
+            return [{**of, **each, "unit": TOTALS[each["unit"]]} for each in units]
         return [{**of, **_all_of([each, *self.match.clauses])} for each in units]
 
     def aggregate(

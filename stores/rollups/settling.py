@@ -48,6 +48,7 @@ from stores.rollups.documents import (
     OWN,
     PARENTS,
     READ,
+    TOTALS,
     Tiers,
     are_storable,
     rollups_of_calls,
@@ -350,7 +351,8 @@ class Settling:
         """Remove a mark and store its roll-ups; False if the mark has changed, so that the roll-ups may be wrong."""
         if not (await self.database.hour_marks.delete_one(_unchanged(mark), session=session)).deleted_count:
             return False
-        units, start = ([HOURS, PARENTS], mark[HOURS]) if HOURS in mark else ([DAYS], mark[DAYS])
+        unit, lists = (HOURS, [PARENTS]) if HOURS in mark else (DAYS, [])
+        units, start = [unit, TOTALS[unit], *lists], mark[unit]
         old = {"project_id": mark["project_id"], "unit": {"$in": units}, "started_at": start}
         await self.database.rollups.delete_many(old, session=session)
         if rollups:

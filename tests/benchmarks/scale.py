@@ -147,7 +147,7 @@ def _equal(found: Any, expected: Any, error: float) -> bool:
     """Return whether two values are equal, except for a relative error of numbers."""
     if isinstance(expected, list | tuple):
         return len(found) == len(expected) and all(_equal(*pair, error) for pair in zip(found, expected, strict=True))
-    if isinstance(expected, float) and found is not None:
+    if isinstance(expected, int | float) and found is not None:
         return math.isclose(found, expected, rel_tol=error)
     return bool(found == expected)
 

@@ -1,6 +1,7 @@
 """Tests of hour marks and of the work on them: crashes at each step, slow processes, purges, and crowded hours."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -106,6 +107,28 @@ async def test_days_are_read_as_a_whole(calls: CallsStore, database: Database, s
 
     assert await calls.count(PROJECT) == 20
     assert await calls.count(PROJECT, CallsFilter(started_after=NOON - 12 * HOUR - 1)) == 20
+
+
+@pytest.mark.parametrize(
+    ("grouping", "unit"),
+    [
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), "total of hour"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.MONTH), "total of day"),
+        (Grouping([GroupBy.STATUS, GroupBy.TIME_BUCKET], Bucket.HOUR), "hour"),
+    ],
+)
+async def test_chart_over_time_alone_reads_one_document_per_hour_or_day(
+    database: Database, calls: CallsStore, settling: Settling, commands: Commands, grouping: Grouping, unit: str
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    commands.sent.clear()
+
+    found = await AggregatesStore(database).calls(PROJECT, grouping, ["count", "error_rate"])
+
+    assert sum(row["count"] for row in found.rows) == 20
+    [read] = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
+    assert set(re.findall("'unit': '([^']*(?:hour|day))'", str(read))) == {unit}
 
 
 async def test_expired_marks_are_found_by_their_index(
@@ -433,9 +456,13 @@ async def test_rollups_of_another_version_are_built_again(
 
 async def crowd(database: Database, number: int, at: int) -> None:
     """Store calls of as many ops that start at one time, as copies of one call; drop the indexes that take the time."""
-    for name in await database.calls.index_information():
-        if name not in {"_id_", BY_START, index_by("calls", "project_id", "visible", "usage_scope")}:
-            await database.calls.drop_index(name)
+    kept = {
+        "_id_",
+        BY_START,
+        *(index_by("calls", "project_id", "visible", name) for name in ("usage_scope", "trace_id")),
+    }
+    for name in (await database.calls.index_information()).keys() - kept:
+        await database.calls.drop_index(name)
     await insert(database, 100, at)
     unset = dict.fromkeys(("_id", "id", "op_name", "op_trace_name"))
     names = {name: {"$concat": [f"${name}", {"$toString": "$number"}]} for name in unset}
