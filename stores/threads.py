@@ -267,7 +267,7 @@ _INDEXES: Final = {path: index_by("calls", "project_id", "visible", path, "turn_
 
 _FIRST_TURNS: Final = 100
 """Turns that the first attempt to find the threads of a page reads, besides two for each row."""
-_GROWTH: Final = 8
+_GROWTH: Final = 4
 """Quotient of the turns of two attempts."""
 _MAX_TURNS: Final = 30_000
 """Most turns of an attempt: some percent of the time that grouping a large project takes."""

@@ -118,6 +118,7 @@ async def test_thread_lists_match_the_model(
         monkeypatch.setattr("stores.threads._FIRST_TURNS", chance.choice([0, 10, 100]))
         monkeypatch.setattr("stores.threads._GROWTH", chance.choice([2, 8]))
         monkeypatch.setattr("stores.threads._MAX_TURNS", chance.choice([60, 30_000]))
+        monkeypatch.setattr("stores.threads._MAX_TURNS_IN_PERIOD", chance.choice([60, 30_000]))
         monkeypatch.setattr("stores.threads._MAX_CANDIDATES", chance.choice([10, 4_000]))
         first = chance.sample(BY_TURNS if chance.random() < 0.6 else SORTABLE, 1)
         fields = [*dict.fromkeys([*first, *chance.sample(SORTABLE, chance.choice([0, 0, 1, 2]))])]

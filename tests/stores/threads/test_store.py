@@ -231,6 +231,9 @@ async def test_page_is_one_or_two_commands_and_computes_only_selected_fields(
     bare = str(commands.last("aggregate")["pipeline"])
 
     assert commands.names == ["aggregate", "aggregate", "aggregate"]
+    first, second = [body for _, body in commands.sent][:2]
+    assert first["lsid"] == second["lsid"]
+    assert first["readConcern"]["level"] == second["readConcern"]["level"] == "snapshot"
     for part in ("$lookup", "$sortArray", "turn_count", "start_time", "first_turn_id"):
         assert part in whole
         assert part not in bare
