@@ -36,11 +36,9 @@ from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trac
 from tests.waiting import until_found
 
 MARK_SECONDS: Final = 0.05
-BACKFILL_STEP: Final = 20
-"""Calls in one step of the migration."""
 
 _PAUSE_SECONDS: Final = 0.1
-_CHANGES: Final = {"insert", "update", "delete", "findAndModify", "createIndexes", "dropIndexes", "commitTransaction"}
+_CHANGES: Final = {"insert", "update", "delete", "findAndModify", "dropIndexes", "commitTransaction"}
 _SESSION: Final = "session "
 _TIMEOUT_SECONDS: Final = 60.0
 
@@ -164,10 +162,10 @@ async def work(database: Database) -> None:
             await settling.work(project_id, pause=0)
 
 
-async def maintain(database: Database) -> None:
-    """Prepare the database, and run the jobs of a server forever."""
+async def maintain(database: Database, step: str) -> None:
+    """Prepare the database, with `step` calls at a time, and run the jobs of a server forever."""
     readiness = Readiness(database, 3)
-    readiness.upgrading._backfill = CallsBackfill(database, BACKFILL_STEP)
+    readiness.upgrading._backfill = CallsBackfill(database, int(step))
     await asyncio.gather(readiness.prepare(), MaintenanceJobs(database, Stores(database), _PAUSE_SECONDS).run())
 
 

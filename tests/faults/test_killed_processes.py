@@ -108,8 +108,8 @@ async def test_migration_killed_before_any_command_is_completed(
 
     while not await is_done(database):
         kills += 1
-        changes += rng.randrange(1, 4)
-        with mortal(mongodb_uri, database, "maintain", changes=changes) as process:
+        changes += rng.randrange(1, 5)
+        with mortal(mongodb_uri, database, "maintain", 3, changes=changes) as process:
             await process.end_at(partial(is_done, database))
         await assert_exact(database, rng, 1)
         if not await is_migrated(database):
@@ -119,8 +119,7 @@ async def test_migration_killed_before_any_command_is_completed(
         for leases in (database.upgrades, database.leases):
             await leases.update_many({"held_until": {"$exists": True}}, {"$unset": {"held_until": ""}})
 
-    assert kills > cases(30)
-    assert await is_migrated(database)
+    assert kills > 10
     assert await built(database) == EXPECTED
     assert await uses_rollups(calls)
     assert await calls.count(PROJECT) == len(whole) + old
@@ -132,13 +131,13 @@ async def test_migration_killed_before_any_command_is_completed(
 async def test_ten_processes_migrate_and_settle_each_hour_once(
     mongodb_uri: str, database: Database, calls: CallsStore
 ) -> None:
-    hours = [NOON + day * DAY + hour * HOUR for day in range(4) for hour in range(10)]
+    hours = [NOON + day * DAY + hour * HOUR for day in range(3) for hour in range(8)]
     whole = await old_calls(database, hours, 5)
     events: list[Document] = []
     with MongoClient[Document](mongodb_uri) as client, ExitStack() as stack:
         stream = stack.enter_context(client[database.calls.database.name].watch())
         for _ in range(PROCESSES):
-            stack.enter_context(mortal(mongodb_uri, database, "maintain"))
+            stack.enter_context(mortal(mongodb_uri, database, "maintain", 20))
         await until_found(partial(is_done, database))
         await asyncio.sleep(0.3)  # another process might begin again
         while event := stream.try_next():
