@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database, Document, transactions
 from stores.hours import DAY, HOUR, day_of, hour_of
-from stores.migrations import schema_version
+from stores.migrations import calls_backfill, schema_version
 from tests.chance import SEED, cases
 from tests.faults.mortal import MARK_SECONDS, mortal, settle, until_quiet
 from tests.faults.serving import Serving, serving
@@ -102,9 +103,19 @@ async def is_done(database: Database) -> bool:
 async def test_migration_killed_before_any_command_is_completed(
     mongodb_uri: str, database: Database, calls: CallsStore
 ) -> None:
-    rng, kills, old, changes = Random(SEED), 0, 0, 0
+    rng, kills, old, changes = Random(SEED), 0, 1, 0
     hours = [NOON, NOON + HOUR, NOON + 2 * DAY]
     whole = await old_calls(database, hours, 15)
+    # Another process migrates slowly; meanwhile no hour may settle, since servers of the older version mark none.
+    state = {"position": "", "looked_at": 0, "changed": 0, "total": len(whole), "is_done": False, "holder": "another"}
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await database.upgrades.insert_one({"_id": calls_backfill._ID, **state, "held_until": until})
+    with mortal(mongodb_uri, database, "maintain", 3):
+        await until_found(lambda: database.upgrades.find_one({"number": schema_version.PROJECTS_LISTED}))
+        await asyncio.sleep(0.5)
+    await insert(database, 1_000, NOON)
+    await assert_exact(database, rng, 1)
+    await database.upgrades.update_many({}, {"$unset": {"held_until": ""}})
 
     while not await is_done(database):
         kills += 1
