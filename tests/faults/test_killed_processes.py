@@ -103,13 +103,14 @@ async def is_done(database: Database) -> bool:
 async def test_migration_killed_before_any_command_is_completed(
     mongodb_uri: str, database: Database, calls: CallsStore
 ) -> None:
-    rng, kills, old, changes = Random(SEED), 0, 1, 0
+    rng, kills, changes, others = Random(SEED), 0, 0, 2
     hours = [NOON, NOON + HOUR, NOON + 2 * DAY]
     whole = await old_calls(database, hours, 15)
     # Another process migrates slowly; meanwhile no hour may settle, since servers of the older version mark none.
     state = {"position": "", "looked_at": 0, "changed": 0, "total": len(whole), "is_done": False, "holder": "another"}
     until = datetime.now(UTC) + timedelta(hours=1)
     await database.upgrades.insert_one({"_id": calls_backfill._ID, **state, "held_until": until})
+    await calls.write_one(start(999, started_at=NOON))
     with mortal(mongodb_uri, database, "maintain", 3):
         await until_found(lambda: database.upgrades.find_one({"number": schema_version.PROJECTS_LISTED}))
         await asyncio.sleep(0.5)
@@ -125,15 +126,15 @@ async def test_migration_killed_before_any_command_is_completed(
         await assert_exact(database, rng, 1)
         if not await is_migrated(database):
             # A server of the older version marks no hours.
-            old += 1
-            await insert(database, 1_000 + old, rng.choice(hours) + old)
+            others += 1
+            await insert(database, 1_000 + others, rng.choice(hours) + others)
         for leases in (database.upgrades, database.leases):
             await leases.update_many({"held_until": {"$exists": True}}, {"$unset": {"held_until": ""}})
 
     assert kills > 10
     assert await built(database) == EXPECTED
     assert await uses_rollups(calls)
-    assert await calls.count(PROJECT) == len(whole) + old
+    assert await calls.count(PROJECT) == len(whole) + others
     found = await all_calls(database)
     assert {key: found[key] for key in whole} == whole
     await assert_exact(database, rng, 10)
