@@ -148,12 +148,12 @@ async def test_ten_processes_migrate_and_settle_each_hour_once(
     events: list[Document] = []
     with MongoClient[Document](mongodb_uri) as client, ExitStack() as stack:
         stream = stack.enter_context(client[database.calls.database.name].watch())
-        for _ in range(PROCESSES):
-            stack.enter_context(mortal(mongodb_uri, database, "maintain", 20))
+        processes = [stack.enter_context(mortal(mongodb_uri, database, "maintain", 20)) for _ in range(PROCESSES)]
         await until_found(partial(is_done, database))
         await asyncio.sleep(0.3)  # another process might begin again
         while event := stream.try_next():
             events.append(event)
+        logged = "".join(process.printed() for process in processes)
 
     def ids(operation: str, collection: str) -> list[str]:
         return [
@@ -166,6 +166,7 @@ async def test_ten_processes_migrate_and_settle_each_hour_once(
     state = await database.upgrades.find_one({"looked_at": {"$exists": True}})
     assert state
     assert state["looked_at"] == len(whole)
+    assert logged.count("the backfill of older calls is done") == 1
     settled = {f"{PROJECT}:hour:{hour_of(hour)}" for hour in hours} | {
         f"{PROJECT}:day:{day_of(hour)}" for hour in hours
     }
