@@ -1,11 +1,12 @@
 """Processes that work on a database, without HTTP, and that die between two commands to MongoDB.
 
-`python -m tests.faults.mortal URI DATABASE CHANGES WORK ...` kills itself when it has changed the database CHANGES
-times and is about to do so again, by a write or by the end of a transaction. Marks expire soon, and two hours of a day
-are enough to merge their terms.
+`python -m tests.faults.mortal URI DATABASE CHANGES OF WORK ...` kills itself when it has changed the database CHANGES
+times and is about to do so again: by a write to the collection OF or, if that is `-`, to any; by the end of a
+transaction; or by dropping an index. Marks expire soon, and two hours of a day are enough to merge their terms.
 """
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -36,11 +37,10 @@ from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trac
 from tests.waiting import until_found
 
 MARK_SECONDS: Final = 0.05
-BACKFILL_STEP: Final = 20
-"""Calls in one step of the migration."""
 
 _PAUSE_SECONDS: Final = 0.1
-_CHANGES: Final = {"insert", "update", "delete", "findAndModify", "createIndexes", "dropIndexes", "commitTransaction"}
+_WRITES: Final = {"insert", "update", "delete", "findAndModify"}
+_ANY: Final = "-"
 _SESSION: Final = "session "
 _TIMEOUT_SECONDS: Final = 60.0
 
@@ -64,8 +64,7 @@ class Mortal:
         is_alive = self._process.poll() is None
         self._process.kill()
         code = self._process.wait(_TIMEOUT_SECONDS)
-        self._output.seek(0)
-        printed = self._output.read().decode().splitlines()
+        printed = self.printed().splitlines()
         assert code in {0, -signal.SIGKILL}, "\n".join(printed)
         sessions = [line.removeprefix(_SESSION) for line in printed if line.startswith(_SESSION)]
         if sessions:  # MongoDB would end their transactions a minute later, and LoomQL once they block another one
@@ -74,11 +73,16 @@ class Mortal:
         await until_quiet(self._database)
         return code != 0 and not is_alive
 
+    def printed(self) -> str:
+        """Return what the process has printed and logged."""
+        self._output.seek(0)
+        return self._output.read().decode()
+
 
 @contextmanager
-def mortal(uri: str, database: Database, *work: object, changes: float = math.inf) -> Iterator[Mortal]:
+def mortal(uri: str, database: Database, *work: object, changes: float = math.inf, of: str = _ANY) -> Iterator[Mortal]:
     """Start a process that dies when it has made some changes, or at the end of the block."""
-    arguments = [uri, database.calls.database.name, *map(str, (changes, *work))]
+    arguments = [uri, database.calls.database.name, *map(str, (changes, of, *work))]
     with tempfile.TemporaryFile() as output:
         process = forking.start(__name__, arguments, os.environ, output, output)
         try:
@@ -104,8 +108,9 @@ async def until_quiet(database: Database) -> None:
 class _Death(CommandListener):
     """Kills this process, and prints the sessions of its transactions first."""
 
-    def __init__(self, changes: float) -> None:
+    def __init__(self, changes: float, of: str) -> None:
         self._left = changes
+        self._of = of
         self._lock = threading.Lock()
         self._sessions: set[str] = set()
 
@@ -113,14 +118,19 @@ class _Death(CommandListener):
         with self._lock:
             if event.command.get("startTransaction"):
                 self._sessions.add(event.command["lsid"]["id"].hex())
-            is_end = event.command_name == "commitTransaction"
-            if event.command_name not in _CHANGES or ("autocommit" in event.command and not is_end):
+            if not self._is_change(event):
                 return
             if self._left <= 0:
                 sys.stdout.writelines(f"{_SESSION}{session}\n" for session in self._sessions)
                 sys.stdout.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
             self._left -= 1
+
+    def _is_change(self, event: CommandStartedEvent) -> bool:
+        if event.command_name not in _WRITES:
+            return event.command_name in {"commitTransaction", "dropIndexes"}
+        is_part = "autocommit" in event.command  # of a transaction
+        return not is_part and self._of in {_ANY, event.command[event.command_name]}
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """Ignore it."""
@@ -164,22 +174,23 @@ async def work(database: Database) -> None:
             await settling.work(project_id, pause=0)
 
 
-async def maintain(database: Database) -> None:
-    """Prepare the database, and run the jobs of a server forever."""
+async def maintain(database: Database, step: str) -> None:
+    """Prepare the database, with `step` calls at a time, and run the jobs of a server forever."""
     readiness = Readiness(database, 3)
-    readiness.upgrading._backfill = CallsBackfill(database, BACKFILL_STEP)
+    readiness.upgrading._backfill = CallsBackfill(database, int(step))
     await asyncio.gather(readiness.prepare(), MaintenanceJobs(database, Stores(database), _PAUSE_SECONDS).run())
 
 
 _WORKS: Final[dict[str, Callable[..., Awaitable[None]]]] = {each.__name__: each for each in (change, work, maintain)}
 
 
-async def _run(uri: str, name: str, changes: str, work: str, *arguments: Any) -> None:
+async def _run(uri: str, name: str, changes: str, of: str, work: str, *arguments: Any) -> None:
     timings = replace(DEFAULT_TIMINGS, mark_seconds=MARK_SECONDS, registry_lag_seconds=0, write_margin_seconds=0)
-    database = Database.open(uri, name, listeners=[_Death(float(changes))], timings=timings)
+    database = Database.open(uri, name, listeners=[_Death(float(changes), of)], timings=timings)
     await _WORKS[work](database, *arguments)
 
 
 if __name__ == "__main__":
     segments.MIN_MERGED = 2  # type: ignore[misc]
+    logging.basicConfig(level=logging.INFO)
     asyncio.run(_run(*sys.argv[1:]))
