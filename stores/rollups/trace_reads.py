@@ -45,7 +45,7 @@ class _Part:
     """
 
     stages: Stages
-    path: str = "num_calls"
+    path: str = "num_errors"
     by_index: bool = False
 
     @property

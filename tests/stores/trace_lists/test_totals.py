@@ -31,7 +31,7 @@ from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_trac
 from tests.waiting import until_found
 
 BY_COST = [SortBy("total_cost", descending=True)]
-INDEXED = ("total_cost", "total_tokens", "latency_ms", "num_calls", "num_errors")
+INDEXED = ("total_cost", "total_tokens", "latency_ms", "num_errors")
 MODEL = "loom-large"
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
