@@ -9,7 +9,7 @@ import strawberry
 
 from graphql_schema.aggregates import UsageTotals
 from graphql_schema.calls.messages import conversation_field
-from graphql_schema.calls.queries import CallsFilter
+from graphql_schema.calls.queries import CallsFilter, ExplainRes
 from graphql_schema.calls.types import CallKind, CallSchema, TraceStatus, Types
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution.scalars import BigInt, DateTime
@@ -43,6 +43,7 @@ from graphql_schema.fields.connections import (
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.limits.cost_weights import COUNT
 from stores.paging import PageRequest, Row
+from stores.query.explain import Plan
 from stores.refs import thread_ref, trace_ref
 from stores.threads import ThreadsFilter, ThreadsStore, checked_users
 from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall
@@ -266,6 +267,30 @@ class TraceQueries:
         store = info.context.stores.trace_lists
         page = await store.page(project_id, request, condition[0], sort_keys(sort_by), *condition[1:])
         return Listing(page, partial(store.count, project_id, *condition))
+
+    @resolved_field(returns=ExplainRes, work=COUNT, indexed=INDEXED_TRACE_FIELDS)
+    async def explain_traces(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: CallsFilter | None = None,
+        query: QueryInput | None = None,
+        any_call: AnyCallInput | None = None,
+        sort_by: list[SortBy] | None = None,
+        totals: QueryInput | None = None,
+    ) -> Plan:
+        """Execution plan of the first page of a list of traces, for operators of the server.
+
+        Args:
+            filter: Filter of the heads; all traces if omitted.
+            query: Further condition on fields of the heads; none if omitted.
+            any_call: Condition on any call of a trace; none if omitted.
+            sort_by: Sort order; the newest first if omitted or empty.
+            totals: Condition on the fields of sort_by; none if omitted.
+        """
+        conditions = to_store(query), to_store(any_call), to_store(totals)
+        store = info.context.stores.trace_lists
+        return await store.explain(project_id, to_store(filter), sort_keys(sort_by), *conditions)
 
     @resolved_field(returns=Trace | None)
     async def trace(self, info: Info, project_id: ProjectId, trace_id: strawberry.ID) -> Row | None:

@@ -96,6 +96,15 @@ TRACE_FIELDS: Final = FieldTable(
 )
 """Fields by which traces are sorted."""
 
+_FILTERS_OF_TOTALS: Final = {
+    "started_after": STARTED_AT,
+    "started_before": STARTED_AT,
+    "statuses": "status",
+    "errors_only": "status",
+    "kinds": "kind",
+}
+"""Conditions of a filter on fields of totals."""
+
 _NEWEST_FIRST: Final = (SortBy(STARTED_AT, descending=True),)
 
 
@@ -330,7 +339,7 @@ class _Traces:
     ) -> None:
         self._database, self._session, self._project_id = database, session, project_id
         self._filter, self._query = calls_filter, query
-        self._has_condition = bool(calls_filter or query or any_call)
+        self._needs_calls = bool(query or any_call or (calls_filter and calls_filter.names - _FILTERS_OF_TOTALS.keys()))
         self._identity = ("traces", project_id, calls_filter, query, any_call, *([totals] if totals else []))
         self._totals = totals.operation(TRACE_FIELDS, "totals") if totals else None
         self._visible = calls_match(project_id)
@@ -379,15 +388,22 @@ class _Traces:
 
     @property
     def _totals_match(self) -> Match:
-        return compile_match(self._totals) if self._totals else {}
+        """The match of totals that pass the filter and the condition on totals."""
+        matches = self._filter.clauses(self._project_id) if self._filter else []
+        matches += [compile_match(self._totals)] if self._totals else []
+        return {"$and": matches} if matches else {}
 
     def _needed(self, wanted: abc.Collection[str]) -> set[str]:
-        """Return the wanted fields, and those of the condition on totals."""
-        return {*wanted, *(get.access.field.path for get in (iter_gets(self._totals) if self._totals else ()))}
+        """Return the wanted fields, and those that `_passing` reads."""
+        of_filter = []
+        if self._filter and not self._needs_calls:
+            of_filter = [_FILTERS_OF_TOTALS[name] for name in self._filter.names]
+        of_totals = [get.access.field.path for get in iter_gets(self._totals)] if self._totals else []
+        return {*wanted, *of_filter, *of_totals}
 
     async def _stored(self, wanted: abc.Collection[str]) -> StoredTotals | None:
-        """Return the totals of the list; None if it has other conditions, or if MongoDB needs calls to choose them."""
-        if self._has_condition:
+        """Return the totals of the list; None if only calls tell which traces it has, or how much they cost."""
+        if self._needs_calls:
             return None
         needed = self._needed(wanted)
         stored = await StoredTotals.find(self._database, self._project_id, self._session, needed)
@@ -402,10 +418,11 @@ class _Traces:
                 yield row
 
     async def _passing(self, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
-        """Yield the rows that pass the condition on totals."""
-        passes = compile_test(self._totals) if self._totals else lambda _: True
+        """Yield the rows that pass the condition on totals, and the filter unless it needs calls."""
+        passes = compile_test(self._totals) if self._totals else None
+        test = self._filter.test(self._project_id) if self._filter and not self._needs_calls else None
         async for row in rows:
-            if passes(DocumentValues(row)):
+            if (test is None or test(row)) and (passes is None or passes(DocumentValues(row))):
                 yield row
 
     async def explain(self, order: Order, size: int) -> Plan:
@@ -429,11 +446,11 @@ class _Traces:
         """Count the traces, up to `limit`."""
         if stored := await self._stored(()):
             number = await stored.count(self._totals_match, limit)
-            if self._totals:
+            if self._filter or self._totals:
                 number += sum([1 async for _ in self._stale_rows(stored, ())])
             else:
                 number += await stored.count_stale()
-        elif not (self._has_condition or self._totals):
+        elif not (self._filter or self._needs_calls or self._totals):
             stages = [{"$match": self._visible}, {"$group": {"_id": "$trace_id"}}]
             number = await paging.count(self._database.calls, stages, limit, self._session)
         elif limit is not None and limit <= _MAX_LISTED and not (self._any_call or self._totals):

@@ -95,7 +95,7 @@ class CallsQueryStatsRes:
 
 @strawberry.type
 class ExplainRes:
-    """Execution plan of a list of calls in MongoDB."""
+    """Execution plan of a list of calls or traces in MongoDB."""
 
     # The source is `stores.query.explain.Plan`.
 
@@ -113,6 +113,9 @@ class ExplainRes:
     """True if a count of the list adds up counts per hour and day, and reads only the calls of changed hours."""
     narrows_by_terms: bool
     """True if the list reads only calls that have the values of its query in their JSON, and those of changed hours."""
+
+    reads_totals: bool
+    """True if a list of traces reads stored totals, and only the calls of traces that changed."""
 
     indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
     """Names of the indexes that MongoDB uses."""

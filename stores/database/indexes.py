@@ -146,7 +146,6 @@ INDEXES: Final = (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),
             ("latency_ms", "latency"),
-            ("num_calls", "number of calls"),
             ("num_errors", "number of errors"),
         )
     ),

@@ -22,6 +22,9 @@ Stages = list[dict[str, Any]]
 MAX_STALE: Final = 10_000
 """Traces that a query reads from calls besides totals; with more, it reads all calls."""
 
+MAX_LIVE_CALLS: Final = 100_000
+"""Calls of marked hours whose traces a query reads; with more, it reads all calls."""
+
 FEW: Final = 100
 """Traces whose calls are read as fast as their totals."""
 
@@ -42,7 +45,7 @@ class _Part:
     """
 
     stages: Stages
-    path: str = "num_calls"
+    path: str = "num_errors"
     by_index: bool = False
 
     @property
@@ -78,13 +81,19 @@ class StoredTotals:
             with_hours, {"_id": 0, "trace_id": 1}, session=session, **limits
         ).to_list(None)
         stale = {total.get("trace_id") for total in totals}
-        if coverage.live:
-            stages: Stages = [{"$match": {"$or": coverage.live}}, {"$group": {"_id": "$trace_id"}}]
-            stages.append({"$limit": MAX_STALE + 1})
-            rows = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=MAX_STALE + 2)
-            stale |= {row["_id"] async for row in rows}
-        if len(totals) > MAX_STALE or len(stale) > MAX_STALE or None in stale:
+        if len(totals) > MAX_STALE or None in stale:
             return None
+        if coverage.live:
+            stages: Stages = [
+                {"$match": {"$or": coverage.live}},
+                {"$limit": MAX_LIVE_CALLS + 1},
+                {"$group": {"_id": "$trace_id", "number": {"$sum": 1}}},
+            ]
+            cursor = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=_BATCH)
+            rows = await cursor.to_list(None)
+            stale |= {row["_id"] for row in rows}
+            if len(stale) > MAX_STALE or sum(row["number"] for row in rows) > MAX_LIVE_CALLS:
+                return None
         prices = await _changed_prices(database, project_id, session) if TOTAL_COST in wanted else None
         return cls(database, project_id, session, {each for each in stale if each is not None}, prices)
 

@@ -314,7 +314,7 @@ class TotalsWriter:
         for some in batches_of_trees(trees):
             usage |= await self._usage_of_trees([row["_id"] for row in some], session)
         return [
-            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], row["hours"]) for row in rows
+            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row)) for row in rows
         ]
 
     async def _usage_of_trees(self, trace_ids: Sequence[str], session: Session | None) -> dict[str, OwnUsage | None]:
@@ -357,13 +357,13 @@ class TotalsWriter:
             **({} if cost is None else {TOTAL_COST: cost}),
             "first": row["first"],
             "last": row["last"],
-            "hours": sorted(row["hours"]),
+            "hours": _hours(row),
             "usage": [entries[model] for model in sorted(entries)],
         }
 
     def _without_total(self, trace_id: str, hours: Iterable[int]) -> Document:
         """Return the document of a trace that every query reads from its calls."""
-        return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *sorted(hours)]}
+        return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *hours]}
 
     async def _current_prices(self, state: Document) -> tuple[str | None, Prices | None]:
         """Return the current prices with their name, and let totals be computed at these; None if they are too many."""
@@ -425,6 +425,11 @@ class TotalsWriter:
             return totals[-1]["_id"] if totals else None
 
         return await self._database.transaction(price)
+
+
+def _hours(row: Document) -> list[int]:
+    """Return the hours of a row in order; other programs may have stored calls without a time."""
+    return sorted(hour for hour in row["hours"] if hour is not None)
 
 
 def _cost_change(cost: float | None) -> Document:

@@ -83,6 +83,7 @@ RULED: Final[_Ruled] = {
     "Query.evaluationResults": _ASKED,
     "Query.evaluationRuns": _SORTED | {NAMES: "filter"},
     "Query.explain": {NAMES: "filter expandColumns", ROWS: "query sortBy"},
+    "Query.explainTraces": {NAMES: "filter anyCall", ROWS: "query sortBy totals"},
     "Query.feedback": _ASKED,
     "Query.feedbackStats": {ROWS: "query"},
     "Query.objs": _FILTERED,

@@ -8,9 +8,11 @@ from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
+from stores.rollups.settling import Settling
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.rollups.test_settling import settle
 
 FIELDS = """
   fragment F on Trace {
@@ -194,3 +196,21 @@ async def test_deleted_trace_is_neither_listed_nor_found(run: Run, calls: CallsS
         "query ($p: ID!, $t: ID!) { trace(projectId: $p, traceId: $t) { name } }", p=PROJECT, t=trace_id(1)
     )
     assert answer.data == {"trace": None}
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_plan_says_that_a_list_reads_totals(run: Run, database: Database) -> None:
+    document = """query ($sort: [SortBy!]) { explainTraces(projectId: "acme/chat", sortBy: $sort) {
+      readsTotals indexes sortsInMemory
+    } }"""
+    by_cost = [{"field": "total_cost", "direction": "DESC"}]
+    assert (await run(document, sort=by_cost)).data["explainTraces"]["readsTotals"] is False
+
+    await settle(Settling(database))
+
+    found = [(await run(document, sort=sort)).data["explainTraces"] for sort in (by_cost, None)]
+    assert found == [
+        {"readsTotals": True, "indexes": ["total_cost"], "sortsInMemory": False},
+        {"readsTotals": False, "indexes": ["started_at_id"], "sortsInMemory": False},
+    ]

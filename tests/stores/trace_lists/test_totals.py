@@ -31,7 +31,7 @@ from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_trac
 from tests.waiting import until_found
 
 BY_COST = [SortBy("total_cost", descending=True)]
-INDEXED = ("total_cost", "total_tokens", "latency_ms", "num_calls", "num_errors")
+INDEXED = ("total_cost", "total_tokens", "latency_ms", "num_errors")
 MODEL = "loom-large"
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
@@ -67,10 +67,13 @@ async def plan(lists: TraceListsStore, *arguments: Any) -> Plan:
 async def assert_exact(database: Database, rng: Random, lists_read: int = 4) -> int:
     """Compare lists with the traces computed from all calls; return how many read totals. No call may change."""
     lists, read = TraceListsStore(database), 0
-    is_error = CallsFilter(statuses=["error"])
+    is_error, is_tool = CallsFilter(statuses=["error"]), CallsFilter(errors_only=True, kinds=["tool"])
     conditions: list[Any] = [
         (None, None, lambda _: True),
         (is_error, None, lambda head: head["status"] == "error"),
+        (is_tool, None, lambda head: head["status"] == "error" and head.get("kind") == "tool"),
+        (CallsFilter(started_after=NOON), None, lambda head: head["started_at"] > NOON),
+        (CallsFilter(started_before=NOON, op_names=["search"]), None, None),
         (None, AnyCall(is_error), None),
     ]
     visible = [each async for each in database.calls.find({"project_id": PROJECT, "visible": True})]
@@ -79,7 +82,8 @@ async def assert_exact(database: Database, rng: Random, lists_read: int = 4) -> 
         keys = rng.sample(FIELDS, rng.choice((1, 1, 1, 2, 3)))
         sort_by = [SortBy(key, descending=rng.random() < 0.5) for key in keys]
         calls_filter, any_call, keeps = rng.choice([conditions[0], *conditions])
-        expected = await expected_traces(database, keeps or (lambda _: True))
+        of_head = calls_filter.test(PROJECT) if calls_filter else None
+        expected = await expected_traces(database, keeps or of_head or (lambda _: True))
         if any_call:
             expected = [trace for trace in expected if trace["trace_id"] in with_error]
         arguments = calls_filter, sort_by, None, any_call
@@ -329,6 +333,7 @@ async def test_purge_deletes_totals(database: Database, calls: CallsStore, settl
         (trace_totals, "MAX_COLLECTED", True),
         (trace_totals, "MAX_TRACES_OF_HOUR", False),
         (trace_reads, "MAX_STALE", True),
+        (trace_reads, "MAX_LIVE_CALLS", True),
     ],
 )
 async def test_limits_leave_lists_exact(
