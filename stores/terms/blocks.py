@@ -174,10 +174,10 @@ class Block:
     def _positions(self, wanted: KeyRange) -> Iterable[int]:
         """Return the positions of the keys in a range, in order."""
         first, text, test = wanted.first, wanted.text, wanted.test
-        if text not in self._names:
-            return ()
         if text and first == self._shared:
             return self._positions_with(text)
+        if text not in self._names:
+            return ()
         if wanted.is_one_key:
             return self._position_of(first)
         span = range(self._bisect(first), self._bisect(wanted.end))
