@@ -223,6 +223,8 @@ def ranges_of(condition: Condition) -> Iterator[KeyRange]:
 
 def blocks_of(fences: Sequence[bytes], wanted: KeyRange) -> range:
     """Return the positions of the blocks that may have keys in a range, among those with some fences."""
+    if not fences or wanted.end <= fences[0]:
+        return range(0)
     first = wanted.first[:MAX_FENCE]
     # Keys that begin with a fence of the maximum length may also be in the block before it.
     after = bisect_left(fences, first) if len(first) == MAX_FENCE else bisect_right(fences, first)

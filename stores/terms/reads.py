@@ -282,7 +282,7 @@ class Candidates:
         # While MongoDB sends blocks, a thread searches those before.
         sent: list[tuple[_Segment, int, bytes]] = []
         for keys in (*batches([*needed], _BLOCKS), ()):
-            blocks, _ = await asyncio.gather(self._read(keys), asyncio.to_thread(_add_blocks, sent))
+            blocks, _ = await asyncio.gather(self._read(keys), _search(sent))
             sent = [(*needed[key], data) for key, data in blocks.items()]
         for segment in segments:
             segment.finish(is_count=self._is_count)
@@ -304,6 +304,11 @@ class Candidates:
 
     async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
         return await read_blocks(self._database, self._project_id, keys, self._session)
+
+
+async def _search(blocks: Sequence[tuple["_Segment", int, bytes]]) -> None:
+    if blocks:
+        await asyncio.to_thread(_add_blocks, blocks)
 
 
 def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
