@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from operator import sub
 from typing import Final, NamedTuple
 
@@ -153,8 +153,11 @@ class Block:
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
-        for rest, run in zip(self._rests, self._runs(range(self._count)), strict=True):
-            yield self._shared + rest, run if len(run) == 1 else list(accumulate(run))
+        counts, gaps = self._numbers
+        start = 0
+        for rest, end in zip(self._rests, accumulate(counts or repeat(1, self._count)), strict=True):
+            yield self._shared + rest, gaps[start:end] if end == start + 1 else list(accumulate(gaps[start:end]))
+            start = end
 
     def runs(self, wanted: KeyRange) -> "Iterator[array[int]]":
         """Yield, for each key in a range, the first number of its calls and the gaps."""
