@@ -55,7 +55,7 @@ class Collections:
     term_segments: Collection
     """Segments of terms: for each settled hour, or for the hours of a day, which blocks hold them."""
     term_blocks: Collection
-    """Blocks of the segments: terms with the numbers of their calls, and the start times of these."""
+    """Blocks of the segments: terms with the numbers of their calls, start times, and pages of long heads."""
     upgrades: Collection
     """Progress of the migrations of stored data, one document each."""
     purges: Collection

@@ -5,22 +5,19 @@ without the path that they share, so one search of the bytes finds a key, or all
 gaps: the key of a value that most calls have takes nearly nothing.
 """
 
-import sys
+import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from operator import sub
 from typing import Final, NamedTuple
 
+import zstandard
+
 from stores.terms.conditions import AnyOf, Condition, KeyRange
 from stores.terms.keys import TEXT
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 Entry = tuple[bytes, Sequence[int]]
 """A key, and the numbers of its calls in order."""
@@ -48,6 +45,17 @@ _NO_PATH: Final = BETWEEN_KEYS
 
 _SHORT, _WIDE = "H", "I"
 _SHORT_LIMIT: Final = 1 << 16
+
+
+class _Zstandard(threading.local):
+    """The compressor and the decompressor of a thread, which take most of the time of a small block to create."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_ZSTANDARD: Final = _Zstandard()
 
 
 class EncodedBlock(NamedTuple):
@@ -108,21 +116,22 @@ def _encoded(part: Sequence[Entry], code: str) -> bytes:
     # Not more than the path and the tag, so that a text that is searched for lies within the rest of each key.
     shared = first[: min(_common(first, last), _path_length(first))]
     names = BETWEEN_KEYS.join([b"", *(key[len(shared) :] for key, _ in part), b""])
-    counts = array(code, [len(numbers) for _, numbers in part])
+    # None if each key has one call, as most texts do.
+    counts = array(code, [len(numbers) for _, numbers in part] if any(len(numbers) > 1 for _, numbers in part) else [])
     gaps = array(code)
     for _, numbers in part:
         gaps.append(numbers[0])
         if len(numbers) > 1:
             gaps.extend(map(sub, numbers[1:], numbers))
     head = array(_WIDE, (len(part), len(shared), len(names), counts.itemsize))
-    return zstd.compress(b"".join((head.tobytes(), shared, names, counts.tobytes(), gaps.tobytes())), _LEVEL)
+    return _ZSTANDARD.compress(b"".join((head.tobytes(), shared, names, counts.tobytes(), gaps.tobytes())))
 
 
 class Block:
     """A decompressed block."""
 
     def __init__(self, data: bytes) -> None:
-        plain = zstd.decompress(data)
+        plain = _ZSTANDARD.decompress(data)
         head_end = 4 * array(_WIDE).itemsize
         self._count, shared, names, self._item_size = array(_WIDE, plain[:head_end])
         shared_end = head_end + shared
@@ -137,19 +146,18 @@ class Block:
 
     @cached_property
     def _numbers(self) -> "tuple[array[int], array[int]]":
-        """The number of calls of each key, and the gaps of all keys."""
+        """The number of calls of each key, none if each key has one call, and the gaps of all keys."""
         code = _SHORT if self._item_size == array(_SHORT).itemsize else _WIDE
         lists = array(code, self._lists)
-        return lists[: self._count], lists[self._count :]
+        return (lists[:0], lists) if len(lists) == self._count else (lists[: self._count], lists[self._count :])
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
         counts, gaps = self._numbers
-        end = 0
-        for rest, count in zip(self._rests, counts, strict=True):
-            start, end = end, end + count
-            run = gaps[start:end]
-            yield self._shared + rest, run if count == 1 else list(accumulate(run))
+        start = 0
+        for rest, end in zip(self._rests, accumulate(counts or repeat(1, self._count)), strict=True):
+            yield self._shared + rest, gaps[start:end] if end == start + 1 else list(accumulate(gaps[start:end]))
+            start = end
 
     def runs(self, wanted: KeyRange) -> "Iterator[array[int]]":
         """Yield, for each key in a range, the first number of its calls and the gaps."""
@@ -157,6 +165,9 @@ class Block:
 
     def _runs(self, positions: Iterable[int]) -> "Iterator[array[int]]":
         counts, gaps = self._numbers
+        if not counts:
+            yield from (gaps[at : at + 1] for at in positions)
+            return
         end = after = 0
         for at in positions:
             start = end + sum(counts[after:at])
@@ -166,10 +177,10 @@ class Block:
     def _positions(self, wanted: KeyRange) -> Iterable[int]:
         """Return the positions of the keys in a range, in order."""
         first, text, test = wanted.first, wanted.text, wanted.test
-        if text not in self._names:
-            return ()
         if text and first == self._shared:
             return self._positions_with(text)
+        if text not in self._names:
+            return ()
         if wanted.is_one_key:
             return self._position_of(first)
         span = range(self._bisect(first), self._bisect(wanted.end))
@@ -215,6 +226,8 @@ def ranges_of(condition: Condition) -> Iterator[KeyRange]:
 
 def blocks_of(fences: Sequence[bytes], wanted: KeyRange) -> range:
     """Return the positions of the blocks that may have keys in a range, among those with some fences."""
+    if not fences or wanted.end <= fences[0]:
+        return range(0)
     first = wanted.first[:MAX_FENCE]
     # Keys that begin with a fence of the maximum length may also be in the block before it.
     after = bisect_left(fences, first) if len(first) == MAX_FENCE else bisect_right(fences, first)

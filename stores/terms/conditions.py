@@ -25,7 +25,7 @@ Test = Callable[[bytes], bool]
 """Function of a key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a reader has dictionaries by range for each segment
 class KeyRange:
     """Calls with a key of at least `first` and less than `end`, for which `test` is true if there is one.
 

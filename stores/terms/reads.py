@@ -41,14 +41,14 @@ MAX_STARTS: Final = 20_000
 
 _MAX_MARKS: Final = 2_000
 _OF_MARKS: Final[Document] = {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
-_HEADS: Final = 1_000
-"""Heads per batch."""
-
 _BLOCKS: Final = 100
 """Blocks that are read together, some 2 MB."""
 
 _FEW: Final = 1_000
 """Calls that may match that are always read by their start."""
+
+_FIRST_CALLS: Final = 4
+"""Calls of the first day that are read first, for each call of a page."""
 
 _DAYS: Final = 32
 """Maximum days that are read together."""
@@ -66,17 +66,24 @@ class Found:
         ranges: time ranges whose calls may all match, in order.
         certain: number of further calls, which match for sure; 0 unless the matches are counted.
         calls: number of all calls of the hours that are not live.
+        number: number of those that may match.
     """
 
     starts: list[int] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=list)
     certain: int = 0
     calls: int = 0
+    number: int = 0
 
     @property
     def is_most(self) -> bool:
         """True if so many calls may match that MongoDB reads all calls faster."""
-        return len(self.starts) > max(_FEW, self.calls // 3)
+        return self.number > max(_FEW, self.calls // 3)
+
+    def limit(self, first: int, end: int) -> None:
+        """Leave out calls that start before `first`, or not before `end`."""
+        self.starts = [start for start in self.starts if first <= start < end]
+        self.ranges = [(max(first, low), min(end, high)) for low, high in self.ranges if low < end and high > first]
 
     @property
     def matches(self) -> list[Document]:
@@ -143,19 +150,21 @@ class Candidates:
 
     async def open(self) -> bool:
         """Read which days there are; False if terms do not help, as in a project whose hours are not settled yet."""
+        within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
+        heads_of = [{"$match": {"project_id": self._project_id, **within}}]
         stages: list[Document] = [
             {"$match": marks_of(self._project_id)},
             {"$limit": _MAX_MARKS},
             {"$project": _OF_MARKS},
+            {"$unionWith": {"coll": self._database.term_segments.name, "pipeline": heads_of}},
         ]
-        marks = await all_rows(self._database.hour_marks, stages, _MAX_MARKS + 1, self._session)
+        rows = await all_rows(self._database.hour_marks, stages, _MAX_MARKS, self._session)
+        heads = [row for row in rows if "segment" in row]
+        marks = [row for row in rows if "segment" not in row]
         live = [mark[HOURS] for mark in marks if HOURS in mark and self._overlaps(mark[HOURS], HOUR)]
         is_ready = any(mark.get("ready") and mark.get("version") == VERSION for mark in marks)
         if not is_ready or len(live) > MAX_LIVE or len(marks) == _MAX_MARKS:
             return False
-        within = {"unit": {"$in": [HOURS, DAYS]}, "start": {"$gt": self._first - DAY, "$lt": self._end}}
-        stages = [{"$match": {"project_id": self._project_id, **within}}]
-        heads = await all_rows(self._database.term_segments, stages, _HEADS, self._session)
         self._days = defaultdict(_Day)
         for hour in live:
             self._days[day_of(hour)].live.add(hour)
@@ -173,7 +182,8 @@ class Candidates:
     async def _by_days(self) -> AsyncIterator[Found]:
         """Yield what batches of days have, in order."""
         for days in batches(self._ordered_days(), _DAYS):
-            yield await self._find(days)
+            found, _ = await self._find(days)
+            yield found
 
     async def in_order(
         self, order: Order, position: Sequence[object] | None, wanted: int, *, backward: bool
@@ -207,13 +217,19 @@ class Candidates:
         """Yield what some days have, in order: each time more than `wanted` calls that may match, if there are."""
         days = deque(self._ordered_days(descending=descending))
         found, size, read, number = Found(), 1, 0, 0
+        limit: int | None = _FIRST_CALLS * (wanted + 1)
         while days:
             batch = [days.popleft() for _ in range(min(size, len(days)))]
-            later = await self._find(batch)
+            later, rest = await self._find(batch, limit, descending=descending)
+            limit = None
+            if rest:
+                self._first, self._end = rest
+                days.appendleft(batch[0])
             read, number = read + len(batch), number + len(later.starts)
             found.starts = sorted(found.starts + later.starts)
             found.ranges = _merged(found.ranges + later.ranges)
             found.calls += later.calls
+            found.number += later.number
             if found.ranges or len(found.starts) > wanted:
                 yield found
                 found = Found()
@@ -246,10 +262,17 @@ class Candidates:
                 return None
         return every
 
-    async def _find(self, days: Iterable[int]) -> Found:
+    async def _find(
+        self, days: Iterable[int], limit: int | None = None, *, descending: bool = False
+    ) -> tuple[Found, Range | None]:
+        """Return what some days have; and, if that is only the first part of a list, the times of the others.
+
+        Each segment has at most `limit` calls in that part.
+        """
         of_days = [self._days[day] for day in days]
         found = Found(ranges=_merged((hour, hour + HOUR) for day in of_days for hour in day.live))
-        bounds = self._first, self._end
+        first, end = bounds = self._first, self._end
+        found.limit(first, end)
         known = self._condition, self._ranges, bounds
         segments = [_Segment(head, day.live, *known) for day in of_days for head in day.heads]
         pages = await self._read([key for each in segments for key in each.page_keys()])
@@ -259,19 +282,33 @@ class Candidates:
         # While MongoDB sends blocks, a thread searches those before.
         sent: list[tuple[_Segment, int, bytes]] = []
         for keys in (*batches([*needed], _BLOCKS), ()):
-            blocks, _ = await asyncio.gather(self._read(keys), asyncio.to_thread(_add_blocks, sent))
+            blocks, _ = await asyncio.gather(self._read(keys), _search(sent))
             sent = [(*needed[key], data) for key, data in blocks.items()]
         for segment in segments:
             segment.finish(is_count=self._is_count)
+            if limit is not None:
+                segment.keep_first(limit, descending=descending)
         chunks = await self._read([key for each in segments for key in each.chunk_keys()])
         for segment in segments:
             segment.add_to(found, chunks)
             found.calls += segment.calls
         found.starts.sort()
-        return found
+        edges = [segment.edge for segment in segments if segment.edge is not None]
+        if not edges:
+            return found, None
+        # Up to the nearest edge no segment lacks a call.
+        edge = min(max(max(edges) if descending else min(edges) + 1, first), end)
+        part, rest = ((edge, end), (first, edge)) if descending else ((first, edge), (edge, end))
+        found.limit(*part)
+        return found, rest
 
     async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
         return await read_blocks(self._database, self._project_id, keys, self._session)
+
+
+async def _search(blocks: Sequence[tuple["_Segment", int, bytes]]) -> None:
+    if blocks:
+        await asyncio.to_thread(_add_blocks, blocks)
 
 
 def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
@@ -300,6 +337,10 @@ class _Segment:
         self._is_whole = is_within and not self._excluded
         self._certain_count = 0
         self._possible, self._certain = set[int](), set[int]()
+        self._number = 0
+        self._kept_last: int | None = None
+        self.edge: int | None = None
+        """Start of the last one of the first calls in a list; None if it has all calls."""
 
     def page_keys(self) -> Iterator[str]:
         """Yield the keys of the pages that are needed: the blocks between the first and the last one are, too."""
@@ -343,6 +384,13 @@ class _Segment:
             self._certain_count = len(self._certain)
             self._possible = self._certain = set()
 
+    def keep_first(self, limit: int, *, descending: bool) -> None:
+        """Keep only the first calls in a list by start that may match."""
+        if len(self._possible) > limit:
+            self._number = len(self._possible)
+            kept = sorted(self._possible, reverse=descending)[:limit]
+            self._possible, self._kept_last = set(kept), kept[-1]
+
     def chunk_keys(self) -> Iterator[str]:
         """Yield the keys of the start times that are needed."""
         yield from (starts_id(*self._key, chunk) for chunk in {at // CHUNK for at in self._possible})
@@ -357,7 +405,11 @@ class _Segment:
         wanted = {starts[at] for at in possible - certain}
         known = (starts[at] for at in certain)
         found.certain += self._certain_count + sum(self._has(each, first, end) for each in known if each not in wanted)
-        found.starts += [each for each in wanted if self._has(each, first, end)]
+        added = [each for each in wanted if self._has(each, first, end)]
+        found.starts += added
+        found.number += self._number or len(added)
+        if self._kept_last is not None:
+            self.edge = starts[self._kept_last]
 
     def _has(self, start: int, first: int, end: int) -> bool:
         return first <= start < end and start - start % HOUR not in self._excluded

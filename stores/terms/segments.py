@@ -44,7 +44,7 @@ MIN_MERGED: Final = 8
 CHUNK: Final = 1_024
 """Start times per document."""
 
-MAX_FENCES: Final = 64
+MAX_FENCES: Final = 128
 """Fences in a head. A longer list has pages, of which the head has the first fences."""
 
 FENCES_PER_PAGE: Final = 32

@@ -49,6 +49,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (segments, reads):
         monkeypatch.setattr(module, "CHUNK", 3)
     monkeypatch.setattr(reads, "MAX_STARTS", 5)
+    monkeypatch.setattr(reads, "_FIRST_CALLS", 1)
     monkeypatch.setattr("stores.terms.blocks._BLOCK_BYTES", 200)
     monkeypatch.setattr("stores.terms.blocks._TEXT_BLOCK_BYTES", 200)
     monkeypatch.setattr(segments, "MAX_FENCES", 3)

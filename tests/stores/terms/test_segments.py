@@ -19,7 +19,7 @@ from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.rollups.settling import Settling
-from stores.terms import keys, segments
+from stores.terms import keys, reads, segments
 from stores.terms.reads import Found
 from stores.terms.segments import SegmentWriter
 from stores.text_search import TextSearchStore
@@ -97,7 +97,7 @@ async def test_rare_value_reads_one_call(calls: CallsStore, settling: Settling, 
     commands.sent.clear()
     assert await calls.count(PROJECT, query=equals("inputs.customer", "c3")) == CALLS // 10
     read = {body.get("find") or body.get("aggregate") for _, body in commands.sent}
-    assert read == {"hour_marks", "term_segments", "term_blocks"}
+    assert read == {"hour_marks", "term_blocks"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"case_insensitive": True}])
@@ -114,7 +114,7 @@ async def test_text_within_texts_is_counted_without_calls(
         assert await calls.count(PROJECT, query=Query({"$expr": {"$contains": contains}})) == expected
 
     read = {body.get("find") or body.get("aggregate") for _, body in commands.sent}
-    assert read == {"hour_marks", "term_segments", "term_blocks"}
+    assert read == {"hour_marks", "term_blocks"}
 
 
 async def test_page_of_a_common_value_stops_at_the_newest_day(
@@ -133,6 +133,30 @@ async def test_page_of_a_common_value_stops_at_the_newest_day(
     }
     assert keys
     assert {key.split(":")[1] for key in keys} <= newest
+
+
+async def test_page_reads_start_times_of_its_first_calls_alone(
+    calls: CallsStore, settling: Settling, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MIN_MERGED", 4)
+    for module in (segments, reads):
+        monkeypatch.setattr(module, "CHUNK", 8)
+    await fill(calls)
+    await settle(settling)
+    query = Query({"$expr": {"$startsWith": [{"$getField": "inputs.text"}, {"$literal": "x"}]}})
+    for sort_by, expected in ((NEWEST, [*range(CALLS - 1, -1, -1)]), ([SortBy("started_at")], [*range(CALLS)])):
+        commands.sent.clear()
+        page = await calls.page(PROJECT, PageRequest(2), {"id"}, None, sort_by, query)
+        found = [body["filter"]["_id"]["$in"] for _, body in commands.sent if body.get("find") == "term_blocks"]
+        assert len([key for read in found for key in read if ":s" in key]) == 2  # of ten
+
+        ids = [row["id"] for row in page.rows]
+        while page.has_next:
+            page = await calls.page(PROJECT, PageRequest(20, page.end_cursor), {"id"}, None, sort_by, query)
+            ids += [row["id"] for row in page.rows]
+        assert ids == [call_id(number) for number in expected]
+        every = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, None, sort_by, query)
+        assert [row["id"] for row in every.rows] == ids
 
 
 async def test_calls_of_changed_hours_are_found_at_once(
@@ -352,11 +376,11 @@ async def test_other_questions_read_only_calls_with_the_terms(
             traces = await TraceListsStore(database).page(PROJECT, PageRequest(), None, by_calls, query)
             assert len(traces.rows) == 1
 
-    reads = [body for name, body in commands.sent if name in ("find", "aggregate") and "calls" in (body.get(name), "")]
-    narrowed = [body for body in reads if str(_start_of(CALLS // 2)) in str(body)]
+    sent = [body for name, body in commands.sent if name in ("find", "aggregate") and "calls" in (body.get(name), "")]
+    narrowed = [body for body in sent if str(_start_of(CALLS // 2)) in str(body)]
     assert narrowed
     if kind not in ("search", "traces"):  # these read the calls again that they found, and those of their traces
-        assert reads == narrowed
+        assert sent == narrowed
 
 
 async def test_projects_that_are_not_ready_read_their_calls(
