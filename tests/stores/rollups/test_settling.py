@@ -20,13 +20,14 @@ from stores.calls import CallsStore
 from stores.calls.documents import whole_call
 from stores.calls.fields import CallsFilter
 from stores.calls.store import prepared
-from stores.database import Database
+from stores.database import Database, Document
 from stores.purges import PurgesStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.sweep import LARGE_TRACE
 from stores.rollups import clock
 from stores.rollups.marks import marked_hours, write_marks
 from stores.rollups.settling import Settling
+from tests.chance import cases
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.rollups.model import assert_exact
@@ -45,12 +46,12 @@ def settling(database: Database) -> Settling:
 
 
 async def fill(calls: CallsStore, count: int = 20, project_id: str = PROJECT) -> None:
-    """Write ended calls of two days, a quarter of an hour apart, of three ops."""
+    """Write ended calls of two days, of three ops: twenty are in five hours, five hours apart."""
     await calls.write(
         [
             part
             for one in range(count)
-            for at in [NOON + one * HOUR // 4 * (1 + one % 2 * 7)]
+            for at in [NOON + one % 5 * 5 * HOUR + one * HOUR // 20]
             for part in (
                 start(one, project_id=project_id, started_at=at, op_name=f"op{one % 3}"),
                 end(one, project_id=project_id, ended_at=at + one * 1_000, exception="no" if one % 4 == 1 else None),
@@ -180,7 +181,7 @@ async def test_swept_calls_are_no_longer_counted(
     calls: CallsStore, database: Database, settling: Settling, large: int
 ) -> None:
     trace = {"trace_id": trace_id(1), "op_name": "old"}
-    await calls.write([start(one, started_at=NOON + one * HOUR, **trace) for one in range(30)])
+    await calls.write([start(one, started_at=NOON + one * HOUR // 5, **trace) for one in range(30)])
     await calls.write_one(start(99, started_at=times.now()))
     await settle(settling)
     assert await calls.count(PROJECT) == 31
@@ -452,12 +453,13 @@ async def test_crowded_hour_is_read_from_its_calls(
 WORKER = """
 import asyncio, sys
 from dataclasses import replace
-from stores.database import Database
+from stores.database import Database, Document
 from stores.rollups.settling import Settling
 from stores.timings import DEFAULT_TIMINGS
 
 async def work():
-    database = Database.open(sys.argv[1], sys.argv[2], timings=replace(DEFAULT_TIMINGS, mark_seconds=0.1))
+    uri = sys.argv[1] + "&appName=" + sys.argv[2]
+    database = Database.open(uri, sys.argv[2], timings=replace(DEFAULT_TIMINGS, mark_seconds=0.1))
     settling = Settling(database)
     print("ready", flush=True)
     while True:
@@ -478,6 +480,20 @@ async def killed_worker(uri: str, database: Database, setup: str = "") -> AsyncI
     yield
     process.send_signal(signal.SIGKILL)
     await process.wait()
+    await end_transactions(database, command[-1])
+
+
+async def end_transactions(database: Database, name: str) -> None:
+    """Do what MongoDB does 20 seconds after a process died: abort its transactions."""
+    admin = database.calls.database.client.admin
+    every: Document = {"allUsers": True, "idleConnections": True, "idleSessions": True}
+
+    async def are_ended() -> bool:
+        left = await admin.aggregate([{"$currentOp": every}, {"$match": {"appName": name}}]).to_list(None)
+        await admin.command("killSessions", [{"id": each["lsid"]["id"]} for each in left if "lsid" in each])
+        return not left
+
+    await until_found(are_ended)
 
 
 async def test_killed_workers_leave_exact_answers(
@@ -497,7 +513,7 @@ async def test_killed_workers_leave_exact_answers(
 
 async def test_cancelled_workers_leave_exact_answers(database: Database, calls: CallsStore, settling: Settling) -> None:
     rng = Random(1)
-    for _ in range(15):
+    for _ in range(cases(20)):
         await fill(calls, 60)
         await asyncio.sleep(0.12)
         work = asyncio.create_task(settling.work(PROJECT, pause=0))
