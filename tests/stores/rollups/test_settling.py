@@ -45,12 +45,12 @@ def settling(database: Database) -> Settling:
     return Settling(database)
 
 
-async def fill(calls: CallsStore, count: int = 20, project_id: str = PROJECT) -> None:
+async def fill(calls: CallsStore, count: int = 20, project_id: str = PROJECT, first: int = 0) -> None:
     """Write ended calls of two days, of three ops: twenty are in five hours, five hours apart."""
     await calls.write(
         [
             part
-            for one in range(count)
+            for one in range(first, first + count)
             for at in [NOON + one % 5 * 5 * HOUR + one * HOUR // 20]
             for part in (
                 start(one, project_id=project_id, started_at=at, op_name=f"op{one % 3}"),
@@ -501,20 +501,20 @@ async def test_killed_workers_leave_exact_answers(
 ) -> None:
     rng = Random(1)
     await fill(calls, 200)
-    for _ in range(3):
+    for attempt in range(3):
         async with killed_worker(mongodb_uri, database):
             await asyncio.sleep(0.15 + rng.random() / 2)
         await assert_exact(database, rng)
-        await calls.delete(PROJECT, [call_id(rng.randrange(200)) for _ in range(5)])
-        await fill(calls, 60)
+        await calls.delete(PROJECT, [call_id(number) for number in rng.sample(range(200), 20)])
+        await fill(calls, 60, first=200 + 60 * attempt)
     await settle(settling)
     await assert_exact(database, rng)
 
 
 async def test_cancelled_workers_leave_exact_answers(database: Database, calls: CallsStore, settling: Settling) -> None:
     rng = Random(1)
-    for _ in range(cases(20)):
-        await fill(calls, 60)
+    for attempt in range(cases(45)):
+        await fill(calls, 8, first=8 * attempt)
         await asyncio.sleep(0.12)
         work = asyncio.create_task(settling.work(PROJECT, pause=0))
         await asyncio.sleep(rng.random() / 10)
