@@ -15,7 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores import times
 from tests.app.command import Server, serving
-from tests.chance import SEED, cases
+from tests.chance import SEED
 from tests.faults.shifted_server import MARK_SECONDS
 from tests.stores.calls.builders import PROJECT, call_id
 from tests.waiting import TIMEOUT, until_found
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HOUR = 3_600 * times.SECOND
 NOON = times.parse("2026-01-31T12:00:00Z")
-ROUNDS = cases(18)
+ROUNDS = 12
 
 READ = """query ($p: ID!) {
   calls(projectId: $p) { totalCount few: totalCount(limit: 9) }
