@@ -40,8 +40,10 @@ TESTS = (
     "tests/stores/rollups/test_parents.py::test_own_usage_of_settled_hours_is_read_from_rollups",
     "tests/stores/rollups/test_at_once.py::test_hour_counted_before_its_calls_are_removed_is_not_stored",
     "tests/stores/rollups/test_latencies.py::test_percentiles_are_read_from_roll_ups_and_live_hours",
-    "tests/stores/terms/test_candidates.py",
     "tests/stores/trace_lists/test_totals.py::test_trace_loses_its_calls_in_an_hour_and_then_all",
+    # Not test_candidates.py: it takes half a minute, and reads nothing but what these read.
+    "tests/stores/terms/test_segments.py::test_hours_of_a_day_are_merged_and_a_changed_one_is_left_out",
+    "tests/stores/terms/test_segments.py::test_other_questions_read_only_calls_with_the_terms",
 )
 QUICK = "not thousands and not ten_thousand and not literal and not mongod_is_killed"
 """Expression for pytest's `-k` that excludes the largest queries and projects, slow on any version of MongoDB.

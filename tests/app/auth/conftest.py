@@ -1,6 +1,7 @@
 """Fixtures: a server with keys, two projects with the same call, and a client for each kind of caller."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from graphql_schema.context import Stores
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
+from stores.timings import DEFAULT_TIMINGS
 from tests.database_pool import DatabasePool
 from tests.free_ports import free_port
 from tests.live_server import live_server
@@ -60,7 +62,8 @@ class Keyed:
 async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keyed]:
     """Run a server with a key for each caller and with the same call in both projects."""
     name = databases.take()
-    database = Database.open(mongodb_uri, name)
+    timings = replace(DEFAULT_TIMINGS, key_trusted_seconds=0.3, key_fresh_seconds=0.1)
+    database = Database.open(mongodb_uri, name, timings=timings)
     await database.ensure_indexes()
     keys = KeysStore(database, settle_seconds=0)
     texts = {caller: (await keys.create([grant], caller)).text for caller, grant in OF_CALLERS.items()}
@@ -68,7 +71,7 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     for project_id in (OURS, THEIRS):
         await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
     port = free_port()
-    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name, otlp_grpc_port=port))
+    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name, otlp_grpc_port=port), timings)
     with live_server(app, lifespan="on", ws=WebSocketProtocol, ws_max_size=1_000_000) as host:
         yield Keyed(f"http://{host}", f"127.0.0.1:{port}", database, texts)
     database.close()

@@ -75,6 +75,7 @@ class QueueWatch(WebSocketProtocol):
 
     longest = 0
     unparsed_bytes = 0
+    close_seconds = 1.0
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -14,6 +14,7 @@ from stores.rollups import settling as settling_module
 from stores.rollups.settling import Settling
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, end, start
+from tests.stores.rollups.filled import Filled
 from tests.stores.rollups.test_settling import settle
 
 HOUR = 3_600 * SECOND
@@ -62,14 +63,23 @@ def collections_read(commands: Commands) -> list[str]:
     return [body["aggregate"] for body in read if body["aggregate"] in {"calls", "rollups"}]
 
 
-@pytest.fixture
-async def month(calls: CallsStore, database: Database, settling: Settling) -> None:
+async def fill(database: Database) -> None:
     """Store and settle calls of three days, one an hour, at a price."""
+    calls = CallsStore(database)
     await price(database, NOON - 100 * HOUR)
     for number in range(60):
         await write(calls, number, NOON + number * HOUR + number * 60 * SECOND, {MODEL: {"prompt_tokens": number}})
     await write(calls, 70, NOON, {MODEL: {"prompt_tokens": 3}, "weft": {"prompt_tokens": 5}})
-    await settle(settling)
+    await settle(Settling(database))
+
+
+MONTH = Filled(fill)
+
+
+@pytest.fixture
+async def month(database: Database) -> None:
+    """Fill `database`."""
+    await MONTH.into(database)
 
 
 @pytest.mark.usefixtures("month")
