@@ -135,28 +135,47 @@ async def test_page_of_a_common_value_stops_at_the_newest_day(
     assert {key.split(":")[1] for key in keys} <= newest
 
 
+@pytest.mark.parametrize(("min_merged", "chunks"), [(4, 2), (99, 8)])  # of ten of the day, or three of each hour
 async def test_page_reads_start_times_of_its_first_calls_alone(
-    calls: CallsStore, settling: Settling, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore,
+    settling: Settling,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    min_merged: int,
+    chunks: int,
 ) -> None:
-    monkeypatch.setattr(segments, "MIN_MERGED", 4)
+    monkeypatch.setattr(segments, "MIN_MERGED", min_merged)
     for module in (segments, reads):
         monkeypatch.setattr(module, "CHUNK", 8)
     await fill(calls)
     await settle(settling)
-    query = Query({"$expr": {"$startsWith": [{"$getField": "inputs.text"}, {"$literal": "x"}]}})
-    for sort_by, expected in ((NEWEST, [*range(CALLS - 1, -1, -1)]), ([SortBy("started_at")], [*range(CALLS)])):
-        commands.sent.clear()
-        page = await calls.page(PROJECT, PageRequest(2), {"id"}, None, sort_by, query)
-        found = [body["filter"]["_id"]["$in"] for _, body in commands.sent if body.get("find") == "term_blocks"]
-        assert len([key for read in found for key in read if ":s" in key]) == 2  # of ten
+    starts_with_x = {"$startsWith": [{"$getField": "inputs.text"}, {"$literal": "x"}]}
+    others = [{"$literal": f"c{number}"} for number in range(9)]
+    is_ninth = {"$not": [{"$in": [{"$getField": "inputs.customer"}, others]}]}  # no term says it
 
-        ids = [row["id"] for row in page.rows]
-        while page.has_next:
-            page = await calls.page(PROJECT, PageRequest(20, page.end_cursor), {"id"}, None, sort_by, query)
+    async def walk(sort_by: list[SortBy]) -> list[str]:
+        ids, cursor, has_next = list[str](), None, True
+        while has_next:
+            query = Query({"$expr": {"$and": [starts_with_x, is_ninth]}})
+            page = await calls.page(PROJECT, PageRequest(2, cursor), {"id"}, None, sort_by, query)
             ids += [row["id"] for row in page.rows]
-        assert ids == [call_id(number) for number in expected]
-        every = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, None, sort_by, query)
-        assert [row["id"] for row in every.rows] == ids
+            cursor, has_next = page.end_cursor, page.has_next
+        return ids
+
+    for sort_by, expected in ((NEWEST, [*range(CALLS - 1, -1, -10)]), ([SortBy("started_at")], [*range(9, CALLS, 10)])):
+        commands.sent.clear()
+        await calls.page(PROJECT, PageRequest(2), {"id"}, None, sort_by, Query({"$expr": starts_with_x}))
+        found = [body["filter"]["_id"]["$in"] for _, body in commands.sent if body.get("find") == "term_blocks"]
+        assert len([key for read in found for key in read if ":s" in key]) == chunks
+
+        assert await walk(sort_by) == [call_id(number) for number in expected]
+
+    # Two hours of a day are live.
+    await calls.write([start(CALLS, started_at=_start_of(CALLS - 1) + 1, inputs={"customer": "c9", "text": "x"})])
+    await calls.write([start(CALLS + 1, started_at=_start_of(161), inputs={"customer": "c9", "text": "x"})])
+    expected = [*range(9, 160, 10), CALLS + 1, *range(169, CALLS, 10), CALLS]
+    assert await walk([SortBy("started_at")]) == [call_id(number) for number in expected]
+    assert await walk(NEWEST) == [call_id(number) for number in reversed(expected)]
 
 
 async def test_calls_of_changed_hours_are_found_at_once(
