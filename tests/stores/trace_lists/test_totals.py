@@ -317,6 +317,23 @@ async def test_tokens_and_costs_of_many_traces_are_read_from_totals(
             assert found[key].get("usage", usage)["cost"] == usage["cost"]
 
 
+async def test_calls_of_other_programs_without_trace_or_start_are_left_out(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await calls.write([part for each in range(6) for part in call(each, each // 2, each % 2)])
+    await database.calls.update_one({"id": call_id(0)}, {"$unset": {"trace_id": ""}})
+    await database.calls.update_one({"id": call_id(2)}, {"$unset": {"started_at": ""}})
+
+    await settle(settling)
+
+    totals = await database.trace_totals.find({}).sort("trace_id", 1).to_list(None)
+    assert [(total["trace_id"], len(total["hours"])) for total in totals] == [
+        (trace_id(0), 1),
+        (trace_id(1), 1),
+        (trace_id(2), 2),
+    ]
+
+
 async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
     await calls.write([*call(1, 1, 0, 5)])
     await settle(settling)
