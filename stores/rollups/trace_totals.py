@@ -287,7 +287,8 @@ class TotalsWriter:
         stages = [*found, *_stages_of_totals()]
         rows = self._database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **options)
         while batch := await rows.to_list(_BATCH):
-            yield batch
+            # Other programs may have stored calls without a trace.
+            yield [row for row in batch if isinstance(row["_id"], str)]
 
     async def _totals_of(
         self, trace_ids: Sequence[str], prices: Prices | None, session: Session | None = None

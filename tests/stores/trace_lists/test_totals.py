@@ -20,13 +20,14 @@ from stores.query.explain import Plan
 from stores.query.sort import SortBy
 from stores.rollups import trace_reads, trace_totals
 from stores.rollups.settling import Settling
+from stores.rollups.trace_totals import TotalsWriter
 from stores.trace_lists import AnyCall, TraceListsStore
 from stores.traces import TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.rollups.test_random_lives import Lives, marked, workers
-from tests.stores.rollups.test_settling import settle, stopped_before_storing
+from tests.stores.rollups.test_settling import killed_worker, settle, stopped_before_storing
 from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_traces, in_order
 from tests.waiting import until_found
 
@@ -261,6 +262,25 @@ async def test_slow_worker_computes_totals_again_after_another_one_settled_an_ho
     await assert_exact(database, Random(1), 6)
 
 
+async def test_slow_worker_computes_costs_again_after_a_new_price(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await price(database, 0.001)
+    await calls.write([*call(1, 1, 0, 5), *call(2, 2, 1, 7)])
+    await settle(settling)
+    await calls.write([*call(3, 1, 0, 11)])
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await price(database, 0.5)
+        async for _ in TotalsWriter(database, PROJECT).price_again():
+            pass
+
+    assert not await database.hour_marks.count_documents({"hour": NOON})
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
+
+
 async def settle_hour(database: Database, settling: Settling, hour: int) -> None:
     """Settle one hour as a worker does, although others are due."""
 
@@ -294,6 +314,19 @@ async def test_cancelled_workers_leave_exact_lists(database: Database, calls: Ca
     await assert_stored(database)
 
 
+async def test_killed_workers_leave_exact_lists(
+    mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    rng = Random(1)
+    for number in range(2):
+        await calls.write([part for each in range(100) for part in call(each, each // 3, each % 9, number + each)])
+        async with killed_worker(mongodb_uri, database):
+            await asyncio.sleep(0.15 + rng.random() / 2)
+        await assert_exact(database, rng, 2)
+    await settle(settling)
+    await assert_stored(database)
+
+
 async def test_tokens_and_costs_of_many_traces_are_read_from_totals(
     database: Database, calls: CallsStore, settling: Settling, commands: Commands
 ) -> None:
@@ -315,6 +348,23 @@ async def test_tokens_and_costs_of_many_traces_are_read_from_totals(
             usage = totals["usage"]
             assert found[key].get("usage", usage)["total_tokens"] == usage["total_tokens"]
             assert found[key].get("usage", usage)["cost"] == usage["cost"]
+
+
+async def test_calls_of_other_programs_without_trace_or_start_are_left_out(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await calls.write([part for each in range(6) for part in call(each, each // 2, each % 2)])
+    await database.calls.update_one({"id": call_id(0)}, {"$unset": {"trace_id": ""}})
+    await database.calls.update_one({"id": call_id(2)}, {"$unset": {"started_at": ""}})
+
+    await settle(settling)
+
+    totals = await database.trace_totals.find({}).sort("trace_id", 1).to_list(None)
+    assert [(total["trace_id"], len(total["hours"])) for total in totals] == [
+        (trace_id(0), 1),
+        (trace_id(1), 1),
+        (trace_id(2), 2),
+    ]
 
 
 async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
