@@ -513,7 +513,7 @@ async def test_crowded_hour_is_read_from_its_calls(
     assert await calls.count(PROJECT, CallsFilter(op_names=["op1"])) == 7
     aggregates = AggregatesStore(database)
     by_hour = await aggregates.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], limit=1)
-    assert [row["count"] for row in by_hour.rows] == [NAMES - 1]
+    assert [row["count"] for row in by_hour.rows] == [NAMES + 1]
     by_op = await aggregates.calls(
         PROJECT, Grouping([GroupBy.OP_NAME]), ["count"], sort_by=[SortBy("count", descending=True)], limit=4
     )
