@@ -308,7 +308,8 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
 def _choose(indexes: Sequence[_BuiltIndex], conditions: _Conditions, order: Keys) -> str | None:
     """Choose an index by the order and the conditions; None if it has neither, and empty if the planner should."""
     values = conditions.values.keys()
-    narrowing = (values | conditions.ranges).intersection(_NARROWING)
+    # Most calls have a parent, so that a range of parents is none.
+    narrowing = (values | conditions.ranges - {"parent_id"}).intersection(_NARROWING)
     by_value = min((index for index in indexes if index.first_keys(narrowing)), key=_BuiltIndex.rank, default=None)
     in_order = [index for index in indexes if order and index.is_in_order(order, index.first_keys(values))]
     if not in_order:

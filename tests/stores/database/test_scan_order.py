@@ -274,6 +274,18 @@ async def test_groups_are_read_in_the_same_orders(database: Database, plan_of_la
 
 
 @pytest.mark.usefixtures("stored")
+async def test_traces_without_a_root_are_searched_between_the_roots_of_a_page(
+    database: Database, plan_of_last: PlanOfLast
+) -> None:
+    page = await TraceListsStore(database).page(PROJECT, PageRequest(size=5))
+
+    assert len(page.rows) == 5
+    plan = await plan_of_last()
+    assert plan.indexes == BY_TIME
+    assert plan.keys_examined <= 61
+
+
+@pytest.mark.usefixtures("stored")
 async def test_traces_are_searched_in_the_same_orders(database: Database, commands: Commands) -> None:
     traces = TraceListsStore(database)
 
