@@ -358,7 +358,7 @@ async def count(
     Without a session the count has a snapshot of its own.
     """
     async with nullcontext(session) if session else database.snapshot_session() as snapshot:
-        coverage = await Coverage.find(database, project_id, match, snapshot)
+        coverage = await Coverage.find(database, project_id, match, snapshot, has_dimensions=False)
         if coverage is None:
             return None
         settled = (

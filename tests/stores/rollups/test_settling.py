@@ -97,6 +97,7 @@ async def test_settled_project_is_counted_without_its_calls(
 
     assert commands.names == ["find", "aggregate"]
     assert commands.last("aggregate")["aggregate"] == "rollups"
+    assert "total of day" in str(commands.last("aggregate"))
     assert await assert_exact(database, Random(1), 10) > 3
     assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
 
